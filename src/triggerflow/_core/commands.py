@@ -1,0 +1,63 @@
+"""Everything an execution can ask of the world. `RunChunk`, the most frequent one, stands in `state`."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from .state import RunChunk
+
+
+class Command(msgspec.Struct):
+    """Base of all commands but `RunChunk`."""
+
+
+class CancelRun(Command):
+    """Stop the chunk of this run; answer with `Cancelled` (or how else it ended)."""
+
+    run: RunChunk
+
+
+class Settle(Command):
+    """Wake the emitter whose `Emitted` record had this number."""
+
+    wait: int
+
+
+class Publish(Command):
+    """Hand this item to the readers of the runtime stream, under this number (1, 2, 3 ...)."""
+
+    number: int
+    item: Any
+
+
+class StopStream(Command):
+    """No item will follow."""
+
+
+class Unheard(Command):
+    """The first signal of this name that nobody listens to. For a log line, not for an action."""
+
+    name: str
+
+
+class Skipped(Command):
+    """A chunk failed and `skip_exceptions` ended only its branch. For a log line."""
+
+    run: int
+    chunk: str
+
+
+class Refused(Command):
+    """An item put after the stream was stopped. It is in the journal, not in the stream. For a log line."""
+
+    item: Any
+
+
+class Close(Command):
+    """The execution has ended. `unfilled` names joins that still waited for something."""
+
+    outcome: Literal["completed", "failed", "cancelled"]
+    unfilled: tuple[str, ...] = ()
+
+
+AnyCommand = RunChunk | CancelRun | Settle | Publish | StopStream | Unheard | Skipped | Refused | Close

@@ -1,0 +1,80 @@
+"""The static graph as plain data: what the builder produces, and what core, diagrams, checker and exports read.
+
+A `Definition` is a tuple of `Operator`s. Operators are wired by triggers only: one fires a trigger, others listen to
+it. No callable stands in here: `handler` is a name, resolved by whoever runs the definition.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from .signals import Trigger
+
+
+class OperatorKind(StrEnum):
+    """The kinds of operator; each has one row in the table of `operators`."""
+
+    CHUNK = "chunk"
+    GATE = "signal_gate"
+    BATCH_FANOUT = "batch_fanout"
+    BATCH_COLLECT = "batch_collect"
+    FOR_EACH_SPLIT = "for_each_split"
+    FOR_EACH_COLLECT = "for_each_collect"
+    MATCH_ROUTE = "match_route"
+    MATCH_CASE = "match_case"
+    MATCH_COLLECT = "match_collect"
+    COLLECT = "collect_branch"
+    SUB_FLOW = "sub_flow"
+    RESULT = "result_sink"
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of the graph.
+
+    `group` is the id of the operator that opened the block this one closes (batch, for_each, match), or None.
+    `emits` holds first the trigger that fires when the operator is done, then the events its handler is known to emit.
+    """
+
+    id: str
+    kind: OperatorKind
+    name: str
+    listens: tuple[Trigger, ...]
+    emits: tuple[Trigger, ...] = ()
+    handler: str | None = None
+    options: Mapping[str, Any] = {}
+    group: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of everything that gives this operator its meaning."""
+        text = msgspec.json.encode(self, order="deterministic")
+        return blake2b(text, digest_size=8).hexdigest()
+
+
+class Definition(msgspec.Struct, frozen=True, dict=True):
+    """An immutable flow: a name and its operators in the order in which they were defined."""
+
+    name: str
+    operators: tuple[Operator, ...]
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Operator]:
+        """The operators by their id."""
+        return {operator.id: operator for operator in self.operators}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest over the fingerprints of all operators; the flow's name does not count."""
+        joined = " ".join(operator.fingerprint for operator in self.operators)
+        return blake2b(joined.encode(), digest_size=8).hexdigest()
+
+    @cached_property
+    def outside_events(self) -> frozenset[str]:
+        """Events that something listens to and no chunk is known to emit: they can only come from outside."""
+        heard = {t.name for op in self.operators for t in op.listens if t.kind == "event"}
+        emitted = {t.name for op in self.operators for t in op.emits if t.kind == "event"}
+        return frozenset(heard - emitted)

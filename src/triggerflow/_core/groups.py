@@ -1,0 +1,105 @@
+"""Who waits for what its signals have caused: `settle=True`, and back-pressure on an emitter that is too fast.
+
+The first signal a run emits gives that run a group; everything the signals start belongs to it, and what those emit
+belongs to child groups, which count as one member while they are busy. A wait ends when `live` has fallen to its level:
+0 to settle, half the limit for back-pressure. The waiting run has given up its places, so that what it waits for can
+run under any limit; it is told to go on once it has got them back.
+"""
+
+from collections.abc import Callable
+
+from .limits import acquire, release
+from .state import RUNNING, WAITING, Group, RunChunk, RunState, Wait
+
+
+def spawn_group(run: RunChunk) -> Group:
+    """The group of what this run emits."""
+    group = run.spawned
+    if group is None:
+        group = run.spawned = Group(_in_use(run.group))
+    return group
+
+
+def _in_use(group: Group | None) -> Group | None:
+    while group is not None and group.over:
+        group = group.parent
+    return group
+
+
+def enter_group(group: Group) -> None:
+    """One more member is busy."""
+    group.live += 1
+    while group.live == 1 and group.parent is not None:
+        group = group.parent
+        group.live += 1
+
+
+def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
+    """One member is done; `ended` is called for each wait that this ends."""
+    while True:
+        group.live -= 1
+        if group.waits:
+            due = [wait for wait in group.waits if group.live <= wait.level]
+            if due:
+                group.waits = [wait for wait in group.waits if group.live > wait.level]
+                for wait in due:
+                    ended(wait)
+        if group.live or group.parent is None:
+            return
+        group = group.parent
+
+
+def begin_wait(state: RunState, wait: Wait, group: Group, resume: Callable[[RunChunk], None]) -> None:
+    """Let the emitter wait: its first wait gives its places to others."""
+    if state.waits is None:
+        state.waits = {}
+    state.waits[wait.id] = wait.run
+    group.waits.append(wait)
+    run = wait.run
+    if run is None:
+        return
+    run.waits += 1
+    if run.waits == 1:
+        run.phase = WAITING
+        release(run, resume)
+
+
+def end_wait(state: RunState, wait: Wait) -> tuple[int, ...]:
+    """The numbers of the waits that may go on now.
+
+    While a run waits more than once at a time (it emits from tasks of its own) it counts as waiting, so that its places
+    can serve what it waits for; the last wait to end takes them back first, and may have to queue for them.
+    """
+    run = wait.run
+    if run is None:
+        return _told(state, wait.id)
+    run.waits -= 1
+    if run.waits:
+        return _told(state, wait.id)
+    if not acquire(run, first=True):
+        return ()
+    return regain(state, run)
+
+
+def regain(state: RunState, run: RunChunk) -> tuple[int, ...]:
+    """A waiting run has its places again: the waits to tell."""
+    run.phase = RUNNING
+    waits = [number for number, waiter in (state.waits or {}).items() if waiter is run]
+    return tuple(number for wait in waits for number in _told(state, wait))
+
+
+def _told(state: RunState, number: int) -> tuple[int, ...]:
+    if state.waits is None or number not in state.waits:
+        return ()
+    del state.waits[number]
+    return (number,)
+
+
+def end_waits_of(state: RunState, run: RunChunk) -> None:
+    """The run has ended: nobody is left to tell."""
+    if run.waits and state.waits:
+        for number in [number for number, waiter in state.waits.items() if waiter is run]:
+            del state.waits[number]
+    if run.spawned is not None:
+        run.spawned.over = True
+        run.spawned.waits.clear()

@@ -1,0 +1,73 @@
+"""Where branches come together. One slot-filling rule serves batch, for_each and match; another the named joins.
+
+A fan-out makes an `Opening` per pass and a `Frame` per branch; a branch that reaches the end of the block fills the
+slot of its frame, once. Named joins (`when` with mode `and`, `collect`) have no opening of their own: they keep the
+latest value per slot and are consumed as a whole.
+"""
+
+from typing import Any
+
+from .limits import Limiter
+from .plan import Node
+from .state import UNSET, Frame, Group, Opening, RunState
+
+
+def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | None, size: int) -> Opening:
+    """A new pass through the block that `node` opens, with `size` slots."""
+    number = state.next_id
+    state.next_id = number + 1
+    opening = Opening(number, node, outer, group, size)
+    limiters = state.limiters if outer is None else outer.opening.limiters
+    if node.concurrency is not None:
+        limiters = (Limiter(node.concurrency), *limiters)
+    opening.limiters = limiters
+    if state.openings is None:
+        state.openings = {}
+    state.openings[number] = opening
+    return opening
+
+
+def close_scope(state: RunState, opening: Opening) -> None:
+    """The pass is complete."""
+    if state.openings is not None:
+        del state.openings[opening.id]
+
+
+def fill(frame: Frame | None, opener: Node | None, value: Any) -> Opening | None:
+    """Put a branch's value into its slot; the opening, or None if this signal is not a branch arriving for the first
+    time.
+
+    A chunk is one node wherever it is attached, so its completion also reaches collectors of blocks it did not run in:
+    the frame tells them apart.
+    """
+    if frame is None:
+        return None
+    opening = frame.opening
+    if opening.node is not opener or opening.slots[frame.index] is not UNSET:
+        return None
+    opening.slots[frame.index] = value
+    opening.missing -= 1
+    return opening
+
+
+def latest(state: RunState, join: str, slot: Any, value: Any) -> dict[Any, Any]:
+    """Keep the latest value of a slot of a named join; all slots of that join."""
+    if state.joins is None:
+        state.joins = {}
+    slots = state.joins.get(join)
+    if slots is None:
+        slots = state.joins[join] = {}
+    slots[slot] = value
+    return slots
+
+
+def consume(state: RunState, join: str) -> None:
+    """The full set is taken: the join starts empty again."""
+    if state.joins is not None:
+        del state.joins[join]
+
+
+def unfilled(state: RunState) -> tuple[str, ...]:
+    """Names of the joins that hold something and still wait for the rest."""
+    half = [opening.node.id for opening in (state.openings or {}).values()]
+    return (*half, *(name for name in state.joins or {} if not name.startswith("collect:")))

@@ -1,0 +1,269 @@
+"""What each kind of operator does with a signal: one row a kind, in `TRANSITIONS` at the end of this file.
+
+A transition gets the node, the trigger and value of the signal, the scope it happened in and the group it counts for.
+It may start runs, fill slots, and pass a signal on to the listeners of its own trigger; it never fails on user data.
+Signals with a name (events, state, chunk names under `when`) carry no scope: a gate stands outside every block.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from .definition import OperatorKind
+from .groups import enter_group
+from .joins import close_scope, consume, fill, latest, open_scope
+from .limits import READY, acquire, limiter_of_chunk
+from .plan import Node
+from .signals import PUBLIC_KIND, Trigger
+from .state import UNSET, Frame, Group, Opening, RunChunk, RunState
+
+
+class Effects(Protocol):
+    """What a transition may touch: the state, and the list of commands that the current record gives."""
+
+    state: RunState
+    out: list[Any]
+
+
+Transition = Callable[[Effects, Node, Trigger, Any, Frame | None, Group | None], None]
+
+
+def enter_chunk(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """Run the handler with the value, now or as soon as there is a place. A sub-flow is a chunk that runs a flow."""
+    state = machine.state
+    number = state.next_id
+    state.next_id = number + 1
+    limiters = state.limiters if scope is None else scope.opening.limiters
+    if node.concurrency is not None:
+        limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
+    run = RunChunk(number, node, trigger, value, state.records, scope, group, limiters)
+    state.runs[number] = run
+    if group is not None:
+        enter_group(group)
+    if limiters and not acquire(run):
+        run.phase = READY
+    else:
+        machine.out.append(run)
+
+
+def enter_gate(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """`when`: pass each signal on (or, simple_or), or wait for one of each and pass them on together (and)."""
+    if node.mode == "and":
+        wanted = node.operator.listens
+        slots = latest(machine.state, node.id, trigger, value)
+        if len(slots) < len(wanted):
+            return
+        consume(machine.state, node.id)
+        joined: dict[str, dict[str, Any]] = {}
+        for part in wanted:
+            joined.setdefault(PUBLIC_KIND[part.kind], {})[part.name] = slots[part]
+        trigger, value = node.trigger, joined
+    elif node.mode == "or":
+        value = (PUBLIC_KIND[trigger.kind], trigger.name, value)
+    for listener in node.next:
+        listener.enter(machine, listener, trigger, value, None, group)
+
+
+def enter_batch(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """Give the same value to all branches, each in a frame of its own."""
+    branches = node.next
+    opening = open_scope(machine.state, node, scope, group, len(branches))
+    for index, branch in enumerate(branches):
+        branch.enter(machine, branch, node.trigger, value, Frame(opening, index), group)
+
+
+def enter_batch_collect(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """When every branch has arrived: one dict, by branch name, in order of declaration."""
+    opening = fill(scope, node.block, value)
+    if opening is not None and not opening.missing:
+        names: list[str] = node.operator.options["slots"]
+        _leave_block(machine, node, opening, dict(zip(names, opening.slots, strict=True)), group)
+
+
+def enter_split(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """for_each: open one frame per item, a window of them at a time. What is not a sequence is one item."""
+    opening = open_scope(machine.state, node, scope, group, 0)
+    opening.source = value if isinstance(value, list | tuple | range) else (value,)
+    opening.missing = len(opening.source)
+    _feed(machine, opening)
+
+
+def _feed(machine: Effects, opening: Opening) -> None:
+    """Open items while the window has room; close the block when all have arrived.
+
+    Items may arrive while this loop opens others (an empty body, a literal match): then the loop, not the recursion,
+    goes on, so that the stack stays flat for any number of items.
+    """
+    if opening.feeding:
+        return
+    node, source = opening.node, opening.source
+    window = node.concurrency or machine.state.max_pending
+    opening.feeding = True
+    while opening.next < len(source) and opening.open < window:
+        index = opening.next
+        opening.next += 1
+        opening.open += 1
+        opening.slots.append(UNSET)
+        frame = Frame(opening, index)
+        for listener in node.next:
+            listener.enter(machine, listener, node.trigger, source[index], frame, opening.group)
+    opening.feeding = False
+    if not opening.missing and node.block is not None:
+        _leave_block(machine, node.block, opening, opening.slots, opening.group)
+
+
+def enter_for_each_collect(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """An item is done: its place in the window is free; after the last one, the results in input order."""
+    opening = fill(scope, node.block, value)
+    if opening is not None:
+        opening.open -= 1
+        _feed(machine, opening)
+
+
+def enter_match(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """Ask the cases in order. `source` keeps the value, `next` the case being asked, `slots` the cases hit so far."""
+    opening = open_scope(machine.state, node, scope, group, 0)
+    opening.source = (value,)
+    _ask(machine, opening)
+
+
+def _ask(machine: Effects, opening: Opening) -> None:
+    """Go through the cases until one has to be asked by running a callable, or it is known which are hit."""
+    node, value, hits = opening.node, opening.source[0], opening.slots
+    cases = node.next
+    while opening.next < len(cases):
+        case = cases[opening.next]
+        options = case.operator.options
+        if case.handler is not None:
+            enter_chunk(machine, case, node.trigger, value, Frame(opening, opening.next), opening.group)
+            return
+        if (not hits) if options.get("otherwise") else _equal(options["equals"], value):
+            hits.append(opening.next)
+        opening.next = len(cases) if hits and node.mode == "hit_first" else opening.next + 1
+    _route(machine, opening)
+
+
+def decide(machine: Effects, run: RunChunk, value: Any) -> None:
+    """A condition has answered; truthiness was taken by the driver, for it may be user code."""
+    if run.scope is None:
+        return
+    opening = run.scope.opening
+    if value:
+        opening.slots.append(run.scope.index)
+    done = value and opening.node.mode == "hit_first"
+    opening.next = len(opening.node.next) if done else run.scope.index + 1
+    _ask(machine, opening)
+
+
+def _route(machine: Effects, opening: Opening) -> None:
+    """Send the value into the cases that were hit; with none, past the block."""
+    node, value, hits = opening.node, opening.source[0], opening.slots
+    if not hits and node.block is not None:
+        _leave_block(machine, node.block, opening, value, opening.group)
+        return
+    cases: list[Node] = [node.next[position] for position in hits]
+    opening.slots = [UNSET] * len(cases)
+    opening.missing = len(cases)
+    for index, case in enumerate(cases):
+        frame = Frame(opening, index)
+        for listener in case.next:
+            listener.enter(machine, listener, case.trigger, value, frame, opening.group)
+
+
+def _equal(literal: Any, value: Any) -> bool:
+    try:
+        return bool(literal == value)
+    except Exception:  # a foreign __eq__ (an array's, say) may refuse; then it is not equal to a literal
+        return False
+
+
+def enter_match_collect(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """The value of the case that was hit, or with hit_all the list of values in order of the cases."""
+    opening = fill(scope, node.block, value)
+    if opening is not None and not opening.missing:
+        result = opening.slots if opening.node.mode == "hit_all" else opening.slots[0]
+        _leave_block(machine, node, opening, result, group)
+
+
+def enter_collect(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """Fill this branch of a named collection; branches of any chain meet, per scope."""
+    options = node.operator.options
+    where = "" if scope is None else f" {scope.opening.id}.{scope.index}"
+    join = f"collect:{node.name}{where}"
+    slots = latest(machine.state, join, options["branch"], value)
+    branches: list[str] = options["branches"]
+    if len(slots) < len(branches):
+        return
+    if options["mode"] == "filled_then_empty":
+        consume(machine.state, join)
+    full = {branch: slots[branch] for branch in branches}
+    for listener in node.next:
+        listener.enter(machine, listener, node.trigger, full, scope, group)
+
+
+def enter_result(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """The first end fixes the result."""
+    if machine.state.result is UNSET:
+        machine.state.result = value
+    for listener in node.next:
+        listener.enter(machine, listener, trigger, value, scope, group)
+
+
+def skip(machine: Effects, run: RunChunk) -> None:
+    """A chunk failed and only its branch ends: its frame's slot takes None, so that the block does not wait for
+    ever."""
+    if run.scope is None or run.node.optional:
+        return
+    if run.node.kind is OperatorKind.MATCH_CASE:
+        decide(machine, run, False)
+        return
+    block = run.scope.opening.node.block
+    if block is not None:
+        block.enter(machine, block, run.node.trigger, None, run.scope, run.group)
+
+
+def _leave_block(machine: Effects, node: Node, opening: Opening, value: Any, group: Group | None) -> None:
+    close_scope(machine.state, opening)
+    for listener in node.next:
+        listener.enter(machine, listener, node.trigger, value, opening.outer, group)
+
+
+def enter_case(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """Never entered by a signal: the route asks its cases itself (`_ask`)."""
+
+
+TRANSITIONS: Mapping[OperatorKind, Transition] = {
+    OperatorKind.CHUNK: enter_chunk,
+    OperatorKind.GATE: enter_gate,
+    OperatorKind.BATCH_FANOUT: enter_batch,
+    OperatorKind.BATCH_COLLECT: enter_batch_collect,
+    OperatorKind.FOR_EACH_SPLIT: enter_split,
+    OperatorKind.FOR_EACH_COLLECT: enter_for_each_collect,
+    OperatorKind.MATCH_ROUTE: enter_match,
+    OperatorKind.MATCH_CASE: enter_case,
+    OperatorKind.MATCH_COLLECT: enter_match_collect,
+    OperatorKind.COLLECT: enter_collect,
+    OperatorKind.SUB_FLOW: enter_chunk,
+    OperatorKind.RESULT: enter_result,
+}

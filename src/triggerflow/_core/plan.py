@@ -1,0 +1,97 @@
+"""A `Definition` made ready to run: every trigger resolved to its listeners once, so that no event costs a search.
+
+Only direct links are added; what an operator *means* stands in `operators`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .definition import Definition, Operator, OperatorKind
+from .errors import DefinitionError
+from .signals import START, Trigger
+
+
+class Node:
+    """One operator with its links.
+
+    `next` are the listeners of its own trigger, in definition order. `block` is the operator at the other end of its
+    block: the collector of a fan-out, the fan-out of a collector.
+    """
+
+    __slots__ = (
+        "block",
+        "concurrency",
+        "enter",
+        "handler",
+        "id",
+        "index",
+        "kind",
+        "mode",
+        "name",
+        "next",
+        "operator",
+        "optional",
+        "trigger",
+    )
+
+    def __init__(self, index: int, operator: Operator, enter: Callable[..., None]) -> None:
+        options = operator.options
+        self.index = index
+        self.operator = operator
+        self.id = operator.id
+        self.kind = operator.kind
+        self.name = operator.name
+        self.handler = operator.handler
+        self.enter = enter
+        self.trigger = operator.emits[0] if operator.emits else Trigger("operator", operator.id)
+        self.next: tuple[Node, ...] = ()
+        self.block: Node | None = None
+        self.mode: str = options.get("mode", "")
+        self.concurrency: int | None = options.get("concurrency")
+        self.optional: bool = options.get("side_branch", False)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.id}>"
+
+
+class Plan:
+    """All nodes of a definition and, per kind of trigger, who listens to a name."""
+
+    __slots__ = ("collections", "definition", "events", "flow_data", "nodes", "start", "state")
+
+    def __init__(self, definition: Definition, transitions: Mapping[OperatorKind, Callable[..., None]]) -> None:
+        self.definition = definition
+        self.nodes = tuple(
+            Node(index, operator, transitions[operator.kind]) for index, operator in enumerate(definition.operators)
+        )
+        listeners: dict[Trigger, list[Node]] = {}
+        for node in self.nodes:
+            for trigger in node.operator.listens:
+                listeners.setdefault(trigger, []).append(node)
+        by_id = {node.id: node for node in self.nodes}
+        if len(by_id) != len(self.nodes):
+            raise DefinitionError(f"flow {definition.name!r}: two operators have the same id")
+        for node in self.nodes:
+            node.next = tuple(listeners.get(node.trigger, ()))
+            opener = node.operator.group
+            if opener is not None:
+                node.block = by_id[opener]
+                by_id[opener].block = node
+        self.start = tuple(listeners.get(START, ()))
+        self.events = _named(listeners, "event")
+        self.state = _named(listeners, "state")
+        self.flow_data = _named(listeners, "flow_data")
+        self.collections: dict[str, tuple[str, ...]] = _collections(definition)
+
+
+def _named(listeners: Mapping[Trigger, list[Node]], kind: str) -> dict[str, tuple[Node, ...]]:
+    return {trigger.name: tuple(nodes) for trigger, nodes in listeners.items() if trigger.kind == kind}
+
+
+def _collections(definition: Definition) -> dict[str, tuple[str, ...]]:
+    """The branch ids that each collection waits for, in definition order."""
+    branches: dict[str, list[Any]] = {}
+    for operator in definition.operators:
+        if operator.kind is OperatorKind.COLLECT:
+            branches.setdefault(operator.name, []).append(operator.options["branch"])
+    return {name: tuple(dict.fromkeys(ids)) for name, ids in branches.items()}

@@ -1,0 +1,49 @@
+"""Triggers: what an operator can listen to.
+
+A *trigger* is the static name of something that can happen; a *signal* is one occurrence of it, numbered by the
+record that carried it. The kinds:
+
+========== ============================================= =========================================
+kind       fires when                                    written by the user as
+========== ============================================= =========================================
+start      the execution starts                          `flow.to(...)`
+chunk      a chunk has completed                         `when("name")`, `when(chunk)`, `.to(...)`
+event      somebody emits the name                       `when("name")`, `async_emit("name", value)`
+state      the execution's state changes at a key        `when({"runtime_data": key})`
+flow_data  the flow's shared data changes at a key       `when({"flow_data": key})`
+collect    a collection has all its branches             `when({"collect": name})`
+operator   an operator without a name of its own is done (never: it wires a block together)
+========== ============================================= =========================================
+"""
+
+from typing import Literal
+
+import msgspec
+
+TriggerKind = Literal["start", "chunk", "event", "state", "flow_data", "collect", "operator"]
+
+
+class Trigger(msgspec.Struct, frozen=True, order=True):
+    """What an operator listens to or fires: a kind and a name."""
+
+    kind: TriggerKind
+    name: str
+
+    @property
+    def key(self) -> str:
+        """One string for tables and exports, such as `event:Loop`."""
+        return f"{self.kind}:{self.name}"
+
+
+START = Trigger("start", "")
+
+#: The names under which `when` and its value speak of the kinds; `runtime_data` is the historic name of state.
+PUBLIC_KIND: dict[TriggerKind, str] = {
+    "start": "start",
+    "chunk": "event",
+    "event": "event",
+    "state": "runtime_data",
+    "flow_data": "flow_data",
+    "collect": "collect",
+    "operator": "operator",
+}

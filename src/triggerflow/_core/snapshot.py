@@ -1,0 +1,252 @@
+"""`RunState` to plain data and back: a cache of `replay`, exact to the last counter.
+
+User values are handed to `pack` and `unpack`, which say how a value is recorded and refuse what cannot be. Everything
+else is numbers, names and references: frames by (opening, index), groups and limiters by their place in a list. Nothing
+in a snapshot is ever imported or called.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from .errors import SnapshotError
+from .events import ErrorInfo
+from .limits import limiter_of_chunk
+from .plan import Node, Plan
+from .signals import Trigger
+from .state import UNSET, Frame, Group, Limiter, Opening, Phase, RunChunk, RunState, Status, Wait
+
+#: The number of the format. A change of meaning raises it, and older snapshots are then read through a migration.
+FORMAT = 1
+
+Pack = Callable[[Any, str], Any]
+Unpack = Callable[[Any], Any]
+
+_PLAIN = (
+    "started",
+    "attended",
+    "skip_exceptions",
+    "max_pending",
+    "records",
+    "next_id",
+    "stream",
+    "stream_stopped",
+    "reason",
+)
+
+
+def encode(plan: Plan, state: RunState, pack: Pack) -> dict[str, Any]:
+    """The state as JSON-shaped data. Raises what `pack` raises for a value that cannot be recorded."""
+    return _Encoder(plan, state, pack).snapshot()
+
+
+def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
+    """The state again. Raises `SnapshotError` for what is damaged, of another format, or names unknown operators."""
+    if snapshot.get("format") != FORMAT:
+        raise SnapshotError(f"snapshot format {snapshot.get('format')!r} is not {FORMAT}, the one this version reads")
+    try:
+        return _Decoder(plan, snapshot, unpack).state
+    except SnapshotError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise SnapshotError(f"the snapshot is damaged: {type(error).__name__}: {error}") from error
+
+
+class _Encoder:
+    """Writes the parts; what they refer to each other by are numbers."""
+
+    def __init__(self, plan: Plan, state: RunState, pack: Pack) -> None:
+        self.plan = plan
+        self.state = state
+        self.pack = pack
+        self.groups = _groups(state)
+        self.number = {id(group): index for index, group in enumerate(self.groups)}
+
+    def snapshot(self) -> dict[str, Any]:
+        plan, state, pack = self.plan, self.state, self.pack
+        return {
+            "format": FORMAT,
+            "definition": plan.definition.fingerprint,
+            "operators": {operator.id: operator.fingerprint for operator in plan.definition.operators},
+            **{name: getattr(state, name) for name in _PLAIN},
+            "status": state.status.value,
+            "closing": state.closing.value if state.closing else None,
+            "error": msgspec.to_builtins(state.error),
+            "result": [] if state.result is UNSET else [pack(state.result, "the result")],
+            "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
+            "owned": sorted(state.owned or ()),
+            "emitted": sorted(state.emitted or ()),
+            "unheard": sorted(state.unheard or ()),
+            "skipped": msgspec.to_builtins(state.skipped or []),
+            "limiter": _limiter(state.limiters[0]) if state.limiters else None,
+            "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
+            "groups": [self.group(group) for group in self.groups],
+            "waits": [[wait, run.id if run else None] for wait, run in (state.waits or {}).items()],
+            "openings": [self.opening(it) for it in (state.openings or {}).values()],
+            "joins": [self.join(name, slots) for name, slots in (state.joins or {}).items()],
+            "runs": [self.run(it) for it in state.runs.values()],
+        }
+
+    def reference(self, group: Group | None) -> int | None:
+        return None if group is None else self.number[id(group)]
+
+    def group(self, it: Group) -> dict[str, Any]:
+        return {"parent": self.reference(it.parent), "live": it.live, "over": it.over, "waits": _waits(it)}
+
+    def join(self, name: str, slots: Mapping[Any, Any]) -> list[Any]:
+        return [name, [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]]
+
+    def run(self, it: RunChunk) -> dict[str, Any]:
+        return {
+            "id": it.id,
+            "operator": it.node.id,
+            "trigger": [it.trigger.kind, it.trigger.name],
+            "value": self.pack(it.value, f"the value of chunk {it.node.name!r}"),
+            "signal": it.signal,
+            "scope": _frame(it.scope),
+            "group": self.reference(it.group),
+            "spawned": self.reference(it.spawned),
+            "attempt": it.attempt,
+            "phase": it.phase.value,
+            "waits": it.waits,
+        }
+
+    def opening(self, it: Opening) -> dict[str, Any]:
+        what = f"a result inside {it.node.id!r}"
+        return {
+            "id": it.id,
+            "operator": it.node.id,
+            "outer": _frame(it.outer),
+            "group": self.reference(it.group),
+            "slots": [[] if slot is UNSET else [self.pack(slot, what)] for slot in it.slots],
+            "missing": it.missing,
+            "source": None if it.source is None else self.pack(it.source, f"the input of {it.node.id!r}"),
+            "next": it.next,
+            "open": it.open,
+            "limiter": _limiter(it.limiters[0]) if it.node.concurrency is not None else None,
+        }
+
+
+class _Decoder:
+    """Builds the parts in the order in which they refer to each other."""
+
+    def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
+        self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
+        self.unpack = unpack
+        self.state = state = RunState()
+        for name in _PLAIN:
+            setattr(state, name, snapshot[name])
+        state.status = Status(snapshot["status"])
+        state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
+        state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
+        state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
+        state.data = {key: unpack(value) for key, value in snapshot["data"].items()}
+        state.owned = set(snapshot["owned"]) or None
+        state.emitted = set(snapshot["emitted"]) or None
+        state.unheard = set(snapshot["unheard"]) or None
+        state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None
+        self.groups = [Group(None) for _ in snapshot["groups"]]
+        if snapshot["limiter"]:
+            state.limiters = (Limiter(snapshot["limiter"]["limit"]),)
+        for name, kept in snapshot["chunk_limiters"].items():
+            limiter_of_chunk(state, name, kept["limit"])
+        for kept in snapshot["openings"]:
+            self.opening(kept)
+        for kept in snapshot["runs"]:
+            self.run(kept)
+        for join, slots in snapshot["joins"]:
+            state.joins = state.joins or {}
+            state.joins[join] = {_unslot(slot): unpack(value) for slot, value in slots}
+        self.link(snapshot)
+
+    def node(self, id: str) -> Node:
+        if id not in self.nodes:
+            raise SnapshotError(f"the snapshot speaks of operator {id!r}, which this definition does not have")
+        return self.nodes[id]
+
+    def group(self, index: int | None) -> Group | None:
+        return None if index is None else self.groups[index]
+
+    def frame(self, kept: list[int] | None) -> Frame | None:
+        return None if kept is None else Frame((self.state.openings or {})[kept[0]], kept[1])
+
+    def opening(self, kept: Mapping[str, Any]) -> None:
+        node = self.node(kept["operator"])
+        opening = Opening(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
+        opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in kept["slots"]]
+        opening.missing = kept["missing"]
+        opening.source = None if kept["source"] is None else self.unpack(kept["source"])
+        opening.next, opening.open = kept["next"], kept["open"]
+        opening.limiters = self.state.limiters if opening.outer is None else opening.outer.opening.limiters
+        if kept["limiter"] is not None:
+            opening.limiters = (Limiter(kept["limiter"]["limit"]), *opening.limiters)
+        self.state.openings = self.state.openings or {}
+        self.state.openings[opening.id] = opening
+
+    def run(self, kept: Mapping[str, Any]) -> None:
+        state, node, scope = self.state, self.node(kept["operator"]), self.frame(kept["scope"])
+        limiters = state.limiters if scope is None else scope.opening.limiters
+        if node.concurrency is not None:
+            limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
+        trigger = Trigger(*kept["trigger"])
+        value, group = self.unpack(kept["value"]), self.group(kept["group"])
+        run = RunChunk(kept["id"], node, trigger, value, kept["signal"], scope, group, limiters)
+        run.spawned = self.group(kept["spawned"])
+        run.attempt, run.phase, run.waits = kept["attempt"], Phase(kept["phase"]), kept["waits"]
+        state.runs[run.id] = run
+
+    def link(self, snapshot: Mapping[str, Any]) -> None:
+        """What refers to runs: queues, waits, groups."""
+        state, runs = self.state, self.state.runs
+        for group, kept in zip(self.groups, snapshot["groups"], strict=True):
+            group.parent, group.live, group.over = self.group(kept["parent"]), kept["live"], kept["over"]
+            group.waits = [Wait(wait, None if run is None else runs[run], level) for wait, run, level in kept["waits"]]
+        if snapshot["waits"]:
+            state.waits = {wait: None if run is None else runs[run] for wait, run in snapshot["waits"]}
+        pairs = [(limiter, snapshot["limiter"]) for limiter in state.limiters]
+        pairs += [(limiter, snapshot["chunk_limiters"][name]) for name, limiter in (state.chunk_limiters or {}).items()]
+        pairs += [
+            ((state.openings or {})[kept["id"]].limiters[0], kept["limiter"])
+            for kept in snapshot["openings"]
+            if kept["limiter"] is not None
+        ]
+        for limiter, kept in pairs:
+            limiter.used = kept["used"]
+            limiter.queue.extend(runs[number] for number in kept["queue"])
+
+
+def _groups(state: RunState) -> list[Group]:
+    """Every group that something refers to, each once."""
+    found: dict[int, Group] = {}
+    starts = [group for run in state.runs.values() for group in (run.group, run.spawned)]
+    starts += [opening.group for opening in (state.openings or {}).values()]
+    for start in starts:
+        group = start
+        while group is not None and id(group) not in found:
+            found[id(group)] = group
+            group = group.parent
+    return list(found.values())
+
+
+def _frame(frame: Frame | None) -> list[int] | None:
+    return None if frame is None else [frame.opening.id, frame.index]
+
+
+def _limiter(limiter: Limiter) -> dict[str, Any]:
+    return {"limit": limiter.limit, "used": limiter.used, "queue": [run.id for run in limiter.queue]}
+
+
+def _waits(group: Group) -> list[list[int | None]]:
+    return [[wait.id, wait.run.id if wait.run else None, wait.level] for wait in group.waits]
+
+
+def _slot(slot: Any) -> Any:
+    return [slot.kind, slot.name] if isinstance(slot, Trigger) else slot
+
+
+def _unslot(slot: Any) -> Any:
+    if not isinstance(slot, list):
+        return slot
+    kind, name = cast("list[Any]", slot)
+    return Trigger(kind, name)

@@ -1,0 +1,236 @@
+"""Everything an execution remembers: all of it is saved, and nothing else is.
+
+`RunState` is written by `Machine.receive` only. Ids are counters in it, so that the same records always give the same
+state. The parts:
+
+* a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
+* an `Opening` is one pass through a fan-out (batch, for_each, match); a `Frame` is one branch of it. The chain of
+  frames outwards is the *scope* of a run: two passes through one block never share a frame, hence never mix;
+* a `Limiter` counts places of a concurrency limit and holds the queue for them;
+* a `Group` counts what a chunk's signals have set in motion, for those who wait for it.
+"""
+
+from collections import deque
+from enum import Enum, IntEnum, StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from .events import ErrorInfo
+from .plan import Node
+from .signals import Trigger
+
+
+class Unset(Enum):
+    """The type of `UNSET`: no value at all, which is not None."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+
+
+class Status(StrEnum):
+    """Where an execution stands. The last three are final."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Limiter:
+    """A true upper bound: `used` places of `limit` are taken; `queue` holds who waits for one."""
+
+    __slots__ = ("limit", "queue", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self.queue: deque[RunChunk] = deque()
+
+
+class Group:
+    """What one emitter's signals keep busy. `live` counts runs and busy child groups."""
+
+    __slots__ = ("live", "over", "parent", "waits")
+
+    def __init__(self, parent: "Group | None") -> None:
+        self.parent = parent
+        self.live = 0
+        # Set when the emitter has ended: nobody will wait for this group any more, so that children made later
+        # hang on its parent. That keeps a loop of emits from growing a chain of groups.
+        self.over = False
+        self.waits: list[Wait] = []
+
+
+class Wait(msgspec.Struct):
+    """An emitter that waits until its group has at most `level` live members. `id` is the number of its record."""
+
+    id: int
+    run: "RunChunk | None"
+    level: int
+
+
+class Phase(IntEnum):
+    """Where a run stands."""
+
+    READY = 0
+    RUNNING = 1
+    WAITING = 2
+
+
+READY, RUNNING, WAITING = Phase.READY, Phase.RUNNING, Phase.WAITING
+
+
+class RunChunk:
+    """The command to run a chunk or condition, kept in the state until the run has ended.
+
+    `id` is stable over crash and recovery; `attempt` counts from 1. `signal` is the number of the record that caused
+    the run. `scope` is the innermost frame; `limiters` are the bounds it has to respect. `handle` belongs to the driver
+    (what to cancel): it is never read here and never saved.
+    """
+
+    __slots__ = (
+        "attempt",
+        "group",
+        "handle",
+        "id",
+        "limiters",
+        "node",
+        "phase",
+        "scope",
+        "signal",
+        "spawned",
+        "trigger",
+        "value",
+        "waits",
+    )
+
+    def __init__(
+        self,
+        id: int,
+        node: Node,
+        trigger: Trigger,
+        value: Any,
+        signal: int,
+        scope: "Frame | None",
+        group: Group | None,
+        limiters: tuple[Limiter, ...],
+    ) -> None:
+        self.id = id
+        self.node = node
+        self.trigger = trigger
+        self.value = value
+        self.signal = signal
+        self.scope = scope
+        self.group = group
+        self.limiters = limiters
+        self.handle: Any = None
+        self.attempt = 1
+        self.phase: Phase = RUNNING
+        self.spawned: Group | None = None
+        self.waits = 0
+
+    def __repr__(self) -> str:
+        return f"<RunChunk {self.id} of {self.node.id}>"
+
+
+class Opening:
+    """One pass through a fan-out: where its results come together.
+
+    `slots` holds one value a branch; `missing` counts branches that have not arrived. For for_each, `source` is the
+    sequence, `next` the next position to open and `open` the number of items now open.
+    """
+
+    __slots__ = ("feeding", "group", "id", "limiters", "missing", "next", "node", "open", "outer", "slots", "source")
+
+    def __init__(self, id: int, node: Node, outer: "Frame | None", group: Group | None, size: int) -> None:
+        self.id = id
+        self.node = node
+        self.outer = outer
+        self.group = group
+        self.slots: list[Any] = [UNSET] * size
+        self.missing = size
+        self.limiters: tuple[Limiter, ...] = ()
+        self.source: Any = None
+        self.next = 0
+        self.open = 0
+        self.feeding = False
+
+
+class Frame:
+    """One branch of an opening: the position whose slot it fills."""
+
+    __slots__ = ("index", "opening")
+
+    def __init__(self, opening: Opening, index: int) -> None:
+        self.opening = opening
+        self.index = index
+
+    @property
+    def path(self) -> tuple[tuple[str, int, int], ...]:
+        """The scope from the outermost frame in: (operator, opening, index) each."""
+        here = ((self.opening.node.id, self.opening.id, self.index),)
+        return self.opening.outer.path + here if self.opening.outer else here
+
+
+class RunState:
+    """The whole memory of one execution."""
+
+    __slots__ = (
+        "attended",
+        "chunk_limiters",
+        "closing",
+        "data",
+        "emitted",
+        "error",
+        "joins",
+        "limiters",
+        "max_pending",
+        "next_id",
+        "openings",
+        "owned",
+        "reason",
+        "records",
+        "result",
+        "runs",
+        "skip_exceptions",
+        "skipped",
+        "started",
+        "status",
+        "stream",
+        "stream_stopped",
+        "unheard",
+        "waits",
+    )
+
+    def __init__(self) -> None:
+        self.status = Status.CREATED
+        self.started = False
+        self.attended = True
+        self.skip_exceptions = False
+        self.max_pending = 1024
+        self.records = 0
+        self.next_id = 1
+        self.runs: dict[int, RunChunk] = {}
+        self.result: Any = UNSET
+        self.data: dict[str, Any] = {}
+        self.stream = 0
+        self.stream_stopped = False
+        #: the execution's own limit, as a tuple so that a run without other limits can share it
+        self.limiters: tuple[Limiter, ...] = ()
+        self.closing: Status | None = None
+        self.error: ErrorInfo | None = None
+        self.reason = ""
+        # What most executions never need is made on first use: an execution held waiting stays small.
+        self.chunk_limiters: dict[str, Limiter] | None = None
+        self.openings: dict[int, Opening] | None = None
+        self.joins: dict[str, dict[Any, Any]] | None = None
+        self.owned: set[str] | None = None
+        self.emitted: set[str] | None = None
+        self.unheard: set[str] | None = None
+        self.waits: dict[int, RunChunk | None] | None = None
+        self.skipped: list[ErrorInfo] | None = None

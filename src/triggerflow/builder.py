@@ -1,0 +1,276 @@
+"""The builder only builds: it turns the fluent calls into operators, and those into an immutable `Definition`.
+
+`Blueprint` is the growing list; `process.Process` is what the user chains on. No meaning is given to an operator here.
+"""
+
+import difflib
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from ._core.definition import Definition, Operator, OperatorKind
+from ._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
+from ._core.signals import START, Trigger, TriggerKind
+from .chunk import Chunk, Handler, check_handler, emitted_names, handler_name
+
+#: What `when` accepts as keys of a dict, and the kind each stands for.
+WHEN_KEYS: Mapping[str, TriggerKind] = {
+    "event": "event",
+    "chunk": "chunk",
+    "runtime_data": "state",
+    "state": "state",
+    "flow_data": "flow_data",
+    "collect": "collect",
+}
+
+
+class Blueprint:
+    """The operators of a flow while it is being written, with its chunks and handlers by name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.operators: list[Operator] = []
+        self.chunks: dict[str, Chunk] = {}
+        self.handlers: dict[str, Handler] = {}
+        self.nodes: dict[str, Chunk] = {}
+        #: grows with every change, so that a compiled plan knows whether it is still true
+        self.version = 0
+        self._ids: set[str] = set()
+        self._keys: dict[int, str] = {}
+        self._attached: dict[str, list[Trigger]] = {}
+
+    # -- chunks ------------------------------------------------------------------------------------------------------
+
+    def register(self, name: str | None, handler: Handler, **options: Any) -> Chunk:
+        """A chunk under an explicit name. The same name with the same function is the same chunk.
+
+        Without a name it goes by its function's; where that is taken by another function, by `name#2` and so on.
+        """
+        if name is None:
+            name = handler_name(handler)
+            known = self.chunks.get(name)
+            if known is not None and known.handler is not handler:
+                name = _unique(name, self.chunks)
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
+        known = self.chunks.get(name)
+        if known is not None:
+            if known.handler is handler:
+                return known
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk name {name!r} is already registered to another callable; "
+                "choose another name"
+            )
+        chunk = Chunk(name, handler, **options)
+        self.chunks[name] = chunk
+        self.version += 1
+        return chunk
+
+    def resolve(self, reference: Any) -> Chunk:
+        """The chunk meant by a chunk, a function, a chunk's name, or a `(name, function)` pair."""
+        match reference:
+            case Chunk():
+                if self.chunks.get(reference.name) is None:
+                    self.chunks[reference.name] = reference
+                elif self.chunks[reference.name].handler is not reference.handler:
+                    raise DefinitionError(
+                        f"flow {self.name!r}: {reference!r} belongs to another flow, and this flow has "
+                        f"a chunk of that name; register it here under another name"
+                    )
+                return reference
+            case str():
+                return self.named(reference)
+            case (str() as name, handler):
+                return self.register(name, handler)
+            case _ if callable(reference):
+                return self._anonymous(reference)
+            case _:
+                raise NotAChunkError(
+                    f"flow {self.name!r}: {reference!r} is not a chunk; give a chunk, a function, the name of a chunk, "
+                    "or (name, function)"
+                )
+
+    def named(self, name: str) -> Chunk:
+        """The chunk of that name, or `UnknownChunkError` with the nearest names."""
+        chunk = self.chunks.get(name)
+        if chunk is None:
+            near = difflib.get_close_matches(name, self.chunks)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {sorted(self.chunks)}"
+            raise UnknownChunkError(f"flow {self.name!r}: there is no chunk named {name!r}; {hint}")
+        return chunk
+
+    def _anonymous(self, handler: Handler) -> Chunk:
+        """A plain function is a new node each time it is attached; it goes by its own name."""
+        name = handler_name(handler)
+        chunk = Chunk(name, handler, trigger=Trigger("chunk", _unique(name, self.nodes, self.chunks)))
+        self.chunks.setdefault(name, chunk)
+        return chunk
+
+    def handler_key(self, handler: Handler, name: str) -> str:
+        """The name under which the definition refers to a callable; one callable has one name."""
+        key = self._keys.get(id(handler))
+        if key is None:
+            key = self._keys[id(handler)] = _unique(name, self.handlers)
+            self.handlers[key] = handler
+        return key
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        kind: OperatorKind,
+        label: str,
+        listens: Iterable[Trigger],
+        *,
+        name: str | None = None,
+        emits: tuple[Trigger, ...] | None = None,
+        handler: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        group: str | None = None,
+    ) -> Trigger:
+        """Add an operator and return the trigger that fires when it is done.
+
+        The id is the label, so that adding an operator renames no other; a label used before is told apart by what the
+        operator listens to.
+        """
+        heard = tuple(listens)
+        identity = label if label not in self._ids else _unique(f"{label}<-{describe(heard)}", self._ids)
+        self._ids.add(identity)
+        done = emits if emits is not None else (Trigger("operator", identity),)
+        kept = {key: value for key, value in (options or {}).items() if value is not None}
+        self.operators.append(
+            Operator(
+                id=identity,
+                kind=kind,
+                name=name or label,
+                listens=heard,
+                emits=done,
+                handler=handler,
+                options=kept,
+                group=group,
+            )
+        )
+        self.version += 1
+        return done[0]
+
+    def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False) -> Chunk:
+        """Let a chunk listen to a trigger."""
+        chunk = self.resolve(reference)
+        if chunk.trigger == at:
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk {chunk.name!r} is chained to itself and would trigger itself for ever; "
+                f"for a second step give it a second name: ({chunk.name + '_again'!r}, function)"
+            )
+        options = {"concurrency": positive(chunk.concurrency, f"chunk {chunk.name!r}"), "inline": chunk.inline or None}
+        self.add(
+            OperatorKind.CHUNK,
+            chunk.trigger.name,
+            (at,),
+            name=chunk.name,
+            emits=(chunk.trigger,),
+            handler=self.handler_key(chunk.handler, chunk.name),
+            options={**options, "side_branch": side_branch or None},
+        )
+        self.nodes[chunk.trigger.name] = chunk
+        attached = self._attached.setdefault(chunk.name, [])
+        if chunk.trigger not in attached:
+            attached.append(chunk.trigger)
+        return chunk
+
+    def triggers(self, wanted: Any) -> tuple[Trigger, ...]:
+        """What `when` was given, as triggers without repetition."""
+        found: list[Trigger] = []
+        if isinstance(wanted, Mapping):
+            for key, names in cast("Mapping[Any, Any]", wanted).items():
+                kind = WHEN_KEYS.get(str(key))
+                if kind is None:
+                    raise DefinitionError(f"flow {self.name!r}: when() knows {list(WHEN_KEYS)}, not {key!r}")
+                found.extend(self._trigger(name, kind) for name in _many(names))
+        else:
+            found.extend(self._trigger(name, "event") for name in _many(wanted))
+        if not found:
+            raise DefinitionError(f"flow {self.name!r}: when() was given nothing to wait for")
+        return tuple(dict.fromkeys(found))
+
+    def _trigger(self, name: Any, kind: TriggerKind) -> Trigger:
+        if isinstance(name, Trigger):
+            return name
+        if isinstance(name, Chunk):
+            return self.resolve(name).trigger
+        if isinstance(name, str) and name:
+            if kind == "chunk":
+                return self._completion(self.named(name).name)
+            return self._completion(name) if kind == "event" and name in self.chunks else Trigger(kind, name)
+        if callable(name) and kind in ("event", "chunk"):
+            for trigger, chunk in self.nodes.items():
+                if chunk.handler is name:
+                    return Trigger("chunk", trigger)
+        raise NotAChunkError(
+            f"flow {self.name!r}: when() cannot listen to {name!r}; give the name of an event or chunk, a chunk, or a "
+            f"dict with the keys {list(WHEN_KEYS)}"
+        )
+
+    def _completion(self, name: str) -> Trigger:
+        attached = self._attached.get(name, [])
+        if len(attached) > 1:
+            raise DefinitionError(
+                f"flow {self.name!r}: function {name!r} is attached {len(attached)} times, so that when({name!r}) has "
+                f"no single meaning; give the one you mean a name of its own: (name, {name})"
+            )
+        return attached[0] if attached else self.chunks[name].trigger
+
+    def condition(self, condition: Any, where: str) -> str:
+        """Register a callable condition and return the name under which the definition refers to it."""
+        check_handler(condition, where)
+        return self.handler_key(condition, handler_name(condition))
+
+    # -- the result --------------------------------------------------------------------------------------------------
+
+    def freeze(self) -> Definition:
+        """The definition as it stands now. Steps added later do not reach executions made from it."""
+        events = {t.name for operator in self.operators for t in operator.listens if t.kind == "event"}
+        return Definition(self.name, tuple(self._with_emits(operator, events) for operator in self.operators))
+
+    def _with_emits(self, operator: Operator, heard: set[str]) -> Operator:
+        chunk = self.nodes.get(operator.emits[0].name) if operator.kind is OperatorKind.CHUNK else None
+        if chunk is None:
+            return operator
+        names = sorted((emitted_names(chunk.handler) & heard) | set(chunk.emits))
+        if not names:
+            return operator
+        emits = (operator.emits[0], *(Trigger("event", name) for name in names))
+        return msgspec.structs.replace(operator, emits=emits)
+
+
+def _unique(name: str, *taken: Container[str]) -> str:
+    """The name, or the first of `name#2`, `name#3` ... that nobody has."""
+    number, candidate = 1, name
+    while any(candidate in names for names in taken):
+        number += 1
+        candidate = f"{name}#{number}"
+    return candidate
+
+
+def _many(names: Any) -> Iterable[Any]:
+    """One name or several, as several."""
+    return cast("Iterable[Any]", names) if isinstance(names, list | tuple | set | frozenset) else (names,)
+
+
+def describe(triggers: Iterable[Trigger]) -> str:
+    """Triggers as a short label for ids and messages."""
+    return "&".join(trigger.name or trigger.kind for trigger in triggers)
+
+
+def positive(limit: Any, where: str) -> int | None:
+    """A concurrency limit: None, or a whole number from 1 on."""
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise DefinitionError(f"{where}: concurrency must be a whole number from 1 on, or None; got {limit!r}")
+    if limit < 1:
+        raise DefinitionError(f"{where}: concurrency={limit} would never let anything run; use 1 or more, or None")
+    return limit
+
+
+__all__ = ["START", "Blueprint", "describe", "positive"]

@@ -1,0 +1,36 @@
+"""What a driver needs from whoever owns the execution: to call user code, and to tell observers."""
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from .._core.commands import AnyCommand, Close
+from .._core.events import Event
+from .._core.state import RunChunk
+
+
+class Host(Protocol):
+    """The owner of one execution."""
+
+    def invoke(self, run: RunChunk) -> Awaitable[Any]:
+        """Call the handler of this run."""
+        ...
+
+    def publish(self, number: int, item: Any) -> None:
+        """Hand an item to the readers of the stream."""
+        ...
+
+    def notice(self, command: AnyCommand) -> None:
+        """Something worth telling an observer; nothing has to be done."""
+        ...
+
+    def closed(self, close: Close, error: BaseException | None) -> None:
+        """The execution has ended; `error` is the exception that a failed chunk raised."""
+        ...
+
+
+class Journal(Protocol):
+    """Where records go."""
+
+    def append(self, record: Event) -> None:
+        """Add the next record."""
+        ...

@@ -1,0 +1,148 @@
+"""How values are recorded: JSON-shaped data, and a closed set of types beyond it.
+
+In memory any object passes, unchecked. What is *recorded* (a saved execution, a store) is made of None, booleans,
+numbers, strings, lists and dicts with string keys; tuples, sets, other dicts, bytes, dates and decimals are written as
+tagged dicts `{"$": tag, "v": data}`; dataclasses, msgspec structs and Pydantic models likewise, if their class was
+registered. Reading looks names up in that registry only: nothing is imported, nothing unknown is built.
+"""
+
+import base64
+import dataclasses
+import datetime
+import decimal
+import math
+import uuid
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from ._core.errors import DefinitionError, PayloadError, SnapshotError
+
+_SCALARS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    bytes: ("bytes", lambda v: base64.b64encode(v).decode("ascii"), lambda v: base64.b64decode(v, validate=True)),
+    datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),
+    datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
+    datetime.timedelta: (
+        "timedelta",
+        lambda v: [v.days, v.seconds, v.microseconds],
+        lambda v: datetime.timedelta(days=v[0], seconds=v[1], microseconds=v[2]),
+    ),
+    decimal.Decimal: ("decimal", str, decimal.Decimal),
+    uuid.UUID: ("uuid", str, uuid.UUID),
+}
+_READERS = {tag: read for tag, _, read in _SCALARS.values()}
+
+
+T = TypeVar("T")
+
+
+class Types:
+    """The classes whose instances may be recorded, by name."""
+
+    def __init__(self) -> None:
+        self._names: dict[type[Any], str] = {}
+        self._classes: dict[str, type[Any]] = {}
+
+    def register(self, cls: type[T], name: str | None = None) -> type[T]:
+        """Allow a dataclass, msgspec struct, Pydantic model or enum to be recorded; usable as a decorator.
+
+        `name` (default: the class's own) is what stands in the record, so keep it when the class moves.
+        Raises `DefinitionError` for other classes, and for a name that another class has.
+        """
+        name = name or cls.__qualname__
+        if not (
+            dataclasses.is_dataclass(cls) or issubclass(cls, msgspec.Struct | Enum) or hasattr(cls, "model_validate")
+        ):
+            raise DefinitionError(
+                f"{cls!r} cannot be recorded: it is no dataclass, msgspec struct, Pydantic model or enum"
+            )
+        if self._classes.get(name, cls) is not cls:
+            raise DefinitionError(f"the name {name!r} is registered for {self._classes[name]!r} already")
+        self._classes[name] = cls
+        self._names[cls] = name
+        return cls
+
+    def pack(self, value: Any, where: str) -> Any:
+        """The value as JSON-shaped data. Raises `PayloadError` that names `where` and what to do."""
+        kind = cast("type[Any]", type(value))
+        if value is None or kind is str or kind is bool or kind is int:
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
+        if kind is list:
+            return [self.pack(item, where) for item in value]
+        if kind is dict:
+            if all(type(key) is str for key in value) and "$" not in value:
+                return {key: self.pack(item, where) for key, item in value.items()}
+            return {"$": "dict", "v": [[self.pack(key, where), self.pack(item, where)] for key, item in value.items()]}
+        if kind is tuple or kind is set or kind is frozenset:
+            return {"$": kind.__name__, "v": [self.pack(item, where) for item in value]}
+        if kind is range:
+            return {"$": "range", "v": [value.start, value.stop, value.step]}
+        if kind in _SCALARS:
+            tag, write, _ = _SCALARS[kind]
+            return {"$": tag, "v": write(value)}
+        return self._pack_object(value, kind, where)
+
+    def _pack_object(self, value: Any, kind: type[Any], where: str) -> Any:
+        name = self._names.get(kind)
+        if name is None:
+            raise PayloadError(
+                f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be recorded; make it JSON-shaped, "
+                "keep it in a resource, or, if it is a dataclass, msgspec struct, Pydantic model or enum, register its "
+                "class with flow.register_type"
+            )
+        if issubclass(kind, Enum):
+            return {"$": f"type:{name}", "v": self.pack(value.value, where)}
+        if hasattr(value, "model_dump"):
+            return {"$": f"type:{name}", "v": value.model_dump(mode="json")}
+        names = _field_names(kind)
+        return {"$": f"type:{name}", "v": {name: self.pack(getattr(value, name), where) for name in names}}
+
+    def unpack(self, data: Any) -> Any:
+        """The value again. Raises `SnapshotError` for a tag or class that is not known here."""
+        if isinstance(data, list):
+            return [self.unpack(item) for item in data]  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(data, dict):
+            return data
+        if "$" not in data:
+            return {key: self.unpack(item) for key, item in data.items()}  # pyright: ignore[reportUnknownVariableType]
+        try:
+            return self._unpack_tagged(str(data["$"]), data["v"])  # pyright: ignore[reportUnknownArgumentType]
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            if isinstance(error, SnapshotError):
+                raise
+            raise SnapshotError(f"a recorded value is damaged: {data!r}") from error
+
+    def _unpack_tagged(self, tag: str, data: Any) -> Any:
+        if tag in _READERS:
+            return _READERS[tag](data)
+        if tag == "float":
+            return float(data)
+        if tag == "range":
+            return range(*data)
+        if tag == "dict":
+            return {self.unpack(key): self.unpack(value) for key, value in data}
+        if tag in ("tuple", "set", "frozenset"):
+            items = [self.unpack(item) for item in data]
+            return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](items)
+        name = tag.removeprefix("type:")
+        cls = self._classes.get(name)
+        if cls is None or name == tag:
+            raise SnapshotError(
+                f"a recorded value has the type {tag!r}, which is not registered: flow.register_type(...)"
+            )
+        if issubclass(cls, Enum):
+            return cls(self.unpack(data))
+        if hasattr(cls, "model_validate"):
+            return cls.model_validate(data)
+        return cls(**{key: self.unpack(value) for key, value in data.items()})
+
+
+def _field_names(cls: type[Any]) -> list[str]:
+    if issubclass(cls, msgspec.Struct):
+        return list(cls.__struct_fields__)
+    return [field.name for field in dataclasses.fields(cls) if field.init]

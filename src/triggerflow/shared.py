@@ -1,0 +1,50 @@
+"""The data that all executions of a flow share. It belongs to the flow, not to a run: runs see its changes as
+records."""
+
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from ._core.errors import ExecutionClosed
+from ._core.events import FlowDataChanged
+
+if TYPE_CHECKING:
+    from .execution import Execution
+
+By = tuple["Execution", int | None] | None
+
+
+class SharedData:
+    """Values by key, and the running executions that listen to their changes."""
+
+    __slots__ = ("listeners", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.listeners: set[Execution] = set()
+
+    def set(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
+        """Replace the value at a key and tell the executions that listen."""
+        self.values[key] = value
+        if emit:
+            self._tell(key, value, by)
+
+    def append(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
+        """Append to the list at a key, which becomes a new list: records keep the one they were given."""
+        held = self.values.get(key, ())
+        if not isinstance(held, list | tuple):
+            raise TypeError(f"flow_data[{key!r}] is a {type(held).__name__}; only a list can be appended to")
+        self.set(key, [*held, value], emit=emit, by=by)
+
+    def delete(self, key: str, *, emit: bool = True, by: By = None) -> None:
+        """Remove a key, if it is there."""
+        self.values.pop(key, None)
+        if emit:
+            self._tell(key, None, by)
+
+    def _tell(self, key: str, value: Any, by: By) -> None:
+        for execution in list(self.listeners):
+            run = by[1] if by is not None and by[0] is execution else None
+            try:
+                execution.submit(FlowDataChanged(time(), run, key, value))
+            except ExecutionClosed:  # it ended between the look and the call
+                self.listeners.discard(execution)

@@ -1,0 +1,277 @@
+"""The runtime stream: numbered items, any number of readers, bounded memory.
+
+Items are numbered 1, 2, 3 ... by the core. The stream holds the newest `history` of them; every reader has a position
+of its own and reads from any number on, while the execution runs or after it. What happens to a reader that lags by
+more than its `buffer` is its declared policy:
+
+* `"block"` (default): chunks that put with `await` wait for it, so that it misses nothing;
+* `"drop_oldest"`: it skips ahead, and gets a `StreamGap` that says what it missed;
+* `"disconnect"`: it ends with `ReaderDisconnected`; its `position` is where to come back.
+
+A reader is referred to weakly: one that is left early, or forgotten, holds nobody up.
+"""
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar
+
+from ._core.errors import DefinitionError, ReaderDisconnected, StreamGapError
+
+LagPolicy = Literal["block", "drop_oldest", "disconnect"]
+ItemT = TypeVar("ItemT")
+
+
+class StreamGap:
+    """In place of the items `first` to `last`, which a `drop_oldest` reader did not get."""
+
+    __slots__ = ("first", "last")
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first = first
+        self.last = last
+
+    def __repr__(self) -> str:
+        return f"<StreamGap {self.first}..{self.last}>"
+
+
+class RuntimeStream:
+    """The items of one execution that are still held, and who waits for more."""
+
+    __slots__ = (
+        "_blockers",
+        "_ceiling",
+        "_readers_waiting",
+        "_writers",
+        "ended",
+        "failure",
+        "first",
+        "history",
+        "items",
+        "last",
+    )
+
+    def __init__(self, history: int) -> None:
+        self.history = history
+        self.items: list[Any] = []
+        #: number of the oldest item held
+        self.first = 1
+        #: number of the newest item, 0 before the first
+        self.last = 0
+        self.ended = False
+        self.failure: Callable[[], BaseException] | None = None
+        self._readers_waiting: list[asyncio.Future[None]] = []
+        self._writers: list[asyncio.Future[None]] = []
+        self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
+        #: the highest number that can be put before the slowest blocking reader has to be asked for
+        self._ceiling = 0
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def publish(self, number: int, item: Any) -> None:
+        """Add the next item and wake the readers that wait for it."""
+        items = self.items
+        items.append(item)
+        self.last = number
+        if len(items) > 2 * self.history:
+            self.first += len(items) - self.history
+            del items[: -self.history]
+        if self._readers_waiting:
+            self._wake()
+
+    def end(self, failure: Callable[[], BaseException] | None = None) -> None:
+        """No item will follow; after the last one readers stop, or raise what `failure` gives."""
+        if not self.ended:
+            self.ended = True
+            self.failure = failure
+            self._wake()
+            self._admit()
+
+    def _wake(self) -> None:
+        waiting, self._readers_waiting = self._readers_waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    @property
+    def full(self) -> bool:
+        """Whether a writer should wait now: a blocking reader lags by its whole buffer."""
+        if not self._blockers or self.last < self._ceiling or self.ended:
+            return False
+        self._ceiling = self._room_until()
+        return self.last >= self._ceiling
+
+    def _room_until(self) -> int:
+        readers = [reader for ref in self._blockers.values() if (reader := ref()) is not None]
+        return min((reader.position + reader.buffer for reader in readers), default=self.last + 1)
+
+    async def room(self) -> None:
+        """Wait until every blocking reader has caught up with half of its buffer."""
+        while self.full:
+            future = asyncio.get_running_loop().create_future()
+            self._writers.append(future)
+            await future
+
+    def _admit(self) -> None:
+        writers, self._writers = self._writers, []
+        for future in writers:
+            if not future.done():
+                future.set_result(None)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def attach(self, reader: "StreamReader[Any]") -> None:
+        """Count a blocking reader among those that writers wait for."""
+        key = id(reader)
+
+        def gone(_: Any) -> None:
+            self._blockers.pop(key, None)
+            if self._writers:
+                self._admit()
+
+        self._blockers[key] = weakref.ref(reader, gone)
+        self._ceiling = 0
+
+    def detach(self, reader: "StreamReader[Any]") -> None:
+        """The reader has left."""
+        if self._blockers.pop(id(reader), None) is not None and self._writers:
+            self._admit()
+
+    def advanced(self, reader: "StreamReader[Any]") -> None:
+        """The reader has taken an item while writers wait."""
+        if self._writers and self.last - reader.position <= reader.buffer // 2:
+            self._ceiling = 0
+            if not self.full:
+                self._admit()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a writer waits for readers."""
+        return bool(self._writers)
+
+    @property
+    def observed(self) -> bool:
+        """Whether a reader is there now that will be told how the execution ended."""
+        return bool(self._readers_waiting or self._blockers)
+
+    async def more(self, timeout: float | None) -> None:
+        """Wait for the next item or the end. Raises `TimeoutError` after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._readers_waiting.append(future)
+        if timeout is None:
+            await future
+            return
+        timer = loop.call_later(timeout, _expire, future)
+        try:
+            if await future is not None:
+                raise TimeoutError(f"no stream item for {timeout} s")
+        finally:
+            timer.cancel()
+
+
+def _expire(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_result("expired")
+
+
+class StreamReader(Generic[ItemT]):
+    """An async iterator over a runtime stream. `position` is the number of the last item it gave."""
+
+    __slots__ = (
+        "__weakref__",
+        "_begin",
+        "_begun",
+        "_left",
+        "_opened",
+        "_timeout",
+        "buffer",
+        "policy",
+        "position",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        stream: RuntimeStream,
+        begin: Callable[[], None],
+        *,
+        after: int,
+        timeout: float | None,
+        policy: LagPolicy,
+        buffer: int,
+    ) -> None:
+        if policy not in ("block", "drop_oldest", "disconnect"):
+            raise DefinitionError(f"a reader's lag policy is 'block', 'drop_oldest' or 'disconnect', not {policy!r}")
+        if buffer < 1 or after < 0:
+            raise DefinitionError(f"a reader needs buffer >= 1 and after >= 0, got buffer={buffer}, after={after}")
+        self.stream = stream
+        self.policy: LagPolicy = policy
+        self.buffer = buffer
+        self.position = after
+        self._timeout = timeout
+        self._begin = begin
+        self._begun = False
+        self._left = False
+
+    def __aiter__(self) -> "StreamReader[ItemT]":
+        return self
+
+    async def __anext__(self) -> ItemT:
+        """The next item. Ends with the stream; raises the execution's failure after the last item."""
+        stream = self.stream
+        if not self._begun:
+            self._start()
+        while True:
+            if self._left:
+                raise StopAsyncIteration
+            lag = stream.last - self.position
+            if lag > 0:
+                if (lag > self.buffer and self.policy != "block") or self.position + 1 < stream.first:
+                    gap = self._behind()
+                    if gap is not None:
+                        return gap
+                self.position = position = self.position + 1
+                if stream.awaited:
+                    stream.advanced(self)
+                return stream.items[position - stream.first]
+            if stream.ended:
+                self._leave()
+                if stream.failure is not None:
+                    raise stream.failure()
+                raise StopAsyncIteration
+            await stream.more(self._timeout)
+
+    def _start(self) -> None:
+        self._begun = True
+        if self.policy == "block":
+            self.stream.attach(self)
+        self._begin()
+
+    def _behind(self) -> Any:
+        """This reader has lagged too far, or asks for items that are no longer held."""
+        stream = self.stream
+        oldest = stream.first
+        if self.policy == "drop_oldest":
+            oldest = max(oldest, stream.last - self.buffer + 1)
+            gap = StreamGap(self.position + 1, oldest - 1)
+            self.position = oldest - 1
+            return gap
+        self._leave()
+        if self.policy == "disconnect" and self.position + 1 >= oldest:
+            raise ReaderDisconnected(
+                f"the reader is {stream.last - self.position} items behind and its buffer is {self.buffer}; "
+                f"come back with after={self.position}"
+            )
+        raise StreamGapError(
+            f"items {self.position + 1} to {oldest - 1} are no longer held; read sooner, give the execution a larger "
+            f"stream_history, or read with lag='drop_oldest' to go on after the gap"
+        )
+
+    def _leave(self) -> None:
+        self._left = True
+        self.stream.detach(self)
+
+    async def aclose(self) -> None:
+        """Leave the stream early; the execution goes on."""
+        self._leave()
