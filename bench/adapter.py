@@ -1,7 +1,7 @@
 """TriggerFlow under the workloads of the comparison suite: one function per workload, defined outside the timed part.
 
-Each function returns an async callable; what it has to evaluate to is checked by whoever times it. Only the public API is
-used, as the documentation teaches it, with every default on.
+Each function returns an async callable; what it has to evaluate to is checked by whoever times it. Only the public API
+is used, as the documentation teaches it, with every default on.
 """
 
 import asyncio
@@ -43,6 +43,22 @@ def w2(n: int) -> Any:
     return run
 
 
+def w3(n: int, conc: int) -> Any:
+    """for_each(concurrency=...).to(increment).to(double).end_for_each().end()"""
+    flow = TriggerFlow()
+
+    async def double(data: Any) -> Any:
+        return data.value * 2
+
+    flow.for_each(concurrency=conc).to(_increment).to(double).end_for_each().end()
+    items = list(range(n))
+
+    async def run() -> Any:
+        return await flow.async_start(items)
+
+    return run
+
+
 def w4(hold: Any = None) -> Any:
     """Five chunks in a chain, each giving way to the loop once"""
     flow = TriggerFlow()
@@ -68,7 +84,7 @@ def w4(hold: Any = None) -> Any:
 
 
 def w5(n: int) -> Any:
-    """await data.async_emit("Ev", i) n times; flow.when("Ev").to(handler)"""
+    """Await data.async_emit("Ev", i) n times; flow.when("Ev").to(handler)"""
     flow = TriggerFlow()
     calls = 0
 

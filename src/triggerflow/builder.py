@@ -11,7 +11,7 @@ import msgspec
 
 from ._core.definition import Definition, Operator, OperatorKind
 from ._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
-from ._core.signals import START, Trigger, TriggerKind
+from ._core.signals import ANY_CHUNK, START, Trigger, TriggerKind
 from .chunk import Chunk, Handler, check_handler, emitted_names, handler_name
 
 #: What `when` accepts as keys of a dict, and the kind each stands for.
@@ -22,6 +22,8 @@ WHEN_KEYS: Mapping[str, TriggerKind] = {
     "state": "state",
     "flow_data": "flow_data",
     "collect": "collect",
+    "error": "error",
+    "timer": "timer",
 }
 
 
@@ -128,6 +130,7 @@ class Blueprint:
         handler: str | None = None,
         options: Mapping[str, Any] | None = None,
         group: str | None = None,
+        inside: str | None = None,
     ) -> Trigger:
         """Add an operator and return the trigger that fires when it is done.
 
@@ -149,12 +152,13 @@ class Blueprint:
                 handler=handler,
                 options=kept,
                 group=group,
+                inside=inside,
             )
         )
         self.version += 1
         return done[0]
 
-    def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False) -> Chunk:
+    def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
         """Let a chunk listen to a trigger."""
         chunk = self.resolve(reference)
         if chunk.trigger == at:
@@ -171,6 +175,7 @@ class Blueprint:
             emits=(chunk.trigger,),
             handler=self.handler_key(chunk.handler, chunk.name),
             options={**options, "side_branch": side_branch or None},
+            inside=inside,
         )
         self.nodes[chunk.trigger.name] = chunk
         attached = self._attached.setdefault(chunk.name, [])
@@ -196,6 +201,11 @@ class Blueprint:
     def _trigger(self, name: Any, kind: TriggerKind) -> Trigger:
         if isinstance(name, Trigger):
             return name
+        if kind == "timer":
+            return Trigger("timer", _seconds(name, self.name))
+        if kind == "error":
+            target = ANY_CHUNK if name == ANY_CHUNK else self._trigger(name, "chunk").name
+            return Trigger("error", target)
         if isinstance(name, Chunk):
             return self.resolve(name).trigger
         if isinstance(name, str) and name:
@@ -230,9 +240,17 @@ class Blueprint:
     def freeze(self) -> Definition:
         """The definition as it stands now. Steps added later do not reach executions made from it."""
         events = {t.name for operator in self.operators for t in operator.listens if t.kind == "event"}
-        return Definition(self.name, tuple(self._with_emits(operator, events) for operator in self.operators))
+        branches: dict[str, list[str]] = {}
+        for operator in self.operators:
+            if operator.kind is OperatorKind.COLLECT:
+                branches.setdefault(operator.name, []).append(operator.options["branch"])
+        return Definition(self.name, tuple(self._completed(operator, events, branches) for operator in self.operators))
 
-    def _with_emits(self, operator: Operator, heard: set[str]) -> Operator:
+    def _completed(self, operator: Operator, heard: set[str], branches: Mapping[str, list[str]]) -> Operator:
+        """The operator with what only the whole flow tells: the events it emits, the branches it meets."""
+        if operator.kind is OperatorKind.COLLECT:
+            met = list(dict.fromkeys(branches[operator.name]))
+            return msgspec.structs.replace(operator, options={**operator.options, "branches": met})
         chunk = self.nodes.get(operator.emits[0].name) if operator.kind is OperatorKind.CHUNK else None
         if chunk is None:
             return operator
@@ -255,6 +273,12 @@ def _unique(name: str, *taken: Container[str]) -> str:
 def _many(names: Any) -> Iterable[Any]:
     """One name or several, as several."""
     return cast("Iterable[Any]", names) if isinstance(names, list | tuple | set | frozenset) else (names,)
+
+
+def _seconds(delay: Any, flow: str) -> str:
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or delay < 0:
+        raise DefinitionError(f"flow {flow!r}: a timer is a number of seconds from the start, got {delay!r}")
+    return str(float(delay))
 
 
 def describe(triggers: Iterable[Trigger]) -> str:

@@ -336,7 +336,11 @@ class Execution:
         """Call the handler of a run."""
         return self._invokers[run.node.index](TriggerFlowRuntimeData(self, run))
 
-    def publish(self, number: int, item: Any) -> None:
+    def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
+        """In how many seconds the chunk's policy tries again."""
+        return None
+
+    def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers."""
         if self.stream is None:
             self.stream = self._new_stream()

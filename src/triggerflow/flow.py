@@ -13,7 +13,7 @@ from .chunk import Chunk, Handler
 from .execution import Execution, Options
 from .invoke import Invoker, invoker
 from .portal import iterate_sync, run_sync
-from .process import Process, WhenMode, root
+from .process import MatchMode, Process, WhenMode, root
 from .shared import SharedData
 from .stream import StreamReader
 
@@ -94,6 +94,18 @@ class TriggerFlow:
     def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Process:
         """Begin with several chunks at once; see `Process.batch`."""
         return root(self._blueprint).batch(*chunks, side_branch=side_branch, concurrency=concurrency)
+
+    def for_each(self, *, concurrency: int | None = None) -> Process:
+        """Begin by going through the items of the start value; see `Process.for_each`."""
+        return root(self._blueprint).for_each(concurrency=concurrency)
+
+    def match(self, *, mode: MatchMode = "hit_first") -> Process:
+        """Begin by choosing on the start value; see `Process.match`."""
+        return root(self._blueprint).match(mode=mode)
+
+    def if_condition(self, condition: Any) -> Process:
+        """Begin with a condition on the start value; see `Process.if_condition`."""
+        return root(self._blueprint).if_condition(condition)
 
     @property
     def chunks(self) -> dict[str, Chunk]:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .state import RunChunk
+from .state import Interrupt, Opening, RunChunk
 
 
 class Command(msgspec.Struct):
@@ -28,10 +28,43 @@ class Publish(Command):
 
     number: int
     item: Any
+    path: str = ""
 
 
 class StopStream(Command):
     """No item will follow."""
+
+
+class StartTimer(Command):
+    """Answer with `TimerFired` when the time `due` (seconds since the epoch) has come."""
+
+    timer: int
+    due: float
+
+
+class CancelTimer(Command):
+    """The timer is not needed any more."""
+
+    timer: int
+
+
+class Pull(Command):
+    """Take up to `count` items from the opening's lazy source; answer with `Pulled` or `PullFailed`."""
+
+    opening: Opening
+    count: int
+
+
+class OpenInterrupt(Command):
+    """Somebody outside is asked. For observers."""
+
+    interrupt: Interrupt
+
+
+class Answer(Command):
+    """The interrupt of a sub-flow that runs inside `interrupt.run` was answered: pass the answer on."""
+
+    interrupt: Interrupt
 
 
 class Unheard(Command):
@@ -60,4 +93,19 @@ class Close(Command):
     unfilled: tuple[str, ...] = ()
 
 
-AnyCommand = RunChunk | CancelRun | Settle | Publish | StopStream | Unheard | Skipped | Refused | Close
+AnyCommand = (
+    RunChunk
+    | CancelRun
+    | Settle
+    | Publish
+    | StopStream
+    | StartTimer
+    | CancelTimer
+    | Pull
+    | OpenInterrupt
+    | Answer
+    | Unheard
+    | Skipped
+    | Refused
+    | Close
+)

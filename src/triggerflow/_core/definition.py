@@ -35,7 +35,8 @@ class OperatorKind(StrEnum):
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
     """One node of the graph.
 
-    `group` is the id of the operator that opened the block this one closes (batch, for_each, match), or None.
+    `group` is the id of the operator that opened the block this one closes (batch, for_each, match), or None; `inside`
+    the id of the operator that opened the block it stands in.
     `emits` holds first the trigger that fires when the operator is done, then the events its handler is known to emit.
     """
 
@@ -47,6 +48,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     handler: str | None = None
     options: Mapping[str, Any] = {}
     group: str | None = None
+    inside: str | None = None
 
     @property
     def fingerprint(self) -> str:

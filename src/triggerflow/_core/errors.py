@@ -39,6 +39,18 @@ class AlreadyStarted(UsageError):
     """The execution was started before, with another value."""
 
 
+class UnknownInterrupt(UsageError, LookupError):
+    """There is no interrupt of that id."""
+
+
+class AlreadyAnswered(UsageError):
+    """The interrupt was answered before, by another request."""
+
+
+class InterruptExpired(UsageError):
+    """The time for an answer has passed. Also how a chunk fails whose question nobody answered in time."""
+
+
 class BlockingCallError(UsageError):
     """A blocking call was made inside a running event loop; the message names its async twin."""
 

@@ -45,11 +45,12 @@ class Completed(Event, tag="completed"):
 
 
 class Failed(Event, tag="failed"):
-    """A chunk raised."""
+    """A chunk raised. `retry_in` is the time in seconds after which its policy tries again, None if it does not."""
 
     at: float
     run: int
     error: ErrorInfo
+    retry_in: float | None = None
 
 
 class Cancelled(Event, tag="cancelled"):
@@ -60,13 +61,17 @@ class Cancelled(Event, tag="cancelled"):
 
 
 class Emitted(Event, tag="emitted"):
-    """A signal was emitted by a chunk or from outside. With `settle` the emitter waits for all it causes."""
+    """A signal was emitted by a chunk or from outside. With `settle` the emitter waits for all it causes.
+
+    `delay` (seconds) makes it a timer: the signal is fired when the time has come.
+    """
 
     at: float
     run: int | None
     name: str
     value: Any
     settle: bool = False
+    delay: float | None = None
 
 
 class StateChanged(Event, tag="state"):
@@ -90,11 +95,12 @@ class FlowDataChanged(Event, tag="flow_data"):
 
 
 class StreamPut(Event, tag="stream"):
-    """An item was put into the runtime stream."""
+    """An item was put into the runtime stream. `path` leads to the sub-flow it comes from, "" for this flow itself."""
 
     at: float
     run: int | None
     item: Any
+    path: str = ""
 
 
 class StreamStopped(Event, tag="stream_stopped"):
@@ -110,6 +116,64 @@ class ResultSet(Event, tag="result"):
     at: float
     run: int | None
     value: Any
+
+
+class Paused(Event, tag="paused"):
+    """A chunk opened an interrupt. With `holds` the run goes on (a sub-flow waits inside it), otherwise it has ended.
+
+    The answer goes to `resume_event` if one is named; else `resume_to` says what it starts: "next" what follows the
+    chunk, "self" the chunk again. `expires` is the time (seconds since the epoch) up to which an answer is taken.
+    """
+
+    at: float
+    run: int
+    interrupt: str
+    type: str = "pause"
+    payload: Any = None
+    resume_event: str | None = None
+    resume_to: str = "next"
+    schema: str | None = None
+    expires: float | None = None
+    holds: bool = False
+
+
+class Resumed(Event, tag="resumed"):
+    """An interrupt was answered. The same `request` twice is one answer."""
+
+    at: float
+    interrupt: str
+    value: Any
+    request: str | None = None
+
+
+class TimerFired(Event, tag="timer_fired"):
+    """The time of a timer has come."""
+
+    at: float
+    timer: int
+
+
+class Pulled(Event, tag="pulled"):
+    """The next items of a lazy for_each source; `done` if there are no more."""
+
+    at: float
+    opening: int
+    items: list[Any]
+    done: bool = False
+
+
+class PullFailed(Event, tag="pull_failed"):
+    """A lazy for_each source raised."""
+
+    at: float
+    opening: int
+    error: ErrorInfo
+
+
+class Recovered(Event, tag="recovered"):
+    """The execution goes on in another process, or after a load: what was running is run again."""
+
+    at: float
 
 
 class CancelRequested(Event, tag="cancel_requested"):
@@ -142,6 +206,12 @@ Record = (
     | StreamPut
     | StreamStopped
     | ResultSet
+    | Paused
+    | Resumed
+    | TimerFired
+    | Pulled
+    | PullFailed
+    | Recovered
     | CancelRequested
     | Abandoned
     | CloseRequested

@@ -12,6 +12,13 @@ from .limits import acquire, release
 from .state import RUNNING, WAITING, Group, RunChunk, RunState, Wait
 
 
+def handling(group: Group | None) -> bool:
+    """Whether this is the work of an error route."""
+    while group is not None and not group.handling:
+        group = group.parent
+    return group is not None
+
+
 def spawn_group(run: RunChunk) -> Group:
     """The group of what this run emits."""
     group = run.spawned

@@ -11,7 +11,7 @@ The theory, in five rules:
 3. A record is answered by commands. What was commanded and is not finished stands in the state: after a crash
    `outstanding()` says what to issue again. Chunks are therefore run at least once, and recorded exactly once.
 4. An execution is *at rest* when no run is left. At rest it closes, unless a signal from outside could still wake it
-   (`_rest`). There is no idle time-out, because everything an execution waits for is counted in its state.
+   (`closing.rest`). There is no idle time-out, because everything an execution waits for is counted in its state.
 5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
    write in their clean-up is recorded, but starts nothing; when the last has stopped (or the driver gives it up) the
    execution is closed and takes no record any more.
@@ -22,19 +22,35 @@ The records are described in `events`, the meaning of operators in `operators`, 
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+import msgspec
+
 from . import commands, events
+from .closing import FINAL, close_down, fail, rest
 from .definition import Definition
-from .errors import ExecutionClosed, InternalError, ProtocolError
+from .errors import DefinitionError, ExecutionClosed, ProtocolError
 from .groups import begin_wait, end_wait, end_waits_of, leave_group, regain, spawn_group
-from .joins import unfilled
-from .limits import forget_queues, release
-from .operators import TRANSITIONS, OperatorKind, decide, skip
-from .plan import Plan
+from .interrupts import answerable, check_pause, pause, resume
+from .limits import acquire, release
+from .operators import TRANSITIONS, OperatorKind, decide, take_pulled
+from .plan import Node, Plan
 from .signals import START, Trigger
-from .state import RUNNING, UNSET, WAITING, Group, Limiter, RunChunk, RunState, Status, Wait
+from .state import (
+    BACKOFF,
+    READY,
+    RUNNING,
+    UNSET,
+    WAITING,
+    Group,
+    Limiter,
+    Opening,
+    RunChunk,
+    RunState,
+    Status,
+    Wait,
+)
+from .timers import start_timer
 
 NOTHING: list[commands.AnyCommand] = []
-FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
 class Machine:
@@ -67,6 +83,25 @@ class Machine:
 
     # -- what happens to a run ---------------------------------------------------------------------------------------
 
+    def _recovered(self, event: events.Recovered) -> None:
+        """Run again what was running. Places taken stay taken; who waited for his signals has lost that wait."""
+        state = self._open()
+        for run in state.runs.values():
+            if run.phase is WAITING:
+                end_waits_of(state, run)
+                run.waits = 0
+                run.attempt += 1
+                run.phase = RUNNING if acquire(run, first=True) else READY
+            elif run.phase is RUNNING:
+                run.attempt += 1
+            if run.phase is RUNNING:
+                self.out.append(run)
+        for timer in (state.timers or {}).values():
+            self.out.append(commands.StartTimer(timer.id, timer.due))
+        for opening in (state.openings or {}).values():
+            if opening.pulling:
+                self.out.append(commands.Pull(opening, 1))
+
     def _completed(self, event: events.Completed) -> None:
         state = self.state
         run = state.runs.pop(event.run, None)
@@ -85,21 +120,22 @@ class Machine:
         if run.group is not None:
             leave_group(run.group, self._end_wait)
         if not state.runs:
-            self._rest()
+            rest(self)
 
     def _failed(self, event: events.Failed) -> None:
         state = self.state
+        run = state.runs.get(event.run)
+        if run is None:
+            raise self._unknown(event.run)
+        if event.retry_in is not None and state.closing is None:
+            self._give_back(run)
+            run.phase, run.waits, run.spawned, run.handle = BACKOFF, 0, None, None
+            run.attempt += 1
+            start_timer(self, event.at + event.retry_in, "retry", run=run.id)
+            return
         run = self._take(event.run)
         if state.closing is None:
-            if state.skip_exceptions:
-                if state.skipped is None:
-                    state.skipped = []
-                state.skipped.append(event.error)
-                self.out.append(commands.Skipped(run.id, run.node.name))
-                skip(self, run)
-            else:
-                state.error = event.error
-                self._close_down(Status.FAILED)
+            fail(self, run, event.error)
         self._left(run)
 
     def _cancelled(self, event: events.Cancelled) -> None:
@@ -118,7 +154,7 @@ class Machine:
         if run.group is not None:
             leave_group(run.group, self._end_wait)
         if not self.state.runs:
-            self._rest()
+            rest(self)
 
     def _give_back(self, run: RunChunk) -> None:
         end_waits_of(self.state, run)
@@ -149,25 +185,30 @@ class Machine:
         state.max_pending = event.max_pending
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
+        for name in self.plan.timers:
+            start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
         for node in self.plan.start:
             node.enter(self, node, START, event.value, None, None)
         if not state.runs:
-            self._rest()
+            rest(self)
 
     def _emitted(self, event: events.Emitted) -> None:
         state = self._open()
+        run = self._effect_of(event.run)
         if state.closing is not None:
             return
         name = event.name
-        run = None if event.run is None else state.runs.get(event.run)
-        if run is not None and name in self.plan.definition.outside_events:
-            # A name that this execution emits itself is no longer one that only the outside can send (see _rest).
+        if run is not None and name in self.plan.outside:
+            # A name that this execution emits itself is no longer one that only the outside sends (see closing.rest).
             if state.emitted is None:
                 state.emitted = set()
             state.emitted.add(name)
         nodes = self.plan.events.get(name)
         if nodes is None:
             self._unheard(name)
+            return
+        if event.delay is not None:
+            start_timer(self, event.at + event.delay, "signal", name=name, value=event.value)
             return
         group = None if run is None else spawn_group(run)
         if event.settle:
@@ -182,6 +223,13 @@ class Machine:
             elif group.live > limit:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
         self._awake()
+
+    def _effect_of(self, number: int | None) -> RunChunk | None:
+        """The run that has this effect, which is counted; None for the outside, and for a run that has ended."""
+        run = None if number is None else self.state.runs.get(number)
+        if run is not None:
+            run.effects += 1
+        return run
 
     def _unheard(self, name: str) -> None:
         state = self.state
@@ -199,63 +247,122 @@ class Machine:
             if state.owned is not None:
                 state.owned.discard(key)
         elif event.op == "append":
-            value = self._append(key, value)
+            value = state.append(key, value)
         else:
             state.data.pop(key, None)
             value = None
+        run = self._effect_of(event.run)
         if event.emit and state.closing is None:
-            self._fire(self.plan.state, "state", key, value, event.run)
-
-    def _append(self, key: str, value: Any) -> list[Any]:
-        """Append to a list that is the state's own: the list a user once set stays as it was recorded."""
-        state = self.state
-        held: Any = state.data.get(key, ())
-        if not isinstance(held, list | tuple):
-            raise ProtocolError(f"state[{key!r}] is a {type(state.data[key]).__name__}; only a list can be appended to")
-        if state.owned is None:
-            state.owned = set()
-        if key not in state.owned:
-            state.owned.add(key)
-            state.data[key] = [*held]
-        state.data[key].append(value)
-        return state.data[key]
+            self._fire(self.plan.state.get(key), Trigger("state", key), value, run)
 
     def _flow_data_changed(self, event: events.FlowDataChanged) -> None:
         state = self._open()
+        run = self._effect_of(event.run)
         if state.closing is None:
-            self._fire(self.plan.flow_data, "flow_data", event.key, event.value, event.run)
+            self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, run)
 
-    def _fire(self, listeners: dict[str, Any], kind: Any, name: str, value: Any, by: int | None) -> None:
-        nodes = listeners.get(name)
+    def _fire(self, nodes: tuple[Node, ...] | None, trigger: Trigger, value: Any, run: RunChunk | None) -> None:
         if nodes is None:
             return
-        run = None if by is None else self.state.runs.get(by)
         group = None if run is None else spawn_group(run)
-        trigger = Trigger(kind, name)
         for node in nodes:
             node.enter(self, node, trigger, value, None, group)
         self._awake()
 
     def _stream_put(self, event: events.StreamPut) -> None:
         state = self._open()
+        self._effect_of(event.run)
         if state.stream_stopped:
             self.out.append(commands.Refused(event.item))
             return
         state.stream = number = state.stream + 1
-        self.out.append(commands.Publish(number, event.item))
+        self.out.append(commands.Publish(number, event.item, event.path))
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
         state = self._open()
+        self._effect_of(event.run)
         if not state.stream_stopped:
             state.stream_stopped = True
             self.out.append(commands.StopStream())
 
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._open()
+        self._effect_of(event.run)
         if state.result is UNSET:
             state.result = event.value
         if not state.runs:
-            self._rest()
+            rest(self)
+
+    # -- waiting for the outside -------------------------------------------------------------------------------------
+
+    def _paused(self, event: events.Paused) -> None:
+        state = self._open()
+        if event.run not in state.runs:
+            raise self._unknown(event.run)
+        check_pause(self, event)
+        if event.holds:
+            pause(self, event, state.runs[event.run])
+            return
+        run = self._take(event.run)
+        if state.closing is None:
+            pause(self, event, run)
+        self._left(run)
+
+    def _resumed(self, event: events.Resumed) -> None:
+        state = self._open()
+        interrupt = answerable(self, event.interrupt, event.request)
+        if interrupt is not None and state.closing is None:
+            resume(self, event, interrupt)
+            self._awake()
+
+    def _timer_fired(self, event: events.TimerFired) -> None:
+        state = self._open()
+        timer = (state.timers or {}).pop(event.timer, None)
+        if timer is None:
+            raise ProtocolError(f"timer {event.timer} is not running; it has fired before or was cancelled")
+        if timer.what == "retry" and timer.run is not None:
+            run = state.runs[timer.run]
+            run.phase = READY
+            if acquire(run):
+                run.phase = RUNNING
+                self.out.append(run)
+        elif timer.what == "signal":
+            self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, None)
+        elif timer.what == "deadline":
+            self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
+        elif state.interrupts is not None:
+            interrupt = state.interrupts[timer.name]
+            interrupt.status = "expired"
+            info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
+            if interrupt.holds:
+                return
+            fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
+        if not state.runs:
+            rest(self)
+
+    def _pulled(self, event: events.Pulled) -> None:
+        opening = self._pulling(event.opening)
+        if self.state.closing is None:
+            take_pulled(self, opening, event.items, event.done)
+        if not self.state.runs:
+            rest(self)
+
+    def _pull_failed(self, event: events.PullFailed) -> None:
+        state = self.state
+        opening = self._pulling(event.opening)
+        state.pulls -= 1
+        opening.pulling = False
+        if state.closing is None:
+            state.error = event.error
+            close_down(self, Status.FAILED)
+        if not state.runs:
+            rest(self)
+
+    def _pulling(self, number: int) -> Opening:
+        opening = (self._open().openings or {}).get(number)
+        if opening is None or not opening.pulling:
+            raise ProtocolError(f"nothing is being pulled for opening {number}")
+        return opening
 
     # -- closing -----------------------------------------------------------------------------------------------------
 
@@ -264,57 +371,28 @@ class Machine:
         if state.closing is not None:
             return
         state.reason = event.reason
-        self._close_down(Status.CANCELLED)
+        close_down(self, Status.CANCELLED)
         if not state.runs:
-            self._rest()
+            rest(self)
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._open()
         state.attended = False
         if not state.runs:
-            self._rest()
+            rest(self)
 
     def _abandoned(self, event: events.Abandoned) -> None:
         state = self._open()
         if state.closing is None:
             raise ProtocolError("only an execution that is closing can give up its runs")
         state.runs.clear()
-        self._rest()
-
-    def _close_down(self, outcome: Status) -> None:
-        """Tell all runs to stop; those that never started are gone at once."""
-        state = self.state
-        state.closing = outcome
-        forget_queues(state)
-        self.out[:] = [command for command in self.out if not isinstance(command, RunChunk)]
-        for run in list(state.runs.values()):
-            if run.phase is RUNNING or run.phase is WAITING:
-                self.out.append(commands.CancelRun(run))
-            else:
-                del state.runs[run.id]
-
-    def _rest(self) -> None:
-        """No run is left. Close, unless the outside can still wake the execution."""
-        state = self.state
-        if state.closing is not None:
-            state.status = state.closing
-        elif state.started and (state.result is not UNSET or not self._can_be_woken()):
-            state.status = Status.COMPLETED
-        else:
-            state.status = Status.WAITING if state.started else Status.CREATED
-            return
-        left = unfilled(state) if state.status is Status.COMPLETED else ()
-        self.out.append(commands.Close(state.status.value, left))  # pyright: ignore[reportArgumentType]
-
-    def _can_be_woken(self) -> bool:
-        state = self.state
-        return state.attended and bool(self.plan.definition.outside_events - (state.emitted or frozenset()))
+        rest(self)
 
     def _awake(self) -> None:
         """After a signal: it may have started something, or ended the execution without any run."""
         state = self.state
         if not state.runs:
-            self._rest()
+            rest(self)
         elif state.status is Status.WAITING:
             state.status = Status.RUNNING
 
@@ -340,6 +418,12 @@ class Machine:
         events.StreamPut: _stream_put,
         events.StreamStopped: _stream_stop,
         events.ResultSet: _result_set,
+        events.Paused: _paused,
+        events.Resumed: _resumed,
+        events.TimerFired: _timer_fired,
+        events.Pulled: _pulled,
+        events.PullFailed: _pull_failed,
+        events.Recovered: _recovered,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,
         events.Abandoned: _abandoned,
@@ -358,6 +442,11 @@ def compile_plan(definition: Definition) -> Plan:
     """The definition with its triggers resolved and its transitions attached."""
     plan = Plan(definition, TRANSITIONS)
     for node in plan.nodes:
-        if node.operator.group is not None and node.block is None:
-            raise InternalError(f"operator {node.id} closes a block that nothing opens")
+        if node.block is None and node.kind in CLOSED_BY:
+            raise DefinitionError(
+                f"flow {definition.name!r}: {node.id!r} is never closed; end it with .{CLOSED_BY[node.kind]}()"
+            )
     return plan
+
+
+CLOSED_BY = {OperatorKind.FOR_EACH_SPLIT: "end_for_each", OperatorKind.MATCH_ROUTE: "end_match"}

@@ -5,14 +5,16 @@ It may start runs, fill slots, and pass a signal on to the listeners of its own 
 Signals with a name (events, state, chunk names under `when`) carry no scope: a gate stands outside every block.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from .commands import AnyCommand, Pull
 from .definition import OperatorKind
 from .groups import enter_group
 from .joins import close_scope, consume, fill, latest, open_scope
 from .limits import READY, acquire, limiter_of_chunk
-from .plan import Node
+from .plan import Node, Plan
 from .signals import PUBLIC_KIND, Trigger
 from .state import UNSET, Frame, Group, Opening, RunChunk, RunState
 
@@ -20,8 +22,9 @@ from .state import UNSET, Frame, Group, Opening, RunChunk, RunState
 class Effects(Protocol):
     """What a transition may touch: the state, and the list of commands that the current record gives."""
 
+    plan: Plan
     state: RunState
-    out: list[Any]
+    out: list[AnyCommand]
 
 
 Transition = Callable[[Effects, Node, Trigger, Any, Frame | None, Group | None], None]
@@ -90,11 +93,24 @@ def enter_batch_collect(
 def enter_split(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
-    """for_each: open one frame per item, a window of them at a time. What is not a sequence is one item."""
+    """for_each: open one frame per item, a window of them at a time.
+
+    Lists, tuples and ranges are read in place; strings, mappings and what cannot be iterated are one item; any other
+    iterable, sync or async, is pulled by the driver as there is room.
+    """
     opening = open_scope(machine.state, node, scope, group, 0)
-    opening.source = value if isinstance(value, list | tuple | range) else (value,)
-    opening.missing = len(opening.source)
+    opening.source = value
+    if not isinstance(value, list | tuple | range):
+        if _is_lazy(value):
+            opening.pulled, opening.exhausted = deque(), False
+        else:
+            opening.source = (value,)
     _feed(machine, opening)
+
+
+def _is_lazy(value: Any) -> bool:
+    one = isinstance(value, str | bytes | bytearray | Mapping)
+    return not one and (hasattr(value, "__iter__") or hasattr(value, "__aiter__"))
 
 
 def _feed(machine: Effects, opening: Opening) -> None:
@@ -105,20 +121,36 @@ def _feed(machine: Effects, opening: Opening) -> None:
     """
     if opening.feeding:
         return
-    node, source = opening.node, opening.source
+    node, source, pulled = opening.node, opening.source, opening.pulled
     window = node.concurrency or machine.state.max_pending
     opening.feeding = True
-    while opening.next < len(source) and opening.open < window:
+    while opening.open < window and (opening.next < len(source) if pulled is None else pulled):
         index = opening.next
         opening.next += 1
         opening.open += 1
         opening.slots.append(UNSET)
         frame = Frame(opening, index)
+        item = source[index] if pulled is None else pulled.popleft()
         for listener in node.next:
-            listener.enter(machine, listener, node.trigger, source[index], frame, opening.group)
+            listener.enter(machine, listener, node.trigger, item, frame, opening.group)
     opening.feeding = False
-    if not opening.missing and node.block is not None:
+    if pulled is not None and not opening.exhausted:
+        if opening.open < window and not opening.pulling:
+            opening.pulling = True
+            machine.state.pulls += 1
+            machine.out.append(Pull(opening, window - opening.open))
+    elif not opening.open and node.block is not None:
         _leave_block(machine, node.block, opening, opening.slots, opening.group)
+
+
+def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool) -> None:
+    """The driver has pulled the next items of a lazy source."""
+    machine.state.pulls -= 1
+    opening.pulling = False
+    opening.exhausted = done
+    if opening.pulled is not None:
+        opening.pulled.extend(items)
+    _feed(machine, opening)
 
 
 def enter_for_each_collect(

@@ -4,7 +4,6 @@ Only direct links are added; what an operator *means* stands in `operators`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from .definition import Definition, Operator, OperatorKind
 from .errors import DefinitionError
@@ -57,7 +56,7 @@ class Node:
 class Plan:
     """All nodes of a definition and, per kind of trigger, who listens to a name."""
 
-    __slots__ = ("collections", "definition", "events", "flow_data", "nodes", "start", "state")
+    __slots__ = ("definition", "errors", "events", "flow_data", "nodes", "outside", "start", "state", "timers")
 
     def __init__(self, definition: Definition, transitions: Mapping[OperatorKind, Callable[..., None]]) -> None:
         self.definition = definition
@@ -81,17 +80,10 @@ class Plan:
         self.events = _named(listeners, "event")
         self.state = _named(listeners, "state")
         self.flow_data = _named(listeners, "flow_data")
-        self.collections: dict[str, tuple[str, ...]] = _collections(definition)
+        self.errors = _named(listeners, "error")
+        self.timers = _named(listeners, "timer")
+        self.outside = definition.outside_events
 
 
 def _named(listeners: Mapping[Trigger, list[Node]], kind: str) -> dict[str, tuple[Node, ...]]:
     return {trigger.name: tuple(nodes) for trigger, nodes in listeners.items() if trigger.kind == kind}
-
-
-def _collections(definition: Definition) -> dict[str, tuple[str, ...]]:
-    """The branch ids that each collection waits for, in definition order."""
-    branches: dict[str, list[Any]] = {}
-    for operator in definition.operators:
-        if operator.kind is OperatorKind.COLLECT:
-            branches.setdefault(operator.name, []).append(operator.options["branch"])
-    return {name: tuple(dict.fromkeys(ids)) for name, ids in branches.items()}

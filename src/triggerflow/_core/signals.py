@@ -12,6 +12,8 @@ event      somebody emits the name                       `when("name")`, `async_
 state      the execution's state changes at a key        `when({"runtime_data": key})`
 flow_data  the flow's shared data changes at a key       `when({"flow_data": key})`
 collect    a collection has all its branches             `when({"collect": name})`
+error      a chunk has failed for good ("*": any chunk)  `when({"error": chunk})`
+timer      so many seconds have passed since the start   `when({"timer": seconds})`
 operator   an operator without a name of its own is done (never: it wires a block together)
 ========== ============================================= =========================================
 """
@@ -20,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-TriggerKind = Literal["start", "chunk", "event", "state", "flow_data", "collect", "operator"]
+TriggerKind = Literal["start", "chunk", "event", "state", "flow_data", "collect", "error", "timer", "operator"]
 
 
 class Trigger(msgspec.Struct, frozen=True, order=True):
@@ -37,6 +39,9 @@ class Trigger(msgspec.Struct, frozen=True, order=True):
 
 START = Trigger("start", "")
 
+#: The name under which an error route takes the failures of every chunk that has no route of its own.
+ANY_CHUNK = "*"
+
 #: The names under which `when` and its value speak of the kinds; `runtime_data` is the historic name of state.
 PUBLIC_KIND: dict[TriggerKind, str] = {
     "start": "start",
@@ -45,5 +50,7 @@ PUBLIC_KIND: dict[TriggerKind, str] = {
     "state": "runtime_data",
     "flow_data": "flow_data",
     "collect": "collect",
+    "error": "error",
+    "timer": "timer",
     "operator": "operator",
 }

@@ -5,6 +5,7 @@ else is numbers, names and references: frames by (opening, index), groups and li
 in a snapshot is ever imported or called.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -15,7 +16,20 @@ from .events import ErrorInfo
 from .limits import limiter_of_chunk
 from .plan import Node, Plan
 from .signals import Trigger
-from .state import UNSET, Frame, Group, Limiter, Opening, Phase, RunChunk, RunState, Status, Wait
+from .state import (
+    UNSET,
+    Frame,
+    Group,
+    Interrupt,
+    Limiter,
+    Opening,
+    Phase,
+    RunChunk,
+    RunState,
+    Status,
+    Timer,
+    Wait,
+)
 
 #: The number of the format. A change of meaning raises it, and older snapshots are then read through a migration.
 FORMAT = 1
@@ -33,6 +47,7 @@ _PLAIN = (
     "stream",
     "stream_stopped",
     "reason",
+    "pulls",
 )
 
 
@@ -86,13 +101,21 @@ class _Encoder:
             "openings": [self.opening(it) for it in (state.openings or {}).values()],
             "joins": [self.join(name, slots) for name, slots in (state.joins or {}).items()],
             "runs": [self.run(it) for it in state.runs.values()],
+            "timers": [self.timer(it) for it in (state.timers or {}).values()],
+            "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }
 
     def reference(self, group: Group | None) -> int | None:
         return None if group is None else self.number[id(group)]
 
     def group(self, it: Group) -> dict[str, Any]:
-        return {"parent": self.reference(it.parent), "live": it.live, "over": it.over, "waits": _waits(it)}
+        return {
+            "parent": self.reference(it.parent),
+            "live": it.live,
+            "over": it.over,
+            "handling": it.handling,
+            "waits": _waits(it),
+        }
 
     def join(self, name: str, slots: Mapping[Any, Any]) -> list[Any]:
         return [name, [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]]
@@ -108,8 +131,21 @@ class _Encoder:
             "group": self.reference(it.group),
             "spawned": self.reference(it.spawned),
             "attempt": it.attempt,
+            "effects": it.effects,
             "phase": it.phase.value,
             "waits": it.waits,
+        }
+
+    def timer(self, it: Timer) -> dict[str, Any]:
+        return {**_fields(it), "value": self.pack(it.value, f"the value of delayed signal {it.name!r}")}
+
+    def interrupt(self, it: Interrupt) -> dict[str, Any]:
+        return {
+            **_fields(it),
+            "payload": self.pack(it.payload, f"the payload of interrupt {it.id!r}"),
+            "response": self.pack(it.response, f"the answer to interrupt {it.id!r}"),
+            # Of a run whose answer was taken only the operator matters; the branch it was in may be over.
+            "run": it.run.id if it.run.id in self.state.runs else {**self.run(it.run), **_over(it)},
         }
 
     def opening(self, it: Opening) -> dict[str, Any]:
@@ -124,6 +160,9 @@ class _Encoder:
             "source": None if it.source is None else self.pack(it.source, f"the input of {it.node.id!r}"),
             "next": it.next,
             "open": it.open,
+            "pulled": None if it.pulled is None else [self.pack(item, what) for item in it.pulled],
+            "pulling": it.pulling,
+            "exhausted": it.exhausted,
             "limiter": _limiter(it.limiters[0]) if it.node.concurrency is not None else None,
         }
 
@@ -154,7 +193,10 @@ class _Decoder:
         for kept in snapshot["openings"]:
             self.opening(kept)
         for kept in snapshot["runs"]:
-            self.run(kept)
+            run = self.run(kept)
+            state.runs[run.id] = run
+        state.timers = {kept["id"]: self.timer(kept) for kept in snapshot["timers"]} or None
+        state.interrupts = {kept["id"]: self.interrupt(kept) for kept in snapshot["interrupts"]} or None
         for join, slots in snapshot["joins"]:
             state.joins = state.joins or {}
             state.joins[join] = {_unslot(slot): unpack(value) for slot, value in slots}
@@ -178,13 +220,16 @@ class _Decoder:
         opening.missing = kept["missing"]
         opening.source = None if kept["source"] is None else self.unpack(kept["source"])
         opening.next, opening.open = kept["next"], kept["open"]
+        opening.pulling, opening.exhausted = kept["pulling"], kept["exhausted"]
+        if kept["pulled"] is not None:
+            opening.pulled = deque(self.unpack(item) for item in kept["pulled"])
         opening.limiters = self.state.limiters if opening.outer is None else opening.outer.opening.limiters
         if kept["limiter"] is not None:
             opening.limiters = (Limiter(kept["limiter"]["limit"]), *opening.limiters)
         self.state.openings = self.state.openings or {}
         self.state.openings[opening.id] = opening
 
-    def run(self, kept: Mapping[str, Any]) -> None:
+    def run(self, kept: Mapping[str, Any]) -> RunChunk:
         state, node, scope = self.state, self.node(kept["operator"]), self.frame(kept["scope"])
         limiters = state.limiters if scope is None else scope.opening.limiters
         if node.concurrency is not None:
@@ -194,13 +239,24 @@ class _Decoder:
         run = RunChunk(kept["id"], node, trigger, value, kept["signal"], scope, group, limiters)
         run.spawned = self.group(kept["spawned"])
         run.attempt, run.phase, run.waits = kept["attempt"], Phase(kept["phase"]), kept["waits"]
-        state.runs[run.id] = run
+        run.effects = kept["effects"]
+        return run
+
+    def timer(self, kept: Mapping[str, Any]) -> Timer:
+        return msgspec.convert({**kept, "value": self.unpack(kept["value"])}, Timer)
+
+    def interrupt(self, kept: Mapping[str, Any]) -> Interrupt:
+        run = self.state.runs[kept["run"]] if isinstance(kept["run"], int) else self.run(kept["run"])
+        payload, response = self.unpack(kept["payload"]), self.unpack(kept["response"])
+        fields: dict[str, Any] = {**kept, "run": run, "payload": payload, "response": response}
+        return Interrupt(**fields)
 
     def link(self, snapshot: Mapping[str, Any]) -> None:
         """What refers to runs: queues, waits, groups."""
         state, runs = self.state, self.state.runs
         for group, kept in zip(self.groups, snapshot["groups"], strict=True):
-            group.parent, group.live, group.over = self.group(kept["parent"]), kept["live"], kept["over"]
+            group.parent, group.live = self.group(kept["parent"]), kept["live"]
+            group.over, group.handling = kept["over"], kept["handling"]
             group.waits = [Wait(wait, None if run is None else runs[run], level) for wait, run, level in kept["waits"]]
         if snapshot["waits"]:
             state.waits = {wait: None if run is None else runs[run] for wait, run in snapshot["waits"]}
@@ -220,6 +276,8 @@ def _groups(state: RunState) -> list[Group]:
     """Every group that something refers to, each once."""
     found: dict[int, Group] = {}
     starts = [group for run in state.runs.values() for group in (run.group, run.spawned)]
+    asked = [it.run for it in (state.interrupts or {}).values()]
+    starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += [opening.group for opening in (state.openings or {}).values()]
     for start in starts:
         group = start
@@ -227,6 +285,14 @@ def _groups(state: RunState) -> list[Group]:
             found[id(group)] = group
             group = group.parent
     return list(found.values())
+
+
+def _over(interrupt: Interrupt) -> dict[str, Any]:
+    return {} if interrupt.status == "waiting" else {"scope": None, "group": None, "spawned": None}
+
+
+def _fields(struct: msgspec.Struct) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 def _frame(frame: Frame | None) -> list[int] | None:

@@ -12,10 +12,11 @@ state. The parts:
 
 from collections import deque
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
+from .errors import ProtocolError
 from .events import ErrorInfo
 from .plan import Node
 from .signals import Trigger
@@ -55,7 +56,7 @@ class Limiter:
 class Group:
     """What one emitter's signals keep busy. `live` counts runs and busy child groups."""
 
-    __slots__ = ("live", "over", "parent", "waits")
+    __slots__ = ("handling", "live", "over", "parent", "waits")
 
     def __init__(self, parent: "Group | None") -> None:
         self.parent = parent
@@ -63,6 +64,8 @@ class Group:
         # Set when the emitter has ended: nobody will wait for this group any more, so that children made later
         # hang on its parent. That keeps a loop of emits from growing a chain of groups.
         self.over = False
+        # Set where an error route is at work: what fails below it is not routed again.
+        self.handling = False
         self.waits: list[Wait] = []
 
 
@@ -80,9 +83,39 @@ class Phase(IntEnum):
     READY = 0
     RUNNING = 1
     WAITING = 2
+    BACKOFF = 3
 
 
-READY, RUNNING, WAITING = Phase.READY, Phase.RUNNING, Phase.WAITING
+READY, RUNNING, WAITING, BACKOFF = Phase.READY, Phase.RUNNING, Phase.WAITING, Phase.BACKOFF
+
+
+class Timer(msgspec.Struct):
+    """Something that is due at a time: a delayed signal, a retry, a deadline (`when({"timer": ...})`), an expiry."""
+
+    id: int
+    due: float
+    what: Literal["signal", "retry", "deadline", "expiry"]
+    name: str = ""
+    value: Any = None
+    run: int | None = None
+
+
+class Interrupt(msgspec.Struct):
+    """A question to the outside. `run` is the chunk run that asked; `holds` if that run is still going on."""
+
+    id: str
+    type: str
+    payload: Any
+    resume_event: str | None
+    resume_to: str
+    schema: str | None
+    expires: float | None
+    holds: bool
+    run: "RunChunk"
+    timer: int | None = None
+    status: Literal["waiting", "resumed", "expired"] = "waiting"
+    response: Any = None
+    request: str | None = None
 
 
 class RunChunk:
@@ -95,6 +128,7 @@ class RunChunk:
 
     __slots__ = (
         "attempt",
+        "effects",
         "group",
         "handle",
         "id",
@@ -130,6 +164,7 @@ class RunChunk:
         self.limiters = limiters
         self.handle: Any = None
         self.attempt = 1
+        self.effects = 0
         self.phase: Phase = RUNNING
         self.spawned: Group | None = None
         self.waits = 0
@@ -142,10 +177,26 @@ class Opening:
     """One pass through a fan-out: where its results come together.
 
     `slots` holds one value a branch; `missing` counts branches that have not arrived. For for_each, `source` is the
-    sequence, `next` the next position to open and `open` the number of items now open.
+    sequence, `next` the next position to open and `open` the number of items now open; a lazy source is pulled into
+    `pulled` (None for a sequence) until it is `exhausted`, by at most one pull at a time (`pulling`).
     """
 
-    __slots__ = ("feeding", "group", "id", "limiters", "missing", "next", "node", "open", "outer", "slots", "source")
+    __slots__ = (
+        "exhausted",
+        "feeding",
+        "group",
+        "id",
+        "limiters",
+        "missing",
+        "next",
+        "node",
+        "open",
+        "outer",
+        "pulled",
+        "pulling",
+        "slots",
+        "source",
+    )
 
     def __init__(self, id: int, node: Node, outer: "Frame | None", group: Group | None, size: int) -> None:
         self.id = id
@@ -159,6 +210,9 @@ class Opening:
         self.next = 0
         self.open = 0
         self.feeding = False
+        self.pulled: deque[Any] | None = None
+        self.pulling = False
+        self.exhausted = True
 
 
 class Frame:
@@ -187,12 +241,14 @@ class RunState:
         "data",
         "emitted",
         "error",
+        "interrupts",
         "joins",
         "limiters",
         "max_pending",
         "next_id",
         "openings",
         "owned",
+        "pulls",
         "reason",
         "records",
         "result",
@@ -203,6 +259,7 @@ class RunState:
         "status",
         "stream",
         "stream_stopped",
+        "timers",
         "unheard",
         "waits",
     )
@@ -234,3 +291,23 @@ class RunState:
         self.unheard: set[str] | None = None
         self.waits: dict[int, RunChunk | None] | None = None
         self.skipped: list[ErrorInfo] | None = None
+        self.timers: dict[int, Timer] | None = None
+        self.interrupts: dict[str, Interrupt] | None = None
+        #: how many lazy sources are being asked for items
+        self.pulls = 0
+
+    def append(self, key: str, value: Any) -> list[Any]:
+        """Append to the list at a key of the user's data; raises `ProtocolError` if something else stands there.
+
+        The list becomes the state's own on the first append: one that a user once set stays as it was recorded.
+        """
+        held: Any = self.data.get(key, ())
+        if not isinstance(held, list | tuple):
+            raise ProtocolError(f"state[{key!r}] is a {type(self.data[key]).__name__}; only a list can be appended to")
+        if self.owned is None:
+            self.owned = set()
+        if key not in self.owned:
+            self.owned.add(key)
+            self.data[key] = [*held]
+        self.data[key].append(value)
+        return self.data[key]

@@ -18,17 +18,21 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
+from itertools import islice
 from time import time
 from typing import Any, ClassVar
 
 from .._core import commands, events
 from .._core.errors import ExecutionClosed
 from .._core.machine import Machine
-from .._core.state import RunChunk
-from .ports import Host, Journal
+from .._core.state import Opening, RunChunk
+from .ports import ChunkPaused, Host, Journal
 
 #: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
 CHUNKS_PER_TURN = 100
+
+#: The number of the timer that bounds the clean-up of a closing execution; the core's own start at 1.
+CLEAN_UP = 0
 
 #: Executions that are running: the event loop itself refers to tasks weakly only.
 _running: set["LocalDriver"] = set()
@@ -42,7 +46,9 @@ class LocalDriver:
         "_deadline",
         "_pumping",
         "_ready",
-        "_timer",
+        "_sources",
+        "_tasks",
+        "_timers",
         "_waits",
         "_yielding",
         "error",
@@ -65,7 +71,9 @@ class LocalDriver:
         self._yielding = False
         self._ready: deque[RunChunk] | None = None
         self._waits: dict[int, asyncio.Future[None]] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timers: dict[int, asyncio.TimerHandle] | None = None
+        self._sources: dict[int, Any] | None = None
+        self._tasks: set[asyncio.Task[None]] | None = None
         _running.add(self)
 
     # -- the shell loop ----------------------------------------------------------------------------------------------
@@ -85,10 +93,6 @@ class LocalDriver:
         if state.waits and number in state.waits:
             await self._settled(number)
 
-    def recover(self) -> None:
-        """Issue again what was running when the execution was saved."""
-        self._perform(self.machine.outstanding())
-
     def _perform(self, answer: list[commands.AnyCommand]) -> None:
         for command in answer:
             if isinstance(command, RunChunk):
@@ -96,7 +100,7 @@ class LocalDriver:
                     self._ready = deque()
                 self._ready.append(command)
             elif isinstance(command, commands.Publish):
-                self.host.publish(command.number, command.item)
+                self.host.publish(command.number, command.item, command.path)
             else:
                 performer = self._PERFORMERS.get(type(command))
                 if performer is None:
@@ -180,8 +184,13 @@ class LocalDriver:
                 self.submit(events.CancelRequested(time(), "its event loop is shutting down"))
             if self.machine.state.closing is not None:
                 return events.Cancelled(time(), run.id)
-        error.add_note(f"in chunk {run.node.name!r} of {self.host!r}")
+        if isinstance(error, ChunkPaused):
+            return error.event
         info = events.ErrorInfo(type(error).__qualname__, str(error), run.node.name)
+        delay = self.host.retry_delay(run, error)
+        if delay is not None and self.machine.state.closing is None:
+            return events.Failed(time(), run.id, info, delay)
+        error.add_note(f"in chunk {run.node.name!r} of {self.host!r}")
         if self.error is None:
             self.error = error
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -193,8 +202,8 @@ class LocalDriver:
     # -- the other commands ------------------------------------------------------------------------------------------
 
     def _cancel_run(self, command: commands.CancelRun) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(self._deadline, self._abandon)
+        if not self._timers or CLEAN_UP not in self._timers:
+            self._set_timer(CLEAN_UP, self._deadline, self._abandon)
         run = command.run
         if run.handle is not None:
             run.handle.cancel()
@@ -207,6 +216,59 @@ class LocalDriver:
     def _abandon(self) -> None:
         with contextlib.suppress(ExecutionClosed):
             self.submit(events.Abandoned(time()))
+
+    def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
+        if self._timers is None:
+            self._timers = {}
+        self._timers[number] = self.loop.call_later(max(0.0, delay), then, *args)
+
+    def _start_timer(self, command: commands.StartTimer) -> None:
+        self._set_timer(command.timer, command.due - time(), self._timer_fired, command.timer)
+
+    def _timer_fired(self, number: int) -> None:
+        if self._timers:
+            self._timers.pop(number, None)
+        self.submit(events.TimerFired(time(), number))
+
+    def _cancel_timer(self, command: commands.CancelTimer) -> None:
+        timer = (self._timers or {}).pop(command.timer, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _pull(self, command: commands.Pull) -> None:
+        if self._tasks is None:
+            self._tasks = set()
+        task = self.loop.create_task(self._take(command.opening, command.count), context=self._base.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take(self, opening: Opening, count: int) -> None:
+        """Take the next items of a lazy source: all there is room for from a sync one, one by one from an async one."""
+        if self._sources is None:
+            self._sources = {}
+        items: list[Any] = []
+        try:
+            source = self._sources.get(opening.id)
+            if source is None:
+                source = opening.source
+                source = aiter(source) if hasattr(source, "__aiter__") else iter(source)
+                self._sources[opening.id] = source
+            if hasattr(source, "__anext__"):
+                items.append(await anext(source))
+            else:
+                items.extend(islice(source, count))
+                if len(items) < count:
+                    raise StopAsyncIteration
+            event: events.Event = events.Pulled(time(), opening.id, items)
+        except StopAsyncIteration:
+            self._sources.pop(opening.id, None)
+            event = events.Pulled(time(), opening.id, items, done=True)
+        except Exception as error:
+            error.add_note(f"in the items of {opening.node.id!r} of {self.host!r}")
+            self.error = self.error or error
+            event = events.PullFailed(time(), opening.id, events.ErrorInfo(type(error).__qualname__, str(error)))
+        with contextlib.suppress(ExecutionClosed):
+            self.submit(event)
 
     async def _settled(self, number: int) -> None:
         if self._waits is None:
@@ -223,9 +285,11 @@ class LocalDriver:
             future.set_result(None)
 
     def _close(self, command: commands.Close) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timers or {}).values():
+            timer.cancel()
+        self._timers = self._sources = None
+        for task in self._tasks or ():
+            task.cancel()
         for future in (self._waits or {}).values():
             if not future.done():
                 future.set_result(None)
@@ -251,6 +315,9 @@ class LocalDriver:
 
     _PERFORMERS: ClassVar[dict[type[Any], Callable[[Any, Any], None]]] = {
         commands.CancelRun: _cancel_run,
+        commands.StartTimer: _start_timer,
+        commands.CancelTimer: _cancel_timer,
+        commands.Pull: _pull,
         commands.Settle: _settle,
         commands.Close: _close,
     }

@@ -4,8 +4,16 @@ from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from .._core.commands import AnyCommand, Close
-from .._core.events import Event
+from .._core.events import Event, Paused
 from .._core.state import RunChunk
+
+
+class ChunkPaused(BaseException):
+    """Raised by `pause_for` through the chunk, to end it; carries the record. Like a cancellation it is no error."""
+
+    def __init__(self, event: Paused) -> None:
+        super().__init__(f"waiting for interrupt {event.interrupt!r}")
+        self.event = event
 
 
 class Host(Protocol):
@@ -15,7 +23,11 @@ class Host(Protocol):
         """Call the handler of this run."""
         ...
 
-    def publish(self, number: int, item: Any) -> None:
+    def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
+        """In how many seconds the policy of this chunk tries again after this error; None if it does not."""
+        ...
+
+    def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers of the stream."""
         ...
 

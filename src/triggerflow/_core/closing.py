@@ -1,0 +1,78 @@
+"""How an execution ends: by coming to rest, by a failure nobody handles, or because somebody cancels it."""
+
+from . import commands, events
+from .groups import handling
+from .interrupts import waiting
+from .joins import unfilled
+from .limits import forget_queues
+from .operators import Effects, skip
+from .signals import ANY_CHUNK, Trigger
+from .state import RUNNING, UNSET, WAITING, Group, RunChunk, Status
+from .timers import cancel_timer, holds_open
+
+FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+
+def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
+    """A chunk has failed for good: its error route, else its branch if exceptions are skipped, else everything."""
+    state, errors = machine.state, machine.plan.errors
+    routes = errors.get(run.node.trigger.name) or errors.get(ANY_CHUNK)
+    if routes and not handling(run.group):
+        skip(machine, run)
+        group = Group(run.group)
+        group.handling = True
+        trigger = Trigger("error", run.node.trigger.name)
+        value = {"chunk": run.node.name, "type": error.type, "message": error.message, "value": run.value}
+        for node in routes:
+            node.enter(machine, node, trigger, value, None, group)
+    elif state.skip_exceptions:
+        if state.skipped is None:
+            state.skipped = []
+        state.skipped.append(error)
+        machine.out.append(commands.Skipped(run.id, run.node.name))
+        skip(machine, run)
+    else:
+        state.error = error
+        close_down(machine, Status.FAILED)
+
+
+def close_down(machine: Effects, outcome: Status) -> None:
+    """Tell all runs to stop; those that never started are gone at once."""
+    state = machine.state
+    state.closing = outcome
+    forget_queues(state)
+    machine.out[:] = [command for command in machine.out if not isinstance(command, RunChunk | commands.Pull)]
+    state.pulls = 0
+    for number in list(state.timers or ()):
+        cancel_timer(machine, number)
+    for run in list(state.runs.values()):
+        if run.phase is RUNNING or run.phase is WAITING:
+            machine.out.append(commands.CancelRun(run))
+        else:
+            del state.runs[run.id]
+
+
+def rest(machine: Effects) -> None:
+    """No run is left. Close, unless something can still wake the execution."""
+    state = machine.state
+    if state.pulls:
+        return
+    if state.closing is not None:
+        state.status = state.closing
+    elif not state.started or waiting(machine) or holds_open(machine) or _awaits_outside(machine):
+        state.status = Status.WAITING if state.started else Status.CREATED
+        return
+    else:
+        state.status = Status.COMPLETED
+        for number in list(state.timers or ()):
+            cancel_timer(machine, number)
+    left = unfilled(state) if state.status is Status.COMPLETED else ()
+    machine.out.append(commands.Close(state.status.value, left))  # pyright: ignore[reportArgumentType]
+
+
+def _awaits_outside(machine: Effects) -> bool:
+    """Whether a signal from outside is still awaited: somebody can send it, and there is no result yet."""
+    state = machine.state
+    if not state.attended or state.result is not UNSET:
+        return False
+    return bool(machine.plan.outside - (state.emitted or frozenset()))

@@ -1,0 +1,85 @@
+"""Pause and resume: questions to the outside.
+
+`pause_for` ends the chunk and leaves an interrupt behind, which remembers the run: its scope, so that the answer goes
+on in the branch that asked, and its operator, so that only what follows is run. Several interrupts may be open at once;
+an answer is taken once, and the same request twice is one answer. While the last thing left is an interrupt, the
+execution is waiting.
+"""
+
+from . import commands, events
+from .errors import AlreadyAnswered, InterruptExpired, ProtocolError, UnknownInterrupt
+from .operators import Effects, enter_chunk
+from .signals import Trigger
+from .state import Interrupt, RunChunk
+from .timers import cancel_timer, start_timer
+
+
+def check_pause(machine: Effects, event: events.Paused) -> None:
+    """Raise `ProtocolError` if this interrupt cannot be opened."""
+    known = (machine.state.interrupts or {}).get(event.interrupt)
+    if known is not None and known.status == "waiting":
+        raise ProtocolError(f"interrupt {event.interrupt!r} is open already; give each its own interrupt_id")
+
+
+def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
+    """Open the interrupt that a run asked for."""
+    state = machine.state
+    if state.interrupts is None:
+        state.interrupts = {}
+    interrupt = Interrupt(
+        id=event.interrupt,
+        type=event.type,
+        payload=event.payload,
+        resume_event=event.resume_event,
+        resume_to=event.resume_to,
+        schema=event.schema,
+        expires=event.expires,
+        holds=event.holds,
+        run=run,
+    )
+    if event.expires is not None:
+        interrupt.timer = start_timer(machine, event.expires, "expiry", name=event.interrupt)
+    state.interrupts[event.interrupt] = interrupt
+    machine.out.append(commands.OpenInterrupt(interrupt))
+
+
+def answerable(machine: Effects, number: str, request: str | None) -> Interrupt | None:
+    """The interrupt to answer; None if this very request has answered it before.
+
+    Raises `UnknownInterrupt`, `InterruptExpired` or `AlreadyAnswered`.
+    """
+    interrupts = machine.state.interrupts or {}
+    interrupt = interrupts.get(number)
+    if interrupt is None:
+        waiting = [id for id, it in interrupts.items() if it.status == "waiting"]
+        raise UnknownInterrupt(f"there is no interrupt {number!r}; open now: {waiting}")
+    if interrupt.status == "expired":
+        raise InterruptExpired(f"interrupt {number!r} has expired and takes no answer any more")
+    if interrupt.status == "resumed":
+        if request is not None and request == interrupt.request:
+            return None
+        raise AlreadyAnswered(f"interrupt {number!r} was answered before, by request {interrupt.request!r}")
+    return interrupt
+
+
+def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> None:
+    """Take the answer and start what comes next, and only that."""
+    interrupt.status, interrupt.response, interrupt.request = "resumed", event.value, event.request
+    cancel_timer(machine, interrupt.timer)
+    run = interrupt.run
+    if interrupt.holds:
+        machine.out.append(commands.Answer(interrupt))
+    elif interrupt.resume_event is not None:
+        trigger = Trigger("event", interrupt.resume_event)
+        for node in machine.plan.events.get(interrupt.resume_event, ()):
+            node.enter(machine, node, trigger, event.value, None, None)
+    elif interrupt.resume_to == "self":
+        enter_chunk(machine, run.node, run.trigger, event.value, run.scope, None)
+    else:
+        for node in run.node.next:
+            node.enter(machine, node, run.node.trigger, event.value, run.scope, None)
+
+
+def waiting(machine: Effects) -> bool:
+    """Whether an interrupt is open."""
+    return any(interrupt.status == "waiting" for interrupt in (machine.state.interrupts or {}).values())

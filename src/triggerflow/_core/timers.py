@@ -1,0 +1,35 @@
+"""Timers: what is due at a time. The core names the time; the driver waits for it and reports it as a record."""
+
+from typing import Any
+
+from .commands import CancelTimer, StartTimer
+from .operators import Effects
+from .state import UNSET, Timer
+
+
+def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
+    """A new timer; its number."""
+    state = machine.state
+    number = state.next_id
+    state.next_id = number + 1
+    if state.timers is None:
+        state.timers = {}
+    state.timers[number] = Timer(number, due, what, **details)
+    machine.out.append(StartTimer(number, due))
+    return number
+
+
+def cancel_timer(machine: Effects, number: int | None) -> None:
+    """Forget a timer, if it is still there."""
+    if number is not None and machine.state.timers and machine.state.timers.pop(number, None) is not None:
+        machine.out.append(CancelTimer(number))
+
+
+def holds_open(machine: Effects) -> bool:
+    """Whether a timer is left that the execution has to wait for.
+
+    A deadline (`when({"timer": ...})`) guards an execution that is still looking for its result; it does not hold up
+    one that has it.
+    """
+    state = machine.state
+    return any(timer.what != "deadline" or state.result is UNSET for timer in (state.timers or {}).values())
