@@ -5,11 +5,15 @@ Start at `TriggerFlow`; what a chunk receives is `TriggerFlowRuntimeData`; what 
 
 from ._core.definition import Definition, Operator
 from ._core.errors import (
+    AlreadyAnswered,
     AlreadyStarted,
     BlockingCallError,
+    ChunkCancelled,
+    ContractError,
     DefinitionError,
     ExecutionCancelled,
     ExecutionClosed,
+    InterruptExpired,
     NotAChunkError,
     PayloadError,
     ReaderDisconnected,
@@ -18,6 +22,7 @@ from ._core.errors import (
     StreamGapError,
     TriggerFlowError,
     UnknownChunkError,
+    UnknownInterrupt,
     UsageError,
     WrongLoopError,
 )
@@ -25,25 +30,34 @@ from .chunk import Chunk
 from .data import TriggerFlowRuntimeData
 from .execution import Execution
 from .flow import TriggerFlow
+from .policies import Cache, Retry
 from .process import Process
 from .stream import StreamGap, StreamReader
+from .typed import Signal, add, append, extend, maximum, merge, minimum
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlreadyAnswered",
     "AlreadyStarted",
     "BlockingCallError",
+    "Cache",
     "Chunk",
+    "ChunkCancelled",
+    "ContractError",
     "Definition",
     "DefinitionError",
     "Execution",
     "ExecutionCancelled",
     "ExecutionClosed",
+    "InterruptExpired",
     "NotAChunkError",
     "Operator",
     "PayloadError",
     "Process",
     "ReaderDisconnected",
+    "Retry",
+    "Signal",
     "SnapshotError",
     "StreamError",
     "StreamGap",
@@ -53,6 +67,13 @@ __all__ = [
     "TriggerFlowError",
     "TriggerFlowRuntimeData",
     "UnknownChunkError",
+    "UnknownInterrupt",
     "UsageError",
     "WrongLoopError",
+    "add",
+    "append",
+    "extend",
+    "maximum",
+    "merge",
+    "minimum",
 ]

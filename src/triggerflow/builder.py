@@ -36,6 +36,8 @@ class Blueprint:
         self.chunks: dict[str, Chunk] = {}
         self.handlers: dict[str, Handler] = {}
         self.nodes: dict[str, Chunk] = {}
+        #: flows that a loaded definition may name as sub-flows
+        self.flows: dict[str, Any] = {}
         #: grows with every change, so that a compiled plan knows whether it is still true
         self.version = 0
         self._ids: set[str] = set()
@@ -52,13 +54,13 @@ class Blueprint:
         if name is None:
             name = handler_name(handler)
             known = self.chunks.get(name)
-            if known is not None and known.handler is not handler:
+            if known is not None and known.handler != handler:
                 name = _unique(name, self.chunks)
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
         known = self.chunks.get(name)
         if known is not None:
-            if known.handler is handler:
+            if known.handler == handler:
                 return known
             raise DefinitionError(
                 f"flow {self.name!r}: chunk name {name!r} is already registered to another callable; "
@@ -75,7 +77,7 @@ class Blueprint:
             case Chunk():
                 if self.chunks.get(reference.name) is None:
                     self.chunks[reference.name] = reference
-                elif self.chunks[reference.name].handler is not reference.handler:
+                elif self.chunks[reference.name].handler != reference.handler:
                     raise DefinitionError(
                         f"flow {self.name!r}: {reference!r} belongs to another flow, and this flow has "
                         f"a chunk of that name; register it here under another name"
@@ -117,6 +119,32 @@ class Blueprint:
             self.handlers[key] = handler
         return key
 
+    def name_handler(self, handler: Handler, name: str | None = None) -> str:
+        """Register a callable under a name of its own, by which a definition that is loaded later can refer to it.
+
+        Operators that know it by a name that the builder had to make up (a lambda's) know it by this one from now on.
+        Raises `DefinitionError` if the name belongs to another callable, or is missing and cannot be read off.
+        """
+        where = f"flow {self.name!r}: register handler {name or handler!r}"
+        check_handler(handler, where)
+        name = name or handler_name(handler)
+        if not is_stable_name(name, handler):
+            raise DefinitionError(f"{where}: {name!r} is no name that lasts; give one: name='...'")
+        known = self.handlers.get(name) or (self.chunks[name].handler if name in self.chunks else handler)
+        if known is not handler:
+            raise DefinitionError(f"{where}: {name!r} is registered to another callable; choose another name")
+        self.handlers[name] = handler
+        old = self._keys.get(id(handler))
+        if old is None or not is_stable_name(old, handler):
+            self._keys[id(handler)] = name
+        if old is not None and not is_stable_name(old, handler):
+            del self.handlers[old]
+            self.operators = [
+                msgspec.structs.replace(it, handler=name) if it.handler == old else it for it in self.operators
+            ]
+            self.version += 1
+        return name
+
     # -- operators ---------------------------------------------------------------------------------------------------
 
     def add(
@@ -141,7 +169,7 @@ class Blueprint:
         identity = label if label not in self._ids else _unique(f"{label}<-{describe(heard)}", self._ids)
         self._ids.add(identity)
         done = emits if emits is not None else (Trigger("operator", identity),)
-        kept = {key: value for key, value in (options or {}).items() if value is not None}
+        kept = {key: value for key, value in (options or {}).items() if value is not None or key == "equals"}
         self.operators.append(
             Operator(
                 id=identity,
@@ -160,13 +188,15 @@ class Blueprint:
 
     def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
         """Let a chunk listen to a trigger."""
-        chunk = self.resolve(reference)
+        return self.place(self.resolve(reference), at, side_branch=side_branch, inside=inside)
+
+    def place(self, chunk: Chunk, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
+        """Let a chunk of this flow listen to a trigger."""
         if chunk.trigger == at:
             raise DefinitionError(
                 f"flow {self.name!r}: chunk {chunk.name!r} is chained to itself and would trigger itself for ever; "
                 f"for a second step give it a second name: ({chunk.name + '_again'!r}, function)"
             )
-        options = {"concurrency": positive(chunk.concurrency, f"chunk {chunk.name!r}"), "inline": chunk.inline or None}
         self.add(
             OperatorKind.CHUNK,
             chunk.trigger.name,
@@ -174,7 +204,7 @@ class Blueprint:
             name=chunk.name,
             emits=(chunk.trigger,),
             handler=self.handler_key(chunk.handler, chunk.name),
-            options={**options, "side_branch": side_branch or None},
+            options={**chunk.options(), "side_branch": side_branch or None},
             inside=inside,
         )
         self.nodes[chunk.trigger.name] = chunk
@@ -213,9 +243,9 @@ class Blueprint:
                 return self._completion(self.named(name).name)
             return self._completion(name) if kind == "event" and name in self.chunks else Trigger(kind, name)
         if callable(name) and kind in ("event", "chunk"):
-            for trigger, chunk in self.nodes.items():
-                if chunk.handler is name:
-                    return Trigger("chunk", trigger)
+            for chunk in self.nodes.values():
+                if chunk.handler == name:
+                    return self._completion(chunk.name)
         raise NotAChunkError(
             f"flow {self.name!r}: when() cannot listen to {name!r}; give the name of an event or chunk, a chunk, or a "
             f"dict with the keys {list(WHEN_KEYS)}"
@@ -234,6 +264,39 @@ class Blueprint:
         """Register a callable condition and return the name under which the definition refers to it."""
         check_handler(condition, where)
         return self.handler_key(condition, handler_name(condition))
+
+    def load(
+        self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Mapping[str, Handler], *, replace: bool
+    ) -> None:
+        """Take the operators of a checked definition over, in place of those here or after them.
+
+        `chunks` holds what its operators run, by the name of their trigger; `handlers` the callables by the names that
+        the definition uses. Raises `DefinitionError` if ids or chunks clash with those that stay; nothing has changed
+        then.
+        """
+        if not replace:
+            twice = [it.id for it in definition.operators if it.id in self._ids]
+            twice += [name for name, it in chunks.items() if self.nodes.get(name, it).handler is not it.handler]
+            if twice:
+                raise DefinitionError(f"flow {self.name!r} has {twice[0]!r} already; load with replace=True instead")
+        else:
+            self.name = definition.name
+            self.operators, self._ids, self.nodes, self._attached = [], set(), {}, {}
+        self.operators.extend(definition.operators)
+        self._ids.update(operator.id for operator in definition.operators)
+        self.nodes.update(chunks)
+        self.handlers.update(handlers)
+        for key, handler in handlers.items():
+            self._keys.setdefault(id(handler), key)
+        for operator in definition.operators:
+            if operator.kind is OperatorKind.CHUNK:
+                chunk = chunks[operator.emits[0].name]
+                if self.chunks.setdefault(chunk.name, chunk).handler is chunk.handler:
+                    self.chunks[chunk.name] = chunk
+                attached = self._attached.setdefault(chunk.name, [])
+                if chunk.trigger not in attached:
+                    attached.append(chunk.trigger)
+        self.version += 1
 
     # -- the result --------------------------------------------------------------------------------------------------
 
@@ -259,6 +322,14 @@ class Blueprint:
             return operator
         emits = (operator.emits[0], *(Trigger("event", name) for name in names))
         return msgspec.structs.replace(operator, emits=emits)
+
+
+def is_stable_name(key: str, handler: Handler) -> bool:
+    """Whether another process can know a callable by this name: not a lambda's, and not one made by counting."""
+    base, _, number = key.rpartition("#")
+    if base and number.isdigit():
+        return False
+    return key != "lambda" or getattr(handler, "__name__", "") != "<lambda>"
 
 
 def _unique(name: str, *taken: Container[str]) -> str:

@@ -1,17 +1,30 @@
 """Chunks: named handlers, and what the engine needs to know of a handler before it calls it."""
 
+import dis
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import CodeType
-from typing import Any
+from typing import Any, TypedDict
 
-from ._core.errors import NotAChunkError
+from ._core.errors import DefinitionError, NotAChunkError
 from ._core.signals import Trigger
+from .policies import Cache, Retry
 
 Handler = Callable[[Any], Any]
 
 #: Methods whose literal arguments are names of events.
 EMITTERS = frozenset({"emit", "async_emit", "emit_nowait", "async_emit_nowait"})
+
+
+class ChunkOptions(TypedDict, total=False):
+    """The options of `flow.chunk`."""
+
+    concurrency: int | None
+    inline: bool
+    emits: tuple[str, ...]
+    retry: Retry | None
+    timeout: float | None
+    cache: Cache | None
 
 
 class Chunk:
@@ -21,7 +34,7 @@ class Chunk:
     follows each of its runs. For two independent steps with one function give it two names: `("second", function)`.
     """
 
-    __slots__ = ("concurrency", "emits", "handler", "inline", "name", "trigger")
+    __slots__ = ("cache", "concurrency", "emits", "handler", "inline", "name", "retry", "timeout", "trigger")
 
     def __init__(
         self,
@@ -32,14 +45,32 @@ class Chunk:
         concurrency: int | None = None,
         inline: bool = False,
         emits: tuple[str, ...] = (),
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        cache: Cache | None = None,
     ) -> None:
         check_handler(handler, f"chunk {name!r}")
+        if timeout is not None and not timeout > 0:
+            raise DefinitionError(f"chunk {name!r}: timeout must be a number of seconds above 0, got {timeout!r}")
         self.name = name
         self.handler = handler
         self.trigger = trigger or Trigger("chunk", name)
         self.concurrency = concurrency
         self.inline = inline
-        self.emits = emits
+        self.emits = tuple(emits)
+        self.retry = retry
+        self.timeout = timeout
+        self.cache = cache
+
+    def options(self) -> dict[str, Any]:
+        """The policies as plain data, as they stand in the definition."""
+        return {
+            "concurrency": self.concurrency,
+            "inline": self.inline or None,
+            "retry": self.retry.describe() if self.retry else None,
+            "timeout": self.timeout,
+            "cache": True if self.cache else None,
+        }
 
     def declare_emits(self, *names: str) -> "Chunk":
         """Say which events this chunk emits, where its code does not show them as literals. Returns the chunk."""
@@ -87,11 +118,11 @@ def handler_name(handler: Handler) -> str:
 
 
 def emitted_names(handler: Handler) -> frozenset[str]:
-    """Strings in the code of a handler that emits: the events it may emit, as far as its code shows them.
+    """The events a handler emits, as far as its code shows them: what stands first in the calls of its emit methods.
 
-    Literals, and names of module or closure strings, count in every function whose code calls an emit method. That
-    is a superset read before the first run: it tells signals that the flow sends itself from those it awaits from
-    outside. `declare_emits` adds what no code shows.
+    Literals are found, names of module or closure strings, and both sides of `"a" if ... else "b"`. That is read before
+    the first run: it tells signals that the flow sends itself from those it awaits from outside. `declare_emits` adds
+    what no code shows.
     """
     function = inspect.unwrap(getattr(handler, "func", handler))
     if not inspect.isfunction(function):
@@ -105,13 +136,38 @@ def emitted_names(handler: Handler) -> frozenset[str]:
     for part in _codes(code):
         if EMITTERS.isdisjoint(part.co_names):
             continue
-        found.update(constant for constant in part.co_consts if isinstance(constant, str))
-        found.update(value for name in part.co_names if isinstance(value := scope.get(name), str))
-        for name in part.co_freevars:
-            value = _content(cells.get(name))
-            if isinstance(value, str):
-                found.add(value)
+        steps = [step for step in dis.get_instructions(part) if step.opname != "CACHE"]
+        for index, step in enumerate(steps):
+            if step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in EMITTERS:
+                found.update(_first_argument(steps, index + 1, scope, cells))
     return frozenset(found)
+
+
+def _first_argument(
+    steps: list[dis.Instruction], at: int, scope: Mapping[str, Any], cells: Mapping[str, Any]
+) -> Iterator[str]:
+    """The strings that the expression beginning here may give; none for one that only running it tells."""
+    if at >= len(steps):
+        return
+    step = steps[at]
+    value = step.argval
+    if step.opname == "LOAD_GLOBAL":
+        value = scope.get(value)
+    elif step.opname == "LOAD_DEREF":
+        value = _content(cells.get(value))
+    if step.opname in ("LOAD_CONST", "LOAD_GLOBAL", "LOAD_DEREF") and isinstance(value, str):
+        yield value
+        return
+    for index in range(at, len(steps)):
+        name = steps[index].opname
+        if name.startswith("POP_JUMP"):
+            target = next((place for place, other in enumerate(steps) if other.offset == steps[index].argval), at)
+            yield from _first_argument(steps, index + 1, scope, cells)
+            if target > index:
+                yield from _first_argument(steps, target, scope, cells)
+            return
+        if name.startswith(("CALL", "PRECALL", "KW_NAMES")):
+            return
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -126,6 +182,3 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except (AttributeError, ValueError):  # no such cell, or not filled yet
         return None
-
-
-Invoker = Callable[[Any], Awaitable[Any]]

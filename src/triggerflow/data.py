@@ -4,20 +4,23 @@ Every method that changes something exists with and without `async_`. Both do th
 triggers; the async one gives way where a limit asks for it (a slow reader, too many pending signals), so prefer it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from time import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 from ._core import events
 from ._core.definition import OperatorKind
-from ._core.errors import BlockingCallError
+from ._core.errors import BlockingCallError, UsageError
 from ._core.signals import PUBLIC_KIND
 from ._core.state import RunChunk
+from .drivers.ports import ChunkPaused
 from .portal import run_sync
+from .views import FlowState, State
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
+    from .drivers.local import LocalDriver
     from .execution import Execution
 
     ValueT = DefaultTypeVar("ValueT", default=Any)
@@ -34,11 +37,14 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     `value` is what the signal brought. The type parameters are the value, the stream items and the flow's result.
     """
 
-    __slots__ = ("_execution", "_run", "value")
+    __slots__ = ("_driver", "_execution", "_repeated", "_run", "value")
 
-    def __init__(self, execution: "Execution", run: RunChunk) -> None:
-        self._execution = execution
+    def __init__(self, execution: Any, run: RunChunk) -> None:
+        self._execution: Execution = execution
+        self._driver: LocalDriver = execution.running
         self._run = run
+        # Effects that an earlier attempt of this run has recorded are not recorded again: the first one stands.
+        self._repeated = run.effects if run.attempt > 1 else 0
         self.value: ValueT = run.value
 
     if not TYPE_CHECKING:
@@ -101,70 +107,162 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     @property
     def state(self) -> "State":
         """The state of this execution, by key."""
-        return State(self._execution, self._run.id)
+        return State(self._execution, self)
 
     @property
     def flow_state(self) -> "FlowState":
         """The data shared by all executions of this flow, by key."""
-        return FlowState(self._execution, self._run.id)
+        return FlowState(self._execution, self)
 
     # -- signals -----------------------------------------------------------------------------------------------------
 
-    async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
+    async def async_emit(
+        self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None
+    ) -> None:
         """Emit a signal. Returns once it is accepted; what it triggers runs beside this chunk.
 
-        With `settle` it returns when everything that the signal caused has settled. It also waits while more than
-        `max_pending` runs caused by this chunk's signals are pending. A chunk that waits here gives up its place in
-        concurrency limits. Raises `ExecutionClosed`.
+        With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle` it
+        returns when everything that the signal caused has settled. It also waits while more than `max_pending` runs
+        caused by this chunk's signals are pending. A chunk that waits here gives up its place in concurrency limits.
+        Raises `ExecutionClosed`, or `ContractError` for a declared signal's value of another type.
         """
-        event = events.Emitted(time(), self._run.id, name, value, settle)
-        await self._execution.driver.submit_and_settle(event)
+        if self._repeated and self.repeats():
+            return
+        event = events.Emitted(time(), self._run.id, name, self._execution.checked(name, value), settle, delay)
+        await self._driver.submit_and_settle(event)
 
-    def emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
+    def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
         execution = self._execution
         if execution.on_loop_thread:
             if settle:
                 raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
-            execution.driver.submit(events.Emitted(time(), self._run.id, name, value))
+            self.record(events.Emitted(time(), self._run.id, name, execution.checked(name, value), False, delay))
         else:
-            run_sync(lambda: self.async_emit(name, value, settle=settle), "async_emit", execution.loop)
+            run_sync(lambda: self.async_emit(name, value, settle=settle, delay=delay), "async_emit", execution.loop)
 
     # -- runtime stream ----------------------------------------------------------------------------------------------
 
     async def async_put_into_stream(self, item: StreamT) -> None:
         """Put an item into the runtime stream; waits while a blocking reader lags by its whole buffer."""
         execution = self._execution
-        execution.driver.submit(events.StreamPut(time(), self._run.id, item))
-        if execution.stream is not None and execution.stream.full:
-            await execution.stream.room()
+        if self._repeated and self.repeats():
+            return
+        check = execution.program.contract.stream
+        self._driver.submit(events.StreamPut(time(), self._run.id, item if check is None else check(item)))
+        stream = execution.stream
+        if stream is not None and stream.full:
+            await self._driver.without_place(self._run, stream.room)
 
     def put_into_stream(self, item: StreamT) -> None:
         """Put an item into the runtime stream. In an async chunk it never waits, so that a slow reader may lose
         items."""
         execution = self._execution
         if execution.on_loop_thread:
-            execution.driver.submit(events.StreamPut(time(), self._run.id, item))
+            check = execution.program.contract.stream
+            self.record(events.StreamPut(time(), self._run.id, item if check is None else check(item)))
         else:
             run_sync(lambda: self.async_put_into_stream(item), "async_put_into_stream", execution.loop)
 
     async def async_stop_stream(self) -> None:
         """End the runtime stream; its readers stop after the last item. The execution goes on."""
-        self._execution.driver.submit(events.StreamStopped(time(), self._run.id))
+        self.record(events.StreamStopped(time(), self._run.id))
 
     def stop_stream(self) -> None:
         """End the runtime stream; see `async_stop_stream`."""
-        self._execution.submit(events.StreamStopped(time(), self._run.id))
+        self.record(events.StreamStopped(time(), self._run.id))
 
     # -- result ------------------------------------------------------------------------------------------------------
 
     async def async_set_result(self, value: ResultT) -> None:
         """Fix the result of the execution, if none was fixed before."""
-        self._execution.driver.submit(events.ResultSet(time(), self._run.id, value))
+        check = self._execution.program.contract.result
+        self.record(events.ResultSet(time(), self._run.id, value if check is None else check(value)))
 
     def set_result(self, value: ResultT) -> None:
         """Fix the result of the execution, if none was fixed before."""
-        self._execution.submit(events.ResultSet(time(), self._run.id, value))
+        check = self._execution.program.contract.result
+        self.record(events.ResultSet(time(), self._run.id, value if check is None else check(value)))
+
+    # -- pause -------------------------------------------------------------------------------------------------------
+
+    def pause_for(
+        self,
+        *,
+        type: str = "pause",
+        payload: Any = None,
+        resume_event: str | None = None,
+        interrupt_id: str | None = None,
+        resume_to: "Literal['next', 'self'] | dict[str, str]" = "next",
+        schema: Any = None,
+        expires: float | None = None,
+    ) -> NoReturn:
+        """End this chunk here and open an interrupt: a question of some `type` with a `payload`, to whoever watches.
+
+        `execution.continue_with(id, answer)` answers it: the answer goes to what follows this chunk ("next"), to this
+        chunk again ("self", as its value; `resume` has the question), or out as an event (`resume_event`, or
+        `resume_to={"event": name}`). `schema` is the type of the answer, checked when it comes. After `expires` seconds
+        without an answer the chunk fails with `InterruptExpired`. Other chunks go on meanwhile.
+        Raises `UsageError` where nobody could answer, or if an interrupt of that id is open.
+        """
+        if isinstance(resume_to, dict):
+            resume_event, resume_to = resume_to["event"], "next"
+        if resume_to not in ("next", "self"):
+            raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
+        number = interrupt_id or f"interrupt-{self._run.id}"
+        name = self._execution.expect_answer(number, schema)
+        until = None if expires is None else time() + expires
+        raise ChunkPaused(
+            events.Paused(time(), self._run.id, number, type, payload, resume_event, resume_to, name, until)
+        )
+
+    async def async_pause_for(self, **question: Any) -> NoReturn:
+        """See `pause_for`."""
+        self.pause_for(**question)
+
+    @property
+    def resume(self) -> "dict[str, Any] | None":
+        """The interrupt whose answer runs this chunk again (`resume_to="self"`), with the value it had then as
+        `value`."""
+        trigger = self._run.trigger
+        if trigger.kind != "resume":
+            return None
+        interrupt = (self._execution.machine.state.interrupts or {})[trigger.name]
+        return {**self._execution.get_interrupt(trigger.name), "value": interrupt.run.value}
+
+    # -- resources ---------------------------------------------------------------------------------------------------
+
+    @property
+    def resources(self) -> "Mapping[str, Any]":
+        """The resources of this execution and its flow, by name. They are never recorded."""
+        return self._execution.resources
+
+    def get_resource(self, name: str, default: Any = None) -> Any:
+        """A resource, or the default."""
+        return self._execution.resources.get(name, default)
+
+    def require_resource(self, name: str) -> Any:
+        """A resource; raises `KeyError` that lists the known names if it is missing."""
+        return self._execution.require_resource(name)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def run_number(self) -> int:
+        """The number of this run within its execution."""
+        return self._run.id
+
+    def repeats(self) -> bool:
+        """Whether the next effect is one that an earlier attempt of this run has recorded; counts it."""
+        if not self._repeated:
+            return False
+        self._repeated -= 1
+        return True
+
+    def record(self, event: events.Event) -> None:
+        """Record an effect of this run, from any thread, unless an earlier attempt has recorded it."""
+        if not self._repeated or not self.repeats():
+            self._execution.submit(event)
 
     def get_status(self) -> str:
         """The status of the execution; see `Execution.get_status`."""
@@ -173,112 +271,3 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def __repr__(self) -> str:
         kind = "condition" if self._run.node.kind is OperatorKind.MATCH_CASE else "chunk"
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
-
-
-class State:
-    """The state of one execution: values by key. Each change is recorded and triggers `when({"runtime_data": key})`.
-
-    `set` replaces. With `emit=False` nothing is triggered. Raises `ExecutionClosed` when the execution has ended.
-    """
-
-    __slots__ = ("_execution", "_run")
-
-    def __init__(self, execution: "Execution", run: int | None) -> None:
-        self._execution = execution
-        self._run = run
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value at a key, or the default. It is the object itself, not a copy: change it through `set`."""
-        return self._execution.machine.state.data.get(key, default)
-
-    def set(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Replace the value at a key."""
-        self._execution.submit(events.StateChanged(time(), self._run, "set", key, value, emit))
-
-    def append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to the list at a key (made if missing). Raises `TypeError` if something else stands there."""
-        held = self.get(key, ())
-        if not isinstance(held, list | tuple):
-            raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
-        self._execution.submit(events.StateChanged(time(), self._run, "append", key, value, emit))
-
-    def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key, if it is there; triggers with the value None."""
-        self._execution.submit(events.StateChanged(time(), self._run, "delete", key, None, emit))
-
-    async def async_get(self, key: str, default: Any = None) -> Any:
-        """See `get`."""
-        return self.get(key, default)
-
-    async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """See `set`."""
-        self.set(key, value, emit=emit)
-
-    async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """See `append`."""
-        self.append(key, value, emit=emit)
-
-    async def async_delete(self, key: str, *, emit: bool = True) -> None:
-        """See `delete`."""
-        self.delete(key, emit=emit)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All keys and values, as a new dict."""
-        return dict(self._execution.machine.state.data)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._execution.machine.state.data[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._execution.machine.state.data
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._execution.machine.state.data)
-
-    def __len__(self) -> int:
-        return len(self._execution.machine.state.data)
-
-
-class FlowState:
-    """The data shared by all executions of a flow in this process.
-
-    Each change is recorded by, and triggers `when({"flow_data": key})` in, every execution of the flow that is running.
-    """
-
-    __slots__ = ("_execution", "_run")
-
-    def __init__(self, execution: "Execution", run: int | None) -> None:
-        self._execution = execution
-        self._run = run
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value at a key, or the default."""
-        return self._execution.shared.values.get(key, default)
-
-    def set(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Replace the value at a key."""
-        self._execution.shared.set(key, value, emit=emit, by=(self._execution, self._run))
-
-    def append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to the list at a key (made if missing). Raises `TypeError` if something else stands there."""
-        self._execution.shared.append(key, value, emit=emit, by=(self._execution, self._run))
-
-    def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key, if it is there; triggers with the value None."""
-        self._execution.shared.delete(key, emit=emit, by=(self._execution, self._run))
-
-    async def async_get(self, key: str, default: Any = None) -> Any:
-        """See `get`."""
-        return self.get(key, default)
-
-    async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """See `set`."""
-        self.set(key, value, emit=emit)
-
-    async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """See `append`."""
-        self.append(key, value, emit=emit)
-
-    async def async_delete(self, key: str, *, emit: bool = True) -> None:
-        """See `delete`."""
-        self.delete(key, emit=emit)

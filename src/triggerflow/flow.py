@@ -1,21 +1,30 @@
 """The flow: where chunks are registered and wired, and executions are made."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import Any, overload
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, Unpack, overload
 
-from ._core.definition import Definition, OperatorKind
+from ._core.definition import Definition
 from ._core.machine import compile_plan
-from ._core.plan import Plan
+from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
 from .builder import Blueprint, positive
-from .chunk import Chunk, Handler
-from .execution import Execution, Options
-from .invoke import Invoker, invoker
+from .chunk import Chunk, ChunkOptions, Handler
+from .contract import Check, Contract, checker
+from .execution import Execution
+from .options import Options
+from .payload import Types
+from .persistence import read, restore
 from .portal import iterate_sync, run_sync
 from .process import MatchMode, Process, WhenMode, root
+from .program import Program
 from .shared import SharedData
 from .stream import StreamReader
+from .subflow import Link, SubFlowOptions
+from .typed import Reducer, Signal, StateModel
+
+T = TypeVar("T")
 
 
 class TriggerFlow:
@@ -29,52 +38,34 @@ class TriggerFlow:
         self.name = name or "flow"
         self.skip_exceptions = skip_exceptions
         self.shared = SharedData()
+        self.types = Types()
         self._blueprint = Blueprint(self.name)
+        self._contract = Contract()
+        self._signals: dict[str, Check] = {}
+        self._state: StateModel | None = None
         self._options = Options(skip_exceptions=skip_exceptions, attended=False)
         self._options_key: tuple[int | None, bool] = (None, skip_exceptions)
-        self._compiled: tuple[int, Plan, tuple[Invoker, ...]] | None = None
+        self._compiled: tuple[int, Program] | None = None
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     @overload
-    def chunk(
-        self,
-        name_or_handler: str | None = None,
-        /,
-        *,
-        concurrency: int | None = None,
-        inline: bool = False,
-        emits: tuple[str, ...] = (),
-    ) -> Callable[[Handler], Chunk]: ...
+    def chunk(self, name: str | None = None, /, **options: Unpack[ChunkOptions]) -> Callable[[Handler], Chunk]: ...
 
     @overload
-    def chunk(
-        self,
-        name_or_handler: Handler,
-        /,
-        *,
-        concurrency: int | None = None,
-        inline: bool = False,
-        emits: tuple[str, ...] = (),
-    ) -> Chunk: ...
+    def chunk(self, handler: Handler, /, **options: Unpack[ChunkOptions]) -> Chunk: ...
 
     def chunk(
-        self,
-        name_or_handler: str | Handler | None = None,
-        /,
-        *,
-        concurrency: int | None = None,
-        inline: bool = False,
-        emits: tuple[str, ...] = (),
+        self, name_or_handler: str | Handler | None = None, /, **options: Unpack[ChunkOptions]
     ) -> Chunk | Callable[[Handler], Chunk]:
         """Register a chunk: `@flow.chunk("name")`, `@flow.chunk`, or `flow.chunk(function)`.
 
-        `concurrency` bounds how many runs of this chunk go on at once in an execution. A sync function runs in a
-        thread; `inline=True` says that it is cheap and may run on the loop. `emits` names events that its code does not
-        show. Raises `DefinitionError` if the name belongs to another function.
+        The options: `concurrency` bounds how many runs of this chunk go on at once in an execution. A sync function
+        runs in a thread; `inline=True` says that it is cheap and may run on the loop. `emits` names events that its
+        code does not show. `retry`, `timeout` (seconds) and `cache` are its policies.
+        Raises `DefinitionError` if the name belongs to another function, or an option makes no sense.
         """
-        positive(concurrency, f"flow {self.name!r}: chunk {name_or_handler!r}")
-        options = {"concurrency": concurrency, "inline": inline, "emits": tuple(emits)}
+        positive(options.get("concurrency"), f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
             return lambda handler: self._blueprint.register(name_or_handler, handler, **options)
         return self._blueprint.register(None, name_or_handler, **options)
@@ -107,6 +98,77 @@ class TriggerFlow:
         """Begin with a condition on the start value; see `Process.if_condition`."""
         return root(self._blueprint).if_condition(condition)
 
+    def to_sub_flow(self, flow: "TriggerFlow", **options: Unpack[SubFlowOptions]) -> Process:
+        """Begin by running another flow; see `Process.to_sub_flow`."""
+        return root(self._blueprint).to_sub_flow(flow, **options)
+
+    def on_error(self, chunk: Any) -> Process:
+        """Run a chunk for every failure that has no error route of its own: `when({"error": "*"}).to(chunk)`.
+
+        It gets `{"chunk", "type", "message", "value"}`. The failed chunk's branch has ended then; the execution goes
+        on.
+        """
+        return self.when({"error": ANY_CHUNK}).to(chunk)
+
+    def signal(self, name: str, expected: "type[T]") -> "Signal[T]":
+        """Declare the type of an event's value: it is checked wherever the event is emitted.
+
+        The returned signal can be used wherever the name can: in `when`, and in `async_emit`, where a type checker
+        checks the value too.
+        """
+        self._signals[name] = checker(expected, f"signal {name}")
+        self._blueprint.version += 1
+        return Signal(name)
+
+    def set_state(self, model: type, *, reducers: "Mapping[str, Reducer] | None" = None) -> "TriggerFlow":
+        """Declare the state: a dataclass, msgspec struct or Pydantic model whose fields are the keys.
+
+        Every change is checked, fields start with their defaults, and `state.reduce(key, value)` combines with the
+        field's reducer (`append`, `extend`, `merge`, `maximum`, `minimum`, `add`, or any function of two values).
+        """
+        self._state = StateModel(model, reducers or {})
+        self._blueprint.version += 1
+        return self
+
+    def set_contract(
+        self, *, initial_input: Any = UNSET, stream: Any = UNSET, result: Any = UNSET, meta: Any = UNSET
+    ) -> "TriggerFlow":
+        """Promise types for the start value, the stream's items and the result; what is left out stays as it is."""
+        for place, expected in (("initial_input", initial_input), ("stream", stream), ("result", result)):
+            if expected is not UNSET:
+                self._contract.set(place, expected)
+        if meta is not UNSET:
+            self._contract.meta = meta
+        self._blueprint.version += 1
+        return self
+
+    def get_contract(self) -> Contract:
+        """What the flow promises."""
+        return self._contract
+
+    def register_type(self, cls: "type[T]", name: str | None = None) -> "type[T]":
+        """Allow instances of a class to be recorded; see `payload.Types.register`. Usable as a decorator."""
+        return self.types.register(cls, name)
+
+    def set_runtime_resource(self, name: str, value: Any) -> "TriggerFlow":
+        """Give all executions of this flow a resource: a client, a model, an index. Resources are never recorded."""
+        self.shared.resources[name] = value
+        return self
+
+    def update_runtime_resources(self, mapping: "Mapping[str, Any] | None" = None, **resources: Any) -> "TriggerFlow":
+        """Give several resources at once."""
+        self.shared.resources.update(mapping or {}, **resources)
+        return self
+
+    def get_runtime_resource(self, name: str, default: Any = None) -> Any:
+        """A resource of the flow, or the default."""
+        return self.shared.resources.get(name, default)
+
+    def del_runtime_resource(self, name: str) -> "TriggerFlow":
+        """Take a resource away, if it is there."""
+        self.shared.resources.pop(name, None)
+        return self
+
     @property
     def chunks(self) -> dict[str, Chunk]:
         """The chunks of this flow by name."""
@@ -115,7 +177,7 @@ class TriggerFlow:
     @property
     def definition(self) -> Definition:
         """The flow as immutable data, as it stands now."""
-        return self._plan().definition
+        return self._program().plan.definition
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -129,13 +191,14 @@ class TriggerFlow:
         stream_history: int = 4096,
         journal_limit: int = 1024,
         deadline: float = 5.0,
+        runtime_resources: Mapping[str, Any] | None = None,
     ) -> Execution:
         """A new execution, not started yet.
 
         `concurrency` bounds how many chunks run at once. `max_pending` is how many runs the signals of one chunk may
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
         `stream_history` items and `journal_limit` records are kept for late readers. `deadline` is how long a failed or
-        cancelled execution waits for its chunks' clean-up, in seconds.
+        cancelled execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
         """
         options = Options(
             concurrency=positive(concurrency, f"flow {self.name!r}: create_execution()"),
@@ -145,7 +208,7 @@ class TriggerFlow:
             journal_limit=journal_limit,
             deadline=deadline,
         )
-        return Execution(self.name, *self._ready(), self.shared, options, id)
+        return Execution(self._program(), self.shared, options, id, resources=runtime_resources)
 
     async def async_start(
         self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
@@ -161,7 +224,7 @@ class TriggerFlow:
             ended = execution.ended(timeout)
             if ended is not None:
                 await ended
-            return execution.outcome(timeout)
+            return execution.outcome(timeout, "it is cancelled")
         except (asyncio.CancelledError, TimeoutError):
             await execution.async_cancel("the call that ran it was cancelled or timed out")
             raise
@@ -208,6 +271,45 @@ class TriggerFlow:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def sub_execution(
+        self,
+        *,
+        id: str,
+        concurrency: int | None,
+        link: Link,
+        saved: Any,
+        runtime_data: Mapping[str, Any],
+        flow_data: Mapping[str, Any],
+        resources: Mapping[str, Any],
+    ) -> Execution:
+        """An execution of this flow inside another one's, with its own copy of the shared data; see `subflow`."""
+        shared = SharedData()
+        shared.resources = self.shared.resources
+        shared.values = {**self.shared.values, **flow_data}
+        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
+        if saved is not None:
+            return restore(Execution, self._program(), shared, options, saved, resources=resources, link=link)
+        child = Execution(self._program(), shared, options, id, resources=resources, link=link)
+        for key, value in runtime_data.items():
+            child.state.set(key, value, emit=False)
+        return child
+
+    def load_execution(
+        self,
+        source: "Mapping[str, Any] | str | Path",
+        *,
+        runtime_resources: Mapping[str, Any] | None = None,
+        encoding: str = "utf-8",
+    ) -> Execution:
+        """The execution that `Execution.save` wrote: from its dict, its JSON or YAML text, or the path of such a file.
+
+        It goes on with its first use on a loop (`async_get_result`, `async_continue_with`, a reader ...): what was
+        running is run again, under the same run id and with the next attempt number. Resources are not recorded: give
+        them again. Raises `SnapshotError` for what cannot be read, and changes nothing then.
+        """
+        data = read(source, encoding)
+        return restore(Execution, self._program(), self.shared, Options(), data, resources=runtime_resources)
+
     def _unattended(self, concurrency: int | None) -> Execution:
         """An execution that only the call which makes it knows of."""
         key = (concurrency, self.skip_exceptions)
@@ -215,37 +317,21 @@ class TriggerFlow:
             positive(concurrency, f"flow {self.name!r}: start()")
             self._options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
             self._options_key = key
-        return Execution(self.name, *self._ready(), self.shared, self._options)
+        return Execution(self._program(), self.shared, self._options)
 
-    def _plan(self) -> Plan:
-        return self._ready()[0]
-
-    def _ready(self) -> tuple[Plan, tuple[Invoker, ...]]:
+    def _program(self) -> Program:
+        """The flow as it stands now, made ready to run; made anew only after a change."""
         compiled = self._compiled
         if compiled is None or compiled[0] != self._blueprint.version:
-            plan = compile_plan(self._blueprint.freeze())
-            compiled = (
-                self._blueprint.version,
-                plan,
-                tuple(self._invoker(plan, index) for index in range(len(plan.nodes))),
+            blueprint = self._blueprint
+            program = Program(
+                compile_plan(blueprint.freeze()), blueprint, self.types, self._contract, self._signals, self._state
             )
-            self._compiled = compiled
-        return compiled[1], compiled[2]
-
-    def _invoker(self, plan: Plan, index: int) -> Invoker:
-        node = plan.nodes[index]
-        if node.handler is None:
-            return _no_handler
-        handler = self._blueprint.handlers[node.handler]
-        inline = bool(node.operator.options.get("inline"))
-        return invoker(handler, inline=inline, condition=node.kind is OperatorKind.MATCH_CASE)
+            compiled = self._compiled = (blueprint.version, program)
+        return compiled[1]
 
     def __repr__(self) -> str:
         return f"<TriggerFlow {self.name!r}, {len(self._blueprint.operators)} operators>"
-
-
-async def _no_handler(data: Any) -> Any:
-    raise NotImplementedError(f"{data!r} has no handler")
 
 
 __all__ = ["UNSET", "TriggerFlow"]

@@ -65,6 +65,16 @@ class Types:
         self._names[cls] = name
         return cls
 
+    def name_of(self, cls: Any) -> str | None:
+        """The name a class is registered under, None if it is not."""
+        return self._names.get(cls) if isinstance(cls, type) else None
+
+    def named(self, name: str) -> type[Any]:
+        """The class registered under a name. Raises `SnapshotError`."""
+        if name not in self._classes:
+            raise SnapshotError(f"a record names the type {name!r}, which is not registered: flow.register_type(...)")
+        return self._classes[name]
+
     def pack(self, value: Any, where: str) -> Any:
         """The value as JSON-shaped data. Raises `PayloadError` that names `where` and what to do."""
         kind = cast("type[Any]", type(value))

@@ -8,9 +8,10 @@ import asyncio
 import atexit
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from ._core.errors import BlockingCallError
+from ._core.errors import BlockingCallError, UsageError
 
 T = TypeVar("T")
 _lock = threading.Lock()
@@ -26,7 +27,12 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        future = asyncio.run_coroutine_threadsafe(call(), loop or _background())
+        coroutine = call()
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop or _background())
+        except RuntimeError:
+            coroutine.close()
+            raise UsageError(f"the event loop on which `{name}` would have to run is closed") from None
         try:
             return future.result()
         except BaseException:
@@ -57,7 +63,8 @@ def iterate_sync(make: Callable[[], Any], name: str, loop: asyncio.AbstractEvent
                 return
             yield item
     finally:
-        run_sync(items.aclose, name, loop)
+        with suppress(UsageError):  # at the end of the program, or of its loop, there is nothing left to leave
+            run_sync(items.aclose, name, loop)
 
 
 def _background() -> asyncio.AbstractEventLoop:

@@ -3,14 +3,16 @@
 A `Process` never changes: several chains may go on from the same one.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 from ._core.definition import OperatorKind
 from ._core.errors import DefinitionError
 from ._core.signals import START, Trigger
 from .builder import Blueprint, describe, positive
 from .chunk import Chunk
+from .subflow import SubFlow, SubFlowOptions
 
 WhenMode = Literal["and", "or", "simple_or"]
 MatchMode = Literal["hit_first", "hit_all"]
@@ -56,6 +58,8 @@ class Process:
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         self._check_open("to()")
+        if hasattr(chunk, "sub_execution"):
+            return self.to_sub_flow(chunk, side_branch=side_branch, name=name)
         reference = (name, chunk) if name is not None else chunk
         inside = self.blocks[-1].opener if self.blocks else None
         attached = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
@@ -96,9 +100,7 @@ class Process:
             raise DefinitionError(f"{where} was given no chunk and could never complete")
         self._check_open("batch()")
         positive(concurrency, where)
-        label = f"batch<-{describe((self.at,))}"
-        start = self._add(OperatorKind.BATCH_FANOUT, label, options={"concurrency": concurrency})
-        branches = [blueprint.attach(chunk, start, inside=start.name) for chunk in chunks]
+        branches = [blueprint.resolve(chunk) for chunk in chunks]
         names = [branch.name for branch in branches]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -106,6 +108,10 @@ class Process:
                 f"{where} has two branches named {twice[0]!r}, and its result is keyed by name; name one of them "
                 f"otherwise: ({twice[0] + '_2'!r}, function)"
             )
+        label = f"batch<-{describe((self.at,))}"
+        start = self._add(OperatorKind.BATCH_FANOUT, label, options={"concurrency": concurrency})
+        for branch in branches:
+            blueprint.place(branch, start, inside=start.name)
         done = self._add(
             OperatorKind.BATCH_COLLECT,
             f"{start.name}/end",
@@ -114,6 +120,42 @@ class Process:
             group=start.name,
         )
         return self if side_branch else self._then(done)
+
+    def to_sub_flow(self, flow: Any, **options: Unpack[SubFlowOptions]) -> "Process":
+        """Run another flow with the value that arrives here; go on with its result. See `SubFlowOptions`."""
+        self._check_open("to_sub_flow()")
+        blueprint = self.blueprint
+        name = options.get("name") or flow.name
+        handler = SubFlow(flow, options, self._where("to_sub_flow()"))
+        positive(handler.concurrency, self._where("to_sub_flow()"))
+        chunk = Chunk(name, handler)
+        side = bool(options.get("side_branch"))
+        kept = {key: options.get(key) for key in ("capture", "write_back")}
+        done = self._add(
+            OperatorKind.SUB_FLOW,
+            f"{name}<-{describe((self.at,))}",
+            name=name,
+            handler=blueprint.handler_key(handler, name),
+            options={"flow": flow.name, "child_concurrency": handler.concurrency, "side_branch": side or None, **kept},
+        )
+        blueprint.nodes[done.name] = chunk
+        return self if side else self._then(done)
+
+    def ____(
+        self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False
+    ) -> "Process":
+        """A visible line between parts of a long chain. With a flag it logs or prints its labels, and the value."""
+        if not (log_info or print_info):
+            return self
+
+        async def separator(data: Any) -> None:
+            text = " ".join(map(str, (*labels, data.value) if show_value else labels))
+            if log_info:
+                logging.getLogger("triggerflow").info(text)
+            if print_info:
+                print(text)  # noqa: T201 - what the flag asks for
+
+        return self.side_branch(separator)
 
     def end(self) -> "Process":
         """The value that arrives here is the result of the execution, if none was fixed before."""

@@ -8,19 +8,21 @@ from ._core.errors import ExecutionClosed
 from ._core.events import FlowDataChanged
 
 if TYPE_CHECKING:
-    from .execution import Execution
+    from .hosting import HostedExecution
 
-By = tuple["Execution", int | None] | None
+By = tuple["HostedExecution", int | None] | None
 
 
 class SharedData:
     """Values by key, and the running executions that listen to their changes."""
 
-    __slots__ = ("listeners", "values")
+    __slots__ = ("listeners", "resources", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
-        self.listeners: set[Execution] = set()
+        #: the flow's resources by name
+        self.resources: dict[str, Any] = {}
+        self.listeners: set[HostedExecution] = set()
 
     def set(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
         """Replace the value at a key and tell the executions that listen."""
@@ -45,6 +47,6 @@ class SharedData:
         for execution in list(self.listeners):
             run = by[1] if by is not None and by[0] is execution else None
             try:
-                execution.submit(FlowDataChanged(time(), run, key, value))
+                execution.post(FlowDataChanged(time(), run, key, value))
             except ExecutionClosed:  # it ended between the look and the call
                 self.listeners.discard(execution)

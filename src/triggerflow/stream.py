@@ -42,6 +42,7 @@ class RuntimeStream:
         "_blockers",
         "_ceiling",
         "_readers_waiting",
+        "_released",
         "_writers",
         "ended",
         "failure",
@@ -49,6 +50,7 @@ class RuntimeStream:
         "history",
         "items",
         "last",
+        "paths",
     )
 
     def __init__(self, history: int) -> None:
@@ -58,6 +60,8 @@ class RuntimeStream:
         self.first = 1
         #: number of the newest item, 0 before the first
         self.last = 0
+        #: where items of sub-flows come from, by number
+        self.paths: dict[int, str] = {}
         self.ended = False
         self.failure: Callable[[], BaseException] | None = None
         self._readers_waiting: list[asyncio.Future[None]] = []
@@ -65,16 +69,20 @@ class RuntimeStream:
         self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
         #: the highest number that can be put before the slowest blocking reader has to be asked for
         self._ceiling = 0
+        self._released = False
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def publish(self, number: int, item: Any) -> None:
+    def publish(self, number: int, item: Any, path: str = "") -> None:
         """Add the next item and wake the readers that wait for it."""
+        if path:
+            self.paths[number] = path
         items = self.items
         items.append(item)
         self.last = number
         if len(items) > 2 * self.history:
             self.first += len(items) - self.history
+            self.paths = {number: path for number, path in self.paths.items() if number >= self.first}
             del items[: -self.history]
         if self._readers_waiting:
             self._wake()
@@ -96,7 +104,7 @@ class RuntimeStream:
     @property
     def full(self) -> bool:
         """Whether a writer should wait now: a blocking reader lags by its whole buffer."""
-        if not self._blockers or self.last < self._ceiling or self.ended:
+        if not self._blockers or self.last < self._ceiling or self.ended or self._released:
             return False
         self._ceiling = self._room_until()
         return self.last >= self._ceiling
@@ -111,6 +119,11 @@ class RuntimeStream:
             future = asyncio.get_running_loop().create_future()
             self._writers.append(future)
             await future
+
+    def release_writers(self) -> None:
+        """From now on no writer waits."""
+        self._released = True
+        self._admit()
 
     def _admit(self) -> None:
         writers, self._writers = self._writers, []
@@ -159,15 +172,15 @@ class RuntimeStream:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         self._readers_waiting.append(future)
-        if timeout is None:
-            await future
-            return
-        timer = loop.call_later(timeout, _expire, future)
+        timer = None if timeout is None else loop.call_later(timeout, _expire, future)
         try:
             if await future is not None:
                 raise TimeoutError(f"no stream item for {timeout} s")
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
+            if future in self._readers_waiting:
+                self._readers_waiting.remove(future)
 
 
 def _expire(future: "asyncio.Future[Any]") -> None:
@@ -207,12 +220,18 @@ class StreamReader(Generic[ItemT]):
             raise DefinitionError(f"a reader needs buffer >= 1 and after >= 0, got buffer={buffer}, after={after}")
         self.stream = stream
         self.policy: LagPolicy = policy
-        self.buffer = buffer
+        # Beyond the history nothing is held that a reader could still be given.
+        self.buffer = min(buffer, stream.history)
         self.position = after
         self._timeout = timeout
         self._begin = begin
         self._begun = False
         self._left = False
+
+    @property
+    def path(self) -> str:
+        """Where the last item comes from: the path of a sub-flow, "" for the flow itself."""
+        return self.stream.paths.get(self.position, "")
 
     def __aiter__(self) -> "StreamReader[ItemT]":
         return self
@@ -237,9 +256,12 @@ class StreamReader(Generic[ItemT]):
                 return stream.items[position - stream.first]
             if stream.ended:
                 self._leave()
-                if stream.failure is not None:
-                    raise stream.failure()
-                raise StopAsyncIteration
+                if stream.failure is None:
+                    raise StopAsyncIteration
+                failure = stream.failure()
+                if isinstance(failure, StopAsyncIteration):  # raised as it is, it would pass for the end
+                    raise RuntimeError("a chunk raised StopAsyncIteration") from failure
+                raise failure
             await stream.more(self._timeout)
 
     def _start(self) -> None:

@@ -63,6 +63,10 @@ class PayloadError(TriggerFlowError, TypeError):
     """A value that cannot be recorded. The message names the place of the value."""
 
 
+class ContractError(TriggerFlowError, ValueError):
+    """A value breaks what the flow has declared about it: start value, stream item, result, signal, state or answer."""
+
+
 class SnapshotError(TriggerFlowError, ValueError):
     """A snapshot or journal that cannot be read: damaged, foreign, newer, or of another definition."""
 
@@ -74,6 +78,10 @@ class ExecutionCancelled(TriggerFlowError):
         super().__init__(f"execution {execution_id} was cancelled: {reason}")
         self.reason = reason
         self.execution_id = execution_id
+
+
+class ChunkCancelled(TriggerFlowError):
+    """A chunk ended with a `CancelledError` that was its own: what it awaited was cancelled by somebody else."""
 
 
 class RemoteChunkError(TriggerFlowError):

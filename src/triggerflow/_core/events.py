@@ -36,6 +36,16 @@ class Started(Event, tag="started"):
     max_pending: int = 1024
 
 
+class Created(Event, tag="created"):
+    """Options for an execution that something reaches before it starts; otherwise they come with `Started`."""
+
+    at: float
+    attended: bool = True
+    concurrency: int | None = None
+    skip_exceptions: bool = False
+    max_pending: int = 1024
+
+
 class Completed(Event, tag="completed"):
     """A chunk returned, or a condition answered."""
 
@@ -72,6 +82,20 @@ class Emitted(Event, tag="emitted"):
     value: Any
     settle: bool = False
     delay: float | None = None
+
+
+class Parked(Event, tag="parked"):
+    """A chunk waits for something outside (a slow reader) and gives up its places meanwhile."""
+
+    at: float
+    run: int
+
+
+class Unparked(Event, tag="unparked"):
+    """The wait that began with record `wait` is over: the chunk goes on as soon as it has its places again."""
+
+    at: float
+    wait: int
 
 
 class StateChanged(Event, tag="state"):
@@ -196,11 +220,14 @@ class CloseRequested(Event, tag="close_requested"):
 
 
 Record = (
-    Started
+    Created
+    | Started
     | Completed
     | Failed
     | Cancelled
     | Emitted
+    | Parked
+    | Unparked
     | StateChanged
     | FlowDataChanged
     | StreamPut

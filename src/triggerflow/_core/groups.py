@@ -27,6 +27,28 @@ def spawn_group(run: RunChunk) -> Group:
     return group
 
 
+def _shorten(group: Group) -> None:
+    """Hang a group on the first ancestor that somebody may still wait for.
+
+    Without this, a loop in which each turn emits the next before it ends would keep every turn's group alive.
+    """
+    while group.parent is not None and group.parent.over:
+        skipped, ancestor = group.parent, group.parent.parent
+        if group.live:
+            if ancestor is not None:
+                enter_group(ancestor)
+            _leave_skipped(skipped)
+        group.parent = ancestor
+
+
+def _leave_skipped(group: Group) -> None:
+    """One member less, where nobody waits any more: each ancestor that thereby falls idle has one less too."""
+    group.live -= 1
+    while group.live == 0 and group.parent is not None:
+        group = group.parent
+        group.live -= 1
+
+
 def _in_use(group: Group | None) -> Group | None:
     while group is not None and group.over:
         group = group.parent
@@ -50,18 +72,20 @@ def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
             if due:
                 group.waits = [wait for wait in group.waits if group.live > wait.level]
                 for wait in due:
+                    group.over = group.over or wait.level == 0
                     ended(wait)
         if group.live or group.parent is None:
             return
         group = group.parent
 
 
-def begin_wait(state: RunState, wait: Wait, group: Group, resume: Callable[[RunChunk], None]) -> None:
-    """Let the emitter wait: its first wait gives its places to others."""
+def begin_wait(state: RunState, wait: Wait, group: Group | None, resume: Callable[[RunChunk], None]) -> None:
+    """Let a run wait, for a group or for something outside: its first wait gives its places to others."""
     if state.waits is None:
         state.waits = {}
     state.waits[wait.id] = wait.run
-    group.waits.append(wait)
+    if group is not None:
+        group.waits.append(wait)
     run = wait.run
     if run is None:
         return
@@ -71,7 +95,7 @@ def begin_wait(state: RunState, wait: Wait, group: Group, resume: Callable[[RunC
         release(run, resume)
 
 
-def end_wait(state: RunState, wait: Wait) -> tuple[int, ...]:
+def end_wait(state: RunState, wait: Wait) -> list[int]:
     """The numbers of the waits that may go on now.
 
     While a run waits more than once at a time (it emits from tasks of its own) it counts as waiting, so that its places
@@ -84,22 +108,22 @@ def end_wait(state: RunState, wait: Wait) -> tuple[int, ...]:
     if run.waits:
         return _told(state, wait.id)
     if not acquire(run, first=True):
-        return ()
+        return []
     return regain(state, run)
 
 
-def regain(state: RunState, run: RunChunk) -> tuple[int, ...]:
+def regain(state: RunState, run: RunChunk) -> list[int]:
     """A waiting run has its places again: the waits to tell."""
     run.phase = RUNNING
     waits = [number for number, waiter in (state.waits or {}).items() if waiter is run]
-    return tuple(number for wait in waits for number in _told(state, wait))
+    return [number for wait in waits for number in _told(state, wait)]
 
 
-def _told(state: RunState, number: int) -> tuple[int, ...]:
+def _told(state: RunState, number: int) -> list[int]:
     if state.waits is None or number not in state.waits:
-        return ()
+        return []
     del state.waits[number]
-    return (number,)
+    return [number]
 
 
 def end_waits_of(state: RunState, run: RunChunk) -> None:
@@ -110,3 +134,4 @@ def end_waits_of(state: RunState, run: RunChunk) -> None:
     if run.spawned is not None:
         run.spawned.over = True
         run.spawned.waits.clear()
+        _shorten(run.spawned)

@@ -74,7 +74,7 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
         for node in machine.plan.events.get(interrupt.resume_event, ()):
             node.enter(machine, node, trigger, event.value, None, None)
     elif interrupt.resume_to == "self":
-        enter_chunk(machine, run.node, run.trigger, event.value, run.scope, None)
+        enter_chunk(machine, run.node, Trigger("resume", interrupt.id), event.value, run.scope, None)
     else:
         for node in run.node.next:
             node.enter(machine, node, run.node.trigger, event.value, run.scope, None)

@@ -26,13 +26,15 @@ import msgspec
 
 from . import commands, events
 from .closing import FINAL, close_down, fail, rest
-from .definition import Definition
-from .errors import DefinitionError, ExecutionClosed, ProtocolError
+from .definition import Definition, OperatorKind
+from .errors import ExecutionClosed, ProtocolError
 from .groups import begin_wait, end_wait, end_waits_of, leave_group, regain, spawn_group
 from .interrupts import answerable, check_pause, pause, resume
 from .limits import acquire, release
-from .operators import TRANSITIONS, OperatorKind, decide, take_pulled
+from .operators import compile_plan, decide
 from .plan import Node, Plan
+from .pulls import pull_failed, pulled
+from .recovery import recover
 from .signals import START, Trigger
 from .state import (
     BACKOFF,
@@ -42,7 +44,6 @@ from .state import (
     WAITING,
     Group,
     Limiter,
-    Opening,
     RunChunk,
     RunState,
     Status,
@@ -81,26 +82,22 @@ class Machine:
         """The commands to issue again after a load: every run that had started and not ended."""
         return [run for run in self.state.runs.values() if run.phase is RUNNING or run.phase is WAITING]
 
+    def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
+        """For a driver that met a bug of the engine: fail at once, whatever state this is in."""
+        self.out = out = list[commands.AnyCommand]()
+        state = self.state
+        if state.status not in FINAL:
+            state.closing, state.error = Status.FAILED, error
+            state.runs.clear()
+            state.pulls = 0
+            rest(self)
+        return out
+
     # -- what happens to a run ---------------------------------------------------------------------------------------
 
     def _recovered(self, event: events.Recovered) -> None:
-        """Run again what was running. Places taken stay taken; who waited for his signals has lost that wait."""
-        state = self._open()
-        for run in state.runs.values():
-            if run.phase is WAITING:
-                end_waits_of(state, run)
-                run.waits = 0
-                run.attempt += 1
-                run.phase = RUNNING if acquire(run, first=True) else READY
-            elif run.phase is RUNNING:
-                run.attempt += 1
-            if run.phase is RUNNING:
-                self.out.append(run)
-        for timer in (state.timers or {}).values():
-            self.out.append(commands.StartTimer(timer.id, timer.due))
-        for opening in (state.openings or {}).values():
-            if opening.pulling:
-                self.out.append(commands.Pull(opening, 1))
+        self._open()
+        recover(self)
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
@@ -170,6 +167,8 @@ class Machine:
             self.out.append(run)
 
     def _end_wait(self, wait: Wait) -> None:
+        if self.state.closing is not None:  # who waits is told how it ended, not that all went well
+            return
         self.out.extend(commands.Settle(number) for number in end_wait(self.state, wait))
 
     # -- what chunks and the outside world do ------------------------------------------------------------------------
@@ -180,17 +179,40 @@ class Machine:
             raise ProtocolError("the execution was started before")
         state.started = True
         state.status = Status.RUNNING
-        state.attended = event.attended
-        state.skip_exceptions = event.skip_exceptions
-        state.max_pending = event.max_pending
-        if event.concurrency is not None:
-            state.limiters = (Limiter(event.concurrency),)
+        if not state.configured:
+            self._configure(event)
         for name in self.plan.timers:
             start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
         for node in self.plan.start:
             node.enter(self, node, START, event.value, None, None)
         if not state.runs:
             rest(self)
+
+    def _created(self, event: events.Created) -> None:
+        if self.state.records:
+            raise ProtocolError("the options of an execution come first")
+        self._configure(event)
+
+    def _configure(self, event: events.Created | events.Started) -> None:
+        state = self.state
+        state.configured = True
+        state.attended = event.attended
+        state.skip_exceptions = event.skip_exceptions
+        state.max_pending = event.max_pending
+        if event.concurrency is not None:
+            state.limiters = (Limiter(event.concurrency),)
+
+    def _parked(self, event: events.Parked) -> None:
+        run = self.state.runs.get(event.run)
+        if run is None:
+            raise self._unknown(event.run)
+        begin_wait(self.state, Wait(self.state.records, run, 0), None, self._resume)
+
+    def _unparked(self, event: events.Unparked) -> None:
+        state = self._open()
+        run = (state.waits or {}).get(event.wait)
+        if run is not None:
+            self._end_wait(Wait(event.wait, run, 0))
 
     def _emitted(self, event: events.Emitted) -> None:
         state = self._open()
@@ -340,30 +362,6 @@ class Machine:
         if not state.runs:
             rest(self)
 
-    def _pulled(self, event: events.Pulled) -> None:
-        opening = self._pulling(event.opening)
-        if self.state.closing is None:
-            take_pulled(self, opening, event.items, event.done)
-        if not self.state.runs:
-            rest(self)
-
-    def _pull_failed(self, event: events.PullFailed) -> None:
-        state = self.state
-        opening = self._pulling(event.opening)
-        state.pulls -= 1
-        opening.pulling = False
-        if state.closing is None:
-            state.error = event.error
-            close_down(self, Status.FAILED)
-        if not state.runs:
-            rest(self)
-
-    def _pulling(self, number: int) -> Opening:
-        opening = (self._open().openings or {}).get(number)
-        if opening is None or not opening.pulling:
-            raise ProtocolError(f"nothing is being pulled for opening {number}")
-        return opening
-
     # -- closing -----------------------------------------------------------------------------------------------------
 
     def _cancel_requested(self, event: events.CancelRequested) -> None:
@@ -399,7 +397,10 @@ class Machine:
     def _open(self) -> RunState:
         state = self.state
         if state.status in FINAL:
-            raise ExecutionClosed(f"the execution has ended ({state.status.value}); nothing can be sent to it any more")
+            name = self.plan.definition.name
+            raise ExecutionClosed(
+                f"this execution of flow {name!r} has ended ({state.status.value}); it takes nothing any more"
+            )
         return state
 
     def _unknown(self, number: int) -> Exception:
@@ -408,7 +409,10 @@ class Machine:
         return ProtocolError(f"run {number} is not running; it has ended before or never was")
 
     _RECEIVERS: ClassVar[dict[type[events.Event], Callable[[Any, Any], None]]] = {
+        events.Created: _created,
         events.Started: _started,
+        events.Parked: _parked,
+        events.Unparked: _unparked,
         events.Completed: _completed,
         events.Failed: _failed,
         events.Cancelled: _cancelled,
@@ -421,8 +425,8 @@ class Machine:
         events.Paused: _paused,
         events.Resumed: _resumed,
         events.TimerFired: _timer_fired,
-        events.Pulled: _pulled,
-        events.PullFailed: _pull_failed,
+        events.Pulled: pulled,
+        events.PullFailed: pull_failed,
         events.Recovered: _recovered,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,
@@ -436,17 +440,3 @@ def replay(plan: Plan | Definition, records: Iterable[events.Event]) -> Machine:
     for record in records:
         machine.receive(record)
     return machine
-
-
-def compile_plan(definition: Definition) -> Plan:
-    """The definition with its triggers resolved and its transitions attached."""
-    plan = Plan(definition, TRANSITIONS)
-    for node in plan.nodes:
-        if node.block is None and node.kind in CLOSED_BY:
-            raise DefinitionError(
-                f"flow {definition.name!r}: {node.id!r} is never closed; end it with .{CLOSED_BY[node.kind]}()"
-            )
-    return plan
-
-
-CLOSED_BY = {OperatorKind.FOR_EACH_SPLIT: "end_for_each", OperatorKind.MATCH_ROUTE: "end_match"}

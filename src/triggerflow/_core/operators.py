@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from .commands import AnyCommand, Pull
-from .definition import OperatorKind
+from .definition import Definition, OperatorKind
+from .errors import DefinitionError
 from .groups import enter_group
 from .joins import close_scope, consume, fill, latest, open_scope
 from .limits import READY, acquire, limiter_of_chunk
@@ -299,3 +300,18 @@ TRANSITIONS: Mapping[OperatorKind, Transition] = {
     OperatorKind.SUB_FLOW: enter_chunk,
     OperatorKind.RESULT: enter_result,
 }
+
+
+#: Blocks that the user closes, and how.
+CLOSED_BY = {OperatorKind.FOR_EACH_SPLIT: "end_for_each", OperatorKind.MATCH_ROUTE: "end_match"}
+
+
+def compile_plan(definition: Definition) -> Plan:
+    """The definition with its triggers resolved and its transitions attached."""
+    plan = Plan(definition, TRANSITIONS)
+    for node in plan.nodes:
+        if node.block is None and node.kind in CLOSED_BY:
+            raise DefinitionError(
+                f"flow {definition.name!r}: {node.id!r} is never closed; end it with .{CLOSED_BY[node.kind]}()"
+            )
+    return plan

@@ -14,6 +14,7 @@ flow_data  the flow's shared data changes at a key       `when({"flow_data": key
 collect    a collection has all its branches             `when({"collect": name})`
 error      a chunk has failed for good ("*": any chunk)  `when({"error": chunk})`
 timer      so many seconds have passed since the start   `when({"timer": seconds})`
+resume     an interrupt is answered that asked for its own chunk again (never)
 operator   an operator without a name of its own is done (never: it wires a block together)
 ========== ============================================= =========================================
 """
@@ -22,7 +23,9 @@ from typing import Literal
 
 import msgspec
 
-TriggerKind = Literal["start", "chunk", "event", "state", "flow_data", "collect", "error", "timer", "operator"]
+TriggerKind = Literal[
+    "start", "chunk", "event", "state", "flow_data", "collect", "error", "timer", "resume", "operator"
+]
 
 
 class Trigger(msgspec.Struct, frozen=True, order=True):
@@ -52,5 +55,6 @@ PUBLIC_KIND: dict[TriggerKind, str] = {
     "collect": "collect",
     "error": "error",
     "timer": "timer",
+    "resume": "event",
     "operator": "operator",
 }

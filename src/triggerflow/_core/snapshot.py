@@ -39,6 +39,7 @@ Unpack = Callable[[Any], Any]
 
 _PLAIN = (
     "started",
+    "configured",
     "attended",
     "skip_exceptions",
     "max_pending",

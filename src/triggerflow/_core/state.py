@@ -238,6 +238,7 @@ class RunState:
         "attended",
         "chunk_limiters",
         "closing",
+        "configured",
         "data",
         "emitted",
         "error",
@@ -267,6 +268,7 @@ class RunState:
     def __init__(self) -> None:
         self.status = Status.CREATED
         self.started = False
+        self.configured = False
         self.attended = True
         self.skip_exceptions = False
         self.max_pending = 1024

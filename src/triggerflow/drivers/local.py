@@ -7,7 +7,7 @@ stays in one task throughout. How nothing waits behind a chunk that does suspend
 * runs that may start wait in `ready`, in the order in which the core gave them;
 * whoever leaves something in `ready` before running user code schedules `_pump` for the next turn of the loop;
 * a worker that gets to the end of its chunk takes the next run from `ready` itself, and `_pump` then finds nothing to
-  do; if its chunk has suspended instead, `_pump` runs, and gives every waiting run a worker of its own.
+  do; if its chunk has suspended instead, `_pump` runs and hires workers for what waits: one, two, four ...
 
 Every chunk starts in the context (contextvars) in which the execution was started: a worker whose chunk has changed a
 context variable hands on to a new task.
@@ -16,17 +16,19 @@ context variable hands on to a new task.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
-from contextvars import copy_context
-from itertools import islice
+from collections.abc import Awaitable, Callable
+from contextvars import Context, ContextVar, copy_context
+from inspect import CORO_CREATED, getcoroutinestate
 from time import time
 from typing import Any, ClassVar
 
 from .._core import commands, events
-from .._core.errors import ExecutionClosed
+from .._core.errors import ExecutionClosed, InternalError
 from .._core.machine import Machine
-from .._core.state import Opening, RunChunk
+from .._core.state import RunChunk
 from .ports import ChunkPaused, Host, Journal
+from .raised import describe, mark_seen, own_cancellation
+from .sources import Sources
 
 #: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
 CHUNKS_PER_TURN = 100
@@ -34,8 +36,15 @@ CHUNKS_PER_TURN = 100
 #: The number of the timer that bounds the clean-up of a closing execution; the core's own start at 1.
 CLEAN_UP = 0
 
-#: Executions that are running: the event loop itself refers to tasks weakly only.
+#: Executions with chunks at work: the event loop itself refers to tasks weakly only.
 _running: set["LocalDriver"] = set()
+
+
+def _changed(context: Context, variables: tuple[tuple[ContextVar[Any], Any], ...]) -> bool:
+    """Whether a context differs from these variables. By identity: a value's own `==` may fail, or lie."""
+    if len(context) != len(variables):
+        return True
+    return any(context.get(variable) is not value for variable, value in variables) if variables else False
 
 
 class LocalDriver:
@@ -43,7 +52,9 @@ class LocalDriver:
 
     __slots__ = (
         "_base",
+        "_burst",
         "_deadline",
+        "_hired",
         "_pumping",
         "_ready",
         "_sources",
@@ -68,13 +79,15 @@ class LocalDriver:
         self._base = copy_context()
         self._deadline = deadline
         self._pumping = False
+        #: workers that have not started yet, and how many to hire next time
+        self._hired = 0
+        self._burst = 1
         self._yielding = False
         self._ready: deque[RunChunk] | None = None
-        self._waits: dict[int, asyncio.Future[None]] | None = None
+        self._waits: dict[int, asyncio.Future[bool]] | None = None
         self._timers: dict[int, asyncio.TimerHandle] | None = None
-        self._sources: dict[int, Any] | None = None
+        self._sources: Sources | None = None
         self._tasks: set[asyncio.Task[None]] | None = None
-        _running.add(self)
 
     # -- the shell loop ----------------------------------------------------------------------------------------------
 
@@ -85,11 +98,31 @@ class LocalDriver:
         if answer:
             self._perform(answer)
 
-    async def submit_and_settle(self, event: events.Emitted) -> None:
-        """Submit a signal; wait if the core says that its emitter has to wait."""
+    async def submit_and_settle(self, event: events.Emitted) -> bool:
+        """Submit a signal; wait if the core says that its emitter has to wait.
+
+        False if the execution has ended before the wait was over.
+        """
         state = self.machine.state
         number = state.records
         self.submit(event)
+        if state.waits and number in state.waits:
+            return await self._settled(number)
+        return True
+
+    async def without_place(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait for something outside; the run gives up its places in concurrency limits meanwhile."""
+        if not run.limiters:
+            await wait()
+            return
+        state = self.machine.state
+        number = state.records
+        self.submit(events.Parked(time(), run.id))
+        try:
+            await wait()
+        finally:
+            with contextlib.suppress(ExecutionClosed):
+                self.submit(events.Unparked(time(), number))
         if state.waits and number in state.waits:
             await self._settled(number)
 
@@ -114,27 +147,50 @@ class LocalDriver:
     # -- workers -----------------------------------------------------------------------------------------------------
 
     def start(self, event: events.Started) -> None:
-        """Submit the start. Nobody is at work yet, so that every chunk that starts gets a worker at once."""
+        """Submit the start. A single chunk to start with needs no queue: an execution held waiting stays small."""
         answer = self.machine.receive(event)
         self.journal.append(event)
-        for command in answer:
-            if isinstance(command, RunChunk):
-                self._hire(command)
-            else:
-                self._perform([command])
+        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
+            self._hire(answer[0])
+            return
+        self._pumping = True
+        self._perform(answer)
+        self._burst = max(1, len(self._ready or ()))
+        self._pump()
 
     def _pump(self) -> None:
+        """Hire workers for what is ready, twice as many each time that has to be done again.
+
+        A worker takes the oldest run that is left when it starts, so that runs start in order whoever else takes some
+        meanwhile.
+        """
         self._pumping = False
-        if self._ready and not self._yielding:
-            ready, self._ready = self._ready, None
-            for run in ready:
-                self._hire(run)
+        waiting = len(self._ready or ()) - self._hired
+        if waiting <= 0:
+            self._burst = 1
+        elif not self._yielding:
+            count = min(waiting, self._burst)
+            self._burst *= 2
+            self._hired += count
+            _running.add(self)
+            for _ in range(count):
+                self.loop.create_task(self._work(), context=self._base.copy())
 
     def _hire(self, run: RunChunk) -> None:
+        _running.add(self)
         run.handle = self.loop.create_task(self._work(run), context=self._base.copy())
 
-    async def _work(self, run: RunChunk) -> None:
+    async def _work(self, run: RunChunk | None = None) -> None:
+        # One function, although long: what each chunk costs is the sum of the calls made here.
+        if run is None:
+            self._hired -= 1
+            if not self._ready:
+                return
+            run = self._ready.popleft()
+            run.handle = asyncio.current_task()
         machine, journal, base = self.machine, self.journal, self._base
+        variables = tuple(base.items())
+        error: BaseException | None = None
         chunks = 0
         while True:
             if self._ready and not self._pumping:
@@ -142,73 +198,135 @@ class LocalDriver:
                 self.loop.call_soon(self._pump, context=base)
             try:
                 value = await self.host.invoke(run)
-            except BaseException as error:
-                event = self._ended(run, error)
+            except BaseException as raised:
+                error, event = self._ended(run, raised)
             else:
+                if run.handle.cancelling():  # asked to stop, and it returned all the same
+                    self._cancelled_from_outside(run)
                 event = events.Completed(time(), run.id, value)
                 value = None
             try:
                 answer = machine.receive(event)
             except ExecutionClosed:  # this chunk outlived the deadline of its execution
                 return
+            except Exception as bug:
+                self._abort(bug, run)
+                return
             journal.append(event)
+            if error is not None:
+                self._keep(error, event, run)
+                error = None
             worker, run.handle = run.handle, None
             if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
                 run = answer[0]
             else:
-                if answer:
-                    self._perform(answer)
-                if not self._ready:
+                following = self._following(answer)
+                if following is None:
                     return
-                run = self._ready.popleft()
-            if copy_context() != base:
+                run = following
+            if _changed(copy_context(), variables):
                 self._hire(run)
                 return
-            run.handle = worker
             chunks += 1
-            if chunks % CHUNKS_PER_TURN == 0:
-                self._yielding = True
-                try:
-                    await asyncio.sleep(0)
-                finally:
-                    self._yielding = False
+            if chunks == CHUNKS_PER_TURN:
+                chunks = 0
+                run = await self._give_way(run)
+                if run is None:
+                    return
+            run.handle = worker
 
-    def _ended(self, run: RunChunk, error: BaseException) -> events.Event:
-        """The record of a chunk that raised. Re-raises what is not the chunk's: exit requests, a destroyed loop."""
+    def _following(self, answer: list[commands.AnyCommand]) -> RunChunk | None:
+        """Perform what the record of a chunk has commanded; the run its worker takes next, if there is one for it."""
+        if answer:
+            self._perform(answer)
+        # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
+        if not self._ready or len(self._ready) <= self._hired:
+            if not self.machine.state.runs:
+                _running.discard(self)
+            return None
+        return self._ready.popleft()
+
+    async def _give_way(self, run: RunChunk) -> RunChunk | None:
+        """Let the loop turn once. The run goes back to its place in the queue, so that none starts before it."""
+        if self._ready is None:
+            self._ready = deque()
+        self._ready.appendleft(run)
+        self._yielding = True
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._cancelled_from_outside(run)
+            raise
+        finally:
+            self._yielding = False
+        return self._ready.popleft() if self._ready else None
+
+    def _ended(self, run: RunChunk, error: BaseException) -> tuple[BaseException | None, events.Event]:
+        """The record of a chunk that raised, and the error it fails with, if it does.
+
+        Re-raises what is not the chunk's: exit requests, a destroyed loop.
+        """
         if isinstance(error, GeneratorExit):
             self.lose("its event loop was closed while it ran")
             raise error
         if isinstance(error, asyncio.CancelledError):
-            if self.machine.state.closing is None and run.handle.cancelling():
-                # Nobody here cancelled this task: the loop is being shut down around us.
-                self.submit(events.CancelRequested(time(), "its event loop is shutting down"))
+            if run.handle.cancelling():
+                self._cancelled_from_outside(run)
             if self.machine.state.closing is not None:
-                return events.Cancelled(time(), run.id)
+                return None, events.Cancelled(time(), run.id)
+            error = own_cancellation(run, error)
         if isinstance(error, ChunkPaused):
-            return error.event
-        info = events.ErrorInfo(type(error).__qualname__, str(error), run.node.name)
-        delay = self.host.retry_delay(run, error)
-        if delay is not None and self.machine.state.closing is None:
-            return events.Failed(time(), run.id, info, delay)
-        error.add_note(f"in chunk {run.node.name!r} of {self.host!r}")
-        if self.error is None:
-            self.error = error
+            return None, error.event
+        event = events.Failed(time(), run.id, describe(error, run.node.name))
         if isinstance(error, KeyboardInterrupt | SystemExit):
             with contextlib.suppress(ExecutionClosed):
-                self.submit(events.Failed(time(), run.id, info))
+                self.submit(event)
+                self._keep(error, event, run)
+            # The loop passes it on to whoever runs it; that nobody awaits this task is not a second story.
+            run.handle.add_done_callback(mark_seen)
             raise error
-        return events.Failed(time(), run.id, info)
+        if self.machine.state.closing is None:
+            event.retry_in = self.host.retry_delay(run, error)
+        return error, event
+
+    def _abort(self, bug: Exception, run: RunChunk) -> None:
+        """The core broke its own rules: nobody shall wait for what it will never say."""
+        self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
+        self.error.__cause__ = bug
+        for other in self.machine.state.runs.values():
+            if other.handle is not None and other is not run:
+                other.handle.cancel()
+        self._perform(self.machine.abort(describe(self.error, run.node.name)))
+
+    def _keep(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
+        """The first error that fails the execution is what its waiters get, with a note of where it happened."""
+        if isinstance(event, events.Failed) and self.machine.state.error is event.error:
+            self.error = error
+            with contextlib.suppress(Exception):  # an exception class may refuse notes
+                error.add_note(f"in chunk {run.node.name!r} of {self.host!r}")
+
+    def _cancelled_from_outside(self, run: RunChunk) -> None:
+        """Somebody cancelled the worker's task, and not this driver: the execution ends as cancelled."""
+        if self.machine.state.closing is None:
+            reason = (
+                f"the task of chunk {run.node.name!r} was cancelled: its event loop shuts down, or the chunk did it"
+            )
+            self.submit(events.CancelRequested(time(), reason))
 
     # -- the other commands ------------------------------------------------------------------------------------------
 
     def _cancel_run(self, command: commands.CancelRun) -> None:
         if not self._timers or CLEAN_UP not in self._timers:
             self._set_timer(CLEAN_UP, self._deadline, self._abandon)
+            self._release_waits()
+            self.host.closing()
         run = command.run
         if run.handle is not None:
+            started = getcoroutinestate(run.handle.get_coro()) != CORO_CREATED
             run.handle.cancel()
-            return
-        # It has not started yet.
+            if started:
+                return
+        # It has not started yet, and never will.
         if self._ready:
             self._ready = deque(waiting for waiting in self._ready if waiting is not run)
         self.submit(events.Cancelled(time(), run.id))
@@ -238,51 +356,45 @@ class LocalDriver:
     def _pull(self, command: commands.Pull) -> None:
         if self._tasks is None:
             self._tasks = set()
-        task = self.loop.create_task(self._take(command.opening, command.count), context=self._base.copy())
+        task = self.loop.create_task(self._take(command), context=self._base.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _take(self, opening: Opening, count: int) -> None:
-        """Take the next items of a lazy source: all there is room for from a sync one, one by one from an async one."""
+    async def _take(self, command: commands.Pull) -> None:
         if self._sources is None:
-            self._sources = {}
-        items: list[Any] = []
+            self._sources = Sources()
+        opening = command.opening
         try:
-            source = self._sources.get(opening.id)
-            if source is None:
-                source = opening.source
-                source = aiter(source) if hasattr(source, "__aiter__") else iter(source)
-                self._sources[opening.id] = source
-            if hasattr(source, "__anext__"):
-                items.append(await anext(source))
-            else:
-                items.extend(islice(source, count))
-                if len(items) < count:
-                    raise StopAsyncIteration
-            event: events.Event = events.Pulled(time(), opening.id, items)
-        except StopAsyncIteration:
-            self._sources.pop(opening.id, None)
-            event = events.Pulled(time(), opening.id, items, done=True)
+            items, done = await self._sources.take(opening, command.count)
+            event: events.Event = events.Pulled(time(), opening.id, items, done)
         except Exception as error:
-            error.add_note(f"in the items of {opening.node.id!r} of {self.host!r}")
-            self.error = self.error or error
-            event = events.PullFailed(time(), opening.id, events.ErrorInfo(type(error).__qualname__, str(error)))
+            if self.machine.state.closing is None:
+                self.error = error
+                with contextlib.suppress(Exception):
+                    error.add_note(f"in the items of {opening.node.id!r} of {self.host!r}")
+            event = events.PullFailed(time(), opening.id, describe(error, ""))
         with contextlib.suppress(ExecutionClosed):
             self.submit(event)
 
-    async def _settled(self, number: int) -> None:
+    async def _settled(self, number: int) -> bool:
         if self._waits is None:
             self._waits = {}
         future = self._waits[number] = self.loop.create_future()
         try:
-            await future
+            return await future
         finally:
             self._waits.pop(number, None)
+
+    def _release_waits(self) -> None:
+        """Nothing will settle any more."""
+        for future in (self._waits or {}).values():
+            if not future.done():
+                future.set_result(False)
 
     def _settle(self, command: commands.Settle) -> None:
         future = (self._waits or {}).get(command.wait)
         if future is not None and not future.done():
-            future.set_result(None)
+            future.set_result(True)
 
     def _close(self, command: commands.Close) -> None:
         for timer in (self._timers or {}).values():
@@ -290,23 +402,22 @@ class LocalDriver:
         self._timers = self._sources = None
         for task in self._tasks or ():
             task.cancel()
-        for future in (self._waits or {}).values():
-            if not future.done():
-                future.set_result(None)
+        self._release_waits()
         _running.discard(self)
         self.host.closed(command, self.error)
 
     def lose(self, reason: str) -> None:
         """The loop is gone: record it, so that everybody who waits elsewhere is told."""
         tasks: list[Any] = [run.handle for run in self.machine.state.runs.values() if run.handle is not None]
+        answer: list[commands.AnyCommand] = []
         with contextlib.suppress(ExecutionClosed):
             if self.machine.state.closing is None:
-                self.machine.receive(events.CancelRequested(time(), reason))
-            answer = self.machine.receive(events.Abandoned(time()))
-            for command in answer:
-                if isinstance(command, commands.Close):
-                    _running.discard(self)
-                    self.host.closed(command, self.error)
+                answer += self.machine.receive(events.CancelRequested(time(), reason))
+            answer += self.machine.receive(events.Abandoned(time()))
+        for command in answer:
+            if isinstance(command, commands.Close):
+                _running.discard(self)
+                self.host.closed(command, self.error)
         for task in tasks:
             # The task can never run again; that it is destroyed while pending is known, and told above.
             task._log_destroy_pending = False  # noqa: SLF001

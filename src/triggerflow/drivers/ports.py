@@ -35,6 +35,10 @@ class Host(Protocol):
         """Something worth telling an observer; nothing has to be done."""
         ...
 
+    def closing(self) -> None:
+        """Chunks are being stopped; nothing shall hold them up."""
+        ...
+
     def closed(self, close: Close, error: BaseException | None) -> None:
         """The execution has ended; `error` is the exception that a failed chunk raised."""
         ...

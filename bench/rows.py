@@ -1,0 +1,168 @@
+"""The rows of the table: what is run, how often, in which unit it is read, and what it may cost.
+
+A row compares contestants: modules with one function a workload (`adapter` says which). A contestant that lacks the
+function is left out; a row that ours lacks is not shown.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from . import adapter, floor, raw
+from .measure import cpu_of_programs, has_resident_kb, in_fresh_process, interleaved, process_time, wall_time
+
+#: "ours" first; "floor" is what ratios are taken to.
+CONTESTANTS: Mapping[str, ModuleType] = {"ours": adapter, "floor": floor, "raw": raw}
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    `take` gives figures in `unit` by contestant, none if ours cannot run it. With `rate` a higher figure is the better
+    one. Of the budgets, `ratio` is the highest cost as a multiple of the floor's, `limit` the worst figure in `unit`.
+    """
+
+    name: str
+    title: str
+    unit: str
+    take: Callable[[], Figures]
+    ratio: float | None = None
+    limit: float | None = None
+    rate: bool = False
+
+    def cost_ratio(self, figures: Figures, other: str) -> float | None:
+        """Our cost as a multiple of another contestant's."""
+        if not figures.get(other):
+            return None
+        ratio = figures["ours"] / figures[other]
+        return 1 / ratio if self.rate else ratio
+
+    def budget(self) -> str:
+        """The budget as text."""
+        if self.ratio is not None:
+            return f"<= {self.ratio:g} x floor"
+        return f"{'>=' if self.rate else '<='} {self.limit:,g} {self.unit}"
+
+    def met(self, figures: Figures) -> bool:
+        """Whether the budget is kept."""
+        if self.ratio is not None:
+            ratio = self.cost_ratio(figures, "floor")
+            return ratio is not None and ratio <= self.ratio
+        assert self.limit is not None
+        return figures["ours"] >= self.limit if self.rate else figures["ours"] <= self.limit
+
+
+def _cpu(
+    workload: str, sizes: tuple[int, ...], expected: Any, *, repetitions: int, times: int = 1, per_second: bool = False
+) -> Callable[[], Figures]:
+    """CPU microseconds per item (the first size), or items per CPU second."""
+
+    def take() -> Figures:
+        runs = {name: getattr(module, workload)(*sizes) for name, module in _having(workload).items()}
+        seconds = interleaved(runs, expected, clock=process_time, repetitions=repetitions, times=times)
+        return _read(seconds, sizes[0], per_second)
+
+    return take
+
+
+def _read(seconds: Figures, count: int, per_second: bool) -> Figures:
+    return {name: count / value if per_second else value / count * 1e6 for name, value in seconds.items()}
+
+
+def _having(workload: str) -> dict[str, ModuleType]:
+    if not hasattr(adapter, workload):
+        return {}
+    return {name: module for name, module in CONTESTANTS.items() if hasattr(module, workload)}
+
+
+def _at_once(one: Callable[[Any], Any], values: list[Any]) -> Callable[[], Any]:
+    async def run() -> Any:
+        return await asyncio.gather(*[one(value) for value in values])
+
+    return run
+
+
+def _executions() -> Figures:
+    values, expected = list(range(1000)), list(range(5, 1005))
+    runs = {name: _at_once(module.w4(), values) for name, module in _having("w4").items()}
+    return _read(interleaved(runs, expected, clock=process_time, repetitions=7, times=1), 1000, True)
+
+
+def _playbook() -> Figures:
+    topics = [f"topic {index}" for index in range(1000)]
+    expected = [{"topic": topic, "facts": f"facts({topic})", "risks": f"risks({topic})"} for topic in topics]
+    runs = {name: _at_once(module.w9(), topics) for name, module in _having("w9").items()}
+    return interleaved(runs, expected, clock=wall_time, repetitions=7, times=1)
+
+
+def _durable() -> Figures:
+    """Durable 5-step executions per second of wall time, 200 at once; every contestant in a directory of its own."""
+
+    async def opened(made: Any) -> Any:
+        return await made if asyncio.iscoroutine(made) else made
+
+    figures: Figures = {}
+    for name, module in _having("w10").items():
+        directory = tempfile.mkdtemp(prefix="bench-")
+
+        async def measured(module: ModuleType = module, directory: str = directory) -> float:
+            one, close = await opened(module.w10(directory))
+            await one(-1)
+            begun = wall_time()
+            assert await asyncio.gather(*[one(index) for index in range(200)]) == list(range(5, 205))
+            seconds = wall_time() - begun
+            if close is not None:
+                await opened(close())
+            return 200 / seconds
+
+        try:
+            figures[name] = asyncio.run(measured())
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+    return figures
+
+
+def _memory(task: str) -> Callable[[], Figures]:
+    def take() -> Figures:
+        if not has_resident_kb():
+            return {}
+        return {
+            name: in_fresh_process(task, module.__name__.rpartition(".")[2]) for name, module in CONTESTANTS.items()
+        }
+
+    return take
+
+
+def _imports() -> Figures:
+    programs = {"ours": "import triggerflow", "floor": "pass", "raw": "import asyncio"}
+    return {name: seconds * 1000 for name, seconds in cpu_of_programs(programs, repetitions=9).items()}
+
+
+def _for_each(count: int, repetitions: int) -> Callable[[], Figures]:
+    return _cpu("w3", (count, 50), [(index + 1) * 2 for index in range(count)], repetitions=repetitions)
+
+
+ROWS: tuple[Row, ...] = (
+    Row("chain", "chain of 100, per step", "us", _cpu("w1", (100,), 100, repetitions=15, times=20), ratio=0.75),
+    Row("batch", "batch of 100, per branch", "us", _cpu("w2", (100,), 200, repetitions=15, times=20), ratio=1),
+    Row("for_each", "for_each of 1,000, 50 at once, per item", "us", _for_each(1_000, 9), ratio=1),
+    Row("for_each_long", "for_each of 100,000, 50 at once, per item", "us", _for_each(100_000, 1), ratio=1),
+    Row("loop", "loop of 10,000, per turn", "us", _cpu("w8", (10_000,), 10_000, repetitions=9), ratio=1),
+    Row("loop_memory", "loop, growth of peak from 10,000 to 100,000 turns", "KB", _memory("loop"), limit=1024),
+    Row("emits", "emitted events, 10,000", "/s", _cpu("w5", (10_000,), 10_000, repetitions=9, per_second=True),
+        limit=120_000, rate=True),
+    Row("stream", "stream items, 100,000", "/s", _cpu("w6", (100_000,), 100_000, repetitions=5, per_second=True),
+        limit=600_000, rate=True),
+    Row("executions", "5-step executions, 1,000 at once", "/s", _executions, limit=15_000, rate=True),
+    Row("memory", "memory per execution held waiting, 5,000 held", "KB", _memory("held"), limit=4),
+    Row("playbook", "playbook, 1,000 at once, wall", "s", _playbook, limit=0.12),
+    Row("durable", "durable 5-step executions, 200 at once, wall", "/s", _durable, limit=2_000, rate=True),
+    Row("import", "import, CPU with interpreter", "ms", _imports, limit=100),
+)  # fmt: skip

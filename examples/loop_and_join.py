@@ -1,0 +1,101 @@
+"""A brochure: its text is improved in a loop, its pictures are made meanwhile, and both meet in one page.
+
+    start --> write --"improve"--> write --"improve"--> write --"text_ready"------.
+      |         `-- log (a side branch, after every version)                       and --> publish --> result
+      `-----> illustrate --"picture" x 3, settled--> "pictures_ready"-------------'
+
+Shown here: a loop by emitting, `side_branch`, `emit(settle=True)`, a join with `when([...])`, and a cancellation.
+Run it: `python examples/loop_and_join.py`.
+"""
+
+import asyncio
+from typing import Any
+
+from triggerflow import ExecutionCancelled, TriggerFlow, TriggerFlowRuntimeData
+
+VERSIONS = 3
+
+flow = TriggerFlow(name="brochure")
+
+
+@flow.chunk("write")
+async def write(data: TriggerFlowRuntimeData[Any]) -> str:
+    """One version of the text. It starts itself again by a signal, as often as it likes."""
+    version = data.state.get("version", 0) + 1
+    data.state.set("version", version)
+    await asyncio.sleep(0.01)
+    text = f"text, version {version}"
+    await data.async_emit("improve" if version < VERSIONS else "text_ready", text)
+    return text
+
+
+@flow.chunk("log")
+async def log(data: TriggerFlowRuntimeData[str]) -> None:
+    """Beside the chain: nothing waits for it, and what it returns goes nowhere."""
+    await data.async_put_into_stream(f"written: {data.value}")
+
+
+@flow.chunk("illustrate")
+async def illustrate(data: TriggerFlowRuntimeData[Any]) -> None:
+    """Orders the pictures one by one; with `settle` each emit returns when all that it caused is done."""
+    for subject in ("cover", "map", "team"):
+        await data.async_emit("picture", subject, settle=True)
+    await data.async_emit("pictures_ready", data.state.get("pictures"))
+
+
+@flow.chunk("draw")
+async def draw(data: TriggerFlowRuntimeData[str]) -> None:
+    """Draws one picture, and tidies up if it is told to stop."""
+    await data.async_put_into_stream(f"drawing: {data.value}")
+    try:
+        await asyncio.sleep(0.003)
+    except asyncio.CancelledError:
+        await data.async_put_into_stream(f"thrown away: half a picture of {data.value}")
+        raise
+    data.state.append("pictures", data.value)
+
+
+@flow.chunk("publish")
+async def publish(data: TriggerFlowRuntimeData[dict[str, Any]]) -> dict[str, Any]:
+    """Runs once both signals are there; it gets their values by type and name."""
+    ready = data.value["event"]
+    return {"text": ready["text_ready"], "pictures": ready["pictures_ready"]}
+
+
+flow.to(write).side_branch(log)
+flow.when("improve").to(write)
+flow.to(illustrate)
+flow.when("picture").to(draw)
+flow.when(["text_ready", "pictures_ready"]).to(publish).end()
+
+
+async def to_the_end() -> None:
+    """Run it and watch it."""
+    execution = flow.create_execution()
+    async for line in execution.get_async_runtime_stream():
+        print(" ", line)
+    print("  result:", await execution.async_get_result())
+
+
+async def cancelled_on_the_way() -> None:
+    """Stop it in the middle of the second picture."""
+    execution = flow.create_execution()
+    try:
+        async for line in execution.get_async_runtime_stream():
+            print(" ", line)
+            if line == "drawing: map":
+                await execution.async_cancel("the reader closed the page")
+    except ExecutionCancelled as cancelled:
+        print(f"  status {execution.get_status()}: {cancelled.reason}")
+
+
+async def main() -> None:
+    """Both."""
+    print("To the end:")
+    await to_the_end()
+    print("Cancelled on the way:")
+    await cancelled_on_the_way()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,30 @@
+"""What chunks raise, made fit for records and for those who wait."""
+
+import asyncio
+from typing import Any
+
+from .._core import events
+from .._core.errors import ChunkCancelled
+from .._core.state import RunChunk
+
+
+def mark_seen(task: "asyncio.Task[Any]") -> None:
+    """Take note of how a task ended, for nobody else will."""
+    if not task.cancelled():
+        task.exception()
+
+
+def describe(error: BaseException, chunk: str) -> events.ErrorInfo:
+    """What the journal keeps of an exception."""
+    try:
+        text = str(error)
+    except Exception:  # a foreign __str__ may raise
+        text = "(its text cannot be read)"
+    return events.ErrorInfo(type(error).__qualname__, text, chunk)
+
+
+def own_cancellation(run: RunChunk, error: BaseException) -> BaseException:
+    """A cancellation that nobody asked for is the chunk's failure; passed on as it is, it would cancel who waits."""
+    failure = ChunkCancelled(f"chunk {run.node.name!r} ended with CancelledError: something it awaited was cancelled")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,447 @@
+"""What an execution is inside: the machine, its driver, and everybody who is told how it goes.
+
+`HostedExecution` joins a program with a machine and is the host that the driver calls. What a user calls stands in
+`execution.Execution`, which is one.
+"""
+
+import asyncio
+import logging
+import os
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from threading import get_ident
+from time import time
+from typing import Any, Literal, TypeVar
+
+from ._core import commands, events
+from ._core.definition import OperatorKind
+from ._core.errors import (
+    AlreadyStarted,
+    ContractError,
+    ExecutionCancelled,
+    ExecutionClosed,
+    RemoteChunkError,
+    UsageError,
+    WrongLoopError,
+)
+from ._core.machine import FINAL, Machine
+from ._core.state import UNSET, RunChunk, RunState, Status
+from .contract import Check, checker
+from .data import TriggerFlowRuntimeData
+from .drivers.local import LocalDriver
+from .journal import RingJournal
+from .notices import describe_interrupt, log_notice
+from .options import Options
+from .portal import run_sync
+from .program import Program
+from .shared import SharedData
+from .stream import RuntimeStream
+from .subflow import Link
+from .views import State
+
+logger = logging.getLogger("triggerflow")
+T = TypeVar("T")
+EMPTY: dict[str, Any] = {}
+
+StatusName = Literal["created", "running", "waiting", "completed", "failed", "cancelled"]
+
+
+class HostedExecution:
+    """One run of a flow, as the engine sees it."""
+
+    __slots__ = (
+        "__weakref__",
+        "_children",
+        "_failure",
+        "_id",
+        "_link",
+        "_observed",
+        "_options",
+        "_resources",
+        "_schemas",
+        "_thread",
+        "_value",
+        "_waiters",
+        "journal",
+        "machine",
+        "program",
+        "running",
+        "saved_children",
+        "shared",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        program: Program,
+        shared: SharedData,
+        options: Options,
+        id: str | None = None,
+        *,
+        state: RunState | None = None,
+        resources: Mapping[str, Any] | None = None,
+        link: Link | None = None,
+    ) -> None:
+        self.machine = Machine(program.plan, state)
+        #: the records of this execution, as far as they are held
+        self.journal = RingJournal(options.journal_limit)
+        self.shared = shared
+        self.stream: RuntimeStream | None = None
+        #: snapshots of sub-flows that were running when this execution was saved, by path
+        self.saved_children: dict[str, Any] = EMPTY
+        self._id = id
+        #: the flow this execution runs, as it was when the execution was created
+        self.program = program
+        self._options = options
+        self._resources = resources
+        self._link = link
+        self._children: dict[str, tuple[HostedExecution, str]] | None = None
+        self._schemas: dict[str, Check] | None = None
+        #: the driver, once there is one
+        self.running: LocalDriver | None = None
+        self._thread = 0
+        self._value: Any = UNSET
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._failure: BaseException | None = None
+        self._observed = False
+
+    @property
+    def id(self) -> str:
+        """The id of this execution: the one it was given, or a random one."""
+        if self._id is None:
+            self._id = os.urandom(8).hex()
+        return self._id
+
+    @property
+    def flow_name(self) -> str:
+        """The name of the flow."""
+        return self.program.name
+
+    @property
+    def options(self) -> Options:
+        """What it was created with."""
+        return self._options
+
+    @property
+    def start_value(self) -> Any:
+        """What it was started with; UNSET before."""
+        return self._value
+
+    def restored(self, value: Any, children: dict[str, Any]) -> None:
+        """Take over what a snapshot keeps beside the state."""
+        self._value = value
+        self.saved_children = children
+
+    def begin(self, value: Any = UNSET) -> None:
+        """Start the execution without waiting for it. A second start is none, but must not bring another value."""
+        if self._value is not UNSET:
+            if value is not UNSET and not _same(value, self._value):
+                raise AlreadyStarted(
+                    f"{self!r} was started with {self._value!r} and cannot start again with {value!r}; "
+                    "create another execution for another value"
+                )
+            return
+        options, program = self._options, self.program
+        value = None if value is UNSET else value
+        started = value if program.contract.initial_input is None else program.contract.initial_input(value)
+        driver = self._drive(starting=program.state is None)
+        self._value = value
+        if program.state is not None:
+            for key, default in program.state.initial().items():
+                if key not in self.machine.state.data:
+                    driver.submit(events.StateChanged(time(), None, "set", key, default, emit=False))
+        driver.start(events.Started(time(), started, *options.course()))
+
+    def ended(self, timeout: float | None = None) -> "asyncio.Future[None] | None":
+        """A future that is done when the execution has ended or `timeout` seconds have passed; None if it has ended.
+
+        Raises `WrongLoopError` where the future would never be done.
+        """
+        self.check_loop()
+        if self.machine.state.status in FINAL:
+            return None
+        loop = asyncio.get_running_loop()
+        driver = self.driver if self.running is None else self.running
+        if driver.loop is not loop:
+            raise WrongLoopError(f"{self!r} lives on another event loop; wait for it there, or use the sync methods")
+        waiter: asyncio.Future[None] = loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
+        elif len(self._waiters) > 8:
+            self._waiters = [other for other in self._waiters if not other.done()]
+        self._waiters.append(waiter)
+        if timeout is not None:
+            timer = loop.call_later(timeout, _finish, waiter)
+            waiter.add_done_callback(lambda _: timer.cancel())
+        return waiter
+
+    def outcome(self, timeout: float | None = None, then: str = "it goes on running") -> Any:
+        """The result of the execution. Raises why there is none, or `TimeoutError` if it has not ended."""
+        self._observed = True
+        state = self.machine.state
+        if state.status is Status.COMPLETED and self._failure is None:
+            return None if state.result is UNSET else state.result
+        if state.status not in FINAL:
+            self._observed = False
+            raise TimeoutError(f"{self!r} has not ended after {timeout} s; {then}")
+        raise self._failed()
+
+    def get_status(self) -> StatusName:
+        """Where the execution stands: created, running, waiting (for something from outside), completed, failed or
+        cancelled."""
+        self.check_loop()
+        status = self.machine.state.status.value
+        if status == "completed" and self._failure is not None:  # the result broke the contract
+            return "failed"
+        if status == "running" and self._children and self._only_children_wait():
+            return "waiting"
+        return status
+
+    # -- where it lives ----------------------------------------------------------------------------------------------
+
+    @property
+    def driver(self) -> LocalDriver:
+        """The driver of this execution, made on first use on the running loop. Raises `WrongLoopError` on another."""
+        return self._drive(starting=False)
+
+    def check_loop(self) -> None:
+        """If the event loop it lived on was closed under it, it ends here as cancelled."""
+        driver = self.running
+        if driver is not None and self.machine.state.status not in FINAL and driver.loop.is_closed():
+            driver.lose("its event loop was closed while it ran")
+
+    def _drive(self, *, starting: bool) -> LocalDriver:
+        self.check_loop()
+        driver = self.running
+        if driver is None:
+            if self.machine.state.status in FINAL:
+                raise ExecutionClosed(f"{self!r} has ended ({self.get_status()})")
+            options = self._options
+            driver = self.running = LocalDriver(self.machine, self.journal, self, deadline=options.deadline)
+            self._thread = get_ident()
+            if self.machine.plan.flow_data:
+                self.shared.listeners.add(self)
+            if self.machine.state.records:
+                driver.submit(events.Recovered(time()))
+            elif not starting:
+                driver.submit(events.Created(time(), *options.course()))
+        elif self.machine.state.status in FINAL:
+            raise ExecutionClosed(f"{self!r} has ended ({self.machine.state.status.value}); it takes nothing any more")
+        elif get_ident() != self._thread:
+            raise WrongLoopError(f"{self!r} lives on the event loop of another thread; use its sync methods from here")
+        return driver
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop it lives on, None before the start and after the end."""
+        self.check_loop()
+        if self.running is None or self.machine.state.status in FINAL:
+            return None
+        return self.running.loop
+
+    @property
+    def on_loop_thread(self) -> bool:
+        """Whether the calling thread is the one that runs this execution."""
+        return get_ident() == self._thread
+
+    def on_loop(self, call: Callable[[], T]) -> T:
+        """Call a function on the thread that runs this execution, and wait for it."""
+        if self.running is None or get_ident() == self._thread:
+            return call()
+
+        async def there() -> T:
+            return call()
+
+        return run_sync(there, "async_...", self.running.loop)
+
+    def post(self, event: events.Event) -> None:
+        """Hand a record to the driver from any thread without waiting: at once where it lives, else soon."""
+        loop = self.loop
+        if loop is None or get_ident() == self._thread:
+            self.driver.submit(event)
+        else:
+            loop.call_soon_threadsafe(self._submit_late, event)
+
+    def _submit_late(self, event: events.Event) -> None:
+        with suppress(ExecutionClosed):
+            self.driver.submit(event)
+
+    def submit(self, event: events.Event) -> None:
+        """Hand a record to the driver from any thread; returns when it is accepted."""
+        self.on_loop(lambda: self.driver.submit(event))
+
+    # -- what the driver calls ---------------------------------------------------------------------------------------
+
+    def invoke(self, run: RunChunk) -> Any:
+        """Call the handler of a run."""
+        return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
+
+    def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
+        """In how many seconds the chunk's policy tries again."""
+        retry = self.program.retries[run.node.index]
+        return None if retry is None else retry.delay(run.attempt, error)
+
+    def publish(self, number: int, item: Any, path: str) -> None:
+        """Hand an item to the readers."""
+        if self.stream is None:
+            self.stream = self._new_stream()
+        self.stream.publish(number, item, path)
+        if self._link is not None:
+            self._link.publish(item, path)
+
+    def notice(self, command: commands.AnyCommand) -> None:
+        """What an observer is told; see `notices`."""
+        match command:
+            case commands.StopStream():
+                if self.stream is None:
+                    self.stream = self._new_stream()
+                self.stream.end()
+            case commands.OpenInterrupt(interrupt=interrupt):
+                if self._link is None:
+                    self._tell_interrupt("pause", describe_interrupt(interrupt))
+                else:
+                    self._link.ask(self, describe_interrupt(interrupt))
+            case commands.Answer(interrupt=interrupt):
+                if interrupt.id in self.children:  # else the child is being restored, and takes it then
+                    child, number = self.children[interrupt.id]
+                    child.continue_with(number, interrupt.response, request_id=interrupt.request)
+            case _:
+                log_notice(self, command, self.machine.plan.events)
+
+    def closing(self) -> None:
+        """Chunks are being stopped: no reader holds them up any more."""
+        if self.stream is not None:
+            self.stream.release_writers()
+
+    def closed(self, close: commands.Close, error: BaseException | None) -> None:
+        """The execution has ended: tell everybody who waits."""
+        state = self.machine.state
+        self._failure = error if state.status is Status.FAILED else None
+        check = self.program.contract.result
+        if check is not None and state.status is Status.COMPLETED and state.result is not UNSET:
+            try:
+                state.result = check(state.result)
+            except ContractError as broken:
+                self._failure = broken
+        self.shared.listeners.discard(self)
+        waiters, self._waiters = self._waiters, None
+        watched = bool(waiters) or self._observed or (self.stream is not None and self.stream.observed)
+        for waiter in waiters or ():
+            _finish(waiter)
+        if self.stream is not None:
+            self.stream.end(self._why_ended())
+        if close.unfilled and state.result is UNSET:
+            logger.warning(
+                "%r ended without a result while these joins still waited: %s", self, ", ".join(close.unfilled)
+            )
+        if self._failure is not None and not watched:
+            logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
+
+    # -- what chunks and sub-flows need ------------------------------------------------------------------------------
+
+    @property
+    def children(self) -> "dict[str, tuple[HostedExecution, str]]":
+        """The sub-flows that run now, by path; and their open interrupts, with the id each has in the child."""
+        if self._children is None:
+            self._children = {}
+        return self._children
+
+    def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
+        """Answer an interrupt, from any thread; see `async_continue_with`. It does not block."""
+        check = (self._schemas or {}).get(interrupt_id)
+        interrupt = (self.machine.state.interrupts or {}).get(interrupt_id)
+        if check is None and interrupt is not None and interrupt.schema is not None:
+            check = checker(self.program.types.named(interrupt.schema), f"answer {interrupt_id}")
+        if check is not None and interrupt is not None and interrupt.status == "waiting":
+            value = check(value)
+        if interrupt is not None and interrupt.status == "waiting" and self._link is None:
+            answer = {**describe_interrupt(interrupt), "status": "resumed", "response": value}
+            self._tell_interrupt("resume", answer)
+        self.submit(events.Resumed(time(), interrupt_id, value, request_id))
+        return describe_interrupt((self.machine.state.interrupts or {})[interrupt_id])
+
+    def expect_answer(self, interrupt_id: str, schema: Any) -> str | None:
+        """Prepare for an interrupt that a chunk is about to open; the name under which its schema is recorded.
+
+        Raises `UsageError` if nobody could answer, or if it is open already.
+        """
+        if not self._options.attended and self._link is None:
+            raise UsageError(
+                f"{self!r} was started by flow.async_start, so that nobody could answer its pause_for; "
+                "use execution = flow.create_execution() and execution.async_start(...)"
+            )
+        known = (self.machine.state.interrupts or {}).get(interrupt_id)
+        if known is not None and known.status == "waiting":
+            raise UsageError(f"{self!r}: interrupt {interrupt_id!r} is open already; give each its own interrupt_id")
+        if schema is None:
+            return None
+        if self._schemas is None:
+            self._schemas = {}
+        self._schemas[interrupt_id] = checker(schema, f"answer {interrupt_id}")
+        return self.program.types.name_of(schema)
+
+    def checked(self, name: str, value: Any) -> Any:
+        """The value for an event, checked if its type was declared. Raises `ContractError`."""
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{self!r}: an event goes by its name, a string; got {name!r}")
+        check = self.program.signals.get(name)
+        return value if check is None else check(value)
+
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        """The resources by name: this execution's before its flow's."""
+        return ChainMap(dict(self._resources or {}), self.shared.resources)
+
+    @property
+    def state(self) -> State:
+        """The state of this execution, by key."""
+        return State(self)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _new_stream(self) -> RuntimeStream:
+        stream = RuntimeStream(self._options.stream_history)
+        if self.machine.state.status in FINAL:
+            stream.end(self._why_ended())
+        return stream
+
+    def _only_children_wait(self) -> bool:
+        busy = [run for run in self.machine.state.runs.values() if run.node.kind is not OperatorKind.SUB_FLOW]
+        return not busy and all(child.get_status() == "waiting" for child, of in self.children.values() if not of)
+
+    def _tell_interrupt(self, action: str, interrupt: dict[str, Any]) -> None:
+        item = {"type": "interrupt", "action": action, "execution_id": self.id, "interrupt": interrupt}
+        self.submit(events.StreamPut(time(), None, item))
+
+    def _why_ended(self) -> Callable[[], BaseException] | None:
+        """What readers are told after the last item: None for a good end."""
+        return None if self.get_status() == "completed" else self._failed
+
+    def _failed(self) -> BaseException:
+        """The exception that tells why there is no result; the object that a chunk raised where there is one."""
+        state = self.machine.state
+        self._observed = True
+        if state.status is Status.CANCELLED:
+            return ExecutionCancelled(state.reason, self.id)
+        if self._failure is None:  # it failed before it was loaded here: only the record is left
+            info = state.error
+            text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"
+            self._failure = RemoteChunkError(f"{self!r}: {text}")
+        return self._failure
+
+    def __repr__(self) -> str:
+        return f"<Execution {self.id} of flow {self.flow_name!r}>"
+
+
+def _finish(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two start values are one: identity, or an equality that answers."""
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # a foreign __eq__ (an array's, say) may refuse to answer
+        return False

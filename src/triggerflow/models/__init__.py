@@ -1,0 +1,1 @@
+"""Model output as a source of signals: instant parsing, responses and providers."""

@@ -1,0 +1,237 @@
+"""What an instant parser tells its consumers: one small object per change, everything else computed on demand.
+
+An event is cheap because it only points at a `Node`, the place in the document that it speaks of. Paths, indexes and
+the text so far are derived when somebody asks. The kinds of event differ in constants only, so that making one stores
+as little as possible: there is a `DeltaEvent` for nearly every piece of text that a model sends.
+"""
+
+from typing import Any, ClassVar, Literal
+
+Kind = Literal["string", "number", "boolean", "null", "object", "array"]
+EventType = Literal["delta", "done", "reset"]
+
+
+class Document:
+    """One candidate for the answer: its root, and what all of its events share."""
+
+    __slots__ = ("attempt", "complete", "finish_reason", "open_string", "root", "slash")
+
+    root: "Node"
+
+    def __init__(self, slash: bool, attempt: int) -> None:
+        self.slash = slash
+        self.attempt = attempt
+        self.complete = False
+        self.finish_reason: str | None = None
+        self.open_string: Node | None = None
+
+    @property
+    def data(self) -> Any:
+        """The document as far as it is known, with the text so far of a string that is still open."""
+        node = self.open_string
+        if node is not None and node.parent is not None:
+            node.parent.value[node.key] = node.text()
+        return self.root.value
+
+
+class Node:
+    """A place in a document: where it is, what kind of value is there, and the value."""
+
+    __slots__ = ("_paths", "document", "key", "kind", "muted", "parent", "parts", "size", "value")
+
+    def __init__(
+        self, document: Document, parent: "Node | None", key: str | int | None, kind: Kind, value: Any
+    ) -> None:
+        self.document = document
+        self.parent = parent
+        self.key = key
+        self.kind: Kind = kind
+        self.value = value
+        self._paths: tuple[str, str] | None = None
+
+    parts: list[str] | None
+    """Strings only: the text so far in pieces; None once `value` holds it whole."""
+    size: int
+    """Strings only: the number of characters so far."""
+    muted: bool
+    """Containers only: belongs to the value of a repeated key, which is parsed but never reported."""
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        """The path and the wildcard path."""
+        paths = self._paths
+        if paths is None:
+            paths = self._paths = self._render()
+        return paths
+
+    @property
+    def keys(self) -> tuple[str | int, ...]:
+        """The keys and indexes from the root to this place."""
+        if self.parent is None or self.key is None:
+            return ()
+        return (*self.parent.keys, self.key)
+
+    def text(self) -> str:
+        """The text so far of a string node."""
+        parts = self.parts
+        if parts is None:
+            return self.value
+        text = "".join(parts)
+        # Once joined they stay joined, so that reading the text at each delta copies it but does not join it anew.
+        parts[:] = [text]
+        return text
+
+    def _render(self) -> tuple[str, str]:
+        parent, key = self.parent, self.key
+        slash = self.document.slash
+        if parent is None:
+            return ("/", "/") if slash else ("", "")
+        path, wildcard = parent.paths
+        if slash:
+            if parent.parent is None:
+                path = wildcard = ""
+            if isinstance(key, int):
+                return f"{path}/[{key}]", f"{wildcard}/[*]"
+            return f"{path}/{key}", f"{wildcard}/{key}"
+        if isinstance(key, int):
+            return f"{path}[{key}]", f"{wildcard}[*]"
+        dot = "" if parent.parent is None else "."
+        return f"{path}{dot}{key}", f"{wildcard}{dot}{key}"
+
+
+class Event:
+    """Something became known about one place of the answer; the subclasses say what.
+
+    Values are the parser's own objects. Those of completed values never change afterwards, because they are closed.
+    Treat them as read-only: other consumers hold the same ones.
+    """
+
+    __slots__ = ("node",)
+
+    event_type: ClassVar[EventType]
+    """ "delta", "done" or "reset"."""
+    is_complete: ClassVar[bool] = False
+    """True only when the closing boundary of the value was seen."""
+    truncated: ClassVar[bool] = False
+    """True when the text ended, or became unreadable, before the value was closed."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    @property
+    def path(self) -> str:
+        """Where: `items[0].title`, `[0].x` in a root list, "" for the root; or `/items/[0]/title` in slash style."""
+        return self.node.paths[0]
+
+    @property
+    def wildcard_path(self) -> str:
+        """The path with every index replaced: `items[*].title`."""
+        return self.node.paths[1]
+
+    @property
+    def keys(self) -> tuple[str | int, ...]:
+        """The path as a tuple, unambiguous for keys that contain dots, too: `("items", 0, "title")`."""
+        return self.node.keys
+
+    @property
+    def indexes(self) -> tuple[int, ...]:
+        """The list indexes in the path, outermost first."""
+        return tuple([key for key in self.node.keys if isinstance(key, int)])
+
+    @property
+    def kind(self) -> Kind:
+        """The JSON type of the value."""
+        return self.node.kind
+
+    @property
+    def delta(self) -> str | None:
+        """The characters that a string gained; None except in delta events."""
+        return None
+
+    @property
+    def value(self) -> Any:
+        """The value; in a delta event the text up to and including this delta, joined when asked for."""
+        return self.node.value
+
+    @property
+    def full_data(self) -> Any:
+        """The whole answer as far as it is known *now*: a live view that goes on growing, not a copy."""
+        return self.node.document.data
+
+    @property
+    def attempt(self) -> int:
+        """Which answer of the response this belongs to, from 1; see `ResetEvent`."""
+        return self.node.document.attempt
+
+    @property
+    def finish_reason(self) -> str | None:
+        """In a truncated event: why the text ended, as given to `finish()`."""
+        return None
+
+    def __repr__(self) -> str:
+        shown = self.value if self.delta is None else self.delta
+        return f"<{type(self).__name__} {self.path!r} {self.kind} {shown!r}>"
+
+
+class DeltaEvent(Event):
+    """A string gained characters: at most one event per feed, and all deltas joined are the final value."""
+
+    __slots__ = ("_delta", "_end")
+
+    event_type: ClassVar[EventType] = "delta"
+
+    def __init__(self, node: Node, delta: str, end: int) -> None:
+        self.node = node
+        self._delta = delta
+        self._end = end
+
+    @property
+    def delta(self) -> str:
+        """The characters that the string gained, unescaped."""
+        return self._delta
+
+    @property
+    def value(self) -> str:
+        """The text up to and including this delta."""
+        return self.node.text()[: self._end]
+
+
+class DoneEvent(Event):
+    """A value was closed: exactly one event per path, children before parents, in the order of closing."""
+
+    __slots__ = ()
+
+    event_type: ClassVar[EventType] = "done"
+    is_complete: ClassVar[bool] = True
+
+
+class TruncatedEvent(Event):
+    """A value will never be closed: stands in for its done event, with what arrived of the value.
+
+    `event_type` is "done", because nothing more comes for this path, but `is_complete` is False.
+    """
+
+    __slots__ = ()
+
+    event_type: ClassVar[EventType] = "done"
+    truncated: ClassVar[bool] = True
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the text ended, as given to `finish()`."""
+        return self.node.document.finish_reason
+
+
+class ResetEvent(Event):
+    """Everything reported so far belongs to an abandoned answer; `attempt` is the number of the one that follows."""
+
+    __slots__ = ()
+
+    event_type: ClassVar[EventType] = "reset"
+
+    @classmethod
+    def announcing(cls, attempt: int) -> "ResetEvent":
+        """The event that comes before those of answer number `attempt`."""
+        document = Document(slash=False, attempt=attempt)
+        document.root = Node(document, None, None, "null", None)
+        return cls(document.root)

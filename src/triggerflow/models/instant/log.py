@@ -1,0 +1,79 @@
+"""A recorded event log: one producer appends, any number of consumers read all of it, each at its own pace.
+
+A consumer is nothing but a position in the list, so late ones replay and slow ones hold nobody up. The log lives as
+long as its response and holds what that wrote: its memory is bounded by the output.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_TURN = 256
+"""A consumer that replays gives the event loop a turn after so many items."""
+
+
+class EventLog(Generic[T]):
+    """What happened so far and, for those who wait, what happens next. For use within one event loop."""
+
+    __slots__ = ("_closed", "_error", "_items", "_waiting")
+
+    def __init__(self) -> None:
+        self._items: list[T] = []
+        self._closed = False
+        self._error: BaseException | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the producer has said that nothing follows."""
+        return self._closed
+
+    def append(self, item: T) -> None:
+        """Record one item. Raises RuntimeError when the log is closed."""
+        self.extend((item,))
+
+    def extend(self, items: Iterable[T]) -> None:
+        """Record items in order and wake those who wait. Raises RuntimeError when the log is closed."""
+        if self._closed:
+            raise RuntimeError("the event log is closed: its producer must not append after close()")
+        self._items.extend(items)
+        self._wake()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Say that nothing follows: consumers end, or raise `error`, after the last item. The first call counts."""
+        if not self._closed:
+            self._closed = True
+            self._error = error
+            self._wake()
+
+    def __aiter__(self) -> AsyncGenerator[T, None]:
+        return self.follow()
+
+    async def follow(self, after: int = 0) -> AsyncGenerator[T, None]:
+        """Yield the items from position `after` on, recorded ones first, then each as it comes, until closed."""
+        position = after
+        while True:
+            while position < len(self._items):
+                item = self._items[position]
+                position += 1
+                if position % _TURN == 0:
+                    await asyncio.sleep(0)
+                yield item
+            if self._closed:
+                if self._error is not None:
+                    raise self._error
+                return
+            news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(news)
+            await news
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for news in waiting:
+            if not news.done():
+                news.set_result(None)

@@ -1,0 +1,279 @@
+"""The incremental parser: text in pieces of any size goes in, events come out as soon as the characters prove them.
+
+The cost is linear in the text, and the cost of a delta does not depend on what came before it. Each character is
+looked at a constant number of times, most of them inside a regular expression; only the few that could not be decided
+(`_rest`, of bounded length) are carried over to the next delta. Where the text is cut makes no difference to values.
+
+A response is prose, thinking and code fences with an answer somewhere in between. So the parser *seeks*: each bracket
+opens a candidate, read by a `BlockReader`. One that turns out not to be JSON before it told anything is dropped without
+a trace, and seeking goes on where it failed. Events of a candidate are held until it is eligible, so that normally
+nothing has to be taken back. Only when an answer that was reported is overtaken by a later one, a reset event comes
+first. That happens
+
+- after a `</think>` that nothing opened: everything before it was thinking;
+- after a block that broke off, because its code fence ended before its last bracket;
+- with `expect_keys`, when a later block has more of the keys.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, cast
+
+from .block import THINK_END, BlockReader
+from .errors import ParserFinishedError, Problem, ProblemList
+from .events import DeltaEvent, Document, Event, Node, ResetEvent
+
+_THINK = "<think>"
+_CANDIDATES = {
+    None: re.compile(r"[{\[]|</?think>"),
+    "object": re.compile(r"\{|</?think>"),
+    "array": re.compile(r"\[|</?think>"),
+}
+_TAGS_ONLY = re.compile(r"</?think>")
+_NOTHING = re.compile(r"(?!)")
+
+
+class InstantParser:
+    """Turns one response into events while it arrives.
+
+    `root`: "object" or "array" when the answer is known to be one; then brackets of the other kind are prose.
+    `expect_keys`: keys of the root object, or of the objects in a root array; the answer is the first block that has
+    one of them. Blocks without are ignored, an object that wraps the answer is looked through, and a later block that
+    has more of the keys replaces an earlier one.
+    `path_style`: "dot" gives `items[0].title`, "slash" gives `/items/[0]/title`.
+    `max_depth`: reading stops, truncated, where brackets nest deeper.
+    `trust_quotes`: every unescaped quote ends its string at once; for output that is constrained to valid JSON.
+    `first_attempt`: the number of the first answer, for the parser of a request that repeats another.
+
+    `{}` and `[]` occur in prose: an empty block is taken for the answer only in `finish()`, when no other came.
+    A repeated key keeps its first value, because that one was already reported; later ones are noted in `problems`.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Literal["object", "array"] | None = None,
+        expect_keys: Iterable[str] | None = None,
+        path_style: Literal["dot", "slash"] = "dot",
+        max_depth: int = 128,
+        trust_quotes: bool = False,
+        first_attempt: int = 1,
+    ) -> None:
+        self._root_kind = root
+        self._expected = frozenset(expect_keys or ())
+        self._slash = path_style == "slash"
+        self._max_depth = max_depth
+        self._trust_quotes = trust_quotes
+
+        self._problems = ProblemList()
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._finished = False
+        self._length = 0
+        self._rest = ""
+        self._out: list[Event] = []
+
+        self._candidate = _CANDIDATES[root]
+        self._thinking = False
+        self._bar = 0
+        self._attempt = first_attempt
+        self._shown: BlockReader | None = None
+        self._block: BlockReader | None = None
+        self._fallback: BlockReader | None = None
+
+        # What `feed` needs for text inside of a string; `_text_node` is None when the next delta needs more than that.
+        self._text_node: Node | None = None
+        self._text_parts: list[str] = []
+        self._text_stop: Callable[[str], object] = _NOTHING.search
+        self._held: list[Event] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether an answer was reported and its last bracket was seen."""
+        return self._shown is not None and self._shown.document.complete
+
+    @property
+    def value(self) -> Any:
+        """The answer as far as it is known, a live object; None when none was found so far."""
+        return None if self._shown is None else self._shown.document.data
+
+    @property
+    def attempt(self) -> int:
+        """The number of the answer that is being reported; see `ResetEvent`."""
+        return self._attempt
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What was no JSON and could not be used, in the order of the text; the first hundred."""
+        return list(self._problems.found)
+
+    def feed(self, delta: str | bytes | bytearray | memoryview) -> list[Event]:
+        """Take the next piece of the response, of any length; return what it proves.
+
+        Bytes are decoded as UTF-8 across the boundaries of pieces; invalid ones become U+FFFD. Raises TypeError for
+        anything else and `ParserFinishedError` after `finish()`; no text makes it raise.
+        """
+        node = self._text_node
+        # Most deltas of most responses are plain text inside of a string value: they pay for nothing but this.
+        if node is not None and type(delta) is str and delta and self._text_stop(delta) is None:
+            self._text_parts.append(delta)
+            gained = len(delta)
+            self._length += gained
+            node.size = end = node.size + gained
+            event = DeltaEvent(node, delta, end)
+            if self._held is None:
+                return [event]
+            self._held.append(event)
+            return []
+        if self._finished:
+            raise ParserFinishedError("feed() after finish(): a parser reads one response; create one for the next")
+        return self._advance(delta if isinstance(delta, str) else self._decode(delta))
+
+    def finish(self, finish_reason: str | None = None) -> list[Event]:
+        """Say that the response has ended; return a truncated event for everything that is still open.
+
+        What was not decided counts as not seen: a number or literal at the end may have been cut and is not reported,
+        and a quote that waits for the next character has not closed its string. A second call does nothing.
+        """
+        if self._finished:
+            return []
+        events = self._advance("" if self._decoder is None else self._decoder.decode(b"", True))
+        self._finished = True
+        self._text_node = None
+        fallback = self._block if self._block is not None and self._block.eligible else self._fallback
+        if self._shown is None and fallback is not None:
+            self._accept(fallback)
+        shown = self._shown
+        if shown is None:
+            self._problems.start = self._length
+            keys = f" with any of the keys {sorted(self._expected)}" if self._expected else ""
+            self._problems.note(0, f"the response contains no JSON {self._root_kind or 'object or array'}{keys}")
+        elif not shown.document.complete:
+            shown.document.finish_reason = finish_reason
+            events.extend(shown.truncate())
+        return events
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _decode(self, delta: object) -> str:
+        if isinstance(delta, bytearray | memoryview):
+            delta = bytes(cast("bytearray | memoryview[int]", delta))
+        if not isinstance(delta, bytes):
+            raise TypeError(
+                f"a delta must be text (str or UTF-8 bytes), not {type(delta).__name__}; feed the text in the chunk"
+            )
+        if self._decoder is None:
+            self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return self._decoder.decode(delta)
+
+    def _advance(self, text: str) -> list[Event]:
+        self._problems.start = self._length - len(self._rest)
+        self._length += len(text)
+        if self._rest:
+            text = self._rest + text
+        out: list[Event] = []
+        self._out = out
+        block = self._block
+        if block is not None and block.reported:
+            block.events = out
+        pos, end = 0, len(text)
+        while pos < end:
+            block = self._block
+            if block is None:
+                start, pos = pos, self._seek(text, pos)
+                if pos == start:
+                    break
+            else:
+                pos = block.read(text, pos)
+                if block.eligible and block.events and not block.reported:
+                    self._accept(block)
+                if block.status == "open":
+                    break
+                self._end_block(block)
+        self._rest = text[pos:]
+        self._text_node = None
+        block = self._block
+        # An eligible block is reported with its first event: that one has to come through here.
+        if block is not None and pos == end and (block.reported or not block.eligible):
+            self._text_node = block.string.node
+            self._text_parts = block.string.parts
+            self._text_stop = block.string.stop
+            self._held = None if block.reported else block.events
+        return out
+
+    def _seek(self, text: str, pos: int) -> int:
+        """Between candidates: look for a bracket, or for the tags around thinking."""
+        if self._thinking:
+            end = text.find(THINK_END, pos)
+            if end < 0:
+                return _before_tag(text, pos)
+            self._thinking = False
+            return end + len(THINK_END)
+        found = self._candidate.search(text, pos)
+        if found is None:
+            return _before_tag(text, pos)
+        mark = found[0]
+        if mark == _THINK:
+            self._thinking = True
+        elif mark == THINK_END:
+            self._reopen()
+        else:
+            self._block = BlockReader(
+                Document(self._slash, self._attempt),
+                "object" if mark == "{" else "array",
+                self._problems,
+                expected=self._expected,
+                bar=self._bar,
+                max_depth=self._max_depth,
+                trust_quotes=self._trust_quotes,
+            )
+        return found.end()
+
+    # -- which candidate is the answer -----------------------------------------------------------------------------
+
+    def _accept(self, block: BlockReader) -> None:
+        """Report this candidate from now on, after a reset when another one was reported before."""
+        out = self._out
+        if self._shown is not None:
+            self._attempt += 1
+            out.append(ResetEvent.announcing(self._attempt))
+        block.document.attempt = self._attempt
+        self._shown = block
+        out.extend(block.events)
+        block.events = out
+        block.reported = True
+
+    def _end_block(self, block: BlockReader) -> None:
+        """Seek on, for an answer or for a better one."""
+        self._block = None
+        if block.status == "broken":
+            self._reopen()
+        elif block.status == "too deep":
+            self._candidate = _NOTHING
+        elif block.status == "closed":
+            value = block.document.root.value
+            if block.reported:
+                self._bar = len(self._expected.intersection(_top_keys(value)))
+                if self._bar == len(self._expected):
+                    self._candidate = _TAGS_ONLY
+            elif not value:
+                self._fallback = block
+
+    def _reopen(self) -> None:
+        """Let the next candidate replace what was reported, complete or not."""
+        self._bar = 0
+        self._candidate = _CANDIDATES[self._root_kind]
+
+
+def _before_tag(text: str, pos: int) -> int:
+    """The end of the text, or where a tag begins that may go on in the next delta."""
+    at = text.rfind("<", max(pos, len(text) - len(THINK_END)))
+    if at >= 0 and (_THINK.startswith(text[at:]) or THINK_END.startswith(text[at:])):
+        return at
+    return len(text)
+
+
+def _top_keys(value: Any) -> set[str]:
+    """The keys of an object, or of all objects in a list."""
+    objects: list[Any] = [value] if isinstance(value, dict) else value
+    return {key for item in objects if isinstance(item, dict) for key in cast("dict[str, Any]", item)}

@@ -1,0 +1,39 @@
+"""What the core reports to observers, as log lines and as plain data."""
+
+import difflib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from ._core import commands
+from ._core.state import Interrupt
+
+logger = logging.getLogger("triggerflow")
+
+
+def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
+    """An interrupt as its observers see it."""
+    return {
+        "id": interrupt.id,
+        "type": interrupt.type,
+        "payload": interrupt.payload,
+        "resume_event": interrupt.resume_event,
+        "expires": interrupt.expires,
+        "status": interrupt.status,
+        "response": interrupt.response,
+    }
+
+
+def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str]) -> None:
+    """Log what nobody has to act on. `heard` are the events that something listens to."""
+    match command:
+        case commands.Unheard(name=name):
+            near = difflib.get_close_matches(name, heard, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            logger.warning("%r: nobody listens to signal %r%s", execution, name, hint)
+        case commands.Skipped(run=run, chunk=chunk):
+            logger.warning("%r: chunk %r (run %d) failed and its branch was skipped", execution, chunk, run)
+        case commands.Refused():
+            logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
+        case _:
+            pass

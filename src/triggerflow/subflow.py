@@ -1,0 +1,191 @@
+"""A flow as a step of another: what goes in, what comes back, and how the child shows in its parent.
+
+The child is an execution of its own, isolated from its parent but for what `capture` gives it. Its stream items arrive
+in the parent's stream, its interrupts among the parent's, both under the path of the step; its failure is the step's
+failure, and cancelling the step cancels it. It ends before the step does.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Mapping
+from time import time
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
+
+from ._core import events
+from ._core.errors import DefinitionError, ExecutionClosed
+
+if TYPE_CHECKING:
+    from .data import TriggerFlowRuntimeData
+    from .hosting import HostedExecution
+
+_SEGMENT = re.compile(r"[A-Za-z_]\w*")
+_SOURCES = {"value", "runtime_data", "flow_data", "resources"}
+_CAPTURE = {"input", "runtime_data", "flow_data", "resources"}
+_WRITE_BACK = {"value", "runtime_data", "flow_data"}
+
+Paths = Mapping[str, str | Mapping[str, str]]
+
+
+class SubFlowOptions(TypedDict, total=False):
+    """The options of `to_sub_flow`.
+
+    `capture` says what the child gets: `{"input": "value.topic", "runtime_data": {"lang": "runtime_data.lang"}}`; its
+    targets are `input`, `runtime_data`, `flow_data`, `resources`, its sources `value`, `runtime_data`, `flow_data`,
+    `resources` of the parent, each a dotted path. `write_back` says what comes back: targets `value`, `runtime_data`,
+    `flow_data`, source `result`. By default the value goes in and the result comes out.
+    """
+
+    side_branch: bool
+    name: str | None
+    capture: Paths | None
+    write_back: Paths | None
+    concurrency: int | None
+
+
+class Link:
+    """How a child execution shows in its parent."""
+
+    __slots__ = ("parent", "path", "run")
+
+    def __init__(self, parent: "HostedExecution", run: int, path: str) -> None:
+        self.parent = parent
+        self.run = run
+        self.path = path
+
+    def publish(self, item: Any, path: str) -> None:
+        """Put an item of the child into the parent's stream."""
+        with contextlib.suppress(ExecutionClosed):
+            self.parent.submit(events.StreamPut(time(), self.run, item, self._under(path)))
+
+    def ask(self, child: "HostedExecution", question: Mapping[str, Any]) -> None:
+        """Open an interrupt of the child in the parent as well."""
+        number = self._under(question["id"])
+        self.parent.children[number] = (child, question["id"])
+        with contextlib.suppress(ExecutionClosed):
+            self.parent.submit(
+                events.Paused(time(), self.run, number, question["type"], question["payload"], holds=True)
+            )
+
+    def _under(self, rest: str) -> str:
+        return f"{self.path}/{rest}" if rest else self.path
+
+
+class Runnable(Protocol):
+    """What can be a sub-flow: a flow."""
+
+    @property
+    def name(self) -> str:
+        """The name of the flow."""
+        ...
+
+    def sub_execution(self, **details: Any) -> Any:
+        """An execution inside another one."""
+        ...
+
+
+class SubFlow:
+    """The handler of a sub-flow step."""
+
+    def __init__(self, flow: Runnable, options: SubFlowOptions, where: str) -> None:
+        self.flow = flow
+        self.concurrency = options.get("concurrency")
+        capture = _paths(options.get("capture"), _CAPTURE, _SOURCES, f"{where}: capture")
+        self.capture = capture if "input" in capture else {**capture, "input": {"": ["value"]}}
+        self.write_back = _paths(options.get("write_back"), _WRITE_BACK, {"result"}, f"{where}: write_back")
+
+    async def __call__(self, data: "TriggerFlowRuntimeData[Any, Any, Any]") -> Any:
+        """Run the child to its end and return what the step passes on."""
+        parent = data.execution
+        sources: dict[str, Any] = {
+            "value": data.value,
+            "runtime_data": parent.state.to_dict(),
+            "flow_data": dict(parent.shared.values),
+            "resources": dict(parent.resources),
+        }
+        given = {target: _pick(paths, sources) for target, paths in self.capture.items()}
+        path = f"{data.chunk_name}.{data.run_number}"
+        child = self.flow.sub_execution(
+            id=f"{parent.id}/{path}",
+            concurrency=self.concurrency,
+            link=Link(parent, data.run_number, path),
+            saved=parent.saved_children.pop(path, None),
+            runtime_data=given.get("runtime_data") or {},
+            flow_data=given.get("flow_data") or {},
+            resources=given.get("resources") or {},
+        )
+        parent.children[path] = (child, "")
+        _take_over(parent, child, path)
+        try:
+            result = await child.async_start(given["input"])
+        except asyncio.CancelledError:
+            await child.async_cancel("the step of its parent was cancelled")
+            raise
+        finally:
+            parent.children.pop(path, None)
+        return self._bring_back(data, result)
+
+    def _bring_back(self, data: "TriggerFlowRuntimeData[Any, Any, Any]", result: Any) -> Any:
+        sources: dict[str, Any] = {"result": result}
+        back = {target: _pick(paths, sources) for target, paths in self.write_back.items()}
+        for key, value in back.get("runtime_data", {}).items():
+            data.state.set(key, value, emit=False)
+        for key, value in back.get("flow_data", {}).items():
+            data.flow_state.set(key, value, emit=False)
+        return back.get("value", result)
+
+
+def _take_over(parent: "HostedExecution", child: Any, path: str) -> None:
+    """A restored child: its open interrupts are known to the parent, and some may have been answered meanwhile."""
+    for number, asked in child.get_pending_interrupts().items():
+        known = (parent.machine.state.interrupts or {}).get(f"{path}/{asked['id']}")
+        if known is not None:
+            parent.children[known.id] = (child, number)
+            if known.status == "resumed":
+                child.continue_with(number, known.response, request_id=known.request)
+
+
+def _paths(wanted: Paths | None, targets: set[str], sources: set[str], where: str) -> dict[str, dict[str, list[str]]]:
+    """The paths, split: per target scope, target key ("" for the whole) to source path."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for target, paths in (wanted or {}).items():
+        scope, _, rest = target.partition(".")
+        if scope not in targets:
+            raise DefinitionError(f"{where}: {target!r} is no target; use {sorted(targets)}")
+        pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else paths
+        for key, source in pairs.items():
+            segments = source.split(".")
+            if segments[0] not in sources:
+                raise DefinitionError(f"{where}: {source!r} does not begin with one of {sorted(sources)}")
+            for segment in (*segments, *(key.split(".") if key else ())):
+                if not _SEGMENT.fullmatch(segment):
+                    raise DefinitionError(f"{where}: {segment!r} is no name; paths are names joined by dots")
+            known = found.setdefault(scope, {})
+            for other in known:
+                if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") or not (key and other):
+                    raise DefinitionError(f"{where}: {scope}.{key} and {scope}.{other} overlap")
+            known[key] = segments
+    return found
+
+
+def _pick(paths: Mapping[str, list[str]], sources: Mapping[str, Any]) -> Any:
+    """What the paths lead to: one value for the key "", else a nested dict. Raises `KeyError` for a missing path."""
+    picked: dict[str, Any] = {}
+    for key, segments in paths.items():
+        value: Any = sources
+        for segment in segments:
+            missing = KeyError(f"sub-flow: there is no {'.'.join(segments)!r}; {segment!r} is missing")
+            if not isinstance(value, Mapping):
+                value = getattr(value, segment, missing)
+            else:
+                value = cast("Mapping[str, Any]", value).get(segment, missing)
+            if value is missing:
+                raise missing
+        if not key:
+            return value
+        *outer, last = key.split(".")
+        place = picked
+        for name in outer:
+            place = place.setdefault(name, {})
+        place[last] = value
+    return picked

@@ -1,0 +1,66 @@
+"""Async tests run in virtual time; mark one `real_time` if it waits for sockets or processes.
+
+After each test nothing may be left behind: no destroyed task, no exception that nobody retrieved.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.virtual_time import VirtualTimeLoop
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "real_time: run this async test on an ordinary event loop")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("real_time"):
+        return {"real": asyncio.new_event_loop}
+    return {"virtual": VirtualTimeLoop}
+
+
+def pytest_collection_finish() -> None:
+    # What exists now is not a test's: the collection after each test need not walk it.
+    gc.collect()
+    gc.freeze()
+
+
+class Complaints(logging.Handler):
+    """Keeps what asyncio complains of: destroyed tasks, exceptions never retrieved, callbacks that raised."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def no_complaints() -> Iterator[Complaints]:
+    complaints = Complaints()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(complaints)
+    yield complaints
+    gc.collect()
+    logger.removeHandler(complaints)
+    if complaints.texts:
+        pytest.fail("asyncio complained:\n" + "\n".join(complaints.texts), pytrace=False)
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """What `asyncio.run` does, in virtual time: for sync tests that need a loop which ends."""
+
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            return runner.run(main)
+
+    return run

@@ -1,0 +1,94 @@
+"""The documents tell the truth: their Python runs and prints what they say, their paths and links are there.
+
+A block runs by itself, in a fresh interpreter where warnings are errors. `<!-- continues -->` on the line before it
+says that it goes on from the block above. A `text` block right after it is exactly what it prints.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+BLOCK = re.compile(
+    r"(?P<continues><!-- continues -->\n)?^```python\n(?P<code>.*?)^```\n(?:```text\n(?P<output>.*?)^```\n)?",
+    re.MULTILINE | re.DOTALL,
+)
+LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)]*)?\)")
+CODE_SPAN = re.compile(r"`(?P<text>[\w./-]+)`")
+SEPARATOR = "-- the block itself --"
+
+
+class Block(NamedTuple):
+    """A Python block, after those it continues."""
+
+    before: str
+    code: str
+    output: str | None
+
+
+def blocks(page: Path) -> list[tuple[int, Block]]:
+    """The Python blocks of a page, by line number."""
+    text = page.read_text(encoding="utf-8")
+    found: list[tuple[int, Block]] = []
+    for match in BLOCK.finditer(text):
+        before = ""
+        if match["continues"]:
+            previous = found[-1][1]
+            before = previous.before + previous.code
+        line = text.count("\n", 0, match.start("code"))
+        found.append((line, Block(before, match["code"], match["output"])))
+    return found
+
+
+def run(*arguments: str) -> str:
+    """What a fresh, strict interpreter prints; it must neither fail nor complain."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+RUNNABLE = [
+    pytest.param(block, id=f"{page.relative_to(ROOT)}:{line}") for page in PAGES for line, block in blocks(page)
+]
+
+
+@pytest.mark.parametrize("block", RUNNABLE)
+def test_block_runs_and_prints_what_the_page_says(block: Block) -> None:
+    printed = run("-c", f"{block.before}\nprint({SEPARATOR!r})\n{block.code}")
+    if block.output is not None:
+        assert printed.partition(f"{SEPARATOR}\n")[2] == block.output
+
+
+def test_the_first_program_of_the_readme_is_among_the_blocks() -> None:
+    assert any("get_async_runtime_stream" in block.code for _, block in blocks(ROOT / "README.md"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_example_runs(example: Path) -> None:
+    assert run(str(example))
+    assert f"({example.name})" in (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = [match["target"] for match in LINK.finditer(page.read_text(encoding="utf-8"))]
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_paths_in_the_architecture_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    spans = {match["text"] for match in CODE_SPAN.finditer(text)}
+    paths = {span for span in spans if "/" in span or span.endswith((".py", ".md", ".toml"))}
+    roots = (ROOT, ROOT / "src" / "triggerflow")
+    assert len(paths) > 10
+    assert [path for path in sorted(paths) if not any((root / path).exists() for root in roots)] == []

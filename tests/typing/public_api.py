@@ -1,0 +1,148 @@
+"""The types that a user sees, checked by strict pyright; nothing here is run."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, assert_type
+
+from triggerflow import (
+    Chunk,
+    Definition,
+    Execution,
+    Process,
+    StreamReader,
+    TriggerFlow,
+    TriggerFlowRuntimeData,
+)  # fmt: skip
+
+flow = TriggerFlow(name="typed", skip_exceptions=False)
+
+
+# -- what a chunk receives -------------------------------------------------------------------------------------------
+
+
+@flow.chunk("one parameter")
+async def one(data: TriggerFlowRuntimeData[str]) -> str:
+    assert_type(data.value, str)
+    await data.async_put_into_stream({"any": "item"})
+    await data.async_set_result(5)
+    return data.value.strip()
+
+
+@flow.chunk("three parameters")
+async def three(data: TriggerFlowRuntimeData[str, dict[str, int], list[str]]) -> int:
+    assert_type(data.value, str)
+    await data.async_put_into_stream({"count": 1})
+    data.put_into_stream({"count": 2})
+    data.set_result(["done"])
+    await data.async_set_result(["done"])
+    await data.async_put_into_stream("not a dict")  # pyright: ignore[reportArgumentType]
+    data.set_result("not a list")  # pyright: ignore[reportArgumentType]
+    return len(data.value)
+
+
+@flow.chunk("bare")
+async def bare(data: TriggerFlowRuntimeData) -> None:
+    assert_type(data.value, Any)
+    await data.async_put_into_stream(object())
+    data.set_result(object())
+
+
+@flow.chunk("members")
+async def members(data: TriggerFlowRuntimeData[list[int], str]) -> list[int]:
+    assert_type(data.value, list[int])
+    assert_type(data.execution, Execution)
+    assert_type(data.execution_id, str)
+    assert_type(data.run_id, str)
+    assert_type(data.attempt, int)
+    assert_type(data.chunk_name, str)
+    assert_type(data.trigger_event, str)
+    assert_type(data.trigger_type, str)
+    assert_type(data.signal_id, int)
+    data.state.set("key", 1)
+    await data.state.async_set("key", 1, emit=False)
+    data.state.append("list", 1)
+    data.state.delete("key")
+    assert_type(data.state.to_dict(), dict[str, Any])
+    data.flow_state.set("key", 1)
+    assert_type(await data.async_emit("event", 1), None)
+    assert_type(await data.async_emit("event", settle=True), None)
+    assert_type(data.emit("event", 1), None)
+    assert_type(await data.async_stop_stream(), None)
+    await data.async_emit(5)  # pyright: ignore[reportArgumentType]
+    return data.value
+
+
+# -- the forms of the decorator --------------------------------------------------------------------------------------
+
+
+@flow.chunk
+async def plain(data: TriggerFlowRuntimeData[int]) -> int:
+    return data.value
+
+
+@flow.chunk()
+def called(data: TriggerFlowRuntimeData[int]) -> int:
+    return data.value
+
+
+@flow.chunk("limited", concurrency=2, inline=True, emits=("event",))
+def limited(data: TriggerFlowRuntimeData[int]) -> int:
+    return data.value
+
+
+def function(data: TriggerFlowRuntimeData[int]) -> int:
+    return data.value
+
+
+for chunk in (one, three, bare, members, plain, called, limited):
+    assert_type(chunk, Chunk)
+assert_type(flow.chunk("named")(function), Chunk)
+assert_type(flow.chunk(function), Chunk)
+assert_type(one.declare_emits("event", "other"), Chunk)
+decorator: Callable[[Callable[[Any], Any]], Chunk] = flow.chunk("kept")
+flow.chunk("wrong", concurrency="2")  # pyright: ignore[reportCallIssue, reportArgumentType]
+flow.chunk(5)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+# -- wiring ----------------------------------------------------------------------------------------------------------
+
+assert_type(flow.to(one), Process)
+assert_type(flow.to("three parameters").side_branch(function).to(("again", function)), Process)
+assert_type(flow.batch(one, function, ("third", function), concurrency=2).end(), Process)
+assert_type(flow.when("event").to(one), Process)
+assert_type(flow.when(["event", one], mode="or"), Process)
+assert_type(flow.when({"event": ["a", "b"], "runtime_data": "key"}, mode="simple_or"), Process)
+flow.when("event", mode="xor")  # pyright: ignore[reportArgumentType]
+assert_type(flow.definition, Definition)
+
+
+# -- running ---------------------------------------------------------------------------------------------------------
+
+
+async def run() -> None:
+    assert_type(await flow.async_start("value", timeout=1.0, concurrency=2), Any)
+    assert_type(flow.get_async_runtime_stream("value", timeout=1), StreamReader[Any])
+    execution = flow.create_execution(id="run-1", concurrency=2, skip_exceptions=True, deadline=1.5)
+    assert_type(execution, Execution)
+    assert_type(execution.id, str)
+    assert_type(await execution.async_start("value", timeout=1), Any)
+    assert_type(await execution.async_get_result(timeout=None), Any)
+    assert_type(await execution.async_emit("event", 1, settle=True), None)
+    assert_type(await execution.async_cancel("reason"), None)
+    reader = execution.get_async_runtime_stream(after=3, lag="drop_oldest", buffer=10)
+    assert_type(reader, StreamReader[Any])
+    assert_type(reader.position, int)
+    async for item in reader:
+        assert_type(item, Any)
+    execution.get_async_runtime_stream(lag="sometimes")  # pyright: ignore[reportArgumentType]
+    assert_type(execution.get_status(), Literal["created", "running", "waiting", "completed", "failed", "cancelled"])
+
+
+def run_sync() -> None:
+    assert_type(flow.start("value", timeout=1), Any)
+    assert_type(flow.get_runtime_stream("value"), Iterator[Any])
+    execution = flow.create_execution()
+    assert_type(execution.start("value"), Any)
+    assert_type(execution.get_result(timeout=1), Any)
+    assert_type(execution.get_runtime_stream(after=1), Iterator[Any])
+    assert_type(execution.emit("event"), None)
+    assert_type(execution.cancel(), None)

@@ -1,0 +1,97 @@
+"""An event loop whose clock jumps: a test that sleeps for an hour takes no time, and one that hangs fails at once.
+
+When nothing is ready, the clock is set to the next timer instead of waiting for it. While a thread of an executor is at
+work the clock keeps real time, because the thread's answer may be due before the timer. When nothing is ready, no timer
+is set and no thread is at work, nothing can ever happen again: then the loop raises `Stalled`.
+"""
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+#: Real seconds to wait for a thread that the loop does not know of, before a test counts as hanging.
+PATIENCE = 1.0
+#: The same for a thread of an executor.
+THREAD_PATIENCE = 5.0
+
+
+class Stalled(Exception):
+    """Nothing is left that could wake the loop: what the test waits for will never come."""
+
+
+class JumpingClock(selectors.DefaultSelector):
+    """The selector of the loop, and its clock: the one place where the loop waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        #: calls in executors whose result has not arrived yet
+        self.busy = 0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if self.busy or timeout is None:
+            return self._wait(timeout)
+        self.now += timeout
+        return ready
+
+    def _wait(self, timeout: float | None) -> list[Any]:
+        before = time.monotonic()
+        patience = THREAD_PATIENCE if self.busy else PATIENCE
+        ready = super().select(patience if timeout is None else timeout)
+        elapsed = time.monotonic() - before
+        if ready:
+            self.now += elapsed
+        elif timeout is not None:
+            self.now += max(timeout, elapsed)
+        else:
+            waiting = "\n  ".join(map(repr, asyncio.all_tasks(asyncio.get_running_loop())))
+            raise Stalled(f"nothing can wake this loop any more; it holds\n  {waiting}")
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop in virtual time, which starts at 0."""
+
+    def __init__(self) -> None:
+        self.clock = JumpingClock()
+        super().__init__(self.clock)
+
+    def time(self) -> float:
+        return self.clock.now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        started = ended = counted = False
+
+        def settle(_: Any = None) -> None:
+            nonlocal counted
+            if not counted and future.done() and (ended or not started):
+                counted = True
+                self.clock.busy -= 1
+
+        def call() -> Any:
+            nonlocal started, ended
+            started = True
+            try:
+                return func(*args)
+            finally:
+                ended = True
+                with suppress(RuntimeError):  # the loop was closed meanwhile
+                    self.call_soon_threadsafe(settle)
+
+        future = super().run_in_executor(executor, call)
+        self.clock.busy += 1
+        future.add_done_callback(settle)
+        return future
+
+    async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
+        self.clock.busy += 1
+        try:
+            await super().shutdown_default_executor(*args, **options)
+        finally:
+            self.clock.busy -= 1
