@@ -117,19 +117,31 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     # -- signals -----------------------------------------------------------------------------------------------------
 
     async def async_emit(
-        self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None
-    ) -> None:
-        """Emit a signal. Returns once it is accepted; what it triggers runs beside this chunk.
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        provisional: bool = False,
+    ) -> int:
+        """Emit a signal. Returns its number once it is accepted; what it triggers runs beside this chunk.
 
-        With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle` it
-        returns when everything that the signal caused has settled. It also waits while more than `max_pending` runs
-        caused by this chunk's signals are pending. A chunk that waits here gives up its place in concurrency limits.
-        Raises `ExecutionClosed`, or `ContractError` for a declared signal's value of another type.
-        """
+        What a `provisional` signal starts can be taken back with `async_retract(number)`, until
+        `async_confirm(number)`.
+
+        With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle`
+        it returns when everything that the signal caused has settled. It also waits while more than `max_pending`
+        runs caused by this chunk's signals are pending. A chunk that waits here gives up its place in concurrency
+        limits. Raises `ExecutionClosed`, or `ContractError` for a declared signal's value of another type."""
+        number = self._execution.machine.state.records
         if self._repeated and self.repeats():
-            return
-        event = events.Emitted(time(), self._run.id, name, self._execution.checked(name, value), settle, delay)
+            return number
+        event = events.Emitted(
+            time(), self._run.id, name, self._execution.checked(name, value), settle, delay, provisional
+        )
         await self._driver.submit_and_settle(event)
+        return number
 
     def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
@@ -141,6 +153,16 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         else:
             run_sync(lambda: self.async_emit(name, value, settle=settle, delay=delay), "async_emit", execution.loop)
 
+    async def async_confirm(self, number: int) -> None:
+        """A provisional signal stands; what it started cannot be taken back any more."""
+        self.record(events.Confirmed(time(), self._run.id, number))
+
+    async def async_retract(self, number: int, reason: str) -> None:
+        """Take a provisional signal back: what it started is cancelled, and the stream is told."""
+        self.record(events.Retracted(time(), self._run.id, number, reason))
+        item = {"type": "retraction", "signal": number, "reason": reason}
+        self.record(events.StreamPut(time(), self._run.id, item))
+
     # -- runtime stream ----------------------------------------------------------------------------------------------
 
     async def async_put_into_stream(self, item: StreamT) -> None:
@@ -151,7 +173,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         check = execution.program.contract.stream
         self._driver.submit(events.StreamPut(time(), self._run.id, item if check is None else check(item)))
         stream = execution.stream
-        if stream is not None and stream.full:
+        if stream is not None and stream.last >= stream.ceiling and stream.full:
             await self._driver.without_place(self._run, stream.room)
 
     def put_into_stream(self, item: StreamT) -> None:

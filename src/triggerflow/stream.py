@@ -12,6 +12,7 @@ A reader is referred to weakly: one that is left early, or forgotten, holds nobo
 """
 
 import asyncio
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
@@ -20,6 +21,9 @@ from ._core.errors import DefinitionError, ReaderDisconnected, StreamGapError
 
 LagPolicy = Literal["block", "drop_oldest", "disconnect"]
 ItemT = TypeVar("ItemT")
+
+#: More than the number of any item.
+NEVER = sys.maxsize
 
 
 class StreamGap:
@@ -40,10 +44,9 @@ class RuntimeStream:
 
     __slots__ = (
         "_blockers",
-        "_ceiling",
         "_readers_waiting",
         "_released",
-        "_writers",
+        "ceiling",
         "ended",
         "failure",
         "first",
@@ -51,6 +54,7 @@ class RuntimeStream:
         "items",
         "last",
         "paths",
+        "writers",
     )
 
     def __init__(self, history: int) -> None:
@@ -65,10 +69,10 @@ class RuntimeStream:
         self.ended = False
         self.failure: Callable[[], BaseException] | None = None
         self._readers_waiting: list[asyncio.Future[None]] = []
-        self._writers: list[asyncio.Future[None]] = []
+        self.writers: list[asyncio.Future[None]] = []
         self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
-        #: the highest number that can be put before the slowest blocking reader has to be asked for
-        self._ceiling = 0
+        #: from this number on, writers have to ask whether the stream is `full`
+        self.ceiling = NEVER
         self._released = False
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -104,20 +108,20 @@ class RuntimeStream:
     @property
     def full(self) -> bool:
         """Whether a writer should wait now: a blocking reader lags by its whole buffer."""
-        if not self._blockers or self.last < self._ceiling or self.ended or self._released:
+        if self.ended or self._released:
             return False
-        self._ceiling = self._room_until()
-        return self.last >= self._ceiling
+        self.ceiling = self._room_until()
+        return self.last >= self.ceiling
 
     def _room_until(self) -> int:
         readers = [reader for ref in self._blockers.values() if (reader := ref()) is not None]
-        return min((reader.position + reader.buffer for reader in readers), default=self.last + 1)
+        return min((reader.position + reader.buffer for reader in readers), default=NEVER)
 
     async def room(self) -> None:
         """Wait until every blocking reader has caught up with half of its buffer."""
         while self.full:
             future = asyncio.get_running_loop().create_future()
-            self._writers.append(future)
+            self.writers.append(future)
             await future
 
     def release_writers(self) -> None:
@@ -126,7 +130,7 @@ class RuntimeStream:
         self._admit()
 
     def _admit(self) -> None:
-        writers, self._writers = self._writers, []
+        writers, self.writers = self.writers, []
         for future in writers:
             if not future.done():
                 future.set_result(None)
@@ -139,28 +143,23 @@ class RuntimeStream:
 
         def gone(_: Any) -> None:
             self._blockers.pop(key, None)
-            if self._writers:
+            if self.writers:
                 self._admit()
 
         self._blockers[key] = weakref.ref(reader, gone)
-        self._ceiling = 0
+        self.ceiling = 0
 
     def detach(self, reader: "StreamReader[Any]") -> None:
         """The reader has left."""
-        if self._blockers.pop(id(reader), None) is not None and self._writers:
+        if self._blockers.pop(id(reader), None) is not None and self.writers:
             self._admit()
 
     def advanced(self, reader: "StreamReader[Any]") -> None:
         """The reader has taken an item while writers wait."""
-        if self._writers and self.last - reader.position <= reader.buffer // 2:
-            self._ceiling = 0
+        if self.writers and self.last - reader.position <= reader.buffer // 2:
+            self.ceiling = 0
             if not self.full:
                 self._admit()
-
-    @property
-    def awaited(self) -> bool:
-        """Whether a writer waits for readers."""
-        return bool(self._writers)
 
     @property
     def observed(self) -> bool:
@@ -196,7 +195,7 @@ class StreamReader(Generic[ItemT]):
         "_begin",
         "_begun",
         "_left",
-        "_opened",
+        "_lossy",
         "_timeout",
         "buffer",
         "policy",
@@ -220,6 +219,7 @@ class StreamReader(Generic[ItemT]):
             raise DefinitionError(f"a reader needs buffer >= 1 and after >= 0, got buffer={buffer}, after={after}")
         self.stream = stream
         self.policy: LagPolicy = policy
+        self._lossy = policy != "block"
         # Beyond the history nothing is held that a reader could still be given.
         self.buffer = min(buffer, stream.history)
         self.position = after
@@ -242,18 +242,19 @@ class StreamReader(Generic[ItemT]):
         if not self._begun:
             self._start()
         while True:
-            if self._left:
-                raise StopAsyncIteration
-            lag = stream.last - self.position
-            if lag > 0:
-                if (lag > self.buffer and self.policy != "block") or self.position + 1 < stream.first:
+            position = self.position
+            if position < stream.last and not self._left:
+                if (self._lossy and stream.last - position > self.buffer) or position + 1 < stream.first:
                     gap = self._behind()
                     if gap is not None:
                         return gap
-                self.position = position = self.position + 1
-                if stream.awaited:
+                    position = self.position
+                self.position = position = position + 1
+                if stream.writers:
                     stream.advanced(self)
                 return stream.items[position - stream.first]
+            if self._left:
+                raise StopAsyncIteration
             if stream.ended:
                 self._leave()
                 if stream.failure is None:

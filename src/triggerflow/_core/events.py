@@ -73,8 +73,8 @@ class Cancelled(Event, tag="cancelled"):
 class Emitted(Event, tag="emitted"):
     """A signal was emitted by a chunk or from outside. With `settle` the emitter waits for all it causes.
 
-    `delay` (seconds) makes it a timer: the signal is fired when the time has come.
-    """
+    `delay` (seconds) makes it a timer: the signal is fired when the time has come. What a `provisional` signal starts
+    can be retracted, until it is confirmed."""
 
     at: float
     run: int | None
@@ -82,6 +82,24 @@ class Emitted(Event, tag="emitted"):
     value: Any
     settle: bool = False
     delay: float | None = None
+    provisional: bool = False
+
+
+class Confirmed(Event, tag="confirmed"):
+    """A provisional signal stands: what it started cannot be retracted any more. `signal` is its record's number."""
+
+    at: float
+    run: int | None
+    signal: int
+
+
+class Retracted(Event, tag="retracted"):
+    """A provisional signal was taken back: what it started is cancelled, and starts nothing more."""
+
+    at: float
+    run: int | None
+    signal: int
+    reason: str
 
 
 class Parked(Event, tag="parked"):
@@ -226,6 +244,8 @@ Record = (
     | Failed
     | Cancelled
     | Emitted
+    | Confirmed
+    | Retracted
     | Parked
     | Unparked
     | StateChanged

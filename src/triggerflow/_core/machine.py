@@ -27,14 +27,16 @@ import msgspec
 from . import commands, events
 from .closing import FINAL, close_down, fail, rest
 from .definition import Definition, OperatorKind
-from .errors import ExecutionClosed, ProtocolError
-from .groups import begin_wait, end_wait, end_waits_of, leave_group, regain, spawn_group
+from .errors import ProtocolError
+from .groups import begin_wait, leave_group, spawn_group
 from .interrupts import answerable, check_pause, pause, resume
-from .limits import acquire, release
+from .limits import acquire
 from .operators import compile_plan, decide
-from .plan import Node, Plan
+from .plan import Plan
 from .pulls import pull_failed, pulled
 from .recovery import recover
+from .retraction import confirm, note_provisional, retract
+from .runs import NOTHING, Runs
 from .signals import START, Trigger
 from .state import (
     BACKOFF,
@@ -44,26 +46,16 @@ from .state import (
     WAITING,
     Group,
     Limiter,
-    RunChunk,
-    RunState,
     Status,
     Wait,
 )
 from .timers import start_timer
 
-NOTHING: list[commands.AnyCommand] = []
 
-
-class Machine:
+class Machine(Runs):
     """One execution of a plan. `state` may be given to continue one that was saved."""
 
-    __slots__ = ("out", "plan", "state")
-
-    def __init__(self, plan: Plan, state: RunState | None = None) -> None:
-        self.plan = plan
-        self.state = RunState() if state is None else state
-        #: the answer that is being written; between two records nothing is kept of it
-        self.out: list[commands.AnyCommand] = NOTHING
+    __slots__ = ()
 
     def receive(self, event: events.Event) -> list[commands.AnyCommand]:
         """Take one record and say what to do.
@@ -89,6 +81,7 @@ class Machine:
         if state.status not in FINAL:
             state.closing, state.error = Status.FAILED, error
             state.runs.clear()
+            state.retracted = None
             state.pulls = 0
             rest(self)
         return out
@@ -103,7 +96,8 @@ class Machine:
         state = self.state
         run = state.runs.pop(event.run, None)
         if run is None:
-            raise self._unknown(event.run)
+            self._stopped(event.run)
+            return
         if run.limiters or run.spawned is not None:
             self._give_back(run)
         if state.closing is None:
@@ -123,7 +117,8 @@ class Machine:
         state = self.state
         run = state.runs.get(event.run)
         if run is None:
-            raise self._unknown(event.run)
+            self._stopped(event.run)
+            return
         if event.retry_in is not None and state.closing is None:
             self._give_back(run)
             run.phase, run.waits, run.spawned, run.handle = BACKOFF, 0, None, None
@@ -136,40 +131,12 @@ class Machine:
         self._left(run)
 
     def _cancelled(self, event: events.Cancelled) -> None:
+        if event.run not in self.state.runs:
+            self._stopped(event.run)
+            return
         if self.state.closing is None:
             raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
         self._left(self._take(event.run))
-
-    def _take(self, number: int) -> RunChunk:
-        run = self.state.runs.pop(number, None)
-        if run is None:
-            raise self._unknown(number)
-        self._give_back(run)
-        return run
-
-    def _left(self, run: RunChunk) -> None:
-        if run.group is not None:
-            leave_group(run.group, self._end_wait)
-        if not self.state.runs:
-            rest(self)
-
-    def _give_back(self, run: RunChunk) -> None:
-        end_waits_of(self.state, run)
-        if run.limiters and run.phase is RUNNING:
-            release(run, self._resume)
-
-    def _resume(self, run: RunChunk) -> None:
-        """A run that queued has all its places now: it starts, or goes on after waiting."""
-        if run.phase is WAITING:
-            self.out.extend(commands.Settle(number) for number in regain(self.state, run))
-        else:
-            run.phase = RUNNING
-            self.out.append(run)
-
-    def _end_wait(self, wait: Wait) -> None:
-        if self.state.closing is not None:  # who waits is told how it ended, not that all went well
-            return
-        self.out.extend(commands.Settle(number) for number in end_wait(self.state, wait))
 
     # -- what chunks and the outside world do ------------------------------------------------------------------------
 
@@ -217,7 +184,7 @@ class Machine:
     def _emitted(self, event: events.Emitted) -> None:
         state = self._open()
         run = self._effect_of(event.run)
-        if state.closing is not None:
+        if state.closing is not None or (run is None and event.run in (state.retracted or ())):
             return
         name = event.name
         if run is not None and name in self.plan.outside:
@@ -233,6 +200,8 @@ class Machine:
             start_timer(self, event.at + event.delay, "signal", name=name, value=event.value)
             return
         group = None if run is None else spawn_group(run)
+        if event.provisional:
+            group = note_provisional(self, state.records, group)
         if event.settle:
             group = Group(group)
         trigger = Trigger("event", name)
@@ -246,12 +215,17 @@ class Machine:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
         self._awake()
 
-    def _effect_of(self, number: int | None) -> RunChunk | None:
-        """The run that has this effect, which is counted; None for the outside, and for a run that has ended."""
-        run = None if number is None else self.state.runs.get(number)
-        if run is not None:
-            run.effects += 1
-        return run
+    def _confirmed(self, event: events.Confirmed) -> None:
+        self._open()
+        self._effect_of(event.run)
+        confirm(self, event.signal)
+
+    def _retracted(self, event: events.Retracted) -> None:
+        state = self._open()
+        self._effect_of(event.run)
+        if state.closing is None:
+            retract(self, event.signal)
+            self._awake()
 
     def _unheard(self, name: str) -> None:
         state = self.state
@@ -283,17 +257,14 @@ class Machine:
         if state.closing is None:
             self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, run)
 
-    def _fire(self, nodes: tuple[Node, ...] | None, trigger: Trigger, value: Any, run: RunChunk | None) -> None:
-        if nodes is None:
-            return
-        group = None if run is None else spawn_group(run)
-        for node in nodes:
-            node.enter(self, node, trigger, value, None, group)
-        self._awake()
-
     def _stream_put(self, event: events.StreamPut) -> None:
-        state = self._open()
-        self._effect_of(event.run)
+        # The most frequent record of many executions: what `_open` and `_effect_of` do, without the calls.
+        state = self.state
+        if state.status in FINAL:
+            self._open()
+        run = state.runs.get(event.run)  # pyright: ignore[reportArgumentType] - None is nobody's number
+        if run is not None:
+            run.effects += 1
         if state.stream_stopped:
             self.out.append(commands.Refused(event.item))
             return
@@ -384,33 +355,14 @@ class Machine:
         if state.closing is None:
             raise ProtocolError("only an execution that is closing can give up its runs")
         state.runs.clear()
+        state.retracted = None
         rest(self)
-
-    def _awake(self) -> None:
-        """After a signal: it may have started something, or ended the execution without any run."""
-        state = self.state
-        if not state.runs:
-            rest(self)
-        elif state.status is Status.WAITING:
-            state.status = Status.RUNNING
-
-    def _open(self) -> RunState:
-        state = self.state
-        if state.status in FINAL:
-            name = self.plan.definition.name
-            raise ExecutionClosed(
-                f"this execution of flow {name!r} has ended ({state.status.value}); it takes nothing any more"
-            )
-        return state
-
-    def _unknown(self, number: int) -> Exception:
-        if self.state.status in FINAL:
-            return ExecutionClosed(f"run {number} ended after its execution ({self.state.status.value})")
-        return ProtocolError(f"run {number} is not running; it has ended before or never was")
 
     _RECEIVERS: ClassVar[dict[type[events.Event], Callable[[Any, Any], None]]] = {
         events.Created: _created,
         events.Started: _started,
+        events.Confirmed: _confirmed,
+        events.Retracted: _retracted,
         events.Parked: _parked,
         events.Unparked: _unparked,
         events.Completed: _completed,

@@ -102,6 +102,7 @@ class _Encoder:
             "openings": [self.opening(it) for it in (state.openings or {}).values()],
             "joins": [self.join(name, slots) for name, slots in (state.joins or {}).items()],
             "runs": [self.run(it) for it in state.runs.values()],
+            "provisional": [[number, self.reference(group)] for number, group in (state.provisional or {}).items()],
             "timers": [self.timer(it) for it in (state.timers or {}).values()],
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }
@@ -196,6 +197,7 @@ class _Decoder:
         for kept in snapshot["runs"]:
             run = self.run(kept)
             state.runs[run.id] = run
+        state.provisional = {number: self.groups[group] for number, group in snapshot["provisional"]} or None
         state.timers = {kept["id"]: self.timer(kept) for kept in snapshot["timers"]} or None
         state.interrupts = {kept["id"]: self.interrupt(kept) for kept in snapshot["interrupts"]} or None
         for join, slots in snapshot["joins"]:
@@ -279,6 +281,7 @@ def _groups(state: RunState) -> list[Group]:
     starts = [group for run in state.runs.values() for group in (run.group, run.spawned)]
     asked = [it.run for it in (state.interrupts or {}).values()]
     starts += [group for run in asked for group in (run.group, run.spawned)]
+    starts += (state.provisional or {}).values()
     starts += [opening.group for opening in (state.openings or {}).values()]
     for start in starts:
         group = start

@@ -249,10 +249,12 @@ class RunState:
         "next_id",
         "openings",
         "owned",
+        "provisional",
         "pulls",
         "reason",
         "records",
         "result",
+        "retracted",
         "runs",
         "skip_exceptions",
         "skipped",
@@ -295,6 +297,9 @@ class RunState:
         self.skipped: list[ErrorInfo] | None = None
         self.timers: dict[int, Timer] | None = None
         self.interrupts: dict[str, Interrupt] | None = None
+        #: provisional signals by the number of their record, and runs that were cancelled with one and have not stopped
+        self.provisional: dict[int, Group] | None = None
+        self.retracted: dict[int, RunChunk] | None = None
         #: how many lazy sources are being asked for items
         self.pulls = 0
 

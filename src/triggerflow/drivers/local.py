@@ -96,7 +96,11 @@ class LocalDriver:
         answer = self.machine.receive(event)
         self.journal.append(event)
         if answer:
-            self._perform(answer)
+            first = answer[0]
+            if isinstance(first, commands.Publish) and len(answer) == 1:
+                self.host.publish(first.number, first.item, first.path)
+            else:
+                self._perform(answer)
 
     async def submit_and_settle(self, event: events.Emitted) -> bool:
         """Submit a signal; wait if the core says that its emitter has to wait.
@@ -270,6 +274,9 @@ class LocalDriver:
             self.lose("its event loop was closed while it ran")
             raise error
         if isinstance(error, asyncio.CancelledError):
+            if run.id in (self.machine.state.retracted or ()):
+                run.handle.uncancel()
+                return None, events.Cancelled(time(), run.id)
             if run.handle.cancelling():
                 self._cancelled_from_outside(run)
             if self.machine.state.closing is not None:
@@ -316,7 +323,7 @@ class LocalDriver:
     # -- the other commands ------------------------------------------------------------------------------------------
 
     def _cancel_run(self, command: commands.CancelRun) -> None:
-        if not self._timers or CLEAN_UP not in self._timers:
+        if self.machine.state.closing is not None and (not self._timers or CLEAN_UP not in self._timers):
             self._set_timer(CLEAN_UP, self._deadline, self._abandon)
             self._release_waits()
             self.host.closing()

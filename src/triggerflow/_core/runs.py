@@ -1,0 +1,105 @@
+"""The life of a run in the state: what has to be given back when it stops, and what follows from that.
+
+`Runs` is the part of the machine that every kind of record needs; which record does what stands in `machine`.
+"""
+
+from typing import Any
+
+from . import commands
+from .closing import FINAL, rest
+from .errors import ExecutionClosed, ProtocolError
+from .groups import end_wait, end_waits_of, leave_group, regain, spawn_group
+from .limits import release
+from .plan import Node, Plan
+from .signals import Trigger
+from .state import RUNNING, WAITING, RunChunk, RunState, Status, Wait
+
+NOTHING: list[commands.AnyCommand] = []
+
+
+class Runs:
+    """The state of one execution of a plan, and the answer to the current record."""
+
+    __slots__ = ("out", "plan", "state")
+
+    def __init__(self, plan: Plan, state: RunState | None = None) -> None:
+        self.plan = plan
+        self.state = RunState() if state is None else state
+        #: the answer that is being written; between two records nothing is kept of it
+        self.out: list[commands.AnyCommand] = NOTHING
+
+    def _take(self, number: int) -> RunChunk:
+        run = self.state.runs.pop(number, None)
+        if run is None:
+            raise self._unknown(number)
+        self._give_back(run)
+        return run
+
+    def _left(self, run: RunChunk) -> None:
+        if run.group is not None:
+            leave_group(run.group, self._end_wait)
+        if not self.state.runs:
+            rest(self)
+
+    def _give_back(self, run: RunChunk) -> None:
+        end_waits_of(self.state, run)
+        if run.limiters and run.phase is RUNNING:
+            release(run, self._resume)
+
+    def _resume(self, run: RunChunk) -> None:
+        """A run that queued has all its places now: it starts, or goes on after waiting."""
+        if run.phase is WAITING:
+            self.out.extend(commands.Settle(number) for number in regain(self.state, run))
+        else:
+            run.phase = RUNNING
+            self.out.append(run)
+
+    def _end_wait(self, wait: Wait) -> None:
+        if self.state.closing is not None:  # who waits is told how it ended, not that all went well
+            return
+        self.out.extend(commands.Settle(number) for number in end_wait(self.state, wait))
+
+    def _stopped(self, number: int) -> None:
+        """A run that was cancelled with its provisional signal has stopped, however it ended."""
+        run = (self.state.retracted or {}).pop(number, None)
+        if run is None:
+            raise self._unknown(number)
+        self._give_back(run)
+        self._left(run)
+
+    def _effect_of(self, number: int | None) -> RunChunk | None:
+        """The run that has this effect, which is counted; None for the outside, and for a run that has ended."""
+        run = None if number is None else self.state.runs.get(number)
+        if run is not None:
+            run.effects += 1
+        return run
+
+    def _fire(self, nodes: tuple[Node, ...] | None, trigger: Trigger, value: Any, run: RunChunk | None) -> None:
+        if nodes is None:
+            return
+        group = None if run is None else spawn_group(run)
+        for node in nodes:
+            node.enter(self, node, trigger, value, None, group)
+        self._awake()
+
+    def _awake(self) -> None:
+        """After a signal: it may have started something, or ended the execution without any run."""
+        state = self.state
+        if not state.runs:
+            rest(self)
+        elif state.status is Status.WAITING:
+            state.status = Status.RUNNING
+
+    def _open(self) -> RunState:
+        state = self.state
+        if state.status in FINAL:
+            name = self.plan.definition.name
+            raise ExecutionClosed(
+                f"this execution of flow {name!r} has ended ({state.status.value}); it takes nothing any more"
+            )
+        return state
+
+    def _unknown(self, number: int) -> Exception:
+        if self.state.status in FINAL:
+            return ExecutionClosed(f"run {number} ended after its execution ({self.state.status.value})")
+        return ProtocolError(f"run {number} is not running; it has ended before or never was")
