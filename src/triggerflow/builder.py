@@ -4,6 +4,7 @@
 """
 
 import difflib
+import math
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, cast
 
@@ -41,8 +42,11 @@ class Blueprint:
         #: grows with every change, so that a compiled plan knows whether it is still true
         self.version = 0
         self._ids: set[str] = set()
-        self._keys: dict[int, str] = {}
+        #: the names that callables were registered by, by the id of the callable, which `handlers` keeps alive
+        self._named: dict[int, str] = {}
         self._attached: dict[str, list[Trigger]] = {}
+        #: how far the search for a free name has come
+        self._counted: dict[tuple[str, str], int] = {}
 
     # -- chunks ------------------------------------------------------------------------------------------------------
 
@@ -55,7 +59,7 @@ class Blueprint:
             name = handler_name(handler)
             known = self.chunks.get(name)
             if known is not None and known.handler != handler:
-                name = _unique(name, self.chunks)
+                name = self._unique("chunk", name, self.chunks)
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
         known = self.chunks.get(name)
@@ -107,16 +111,28 @@ class Blueprint:
     def _anonymous(self, handler: Handler) -> Chunk:
         """A plain function is a new node each time it is attached; it goes by its own name."""
         name = handler_name(handler)
-        chunk = Chunk(name, handler, trigger=Trigger("chunk", _unique(name, self.nodes, self.chunks)))
+        chunk = Chunk(name, handler, trigger=Trigger("chunk", self._unique("node", name, self.nodes, self.chunks)))
         self.chunks.setdefault(name, chunk)
         return chunk
 
+    def _unique(self, what: str, name: str, *taken: Container[str]) -> str:
+        """The name, or the first of `name#2`, `name#3` ... that nobody has. The search goes on from the last one."""
+        number, candidate = self._counted.get((what, name), 1), name
+        while any(candidate in names for names in taken):
+            number += 1
+            candidate = f"{name}#{number}"
+        self._counted[what, name] = number
+        return candidate
+
     def handler_key(self, handler: Handler, name: str) -> str:
-        """The name under which the definition refers to a callable; one callable has one name."""
-        key = self._keys.get(id(handler))
-        if key is None:
-            key = self._keys[id(handler)] = _unique(name, self.handlers)
-            self.handlers[key] = handler
+        """The name under which the definition refers to a callable: the one it was registered by, else the given one.
+
+        Which it is does not depend on what else was attached before, unless another callable has that name.
+        """
+        key, number = self._named.get(id(handler), name), 1
+        while self.handlers.setdefault(key, handler) != handler:
+            number += 1
+            key = f"{name}#{number}"
         return key
 
     def name_handler(self, handler: Handler, name: str | None = None) -> str:
@@ -131,18 +147,17 @@ class Blueprint:
         if not is_stable_name(name, handler):
             raise DefinitionError(f"{where}: {name!r} is no name that lasts; give one: name='...'")
         known = self.handlers.get(name) or (self.chunks[name].handler if name in self.chunks else handler)
-        if known is not handler:
+        if known != handler:
             raise DefinitionError(f"{where}: {name!r} is registered to another callable; choose another name")
+        made_up = {key for key, it in self.handlers.items() if it == handler and not is_stable_name(key, it)}
+        for key in made_up:
+            del self.handlers[key]
+        self.operators = [
+            msgspec.structs.replace(it, handler=name) if it.handler in made_up else it for it in self.operators
+        ]
         self.handlers[name] = handler
-        old = self._keys.get(id(handler))
-        if old is None or not is_stable_name(old, handler):
-            self._keys[id(handler)] = name
-        if old is not None and not is_stable_name(old, handler):
-            del self.handlers[old]
-            self.operators = [
-                msgspec.structs.replace(it, handler=name) if it.handler == old else it for it in self.operators
-            ]
-            self.version += 1
+        self._named.setdefault(id(handler), name)
+        self.version += 1
         return name
 
     # -- operators ---------------------------------------------------------------------------------------------------
@@ -166,7 +181,9 @@ class Blueprint:
         operator listens to.
         """
         heard = tuple(listens)
-        identity = label if label not in self._ids else _unique(f"{label}<-{describe(heard)}", self._ids)
+        identity = label
+        if label in self._ids:
+            identity = self._unique("operator", f"{label}<-{describe(heard)}", self._ids)
         self._ids.add(identity)
         done = emits if emits is not None else (Trigger("operator", identity),)
         kept = {key: value for key, value in (options or {}).items() if value is not None or key == "equals"}
@@ -241,7 +258,7 @@ class Blueprint:
         if isinstance(name, str) and name:
             if kind == "chunk":
                 return self._completion(self.named(name).name)
-            return self._completion(name) if kind == "event" and name in self.chunks else Trigger(kind, name)
+            return self._completion(name) if kind == "event" and name in self.chunks else Trigger(kind, str(name))
         if callable(name) and kind in ("event", "chunk"):
             for chunk in self.nodes.values():
                 if chunk.handler == name:
@@ -281,13 +298,11 @@ class Blueprint:
                 raise DefinitionError(f"flow {self.name!r} has {twice[0]!r} already; load with replace=True instead")
         else:
             self.name = definition.name
-            self.operators, self._ids, self.nodes, self._attached = [], set(), {}, {}
+            self.operators, self._ids, self.nodes, self._attached, self._counted = [], set(), {}, {}, {}
         self.operators.extend(definition.operators)
         self._ids.update(operator.id for operator in definition.operators)
         self.nodes.update(chunks)
         self.handlers.update(handlers)
-        for key, handler in handlers.items():
-            self._keys.setdefault(id(handler), key)
         for operator in definition.operators:
             if operator.kind is OperatorKind.CHUNK:
                 chunk = chunks[operator.emits[0].name]
@@ -332,22 +347,13 @@ def is_stable_name(key: str, handler: Handler) -> bool:
     return key != "lambda" or getattr(handler, "__name__", "") != "<lambda>"
 
 
-def _unique(name: str, *taken: Container[str]) -> str:
-    """The name, or the first of `name#2`, `name#3` ... that nobody has."""
-    number, candidate = 1, name
-    while any(candidate in names for names in taken):
-        number += 1
-        candidate = f"{name}#{number}"
-    return candidate
-
-
 def _many(names: Any) -> Iterable[Any]:
     """One name or several, as several."""
     return cast("Iterable[Any]", names) if isinstance(names, list | tuple | set | frozenset) else (names,)
 
 
 def _seconds(delay: Any, flow: str) -> str:
-    if isinstance(delay, bool) or not isinstance(delay, int | float) or delay < 0:
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
         raise DefinitionError(f"flow {flow!r}: a timer is a number of seconds from the start, got {delay!r}")
     return str(float(delay))
 

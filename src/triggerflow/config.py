@@ -82,8 +82,6 @@ def from_config(config: Mapping[str, Any]) -> Definition:
         flow = msgspec.convert(dict(config), FlowConfig)
     except msgspec.ValidationError as error:
         raise DefinitionError(_explain(str(error), config)) from None
-    except RecursionError:
-        raise DefinitionError("the config is nested too deep") from None
     definition = Definition(flow.name, tuple(_read(it, f"operators[{n}]") for n, it in enumerate(flow.operators)))
     check_wiring(definition)
     return definition

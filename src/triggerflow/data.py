@@ -4,6 +4,7 @@ Every method that changes something exists with and without `async_`. Both do th
 triggers; the async one gives way where a limit asks for it (a slow reader, too many pending signals), so prefer it.
 """
 
+import math
 from collections.abc import Mapping
 from time import time
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
@@ -135,6 +136,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         runs caused by this chunk's signals are pending. A chunk that waits here gives up its place in concurrency
         limits. Raises `ExecutionClosed`, or `ContractError` for a declared signal's value of another type."""
         number = self._execution.machine.state.records
+        if delay is not None:
+            check_delay(delay)
         if self._repeated and self.repeats():
             return number
         event = events.Emitted(
@@ -146,6 +149,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
         execution = self._execution
+        if delay is not None:
+            check_delay(delay)
         if execution.on_loop_thread:
             if settle:
                 raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
@@ -159,7 +164,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     async def async_retract(self, number: int, reason: str) -> None:
         """Take a provisional signal back: what it started is cancelled, and the stream is told."""
+        known = number in (self._execution.machine.state.provisional or ())
         self.record(events.Retracted(time(), self._run.id, number, reason))
+        if not known:
+            return
         item = {"type": "retraction", "signal": number, "reason": reason}
         self.record(events.StreamPut(time(), self._run.id, item))
 
@@ -293,3 +301,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def __repr__(self) -> str:
         kind = "condition" if self._run.node.kind is OperatorKind.MATCH_CASE else "chunk"
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
+
+
+def check_delay(delay: Any) -> None:
+    """Raise `UsageError` unless this is a time that can be waited for."""
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
+        raise UsageError(f"a delay is a number of seconds from 0 on, got {delay!r}")

@@ -200,6 +200,8 @@ class Execution(HostedExecution):
             raise WrongLoopError(f"{self!r} lives on another event loop; read it there, or use the sync methods")
         if value is not UNSET:
             self.begin(value)
+        elif self.running is None and self.machine.state.started and self.machine.state.status not in FINAL:
+            _ = self.driver  # it was loaded: with its first reader it goes on
         elif self._value is UNSET and self.machine.state.status not in FINAL:
             asyncio.get_running_loop().call_soon(self.begin)
 

@@ -9,7 +9,7 @@ import builtins
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -52,11 +52,11 @@ def _check_handler(blueprint: Blueprint, operator: Operator, where: str) -> None
         return
     handler = blueprint.handlers[key]
     if isinstance(handler, SubFlow):
-        known = blueprint.flows.get(handler.flow.name, handler.flow)
-        twins = [it.flow for it in blueprint.handlers.values() if isinstance(it, SubFlow)]
-        if any(it.name == known.name and it is not known for it in twins):
+        flow = handler.flow
+        others = [it.flow for it in blueprint.handlers.values() if isinstance(it, SubFlow) and it.flow is not flow]
+        if any(other.name == flow.name for other in others):
             raise DefinitionError(
-                f"{where}: two sub-flows are named {known.name!r}; name them: TriggerFlow(name='...')"
+                f"{where}: two sub-flows have the name {flow.name!r}; name them: TriggerFlow(name='...')"
             )
     elif not is_stable_name(key, handler):
         raise DefinitionError(
@@ -140,6 +140,14 @@ class _RetryConfig(msgspec.Struct, forbid_unknown_fields=True):
     non_retryable: list[str]
 
 
+class _SubFlowConfig(msgspec.Struct):
+    """What `to_sub_flow` wrote into the options."""
+
+    capture: dict[str, str | dict[str, str]] | None
+    write_back: dict[str, str | dict[str, str]] | None
+    child_concurrency: Annotated[int, msgspec.Meta(ge=1)] | None
+
+
 class _Resolver:
     """Finds the callables that a definition names, and gives each chunk the policies that stand in the definition.
 
@@ -192,10 +200,16 @@ class _Resolver:
         if flow is None:
             self.note(f"{where} ({operator.id!r}) needs flow {name!r}", name, self.flows)
             return None
+        try:
+            given = msgspec.convert(
+                {key: operator.options.get(key) for key in _SubFlowConfig.__struct_fields__}, _SubFlowConfig
+            )
+        except msgspec.ValidationError as error:
+            raise DefinitionError(f"{where}.options: {error}") from None
         options: SubFlowOptions = {
-            "capture": operator.options.get("capture"),
-            "write_back": operator.options.get("write_back"),
-            "concurrency": operator.options.get("child_concurrency"),
+            "capture": given.capture,
+            "write_back": given.write_back,
+            "concurrency": given.child_concurrency,
         }
         return SubFlow(flow, options, f"{where}.options")
 

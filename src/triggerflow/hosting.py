@@ -21,18 +21,19 @@ from ._core.errors import (
     ContractError,
     ExecutionCancelled,
     ExecutionClosed,
+    InterruptExpired,
     RemoteChunkError,
     UsageError,
     WrongLoopError,
 )
 from ._core.machine import FINAL, Machine
-from ._core.state import UNSET, RunChunk, RunState, Status
+from ._core.state import UNSET, Interrupt, RunChunk, RunState, Status
 from .contract import Check, checker
 from .data import TriggerFlowRuntimeData
 from .drivers.local import LocalDriver
 from .journal import RingJournal
 from .notices import describe_interrupt, log_notice
-from .options import Options
+from .options import Options, same_value
 from .portal import run_sync
 from .program import Program
 from .shared import SharedData
@@ -57,7 +58,6 @@ class HostedExecution:
         "_id",
         "_link",
         "_observed",
-        "_options",
         "_resources",
         "_schemas",
         "_thread",
@@ -65,6 +65,7 @@ class HostedExecution:
         "_waiters",
         "journal",
         "machine",
+        "options",
         "program",
         "running",
         "saved_children",
@@ -93,7 +94,8 @@ class HostedExecution:
         self._id = id
         #: the flow this execution runs, as it was when the execution was created
         self.program = program
-        self._options = options
+        #: what it was created with
+        self.options = options
         self._resources = resources
         self._link = link
         self._children: dict[str, tuple[HostedExecution, str]] | None = None
@@ -114,16 +116,6 @@ class HostedExecution:
         return self._id
 
     @property
-    def flow_name(self) -> str:
-        """The name of the flow."""
-        return self.program.name
-
-    @property
-    def options(self) -> Options:
-        """What it was created with."""
-        return self._options
-
-    @property
     def start_value(self) -> Any:
         """What it was started with; UNSET before."""
         return self._value
@@ -136,13 +128,13 @@ class HostedExecution:
     def begin(self, value: Any = UNSET) -> None:
         """Start the execution without waiting for it. A second start is none, but must not bring another value."""
         if self._value is not UNSET:
-            if value is not UNSET and not _same(value, self._value):
+            if value is not UNSET and not same_value(value, self._value):
                 raise AlreadyStarted(
                     f"{self!r} was started with {self._value!r} and cannot start again with {value!r}; "
                     "create another execution for another value"
                 )
             return
-        options, program = self._options, self.program
+        options, program = self.options, self.program
         value = None if value is UNSET else value
         started = value if program.contract.initial_input is None else program.contract.initial_input(value)
         driver = self._drive(starting=program.state is None)
@@ -217,7 +209,7 @@ class HostedExecution:
         if driver is None:
             if self.machine.state.status in FINAL:
                 raise ExecutionClosed(f"{self!r} has ended ({self.get_status()})")
-            options = self._options
+            options = self.options
             driver = self.running = LocalDriver(self.machine, self.journal, self, deadline=options.deadline)
             self._thread = get_ident()
             if self.machine.plan.flow_data:
@@ -285,7 +277,7 @@ class HostedExecution:
     def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers."""
         if self.stream is None:
-            self.stream = self._new_stream()
+            self.stream = self._new_stream(number - 1)
         self.stream.publish(number, item, path)
         if self._link is not None:
             self._link.publish(item, path)
@@ -347,26 +339,38 @@ class HostedExecution:
             self._children = {}
         return self._children
 
+    def check_answer(self, interrupt: Interrupt, value: Any) -> Any:
+        """The answer, checked by the schema that it was asked for with, here or in the sub-flow that asked."""
+        if interrupt.id in self.children:
+            child, number = self.children[interrupt.id]
+            return child.check_answer((child.machine.state.interrupts or {})[number], value)
+        check = (self._schemas or {}).get(interrupt.id)
+        if check is None and interrupt.schema is not None:
+            check = checker(self.program.types.named(interrupt.schema), f"answer {interrupt.id}")
+        return value if check is None else check(value)
+
     def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
         """Answer an interrupt, from any thread; see `async_continue_with`. It does not block."""
-        check = (self._schemas or {}).get(interrupt_id)
         interrupt = (self.machine.state.interrupts or {}).get(interrupt_id)
-        if check is None and interrupt is not None and interrupt.schema is not None:
-            check = checker(self.program.types.named(interrupt.schema), f"answer {interrupt_id}")
-        if check is not None and interrupt is not None and interrupt.status == "waiting":
-            value = check(value)
+        if interrupt is not None and interrupt.status == "waiting":
+            value = self.check_answer(interrupt, value)
         if interrupt is not None and interrupt.status == "waiting" and self._link is None:
             answer = {**describe_interrupt(interrupt), "status": "resumed", "response": value}
             self._tell_interrupt("resume", answer)
         self.submit(events.Resumed(time(), interrupt_id, value, request_id))
         return describe_interrupt((self.machine.state.interrupts or {})[interrupt_id])
 
+    @property
+    def answerable(self) -> bool:
+        """Whether somebody outside could answer an interrupt: whoever holds the handle of it or of its parent."""
+        return self.options.attended if self._link is None else self._link.parent.answerable
+
     def expect_answer(self, interrupt_id: str, schema: Any) -> str | None:
         """Prepare for an interrupt that a chunk is about to open; the name under which its schema is recorded.
 
         Raises `UsageError` if nobody could answer, or if it is open already.
         """
-        if not self._options.attended and self._link is None:
+        if not self.answerable:
             raise UsageError(
                 f"{self!r} was started by flow.async_start, so that nobody could answer its pause_for; "
                 "use execution = flow.create_execution() and execution.async_start(...)"
@@ -375,6 +379,7 @@ class HostedExecution:
         if known is not None and known.status == "waiting":
             raise UsageError(f"{self!r}: interrupt {interrupt_id!r} is open already; give each its own interrupt_id")
         if schema is None:
+            (self._schemas or {}).pop(interrupt_id, None)
             return None
         if self._schemas is None:
             self._schemas = {}
@@ -400,8 +405,8 @@ class HostedExecution:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _new_stream(self) -> RuntimeStream:
-        stream = RuntimeStream(self._options.stream_history)
+    def _new_stream(self, last: int | None = None) -> RuntimeStream:
+        stream = RuntimeStream(self.options.stream_history, self.machine.state.stream if last is None else last)
         if self.machine.state.status in FINAL:
             stream.end(self._why_ended())
         return stream
@@ -426,22 +431,17 @@ class HostedExecution:
             return ExecutionCancelled(state.reason, self.id)
         if self._failure is None:  # it failed before it was loaded here: only the record is left
             info = state.error
+            if info is not None and info.type == "InterruptExpired":
+                self._failure = InterruptExpired(f"{self!r}: {info.message}")
+                return self._failure
             text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"
             self._failure = RemoteChunkError(f"{self!r}: {text}")
         return self._failure
 
     def __repr__(self) -> str:
-        return f"<Execution {self.id} of flow {self.flow_name!r}>"
+        return f"<Execution {self.id} of flow {self.program.name!r}>"
 
 
 def _finish(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two start values are one: identity, or an equality that answers."""
-    try:
-        return one is other or bool(one == other)
-    except Exception:  # a foreign __eq__ (an array's, say) may refuse to answer
-        return False

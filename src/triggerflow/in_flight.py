@@ -15,22 +15,25 @@ Found = list[tuple[str, str]]
 
 def opened(snapshot: Mapping[str, Any]) -> set[str]:
     """The operators that have opened a block which is not closed yet."""
-    return {opening["operator"] for opening in snapshot["openings"]}
+    return {opening["operator"] for opening in snapshot["openings"] if not opening["closed"]}
 
 
 # -- does it fit -------------------------------------------------------------------------------------------------------
 
 
-def misfits(snapshot: Mapping[str, Any], definition: Definition, moved: Iterable[str]) -> Found:
+def misfits(
+    snapshot: Mapping[str, Any], definition: Definition, *, moved: Iterable[str], undecided: Iterable[str] = ()
+) -> Found:
     """Where saved data contradicts the operators of a definition, as (operator, what is wrong).
 
-    `moved` are operators that stand at another place than when the snapshot was made.
+    `moved` are operators that stand at another place than when the snapshot was made, `undecided` those for which a map
+    has to say what takes their place.
     """
     first = _first(definition)
     return [
         *_branches(snapshot, definition, first),
         *_positions(snapshot, definition, first),
-        *_scopes(snapshot, definition, set(moved)),
+        *_scopes(snapshot, definition, set(moved), set(undecided)),
         *_joins(snapshot, definition),
     ]
 
@@ -52,7 +55,7 @@ def _branches(
     """An open batch has as many slots as it has branches."""
     for opening in snapshot["openings"]:
         operator = definition.by_id.get(opening["operator"])
-        if operator is not None and operator.kind is OperatorKind.BATCH_FANOUT:
+        if operator is not None and operator.kind is OperatorKind.BATCH_FANOUT and not opening["closed"]:
             now, then = len(first[operator.id]), len(opening["slots"])
             if now != then:
                 yield operator.id, f"has {now} branches, and {then} were started"
@@ -73,7 +76,9 @@ def _positions(
             yield id, f"is number {now} in {openings[opening]!r}, and was number {then + 1} when it started"
 
 
-def _scopes(snapshot: Mapping[str, Any], definition: Definition, moved: set[str]) -> Iterator[tuple[str, str]]:
+def _scopes(
+    snapshot: Mapping[str, Any], definition: Definition, moved: set[str], undecided: set[str]
+) -> Iterator[tuple[str, str]]:
     """What was moved stands in the block in which it runs: else that block would wait for it for ever."""
     openings = {opening["id"]: opening["operator"] for opening in snapshot["openings"]}
     places = [(run["operator"], run["scope"]) for run in snapshot["runs"]]
@@ -81,13 +86,13 @@ def _scopes(snapshot: Mapping[str, Any], definition: Definition, moved: set[str]
     for id, scope in places:
         operator = definition.by_id.get(id)
         block = openings[scope[0]] if scope else None
-        if operator is not None and id in moved and operator.inside != block:
+        if operator is not None and id in moved and operator.inside != block and block not in undecided:
             yield id, f"stands in {operator.inside or 'no block'!r}, and runs in {block or 'no block'!r}"
 
 
 def _joins(snapshot: Mapping[str, Any], definition: Definition) -> Iterator[tuple[str, str]]:
     """What is held for a join is still waited for."""
-    for join, slots in snapshot["joins"]:
+    for join, *_, slots in snapshot["joins"]:
         gate = definition.by_id.get(join)
         if gate is not None and gate.kind is OperatorKind.GATE:
             wanted: set[Any] = (
@@ -95,18 +100,13 @@ def _joins(snapshot: Mapping[str, Any], definition: Definition) -> Iterator[tupl
             )
             foreign = [":".join(slot) for slot, _ in slots if tuple(slot) not in wanted]
         elif join.startswith("collect:"):
-            branches = [it for it in definition.operators if it.kind is OperatorKind.COLLECT and _is_of(join, it.name)]
-            wanted = {branch for it in branches for branch in it.options["branches"]}
+            collects = [it for it in definition.operators if it.kind is OperatorKind.COLLECT]
+            wanted = {branch for it in collects if f"collect:{it.name}" == join for branch in it.options["branches"]}
             foreign = [slot for slot, _ in slots if slot not in wanted]
         else:
             continue
         if foreign:
             yield join, f"holds a value of {foreign[0]!r}, for which it does not wait any more"
-
-
-def _is_of(join: str, collection: str) -> bool:
-    """A collection inside a block has one join a branch: "collect:name 7.0"."""
-    return join == f"collect:{collection}" or join.rpartition(" ")[0] == f"collect:{collection}"
 
 
 # -- moving it over ----------------------------------------------------------------------------------------------------
@@ -128,8 +128,9 @@ def renamed(snapshot: Mapping[str, Any], definition: Definition, mapping: Mappin
     return {
         **snapshot,
         "runs": [moved(run) for run in snapshot["runs"]],
+        "retracted": [moved(run) for run in snapshot["retracted"]],
         "openings": [moved(opening) for opening in snapshot["openings"]],
-        "joins": [[gates.get(join, join), slots] for join, slots in snapshot["joins"]],
+        "joins": [[gates.get(join, join), *rest] for join, *rest in snapshot["joins"]],
         "interrupts": interrupts,
     }
 
@@ -142,11 +143,14 @@ def with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict[
     in no queue: the load makes it run again.) The execution's own limit stays.
     """
     limits = _Limits(snapshot, definition)
-    runs = [limits.placed(run) for run in sorted(snapshot["runs"], key=lambda run: run["phase"] != Phase.RUNNING)]
-    order = {run["id"]: index for index, run in enumerate(snapshot["runs"])}
+    retracted = [limits.placed(run) for run in snapshot["retracted"]]
+    placed = {
+        run["id"]: limits.placed(run) for run in sorted(snapshot["runs"], key=lambda run: run["phase"] != Phase.RUNNING)
+    }
     return {
         **snapshot,
-        "runs": sorted(runs, key=lambda run: order[run["id"]]),
+        "runs": [placed[run["id"]] for run in snapshot["runs"]],
+        "retracted": retracted,
         "limiter": limits.whole,
         "chunk_limiters": limits.chunks,
         "openings": [{**it, "limiter": limits.blocks.get(it["id"])} for it in snapshot["openings"]],

@@ -1,4 +1,4 @@
-"""What an execution is created with."""
+"""What an execution is created and started with."""
 
 from typing import Any
 
@@ -49,3 +49,11 @@ class Options:
     def course(self) -> tuple[bool, int | None, bool, int]:
         """Those that change the course of the execution, in the order in which its first record takes them."""
         return self.attended, self.concurrency, self.skip_exceptions, self.max_pending
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two start values are one: identity, or an equality that answers."""
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # a foreign __eq__ (an array's, say) may refuse to answer
+        return False

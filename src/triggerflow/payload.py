@@ -33,6 +33,7 @@ _SCALARS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
     decimal.Decimal: ("decimal", str, decimal.Decimal),
     uuid.UUID: ("uuid", str, uuid.UUID),
 }
+_BUILTIN: dict[str, type[Any]] = {cls.__name__: cls for cls in (bool, int, float, str, list, dict, tuple, set, bytes)}
 _READERS = {tag: read for tag, _, read in _SCALARS.values()}
 
 
@@ -67,29 +68,44 @@ class Types:
 
     def name_of(self, cls: Any) -> str | None:
         """The name a class is registered under, None if it is not."""
-        return self._names.get(cls) if isinstance(cls, type) else None
+        if not isinstance(cls, type):
+            return None
+        return cls.__name__ if _BUILTIN.get(cls.__name__) is cls else self._names.get(cls)
 
     def named(self, name: str) -> type[Any]:
         """The class registered under a name. Raises `SnapshotError`."""
+        if name in _BUILTIN:
+            return _BUILTIN[name]
         if name not in self._classes:
             raise SnapshotError(f"a record names the type {name!r}, which is not registered: flow.register_type(...)")
         return self._classes[name]
 
     def pack(self, value: Any, where: str) -> Any:
         """The value as JSON-shaped data. Raises `PayloadError` that names `where` and what to do."""
+        try:
+            return self._pack(value, where)
+        except RecursionError:
+            raise PayloadError(f"{where} is nested too deeply to be recorded, or contains itself") from None
+
+    def _pack(self, value: Any, where: str) -> Any:
         kind = cast("type[Any]", type(value))
-        if value is None or kind is str or kind is bool or kind is int:
+        if value is None or kind is bool or kind is int:
             return value
+        if kind is str:
+            return _text(value, where)
         if kind is float:
             return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
         if kind is list:
-            return [self.pack(item, where) for item in value]
+            return [self._pack(item, where) for item in value]
         if kind is dict:
             if all(type(key) is str for key in value) and "$" not in value:
-                return {key: self.pack(item, where) for key, item in value.items()}
-            return {"$": "dict", "v": [[self.pack(key, where), self.pack(item, where)] for key, item in value.items()]}
+                return {_text(key, where): self._pack(item, where) for key, item in value.items()}
+            return {
+                "$": "dict",
+                "v": [[self._pack(key, where), self._pack(item, where)] for key, item in value.items()],
+            }
         if kind is tuple or kind is set or kind is frozenset:
-            return {"$": kind.__name__, "v": [self.pack(item, where) for item in value]}
+            return {"$": kind.__name__, "v": [self._pack(item, where) for item in value]}
         if kind is range:
             return {"$": "range", "v": [value.start, value.stop, value.step]}
         if kind in _SCALARS:
@@ -106,14 +122,20 @@ class Types:
                 "class with flow.register_type"
             )
         if issubclass(kind, Enum):
-            return {"$": f"type:{name}", "v": self.pack(value.value, where)}
+            return {"$": f"type:{name}", "v": self._pack(value.value, where)}
         if hasattr(value, "model_dump"):
-            return {"$": f"type:{name}", "v": value.model_dump(mode="json")}
+            return {"$": f"type:{name}", "v": self._pack(value.model_dump(round_trip=True, by_alias=True), where)}
         names = _field_names(kind)
-        return {"$": f"type:{name}", "v": {name: self.pack(getattr(value, name), where) for name in names}}
+        return {"$": f"type:{name}", "v": {name: self._pack(getattr(value, name), where) for name in names}}
 
     def unpack(self, data: Any) -> Any:
         """The value again. Raises `SnapshotError` for a tag or class that is not known here."""
+        try:
+            return self._unpack(data)
+        except RecursionError:
+            raise SnapshotError("a recorded value is nested too deeply to be read") from None
+
+    def _unpack(self, data: Any) -> Any:
         if isinstance(data, list):
             return [self.unpack(item) for item in data]  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(data, dict):
@@ -122,9 +144,9 @@ class Types:
             return {key: self.unpack(item) for key, item in data.items()}  # pyright: ignore[reportUnknownVariableType]
         try:
             return self._unpack_tagged(str(data["$"]), data["v"])  # pyright: ignore[reportUnknownArgumentType]
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            if isinstance(error, SnapshotError):
-                raise
+        except SnapshotError:
+            raise
+        except Exception as error:  # constructors of registered classes may raise anything
             raise SnapshotError(f"a recorded value is damaged: {data!r}") from error
 
     def _unpack_tagged(self, tag: str, data: Any) -> Any:
@@ -148,8 +170,19 @@ class Types:
         if issubclass(cls, Enum):
             return cls(self.unpack(data))
         if hasattr(cls, "model_validate"):
-            return cls.model_validate(data)
+            return cls.model_validate(self.unpack(data))
         return cls(**{key: self.unpack(value) for key, value in data.items()})
+
+
+def _text(value: str, where: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise PayloadError(
+                f"{where} contains half a surrogate pair, which is no text and cannot be recorded"
+            ) from None
+    return value
 
 
 def _field_names(cls: type[Any]) -> list[str]:

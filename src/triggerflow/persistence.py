@@ -29,7 +29,7 @@ def snapshot(execution: HostedExecution) -> dict[str, Any]:
     return {
         "kind": "triggerflow/execution",
         "id": execution.id,
-        "flow": execution.flow_name,
+        "flow": execution.program.name,
         "value": [] if value is UNSET else [types.pack(value, "the start value")],
         "options": {name: getattr(execution.options, name) for name in Options.__slots__},
         "state": encode(machine.plan, machine.state, types.pack),
@@ -89,7 +89,10 @@ def read(source: Mapping[str, Any] | str | Path, encoding: str) -> Mapping[str, 
         path = Path(source)
         if path.stat().st_size > LIMIT:
             raise SnapshotError(f"{path} is larger than {LIMIT} bytes and is not read")
-        text, is_yaml = path.read_text(encoding=encoding), _is_yaml(path)
+        try:
+            text, is_yaml = path.read_text(encoding=encoding), _is_yaml(path)
+        except UnicodeError as error:
+            raise SnapshotError(f"{path} is no {encoding} text: {error}") from None
     try:
         data = _yaml().safe_load(text) if is_yaml else json.loads(text)
     except ValueError as error:

@@ -5,13 +5,12 @@ maximum attempts, non-retryable errors), https://docs.temporal.io/encyclopedia/r
 """
 
 import asyncio
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any
-
-import msgspec
+from typing import Any, cast
 
 from ._core.errors import DefinitionError
 
@@ -39,10 +38,13 @@ class Retry:
         retry_on: tuple[type[BaseException], ...] | type[BaseException] = Exception,
         non_retryable: tuple[type[BaseException], ...] | type[BaseException] = (),
     ) -> None:
-        if attempts < 1 or initial_interval < 0 or backoff_coefficient < 1 or not 0 <= jitter <= 1:
+        numbers = (initial_interval, backoff_coefficient, 0 if maximum_interval is None else maximum_interval)
+        sound = all(math.isfinite(number) and number >= 0 for number in numbers)
+        whole: Any = attempts
+        if not isinstance(whole, int) or attempts < 1 or not sound or backoff_coefficient < 1 or not 0 <= jitter <= 1:
             raise DefinitionError(
                 "Retry needs attempts >= 1, initial_interval >= 0, backoff_coefficient >= 1 and jitter from 0 to 1; "
-                f"got {attempts=}, {initial_interval=}, {backoff_coefficient=}, {jitter=}"
+                f"got {attempts=}, {initial_interval=}, {backoff_coefficient=}, {maximum_interval=}, {jitter=}"
             )
         self.attempts = attempts
         self.initial_interval = initial_interval
@@ -56,8 +58,12 @@ class Retry:
         """The pause in seconds after this attempt (counted from 1) failed; None if it was the last."""
         if attempt >= self.attempts or not isinstance(error, self.retry_on) or isinstance(error, self.non_retryable):
             return None
-        pause = min(self.initial_interval * self.backoff_coefficient ** (attempt - 1), self.maximum_interval)
-        pause *= 1 + self.jitter * (2 * random.random() - 1)
+        try:
+            pause = self.initial_interval * self.backoff_coefficient ** (attempt - 1)
+        except OverflowError:
+            pause = self.maximum_interval
+        pause = min(pause, self.maximum_interval)
+        pause = min(pause * (1 + self.jitter * (2 * random.random() - 1)), self.maximum_interval)
         asked: Any = getattr(error, "retry_after", None)
         return max(pause, float(asked)) if isinstance(asked, int | float) else pause
 
@@ -137,10 +143,24 @@ def with_timeout(call: Invoker, seconds: float, name: str) -> Invoker:
 
 
 def _value_key(data: Any) -> Any:
+    """The value with its type where it can be a key, else its text: equal texts of one type are equal values."""
+    value = data.value
     try:
-        return msgspec.json.encode(data.value, order="deterministic")
+        hash(value)
     except TypeError:
-        return data.value
+        return _frozen(value)
+    return type(value), value
+
+
+def _frozen(value: Any) -> Any:
+    """A key for something that has no hash; dicts with equal items are equal, in any order."""
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return dict, tuple(sorted((repr(key), repr(_frozen(item))) for key, item in items))
+    if isinstance(value, list | tuple):
+        kind = list if isinstance(value, list) else tuple
+        return kind, tuple(_frozen(item) for item in cast("list[Any]", value))
+    return type(value), repr(value)
 
 
 def _names(classes: tuple[type[BaseException], ...] | type[BaseException]) -> list[str]:

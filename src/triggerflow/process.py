@@ -128,7 +128,6 @@ class Process:
         name = options.get("name") or flow.name
         handler = SubFlow(flow, options, self._where("to_sub_flow()"))
         positive(handler.concurrency, self._where("to_sub_flow()"))
-        chunk = Chunk(name, handler)
         side = bool(options.get("side_branch"))
         kept = {key: options.get(key) for key in ("capture", "write_back")}
         done = self._add(
@@ -138,7 +137,8 @@ class Process:
             handler=blueprint.handler_key(handler, name),
             options={"flow": flow.name, "child_concurrency": handler.concurrency, "side_branch": side or None, **kept},
         )
-        blueprint.nodes[done.name] = chunk
+        chunk = blueprint.nodes[done.name] = Chunk(name, handler, trigger=done)
+        blueprint.chunks.setdefault(name, chunk)
         return self if side else self._then(done)
 
     def ____(

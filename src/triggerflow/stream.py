@@ -57,13 +57,13 @@ class RuntimeStream:
         "writers",
     )
 
-    def __init__(self, history: int) -> None:
+    def __init__(self, history: int, last: int = 0) -> None:
         self.history = history
         self.items: list[Any] = []
         #: number of the oldest item held
-        self.first = 1
+        self.first = last + 1
         #: number of the newest item, 0 before the first
-        self.last = 0
+        self.last = last
         #: where items of sub-flows come from, by number
         self.paths: dict[int, str] = {}
         self.ended = False

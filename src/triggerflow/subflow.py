@@ -56,7 +56,8 @@ class Link:
     def publish(self, item: Any, path: str) -> None:
         """Put an item of the child into the parent's stream."""
         with contextlib.suppress(ExecutionClosed):
-            self.parent.submit(events.StreamPut(time(), self.run, item, self._under(path)))
+            # Not an effect of the step: how many items the child put says nothing of what the step repeats.
+            self.parent.submit(events.StreamPut(time(), None, item, self._under(path)))
 
     def ask(self, child: "HostedExecution", question: Mapping[str, Any]) -> None:
         """Open an interrupt of the child in the parent as well."""
@@ -105,11 +106,12 @@ class SubFlow:
         }
         given = {target: _pick(paths, sources) for target, paths in self.capture.items()}
         path = f"{data.chunk_name}.{data.run_number}"
+        saved = parent.saved_children.pop(path, None)
         child = self.flow.sub_execution(
             id=f"{parent.id}/{path}",
             concurrency=self.concurrency,
             link=Link(parent, data.run_number, path),
-            saved=parent.saved_children.pop(path, None),
+            saved=saved,
             runtime_data=given.get("runtime_data") or {},
             flow_data=given.get("flow_data") or {},
             resources=given.get("resources") or {},
@@ -117,12 +119,12 @@ class SubFlow:
         parent.children[path] = (child, "")
         _take_over(parent, child, path)
         try:
-            result = await child.async_start(given["input"])
+            result = await (child.async_start(given["input"]) if saved is None else child.async_get_result())
         except asyncio.CancelledError:
             await child.async_cancel("the step of its parent was cancelled")
             raise
         finally:
-            parent.children.pop(path, None)
+            _let_go(parent, child, path)
         return self._bring_back(data, result)
 
     def _bring_back(self, data: "TriggerFlowRuntimeData[Any, Any, Any]", result: Any) -> Any:
@@ -133,6 +135,15 @@ class SubFlow:
         for key, value in back.get("flow_data", {}).items():
             data.flow_state.set(key, value, emit=False)
         return back.get("value", result)
+
+
+def _let_go(parent: "HostedExecution", child: Any, path: str) -> None:
+    """The child has ended: nobody is asked any more what it had asked."""
+    parent.children.pop(path, None)
+    for number in [number for number, (asked, _) in parent.children.items() if asked is child]:
+        del parent.children[number]
+        with contextlib.suppress(ExecutionClosed):
+            parent.submit(events.Withdrawn(time(), number))
 
 
 def _take_over(parent: "HostedExecution", child: Any, path: str) -> None:

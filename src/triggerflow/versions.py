@@ -79,8 +79,9 @@ def fingerprint(operator: Operator) -> str:
             relied_on["child"] = [operator.name, options.get("flow")]  # its saved execution is found by these
         case _:
             pass
+    name = operator.name if operator.kind is not OperatorKind.MATCH_CASE else ""  # a case's says what its options say
     listens = [trigger.key for trigger in operator.listens]
-    details = [operator.name, operator.handler, listens, {key: _plain(it) for key, it in options.items()}]
+    details = [name, operator.handler, listens, {key: _plain(it) for key, it in options.items()}]
     return f"{operator.kind.value}.{_digest(relied_on)}.{_digest(details)}"
 
 
@@ -109,8 +110,9 @@ def in_use(snapshot: Mapping[str, Any]) -> frozenset[str]:
     """The operators that the saved state refers to: what runs, what is open, half-filled joins, open interrupts."""
     saved: Mapping[str, str] = snapshot["operators"]
     asked = [it["run"] for it in snapshot["interrupts"] if it["status"] == "waiting"]
-    active = [*snapshot["runs"], *snapshot["openings"], *(run for run in asked if not isinstance(run, int))]
-    joins = [join for join, _ in snapshot["joins"] if saved.get(join, "").startswith(OperatorKind.GATE.value)]
+    active = [*snapshot["runs"], *snapshot["retracted"], *snapshot["openings"]]
+    active += [run for run in asked if not isinstance(run, int)]
+    joins = [join for join, *_ in snapshot["joins"] if saved.get(join, "").startswith(OperatorKind.GATE.value)]
     return frozenset([*(part["operator"] for part in active), *joins])
 
 
@@ -155,7 +157,7 @@ def inspect(snapshot: Mapping[str, Any], definition: Definition) -> Verdict:
         saved: Mapping[str, str] = snapshot["operators"]
         ends = {it.id for it in definition.operators if it.group in opened(snapshot) and it.id in saved}
         verdict = compare(saved, definition, used | ends)
-        found = misfits(snapshot, definition, moved=verdict.map_form.keys())
+        found = misfits(snapshot, definition, moved=verdict.map_form, undecided=verdict.map_form)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, SnapshotError):
             raise
@@ -184,10 +186,11 @@ def _gone(id: str, kind: str, has_candidates: bool, proposal: str | None) -> Rea
 
 
 def _proposal(id: str, saved: tuple[str, str, str], candidates: list[Operator]) -> str | None:
-    """A new operator that looks like the one that is gone: the same but for its place, else of a similar name."""
+    """A new operator of that kind: the same but for its place, else the only one, else one of a similar name."""
     alike = [it.id for it in candidates if saved[2] == _parts(fingerprint(it))[2]]
-    if len(alike) == 1:
-        return alike[0]
+    for only in (alike, [it.id for it in candidates]):
+        if len(only) == 1:
+            return only[0]
     near = difflib.get_close_matches(id, [it.id for it in candidates], n=1)
     return near[0] if near else None
 

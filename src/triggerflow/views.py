@@ -42,7 +42,9 @@ class State:
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value at a key, or the default. It is the object itself, not a copy: change it through `set`."""
-        return self._execution.machine.state.data.get(key, default)
+        state = self._execution.machine.state
+        state.disown(key)
+        return state.data.get(key, default)
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
@@ -82,6 +84,8 @@ class State:
         """
 
         def change() -> Any:
+            if self._data is not None and self._data.repeats():
+                return self.get(key, default)
             value = function(self.get(key, default))
             self.set(key, value, emit=emit)
             return value
@@ -124,10 +128,12 @@ class State:
 
     def to_dict(self) -> dict[str, Any]:
         """All keys and values, as a new dict."""
-        return dict(self._execution.machine.state.data)
+        return {key: self[key] for key in self}
 
     def __getitem__(self, key: str) -> Any:
-        return self._execution.machine.state.data[key]
+        state = self._execution.machine.state
+        state.disown(key)
+        return state.data[key]
 
     def __contains__(self, key: object) -> bool:
         return key in self._execution.machine.state.data
@@ -157,17 +163,17 @@ class FlowState:
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
-        if self._data is None or not self._data.repeats():
+        if not self._repeats():
             self._execution.shared.set(key, value, emit=emit, by=self._by())
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key (made if missing). Raises `TypeError` if something else stands there."""
-        if self._data is None or not self._data.repeats():
+        if not self._repeats():
             self._execution.shared.append(key, value, emit=emit, by=self._by())
 
     def delete(self, key: str, *, emit: bool = True) -> None:
         """Remove a key, if it is there; triggers with the value None."""
-        if self._data is None or not self._data.repeats():
+        if not self._repeats():
             self._execution.shared.delete(key, emit=emit, by=self._by())
 
     async def async_get(self, key: str, default: Any = None) -> Any:
@@ -185,6 +191,11 @@ class FlowState:
     async def async_delete(self, key: str, *, emit: bool = True) -> None:
         """See `delete`."""
         self.delete(key, emit=emit)
+
+    def _repeats(self) -> bool:
+        """Whether an earlier attempt has done this; only what was recorded here counts among its effects."""
+        execution = self._execution
+        return self._data is not None and execution in execution.shared.listeners and self._data.repeats()
 
     def _by(self) -> "tuple[HostedExecution, int | None]":
         return self._execution, None if self._data is None else self._data.run_number

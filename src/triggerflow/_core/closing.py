@@ -41,6 +41,11 @@ def close_down(machine: Effects, outcome: Status) -> None:
     state = machine.state
     state.closing = outcome
     forget_queues(state)
+    for run in [command for command in machine.out if isinstance(command, RunChunk)]:
+        # It was to start by this very answer: it never began, and has a place that nobody needs any more.
+        del state.runs[run.id]
+        for limiter in run.limiters:
+            limiter.used -= 1
     machine.out[:] = [command for command in machine.out if not isinstance(command, RunChunk | commands.Pull)]
     state.pulls = 0
     for number in list(state.timers or ()):
@@ -66,7 +71,7 @@ def rest(machine: Effects) -> None:
         state.status = Status.COMPLETED
         for number in list(state.timers or ()):
             cancel_timer(machine, number)
-    left = unfilled(state) if state.status is Status.COMPLETED else ()
+    left = unfilled(machine.plan, state) if state.status is Status.COMPLETED else ()
     machine.out.append(commands.Close(state.status.value, left))  # pyright: ignore[reportArgumentType]
 
 

@@ -102,6 +102,13 @@ class Retracted(Event, tag="retracted"):
     reason: str
 
 
+class WaitGivenUp(Event, tag="wait_given_up"):
+    """An emitter that waited for its signals does not wait any longer; it goes on once it has its places again."""
+
+    at: float
+    wait: int
+
+
 class Parked(Event, tag="parked"):
     """A chunk waits for something outside (a slow reader) and gives up its places meanwhile."""
 
@@ -188,6 +195,13 @@ class Resumed(Event, tag="resumed"):
     request: str | None = None
 
 
+class Withdrawn(Event, tag="withdrawn"):
+    """Who had asked does not ask any more; an interrupt that was not answered closes."""
+
+    at: float
+    interrupt: str
+
+
 class TimerFired(Event, tag="timer_fired"):
     """The time of a timer has come."""
 
@@ -226,7 +240,7 @@ class CancelRequested(Event, tag="cancel_requested"):
 
 
 class Abandoned(Event, tag="abandoned"):
-    """The deadline for clean-up has passed; what still runs is given up."""
+    """The deadline for clean-up has passed; runs that were told to stop and still run are given up."""
 
     at: float
 
@@ -246,6 +260,7 @@ Record = (
     | Emitted
     | Confirmed
     | Retracted
+    | WaitGivenUp
     | Parked
     | Unparked
     | StateChanged
@@ -255,6 +270,7 @@ Record = (
     | ResultSet
     | Paused
     | Resumed
+    | Withdrawn
     | TimerFired
     | Pulled
     | PullFailed

@@ -8,7 +8,7 @@ run under any limit; it is told to go on once it has got them back.
 
 from collections.abc import Callable
 
-from .limits import acquire, release
+from .limits import acquire, release, unqueue
 from .state import RUNNING, WAITING, Group, RunChunk, RunState, Wait
 
 
@@ -83,16 +83,18 @@ def begin_wait(state: RunState, wait: Wait, group: Group | None, resume: Callabl
     """Let a run wait, for a group or for something outside: its first wait gives its places to others."""
     if state.waits is None:
         state.waits = {}
-    state.waits[wait.id] = wait.run
+    state.waits[wait.id] = wait
     if group is not None:
         group.waits.append(wait)
     run = wait.run
     if run is None:
         return
     run.waits += 1
-    if run.waits == 1:
+    if run.phase is RUNNING:
         run.phase = WAITING
         release(run, resume)
+    else:
+        unqueue(run)  # it waits anew before it got its places back
 
 
 def end_wait(state: RunState, wait: Wait) -> list[int]:
@@ -101,6 +103,9 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
     While a run waits more than once at a time (it emits from tasks of its own) it counts as waiting, so that its places
     can serve what it waits for; the last wait to end takes them back first, and may have to queue for them.
     """
+    if wait.id not in (state.waits or ()):  # who waited has ended, failed or left
+        return []
+    wait.over = True
     run = wait.run
     if run is None:
         return _told(state, wait.id)
@@ -115,7 +120,7 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
 def regain(state: RunState, run: RunChunk) -> list[int]:
     """A waiting run has its places again: the waits to tell."""
     run.phase = RUNNING
-    waits = [number for number, waiter in (state.waits or {}).items() if waiter is run]
+    waits = [number for number, wait in (state.waits or {}).items() if wait.run is run]
     return [number for wait in waits for number in _told(state, wait)]
 
 
@@ -128,8 +133,8 @@ def _told(state: RunState, number: int) -> list[int]:
 
 def end_waits_of(state: RunState, run: RunChunk) -> None:
     """The run has ended: nobody is left to tell."""
-    if run.waits and state.waits:
-        for number in [number for number, waiter in state.waits.items() if waiter is run]:
+    if state.waits:
+        for number in [number for number, wait in state.waits.items() if wait.run is run]:
             del state.waits[number]
     if run.spawned is not None:
         run.spawned.over = True

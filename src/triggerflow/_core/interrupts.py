@@ -43,17 +43,21 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
     machine.out.append(commands.OpenInterrupt(interrupt))
 
 
-def answerable(machine: Effects, number: str, request: str | None) -> Interrupt | None:
+def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
     """The interrupt to answer; None if this very request has answered it before.
 
     Raises `UnknownInterrupt`, `InterruptExpired` or `AlreadyAnswered`.
     """
+    number, request = event.interrupt, event.request
     interrupts = machine.state.interrupts or {}
     interrupt = interrupts.get(number)
     if interrupt is None:
         waiting = [id for id, it in interrupts.items() if it.status == "waiting"]
         raise UnknownInterrupt(f"there is no interrupt {number!r}; open now: {waiting}")
-    if interrupt.status == "expired":
+    if interrupt.status == "retracted":
+        raise AlreadyAnswered(f"interrupt {number!r} was taken back with what had asked it")
+    late = interrupt.status == "waiting" and interrupt.expires is not None and event.at > interrupt.expires
+    if interrupt.status == "expired" or late:
         raise InterruptExpired(f"interrupt {number!r} has expired and takes no answer any more")
     if interrupt.status == "resumed":
         if request is not None and request == interrupt.request:
@@ -72,12 +76,12 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
     elif interrupt.resume_event is not None:
         trigger = Trigger("event", interrupt.resume_event)
         for node in machine.plan.events.get(interrupt.resume_event, ()):
-            node.enter(machine, node, trigger, event.value, None, None)
+            node.enter(machine, node, trigger, event.value, None, run.group)
     elif interrupt.resume_to == "self":
-        enter_chunk(machine, run.node, Trigger("resume", interrupt.id), event.value, run.scope, None)
+        enter_chunk(machine, run.node, Trigger("resume", interrupt.id), event.value, run.scope, run.group)
     else:
         for node in run.node.next:
-            node.enter(machine, node, run.node.trigger, event.value, run.scope, None)
+            node.enter(machine, node, run.node.trigger, event.value, run.scope, run.group)
 
 
 def waiting(machine: Effects) -> bool:

@@ -7,9 +7,10 @@ latest value per slot and are consumed as a whole.
 
 from typing import Any
 
+from .definition import OperatorKind
 from .limits import Limiter
-from .plan import Node
-from .state import UNSET, Frame, Group, Opening, RunState
+from .plan import Node, Plan
+from .state import UNSET, Frame, Group, JoinKey, Opening, RunState
 
 
 def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | None, size: int) -> Opening:
@@ -33,7 +34,7 @@ def close_scope(state: RunState, opening: Opening) -> None:
         del state.openings[opening.id]
 
 
-def fill(frame: Frame | None, opener: Node | None, value: Any) -> Opening | None:
+def fill(state: RunState, frame: Frame | None, opener: Node | None, value: Any) -> Opening | None:
     """Put a branch's value into its slot; the opening, or None if this signal is not a branch arriving for the first
     time.
 
@@ -47,10 +48,18 @@ def fill(frame: Frame | None, opener: Node | None, value: Any) -> Opening | None
         return None
     opening.slots[frame.index] = value
     opening.missing -= 1
+    if state.joins:  # collections of this branch are over with it
+        for join in [key for key in state.joins if key[1:] == (opening.id, frame.index)]:
+            del state.joins[join]
     return opening
 
 
-def latest(state: RunState, join: str, slot: Any, value: Any) -> dict[Any, Any]:
+def join_key(name: str, frame: Frame | None) -> JoinKey:
+    """The key of a named join that is kept per branch of a block."""
+    return (name, 0, 0) if frame is None else (name, frame.opening.id, frame.index)
+
+
+def latest(state: RunState, join: JoinKey, slot: Any, value: Any) -> dict[Any, Any]:
     """Keep the latest value of a slot of a named join; all slots of that join."""
     if state.joins is None:
         state.joins = {}
@@ -61,13 +70,21 @@ def latest(state: RunState, join: str, slot: Any, value: Any) -> dict[Any, Any]:
     return slots
 
 
-def consume(state: RunState, join: str) -> None:
+def consume(state: RunState, join: JoinKey) -> None:
     """The full set is taken: the join starts empty again."""
     if state.joins is not None:
         del state.joins[join]
 
 
-def unfilled(state: RunState) -> tuple[str, ...]:
+def unfilled(plan: Plan, state: RunState) -> tuple[str, ...]:
     """Names of the joins that hold something and still wait for the rest."""
     half = [opening.node.id for opening in (state.openings or {}).values()]
-    return (*half, *(name for name in state.joins or {} if not name.startswith("collect:")))
+    wanted = {
+        f"collect:{node.name}": len(node.operator.options["branches"])
+        for node in plan.nodes
+        if node.kind is OperatorKind.COLLECT
+    }
+    for join, slots in (state.joins or {}).items():
+        if len(slots) < wanted.get(join[0], len(slots) + 1):
+            half.append(join[0])
+    return tuple(half)

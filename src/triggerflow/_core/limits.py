@@ -48,6 +48,13 @@ def release(run: RunChunk, resume: Callable[[RunChunk], None]) -> None:
                 resume(waiting)
 
 
+def unqueue(run: RunChunk) -> None:
+    """The run does not wait for a place any more."""
+    for limiter in run.limiters:
+        if run in limiter.queue:
+            limiter.queue.remove(run)
+
+
 def forget_queues(state: RunState) -> None:
     """Empty all queues: the execution is closing, nobody starts any more."""
     limiters = chain(
@@ -59,4 +66,4 @@ def forget_queues(state: RunState) -> None:
         limiter.queue.clear()
 
 
-__all__ = ["READY", "RUNNING", "acquire", "forget_queues", "limiter_of_chunk", "release"]
+__all__ = ["READY", "RUNNING", "acquire", "forget_queues", "limiter_of_chunk", "release", "unqueue"]

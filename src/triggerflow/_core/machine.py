@@ -49,7 +49,7 @@ from .state import (
     Status,
     Wait,
 )
-from .timers import start_timer
+from .timers import cancel_timer, start_timer
 
 
 class Machine(Runs):
@@ -90,14 +90,20 @@ class Machine(Runs):
 
     def _recovered(self, event: events.Recovered) -> None:
         self._open()
-        recover(self)
+        recover(self, self._resume)
+        self.out[:] = list({id(it): it for it in self.out}.values())
+        if not self.state.runs:
+            rest(self)
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
-        run = state.runs.pop(event.run, None)
+        run = state.runs.get(event.run)
         if run is None:
             self._stopped(event.run)
             return
+        if run.phase is not RUNNING:
+            self._begun(run)
+        del state.runs[event.run]
         if run.limiters or run.spawned is not None:
             self._give_back(run)
         if state.closing is None:
@@ -119,9 +125,10 @@ class Machine(Runs):
         if run is None:
             self._stopped(event.run)
             return
+        self._begun(run)
         if event.retry_in is not None and state.closing is None:
             self._give_back(run)
-            run.phase, run.waits, run.spawned, run.handle = BACKOFF, 0, None, None
+            run.phase, run.waits, run.spawned = BACKOFF, 0, None
             run.attempt += 1
             start_timer(self, event.at + event.retry_in, "retry", run=run.id)
             return
@@ -142,8 +149,8 @@ class Machine(Runs):
 
     def _started(self, event: events.Started) -> None:
         state = self._open()
-        if state.started:
-            raise ProtocolError("the execution was started before")
+        if state.started or state.closing is not None:
+            raise ProtocolError("the execution was started before, or is being closed")
         state.started = True
         state.status = Status.RUNNING
         if not state.configured:
@@ -156,7 +163,7 @@ class Machine(Runs):
             rest(self)
 
     def _created(self, event: events.Created) -> None:
-        if self.state.records:
+        if self._open().records:
             raise ProtocolError("the options of an execution come first")
         self._configure(event)
 
@@ -170,21 +177,30 @@ class Machine(Runs):
             state.limiters = (Limiter(event.concurrency),)
 
     def _parked(self, event: events.Parked) -> None:
-        run = self.state.runs.get(event.run)
+        run = self._open().runs.get(event.run)
         if run is None:
             raise self._unknown(event.run)
-        begin_wait(self.state, Wait(self.state.records, run, 0), None, self._resume)
+        self._begun(run)
+        begin_wait(self.state, Wait(self.state.records, run, 0, outside=True), None, self._resume)
 
     def _unparked(self, event: events.Unparked) -> None:
         state = self._open()
-        run = (state.waits or {}).get(event.wait)
-        if run is not None:
-            self._end_wait(Wait(event.wait, run, 0))
+        wait = (state.waits or {}).get(event.wait)
+        if wait is not None and not wait.outside:
+            raise ProtocolError(f"the wait of record {event.wait} ends when its signals have settled, not from outside")
+        if wait is not None and not wait.over:
+            self._end_wait(wait)
+
+    def _wait_given_up(self, event: events.WaitGivenUp) -> None:
+        wait = (self._open().waits or {}).get(event.wait)
+        if wait is None or wait.over:
+            raise ProtocolError(f"record {event.wait} is not being waited for")
+        self._end_wait(wait)
 
     def _emitted(self, event: events.Emitted) -> None:
         state = self._open()
         run = self._effect_of(event.run)
-        if state.closing is not None or (run is None and event.run in (state.retracted or ())):
+        if not self._may_start(event.run):
             return
         name = event.name
         if run is not None and name in self.plan.outside:
@@ -196,18 +212,18 @@ class Machine(Runs):
         if nodes is None:
             self._unheard(name)
             return
-        if event.delay is not None:
-            start_timer(self, event.at + event.delay, "signal", name=name, value=event.value)
-            return
         group = None if run is None else spawn_group(run)
         if event.provisional:
             group = note_provisional(self, state.records, group)
+        if event.delay is not None:
+            start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
+            return
         if event.settle:
             group = Group(group)
         trigger = Trigger("event", name)
         for node in nodes:
             node.enter(self, node, trigger, event.value, None, group)
-        if group is not None and group.live:
+        if group is not None and group.live and (run is None or run.phase is RUNNING or run.phase is WAITING):
             limit = state.max_pending
             if event.settle:
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
@@ -224,7 +240,7 @@ class Machine(Runs):
         state = self._open()
         self._effect_of(event.run)
         if state.closing is None:
-            retract(self, event.signal)
+            retract(self, event.signal, self._end_wait)
             self._awake()
 
     def _unheard(self, name: str) -> None:
@@ -240,22 +256,26 @@ class Machine(Runs):
         key, value = event.key, event.value
         if event.op == "set":
             state.data[key] = value
-            if state.owned is not None:
-                state.owned.discard(key)
+            state.disown(key)
         elif event.op == "append":
             value = state.append(key, value)
         else:
             state.data.pop(key, None)
+            state.disown(key)
             value = None
         run = self._effect_of(event.run)
-        if event.emit and state.closing is None:
-            self._fire(self.plan.state.get(key), Trigger("state", key), value, run)
+        if event.emit and self._may_start(event.run):
+            if key in self.plan.state:
+                state.disown(key)  # who listens gets this list as it is now
+            group = None if run is None else spawn_group(run)
+            self._fire(self.plan.state.get(key), Trigger("state", key), value, group)
 
     def _flow_data_changed(self, event: events.FlowDataChanged) -> None:
-        state = self._open()
+        self._open()
         run = self._effect_of(event.run)
-        if state.closing is None:
-            self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, run)
+        if self._may_start(event.run):
+            group = None if run is None else spawn_group(run)
+            self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, group)
 
     def _stream_put(self, event: events.StreamPut) -> None:
         # The most frequent record of many executions: what `_open` and `_effect_of` do, without the calls.
@@ -292,6 +312,7 @@ class Machine(Runs):
         state = self._open()
         if event.run not in state.runs:
             raise self._unknown(event.run)
+        self._begun(state.runs[event.run])
         check_pause(self, event)
         if event.holds:
             pause(self, event, state.runs[event.run])
@@ -303,10 +324,19 @@ class Machine(Runs):
 
     def _resumed(self, event: events.Resumed) -> None:
         state = self._open()
-        interrupt = answerable(self, event.interrupt, event.request)
+        interrupt = answerable(self, event)
         if interrupt is not None and state.closing is None:
             resume(self, event, interrupt)
             self._awake()
+
+    def _withdrawn(self, event: events.Withdrawn) -> None:
+        interrupt = (self._open().interrupts or {}).get(event.interrupt)
+        if interrupt is None:
+            raise ProtocolError(f"there is no interrupt {event.interrupt!r}")
+        if interrupt.status == "waiting":
+            interrupt.status = "retracted"
+            cancel_timer(self, interrupt.timer)
+        self._awake()
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         state = self._open()
@@ -320,7 +350,7 @@ class Machine(Runs):
                 run.phase = RUNNING
                 self.out.append(run)
         elif timer.what == "signal":
-            self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, None)
+            self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, timer.group)
         elif timer.what == "deadline":
             self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
         elif state.interrupts is not None:
@@ -330,8 +360,7 @@ class Machine(Runs):
             if interrupt.holds:
                 return
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
-        if not state.runs:
-            rest(self)
+        self._awake()
 
     # -- closing -----------------------------------------------------------------------------------------------------
 
@@ -353,9 +382,13 @@ class Machine(Runs):
     def _abandoned(self, event: events.Abandoned) -> None:
         state = self._open()
         if state.closing is None:
-            raise ProtocolError("only an execution that is closing can give up its runs")
+            if not state.retracted:
+                raise ProtocolError("only runs that were told to stop can be given up")
+            for number in list(state.retracted):
+                self._stopped(number)
+            return
         state.runs.clear()
-        state.retracted = None
+        state.retracted = state.waits = None
         rest(self)
 
     _RECEIVERS: ClassVar[dict[type[events.Event], Callable[[Any, Any], None]]] = {
@@ -363,6 +396,7 @@ class Machine(Runs):
         events.Started: _started,
         events.Confirmed: _confirmed,
         events.Retracted: _retracted,
+        events.WaitGivenUp: _wait_given_up,
         events.Parked: _parked,
         events.Unparked: _unparked,
         events.Completed: _completed,
@@ -376,6 +410,7 @@ class Machine(Runs):
         events.ResultSet: _result_set,
         events.Paused: _paused,
         events.Resumed: _resumed,
+        events.Withdrawn: _withdrawn,
         events.TimerFired: _timer_fired,
         events.Pulled: pulled,
         events.PullFailed: pull_failed,

@@ -13,7 +13,7 @@ from .commands import AnyCommand, Pull
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
 from .groups import enter_group
-from .joins import close_scope, consume, fill, latest, open_scope
+from .joins import close_scope, consume, fill, join_key, latest, open_scope
 from .limits import READY, acquire, limiter_of_chunk
 from .plan import Node, Plan
 from .signals import PUBLIC_KIND, Trigger
@@ -57,10 +57,10 @@ def enter_gate(
     """`when`: pass each signal on (or, simple_or), or wait for one of each and pass them on together (and)."""
     if node.mode == "and":
         wanted = node.operator.listens
-        slots = latest(machine.state, node.id, trigger, value)
+        slots = latest(machine.state, (node.id, 0, 0), trigger, value)
         if len(slots) < len(wanted):
             return
-        consume(machine.state, node.id)
+        consume(machine.state, (node.id, 0, 0))
         joined: dict[str, dict[str, Any]] = {}
         for part in wanted:
             joined.setdefault(PUBLIC_KIND[part.kind], {})[part.name] = slots[part]
@@ -85,7 +85,7 @@ def enter_batch_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
     """When every branch has arrived: one dict, by branch name, in order of declaration."""
-    opening = fill(scope, node.block, value)
+    opening = fill(machine.state, scope, node.block, value)
     if opening is not None and not opening.missing:
         names: list[str] = node.operator.options["slots"]
         _leave_block(machine, node, opening, dict(zip(names, opening.slots, strict=True)), group)
@@ -110,8 +110,9 @@ def enter_split(
 
 
 def _is_lazy(value: Any) -> bool:
-    one = isinstance(value, str | bytes | bytearray | Mapping)
-    return not one and (hasattr(value, "__iter__") or hasattr(value, "__aiter__"))
+    if isinstance(value, str | bytes | bytearray | Mapping):
+        return False
+    return hasattr(value, "__getitem__") or hasattr(value, "__iter__") or hasattr(value, "__aiter__")
 
 
 def _feed(machine: Effects, opening: Opening) -> None:
@@ -158,7 +159,7 @@ def enter_for_each_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
     """An item is done: its place in the window is free; after the last one, the results in input order."""
-    opening = fill(scope, node.block, value)
+    opening = fill(machine.state, scope, node.block, value)
     if opening is not None:
         opening.open -= 1
         _feed(machine, opening)
@@ -227,7 +228,7 @@ def enter_match_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
     """The value of the case that was hit, or with hit_all the list of values in order of the cases."""
-    opening = fill(scope, node.block, value)
+    opening = fill(machine.state, scope, node.block, value)
     if opening is not None and not opening.missing:
         result = opening.slots if opening.node.mode == "hit_all" else opening.slots[0]
         _leave_block(machine, node, opening, result, group)
@@ -238,8 +239,7 @@ def enter_collect(
 ) -> None:
     """Fill this branch of a named collection; branches of any chain meet, per scope."""
     options = node.operator.options
-    where = "" if scope is None else f" {scope.opening.id}.{scope.index}"
-    join = f"collect:{node.name}{where}"
+    join = join_key(f"collect:{node.name}", scope)
     slots = latest(machine.state, join, options["branch"], value)
     branches: list[str] = options["branches"]
     if len(slots) < len(branches):

@@ -14,6 +14,8 @@ def pulled(machine: Effects, event: events.Pulled) -> None:
         take_pulled(machine, opening, event.items, event.done)
     if not machine.state.runs:
         rest(machine)
+    elif machine.state.status is Status.WAITING:
+        machine.state.status = Status.RUNNING
 
 
 def pull_failed(machine: Effects, event: events.PullFailed) -> None:

@@ -3,10 +3,13 @@
 A provisional signal has a group of its own, so that everything it set in motion can be found: its runs are cancelled,
 its openings dropped, and what its runs still write in their clean-up is recorded but starts nothing."""
 
+from collections.abc import Callable
+
 from . import commands
 from .groups import leave_group
+from .limits import unqueue
 from .operators import Effects
-from .state import RUNNING, WAITING, Group, Limiter, RunChunk, Wait
+from .state import RUNNING, WAITING, Group, RunChunk, Wait
 from .timers import cancel_timer
 
 
@@ -26,8 +29,11 @@ def confirm(machine: Effects, number: int) -> None:
         group.over = True
 
 
-def retract(machine: Effects, number: int) -> None:
-    """Cancel everything that the signal has set in motion. A signal that was confirmed, or never was, has none."""
+def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> None:
+    """Cancel everything that the signal has set in motion. A signal that was confirmed, or never was, has none.
+
+    `ended` is called for waits that end thereby, outside what is retracted.
+    """
     state = machine.state
     group = (state.provisional or {}).pop(number, None)
     if group is None:
@@ -45,28 +51,24 @@ def retract(machine: Effects, number: int) -> None:
             state.retracted[run.id] = run
             machine.out.append(commands.CancelRun(run))
         else:
-            _forget(machine, run)
+            _forget(machine, run, ended)
+    for timer in [it for it in (state.timers or {}).values() if _within(it.group, group)]:
+        cancel_timer(machine, timer.id)
+    for interrupt in (state.interrupts or {}).values():
+        if interrupt.status == "waiting" and _within(interrupt.run.group, group):
+            interrupt.status = "retracted"
+            cancel_timer(machine, interrupt.timer)
     machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in state.runs)]
 
 
-def _forget(machine: Effects, run: RunChunk) -> None:
+def _forget(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:
     """A run that holds no place: it waits for one, or for its next attempt."""
-    for limiter in run.limiters:
-        _unqueue(limiter, run)
+    unqueue(run)
     for timer in list((machine.state.timers or {}).values()):
         if timer.run == run.id:
             cancel_timer(machine, timer.id)
     if run.group is not None:
-        leave_group(run.group, _nobody)
-
-
-def _unqueue(limiter: Limiter, run: RunChunk) -> None:
-    if run in limiter.queue:
-        limiter.queue.remove(run)
-
-
-def _nobody(wait: Wait) -> None:
-    """Waits inside a retracted branch end with the runs that wait."""
+        leave_group(run.group, ended)
 
 
 def _within(group: Group | None, ancestor: Group) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 from . import commands
 from .closing import FINAL, rest
 from .errors import ExecutionClosed, ProtocolError
-from .groups import end_wait, end_waits_of, leave_group, regain, spawn_group
-from .limits import release
+from .groups import end_wait, end_waits_of, leave_group, regain
+from .limits import release, unqueue
 from .plan import Node, Plan
 from .signals import Trigger
-from .state import RUNNING, WAITING, RunChunk, RunState, Status, Wait
+from .state import RUNNING, WAITING, Group, RunChunk, RunState, Status, Wait
 
 NOTHING: list[commands.AnyCommand] = []
 
@@ -45,6 +45,8 @@ class Runs:
         end_waits_of(self.state, run)
         if run.limiters and run.phase is RUNNING:
             release(run, self._resume)
+        elif run.limiters:
+            unqueue(run)
 
     def _resume(self, run: RunChunk) -> None:
         """A run that queued has all its places now: it starts, or goes on after waiting."""
@@ -74,10 +76,15 @@ class Runs:
             run.effects += 1
         return run
 
-    def _fire(self, nodes: tuple[Node, ...] | None, trigger: Trigger, value: Any, run: RunChunk | None) -> None:
+    def _may_start(self, by: int | None) -> bool:
+        """Whether what this run does may start anything: not while closing, and not from a branch that was
+        retracted."""
+        state = self.state
+        return state.closing is None and (by is None or not state.retracted or by not in state.retracted)
+
+    def _fire(self, nodes: tuple[Node, ...] | None, trigger: Trigger, value: Any, group: Group | None) -> None:
         if nodes is None:
             return
-        group = None if run is None else spawn_group(run)
         for node in nodes:
             node.enter(self, node, trigger, value, None, group)
         self._awake()
@@ -89,6 +96,11 @@ class Runs:
             rest(self)
         elif state.status is Status.WAITING:
             state.status = Status.RUNNING
+
+    def _begun(self, run: RunChunk) -> None:
+        """Raise `ProtocolError` unless the run has begun: one that waits for a place or its next attempt has not."""
+        if run.phase is not RUNNING and run.phase is not WAITING:
+            raise ProtocolError(f"run {run.id} of {run.node.id!r} has not begun; nothing can be reported of it")
 
     def _open(self) -> RunState:
         state = self.state

@@ -21,6 +21,7 @@ from .state import (
     Frame,
     Group,
     Interrupt,
+    JoinKey,
     Limiter,
     Opening,
     Phase,
@@ -59,13 +60,15 @@ def encode(plan: Plan, state: RunState, pack: Pack) -> dict[str, Any]:
 
 def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
     """The state again. Raises `SnapshotError` for what is damaged, of another format, or names unknown operators."""
+    if not isinstance(snapshot, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - it comes from outside
+        raise SnapshotError(f"a snapshot is a mapping, this is a {type(snapshot).__name__}")
     if snapshot.get("format") != FORMAT:
         raise SnapshotError(f"snapshot format {snapshot.get('format')!r} is not {FORMAT}, the one this version reads")
     try:
         return _Decoder(plan, snapshot, unpack).state
     except SnapshotError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
         raise SnapshotError(f"the snapshot is damaged: {type(error).__name__}: {error}") from error
 
 
@@ -91,24 +94,24 @@ class _Encoder:
             "error": msgspec.to_builtins(state.error),
             "result": [] if state.result is UNSET else [pack(state.result, "the result")],
             "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
-            "owned": sorted(state.owned or ()),
             "emitted": sorted(state.emitted or ()),
             "unheard": sorted(state.unheard or ()),
             "skipped": msgspec.to_builtins(state.skipped or []),
             "limiter": _limiter(state.limiters[0]) if state.limiters else None,
             "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
             "groups": [self.group(group) for group in self.groups],
-            "waits": [[wait, run.id if run else None] for wait, run in (state.waits or {}).items()],
-            "openings": [self.opening(it) for it in (state.openings or {}).values()],
+            "waits": [_wait(wait) for wait in (state.waits or {}).values()],
+            "openings": [self.opening(it) for it in _openings(state)],
             "joins": [self.join(name, slots) for name, slots in (state.joins or {}).items()],
             "runs": [self.run(it) for it in state.runs.values()],
+            "retracted": [self.run(it) for it in (state.retracted or {}).values()],
             "provisional": [[number, self.reference(group)] for number, group in (state.provisional or {}).items()],
             "timers": [self.timer(it) for it in (state.timers or {}).values()],
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }
 
     def reference(self, group: Group | None) -> int | None:
-        return None if group is None else self.number[id(group)]
+        return None if group is None else self.number.get(id(group))
 
     def group(self, it: Group) -> dict[str, Any]:
         return {
@@ -116,11 +119,12 @@ class _Encoder:
             "live": it.live,
             "over": it.over,
             "handling": it.handling,
-            "waits": _waits(it),
+            "waits": [wait.id for wait in it.waits if wait.id in (self.state.waits or ())],
         }
 
-    def join(self, name: str, slots: Mapping[Any, Any]) -> list[Any]:
-        return [name, [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]]
+    def join(self, key: JoinKey, slots: Mapping[Any, Any]) -> list[Any]:
+        kept = [[_slot(slot), self.pack(value, f"join {key[0]!r}")] for slot, value in slots.items()]
+        return [*key, kept]
 
     def run(self, it: RunChunk) -> dict[str, Any]:
         return {
@@ -139,7 +143,8 @@ class _Encoder:
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
-        return {**_fields(it), "value": self.pack(it.value, f"the value of delayed signal {it.name!r}")}
+        value = self.pack(it.value, f"the value of delayed signal {it.name!r}")
+        return {**_fields(it), "value": value, "group": self.reference(it.group)}
 
     def interrupt(self, it: Interrupt) -> dict[str, Any]:
         return {
@@ -154,6 +159,7 @@ class _Encoder:
         what = f"a result inside {it.node.id!r}"
         return {
             "id": it.id,
+            "closed": it.id not in (self.state.openings or ()),
             "operator": it.node.id,
             "outer": _frame(it.outer),
             "group": self.reference(it.group),
@@ -175,6 +181,7 @@ class _Decoder:
     def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
         self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
         self.unpack = unpack
+        self.openings: dict[int, Opening] = {}
         self.state = state = RunState()
         for name in _PLAIN:
             setattr(state, name, snapshot[name])
@@ -183,7 +190,6 @@ class _Decoder:
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
         state.data = {key: unpack(value) for key, value in snapshot["data"].items()}
-        state.owned = set(snapshot["owned"]) or None
         state.emitted = set(snapshot["emitted"]) or None
         state.unheard = set(snapshot["unheard"]) or None
         state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None
@@ -197,12 +203,14 @@ class _Decoder:
         for kept in snapshot["runs"]:
             run = self.run(kept)
             state.runs[run.id] = run
+        retracted = [self.run(kept) for kept in snapshot["retracted"]]
+        state.retracted = {run.id: run for run in retracted} or None
         state.provisional = {number: self.groups[group] for number, group in snapshot["provisional"]} or None
         state.timers = {kept["id"]: self.timer(kept) for kept in snapshot["timers"]} or None
         state.interrupts = {kept["id"]: self.interrupt(kept) for kept in snapshot["interrupts"]} or None
-        for join, slots in snapshot["joins"]:
+        for name, opening, index, slots in snapshot["joins"]:
             state.joins = state.joins or {}
-            state.joins[join] = {_unslot(slot): unpack(value) for slot, value in slots}
+            state.joins[name, opening, index] = {_unslot(slot): unpack(value) for slot, value in slots}
         self.link(snapshot)
 
     def node(self, id: str) -> Node:
@@ -214,7 +222,7 @@ class _Decoder:
         return None if index is None else self.groups[index]
 
     def frame(self, kept: list[int] | None) -> Frame | None:
-        return None if kept is None else Frame((self.state.openings or {})[kept[0]], kept[1])
+        return None if kept is None else Frame(self.openings[kept[0]], kept[1])
 
     def opening(self, kept: Mapping[str, Any]) -> None:
         node = self.node(kept["operator"])
@@ -229,8 +237,10 @@ class _Decoder:
         opening.limiters = self.state.limiters if opening.outer is None else opening.outer.opening.limiters
         if kept["limiter"] is not None:
             opening.limiters = (Limiter(kept["limiter"]["limit"]), *opening.limiters)
-        self.state.openings = self.state.openings or {}
-        self.state.openings[opening.id] = opening
+        self.openings[opening.id] = opening
+        if not kept["closed"]:
+            self.state.openings = self.state.openings or {}
+            self.state.openings[opening.id] = opening
 
     def run(self, kept: Mapping[str, Any]) -> RunChunk:
         state, node, scope = self.state, self.node(kept["operator"]), self.frame(kept["scope"])
@@ -246,7 +256,8 @@ class _Decoder:
         return run
 
     def timer(self, kept: Mapping[str, Any]) -> Timer:
-        return msgspec.convert({**kept, "value": self.unpack(kept["value"])}, Timer)
+        fields: dict[str, Any] = {**kept, "value": self.unpack(kept["value"]), "group": self.group(kept["group"])}
+        return Timer(**fields)
 
     def interrupt(self, kept: Mapping[str, Any]) -> Interrupt:
         run = self.state.runs[kept["run"]] if isinstance(kept["run"], int) else self.run(kept["run"])
@@ -257,16 +268,20 @@ class _Decoder:
     def link(self, snapshot: Mapping[str, Any]) -> None:
         """What refers to runs: queues, waits, groups."""
         state, runs = self.state, self.state.runs
+        waiting = {**runs, **(state.retracted or {})}
+        waits = {
+            number: Wait(number, None if run is None else waiting[run], level, outside, over)
+            for number, run, level, outside, over in snapshot["waits"]
+        }
+        state.waits = waits or None
         for group, kept in zip(self.groups, snapshot["groups"], strict=True):
             group.parent, group.live = self.group(kept["parent"]), kept["live"]
             group.over, group.handling = kept["over"], kept["handling"]
-            group.waits = [Wait(wait, None if run is None else runs[run], level) for wait, run, level in kept["waits"]]
-        if snapshot["waits"]:
-            state.waits = {wait: None if run is None else runs[run] for wait, run in snapshot["waits"]}
+            group.waits = [waits[number] for number in kept["waits"]]
         pairs = [(limiter, snapshot["limiter"]) for limiter in state.limiters]
         pairs += [(limiter, snapshot["chunk_limiters"][name]) for name, limiter in (state.chunk_limiters or {}).items()]
         pairs += [
-            ((state.openings or {})[kept["id"]].limiters[0], kept["limiter"])
+            (self.openings[kept["id"]].limiters[0], kept["limiter"])
             for kept in snapshot["openings"]
             if kept["limiter"] is not None
         ]
@@ -278,11 +293,13 @@ class _Decoder:
 def _groups(state: RunState) -> list[Group]:
     """Every group that something refers to, each once."""
     found: dict[int, Group] = {}
-    starts = [group for run in state.runs.values() for group in (run.group, run.spawned)]
-    asked = [it.run for it in (state.interrupts or {}).values()]
+    runs = (*state.runs.values(), *(state.retracted or {}).values())
+    starts = [group for run in runs for group in (run.group, run.spawned)]
+    asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += (state.provisional or {}).values()
-    starts += [opening.group for opening in (state.openings or {}).values()]
+    starts += [timer.group for timer in (state.timers or {}).values()]
+    starts += [opening.group for opening in _openings(state)]
     for start in starts:
         group = start
         while group is not None and id(group) not in found:
@@ -299,6 +316,25 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
+def _openings(state: RunState) -> list[Opening]:
+    """Every opening that something refers to, outer ones first; a side branch may outlive the block it stands in."""
+    found: dict[int, Opening] = {}
+
+    def note(opening: Opening) -> None:
+        if opening.id not in found:
+            if opening.outer is not None:
+                note(opening.outer.opening)
+            found[opening.id] = opening
+
+    for opening in (state.openings or {}).values():
+        note(opening)
+    asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
+    for run in (*state.runs.values(), *(state.retracted or {}).values(), *asked):
+        if run.scope is not None:
+            note(run.scope.opening)
+    return list(found.values())
+
+
 def _frame(frame: Frame | None) -> list[int] | None:
     return None if frame is None else [frame.opening.id, frame.index]
 
@@ -307,8 +343,8 @@ def _limiter(limiter: Limiter) -> dict[str, Any]:
     return {"limit": limiter.limit, "used": limiter.used, "queue": [run.id for run in limiter.queue]}
 
 
-def _waits(group: Group) -> list[list[int | None]]:
-    return [[wait.id, wait.run.id if wait.run else None, wait.level] for wait in group.waits]
+def _wait(wait: Wait) -> list[Any]:
+    return [wait.id, wait.run.id if wait.run else None, wait.level, wait.outside, wait.over]
 
 
 def _slot(slot: Any) -> Any:

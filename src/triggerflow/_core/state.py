@@ -21,6 +21,9 @@ from .events import ErrorInfo
 from .plan import Node
 from .signals import Trigger
 
+#: A named join: its name, and the branch it is kept for, as opening and index; (name, 0, 0) outside every block.
+JoinKey = tuple[str, int, int]
+
 
 class Unset(Enum):
     """The type of `UNSET`: no value at all, which is not None."""
@@ -70,11 +73,16 @@ class Group:
 
 
 class Wait(msgspec.Struct):
-    """An emitter that waits until its group has at most `level` live members. `id` is the number of its record."""
+    """A run that waits until its group has at most `level` live members, or for something `outside`.
+
+    `id` is the number of its record. A wait that is `over` may still lack the run's place.
+    """
 
     id: int
     run: "RunChunk | None"
     level: int
+    outside: bool = False
+    over: bool = False
 
 
 class Phase(IntEnum):
@@ -98,6 +106,7 @@ class Timer(msgspec.Struct):
     name: str = ""
     value: Any = None
     run: int | None = None
+    group: Group | None = None
 
 
 class Interrupt(msgspec.Struct):
@@ -113,7 +122,7 @@ class Interrupt(msgspec.Struct):
     holds: bool
     run: "RunChunk"
     timer: int | None = None
-    status: Literal["waiting", "resumed", "expired"] = "waiting"
+    status: Literal["waiting", "resumed", "expired", "retracted"] = "waiting"
     response: Any = None
     request: str | None = None
 
@@ -289,11 +298,11 @@ class RunState:
         # What most executions never need is made on first use: an execution held waiting stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
         self.openings: dict[int, Opening] | None = None
-        self.joins: dict[str, dict[Any, Any]] | None = None
+        self.joins: dict[JoinKey, dict[Any, Any]] | None = None
         self.owned: set[str] | None = None
         self.emitted: set[str] | None = None
         self.unheard: set[str] | None = None
-        self.waits: dict[int, RunChunk | None] | None = None
+        self.waits: dict[int, Wait] | None = None
         self.skipped: list[ErrorInfo] | None = None
         self.timers: dict[int, Timer] | None = None
         self.interrupts: dict[str, Interrupt] | None = None
@@ -303,10 +312,16 @@ class RunState:
         #: how many lazy sources are being asked for items
         self.pulls = 0
 
+    def disown(self, key: str) -> None:
+        """Somebody else has the value at a key now: the next append makes a new list instead of growing that one."""
+        if self.owned:
+            self.owned.discard(key)
+
     def append(self, key: str, value: Any) -> list[Any]:
         """Append to the list at a key of the user's data; raises `ProtocolError` if something else stands there.
 
-        The list becomes the state's own on the first append: one that a user once set stays as it was recorded.
+        The list becomes the state's own on the first append, until it is read or passed on: one that anybody has got
+        stays as it was then.
         """
         held: Any = self.data.get(key, ())
         if not isinstance(held, list | tuple):

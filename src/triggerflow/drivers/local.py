@@ -23,18 +23,19 @@ from time import time
 from typing import Any, ClassVar
 
 from .._core import commands, events
-from .._core.errors import ExecutionClosed, InternalError
+from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, ProtocolError
 from .._core.machine import Machine
 from .._core.state import RunChunk
 from .ports import ChunkPaused, Host, Journal
 from .raised import describe, mark_seen, own_cancellation
 from .sources import Sources
+from .waits import Waits
 
 #: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
 CHUNKS_PER_TURN = 100
 
-#: The number of the timer that bounds the clean-up of a closing execution; the core's own start at 1.
-CLEAN_UP = 0
+#: Numbers of the timers that bound the clean-up of a closing execution and of retracted runs; the core's start at 1.
+CLEAN_UP, GIVE_UP = 0, -1
 
 #: Executions with chunks at work: the event loop itself refers to tasks weakly only.
 _running: set["LocalDriver"] = set()
@@ -84,7 +85,7 @@ class LocalDriver:
         self._burst = 1
         self._yielding = False
         self._ready: deque[RunChunk] | None = None
-        self._waits: dict[int, asyncio.Future[bool]] | None = None
+        self._waits: Waits | None = None
         self._timers: dict[int, asyncio.TimerHandle] | None = None
         self._sources: Sources | None = None
         self._tasks: set[asyncio.Task[None]] | None = None
@@ -111,7 +112,7 @@ class LocalDriver:
         number = state.records
         self.submit(event)
         if state.waits and number in state.waits:
-            return await self._settled(number)
+            return await self._waiting().settled(number)
         return True
 
     async def without_place(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
@@ -128,7 +129,12 @@ class LocalDriver:
             with contextlib.suppress(ExecutionClosed):
                 self.submit(events.Unparked(time(), number))
         if state.waits and number in state.waits:
-            await self._settled(number)
+            await self._waiting().settled(number)
+
+    def _waiting(self) -> Waits:
+        if self._waits is None:
+            self._waits = Waits(self.machine.state, self.submit)
+        return self._waits
 
     def _perform(self, answer: list[commands.AnyCommand]) -> None:
         for command in answer:
@@ -191,7 +197,7 @@ class LocalDriver:
             if not self._ready:
                 return
             run = self._ready.popleft()
-            run.handle = asyncio.current_task()
+        worker = run.handle = asyncio.current_task()
         machine, journal, base = self.machine, self.journal, self._base
         variables = tuple(base.items())
         error: BaseException | None = None
@@ -205,7 +211,7 @@ class LocalDriver:
             except BaseException as raised:
                 error, event = self._ended(run, raised)
             else:
-                if run.handle.cancelling():  # asked to stop, and it returned all the same
+                if worker is not None and worker.cancelling():  # asked to stop, and it returned all the same
                     self._cancelled_from_outside(run)
                 event = events.Completed(time(), run.id, value)
                 value = None
@@ -220,7 +226,7 @@ class LocalDriver:
             if error is not None:
                 self._keep(error, event, run)
                 error = None
-            worker, run.handle = run.handle, None
+            run.handle = None
             if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
                 run = answer[0]
             else:
@@ -274,12 +280,9 @@ class LocalDriver:
             self.lose("its event loop was closed while it ran")
             raise error
         if isinstance(error, asyncio.CancelledError):
-            if run.id in (self.machine.state.retracted or ()):
-                run.handle.uncancel()
-                return None, events.Cancelled(time(), run.id)
             if run.handle.cancelling():
                 self._cancelled_from_outside(run)
-            if self.machine.state.closing is not None:
+            if self.machine.state.closing is not None or run.id in (self.machine.state.retracted or ()):
                 return None, events.Cancelled(time(), run.id)
             error = own_cancellation(run, error)
         if isinstance(error, ChunkPaused):
@@ -313,8 +316,10 @@ class LocalDriver:
                 error.add_note(f"in chunk {run.node.name!r} of {self.host!r}")
 
     def _cancelled_from_outside(self, run: RunChunk) -> None:
-        """Somebody cancelled the worker's task, and not this driver: the execution ends as cancelled."""
-        if self.machine.state.closing is None:
+        """If somebody cancelled the worker's task, and not this driver, the execution ends as cancelled."""
+        if run.id in (self.machine.state.retracted or ()):
+            run.handle.uncancel()
+        elif self.machine.state.closing is None:
             reason = (
                 f"the task of chunk {run.node.name!r} was cancelled: its event loop shuts down, or the chunk did it"
             )
@@ -323,9 +328,11 @@ class LocalDriver:
     # -- the other commands ------------------------------------------------------------------------------------------
 
     def _cancel_run(self, command: commands.CancelRun) -> None:
-        if self.machine.state.closing is not None and (not self._timers or CLEAN_UP not in self._timers):
-            self._set_timer(CLEAN_UP, self._deadline, self._abandon)
-            self._release_waits()
+        closing = self.machine.state.closing is not None
+        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
+            self._set_timer(CLEAN_UP if closing else GIVE_UP, self._deadline, self._abandon)
+        if closing:
+            self._waiting().release()
             self.host.closing()
         run = command.run
         if run.handle is not None:
@@ -339,7 +346,8 @@ class LocalDriver:
         self.submit(events.Cancelled(time(), run.id))
 
     def _abandon(self) -> None:
-        with contextlib.suppress(ExecutionClosed):
+        (self._timers or {}).pop(GIVE_UP, None)
+        with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
             self.submit(events.Abandoned(time()))
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
@@ -374,7 +382,12 @@ class LocalDriver:
         try:
             items, done = await self._sources.take(opening, command.count)
             event: events.Event = events.Pulled(time(), opening.id, items, done)
-        except Exception as error:
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            if isinstance(error, asyncio.CancelledError):
+                error = ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError of their own")
             if self.machine.state.closing is None:
                 self.error = error
                 with contextlib.suppress(Exception):
@@ -383,33 +396,21 @@ class LocalDriver:
         with contextlib.suppress(ExecutionClosed):
             self.submit(event)
 
-    async def _settled(self, number: int) -> bool:
-        if self._waits is None:
-            self._waits = {}
-        future = self._waits[number] = self.loop.create_future()
-        try:
-            return await future
-        finally:
-            self._waits.pop(number, None)
-
-    def _release_waits(self) -> None:
-        """Nothing will settle any more."""
-        for future in (self._waits or {}).values():
-            if not future.done():
-                future.set_result(False)
-
     def _settle(self, command: commands.Settle) -> None:
-        future = (self._waits or {}).get(command.wait)
-        if future is not None and not future.done():
-            future.set_result(True)
+        if self._waits is not None:
+            self._waits.settle(command.wait)
 
     def _close(self, command: commands.Close) -> None:
         for timer in (self._timers or {}).values():
             timer.cancel()
-        self._timers = self._sources = None
+        self._timers = None
+        if self._sources is not None:
+            self._sources.close()
+            self._sources = None
         for task in self._tasks or ():
             task.cancel()
-        self._release_waits()
+        if self._waits is not None:
+            self._waits.release()
         _running.discard(self)
         self.host.closed(command, self.error)
 

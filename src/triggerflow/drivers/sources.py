@@ -1,9 +1,14 @@
 """Lazy for_each sources: iterables and async iterables, asked for items as the core wants them."""
 
+import asyncio
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from .._core.state import Opening
+
+#: Async generators that are being closed.
+_closing: set["asyncio.Future[None]"] = set()
 
 
 class Sources:
@@ -23,6 +28,9 @@ class Sources:
             source = opening.source
             iterator = aiter(source) if hasattr(source, "__aiter__") else iter(source)
             self._iterators[opening.id] = iterator
+            # After a load a source that can be asked again goes on where it was.
+            for _ in range(opening.next + len(opening.pulled or ())):
+                await anext(iterator) if hasattr(iterator, "__anext__") else next(iterator)
         if hasattr(iterator, "__anext__"):
             try:
                 return [await anext(iterator)], False
@@ -34,3 +42,20 @@ class Sources:
                 return items, False
         del self._iterators[opening.id]
         return items, True
+
+    def close(self) -> None:
+        """The execution has ended: generators are closed, so that what they hold is given back."""
+        iterators, self._iterators = self._iterators, {}
+        for iterator in iterators.values():
+            with suppress(Exception):  # a generator that is being asked right now closes when its task is cancelled
+                if hasattr(iterator, "aclose"):
+                    _closing.add(task := asyncio.ensure_future(iterator.aclose()))
+                    task.add_done_callback(_closed)
+                elif hasattr(iterator, "close"):
+                    iterator.close()
+
+
+def _closed(task: "asyncio.Future[None]") -> None:
+    _closing.discard(task)
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,40 @@
+"""Diagrams of a `Definition`, plain or coloured by a run: Mermaid for documents, DOT for Graphviz.
+
+`graph` decides what is drawn, `mermaid` and `dot` write it down, `runs` reads a journal.
+"""
+
+from collections.abc import Mapping
+
+from .._core.definition import Definition
+from .._core.errors import DefinitionError
+from . import dot, mermaid
+from .graph import Mode, draw
+from .runs import OperatorView, RunView, run_view
+
+
+def to_mermaid(
+    definition: Definition,
+    *,
+    mode: Mode = "simplified",
+    run: RunView | None = None,
+    sub_flows: Mapping[str, Definition] | None = None,
+) -> str:
+    """The flow as a Mermaid flowchart.
+
+    "simplified" shows chunks, blocks and what starts them; "detailed" every operator, with its id and options. `run`
+    (see `run_view`) colours it and adds counts and times. `sub_flows` are drawn where their names stand. The same
+    arguments give the same text. Raises `DefinitionError` for another mode.
+    """
+    if mode not in ("simplified", "detailed"):
+        raise DefinitionError(f"to_mermaid() has the modes 'simplified' and 'detailed', not {mode!r}")
+    return mermaid.write(draw(definition, mode=mode, run=run, sub_flows=sub_flows))
+
+
+def to_dot(
+    definition: Definition, *, run: RunView | None = None, sub_flows: Mapping[str, Definition] | None = None
+) -> str:
+    """The flow as a graph for Graphviz's `dot`; otherwise as `to_mermaid`, simplified."""
+    return dot.write(draw(definition, mode="simplified", run=run, sub_flows=sub_flows))
+
+
+__all__ = ["OperatorView", "RunView", "run_view", "to_dot", "to_mermaid"]

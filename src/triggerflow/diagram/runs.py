@@ -1,0 +1,164 @@
+"""What happened at each operator in one run, read from its journal."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+
+from .._core import events
+from .._core.definition import Definition, OperatorKind
+from .._core.errors import ExecutionClosed, ProtocolError, UsageError
+from .._core.machine import Machine
+from .._core.operators import TRANSITIONS
+from .._core.plan import Node, Plan
+from .._core.signals import Trigger
+from .._core.state import RUNNING, Phase, RunChunk
+
+Status = Literal["idle", "running", "waiting", "done", "failed"]
+
+_RUNS = frozenset({OperatorKind.CHUNK, OperatorKind.SUB_FLOW})
+_OPENERS = frozenset({OperatorKind.BATCH_FANOUT, OperatorKind.FOR_EACH_SPLIT, OperatorKind.MATCH_ROUTE})
+_CLOSERS = frozenset({OperatorKind.BATCH_COLLECT, OperatorKind.FOR_EACH_COLLECT, OperatorKind.MATCH_COLLECT})
+
+
+class OperatorView(msgspec.Struct, frozen=True):
+    """One operator in a run.
+
+    `status`: "waiting" is a chunk that waits for a place, a signal, a retry or an answer, or a join that is half full;
+    "failed" a chunk of which a run failed for good; "idle" what has completed nothing. `count`: runs of a chunk,
+    signals passed on by a gate, values that reached a collection, passes begun or completed of a block, hits of a case.
+    `milliseconds`: how long handlers ran, all runs together.
+    """
+
+    status: Status = "idle"
+    count: int = 0
+    milliseconds: float = 0.0
+
+
+class RunView(msgspec.Struct, frozen=True):
+    """One run: the status of the execution, and each operator by its id."""
+
+    status: str
+    operators: Mapping[str, OperatorView]
+
+
+def run_view(definition: Definition, records: Iterable[events.Event]) -> RunView:
+    """What the records of an execution say of each operator. They have to begin with its first one.
+
+    Raises `UsageError` if they do not: a journal without a store keeps only the newest records.
+    """
+    watch = _Watch(definition)
+    for record in records:
+        try:
+            watch.receive(record)
+        except (ProtocolError, ExecutionClosed) as error:
+            raise UsageError(
+                f"the diagram of a run needs its whole journal, and record {watch.machine.state.records + 1} of this "
+                f"one does not follow from those before it ({error}); a larger journal_limit or a store keeps more"
+            ) from error
+    return watch.view()
+
+
+class _Watch:
+    """Replays a journal and counts on the way. Every transition is the engine's own; what enters it is counted."""
+
+    def __init__(self, definition: Definition) -> None:
+        counting = {kind: partial(self.enter, transition) for kind, transition in TRANSITIONS.items()}
+        self.machine = Machine(Plan(definition, counting))
+        self.nodes = {node.id: node for node in self.machine.plan.nodes}
+        self.entered: Counter[str] = Counter()
+        self.fired: Counter[str] = Counter()
+        self.runs: dict[str, set[int]] = {}
+        self.ended: dict[str, set[str]] = {}
+        self.busy: defaultdict[str, float] = defaultdict(float)
+        self.began: dict[int, tuple[str, float]] = {}
+        self.now = 0.0
+        # What is left at the end, by operator.
+        self.open: Counter[str] = Counter()
+        self.phases: defaultdict[str, set[Phase]] = defaultdict(set)
+
+    def enter(self, transition: Callable[..., None], machine: Any, node: Node, trigger: Trigger, *rest: Any) -> None:
+        self.entered[node.id] += 1
+        source = self.nodes.get(trigger.name) if trigger.kind == "operator" else None
+        if source is not None and source.next[:1] == (node,):
+            self.fired[source.id] += 1
+        transition(machine, node, trigger, *rest)
+
+    def receive(self, record: Any) -> None:
+        self.now = max(self.now, record.at)
+        paused = isinstance(record, events.Paused) and not record.holds
+        answers = self.machine.receive(record)
+        if paused or isinstance(record, events.Completed | events.Failed | events.Cancelled):
+            self.end(record.run, "failed" if _is_final(record) else type(record).__name__.lower())
+        elif isinstance(record, events.Abandoned):
+            for run in list(self.began):
+                self.end(run, "abandoned")
+        for run in answers:
+            if isinstance(run, RunChunk):
+                self.runs.setdefault(run.node.id, set()).add(run.id)
+                self.began[run.id] = (run.node.id, self.now)
+
+    def end(self, run: int, how: str) -> None:
+        operator, began = self.began.pop(run, ("", self.now))
+        self.busy[operator] += self.now - began
+        self.ended.setdefault(operator, set()).add(how)
+
+    def view(self) -> RunView:
+        state = self.machine.state
+        for operator, began in self.began.values():
+            self.busy[operator] += self.now - began
+        for opening in (state.openings or {}).values():
+            self.open[opening.node.id] += 1
+        for run in state.runs.values():
+            self.phases[run.node.id].add(run.phase)
+        operators = {
+            node.id: OperatorView(self.status(node), self.count(node), round(1000 * self.busy[node.id], 3))
+            for node in self.machine.plan.nodes
+        }
+        return RunView(state.status.value, operators)
+
+    def count(self, node: Node) -> int:
+        if node.kind in _RUNS:
+            return len(self.runs.get(node.id, ()))
+        if node.kind in _CLOSERS and node.block is not None:
+            return self.entered[node.block.id] - self.open[node.block.id]
+        fires = node.mode == "and" or node.kind is OperatorKind.MATCH_CASE
+        return self.fired[node.id] if fires else self.entered[node.id]
+
+    def status(self, node: Node) -> Status:
+        if node.kind in _RUNS or node.kind is OperatorKind.MATCH_CASE:
+            return self.status_of_runs(node)
+        if node.kind in _OPENERS and self.open[node.id]:
+            return "running"
+        if node.kind in _CLOSERS and node.block is not None and self.open[node.block.id]:
+            return "waiting"
+        if self.half_full(node):
+            return "waiting"
+        return "done" if self.count(node) else "idle"
+
+    def status_of_runs(self, node: Node) -> Status:
+        interrupts, ended = self.machine.state.interrupts or {}, self.ended.get(node.id, set[str]())
+        phases = self.phases[node.id]
+        if RUNNING in phases:
+            return "running"
+        asked = any(it.run.node is node and it.status == "waiting" for it in interrupts.values())
+        if phases or asked:
+            return "waiting"
+        if "failed" in ended:
+            return "failed"
+        hit = node.kind is OperatorKind.MATCH_CASE and self.fired[node.id]
+        return "done" if hit or (node.kind in _RUNS and ended & {"completed", "paused"}) else "idle"
+
+    def half_full(self, node: Node) -> bool:
+        joins = self.machine.state.joins or {}
+        if node.kind is OperatorKind.COLLECT:
+            wanted = len(node.operator.options["branches"])
+            found = [slots for join, slots in joins.items() if join[0] == f"collect:{node.name}"]
+            return any(len(slots) < wanted for slots in found)
+        return node.mode == "and" and (node.id, 0, 0) in joins
+
+
+def _is_final(record: Any) -> bool:
+    return isinstance(record, events.Failed) and record.retry_in is None

@@ -1,0 +1,54 @@
+"""Coroutines that wait for the core to say that they may go on: emitters, and chunks that gave up their place."""
+
+import asyncio
+from collections.abc import Callable
+from time import time
+
+from .._core import events
+from .._core.state import RunState
+
+
+class Waits:
+    """The futures of one execution, by the number of the record with which the wait began."""
+
+    __slots__ = ("_futures", "_state", "_submit")
+
+    def __init__(self, state: RunState, submit: Callable[[events.Event], None]) -> None:
+        self._state = state
+        self._submit = submit
+        self._futures: dict[int, asyncio.Future[bool]] = {}
+
+    async def settled(self, number: int) -> bool:
+        """Wait; False if the execution is ending before the wait is over."""
+        future = self._futures[number] = asyncio.get_running_loop().create_future()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            await self._give_up(number)
+            raise
+        finally:
+            self._futures.pop(number, None)
+
+    async def _give_up(self, number: int) -> None:
+        """Whoever waits was cancelled, by a time-out of its own, say: it gets its places back before it goes on."""
+        state = self._state
+        wait = (state.waits or {}).get(number)
+        if wait is None or wait.over or state.closing is not None or (wait.run and wait.run.id not in state.runs):
+            return
+        self._submit(events.WaitGivenUp(time(), number))
+        if number in (state.waits or {}):
+            await self.settled(number)
+
+    def settle(self, number: int) -> None:
+        """The core says that this wait is over."""
+        self._finish(self._futures.get(number), True)
+
+    def release(self) -> None:
+        """Nothing will settle any more."""
+        for future in self._futures.values():
+            self._finish(future, False)
+
+    @staticmethod
+    def _finish(future: "asyncio.Future[bool] | None", settled: bool) -> None:
+        if future is not None and not future.done():
+            future.set_result(settled)

@@ -1,0 +1,88 @@
+"""What must hold between any two records, counted again from the runs themselves."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.core.simulation import Simulation
+from triggerflow._core.machine import FINAL
+from triggerflow._core.state import READY, RUNNING, WAITING, Group, Limiter, RunChunk, RunState, Status
+
+
+def check(state: RunState) -> None:
+    """Raise `AssertionError` if a counter of the state disagrees with what it counts."""
+    assert all(number == run.id < state.next_id for number, run in state.runs.items())
+    if state.status in FINAL:
+        assert not state.runs, "an execution that has ended has no run"
+        return
+    if state.closing is not None:
+        return
+    if state.status is Status.WAITING:
+        assert not state.runs, "an execution that waits for the outside has no run"
+    check_limits(state)
+    check_groups(state)
+    for number, wait in (state.waits or {}).items():
+        run = wait.run
+        assert run is None or state.runs.get(run.id) is run, f"wait {number} belongs to a run that has ended"
+    for timer in (state.timers or {}).values():
+        assert timer.run is None or timer.run in state.runs
+
+
+def check_limits(state: RunState) -> None:
+    """A limiter's places are those of its running runs; whoever queues could not start; nobody queues twice."""
+    limiters = {id(limiter): limiter for limiter in _limiters(state)}
+    used = Counter(id(limiter) for run in _going_on(state) if run.phase is RUNNING for limiter in run.limiters)
+    queued: Counter[int] = Counter()
+    for key, limiter in limiters.items():
+        assert limiter.used == used[key] <= limiter.limit, f"{limiter.used} of {limiter.limit}, in truth {used[key]}"
+        assert not limiter.queue or limiter.used == limiter.limit, "somebody queues beside a free place"
+        queued.update(run.id for run in limiter.queue)
+    for number, count in queued.items():
+        assert count == 1, f"run {number} queues {count} times"
+        assert number in state.runs, f"run {number} queues and has ended"
+        assert state.runs[number].phase in (READY, WAITING)
+    for run in state.runs.values():
+        assert run.phase is not READY or run.id in queued, f"{run} waits for a place, in no queue"
+
+
+def check_groups(state: RunState) -> None:
+    """A group counts its unfinished runs and its busy child groups."""
+    groups = {id(group): group for group in _groups(state)}
+    live = Counter(id(run.group) for run in _going_on(state) if run.group is not None)
+    busy = [group for key, group in groups.items() if live[key]]
+    while busy:
+        parent = busy.pop().parent
+        if parent is not None:
+            live[id(parent)] += 1
+            if live[id(parent)] == 1:
+                busy.append(parent)
+    for key, group in groups.items():
+        assert group.live == live[key], f"a group counts {group.live}, in truth {live[key]}"
+
+
+def _going_on(state: RunState) -> list[RunChunk]:
+    """The runs, with those that were retracted and have not stopped."""
+    return [*state.runs.values(), *(state.retracted or {}).values()]
+
+
+def _limiters(state: RunState) -> Iterator[Limiter]:
+    yield from state.limiters
+    yield from (state.chunk_limiters or {}).values()
+    for opening in (state.openings or {}).values():
+        yield from opening.limiters
+    for run in state.runs.values():
+        yield from run.limiters
+
+
+def _groups(state: RunState) -> Iterator[Group]:
+    starts = [group for run in _going_on(state) for group in (run.group, run.spawned)]
+    starts += [opening.group for opening in (state.openings or {}).values()]
+    for start in starts:
+        group = start
+        while group is not None:
+            yield group
+            group = group.parent
+
+
+def watch(simulation: Simulation) -> None:
+    """For `Simulation.watch`."""
+    check(simulation.machine.state)
