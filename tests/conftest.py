@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +65,12 @@ def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
             return runner.run(main)
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of promises that are not kept yet have to fail; `known_gaps.txt` is the list to work off."""
+    lines = (Path(__file__).parent / "known_gaps.txt").read_text(encoding="utf-8").splitlines()
+    gaps = {line for line in lines if line and not line.startswith("#")}
+    for item in items:
+        if item.nodeid in gaps:
+            item.add_marker(pytest.mark.xfail(strict=True, reason="a known gap, see tests/known_gaps.txt"))

@@ -48,7 +48,6 @@ from triggerflow.flow_config import (
     register_condition_handler,
 )
 from triggerflow.process import root
-from triggerflow.versions import fingerprints
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -83,7 +82,7 @@ def test_every_example_survives_json_and_yaml(example: Path) -> None:
     for flow in flows:
         again = through_text(flow.definition)
         assert again == flow.definition
-        assert fingerprints(again) == fingerprints(flow.definition)
+        assert again.fingerprints == flow.definition.fingerprints
         assert again.fingerprint == flow.definition.fingerprint
         assert run_of(again) == run_of(flow.definition)
         chunks = {it.name for it in flow.definition.operators if it.kind is OperatorKind.CHUNK}
@@ -109,7 +108,7 @@ def test_random_flows_survive_json_and_yaml(program: Program, seed: int) -> None
     definition = program.flow.definition
     again = through_text(definition)
     assert again == definition
-    assert fingerprints(again) == fingerprints(definition)
+    assert again.fingerprints == definition.fingerprints
 
     def simulated(it: Definition) -> Any:
         simulation = Simulation(compile_plan(it), program.behaviours, in_order_of(seed))

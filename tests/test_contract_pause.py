@@ -602,23 +602,3 @@ async def test_s17_a_cached_or_retried_chunk_may_ask() -> None:
         await execution.async_continue_with("q", answer)
         assert await execution.async_get_result() == answer
     assert runs == [1, 1]
-
-
-async def test_s03_settle_waits_for_the_answer_too() -> None:
-    """S3 with S17: "`settle=True` waits until everything it caused has settled": an open question has not."""
-    flow, seen = TriggerFlow(), list[str]()
-
-    async def emitter(data: Data) -> None:
-        await data.async_emit("go", settle=True)
-        seen.append("settled")
-
-    async def after(data: Data) -> None:
-        await asyncio.sleep(1)
-        seen.append("answered")
-
-    flow.to(emitter)
-    flow.when("go").to(asking()).to(after)
-    execution = await begun(flow)
-    await execution.async_continue_with("q", 1)
-    await execution.async_get_result()
-    assert seen == ["answered", "settled"]

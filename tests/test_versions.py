@@ -17,7 +17,7 @@ from triggerflow._core.definition import Definition, OperatorKind
 from triggerflow._core.machine import FINAL, Machine, compile_plan
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import READY, RUNNING
-from triggerflow.versions import Verdict, apply_map, compare, fingerprints, in_use, inspect
+from triggerflow.versions import Verdict, apply_map, compare, in_use, inspect
 
 RANDOM = settings(
     max_examples=80, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
@@ -37,11 +37,8 @@ def flow_of(build: Callable[[TriggerFlow], Any]) -> Definition:
 
 
 def saved(machine: Machine) -> dict[str, Any]:
-    """A snapshot whose operators are written with the fingerprints of this module."""
-    return {
-        **encode(machine.plan, machine.state, TYPES.pack),
-        "operators": fingerprints(machine.plan.definition),
-    }
+    """A snapshot."""
+    return encode(machine.plan, machine.state, TYPES.pack)
 
 
 def after(build: Build, count: int, value: Any = None, **options: Any) -> Simulation:
@@ -97,15 +94,15 @@ def test_adding_an_operator_renames_no_other_and_changes_no_other_fingerprint(wh
     if what == "a chain that listens to a chunk" and position == 0:
         position = 1  # it needs what it is added to
     steps = [*BASE[:position], ADDED[what], *BASE[position:]]
-    before = fingerprints(flow_of(lambda flow: [step(flow) for step in BASE]))
-    now = fingerprints(flow_of(lambda flow: [step(flow) for step in steps]))
+    before = flow_of(lambda flow: [step(flow) for step in BASE]).fingerprints
+    now = flow_of(lambda flow: [step(flow) for step in steps]).fingerprints
     assert {id: now.get(id) for id in before} == before
     assert len(now) > len(before)
 
 
 def test_a_step_put_into_a_chain_changes_only_its_successor_and_no_name() -> None:
-    before = fingerprints(flow_of(lambda flow: flow.to(("a", step)).to(("b", step)).to(("c", step))))
-    now = fingerprints(flow_of(lambda flow: flow.to(("a", step)).to(("new", step)).to(("b", step)).to(("c", step))))
+    before = flow_of(lambda flow: flow.to(("a", step)).to(("b", step)).to(("c", step))).fingerprints
+    now = flow_of(lambda flow: flow.to(("a", step)).to(("new", step)).to(("b", step)).to(("c", step))).fingerprints
     assert [id for id in before if now[id] != before[id]] == ["b"]
     assert (now["b"].split(".")[:2], set(now) - set(before)) == (before["b"].split(".")[:2], {"new"})
 
@@ -153,8 +150,8 @@ CHANGED: dict[str, tuple[str, Callable[[TriggerFlow], Any], Callable[[TriggerFlo
 @pytest.mark.parametrize("what", CHANGED)
 def test_what_changes_a_fingerprint(what: str) -> None:
     id, before, now, part = CHANGED[what]
-    old = fingerprints(flow_of(before))
-    new = fingerprints(flow_of(now))
+    old = flow_of(before).fingerprints
+    new = flow_of(now).fingerprints
     if part == "other":  # the id tells it already
         assert old.keys() != new.keys()
         return
@@ -170,7 +167,7 @@ def test_a_literal_that_cannot_be_written_has_a_fingerprint() -> None:
         flow.match().case(literal).end_match()
 
     found = [
-        fingerprints(flow_of(lambda flow, it=it: build(flow, it))) for it in (object(), object(), 2**80, {1: 2}, {3})
+        flow_of(lambda flow, it=it: build(flow, it)).fingerprints for it in (object(), object(), 2**80, {1: 2}, {3})
     ]
     assert found[0] == found[1] != found[2]
 
@@ -179,7 +176,7 @@ def test_a_literal_that_cannot_be_written_has_a_fingerprint() -> None:
 
 
 def verdict(before: Callable[[TriggerFlow], Any], now: Callable[[TriggerFlow], Any], *used: str) -> Verdict:
-    return compare(fingerprints(flow_of(before)), flow_of(now), used)
+    return compare(flow_of(before).fingerprints, flow_of(now), used)
 
 
 def test_what_is_not_in_use_may_change_freely() -> None:
@@ -197,7 +194,7 @@ def test_another_kind_is_refused() -> None:
     before = flow_of(lambda f: f.to_sub_flow(child))
     id = before.operators[0].id
     now = flow_of(lambda f: f.to(f.chunk(id)(step)))
-    found = compare(fingerprints(before), now, [id])
+    found = compare(before.fingerprints, now, [id])
     assert (found.kind, found.reasons[0].change, found.map_form) == ("refused", "kind", {})
     assert f"{id!r} was a sub_flow and is a chunk; give" in str(found.reasons[0])
 
@@ -267,7 +264,7 @@ def test_more_operators_change_nothing_for_what_is_in_flight(before: Program, se
     assert inspect(snapshot, definition).kind == "compatible"
     moved = apply_map(snapshot, definition)
     assert snapshot == kept
-    assert moved["operators"] == fingerprints(definition)
+    assert moved["operators"] == definition.fingerprints
     plan = compile_plan(definition)
     second = before.simulation(pick, machine=Machine(plan, decode(plan, moved, TYPES.unpack)))
     second.clock = live.clock

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .drivers.local import LocalDriver
     from .execution import Execution
+    from .models.response import Response
 
     ValueT = DefaultTypeVar("ValueT", default=Any)
     StreamT = DefaultTypeVar("StreamT", default=Any)
@@ -154,9 +155,21 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         if execution.on_loop_thread:
             if settle:
                 raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
-            self.record(events.Emitted(time(), self._run.id, name, execution.checked(name, value), False, delay))
+            self.record(
+                events.Emitted(time(), self._run.id, name, execution.checked(name, value), False, delay, may_wait=False)
+            )
         else:
             run_sync(lambda: self.async_emit(name, value, settle=settle, delay=delay), "async_emit", execution.loop)
+
+    async def async_emit_fields(self, response: "Response", fields: Mapping[str, str]) -> Any:
+        """Emit a signal for each field of a model's response as soon as it is complete; returns the response's data.
+
+        `fields` maps paths to events: `{"queries[*]": "query_ready"}`. What the signals start is taken back if the
+        answer is retried, cut off or not valid; see `triggerflow.dispatch`.
+        """
+        from .dispatch import emit_fields  # the model side is loaded by those who use it only
+
+        return await emit_fields(self, response, fields)
 
     async def async_confirm(self, number: int) -> None:
         """A provisional signal stands; what it started cannot be taken back any more."""

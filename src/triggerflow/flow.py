@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
+from ._core.errors import SnapshotError
 from ._core.machine import compile_plan
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
@@ -23,6 +24,11 @@ from .shared import SharedData
 from .stream import StreamReader
 from .subflow import Link, SubFlowOptions
 from .typed import Reducer, Signal, StateModel
+
+if TYPE_CHECKING:
+    from .diagram import RunView
+    from .diagram.graph import Mode
+    from .versions import Verdict
 
 T = TypeVar("T")
 
@@ -179,6 +185,85 @@ class TriggerFlow:
         """The flow as immutable data, as it stands now."""
         return self._program().plan.definition
 
+    # -- the definition as data --------------------------------------------------------------------------------------
+    # Imported on use: a program that only runs flows shall not pay for exports and diagrams at its start.
+
+    def get_flow_config(self, *, validate_serializable: bool = True) -> dict[str, Any]:
+        """The flow as a dict in the format `triggerflow/v1`; see `flow_config`."""
+        from . import flow_config
+
+        return flow_config.get_flow_config(self._blueprint, validate_serializable=validate_serializable)
+
+    def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
+        """The flow as JSON text, which is also written to a file if one is named."""
+        from . import flow_config
+
+        return flow_config.get_json_flow(self._blueprint, save_to, encoding=encoding)
+
+    def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
+        """The flow as YAML text, which is also written to a file if one is named."""
+        from . import flow_config
+
+        return flow_config.get_yaml_flow(self._blueprint, save_to, encoding=encoding)
+
+    def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> "TriggerFlow":
+        """Make a function known by name, so that a definition that is loaded later can use it as a chunk."""
+        from . import flow_config
+
+        flow_config.register_chunk_handler(self._blueprint, handler, name=name)
+        return self
+
+    def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> "TriggerFlow":
+        """Make a function known by name, so that a definition that is loaded later can use it as a condition."""
+        from . import flow_config
+
+        flow_config.register_condition_handler(self._blueprint, handler, name=name)
+        return self
+
+    def load_flow_config(self, config: Mapping[str, Any], *, replace: bool = True) -> "TriggerFlow":
+        """Take a definition over from a dict: in place of this flow's, or after it. Its handlers must be registered.
+
+        Raises `DefinitionError` that names the place; nothing has changed then.
+        """
+        from . import flow_config
+
+        flow_config.load_flow_config(self._blueprint, config, replace=replace)
+        return self._loaded()
+
+    def load_json_flow(
+        self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8"
+    ) -> "TriggerFlow":
+        """`load_flow_config` from JSON text or a file."""
+        from . import flow_config
+
+        flow_config.load_json_flow(self._blueprint, path_or_content, replace=replace, encoding=encoding)
+        return self._loaded()
+
+    def load_yaml_flow(
+        self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8"
+    ) -> "TriggerFlow":
+        """`load_flow_config` from YAML text or a file."""
+        from . import flow_config
+
+        flow_config.load_yaml_flow(self._blueprint, path_or_content, replace=replace, encoding=encoding)
+        return self._loaded()
+
+    def _loaded(self) -> "TriggerFlow":
+        self.name = self._blueprint.name
+        return self
+
+    def to_mermaid(self, *, mode: "Mode" = "simplified", run: "RunView | None" = None) -> str:
+        """The flow as a Mermaid flowchart, coloured by a run if one is given; see `diagram`."""
+        from .diagram import to_mermaid
+
+        return to_mermaid(self.definition, mode=mode, run=run)
+
+    def to_dot(self, *, run: "RunView | None" = None) -> str:
+        """The flow as a graph for Graphviz's `dot`."""
+        from .diagram import to_dot
+
+        return to_dot(self.definition, run=run)
+
     # -- running -----------------------------------------------------------------------------------------------------
 
     def create_execution(
@@ -299,16 +384,40 @@ class TriggerFlow:
         source: "Mapping[str, Any] | str | Path",
         *,
         runtime_resources: Mapping[str, Any] | None = None,
+        operator_map: Mapping[str, str | None] | None = None,
         encoding: str = "utf-8",
     ) -> Execution:
         """The execution that `Execution.save` wrote: from its dict, its JSON or YAML text, or the path of such a file.
 
         It goes on with its first use on a loop (`async_get_result`, `async_continue_with`, a reader ...): what was
         running is run again, under the same run id and with the next attempt number. Resources are not recorded: give
-        them again. Raises `SnapshotError` for what cannot be read, and changes nothing then.
+        them again. `operator_map` tells where operators that were renamed since are now; see `inspect_load`.
+        Raises `SnapshotError` for what cannot be read or cannot go on here, and changes nothing then.
         """
-        data = read(source, encoding)
+        from .versions import apply_map
+
+        data = dict(read(source, encoding))
+        if isinstance(state := data.get("state"), Mapping):
+            try:
+                data["state"] = apply_map(cast("Mapping[str, Any]", state), self.definition, operator_map)
+            except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+                if isinstance(error, SnapshotError):
+                    raise
+                text = f"the saved execution is damaged: {type(error).__name__}: {error}"
+                raise SnapshotError(text) from error
         return restore(Execution, self._program(), self.shared, Options(), data, resources=runtime_resources)
+
+    def inspect_load(self, source: "Mapping[str, Any] | str | Path", *, encoding: str = "utf-8") -> "Verdict":
+        """Whether a saved execution can go on under this flow as it stands now: compatible, needs a map, or refused.
+
+        `Verdict.reasons` says why, `Verdict.map_form` what `load_execution(operator_map=...)` has to be given.
+        """
+        from .versions import inspect
+
+        state = read(source, encoding).get("state")
+        if not isinstance(state, Mapping):
+            raise SnapshotError("this is no saved execution: it has no state")
+        return inspect(cast("Mapping[str, Any]", state), self.definition)
 
     def _unattended(self, concurrency: int | None) -> Execution:
         """An execution that only the call which makes it knows of."""

@@ -11,7 +11,6 @@ Decision 0007 says why the lines are drawn where they are. A snapshot is what `_
 
 import difflib
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
@@ -50,59 +49,6 @@ class Verdict(msgspec.Struct, frozen=True):
     map_form: Mapping[str, str | None] = {}
 
 
-# -- fingerprints ------------------------------------------------------------------------------------------------------
-
-
-def fingerprint(operator: Operator) -> str:
-    """The meaning of an operator as `kind.wiring.details`, the last two as digests.
-
-    The wiring is what a run in flight relies on: the operator's own trigger, its place in blocks, what it joins. The
-    details are everything else, but for the events that its handler is known to emit: they are read from code, and
-    listening to one more of them does not change who emits it.
-    """
-    options = operator.options
-    relied_on: dict[str, Any] = {
-        "own": operator.emits[0].key if operator.emits else "",
-        "group": operator.group,
-        "inside": operator.inside,
-        "mode": options.get("mode"),
-        "side_branch": options.get("side_branch"),
-    }
-    match operator.kind:
-        case OperatorKind.GATE:
-            relied_on["joins"] = sorted(trigger.key for trigger in operator.listens)
-        case OperatorKind.BATCH_COLLECT:
-            relied_on["joins"] = options.get("slots")
-        case OperatorKind.COLLECT:
-            relied_on["joins"] = [options.get("branch"), sorted(options.get("branches", ()))]
-        case OperatorKind.SUB_FLOW:
-            relied_on["child"] = [operator.name, options.get("flow")]  # its saved execution is found by these
-        case _:
-            pass
-    name = operator.name if operator.kind is not OperatorKind.MATCH_CASE else ""  # a case's says what its options say
-    listens = [trigger.key for trigger in operator.listens]
-    details = [name, operator.handler, listens, {key: _plain(it) for key, it in options.items()}]
-    return f"{operator.kind.value}.{_digest(relied_on)}.{_digest(details)}"
-
-
-def fingerprints(definition: Definition) -> dict[str, str]:
-    """The fingerprints of all operators, by id."""
-    return {operator.id: fingerprint(operator) for operator in definition.operators}
-
-
-def _digest(content: Any) -> str:
-    return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=6).hexdigest()
-
-
-def _plain(option: Any) -> Any:
-    """An option as JSON; the literal of a case may be any object, of which only the type is sure to last."""
-    try:
-        msgspec.json.encode(option, order="deterministic")
-    except (TypeError, ValueError, OverflowError):
-        return type(option).__qualname__
-    return option
-
-
 # -- the verdict -------------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +82,7 @@ def compare(saved_operators: Mapping[str, str], definition: Definition, in_use: 
                 form[id] = _proposal(id, saved, [it for it in candidates if it.id not in saved_operators])
             reasons.append(_gone(id, saved[0], bool(candidates), form.get(id)))
             continue
-        kind, wiring, details = _parts(fingerprint(operator))
+        kind, wiring, details = _parts(operator.fingerprint)
         if kind != saved[0]:
             refused = True
             text = f"was a {saved[0]} and is a {kind}"
@@ -187,7 +133,7 @@ def _gone(id: str, kind: str, has_candidates: bool, proposal: str | None) -> Rea
 
 def _proposal(id: str, saved: tuple[str, str, str], candidates: list[Operator]) -> str | None:
     """A new operator of that kind: the same but for its place, else the only one, else one of a similar name."""
-    alike = [it.id for it in candidates if saved[2] == _parts(fingerprint(it))[2]]
+    alike = [it.id for it in candidates if saved[2] == _parts(it.fingerprint)[2]]
     for only in (alike, [it.id for it in candidates]):
         if len(only) == 1:
             return only[0]
@@ -220,7 +166,7 @@ def apply_map(
     return {
         **with_limits_of(moved, definition),
         "definition": definition.fingerprint,
-        "operators": fingerprints(definition),
+        "operators": dict(definition.fingerprints),
     }
 
 

@@ -63,8 +63,8 @@ async def members(data: TriggerFlowRuntimeData[list[int], str]) -> list[int]:
     data.state.delete("key")
     assert_type(data.state.to_dict(), dict[str, Any])
     data.flow_state.set("key", 1)
-    assert_type(await data.async_emit("event", 1), None)
-    assert_type(await data.async_emit("event", settle=True), None)
+    assert_type(await data.async_emit("event", 1), int)
+    assert_type(await data.async_emit("event", settle=True), int)
     assert_type(data.emit("event", 1), None)
     assert_type(await data.async_stop_stream(), None)
     await data.async_emit(5)  # pyright: ignore[reportArgumentType]

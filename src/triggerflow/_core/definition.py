@@ -52,9 +52,35 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that gives this operator its meaning."""
-        text = msgspec.json.encode(self, order="deterministic")
-        return blake2b(text, digest_size=8).hexdigest()
+        """Its meaning as `kind.wiring.details`, the last two as digests.
+
+        The wiring is what a run in flight relies on: the operator's own trigger, its place in blocks, what it joins.
+        The details are everything else, but for the events that its handler is known to emit: they are read from code,
+        and listening to one more of them does not change who emits it.
+        """
+        options = self.options
+        relied_on: dict[str, Any] = {
+            "own": self.emits[0].key if self.emits else "",
+            "group": self.group,
+            "inside": self.inside,
+            "mode": options.get("mode"),
+            "side_branch": options.get("side_branch"),
+        }
+        match self.kind:
+            case OperatorKind.GATE:
+                relied_on["joins"] = sorted(trigger.key for trigger in self.listens)
+            case OperatorKind.BATCH_COLLECT:
+                relied_on["joins"] = options.get("slots")
+            case OperatorKind.COLLECT:
+                relied_on["joins"] = [options.get("branch"), sorted(options.get("branches", ()))]
+            case OperatorKind.SUB_FLOW:
+                relied_on["child"] = [self.name, options.get("flow")]  # its saved execution is found by these
+            case _:
+                pass
+        name = self.name if self.kind is not OperatorKind.MATCH_CASE else ""  # a case's says what its options say
+        listens = [trigger.key for trigger in self.listens]
+        details = [name, self.handler, listens, {key: _plain(it) for key, it in options.items()}]
+        return f"{self.kind.value}.{_digest(relied_on)}.{_digest(details)}"
 
 
 class Definition(msgspec.Struct, frozen=True, dict=True):
@@ -69,10 +95,14 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
         return {operator.id: operator for operator in self.operators}
 
     @cached_property
+    def fingerprints(self) -> Mapping[str, str]:
+        """The fingerprints of the operators by their id."""
+        return {operator.id: operator.fingerprint for operator in self.operators}
+
+    @cached_property
     def fingerprint(self) -> str:
         """A digest over the fingerprints of all operators; the flow's name does not count."""
-        joined = " ".join(operator.fingerprint for operator in self.operators)
-        return blake2b(joined.encode(), digest_size=8).hexdigest()
+        return _digest(list(self.fingerprints.values()))
 
     @cached_property
     def outside_events(self) -> frozenset[str]:
@@ -80,3 +110,16 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
         heard = {t.name for op in self.operators for t in op.listens if t.kind == "event"}
         emitted = {t.name for op in self.operators for t in op.emits if t.kind == "event"}
         return frozenset(heard - emitted)
+
+
+def _digest(content: Any) -> str:
+    return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=6).hexdigest()
+
+
+def _plain(option: Any) -> Any:
+    """An option as JSON; the literal of a case may be any object, of which only the type is sure to last."""
+    try:
+        msgspec.json.encode(option, order="deterministic")
+    except (TypeError, ValueError, OverflowError):
+        return type(option).__qualname__
+    return option

@@ -83,6 +83,7 @@ class Emitted(Event, tag="emitted"):
     settle: bool = False
     delay: float | None = None
     provisional: bool = False
+    may_wait: bool = True
 
 
 class Confirmed(Event, tag="confirmed"):

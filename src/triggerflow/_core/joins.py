@@ -79,12 +79,14 @@ def consume(state: RunState, join: JoinKey) -> None:
 def unfilled(plan: Plan, state: RunState) -> tuple[str, ...]:
     """Names of the joins that hold something and still wait for the rest."""
     half = [opening.node.id for opening in (state.openings or {}).values()]
+    if not state.joins:
+        return tuple(half)
     wanted = {
         f"collect:{node.name}": len(node.operator.options["branches"])
         for node in plan.nodes
         if node.kind is OperatorKind.COLLECT
     }
-    for join, slots in (state.joins or {}).items():
+    for join, slots in state.joins.items():
         if len(slots) < wanted.get(join[0], len(slots) + 1):
             half.append(join[0])
     return tuple(half)

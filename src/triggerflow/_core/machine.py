@@ -227,7 +227,7 @@ class Machine(Runs):
             limit = state.max_pending
             if event.settle:
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
-            elif group.live > limit:
+            elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
         self._awake()
 

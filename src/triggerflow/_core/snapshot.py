@@ -87,7 +87,7 @@ class _Encoder:
         return {
             "format": FORMAT,
             "definition": plan.definition.fingerprint,
-            "operators": {operator.id: operator.fingerprint for operator in plan.definition.operators},
+            "operators": dict(plan.definition.fingerprints),
             **{name: getattr(state, name) for name in _PLAIN},
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,

@@ -1,1 +1,54 @@
-"""Model output as a source of signals: instant parsing, responses and providers."""
+"""Model output as a source of signals: requests, responses and instant parsing.
+
+`Response` reads any stream of text or chunks. `OpenAIProvider` (in `.openai`) and `AnthropicProvider` (in `.anthropic`)
+send requests with the vendors' SDKs, which are optional extras.
+"""
+
+from .answer import ToolCall
+from .errors import (
+    AnswerError,
+    AuthenticationError,
+    InvalidRequestError,
+    InvalidResponseError,
+    MissingExtraError,
+    ModelError,
+    ProviderError,
+    RateLimitError,
+    RequestFailedError,
+    ResponseCancelled,
+    ResponseUsageError,
+    StallError,
+    TransportError,
+    TruncatedResponseError,
+)
+from .output import Output, OutputError
+from .request import Provider, Request
+from .response import Response
+from .shapes import Delta, ToolCallDelta
+from .views import TextReset
+
+__all__ = [
+    "AnswerError",
+    "AuthenticationError",
+    "Delta",
+    "InvalidRequestError",
+    "InvalidResponseError",
+    "MissingExtraError",
+    "ModelError",
+    "Output",
+    "OutputError",
+    "Provider",
+    "ProviderError",
+    "RateLimitError",
+    "Request",
+    "RequestFailedError",
+    "Response",
+    "ResponseCancelled",
+    "ResponseUsageError",
+    "StallError",
+    "TextReset",
+    "ToolCall",
+    "ToolCallDelta",
+    "TransportError",
+    "TruncatedResponseError",
+]

@@ -1,0 +1,172 @@
+"""A research brief: the model plans the searches, and each one starts while the model is still writing the next.
+
+    plan --"query_ready", one for each finished query--> search --state "found"--> compile --> result
+
+    python examples/research_brief/main.py                                     # a recorded answer, typed out
+    python examples/research_brief/main.py --base-url http://127.0.0.1:8080/v1 "reading CSV files"
+
+`make demo-model` starts a small local model and runs it against that. Then the same answer comes a second time, at the
+same pace, and every search waits until it is complete, to show what the difference is.
+"""
+
+import argparse
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from time import perf_counter
+from typing import Annotated, Any
+
+from corpus import Hit, open_corpus, search
+from msgspec import Meta, Struct
+
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.dispatch import emit_fields
+from triggerflow.models import Request, Response
+
+SEARCH_SECONDS = 0.5
+"""What a search service on a network would take; the corpus here is a local file and answers in a millisecond."""
+TOKENS_A_SECOND = 50
+"""How fast the recorded answer is typed out, about as a small model writes."""
+
+Line = Annotated[str, Meta(max_length=60)]
+
+
+class Plan(Struct):
+    """What the model has to write. The bounds matter to a small model: without them it does not come to an end."""
+
+    title: Annotated[Line, Meta(description="a title for the brief")]
+    queries: Annotated[list[Line], Meta(min_length=3, max_length=4, description="search queries, two or three words")]
+    outline: Annotated[list[Line], Meta(min_length=3, max_length=4, description="the headings of the brief")]
+    summary: Annotated[str, Meta(max_length=300, description="two sentences about the topic")]
+
+
+RECORDED = {
+    "title": "Reading and writing CSV files",
+    "queries": ["csv reader", "csv dialect sniffer", "open text newline", "DictWriter header"],
+    "outline": ["Readers and writers", "Dialects and how to guess them", "Newlines and encodings"],
+    "summary": "The csv module reads and writes rows as lists or dictionaries. Its dialects describe separators and "
+    "quotes, and files have to be opened without newline translation.",
+}
+
+flow = TriggerFlow(name="research_brief")
+
+
+@flow.chunk("plan")
+async def plan(data: TriggerFlowRuntimeData[bool]) -> None:
+    """Ask the model. Its finished queries start searches at once, or, for comparison, when all is written."""
+    response: Response = data.require_resource("response")
+    if data.value:
+        answer = await emit_fields(data, response, {"queries[*]": "query_ready"})
+    else:
+        answer = await response.async_get_data()
+        for query in answer["queries"]:
+            await data.async_emit("query_ready", query)
+    await data.state.async_set("plan", answer)
+
+
+@flow.chunk("search")
+async def search_docs(data: TriggerFlowRuntimeData[str]) -> None:
+    """One search."""
+    await data.async_put_into_stream({"stage": "searching", "query": data.value})
+    await asyncio.sleep(SEARCH_SECONDS)
+    hits = await asyncio.to_thread(search, data.value)
+    await data.async_put_into_stream({"stage": "found", "query": data.value, "hits": len(hits)})
+    await data.state.async_append("found", (data.value, hits))
+
+
+@flow.chunk("compile")
+async def compile_brief(data: TriggerFlowRuntimeData[Any]) -> None:
+    """Write the brief once the plan and as many search results as it has queries are there."""
+    answer, found = data.state.get("plan"), data.state.get("found") or []
+    if answer is not None and len(found) == len(answer["queries"]):
+        await data.async_set_result(render(answer, dict(found)))
+
+
+flow.to(plan)
+flow.when("query_ready").to(search_docs)
+flow.when({"runtime_data": ["plan", "found"]}, mode="simple_or").to(compile_brief)
+
+
+def render(answer: dict[str, Any], found: dict[str, list[Hit]]) -> str:
+    lines = [f"# {answer['title']}", "", answer["summary"], ""]
+    for query in answer["queries"]:
+        lines += [f"## {query}", *(f"- `{hit.name}`: {hit.line}" for hit in found[query]), ""]
+    return "\n".join(lines)
+
+
+async def replay(pieces: Iterable[tuple[float, str]]) -> AsyncIterator[str]:
+    """An answer whose pieces come so many seconds after the request."""
+    started = perf_counter()
+    for seconds, text in pieces:
+        await asyncio.sleep(started + seconds - perf_counter())
+        yield text
+
+
+def recorded() -> AsyncIterator[str]:
+    """The recorded answer, at the speed of a model."""
+    text = json.dumps(RECORDED)
+    return replay((number / TOKENS_A_SECOND, text[number * 4 : number * 4 + 4]) for number in range(len(text) // 4 + 1))
+
+
+class Run:
+    """One run of the flow, with what there is to tell about its time."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        self.pieces: list[tuple[float, str]] = []
+        self.at_first_search = 0
+        self.seconds = 0.0
+        self.brief = ""
+
+    @property
+    def written(self) -> int:
+        """How many characters the model has written."""
+        return sum(len(text) for _, text in self.pieces)
+
+    async def go(self, at_once: bool) -> None:
+        started = perf_counter()
+        watching = asyncio.create_task(self.watch(started))
+        execution = flow.create_execution(runtime_resources={"response": self.response})
+        async for item in execution.get_async_runtime_stream(at_once):
+            if item["stage"] == "searching" and not self.at_first_search:
+                self.at_first_search = self.written
+            if at_once:
+                print(f"{perf_counter() - started:6.2f} s  {item}")
+        self.brief = await execution.async_get_result()
+        self.seconds = perf_counter() - started
+        await watching
+
+    async def watch(self, started: float) -> None:
+        async for text in self.response.get_async_generator():
+            self.pieces.append((perf_counter() - started, text))
+
+
+async def main(topic: str, base_url: str | None) -> None:
+    open_corpus()
+    model = None
+    if base_url is not None:
+        from triggerflow.models.openai import OpenAIProvider
+
+        model = OpenAIProvider("local", base_url=base_url, api_key="none", temperature=0, max_tokens=400)
+    request = (
+        Request().instruct("Plan a brief from the documentation of Python's standard library.").input(topic)
+    ).output(Plan)
+
+    run = Run(Response(recorded, output=Plan) if model is None else request.get_response(model))
+    await run.go(at_once=True)
+    print(f"\n{run.brief}")
+    waiting = Run(Response(replay(run.pieces), output=Plan))
+    await waiting.go(at_once=False)
+    print(f"The first search began after {run.at_first_search / run.written:.0%} of the answer.")
+    print(f"Time to brief {run.seconds:.2f} s, when every search waits {waiting.seconds:.2f} s, ", end="")
+    print(f"ratio {run.seconds / waiting.seconds:.2f}.")
+    if model is not None:
+        await model.aclose()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("topic", nargs="*", default=["reading", "and", "writing", "CSV", "files"])
+    parser.add_argument("--base-url", help="an OpenAI-compatible server; without it a recorded answer is used")
+    given = parser.parse_args()
+    asyncio.run(main(" ".join(given.topic), given.base_url))

@@ -1,0 +1,172 @@
+"""One answer as far as it has been written: everything its deltas said, and the parser that reads its text.
+
+A response may take several answers, one an attempt.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from .errors import AnswerError, InvalidResponseError, TruncatedResponseError
+from .instant import Event, InstantParser
+from .output import Output
+from .shapes import Delta, ToolCallDelta, get
+
+PathStyle = Literal["dot", "slash"]
+
+_STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
+_CUT = {
+    "length": "the answer reached the token limit before its end; allow more tokens or ask for less",
+    "content_filter": "the provider's content filter stopped the answer",
+    "connection": "the provider's stream ended without a finish reason: the connection was cut",
+}
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A tool call, complete once the answer is: `arguments` is JSON text."""
+
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class Answer:
+    """The answer of one attempt."""
+
+    def __init__(self, parser: InstantParser, output: Output | None) -> None:
+        self.parser = parser
+        self.output = output
+        self.length = 0
+        self.finished = False
+        """Whether the answer has ended and is what was asked for."""
+        self.tool_calls: dict[int, ToolCall] = {}
+        self.finish_reason: str | None = None
+        self.usage: dict[str, int] = {}
+        self.object: Any = None
+        """The answer as the object that `output` describes; None before it was checked."""
+        self._texts: list[str] = []
+        self._reasoning: list[str] = []
+        self._named: dict[str, Any] = {}
+        self._has_chunks = False
+
+    @property
+    def text(self) -> str:
+        """The whole text so far."""
+        return "".join(self._texts)
+
+    @property
+    def reasoning(self) -> str:
+        """What the provider sent as reasoning, apart from the text."""
+        return "".join(self._reasoning)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """`id` and `model` if the provider says them, `role`, `finish_reason`, `usage`, and the attempt's number."""
+        said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
+        return {**said, "usage": dict(self.usage), "attempt": self.parser.attempt}
+
+    def take(self, delta: Delta) -> list[Event]:
+        """Add a delta; return the events that it proves."""
+        if delta.reasoning:
+            self._reasoning.append(delta.reasoning)
+        for piece in delta.tool_calls:
+            self._add_call(piece)
+        if delta.usage:
+            self.usage.update(delta.usage)
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
+        if not self._has_chunks and delta.raw is not None and not isinstance(delta.raw, str):
+            self._has_chunks = True
+            self._named = {name: _named(delta.raw, name) for name in ("id", "model")}
+        if not delta.text:
+            return []
+        self._texts.append(delta.text)
+        self.length += len(delta.text)
+        return self.parser.feed(delta.text)
+
+    def problem(self) -> AnswerError | None:
+        """Say why the answer, which has ended, cannot be used; None when it can. Fills `object`."""
+        complete = self.output is not None and self.parser.complete
+        if self.finish_reason in ("length", "content_filter") and not complete:
+            return self.cut(self.finish_reason, _CUT[self.finish_reason])
+        if self._has_chunks and self.finish_reason is None:
+            return self.cut("connection", _CUT["connection"])
+        if not self.length and not self.tool_calls:
+            return self.invalid("the answer is empty")
+        if self.output is None:
+            return None
+        problem = self.json_problem()
+        if problem is None:
+            try:
+                self.object = self.output.convert(self.parser.value)
+            except ValueError as error:
+                problem = self.invalid(f"the answer is not what was asked for: {error}")
+                problem.__cause__ = error
+        return problem
+
+    def json_problem(self) -> AnswerError | None:
+        """Say why the text, which has ended, cannot be read as JSON; None when it can."""
+        if self.parser.complete:
+            return None
+        if self.parser.value is not None:
+            return self.cut("end", "the answer's text ended inside of its JSON")
+        found = self.parser.problems
+        reason = found[-1].message if found else "the response contains no JSON"
+        return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+
+    def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
+        """The error of an answer that stopped before its end."""
+        return TruncatedResponseError(message, text=self.text, data=self.parser.value, finish_reason=finish_reason)
+
+    def invalid(self, message: str, missing: Sequence[str] = ()) -> InvalidResponseError:
+        """The error of an answer that is not what was asked for."""
+        return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
+
+    def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
+        """Which of these paths the data does not have. `[*]` stands for every item of a list."""
+        data = self.parser.value
+        return [path for path in paths if not _has(data, _STEPS[style].findall(path))]
+
+    def _add_call(self, piece: ToolCallDelta) -> None:
+        call = self.tool_calls.setdefault(piece.index, ToolCall())
+        call.id = call.id or piece.id
+        call.name = call.name or piece.name
+        call.arguments += piece.arguments
+
+
+def slices(delta: Delta, size: int) -> Iterator[Delta]:
+    """The delta in pieces of at most so many characters, so that a long one can be read with pauses in between."""
+    text = delta.text
+    if len(text) <= size:
+        yield delta
+        return
+    for start in range(0, len(text), size):
+        piece = text[start : start + size]
+        if start == 0:
+            yield Delta(piece, delta.reasoning, delta.tool_calls, None, raw=delta.raw)
+        elif start + size < len(text):
+            yield Delta(piece)
+        else:
+            yield Delta(piece, finish_reason=delta.finish_reason, usage=delta.usage)
+
+
+def _named(raw: Any, name: str) -> Any:
+    """What the first chunk says under this name, itself or in the message that it opens (Anthropic, Ollama)."""
+    found = get(raw, name)
+    return get(raw, "message", name) if found is None else found
+
+
+def _has(data: Any, steps: list[tuple[str, str]]) -> bool:
+    if not steps:
+        return True
+    (index, key), rest = steps[0], steps[1:]
+    if key:
+        return isinstance(data, dict) and key in data and _has(data[key], rest)
+    if not isinstance(data, list):
+        return False
+    items = cast("list[Any]", data)
+    if index == "*":
+        return all(_has(item, rest) for item in items)
+    return int(index) < len(items) and _has(items[int(index)], rest)

@@ -1,0 +1,139 @@
+"""Any source of a model's answer, read as a stream of `Delta`s.
+
+A source is an iterator, async or sync, or something that leads to one: a coroutine, or a function without arguments.
+Async ones are read where they are. A sync one may block on a socket, so it is read in a thread of its own, which
+takes an item only when one is asked for. Lists, tuples and strings cannot block and are read here.
+
+Whoever stops early closes the source: the iterator first, then the object it came from, because the streams of the SDKs
+hold their HTTP response there. A sync source that is busy is closed by its thread as soon as it has come back.
+"""
+
+import asyncio
+import codecs
+import inspect
+import queue
+import threading
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any, cast
+
+from .shapes import Delta, delta_of
+
+Source = Any
+"""An (async) iterable of text, bytes or chunks; a coroutine that gives one; or a function that gives either."""
+Adapter = Callable[[Any], Any]
+"""Turns one chunk of a source into a `Delta`, text, or None for a chunk that says nothing."""
+
+_END = object()
+
+
+async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGenerator[Delta, None]:
+    """Yield a `Delta` for each item of a source; close the source at the end, also when left early.
+
+    Bytes are decoded as UTF-8 across the borders of items; invalid ones become U+FFFD. Raises TypeError for something
+    that is no source and for an item that is no text and no chunk of a known shape, and whatever the source raises.
+    """
+    opened = await _open(source)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    items = _items(opened)
+    try:
+        async for item in items:
+            chunk = item
+            if adapter is not None:
+                chunk = adapter(item)
+                if chunk is None:
+                    continue
+            if isinstance(chunk, bytes | bytearray | memoryview):
+                chunk = decoder.decode(bytes(cast("bytes", chunk)))
+            yield delta_of(chunk)
+        rest = decoder.decode(b"", True)
+        if rest:
+            yield Delta(text=rest, raw=rest)
+    finally:
+        try:
+            await _close(items)
+        finally:
+            if isinstance(opened, AsyncIterable):  # a sync one was closed by its thread
+                await _close(opened)
+
+
+async def _open(source: Source) -> Any:
+    while True:
+        if inspect.isawaitable(source):
+            source = await source
+        elif callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__"):
+            source = source()
+        else:
+            return source
+
+
+def _items(opened: Any) -> Any:
+    kind = type(opened).__name__
+    if isinstance(opened, AsyncIterable):
+        return aiter(cast("AsyncIterable[Any]", opened))
+    if isinstance(opened, str | bytes):
+        return _inline((opened,))
+    if isinstance(opened, list | tuple):
+        return _inline(cast("list[Any]", opened))
+    if isinstance(opened, Iterable) and not isinstance(opened, dict):
+        return _threaded(cast("Iterable[Any]", opened))
+    raise TypeError(
+        f"a response can be read from an async or sync iterator of text or chunks, from a coroutine that returns one,"
+        f" or from a function that does, not from {kind}"
+    )
+
+
+async def _inline(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    for item in items:
+        yield item
+
+
+async def _threaded(iterable: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    """Read an iterable in a thread of its own: a pool's threads could all be held by sources that stall."""
+    loop = asyncio.get_running_loop()
+    asked: queue.SimpleQueue[asyncio.Future[Any] | None] = queue.SimpleQueue()
+
+    def answer(request: asyncio.Future[Any], item: Any, error: BaseException | None) -> None:
+        if request.cancelled():
+            return
+        if error is None:
+            request.set_result(item)
+        else:
+            request.set_exception(error)
+
+    def work() -> None:
+        try:
+            items: Iterator[Any] | None = None
+            while (request := asked.get()) is not None:
+                item, error = _END, None
+                try:
+                    items = iter(iterable) if items is None else items
+                    item = next(items, _END)
+                except BaseException as raised:  # whatever it is, it belongs to whoever asked
+                    error = raised
+                with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+                    loop.call_soon_threadsafe(answer, request, item, error)
+        finally:
+            close = getattr(iterable, "close", None)
+            if close is not None:
+                close()
+
+    threading.Thread(target=work, name="triggerflow-source", daemon=True).start()
+    try:
+        while True:
+            request: asyncio.Future[Any] = loop.create_future()
+            asked.put(request)
+            item = await request
+            if item is _END:
+                return
+            yield item
+    finally:
+        asked.put(None)
+
+
+async def _close(source: Any) -> None:
+    close = getattr(source, "aclose", None) or getattr(source, "close", None)
+    if close is not None:
+        closing = close()
+        if inspect.isawaitable(closing):
+            await closing

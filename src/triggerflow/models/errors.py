@@ -1,0 +1,152 @@
+"""How a response can fail. The class says whose fault it is, `retry` whether asking again may help.
+
+* `MissingExtraError`, `ResponseUsageError`: the program's.
+* `AuthenticationError`, `InvalidRequestError`: the request's; the same request fails again.
+* `RateLimitError`, `ProviderError`, `TransportError`, `StallError`: the provider's or the network's.
+* `TruncatedResponseError`, `InvalidResponseError`: the answer's; they carry what there is of it.
+* `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar
+
+from .._core.errors import TriggerFlowError
+
+
+class ModelError(TriggerFlowError):
+    """Base class of everything that a response can end with."""
+
+    retry: ClassVar[bool] = False
+    """Whether the same request may succeed a little later."""
+
+
+class MissingExtraError(ModelError, ImportError):
+    """The SDK of a provider is not installed; the message names the extra that brings it."""
+
+
+class ResponseUsageError(ModelError, RuntimeError):
+    """A call that is not legal for this response."""
+
+
+class ResponseCancelled(ModelError):
+    """The response was cancelled while the model was still writing."""
+
+
+class RequestFailedError(ModelError):
+    """The provider gave no answer. `status` is the HTTP status, `retry_after` its wish in seconds; both may be None."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class AuthenticationError(RequestFailedError):
+    """The provider does not accept the key, or the key may not use this model (HTTP 401, 403)."""
+
+
+class InvalidRequestError(RequestFailedError):
+    """The provider does not accept the request as it is (any other HTTP 4xx)."""
+
+
+class RateLimitError(RequestFailedError):
+    """Too many requests (HTTP 429)."""
+
+    retry: ClassVar[bool] = True
+
+
+class ProviderError(RequestFailedError):
+    """The provider failed (HTTP 5xx, or an error in the middle of its stream)."""
+
+    retry: ClassVar[bool] = True
+
+
+class TransportError(RequestFailedError):
+    """The provider could not be reached, or the connection broke before the first text."""
+
+    retry: ClassVar[bool] = True
+
+
+class StallError(TransportError, TimeoutError):
+    """Nothing came from the provider for longer than `stall_timeout`."""
+
+
+class AnswerError(ModelError):
+    """There is an answer, but not one that can be used: `text` and `data` are what there is of it.
+
+    `data` is what of the JSON had arrived; None when there was none.
+    """
+
+    def __init__(self, message: str, *, text: str, data: Any) -> None:
+        super().__init__(message)
+        self.text = text
+        self.data = data
+
+
+class TruncatedResponseError(AnswerError):
+    """The answer stopped before its end.
+
+    `finish_reason`: "length" or "content_filter", as the provider said; or "connection", "stall", "error" when it broke
+    off, with the reason as `__cause__`; or "end" when the text ended inside of its JSON.
+    """
+
+    def __init__(self, message: str, *, text: str, data: Any, finish_reason: str) -> None:
+        super().__init__(message, text=text, data=data)
+        self.finish_reason = finish_reason
+
+
+class InvalidResponseError(AnswerError):
+    """The answer is complete but holds no JSON, or not the JSON that was asked for. `missing` lists absent keys."""
+
+    def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
+        super().__init__(message, text=text, data=data)
+        self.missing = tuple(missing)
+
+
+_CONNECTION = {"APIConnectionError", "TransportError", "ClientConnectionError", "ClientPayloadError"}
+"""What HTTP libraries and SDKs call the base class of their connection errors; none of them is imported here."""
+
+
+def translate(error: Exception) -> Exception:
+    """The error of ours for what an SDK or a socket raised; `error` itself when it is neither."""
+    if isinstance(error, ModelError):
+        return error
+    response: Any = getattr(error, "response", None)
+    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
+    if isinstance(status, int):
+        return _from_status(status, str(error), retry_after(getattr(response, "headers", None)))
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, OSError | EOFError) or names & _CONNECTION:
+        return TransportError(f"the connection to the provider failed: {error or type(error).__name__}")
+    if "APIError" in names:
+        return ProviderError(f"the provider reported an error in its stream: {error}")
+    return error
+
+
+def _from_status(status: int, said: str, wait: float | None) -> RequestFailedError:
+    if status in (401, 403):
+        return AuthenticationError(
+            f"the provider refused the key (HTTP {status}); check api_key: {said}", status=status
+        )
+    if status == 429:
+        return RateLimitError(f"the provider's rate limit is reached: {said}", status=status, retry_after=wait)
+    if status in (408, 409) or status >= 500:
+        return ProviderError(f"the provider failed (HTTP {status}): {said}", status=status, retry_after=wait)
+    return InvalidRequestError(f"the provider refused the request (HTTP {status}): {said}", status=status)
+
+
+def retry_after(headers: Mapping[str, str] | None) -> float | None:
+    """The seconds that a `Retry-After` header asks for, given as a number or as a date; None without a usable one."""
+    text = (headers or {}).get("retry-after")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):  # no date, or one without a zone
+            return None
+    return max(0.0, seconds) if seconds == seconds else None

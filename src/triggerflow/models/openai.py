@@ -1,0 +1,70 @@
+"""OpenAI, and every server that speaks its chat protocol: llama.cpp, Ollama, vLLM, compatible vendors.
+
+Needs the extra `openai`. The SDK is imported when the first provider is made, not with this module.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from .clients import Clients
+from .deltas import Source
+from .errors import MissingExtraError
+from .request import Request
+
+
+class OpenAIProvider:
+    """A model behind the chat completions API.
+
+    `base_url` and `api_key` as in the SDK, which reads OPENAI_BASE_URL and OPENAI_API_KEY by default.
+    `structured`: how described output is asked for. "json_schema" lets the server constrain the text; "json_object"
+    does for servers that only know that there shall be JSON, and "prompt" for those that know nothing of it.
+    `client`: an `AsyncOpenAI` of your own, for proxies and headers; it is used on every loop and never closed here.
+    Other options go into every request: `temperature`, `max_tokens` and so on.
+
+    Raises `MissingExtraError` when the SDK is not installed. Retries are the response's: the SDK's own are off.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        structured: Literal["json_schema", "json_object", "prompt"] = "json_schema",
+        client: Any = None,
+        **options: Any,
+    ) -> None:
+        try:
+            from openai import AsyncOpenAI
+        except ImportError:
+            raise MissingExtraError(
+                "OpenAIProvider needs the OpenAI SDK: pip install 'triggerflow-engine[openai]'"
+            ) from None
+        self._model = model
+        self._structured = structured
+        self._options: Mapping[str, Any] = options
+        self._client = None if client is None else client.with_options(max_retries=0)
+        self._clients = Clients(lambda: AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=0))
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the server makes the answer fit the JSON schema."""
+        return self._structured == "json_schema"
+
+    async def open(self, request: Request) -> Source:
+        """Send the request; return the SDK's stream of chunks."""
+        client = self._client or self._clients.current()
+        options: dict[str, Any] = {"stream_options": {"include_usage": True}, **self._options}
+        output = request.described
+        if output is not None and self._structured == "json_schema":
+            schema = {"name": "answer", "schema": output.schema, "strict": output.strict}
+            options["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif output is not None and self._structured == "json_object":
+            options["response_format"] = {"type": "json_object"}
+        # Also for a server that constrains: not every one shows the schema, with its descriptions, to the model.
+        messages = request.to_messages(ask_for_json=True)
+        return await client.chat.completions.create(model=self._model, messages=messages, stream=True, **options)
+
+    async def aclose(self) -> None:
+        """Close the connections that were opened on the running loop."""
+        await self._clients.aclose()

@@ -1,0 +1,98 @@
+"""The views on a recorded response: what an item of its log is to a reader of each type.
+
+The log is flat: a delta, then the events that it proves, and at the end of a valid answer the answer itself. It is as
+lean as can be, because the garbage collector walks what many responses at once keep, and the loop stands still then.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+from .answer import Answer
+from .instant import Event, ResetEvent
+from .shapes import Delta
+
+StreamType = Literal["delta", "instant", "specific", "original", "all"]
+
+
+class Restart:
+    """In the log: what came before is abandoned, the next attempt follows. The parser's own reset is not one."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: ResetEvent) -> None:
+        self.event = event
+
+
+Item = Delta | Event | Restart | Answer
+View = Callable[[Item], Iterable[Any]]
+
+
+class TextReset(str):
+    """In a stream of text: what came before is abandoned, the text of another attempt follows. An empty string."""
+
+    __slots__ = ("attempt",)
+
+    attempt: int
+
+    def __new__(cls, attempt: int) -> "TextReset":
+        """Make the mark; `attempt` is the number of the attempt that follows."""
+        mark = super().__new__(cls)
+        mark.attempt = attempt
+        return mark
+
+
+def view(type: StreamType, specific: Sequence[str]) -> View:
+    """What turns an item of the log into those of this type. Raises ValueError for a type or name that is none."""
+    if type == "specific":
+        unknown = set(specific) - _PAIRS
+        if unknown:
+            raise ValueError(f"specific={sorted(unknown)}: there is no such part; write any of {sorted(_PAIRS)}")
+        wanted = {*specific, "reset"}
+        return lambda item: (pair for pair in _pairs(item) if pair[0] in wanted)
+    views: dict[str, View] = {"delta": _texts, "instant": _events, "original": _originals, "all": _pairs}
+    if type not in views:
+        raise ValueError(f"type={type!r}: there is no such view; write one of {[*views, 'specific']}")
+    return views[type]
+
+
+_PAIRS = {
+    *("original_delta", "delta", "reasoning_delta", "tool_calls"),
+    *("reasoning_done", "done", "meta", "reset"),
+}
+
+
+def _events(item: Item) -> Iterable[Event]:
+    if isinstance(item, Restart):
+        return (item.event,)
+    return (item,) if isinstance(item, Event) else ()
+
+
+def _texts(item: Item) -> Iterable[str]:
+    if isinstance(item, Restart):
+        return (TextReset(item.event.attempt),)
+    return (item.text,) if isinstance(item, Delta) and item.text else ()
+
+
+def _originals(item: Item) -> Iterable[Any]:
+    if isinstance(item, Restart):
+        return (item.event,)
+    return (item.raw,) if isinstance(item, Delta) and item.raw is not None else ()
+
+
+def _pairs(item: Item) -> Iterator[tuple[str, Any]]:
+    if isinstance(item, Restart):
+        yield "reset", item.event.attempt
+    elif isinstance(item, Delta):
+        if item.raw is not None:
+            yield "original_delta", item.raw
+        if item.reasoning:
+            yield "reasoning_delta", item.reasoning
+        if item.text:
+            yield "delta", item.text
+        if item.tool_calls:
+            yield "tool_calls", item.tool_calls
+    elif isinstance(item, Answer):
+        if item.reasoning:
+            yield "reasoning_done", item.reasoning
+        yield "done", item.text
+        yield "meta", item.meta

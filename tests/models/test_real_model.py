@@ -1,0 +1,126 @@
+"""Against a real model, which `make model` installs. What is asserted is shape and order, never wording."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from msgspec import Meta, Struct
+
+from triggerflow import TriggerFlow
+from triggerflow.dispatch import emit_fields
+from triggerflow.models import Request, TruncatedResponseError
+from triggerflow.models.openai import OpenAIProvider
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-model" / "bin" / "python"
+pytestmark = [
+    pytest.mark.real_time,
+    pytest.mark.skipif(not (PYTHON.parent.parent / ".ready").exists(), reason="no model: run `make model` once"),
+]
+
+
+class Plan(Struct):
+    title: Annotated[str, Meta(max_length=40)]
+    queries: Annotated[list[Annotated[str, Meta(max_length=30)]], Meta(min_length=2, max_length=3)]
+    summary: Annotated[str, Meta(max_length=200)]
+
+
+REQUEST = Request().instruct("Plan searches.").input("How do I read CSV files in Python?").output(Plan)
+
+
+class Served:
+    """The model's server in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.process = process
+        self.model = OpenAIProvider(
+            "local", base_url=f"http://127.0.0.1:{port}/v1", api_key="none", temperature=0, max_tokens=300
+        )
+
+
+@asynccontextmanager
+async def served() -> AsyncGenerator[Served, None]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        PYTHON, ROOT / "tools" / "model_server.py", str(port), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        assert b"Serving" in await process.stdout.readline()
+        server = Served(process, port)
+        yield server
+        await server.model.aclose()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_fields_arrive_before_the_answer_is_complete() -> None:
+    async with served() as server:
+        response = REQUEST.get_response(server.model)
+        written: dict[str, int] = {}
+        length = 0
+        async with aclosing(response.get_async_generator("instant")) as events:
+            async for event in events:
+                length += len(event.delta or "")
+                if event.is_complete:
+                    written[event.path] = length
+        plan = await response.async_get_data_object()
+        assert isinstance(plan, Plan)
+        assert list(written) == [
+            "title",
+            *(f"queries[{n}]" for n in range(len(plan.queries))),
+            "queries",
+            "summary",
+            "",
+        ]
+        assert written["queries[0]"] < length / 2
+        meta = await response.async_get_meta()
+        assert meta["finish_reason"] == "stop"
+        assert meta["usage"]["output_tokens"] > 10
+
+
+async def test_a_server_that_dies_in_the_middle_takes_everything_back() -> None:
+    started: list[str] = []
+    cancelled: list[str] = []
+    items: list[Any] = []
+    flow = TriggerFlow(name="killed")
+    async with served() as server:
+
+        @flow.chunk("plan")
+        async def plan(data: Any) -> Any:
+            return await emit_fields(data, REQUEST.get_response(server.model), {"queries[*]": "query_ready"})
+
+        @flow.chunk("search")
+        async def search(data: Any) -> None:
+            started.append(json.dumps(data.value))
+            if server.process.returncode is None:
+                server.process.kill()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.append(json.dumps(data.value))
+                raise
+
+        flow.to(plan).end()
+        flow.when("query_ready").to(search)
+
+        async def follow() -> None:
+            async for item in flow.create_execution().get_async_runtime_stream(None, timeout=None):
+                items.append(item)  # noqa: PERF401 - a comprehension would lose them with the error
+
+        with pytest.raises(TruncatedResponseError) as caught:
+            await follow()
+    assert caught.value.finish_reason == "connection"
+    assert started
+    assert sorted(cancelled) == sorted(started)
+    assert [item["type"] for item in items] == ["retraction"] * len(items)
+    assert items
