@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
@@ -26,6 +25,8 @@ from .subflow import Link, SubFlowOptions
 from .typed import Reducer, Signal, StateModel
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .diagram import RunView
     from .diagram.graph import Mode
     from .versions import Verdict

@@ -8,33 +8,47 @@ registered. Reading looks names up in that registry only: nothing is imported, n
 
 import base64
 import dataclasses
-import datetime
-import decimal
 import math
-import uuid
 from collections.abc import Callable
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
 
 from ._core.errors import DefinitionError, PayloadError, SnapshotError
 
-_SCALARS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
-    bytes: ("bytes", lambda v: base64.b64encode(v).decode("ascii"), lambda v: base64.b64decode(v, validate=True)),
-    datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
-    datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),
-    datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
-    datetime.timedelta: (
-        "timedelta",
-        lambda v: [v.days, v.seconds, v.microseconds],
-        lambda v: datetime.timedelta(days=v[0], seconds=v[1], microseconds=v[2]),
-    ),
-    decimal.Decimal: ("decimal", str, decimal.Decimal),
-    uuid.UUID: ("uuid", str, uuid.UUID),
-}
+Scalar = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
+
+
+@cache
+def _scalars() -> dict[type, Scalar]:
+    """Tag, writer and reader of each class. Made with the first such value: importing them all takes milliseconds."""
+    import datetime
+    import decimal
+    import uuid
+
+    return {
+        bytes: ("bytes", lambda v: base64.b64encode(v).decode("ascii"), lambda v: base64.b64decode(v, validate=True)),
+        datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+        datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),
+        datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
+        datetime.timedelta: (
+            "timedelta",
+            lambda v: [v.days, v.seconds, v.microseconds],
+            lambda v: datetime.timedelta(days=v[0], seconds=v[1], microseconds=v[2]),
+        ),
+        decimal.Decimal: ("decimal", str, decimal.Decimal),
+        uuid.UUID: ("uuid", str, uuid.UUID),
+    }
+
+
+@cache
+def _readers() -> dict[str, Callable[[Any], Any]]:
+    return {tag: read for tag, _, read in _scalars().values()}
+
+
 _BUILTIN: dict[str, type[Any]] = {cls.__name__: cls for cls in (bool, int, float, str, list, dict, tuple, set, bytes)}
-_READERS = {tag: read for tag, _, read in _SCALARS.values()}
 
 
 T = TypeVar("T")
@@ -108,8 +122,8 @@ class Types:
             return {"$": kind.__name__, "v": [self._pack(item, where) for item in value]}
         if kind is range:
             return {"$": "range", "v": [value.start, value.stop, value.step]}
-        if kind in _SCALARS:
-            tag, write, _ = _SCALARS[kind]
+        if kind in _scalars():
+            tag, write, _ = _scalars()[kind]
             return {"$": tag, "v": write(value)}
         return self._pack_object(value, kind, where)
 
@@ -150,8 +164,8 @@ class Types:
             raise SnapshotError(f"a recorded value is damaged: {data!r}") from error
 
     def _unpack_tagged(self, tag: str, data: Any) -> Any:
-        if tag in _READERS:
-            return _READERS[tag](data)
+        if tag in _readers():
+            return _readers()[tag](data)
         if tag == "float":
             return float(data)
         if tag == "range":

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ._core.errors import PayloadError, SnapshotError
@@ -14,6 +13,8 @@ from .program import Program
 from .shared import SharedData
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .subflow import Link
 
 E = TypeVar("E", bound=HostedExecution)
@@ -68,25 +69,25 @@ def restore(
     return execution
 
 
-def write(data: Mapping[str, Any], path: str | Path | None, encoding: str) -> None:
+def write(data: Mapping[str, Any], path: "str | Path | None", encoding: str) -> None:
     """Write a snapshot to a file, as YAML if its name says so, else as JSON; whole or not at all."""
     if path is None:
         return
-    target = Path(path)
+    target = _path(path)
     text = _yaml().safe_dump(dict(data), sort_keys=False, allow_unicode=True) if _is_yaml(target) else json.dumps(data)
     draft = target.with_name(target.name + ".part")
     draft.write_text(text, encoding=encoding)
     draft.replace(target)
 
 
-def read(source: Mapping[str, Any] | str | Path, encoding: str) -> Mapping[str, Any]:
+def read(source: "Mapping[str, Any] | str | Path", encoding: str) -> Mapping[str, Any]:
     """A snapshot from its dict, text or file. Raises `SnapshotError` or, for a missing file, `FileNotFoundError`."""
     if isinstance(source, Mapping):
         return source
     if (isinstance(source, str) and source.lstrip()[:1] in ("{", "[")) or "\n" in str(source):
         text, is_yaml = str(source), str(source).lstrip()[:1] not in ("{", "[")
     else:
-        path = Path(source)
+        path = _path(source)
         if path.stat().st_size > LIMIT:
             raise SnapshotError(f"{path} is larger than {LIMIT} bytes and is not read")
         try:
@@ -106,7 +107,13 @@ def read(source: Mapping[str, Any] | str | Path, encoding: str) -> Mapping[str, 
     return cast("Mapping[str, Any]", data)
 
 
-def _is_yaml(path: Path) -> bool:
+def _path(name: "str | Path") -> "Path":
+    from pathlib import Path  # who saves nothing shall not pay for it when the package is imported
+
+    return Path(name)
+
+
+def _is_yaml(path: "Path") -> bool:
     return path.suffix in (".yaml", ".yml")
 
 

@@ -7,7 +7,6 @@ it. No callable stands in here: `handler` is a name, resolved by whoever runs th
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -113,6 +112,8 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
 
 
 def _digest(content: Any) -> str:
+    from hashlib import blake2b  # most programs never ask for a fingerprint, and this import costs milliseconds
+
     return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=6).hexdigest()
 
 

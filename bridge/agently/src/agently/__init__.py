@@ -1,0 +1,24 @@
+"""Programs written for Agently's TriggerFlow, on the engine of `triggerflow`."""
+
+from .base import Agently, async_print, print_
+from .contract import TriggerFlowContractSpec, TriggerFlowInterruptEvent
+from .data import Data as TriggerFlowRuntimeData
+from .flow import TriggerFlow, TriggerFlowBluePrint
+
+TriggerFlowEventData = TriggerFlowRuntimeData
+TriggerFlowSystemStreamEvent = TriggerFlowInterruptEvent
+TriggerFlowBlueprint = TriggerFlowBluePrint
+
+__all__ = [
+    "Agently",
+    "TriggerFlow",
+    "TriggerFlowBluePrint",
+    "TriggerFlowBlueprint",
+    "TriggerFlowContractSpec",
+    "TriggerFlowEventData",
+    "TriggerFlowInterruptEvent",
+    "TriggerFlowRuntimeData",
+    "TriggerFlowSystemStreamEvent",
+    "async_print",
+    "print_",
+]

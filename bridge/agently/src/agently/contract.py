@@ -1,0 +1,87 @@
+"""What a flow promises, checked and described by Pydantic."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NotRequired, TypedDict
+
+import msgspec
+
+from triggerflow.contract import Contract
+from triggerflow.execution import UNSET
+
+PLACES = ("initial_input", "stream", "result")
+
+
+class TriggerFlowInterrupt(TypedDict):
+    """A question to the outside."""
+
+    id: str
+    type: str
+    status: Literal["waiting", "resumed"]
+    payload: NotRequired[Any]
+    resume_event: NotRequired[str | None]
+    response: NotRequired[Any]
+
+
+class TriggerFlowInterruptEvent(TypedDict):
+    """A stream item that tells of one."""
+
+    type: Literal["interrupt"]
+    action: Literal["pause", "resume"]
+    execution_id: str
+    interrupt: TriggerFlowInterrupt
+    signal: NotRequired[dict[str, Any] | None]
+    value: NotRequired[Any]
+
+
+@dataclass(frozen=True)
+class TriggerFlowContractSpec:
+    """What a flow promises: types of the start value, the stream's items and the result; None where it does not."""
+
+    initial_input: Any = None
+    stream: Any = None
+    result: Any = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def promise(contract: Contract, promised: dict[str, Any]) -> None:
+    """Put promises into the engine's contract; None or UNSET takes one away."""
+    for place, expected in promised.items():
+        if place == "meta":
+            contract.meta = expected
+        elif place not in PLACES:
+            raise TypeError(f"set_contract() takes {', '.join(PLACES)} and meta, not {place!r}")
+        else:
+            contract.types[place] = None if expected is UNSET else expected
+            setattr(contract, place, None if contract.types[place] is None else _check(place, expected))
+
+
+def _check(place: str, expected: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    adapter = TypeAdapter(expected)
+
+    def check(value: Any) -> Any:
+        try:
+            return adapter.validate_python(value)
+        except Exception as error:
+            raise ValueError(f"TriggerFlow contract validation failed for {place!r}: {error}") from error
+
+    return check
+
+
+def metadata(contract: Contract) -> dict[str, Any]:
+    """The promises as data."""
+    if not contract.meta and not any(contract.types.values()):
+        return {}
+    event = {"label": "TriggerFlowInterruptEvent", "schema": msgspec.json.schema(TriggerFlowInterruptEvent)}
+    types = {place: _entry(contract.types.get(place)) for place in PLACES}
+    return {**types, "meta": contract.meta or {}, "system_stream": {"interrupt": event}}
+
+
+def _entry(expected: Any) -> dict[str, Any] | None:
+    if expected is None:
+        return None
+    from pydantic import TypeAdapter
+
+    label = expected.__name__ if isinstance(expected, type) else str(expected)
+    return {"label": label, "schema": TypeAdapter(expected).json_schema()}

@@ -1,0 +1,1 @@
+"""Frameworks that a flow can be served by."""

@@ -1,0 +1,4 @@
+"""Run contexts and events."""
+
+from ..events import RunContext as RunContext
+from ..events import RuntimeEvent as RuntimeEvent
