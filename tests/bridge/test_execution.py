@@ -123,6 +123,17 @@ def test_a_result_outlives_the_event_loop_of_its_run() -> None:
     assert (execution.get_status(), execution.get_result()) == ("completed", 2)
 
 
+def test_an_execution_at_rest_goes_on_in_another_event_loop() -> None:
+    flow, _ = asking(resume_event="Ok")
+    execution = flow.create_execution()
+    asyncio.run(execution.async_start(1, wait_for_result=False))
+    assert execution.get_status() == "waiting"
+    asyncio.run(execution.async_continue_with("i", "yes"))
+    assert (execution.get_status(), execution.get_result()) == ("completed", "by event: yes")
+    execution.emit("Ok", "again")
+    assert asyncio.run(execution.async_get_result()) == "by event: yes"
+
+
 async def test_cancel() -> None:
     execution = simple(after(60)).create_execution()
     task = asyncio.create_task(execution.async_start(1))

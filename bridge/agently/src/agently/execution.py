@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from triggerflow import AlreadyAnswered, ExecutionClosed, InterruptExpired, UsageError
+from triggerflow.options import Options
 from triggerflow.persistence import read, write
 from triggerflow.portal import iterate_sync
 from triggerflow.subflow import Link
@@ -43,7 +44,7 @@ def doing(attribute: str, method: str) -> Any:
 @data_methods("state", "runtime_data", "state", change=doing, change_async=settling)
 @data_methods("flow_state", "flow_data")
 class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
-    """One run of a flow. It takes signals before its start and after its result, for as long as somebody holds it.
+    """One run of a flow. It takes signals before its start and after its result.
 
     What is done to it in a running loop does not wait for what it causes; the async twins do, and in a script all do.
     """
@@ -54,9 +55,6 @@ class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
     def _hold(self, run: Run) -> None:
         self.run = run
         run.held_by(self)
-
-    def __del__(self) -> None:
-        self.run.release()
 
     id, loop = property(lambda self: self.run.id), property(lambda self: self.run.loop)
     flow = property(lambda self: self.run.flow)
@@ -106,7 +104,8 @@ class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
         """How many chunks may run at once; to be set before the start."""
         if self.run.running is not None:
             raise UsageError(f"execution {self.id} is at work; set its concurrency before it starts")
-        self.run.options.concurrency = concurrency
+        options = {name: getattr(self.run.options, name) for name in Options.__slots__}
+        self.run.options = Options(**{**options, "concurrency": concurrency})
 
     def emit(self, trigger_event: str, value: Any = None, _marks: Any = None, *, trigger_type: str = "event") -> None:
         """Send a signal, before the start, during the run or after the result."""
@@ -280,7 +279,6 @@ class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
         self._hold(self.flow.restored(shown, snapshot, {**old.own, **(runtime_resources or {})}))
         for key, value in shown["flow_data"].items():
             self.flow.shared.values.setdefault(key, value)
-        old.release()
         return self
 
     def get_last_signal(self) -> Signal | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic
 from uuid import uuid4
+from weakref import WeakSet
 
 from triggerflow import Chunk, Definition, Process
 from triggerflow import TriggerFlow as EngineFlow
@@ -142,6 +143,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         super().__init__(name=name or uuid4().hex, skip_exceptions=skip_exceptions)
         self.profile, self.settings = profile, Settings(GLOBAL)
         self.core = prepared(EngineFlow.when(self, config.OUTSIDE))
+        self.shared.listeners = WeakSet()  # type: ignore[assignment] - an execution is gone when nobody refers to it
         self._compiled_for: tuple[int, Compiled] | None = None
         self._options_for: dict[Any, Options] = {}
         self._loaded_contract: dict[str, Any] = {}
@@ -201,22 +203,19 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
             close_blocks(self.core)
             program = EngineFlow.create_execution(self).program
             self._compiled_for = (self.core.version, Compiled(program, self.core.handlers))
-            self._options_for.clear()
         return self._compiled_for[1]
 
     def make_run(
         self, *, skip_exceptions: bool | None = None, concurrency: int | None = None, runtime_resources: Any = None,
-        run_context: Any = None, parent_run_context: RunContext | None = None, id: str | None = None, held: bool = True,
+        run_context: Any = None, parent_run_context: RunContext | None = None, id: str | None = None,
     ) -> Run:  # fmt: skip
-        """A run of this flow, which nobody holds yet."""
-        compiled, skip = self.compiled(), self.skip_exceptions if skip_exceptions is None else skip_exceptions
-        options = None if held else self._options_for.get((concurrency, skip))
+        """A run of this flow."""
+        skip = self.skip_exceptions if skip_exceptions is None else skip_exceptions
+        options = self._options_for.get((concurrency, skip))
         if options is None:
-            limit, attended = positive(concurrency, f"flow {self.name!r}"), held or compiled.attended
-            options = Options(concurrency=limit, skip_exceptions=skip, attended=attended)
-            if not held:
-                self._options_for[concurrency, skip] = options
-        run = Run(self, compiled, self.shared, options, id, resources=runtime_resources, context=run_context)
+            limit = positive(concurrency, f"flow {self.name!r}")
+            options = self._options_for[concurrency, skip] = Options(concurrency=limit, skip_exceptions=skip)
+        run = Run(self, self.compiled(), self.shared, options, id, resources=runtime_resources, context=run_context)
         if parent_run_context is not None:
             meta = {**parent_run_context.meta, "flow_name": self.name}
             run.context = parent_run_context.child(config.digest(run.id), "workflow_execution", meta=meta)
@@ -250,18 +249,15 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
 
         Cancelling the call cancels the run, and so does its timeout.
         """
-        run = self.make_run(**options, held=False)
+        run = self.make_run(**options)
         try:
             result = await run.play(initial_value, timeout, wait=wait_for_result)
         except asyncio.CancelledError:
             await run.async_cancel("the call that ran it was cancelled")
             raise
-        result = TriggerFlowExecution(run).snapshot() if self.profile == "4.1" else result if wait_for_result else None
-        if run.settled():
-            run.leave()
-        elif run.handle() is None:
+        if not run.settled() and run.handle() is None:
             await run.async_cancel("the call that ran it has timed out")
-        return result
+        return TriggerFlowExecution(run).snapshot() if self.profile == "4.1" else result if wait_for_result else None
 
     async def get_async_runtime_stream(
         self, initial_value: Any = None, *, timeout: float | None = DEFAULT_TIMEOUT, **options: Any

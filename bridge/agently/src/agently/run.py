@@ -2,7 +2,8 @@
 
 An Agently execution takes signals before its start and after its result; an execution of the engine closes once its
 result is there and it is at rest. So the result is kept here and the engine is given none, and a chunk that listens to
-an event which only the outside sends (`config.OUTSIDE`) holds the execution open, until its last handle is gone.
+an event which only the outside sends (`config.OUTSIDE`) holds the execution open. At rest, the engine does not refer to
+it: it is gone when nobody does.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import inspect
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from types import CodeType
 from typing import Any
 
@@ -28,9 +28,6 @@ HOOKS = events.CENTER.hooks
 #: The default of every `timeout` of Agently's. It bounds the wait for a result that only the outside can bring; work
 #: that goes on is bounded by a timeout that was asked for. An object of its own, to be told from a 10.0 that was given.
 DEFAULT_TIMEOUT = float("10")
-
-
-_ASKING = ("pausing", "sub_flow")  # the names of calls that may have a question to the outside
 
 
 async def outside(data: Data) -> Any:
@@ -56,17 +53,12 @@ class Compiled:
         self.calls = [_call(node, program.invokers[node.index], handlers) for node in program.plan.nodes]
         #: events that the flow listens to, and that none of its chunks is known to emit
         self.outside: frozenset[str] = program.plan.outside - {OUTSIDE}
-        #: whether the outside may have something to say while it runs
-        self.attended = bool(self.outside) or any(getattr(it, "__name__", "") in _ASKING for it in self.calls)
         self.names = Names(program.plan.definition)
 
 
 def _call(node: Any, call: Any, handlers: Mapping[str, Any]) -> Any:
-    async def sub_flow(data: Data) -> Any:  # the engine's own handler, which knows the engine's data only
-        return await call(TriggerFlowRuntimeData(data.host, data.run))
-
-    if node.kind == "sub_flow":
-        return sub_flow
+    if node.kind == "sub_flow":  # the engine's own handler, which knows the engine's data only
+        return lambda data: call(TriggerFlowRuntimeData(data.host, data.run))
     if node.kind != "chunk" or not _pauses(getattr(inspect.unwrap(handlers[node.handler]), "__code__", None)):
         return call
 
@@ -109,9 +101,7 @@ class Run(Execution):
     """One run of a flow. `context` is its lineage, `handle` a weak reference to the handle that somebody may have,
     `own` the resources of this execution only, which the engine reads in that very dict."""
 
-    __slots__ = (
-        "bindings", "calls", "compiled", "context", "done", "flow", "handle", "own", "result", "sealed", "watchers",
-    )  # fmt: skip
+    __slots__ = ("bindings", "calls", "compiled", "context", "flow", "handle", "own", "result", "sealed", "watchers")
 
     def __init__(
         self, flow: Any, compiled: Compiled, *args: Any, resources: Any = None, context: Any = None, **details: Any
@@ -122,7 +112,7 @@ class Run(Execution):
         self.context: events.RunContext | None = context
         self.journal = Records(self.options.journal_limit, self)
         self.result: Any = UNSET
-        self.sealed = self.done = False
+        self.sealed = False
         self.watchers: list[tuple[Callable[[], bool], asyncio.Future[None], bool]] = []
         self.bindings: dict[str, tuple[str, str, Any]] = {}
         self.handle: Callable[[], Any] = lambda: None
@@ -132,7 +122,7 @@ class Run(Execution):
             self.context = parent.child(digest(self.id), "workflow_execution", execution_id=self.id, meta=meta)
 
     def held_by(self, handle: Any) -> None:
-        """Note the handle; the run is held open as long as there is one."""
+        """Note the handle, which chunks see as `data.execution`."""
         self.handle = weakref.ref(handle)
 
     def invoke(self, run: Any) -> Any:
@@ -166,10 +156,8 @@ class Run(Execution):
         for holds, future, _ in self.watchers:
             if not future.done() and holds():
                 future.set_result(None)
-        if not self.machine.state.runs and not self.has_ended and self.concluded():
-            self.done = True
-            if self.stream is not None:
-                self.stream.end()
+        if self.stream is not None and not (self.machine.state.runs or self.has_ended) and self.concluded():
+            self.stream.end()
 
     def notice(self, command: Any) -> None:
         """What an observer is told. A question of a sub-flow leaves its run at work, and is as good as a rest."""
@@ -188,6 +176,12 @@ class Run(Execution):
         """The result; raises why there is none."""
         value = super().outcome(timeout, then)
         return value if self.result is UNSET else self.result
+
+    def check_loop(self) -> None:
+        """A run at rest outlives the event loop that it lived on: it goes on where it is used next."""
+        if self.running is not None and self.running.loop.is_closed() and not self.machine.state.runs:
+            self.running = None
+        super().check_loop()
 
     @property
     def has_ended(self) -> bool:
@@ -220,9 +214,9 @@ class Run(Execution):
 
     def get_status(self) -> Any:
         """created, running, waiting (for an answer), completed, failed or cancelled."""
-        if self.has_ended:  # an event loop that is closed over a run that was done only ends the holding
+        if self.has_ended:
             status = super().get_status()
-            return "completed" if status == "cancelled" and (self.done or self.result is not UNSET) else status
+            return "completed" if status == "cancelled" and self.result is not UNSET else status
         known = "completed" if self.answered() else "running" if self.machine.state.started else "created"
         return "waiting" if self.asked() else known
 
@@ -295,22 +289,6 @@ class Run(Execution):
         if type(cause).__name__ == "Resumed":
             why = ("interrupt", {"interrupt_id": cause.interrupt})
         return Signal(f"{self.id}:{run.signal}", signal["trigger_event"], signal["trigger_type"], run.value, *why)
-
-    def release(self) -> None:
-        """The handle is gone. From any thread, at any moment."""
-        loop = None if self.has_ended else self.loop
-        if loop is not None and loop.is_running():
-            (loop.call_soon if self.on_loop_thread else loop.call_soon_threadsafe)(self.leave)
-        elif loop is not None:
-            self.leave()
-
-    def leave(self) -> None:
-        """If nobody can reach it any more: end as soon as all work has settled; cancel what waits for an answer."""
-        if self.handle() is None and not self.has_ended:
-            ending = self.async_cancel("nobody can answer it any more") if self.asked() else self.async_close()
-            with suppress(StopIteration, RuntimeError):  # asked for with the first step; nobody waits for its end
-                ending.send(None)
-            ending.close()
 
 
 def _bound(handler: Any, record: Any) -> Callable[[Data], Any]:
