@@ -50,3 +50,12 @@ async def test_print_helpers(capsys: pytest.CaptureFixture[str]) -> None:
     agently.print_("a", 1)
     await agently.async_print("b")
     assert capsys.readouterr().out == "a 1\nb\n"
+
+
+def test_a_missing_fastapi_is_an_import_error_and_no_question_on_stdin() -> None:
+    code = "import sys; sys.modules['fastapi'] = None; import agently.integrations.fastapi"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, input="", timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "fastapi" in done.stderr.splitlines()[-1]
