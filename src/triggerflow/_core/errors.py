@@ -4,6 +4,7 @@
 * `UsageError`: a call that is not legal now (closed, started twice, blocking call inside a running loop).
 * `PayloadError`: a value that cannot be recorded was about to be recorded.
 * `StreamError`: a reader cannot be given what it asked for.
+* `StoreError`: a durable execution could not be read or written; what is on disk stands.
 * `ExecutionCancelled`: not a fault; the execution was cancelled, and `reason` says why.
 * `ProtocolError`, `InternalError`: a driver broke the core's rules, or the core broke its own; please report it.
 
@@ -98,6 +99,30 @@ class StreamGapError(StreamError):
 
 class ReaderDisconnected(StreamError):
     """The reader fell behind further than its declared policy allows."""
+
+
+class StoreError(TriggerFlowError):
+    """A store could not do what was asked. Nothing was acknowledged that is not on disk."""
+
+
+class StoreUnavailable(StoreError, OSError):
+    """The store cannot read or write now: disk full, read-only, locked, closed. It may succeed when that is over."""
+
+
+class StoreDamaged(StoreError):
+    """What the store has read is not what was written: a damaged, foreign or newer file."""
+
+
+class StoreConflict(StoreError):
+    """Somebody else has written to this execution, or it is not the caller's any more."""
+
+
+class ExecutionLeased(StoreConflict):
+    """Another process runs this execution now."""
+
+
+class UnknownExecution(StoreError, LookupError):
+    """There is no execution of that id in the store."""
 
 
 class ProtocolError(TriggerFlowError):
