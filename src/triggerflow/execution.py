@@ -1,11 +1,10 @@
 """The handle of one run of a flow: start it, watch it, send it signals, wait for it, cancel it."""
 
 import asyncio
-import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from time import time
-from typing import Any, Literal, TypeVar
+from typing import Any, Self
 
 from ._core import events
 from ._core.errors import UnknownInterrupt, WrongLoopError
@@ -13,15 +12,13 @@ from ._core.machine import FINAL
 from ._core.state import UNSET
 from .hosting import HostedExecution
 from .notices import describe_interrupt
-from .persistence import snapshot, write
+from .options import Options
+from .persistence import restore, snapshot, write
 from .portal import iterate_sync, run_sync
+from .program import Program
+from .shared import SharedData
 from .stream import LagPolicy, StreamReader
-
-logger = logging.getLogger("triggerflow")
-T = TypeVar("T")
-EMPTY: dict[str, Any] = {}
-
-StatusName = Literal["created", "running", "waiting", "completed", "failed", "cancelled"]
+from .subflow import Link
 
 
 class Execution(HostedExecution):
@@ -33,6 +30,10 @@ class Execution(HostedExecution):
     __slots__ = ()
 
     # -- starting and ending -----------------------------------------------------------------------------------------
+
+    async def async_open(self) -> Self:
+        """Make it ready to be used here; only durable executions have something to do."""
+        return self
 
     async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
         """Start the execution if nobody did, wait until all its work has settled, and return its result.
@@ -83,6 +84,23 @@ class Execution(HostedExecution):
     def cancel(self, reason: str = "cancelled by its owner") -> None:
         """The sync twin of `async_cancel`."""
         run_sync(lambda: self.async_cancel(reason), "async_cancel", self.loop)
+
+    async def new_child(
+        self,
+        program: Program,
+        shared: SharedData,
+        options: Options,
+        id: str,
+        *,
+        saved: Mapping[str, Any] | None,
+        attempt: int,
+        resources: Mapping[str, Any],
+        link: Link,
+    ) -> "tuple[Execution, bool]":
+        """The execution of a sub-flow of this one, and whether it goes on from where it was saved."""
+        if saved is not None:
+            return restore(Execution, program, shared, options, saved, resources=resources, link=link), True
+        return Execution(program, shared, options, id, resources=resources, link=link), False
 
     # -- signals from outside ----------------------------------------------------------------------------------------
 
@@ -195,7 +213,7 @@ class Execution(HostedExecution):
         """The errors whose branches ended because of `skip_exceptions`."""
         return tuple(self.machine.state.skipped or ())
 
-    def _begin_reading(self, value: Any) -> None:
+    def _begin_reading(self, value: Any) -> Awaitable[None] | None:
         if self.loop not in (None, asyncio.get_running_loop()):
             raise WrongLoopError(f"{self!r} lives on another event loop; read it there, or use the sync methods")
         if value is not UNSET:
@@ -204,6 +222,7 @@ class Execution(HostedExecution):
             _ = self.driver  # it was loaded: with its first reader it goes on
         elif self._value is UNSET and self.machine.state.status not in FINAL:
             asyncio.get_running_loop().call_soon(self.begin)
+        return None
 
 
 __all__ = ["UNSET", "Execution"]

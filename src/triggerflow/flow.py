@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
-from ._core.errors import SnapshotError
+from ._core.errors import SnapshotError, UsageError
 from ._core.machine import compile_plan
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .builder import Blueprint, positive
+from .builder import positive
 from .chunk import Chunk, ChunkOptions, Handler
 from .contract import Check, Contract, checker
+from .defined import DefinedFlow
 from .execution import Execution
 from .options import Options
 from .payload import Types
@@ -27,14 +28,14 @@ from .typed import Reducer, Signal, StateModel
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .diagram import RunView
-    from .diagram.graph import Mode
+    from .durable.execution import DurableExecution
+    from .stores.protocol import Store
     from .versions import Verdict
 
 T = TypeVar("T")
 
 
-class TriggerFlow:
+class TriggerFlow(DefinedFlow):
     """A workflow of chunks wired by signals.
 
     Write it once, run it any number of times at once; every execution sees the flow as it was when it was created.
@@ -42,14 +43,14 @@ class TriggerFlow:
     """
 
     def __init__(self, *, name: str | None = None, skip_exceptions: bool = False) -> None:
-        self.name = name or "flow"
+        super().__init__(name or "flow")
         self.skip_exceptions = skip_exceptions
         self.shared = SharedData()
         self.types = Types()
-        self._blueprint = Blueprint(self.name)
         self._contract = Contract()
         self._signals: dict[str, Check] = {}
         self._state: StateModel | None = None
+        self._store: Store | None = None
         self._options = Options(skip_exceptions=skip_exceptions, attended=False)
         self._options_key: tuple[int | None, bool] = (None, skip_exceptions)
         self._compiled: tuple[int, Program] | None = None
@@ -186,85 +187,6 @@ class TriggerFlow:
         """The flow as immutable data, as it stands now."""
         return self._program().plan.definition
 
-    # -- the definition as data --------------------------------------------------------------------------------------
-    # Imported on use: a program that only runs flows shall not pay for exports and diagrams at its start.
-
-    def get_flow_config(self, *, validate_serializable: bool = True) -> dict[str, Any]:
-        """The flow as a dict in the format `triggerflow/v1`; see `flow_config`."""
-        from . import flow_config
-
-        return flow_config.get_flow_config(self._blueprint, validate_serializable=validate_serializable)
-
-    def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
-        """The flow as JSON text, which is also written to a file if one is named."""
-        from . import flow_config
-
-        return flow_config.get_json_flow(self._blueprint, save_to, encoding=encoding)
-
-    def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
-        """The flow as YAML text, which is also written to a file if one is named."""
-        from . import flow_config
-
-        return flow_config.get_yaml_flow(self._blueprint, save_to, encoding=encoding)
-
-    def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> "TriggerFlow":
-        """Make a function known by name, so that a definition that is loaded later can use it as a chunk."""
-        from . import flow_config
-
-        flow_config.register_chunk_handler(self._blueprint, handler, name=name)
-        return self
-
-    def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> "TriggerFlow":
-        """Make a function known by name, so that a definition that is loaded later can use it as a condition."""
-        from . import flow_config
-
-        flow_config.register_condition_handler(self._blueprint, handler, name=name)
-        return self
-
-    def load_flow_config(self, config: Mapping[str, Any], *, replace: bool = True) -> "TriggerFlow":
-        """Take a definition over from a dict: in place of this flow's, or after it. Its handlers must be registered.
-
-        Raises `DefinitionError` that names the place; nothing has changed then.
-        """
-        from . import flow_config
-
-        flow_config.load_flow_config(self._blueprint, config, replace=replace)
-        return self._loaded()
-
-    def load_json_flow(
-        self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8"
-    ) -> "TriggerFlow":
-        """`load_flow_config` from JSON text or a file."""
-        from . import flow_config
-
-        flow_config.load_json_flow(self._blueprint, path_or_content, replace=replace, encoding=encoding)
-        return self._loaded()
-
-    def load_yaml_flow(
-        self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8"
-    ) -> "TriggerFlow":
-        """`load_flow_config` from YAML text or a file."""
-        from . import flow_config
-
-        flow_config.load_yaml_flow(self._blueprint, path_or_content, replace=replace, encoding=encoding)
-        return self._loaded()
-
-    def _loaded(self) -> "TriggerFlow":
-        self.name = self._blueprint.name
-        return self
-
-    def to_mermaid(self, *, mode: "Mode" = "simplified", run: "RunView | None" = None) -> str:
-        """The flow as a Mermaid flowchart, coloured by a run if one is given; see `diagram`."""
-        from .diagram import to_mermaid
-
-        return to_mermaid(self.definition, mode=mode, run=run)
-
-    def to_dot(self, *, run: "RunView | None" = None) -> str:
-        """The flow as a graph for Graphviz's `dot`."""
-        from .diagram import to_dot
-
-        return to_dot(self.definition, run=run)
-
     # -- running -----------------------------------------------------------------------------------------------------
 
     def create_execution(
@@ -278,8 +200,12 @@ class TriggerFlow:
         journal_limit: int = 1024,
         deadline: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
+        store: "Store | None" = None,
     ) -> Execution:
         """A new execution, not started yet.
+
+        With a `store`, or after `set_store`, it is durable: see `durable.execution.DurableExecution`. An `id` that is
+        in the store already is that execution, which goes on with its first use.
 
         `concurrency` bounds how many chunks run at once. `max_pending` is how many runs the signals of one chunk may
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
@@ -294,7 +220,42 @@ class TriggerFlow:
             journal_limit=journal_limit,
             deadline=deadline,
         )
+        store = store or self._store
+        if store is not None:
+            return self._durable(store, options, id, resources=runtime_resources)
         return Execution(self._program(), self.shared, options, id, resources=runtime_resources)
+
+    async def async_resume(
+        self,
+        id: str,
+        *,
+        store: "Store | None" = None,
+        runtime_resources: Mapping[str, Any] | None = None,
+        operator_map: Mapping[str, str | None] | None = None,
+    ) -> "DurableExecution":
+        """A durable execution out of its store, and it goes on: what was running is run again, under the same run id.
+
+        Resources are not recorded: give them again. `operator_map` tells where operators that were renamed since are
+        now; see `load_execution`. Raises `UnknownExecution`, `ExecutionLeased` while another process runs it,
+        `SnapshotError` if it cannot go on under this definition, and `StoreError`.
+        """
+        store = store or self._store
+        if store is None:
+            raise UsageError(f"flow {self.name!r}: async_resume needs a store; give one, or flow.set_store(store)")
+        found = self._durable(
+            store, Options(), id, resources=runtime_resources, must_exist=True, operator_map=operator_map
+        )
+        return await found.async_open()
+
+    def set_store(self, store: "Store | None") -> "TriggerFlow":
+        """Make all executions of this flow durable from now on: their records are kept in the store, which is open."""
+        self._store = store
+        return self
+
+    def _durable(self, store: "Store", options: Options, id: str | None, **details: Any) -> "DurableExecution":
+        from .durable.execution import durable_execution  # who keeps nothing shall not pay for it
+
+        return durable_execution(self._program(), self.shared, options, store, id, **details)
 
     async def async_start(
         self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
@@ -357,28 +318,33 @@ class TriggerFlow:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def sub_execution(
+    async def sub_execution(
         self,
         *,
         id: str,
         concurrency: int | None,
         link: Link,
         saved: Any,
+        attempt: int,
         runtime_data: Mapping[str, Any],
         flow_data: Mapping[str, Any],
         resources: Mapping[str, Any],
-    ) -> Execution:
-        """An execution of this flow inside another one's, with its own copy of the shared data; see `subflow`."""
+    ) -> tuple[Execution, bool]:
+        """An execution of this flow inside another one's, with its own copy of the shared data; see `subflow`.
+
+        Whether it goes on from an earlier attempt of its step comes with it.
+        """
         shared = SharedData()
         shared.resources = self.shared.resources
         shared.values = {**self.shared.values, **flow_data}
         options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
-        if saved is not None:
-            return restore(Execution, self._program(), shared, options, saved, resources=resources, link=link)
-        child = Execution(self._program(), shared, options, id, resources=resources, link=link)
-        for key, value in runtime_data.items():
-            child.state.set(key, value, emit=False)
-        return child
+        child, goes_on = await link.parent.new_child(
+            self._program(), shared, options, id, saved=saved, attempt=attempt, resources=resources, link=link
+        )
+        if not goes_on:
+            for key, value in runtime_data.items():
+                child.state.set(key, value, emit=False)
+        return child, goes_on
 
     def load_execution(
         self,
@@ -427,6 +393,8 @@ class TriggerFlow:
             positive(concurrency, f"flow {self.name!r}: start()")
             self._options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
             self._options_key = key
+        if self._store is not None:
+            return self._durable(self._store, self._options, None)
         return Execution(self._program(), self.shared, self._options)
 
     def _program(self) -> Program:

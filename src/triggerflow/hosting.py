@@ -21,8 +21,6 @@ from ._core.errors import (
     ContractError,
     ExecutionCancelled,
     ExecutionClosed,
-    InterruptExpired,
-    RemoteChunkError,
     UsageError,
     WrongLoopError,
 )
@@ -32,7 +30,7 @@ from .contract import Check, checker
 from .data import TriggerFlowRuntimeData
 from .drivers.local import LocalDriver
 from .journal import RingJournal
-from .notices import describe_interrupt, log_notice
+from .notices import describe_interrupt, log_notice, told_failure
 from .options import Options, same_value
 from .portal import run_sync
 from .program import Program
@@ -209,20 +207,23 @@ class HostedExecution:
         if driver is None:
             if self.machine.state.status in FINAL:
                 raise ExecutionClosed(f"{self!r} has ended ({self.get_status()})")
-            options = self.options
-            driver = self.running = LocalDriver(self.machine, self.journal, self, deadline=options.deadline)
+            driver = self.running = self.make_driver()
             self._thread = get_ident()
             if self.machine.plan.flow_data:
                 self.shared.listeners.add(self)
             if self.machine.state.records:
                 driver.submit(events.Recovered(time()))
             elif not starting:
-                driver.submit(events.Created(time(), *options.course()))
+                driver.submit(events.Created(time(), *self.options.course()))
         elif self.machine.state.status in FINAL:
             raise ExecutionClosed(f"{self!r} has ended ({self.machine.state.status.value}); it takes nothing any more")
         elif get_ident() != self._thread:
             raise WrongLoopError(f"{self!r} lives on the event loop of another thread; use its sync methods from here")
         return driver
+
+    def make_driver(self) -> LocalDriver:
+        """A driver for this execution on the running loop."""
+        return LocalDriver(self.machine, self.journal, self, deadline=self.options.deadline)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -317,18 +318,22 @@ class HostedExecution:
             except ContractError as broken:
                 self._failure = broken
         self.shared.listeners.discard(self)
-        waiters, self._waiters = self._waiters, None
-        watched = bool(waiters) or self._observed or (self.stream is not None and self.stream.observed)
-        for waiter in waiters or ():
-            _finish(waiter)
-        if self.stream is not None:
-            self.stream.end(self._why_ended())
+        watched = bool(self._waiters) or self._observed or (self.stream is not None and self.stream.observed)
+        self.tell_waiters(self._why_ended())
         if close.unfilled and state.result is UNSET:
             logger.warning(
                 "%r ended without a result while these joins still waited: %s", self, ", ".join(close.unfilled)
             )
         if self._failure is not None and not watched:
             logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
+
+    def tell_waiters(self, failure: Callable[[], BaseException] | None) -> None:
+        """Nothing more will come: those who wait look for the outcome, readers get the failure after the last item."""
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            _finish(waiter)
+        if self.stream is not None:
+            self.stream.end(failure)
 
     # -- what chunks and sub-flows need ------------------------------------------------------------------------------
 
@@ -430,12 +435,7 @@ class HostedExecution:
         if state.status is Status.CANCELLED:
             return ExecutionCancelled(state.reason, self.id)
         if self._failure is None:  # it failed before it was loaded here: only the record is left
-            info = state.error
-            if info is not None and info.type == "InterruptExpired":
-                self._failure = InterruptExpired(f"{self!r}: {info.message}")
-                return self._failure
-            text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"
-            self._failure = RemoteChunkError(f"{self!r}: {text}")
+            self._failure = told_failure(self, state.error)
         return self._failure
 
     def __repr__(self) -> str:

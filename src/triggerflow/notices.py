@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._core import commands
+from ._core.errors import InterruptExpired, RemoteChunkError, TriggerFlowError
+from ._core.events import ErrorInfo
 from ._core.state import Interrupt
 
 logger = logging.getLogger("triggerflow")
@@ -37,3 +39,11 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
             logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
         case _:
             pass
+
+
+def told_failure(execution: Any, info: ErrorInfo | None) -> TriggerFlowError:
+    """The exception for a failure of which only the record is left."""
+    if info is not None and info.type == "InterruptExpired":
+        return InterruptExpired(f"{execution!r}: {info.message}")
+    text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"
+    return RemoteChunkError(f"{execution!r}: {text}")

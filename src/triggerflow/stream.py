@@ -14,8 +14,9 @@ A reader is referred to weakly: one that is left early, or forgotten, holds nobo
 import asyncio
 import sys
 import weakref
-from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ._core.errors import DefinitionError, ReaderDisconnected, StreamGapError
 
@@ -39,6 +40,14 @@ class StreamGap:
         return f"<StreamGap {self.first}..{self.last}>"
 
 
+class Held(NamedTuple):
+    """An item with its number, and the path of the sub-flow it comes from."""
+
+    number: int
+    item: Any
+    path: str
+
+
 class RuntimeStream:
     """The items of one execution that are still held, and who waits for more."""
 
@@ -53,6 +62,7 @@ class RuntimeStream:
         "history",
         "items",
         "last",
+        "older",
         "paths",
         "writers",
     )
@@ -71,6 +81,8 @@ class RuntimeStream:
         self._readers_waiting: list[asyncio.Future[None]] = []
         self.writers: list[asyncio.Future[None]] = []
         self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
+        #: where items are that are no longer held: some that follow a number. None: nowhere
+        self.older: Callable[[int], Awaitable[list[Held]]] | None = None
         #: from this number on, writers have to ask whether the stream is `full`
         self.ceiling = NEVER
         self._released = False
@@ -90,6 +102,10 @@ class RuntimeStream:
             del items[: -self.history]
         if self._readers_waiting:
             self._wake()
+
+    def rebase(self, last: int) -> None:
+        """Before the first item: the items up to number `last` are not held here."""
+        self.first, self.last = last + 1, last
 
     def end(self, failure: Callable[[], BaseException] | None = None) -> None:
         """No item will follow; after the last one readers stop, or raise what `failure` gives."""
@@ -196,6 +212,8 @@ class StreamReader(Generic[ItemT]):
         "_begun",
         "_left",
         "_lossy",
+        "_page",
+        "_path",
         "_timeout",
         "buffer",
         "policy",
@@ -206,7 +224,7 @@ class StreamReader(Generic[ItemT]):
     def __init__(
         self,
         stream: RuntimeStream,
-        begin: Callable[[], None],
+        begin: "Callable[[], Awaitable[None] | None]",
         *,
         after: int,
         timeout: float | None,
@@ -227,11 +245,13 @@ class StreamReader(Generic[ItemT]):
         self._begin = begin
         self._begun = False
         self._left = False
+        self._page: deque[Held] | None = None
+        self._path = ""
 
     @property
     def path(self) -> str:
         """Where the last item comes from: the path of a sub-flow, "" for the flow itself."""
-        return self.stream.paths.get(self.position, "")
+        return self._path if self.position < self.stream.first else self.stream.paths.get(self.position, "")
 
     def __aiter__(self) -> "StreamReader[ItemT]":
         return self
@@ -240,10 +260,14 @@ class StreamReader(Generic[ItemT]):
         """The next item. Ends with the stream; raises the execution's failure after the last item."""
         stream = self.stream
         if not self._begun:
-            self._start()
+            begun = self._start()
+            if begun is not None:
+                await begun
         while True:
             position = self.position
             if position < stream.last and not self._left:
+                if position + 1 < stream.first and stream.older is not None:
+                    return await self._from_store(stream.older)
                 if (self._lossy and stream.last - position > self.buffer) or position + 1 < stream.first:
                     gap = self._behind()
                     if gap is not None:
@@ -265,11 +289,21 @@ class StreamReader(Generic[ItemT]):
                 raise failure
             await stream.more(self._timeout)
 
-    def _start(self) -> None:
+    def _start(self) -> Awaitable[None] | None:
         self._begun = True
-        if self.policy == "block":
+        if self.policy == "block" and self.stream.older is None:  # with a store a slow reader misses nothing
             self.stream.attach(self)
-        self._begin()
+        return self._begin()
+
+    async def _from_store(self, older: Callable[[int], Awaitable[list[Held]]]) -> Any:
+        if not self._page or self._page[0].number != self.position + 1:
+            self._page = deque(await older(self.position))
+            if not self._page or self._page[0].number != self.position + 1:
+                self._leave()
+                raise StreamGapError(f"item {self.position + 1} is not in the store any more")
+        held = self._page.popleft()
+        self.position, self._path = held.number, held.path
+        return held.item
 
     def _behind(self) -> Any:
         """This reader has lagged too far, or asks for items that are no longer held."""

@@ -17,6 +17,7 @@ from ._core.errors import DefinitionError, ExecutionClosed
 
 if TYPE_CHECKING:
     from .data import TriggerFlowRuntimeData
+    from .execution import Execution
     from .hosting import HostedExecution
 
 _SEGMENT = re.compile(r"[A-Za-z_]\w*")
@@ -48,7 +49,7 @@ class Link:
 
     __slots__ = ("parent", "path", "run")
 
-    def __init__(self, parent: "HostedExecution", run: int, path: str) -> None:
+    def __init__(self, parent: "Execution", run: int, path: str) -> None:
         self.parent = parent
         self.run = run
         self.path = path
@@ -80,8 +81,8 @@ class Runnable(Protocol):
         """The name of the flow."""
         ...
 
-    def sub_execution(self, **details: Any) -> Any:
-        """An execution inside another one."""
+    async def sub_execution(self, **details: Any) -> Any:
+        """An execution inside another one, and whether it goes on from before."""
         ...
 
 
@@ -107,11 +108,12 @@ class SubFlow:
         given = {target: _pick(paths, sources) for target, paths in self.capture.items()}
         path = f"{data.chunk_name}.{data.run_number}"
         saved = parent.saved_children.pop(path, None)
-        child = self.flow.sub_execution(
+        child, goes_on = await self.flow.sub_execution(
             id=f"{parent.id}/{path}",
             concurrency=self.concurrency,
             link=Link(parent, data.run_number, path),
             saved=saved,
+            attempt=data.attempt,
             runtime_data=given.get("runtime_data") or {},
             flow_data=given.get("flow_data") or {},
             resources=given.get("resources") or {},
@@ -119,7 +121,7 @@ class SubFlow:
         parent.children[path] = (child, "")
         _take_over(parent, child, path)
         try:
-            result = await (child.async_start(given["input"]) if saved is None else child.async_get_result())
+            result = await (child.async_get_result() if goes_on else child.async_start(given["input"]))
         except asyncio.CancelledError:
             await child.async_cancel("the step of its parent was cancelled")
             raise

@@ -36,6 +36,10 @@ class ExecutionClosed(UsageError):
     """The execution has ended; it takes no signal, no answer and no change any more."""
 
 
+class ExecutionSuspended(ExecutionClosed):
+    """This process has let go of a durable execution. In its store it stands, and can go on: open it again."""
+
+
 class AlreadyStarted(UsageError):
     """The execution was started before, with another value."""
 

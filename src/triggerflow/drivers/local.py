@@ -17,18 +17,20 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextvars import Context, ContextVar, copy_context
+from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
 from time import time
 from typing import Any, ClassVar
 
 from .._core import commands, events
-from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, ProtocolError
+from .._core.errors import ExecutionClosed, InternalError, PayloadError, ProtocolError
 from .._core.machine import Machine
-from .._core.state import RunChunk
-from .ports import ChunkPaused, Host, Journal
-from .raised import describe, mark_seen, own_cancellation
+from .._core.state import Opening, RunChunk
+from .ports import ChunkPaused, Host, Journal, Receiver
+from .raised import describe, noted, own_cancellation
 from .sources import Sources
+from .tasks import changed, destroy, mark_seen
+from .timers import Timers
 from .waits import Waits
 
 #: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
@@ -41,11 +43,9 @@ CLEAN_UP, GIVE_UP = 0, -1
 _running: set["LocalDriver"] = set()
 
 
-def _changed(context: Context, variables: tuple[tuple[ContextVar[Any], Any], ...]) -> bool:
-    """Whether a context differs from these variables. By identity: a value's own `==` may fail, or lie."""
-    if len(context) != len(variables):
-        return True
-    return any(context.get(variable) is not value for variable, value in variables) if variables else False
+def forget(driver: "LocalDriver") -> None:
+    """Nothing of this execution is at work any more."""
+    _running.discard(driver)
 
 
 class LocalDriver:
@@ -68,10 +68,15 @@ class LocalDriver:
         "journal",
         "loop",
         "machine",
+        "receiver",
     )
 
-    def __init__(self, machine: Machine, journal: Journal, host: Host, *, deadline: float) -> None:
+    def __init__(
+        self, machine: Machine, journal: Journal, host: Host, *, deadline: float, receiver: Receiver | None = None
+    ) -> None:
         self.machine = machine
+        #: who takes records in, and answers with what is to be done now: the machine, or what stands before it
+        self.receiver: Receiver = machine if receiver is None else receiver
         self.journal = journal
         self.host = host
         self.loop = asyncio.get_running_loop()
@@ -86,7 +91,7 @@ class LocalDriver:
         self._yielding = False
         self._ready: deque[RunChunk] | None = None
         self._waits: Waits | None = None
-        self._timers: dict[int, asyncio.TimerHandle] | None = None
+        self._timers: Timers | None = None
         self._sources: Sources | None = None
         self._tasks: set[asyncio.Task[None]] | None = None
 
@@ -94,14 +99,14 @@ class LocalDriver:
 
     def submit(self, event: events.Event) -> None:
         """Let the core take a record, keep it, and do what it commands. Raises what `Machine.receive` raises."""
-        answer = self.machine.receive(event)
+        answer = self.receiver.receive(event)
         self.journal.append(event)
         if answer:
             first = answer[0]
             if isinstance(first, commands.Publish) and len(answer) == 1:
                 self.host.publish(first.number, first.item, first.path)
             else:
-                self._perform(answer)
+                self.perform(answer)
 
     async def submit_and_settle(self, event: events.Emitted) -> bool:
         """Submit a signal; wait if the core says that its emitter has to wait.
@@ -136,7 +141,8 @@ class LocalDriver:
             self._waits = Waits(self.machine.state, self.submit)
         return self._waits
 
-    def _perform(self, answer: list[commands.AnyCommand]) -> None:
+    def perform(self, answer: list[commands.AnyCommand]) -> None:
+        """Do what the core commands."""
         for command in answer:
             if isinstance(command, RunChunk):
                 if self._ready is None:
@@ -158,13 +164,13 @@ class LocalDriver:
 
     def start(self, event: events.Started) -> None:
         """Submit the start. A single chunk to start with needs no queue: an execution held waiting stays small."""
-        answer = self.machine.receive(event)
+        answer = self.receiver.receive(event)
         self.journal.append(event)
         if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
             self._hire(answer[0])
             return
         self._pumping = True
-        self._perform(answer)
+        self.perform(answer)
         self._burst = max(1, len(self._ready or ()))
         self._pump()
 
@@ -198,7 +204,7 @@ class LocalDriver:
                 return
             run = self._ready.popleft()
         worker = run.handle = asyncio.current_task()
-        machine, journal, base = self.machine, self.journal, self._base
+        receive, journal, base = self.receiver.receive, self.journal, self._base
         variables = tuple(base.items())
         error: BaseException | None = None
         chunks = 0
@@ -212,16 +218,16 @@ class LocalDriver:
                 error, event = self._ended(run, raised)
             else:
                 if worker is not None and worker.cancelling():  # asked to stop, and it returned all the same
-                    self._cancelled_from_outside(run)
+                    self.cancelled_from_outside(run)
                 event = events.Completed(time(), run.id, value)
                 value = None
             try:
-                answer = machine.receive(event)
-            except ExecutionClosed:  # this chunk outlived the deadline of its execution
-                return
-            except Exception as bug:
-                self._abort(bug, run)
-                return
+                answer = receive(event)
+            except Exception as refused:
+                instead = self._not_taken(run, refused)
+                if instead is None:
+                    return
+                error, event, answer = instead
             journal.append(event)
             if error is not None:
                 self._keep(error, event, run)
@@ -234,7 +240,7 @@ class LocalDriver:
                 if following is None:
                     return
                 run = following
-            if _changed(copy_context(), variables):
+            if changed(copy_context(), variables):
                 self._hire(run)
                 return
             chunks += 1
@@ -248,11 +254,11 @@ class LocalDriver:
     def _following(self, answer: list[commands.AnyCommand]) -> RunChunk | None:
         """Perform what the record of a chunk has commanded; the run its worker takes next, if there is one for it."""
         if answer:
-            self._perform(answer)
+            self.perform(answer)
         # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
         if not self._ready or len(self._ready) <= self._hired:
             if not self.machine.state.runs:
-                _running.discard(self)
+                forget(self)
             return None
         return self._ready.popleft()
 
@@ -265,7 +271,7 @@ class LocalDriver:
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
-            self._cancelled_from_outside(run)
+            self.cancelled_from_outside(run)
             raise
         finally:
             self._yielding = False
@@ -281,7 +287,7 @@ class LocalDriver:
             raise error
         if isinstance(error, asyncio.CancelledError):
             if run.handle.cancelling():
-                self._cancelled_from_outside(run)
+                self.cancelled_from_outside(run)
             if self.machine.state.closing is not None or run.id in (self.machine.state.retracted or ()):
                 return None, events.Cancelled(time(), run.id)
             error = own_cancellation(run, error)
@@ -299,6 +305,20 @@ class LocalDriver:
             event.retry_in = self.host.retry_delay(run, error)
         return error, event
 
+    def _not_taken(
+        self, run: RunChunk, refused: Exception
+    ) -> tuple[BaseException | None, events.Event, list[commands.AnyCommand]] | None:
+        """What is recorded in place of a chunk's end that was not taken; None if there is nothing left to record."""
+        try:
+            if isinstance(refused, PayloadError):  # what it returned, or asked with, cannot be recorded
+                error, event = self._ended(run, refused)
+                return error, event, self.receiver.receive(event)
+        except ExecutionClosed as closed:
+            refused = closed
+        if not isinstance(refused, ExecutionClosed):  # else this chunk outlived its execution
+            self._abort(refused, run)
+        return None
+
     def _abort(self, bug: Exception, run: RunChunk) -> None:
         """The core broke its own rules: nobody shall wait for what it will never say."""
         self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
@@ -306,23 +326,19 @@ class LocalDriver:
         for other in self.machine.state.runs.values():
             if other.handle is not None and other is not run:
                 other.handle.cancel()
-        self._perform(self.machine.abort(describe(self.error, run.node.name)))
+        self.perform(self.machine.abort(describe(self.error, run.node.name)))
 
     def _keep(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
         """The first error that fails the execution is what its waiters get, with a note of where it happened."""
         if isinstance(event, events.Failed) and self.machine.state.error is event.error:
-            self.error = error
-            with contextlib.suppress(Exception):  # an exception class may refuse notes
-                error.add_note(f"in chunk {run.node.name!r} of {self.host!r}")
+            self.error = noted(error, f"in chunk {run.node.name!r} of {self.host!r}")
 
-    def _cancelled_from_outside(self, run: RunChunk) -> None:
+    def cancelled_from_outside(self, run: RunChunk) -> None:
         """If somebody cancelled the worker's task, and not this driver, the execution ends as cancelled."""
         if run.id in (self.machine.state.retracted or ()):
             run.handle.uncancel()
         elif self.machine.state.closing is None:
-            reason = (
-                f"the task of chunk {run.node.name!r} was cancelled: its event loop shuts down, or the chunk did it"
-            )
+            reason = f"the task of chunk {run.node.name!r} was cancelled: its loop shuts down, or the chunk did it"
             self.submit(events.CancelRequested(time(), reason))
 
     # -- the other commands ------------------------------------------------------------------------------------------
@@ -346,27 +362,24 @@ class LocalDriver:
         self.submit(events.Cancelled(time(), run.id))
 
     def _abandon(self) -> None:
-        (self._timers or {}).pop(GIVE_UP, None)
         with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
             self.submit(events.Abandoned(time()))
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
         if self._timers is None:
-            self._timers = {}
-        self._timers[number] = self.loop.call_later(max(0.0, delay), then, *args)
+            self._timers = Timers(self.loop)
+        self._timers.set(number, delay, then, *args)
 
     def _start_timer(self, command: commands.StartTimer) -> None:
         self._set_timer(command.timer, command.due - time(), self._timer_fired, command.timer)
 
     def _timer_fired(self, number: int) -> None:
-        if self._timers:
-            self._timers.pop(number, None)
-        self.submit(events.TimerFired(time(), number))
+        if number in (self.machine.state.timers or ()):  # else it was cancelled, and the command is on its way
+            self.submit(events.TimerFired(time(), number))
 
     def _cancel_timer(self, command: commands.CancelTimer) -> None:
-        timer = (self._timers or {}).pop(command.timer, None)
-        if timer is not None:
-            timer.cancel()
+        if self._timers is not None:
+            self._timers.cancel(command.timer)
 
     def _pull(self, command: commands.Pull) -> None:
         if self._tasks is None:
@@ -379,31 +392,32 @@ class LocalDriver:
         if self._sources is None:
             self._sources = Sources()
         opening = command.opening
-        try:
-            items, done = await self._sources.take(opening, command.count)
-            event: events.Event = events.Pulled(time(), opening.id, items, done)
-        except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise
-            if isinstance(error, asyncio.CancelledError):
-                error = ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError of their own")
-            if self.machine.state.closing is None:
-                self.error = error
-                with contextlib.suppress(Exception):
-                    error.add_note(f"in the items of {opening.node.id!r} of {self.host!r}")
-            event = events.PullFailed(time(), opening.id, describe(error, ""))
+        event, error = await self._sources.answer(opening, command.count)
         with contextlib.suppress(ExecutionClosed):
-            self.submit(event)
+            try:
+                self._blame(opening, error)
+                self.submit(event)
+            except PayloadError as refused:
+                self._blame(opening, refused)
+                self.submit(events.PullFailed(time(), opening.id, describe(refused, "")))
+
+    def _blame(self, opening: Opening, error: BaseException | None) -> None:
+        if error is not None and self.machine.state.closing is None:
+            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.host!r}")
 
     def _settle(self, command: commands.Settle) -> None:
-        if self._waits is not None:
-            self._waits.settle(command.wait)
+        self._waiting().settle(command.wait)
 
     def _close(self, command: commands.Close) -> None:
-        for timer in (self._timers or {}).values():
-            timer.cancel()
-        self._timers = None
+        self.let_go()
+        forget(self)
+        self.host.closed(command, self.error)
+
+    def let_go(self) -> None:
+        """Give back what is held outside the state: timers, sources, tasks, those who wait."""
+        if self._timers is not None:
+            self._timers.close()
+        self._timers = self._ready = None
         if self._sources is not None:
             self._sources.close()
             self._sources = None
@@ -411,8 +425,6 @@ class LocalDriver:
             task.cancel()
         if self._waits is not None:
             self._waits.release()
-        _running.discard(self)
-        self.host.closed(command, self.error)
 
     def lose(self, reason: str) -> None:
         """The loop is gone: record it, so that everybody who waits elsewhere is told."""
@@ -422,15 +434,11 @@ class LocalDriver:
             if self.machine.state.closing is None:
                 answer += self.machine.receive(events.CancelRequested(time(), reason))
             answer += self.machine.receive(events.Abandoned(time()))
+        forget(self)
         for command in answer:
             if isinstance(command, commands.Close):
-                _running.discard(self)
                 self.host.closed(command, self.error)
-        for task in tasks:
-            # The task can never run again; that it is destroyed while pending is known, and told above.
-            task._log_destroy_pending = False  # noqa: SLF001
-            with contextlib.suppress(Exception):
-                task.get_coro().close()
+        destroy(tasks)
 
     _PERFORMERS: ClassVar[dict[type[Any], Callable[[Any, Any], None]]] = {
         commands.CancelRun: _cancel_run,

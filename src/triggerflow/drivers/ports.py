@@ -50,3 +50,11 @@ class Journal(Protocol):
     def append(self, record: Event) -> None:
         """Add the next record."""
         ...
+
+
+class Receiver(Protocol):
+    """Who takes records in: the machine, or a log that holds its commands back."""
+
+    def receive(self, event: Event) -> list[AnyCommand]:
+        """Take one record and say what to do now. Raises what `Machine.receive` raises, and `PayloadError`."""
+        ...

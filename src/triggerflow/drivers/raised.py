@@ -1,23 +1,16 @@
 """What chunks raise, made fit for records and for those who wait."""
 
-import asyncio
-from typing import Any
+import contextlib
 
 from .._core import events
 from .._core.errors import ChunkCancelled
 from .._core.state import RunChunk
 
 
-def mark_seen(task: "asyncio.Task[Any]") -> None:
-    """Take note of how a task ended, for nobody else will."""
-    if not task.cancelled():
-        task.exception()
-
-
 def describe(error: BaseException, chunk: str) -> events.ErrorInfo:
     """What the journal keeps of an exception."""
     try:
-        text = str(error)
+        text = str(error).encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be recorded
     except Exception:  # a foreign __str__ may raise
         text = "(its text cannot be read)"
     return events.ErrorInfo(type(error).__qualname__, text, chunk)
@@ -28,3 +21,10 @@ def own_cancellation(run: RunChunk, error: BaseException) -> BaseException:
     failure = ChunkCancelled(f"chunk {run.node.name!r} ended with CancelledError: something it awaited was cancelled")
     failure.__cause__ = error
     return failure
+
+
+def noted(error: BaseException, where: str) -> BaseException:
+    """The error with a note of where it happened; an exception class may refuse notes."""
+    with contextlib.suppress(Exception):
+        error.add_note(where)
+    return error

@@ -3,9 +3,13 @@
 import asyncio
 from contextlib import suppress
 from itertools import islice
+from time import time
 from typing import Any
 
+from .._core import events
+from .._core.errors import ChunkCancelled
 from .._core.state import Opening
+from .raised import describe
 
 #: Async generators that are being closed.
 _closing: set["asyncio.Future[None]"] = set()
@@ -16,6 +20,19 @@ class Sources:
 
     def __init__(self) -> None:
         self._iterators: dict[int, Any] = {}
+
+    async def answer(self, opening: Opening, count: int) -> tuple[events.Event, BaseException | None]:
+        """The record for a pull, and what the source raised. Raises `CancelledError` only if its task is cancelled."""
+        try:
+            items, done = await self.take(opening, count)
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError):
+                if task is not None and task.cancelling():
+                    raise
+                error = ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError of their own")
+            return events.PullFailed(time(), opening.id, describe(error, "")), error
+        return events.Pulled(time(), opening.id, items, done), None
 
     async def take(self, opening: Opening, count: int) -> tuple[list[Any], bool]:
         """The next items, and whether there are no more.

@@ -1,0 +1,104 @@
+"""A flow as data: its definition exported, loaded and drawn.
+
+What does the work is imported on use: a program that only runs flows shall not pay for exports and diagrams when it
+starts.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from ._core.definition import Definition
+from ._core.operators import compile_plan
+from .builder import Blueprint
+from .chunk import Handler
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .diagram import RunView
+    from .diagram.graph import Mode
+
+
+class DefinedFlow:
+    """A blueprint under a name; the part of `TriggerFlow` that reads and writes definitions."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._blueprint = Blueprint(name)
+
+    @property
+    def definition(self) -> Definition:
+        """The flow as immutable data, as it stands now."""
+        return compile_plan(self._blueprint.freeze()).definition
+
+    def get_flow_config(self, *, validate_serializable: bool = True) -> dict[str, Any]:
+        """The flow as a dict in the format `triggerflow/v1`; see `flow_config`."""
+        from . import flow_config
+
+        return flow_config.get_flow_config(self._blueprint, validate_serializable=validate_serializable)
+
+    def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
+        """The flow as JSON text, which is also written to a file if one is named."""
+        from . import flow_config
+
+        return flow_config.get_json_flow(self._blueprint, save_to, encoding=encoding)
+
+    def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
+        """The flow as YAML text, which is also written to a file if one is named."""
+        from . import flow_config
+
+        return flow_config.get_yaml_flow(self._blueprint, save_to, encoding=encoding)
+
+    def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
+        """Make a function known by name, so that a definition that is loaded later can use it as a chunk."""
+        from . import flow_config
+
+        flow_config.register_chunk_handler(self._blueprint, handler, name=name)
+        return self
+
+    def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> Self:
+        """Make a function known by name, so that a definition that is loaded later can use it as a condition."""
+        from . import flow_config
+
+        flow_config.register_condition_handler(self._blueprint, handler, name=name)
+        return self
+
+    def load_flow_config(self, config: Mapping[str, Any], *, replace: bool = True) -> Self:
+        """Take a definition over from a dict: in place of this flow's, or after it. Its handlers must be registered.
+
+        Raises `DefinitionError` that names the place; nothing has changed then.
+        """
+        from . import flow_config
+
+        flow_config.load_flow_config(self._blueprint, config, replace=replace)
+        return self._loaded()
+
+    def load_json_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
+        """`load_flow_config` from JSON text or a file."""
+        from . import flow_config
+
+        flow_config.load_json_flow(self._blueprint, path_or_content, replace=replace, encoding=encoding)
+        return self._loaded()
+
+    def load_yaml_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
+        """`load_flow_config` from YAML text or a file."""
+        from . import flow_config
+
+        flow_config.load_yaml_flow(self._blueprint, path_or_content, replace=replace, encoding=encoding)
+        return self._loaded()
+
+    def _loaded(self) -> Self:
+        self.name = self._blueprint.name
+        return self
+
+    def to_mermaid(self, *, mode: "Mode" = "simplified", run: "RunView | None" = None) -> str:
+        """The flow as a Mermaid flowchart, coloured by a run if one is given; see `diagram`."""
+        from .diagram import to_mermaid
+
+        return to_mermaid(self.definition, mode=mode, run=run)
+
+    def to_dot(self, *, run: "RunView | None" = None) -> str:
+        """The flow as a graph for Graphviz's `dot`."""
+        from .diagram import to_dot
+
+        return to_dot(self.definition, run=run)

@@ -1,0 +1,1 @@
+"""Durable executions: their records are kept in a store, so that another process can go on with them."""

@@ -1,0 +1,111 @@
+"""Records as bytes: JSON that a person can read, values as `payload.Types` writes them, large parts as payloads.
+
+A record is encoded before the core takes it in, so that a value which cannot be recorded changes nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .._core import events
+from .._core.errors import PayloadError, StoreDamaged
+from .._core.state import RunState
+from ..payload import Types
+from .payloads import PART, fold, references, unfold
+
+Fetch = Callable[[Iterable[str]], Awaitable[Mapping[str, bytes]]]
+
+#: Where a record keeps the user's value; the other records are the engine's own.
+_VALUE: dict[type[events.Event], str] = {
+    events.Started: "value",
+    events.Completed: "value",
+    events.Emitted: "value",
+    events.StateChanged: "value",
+    events.FlowDataChanged: "value",
+    events.StreamPut: "item",
+    events.ResultSet: "value",
+    events.Paused: "payload",
+    events.Resumed: "value",
+    events.Pulled: "items",
+}
+_PLAIN = (type(None), bool, int)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(events.Record).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def encode(record: events.Event, types: Types, state: RunState, payloads: dict[str, bytes]) -> bytes:
+    """The record as bytes; its large parts are added to `payloads`. Raises `PayloadError` that names the place."""
+    name = _VALUE.get(type(record))
+    value = None if name is None else getattr(record, name)
+    if name is not None and type(value) not in _PLAIN:
+        packed = types.pack(value, _where(record, state))
+        record = msgspec.structs.replace(record, **{name: packed})
+        value = packed
+    try:
+        data = _encode(record)
+    except UnicodeEncodeError as error:  # of the user's values this is known already
+        raise PayloadError(f"a name or text in this {type(record).__name__} is no text: {error}") from None
+    if len(data) > PART and name is not None:
+        folded = fold(value, payloads)
+        if folded is not value:
+            data = _encode(msgspec.structs.replace(record, **{name: folded}))
+    return data
+
+
+def _where(record: events.Event, state: RunState) -> str:
+    """The place of a record's value, for the message that refuses it."""
+    number: int | None = getattr(record, "run", None)
+    run = None if number is None else state.runs.get(number)
+    by = "" if run is None else f" of chunk {run.node.name!r}"
+    match record:
+        case events.Started():
+            return "the start value"
+        case events.Completed():
+            return f"the result{by}"
+        case events.Emitted(name=name):
+            return f"the value of signal {name!r}" + by.replace(" of ", " from ")
+        case events.StateChanged(key=key):
+            return f"state[{key!r}]" + by.replace(" of ", " in ")
+        case events.FlowDataChanged(key=key):
+            return f"flow_data[{key!r}]"
+        case events.StreamPut():
+            return f"a stream item{by}"
+        case events.Paused(interrupt=interrupt):
+            return f"the payload of interrupt {interrupt!r}{by}"
+        case events.Resumed(interrupt=interrupt):
+            return f"the answer to interrupt {interrupt!r}"
+        case events.Pulled():
+            return "an item of a lazy for_each source"
+        case _:
+            return "the result of the execution"
+
+
+async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> list[events.Record]:
+    """The records again. Raises `StoreDamaged` for what is no record, `SnapshotError` for an unknown type."""
+    try:
+        records: list[Any] = [_decode(row) for row in rows]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreDamaged(f"a stored record cannot be read: {error}") from error
+    values = [getattr(record, _VALUE[type(record)]) if type(record) in _VALUE else None for record in records]
+    payloads = await gather(values, fetch)
+    for record, value in zip(records, values, strict=True):
+        if type(value) not in _PLAIN:
+            setattr(record, _VALUE[type(record)], types.unpack(unfold(value, payloads)))
+    return records
+
+
+async def gather(values: Any, fetch: Fetch) -> dict[str, Any]:
+    """Every payload that the values refer to, decoded, and what those refer to."""
+    found: dict[str, Any] = {}
+    wanted = set(references(values))
+    while wanted:
+        try:
+            fresh = {name: _decode_any(data) for name, data in (await fetch(wanted)).items()}
+        except msgspec.DecodeError as error:
+            raise StoreDamaged(f"a stored payload cannot be read: {error}") from error
+        found.update(fresh)
+        wanted = {name for value in fresh.values() for name in references(value)} - found.keys()
+    return found

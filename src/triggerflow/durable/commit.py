@@ -1,0 +1,91 @@
+"""Group commit: what all executions have written since the last commit goes to disk together.
+
+One commit is on its way at a time; while the disk is busy, the next one fills. A lone execution pays one disk write per
+step, two hundred share it.
+"""
+
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from .._core.errors import ExecutionSuspended, StoreConflict, StoreError
+from ..drivers.durable import DurableDriver, Log
+from ..program import Program
+from ..stores.protocol import Append, Store
+from .definitions import write_definition
+
+
+class Desk:
+    """What the durable executions of one opened store share: its commits, and which execution is here already."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        #: the handles of this process by id: an id twice is the same execution
+        self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        self._waiting: list[Log] = []
+        self._task: asyncio.Task[None] | None = None
+        self._kept: set[str] = set()
+
+    def enqueue(self, log: Log) -> None:
+        """A log has something to write."""
+        self._waiting.append(log)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._commit())
+
+    async def keep_definition(self, program: Program) -> None:
+        """Store the definition, so that this version's records can be read when there are others."""
+        definition = program.plan.definition
+        if definition.fingerprint not in self._kept:
+            await self.store.put_definition(definition.fingerprint, write_definition(definition, program.types))
+            self._kept.add(definition.fingerprint)
+
+    async def _commit(self) -> None:
+        logs: list[Log] = []
+        try:
+            while self._waiting:
+                logs, self._waiting = self._waiting, []
+                await self._write([(log, log.take()) for log in logs])
+        except BaseException as error:  # a cancelled commit may or may not be on disk: nobody may build on it here
+            why = ExecutionSuspended(f"the commit to {self.store!r} was broken off: {error!r}")
+            for log in [*logs, *self._waiting]:
+                give_up(log, why)
+            self._waiting = []
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._task = None
+
+    async def _write(self, batch: list[tuple[Log, Append]]) -> None:
+        try:
+            await self.store.append([append for _, append in batch])
+        except StoreConflict as conflict:
+            if len(batch) == 1:
+                give_up(batch[0][0], conflict)
+                return
+            for pair in batch:  # one of them is not ours any more; the others shall not suffer
+                await self._write([pair])
+        except StoreError as error:
+            for log, _ in batch:
+                give_up(log, error)
+        else:
+            for log, append in batch:
+                log.written(append)
+
+
+def give_up(log: Log, why: BaseException) -> None:
+    """The execution cannot go on in this process."""
+    if isinstance(log.driver, DurableDriver):
+        log.driver.suspend(why)
+    else:
+        log.suspend(why)
+
+
+_desks: "WeakKeyDictionary[Store, Desk]" = WeakKeyDictionary()
+
+
+def desk_of(store: Store) -> Desk:
+    """The desk of an opened store."""
+    desk = _desks.get(store)
+    if desk is None:
+        desk = _desks[store] = Desk(store)
+    return desk

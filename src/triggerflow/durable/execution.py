@@ -1,0 +1,340 @@
+"""The handle of a durable execution: everything of `Execution`, and its records are in a store.
+
+It is *opened* with its first use: found in the store and claimed, or made there. From then on this process runs it,
+until it ends, is suspended (the store failed, the loop ended, another owner took over) or is parked. A handle that was
+let go of opens again with its next use.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from time import time
+from typing import Any, Self
+
+import msgspec
+
+from .._core import commands, events
+from .._core.errors import ExecutionSuspended, StoreDamaged, UnknownExecution, UsageError
+from .._core.machine import FINAL, Machine
+from .._core.state import UNSET, RunChunk
+from ..data import TriggerFlowRuntimeData
+from ..drivers.durable import DurableDriver, Log
+from ..drivers.local import LocalDriver
+from ..execution import Execution
+from ..journal import RingJournal
+from ..options import Options
+from ..program import Program
+from ..shared import SharedData
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
+from ..stream import Held, RuntimeStream
+from ..subflow import Link
+from .codec import decode, encode
+from .commit import Desk, desk_of
+from .loading import load, moved
+
+
+class DurableRuntimeData(TriggerFlowRuntimeData):
+    """What a chunk of a durable execution receives."""
+
+    __slots__ = ("_log",)
+
+    def __init__(self, execution: "DurableExecution", run: RunChunk, log: Log) -> None:
+        super().__init__(execution, run)
+        self._log = log
+
+    async def async_put_into_stream(self, item: Any) -> None:
+        """Put an item into the runtime stream. It does not wait for the disk, unless very many records do."""
+        await super().async_put_into_stream(item)
+        if self._log.crowded:
+            await self._log.on_disk()
+
+
+class DurableExecution(Execution):
+    """One run of a flow that outlives its process. Made by `flow.create_execution(store=...)`.
+
+    What is awaited is on disk when it returns: a signal (`async_emit`), an answer (`async_continue_with`), a result.
+    What a reader sees was on disk before. Methods that do not wait (`emit`, `state.set`) are on disk with the next that
+    do. Raises `StoreError` where the store fails; what is on disk stands then, and the next use tries again.
+    """
+
+    __slots__ = ("_lock", "_must_exist", "_new", "_opened", "_operator_map", "_parent", "desk", "log")
+
+    def __init__(
+        self,
+        program: Program,
+        shared: SharedData,
+        options: Options,
+        store: Store,
+        id: str | None = None,
+        *,
+        resources: Mapping[str, Any] | None = None,
+        link: Link | None = None,
+        must_exist: bool = False,
+        operator_map: Mapping[str, str | None] | None = None,
+    ) -> None:
+        super().__init__(program, shared, options, id, resources=resources, link=link)
+        self.desk: Desk = desk_of(store)
+        #: its way to the store while this process runs it
+        self.log: Log | None = None
+        self._lock = asyncio.Lock()
+        self._opened = False
+        self._new = id is None
+        self._must_exist = must_exist
+        self._operator_map = operator_map
+        self._parent = None if link is None else link.parent.id
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    async def async_open(self) -> Self:
+        """Find the execution in its store and go on with it, or make it there.
+
+        Raises `UnknownExecution`, `ExecutionLeased` while another process runs it, `UsageError` if it belongs to
+        another flow, `SnapshotError` if it cannot go on under the flow as it stands now, and `StoreError`.
+        """
+        async with self._lock:
+            if not self._opened:
+                await self._open()
+                self._opened = True
+        return self
+
+    async def _open(self) -> None:
+        desk, store = self.desk, self.desk.store
+        row = None if self._new else await store.find(self.id)
+        if row is None:
+            if self._must_exist:
+                raise UnknownExecution(f"there is no execution {self.id!r} in {store!r}")
+            await desk.keep_definition(self.program)
+            self._begin_log(Machine(self.program.plan), create=self._first_row())
+        else:
+            if row.flow != self.program.name:
+                raise UsageError(
+                    f"execution {self.id!r} belongs to flow {row.flow!r}, and this is flow {self.program.name!r}"
+                )
+            await self._go_on(row)
+        self._new, self._must_exist = False, True
+
+    async def _go_on(self, row: ExecutionRow) -> None:
+        store, program = self.desk.store, self.program
+        if row.status not in FINAL_STATUSES:
+            row = await store.claim(self.id)
+        try:
+            loaded = await load(store, row, program.plan, program.types)
+            if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
+                await self.desk.keep_definition(program)
+                loaded, snapshot = moved(loaded, program.plan, program.types, self._operator_map)
+                await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
+            self._value = loaded.value
+            self.options = _options(row.options)
+            self._begin_log(loaded.machine)
+        except BaseException:
+            await store.release([row.id])
+            raise
+        if self.machine.state.status not in FINAL and self.machine.state.records:
+            _ = self.driver  # what was running is issued again
+
+    def _begin_log(self, machine: Machine, create: ExecutionRow | None = None) -> None:
+        self.machine = machine
+        types, state = self.program.types, machine.state
+        self.log = Log(
+            machine,
+            self.id,
+            lambda record, payloads: encode(record, types, state, payloads),
+            self.desk.enqueue,
+            create=create,
+        )
+        if self.stream is not None and not self.stream.items:
+            self.stream.rebase(state.stream)
+            self.stream.older = self._older_items
+            if state.status in FINAL:
+                self.stream.end(self._why_ended())
+        self.journal = RingJournal(self.options.journal_limit)
+        self.journal.first = state.records
+
+    def _first_row(self) -> ExecutionRow:
+        kept = {name: getattr(self.options, name) for name in Options.__slots__}
+        now = time()
+        return ExecutionRow(
+            id=self.id,
+            flow=self.program.name,
+            definition=self.program.plan.definition.fingerprint,
+            options=msgspec.json.encode(kept),
+            parent=self._parent,
+            created=now,
+            updated=now,
+        )
+
+    def make_driver(self) -> LocalDriver:
+        """The driver; see `HostedExecution.make_driver`."""
+        if self.log is None or not (self._opened or self._lock.locked()):
+            raise UsageError(f"{self!r} is not open here; use its async methods, or `await execution.async_open()`")
+        return DurableDriver(self.machine, self.journal, self, self.log, deadline=self.options.deadline)
+
+    # -- letting go --------------------------------------------------------------------------------------------------
+
+    async def async_suspend(self, reason: str = "its owner lets go of it") -> None:
+        """Stop running it here, at once: chunks are cancelled, nothing is recorded; any process can go on with it."""
+        if self.log is not None and self._opened and self.machine.state.status not in FINAL:
+            if isinstance(self.running, DurableDriver):
+                self.running.suspend(ExecutionSuspended(f"{self!r} was suspended: {reason}"))
+            else:
+                self._opened = False
+            await self.desk.store.release([self.id])
+
+    def suspended(self, why: BaseException) -> None:
+        """What the driver calls when the execution does not go on here."""
+        self._opened, self.running = False, None
+        for child, number in list(self.children.values()):
+            if not number and isinstance(child.running, DurableDriver):
+                child.running.suspend(why)
+        self.shared.listeners.discard(self)
+        self.tell_waiters(lambda: why)
+        self.stream = None
+
+    # -- what the driver calls ---------------------------------------------------------------------------------------
+
+    def invoke(self, run: RunChunk) -> Any:
+        """Call the handler of a run."""
+        assert self.log is not None
+        return self.program.invokers[run.node.index](DurableRuntimeData(self, run, self.log))
+
+    def at_once(self, command: commands.AnyCommand) -> bool:
+        """See `drivers.durable.DurableHost.at_once`."""
+        if isinstance(command, commands.Publish):
+            if self._link is not None:
+                self._link.publish(command.item, command.path)
+            return False
+        self.notice(command)
+        return True
+
+    def publish(self, number: int, item: Any, path: str) -> None:
+        """Hand an item to the readers; the parent has been told with the record."""
+        if self.stream is None:
+            self.stream = self._new_stream(number - 1)
+        self.stream.publish(number, item, path)
+
+    async def new_child(
+        self,
+        program: Program,
+        shared: SharedData,
+        options: Options,
+        id: str,
+        *,
+        saved: Mapping[str, Any] | None,
+        attempt: int,
+        resources: Mapping[str, Any],
+        link: Link,
+    ) -> tuple[Execution, bool]:
+        """The execution of a sub-flow: in the same store, under its own id.
+
+        One that an earlier attempt of the step has made goes on. Where that one failed, and the step is tried again,
+        the attempt gets a new one.
+        """
+        number = 1
+        while True:
+            name = id if number == 1 else f"{id}.{number}"
+            child = durable_execution(program, shared, options, self.desk.store, name, resources=resources, link=link)
+            await child.async_open()
+            known = child.machine.state.started
+            if not known or number >= attempt or child.get_status() not in ("failed", "cancelled"):
+                return child, known
+            number += 1
+
+    # -- what has to wait for the store ------------------------------------------------------------------------------
+
+    def begin(self, value: Any = UNSET) -> None:
+        """Start it, if nobody did; see `HostedExecution.begin`."""
+        check = self.program.contract.initial_input
+        if self._value is not UNSET and value is not UNSET and check is not None:
+            value = check(value)  # the recorded one was checked before
+        super().begin(value)
+
+    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
+        """See `Execution.async_start`. Started before, here or elsewhere, it goes on."""
+        await self.async_open()
+        return await super().async_start(value, timeout=timeout)
+
+    async def async_get_result(self, *, timeout: float | None = None) -> Any:
+        """See `Execution.async_get_result`."""
+        await self.async_open()
+        if self.log is not None and self.machine.state.status in FINAL:
+            await self.log.on_disk()
+        return await super().async_get_result(timeout=timeout)
+
+    def outcome(self, timeout: float | None = None, then: str = "it goes on running") -> Any:
+        """See `HostedExecution.outcome`."""
+        if self.log is not None and self.log.suspended is not None:
+            raise self.log.suspended
+        return super().outcome(timeout, then)
+
+    async def async_cancel(self, reason: str = "cancelled by its owner") -> None:
+        """See `Execution.async_cancel`."""
+        if self._link is not None and not self._opened:
+            return  # suspended with its parent: it is not ended, and the parent's step was not cancelled
+        await self.async_open()
+        await super().async_cancel(reason)
+
+    async def async_close(self) -> Any:
+        """See `Execution.async_close`."""
+        await self.async_open()
+        return await super().async_close()
+
+    async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
+        """See `Execution.async_emit`; it is on disk when this returns."""
+        await self.async_open()
+        await super().async_emit(name, value, settle=settle)
+
+    async def async_continue_with(
+        self, interrupt_id: str, value: Any = None, *, request_id: str | None = None
+    ) -> dict[str, Any]:
+        """See `Execution.async_continue_with`; the answer is on disk when this returns."""
+        await self.async_open()
+        answered = await super().async_continue_with(interrupt_id, value, request_id=request_id)
+        if self.log is not None:
+            await self.log.on_disk()
+        return answered
+
+    def _begin_reading(self, value: Any) -> Awaitable[None]:
+        return self._open_and_read(value)
+
+    async def _open_and_read(self, value: Any) -> None:
+        await self.async_open()
+        super()._begin_reading(value)
+
+    def _new_stream(self, last: int | None = None) -> RuntimeStream:
+        log = self.log
+        stream = RuntimeStream(self.options.stream_history, last if last is not None else log.items if log else 0)
+        stream.older = self._older_items
+        if log is not None and log.clean and self.machine.state.status in FINAL:
+            stream.end(self._why_ended())
+        return stream
+
+    async def _older_items(self, after: int) -> list[Held]:
+        store = self.desk.store
+        rows = await store.items(self.id, after=after, limit=500)
+        records = await decode([data for _, data in rows], self.program.types, store.payloads)
+        held: list[Held] = []
+        for (number, _), record in zip(rows, records, strict=True):
+            if not isinstance(record, events.StreamPut):
+                raise StoreDamaged(f"{self!r}: item {number} of its stream is no stream item in the store")
+            held.append(Held(number, record.item, record.path))
+        return held
+
+
+def durable_execution(
+    program: Program, shared: SharedData, options: Options, store: Store, id: str | None = None, **details: Any
+) -> DurableExecution:
+    """The handle of an execution; of one that is in use in this process it is the same handle."""
+    desk = desk_of(store)
+    known = None if id is None else desk.live.get(id)
+    if known is not None:
+        return known
+    execution = DurableExecution(program, shared, options, store, id, **details)
+    desk.live[execution.id] = execution
+    return execution
+
+
+def _options(data: bytes) -> Options:
+    try:
+        kept = msgspec.json.decode(data)
+        return Options(**{name: kept[name] for name in Options.__slots__ if name in kept})
+    except (msgspec.DecodeError, TypeError, ValueError) as error:
+        raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
