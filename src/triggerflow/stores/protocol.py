@@ -5,14 +5,18 @@ A store knows nothing of flows. It keeps numbered records as bytes, and says who
 * Records of an execution are numbered 0, 1, 2 ... without a gap. `append` adds to several executions *atomically*, and
   returns when everything is on disk: that is the only promise the durable driver builds on.
 * An *owner* is one opened store, which is one process or one part of it. An execution that is being run belongs to one
-  owner. A store that is open keeps its owner alive; an owner that was not heard of for `lease` seconds is dead, and
-  what it had can be claimed by others. Once that has happened the old owner can append nothing any more.
-* Large payloads are kept once, under the digest of their content. A payload lives as long as an execution that has
-  referred to it.
+  owner, and its sub-flows with it. A store that is open keeps its owner alive; an owner that was not heard of for
+  `lease` seconds is dead, and what it had can be claimed by others. To what was claimed the old owner can append
+  nothing any more; what nobody has claimed is still its own when it comes back.
+* Large payloads are kept once, under the digest of their content (`payload_digest`). A payload lives as long as an
+  execution that has referred to it.
+* What has begun is done wholly or not at all: cancelling who waits for it neither stops nor tears it.
+* Of an execution that is not there, there are no records, items and snapshots: reading them gives none.
 
 `triggerflow.testing.StoreConformance` is the contract as tests; a store of your own has to pass them.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -23,6 +27,11 @@ StatusName = Literal["created", "running", "waiting", "completed", "failed", "ca
 
 #: Executions that take no record any more.
 FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cancelled"))
+
+
+def payload_digest(data: bytes) -> str:
+    """The name of a payload: SHA-256 of its bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,45 +48,51 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     #: where it was forked from: an execution, and how many of its records were taken
     forked_from: tuple[str, int] | None = None
     created: float
+    #: `at` of its newest `Append` that brought records or another status or due time
     updated: float
     status: StatusName = "created"
     #: when its next timer is due
     due: float | None = None
-    #: how many records and stream items it has
+    #: how many records it has had, and the number of its newest stream item; trimming changes neither
     records: int = 0
     items: int = 0
-    #: the owner that runs it now; None if nobody does
+    #: the living owner that runs it now; None if nobody does
     owner: str | None = None
 
 
 class NewRecord(msgspec.Struct, frozen=True):
-    """One record to append. `item` is its number in the runtime stream, 0 if it is no stream item."""
+    """One record to append. `item` is its number in the runtime stream, 1, 2, 3 ..., or 0 if it is no stream item."""
 
     data: bytes
     item: int = 0
 
 
 class Append(msgspec.Struct, kw_only=True):
-    """What one execution adds in one commit. `first` is the number of the first of `records`."""
+    """What one execution adds in one commit. `first` is the number of the first of `records`.
+
+    It must not be changed before the append has returned. A final status gives the execution back.
+    """
 
     execution: str
     first: int
     records: list[NewRecord]
-    #: large payloads that these records refer to, by digest
+    #: large payloads that these records refer to, by `payload_digest`; also those that the store has already
     payloads: dict[str, bytes] = {}
     #: where the execution stands after the last record
     status: StatusName
     due: float | None = None
     at: float
-    #: makes the execution, owned by this store's owner; its id must be new
+    #: makes the execution, owned by this store's owner; its id must be new. What an append tells (status, due, at,
+    #: records) is taken from the append, the rest from here
     create: ExecutionRow | None = None
 
 
 class Store(Protocol):
     """A place for records. Open it with `async with`; all methods may be called from one event loop at a time.
 
-    Every method raises `StoreUnavailable` when it cannot read or write now (disk full, locked, read-only) and
-    `StoreDamaged` when what it reads is not what was written. Nothing has changed then.
+    Every method raises `StoreUnavailable` when it cannot read or write now (disk full, locked, read-only, closed) and
+    `StoreDamaged` when what it reads is not what was written. Nothing has changed then. It raises `UsageError` before
+    the store was opened, and `WrongLoopError` on another event loop than the one it was opened on.
     """
 
     @property
@@ -92,7 +107,7 @@ class Store(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close: what this owner has is released."""
+        """Close: what was begun is completed, then what this owner has is released."""
         ...
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -101,14 +116,16 @@ class Store(Protocol):
         """Add all of it, or nothing, and return when it is on disk.
 
         Raises `StoreConflict` if one of the executions is not this owner's, does not exist, exists already (`create`),
-        or does not have exactly `first` records.
+        has ended, does not have exactly `first` records, or has one of the stream items already. Several for one
+        execution are taken in their order.
         """
         ...
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """Keep the state after the first `records` records, written under the definition of that fingerprint.
 
-        It also becomes the definition of the execution. Only the owner may do so: raises `StoreConflict`.
+        It also becomes the definition of the execution. Only the owner may do so, and of records that are there:
+        raises `StoreConflict`. An execution that has ended takes no snapshot any more.
         """
         ...
 
@@ -136,7 +153,7 @@ class Store(Protocol):
         """Executions, the newest first, created from `since` up to (not including) `until`.
 
         Without `parent` those that are no sub-flow, with it the sub-flows of that execution. `after` is the id of the
-        last one of the page before. Raises `LookupError` if there is no execution `after`.
+        last one of the page before. Raises `UnknownExecution` (a `LookupError`) if there is no execution `after`.
         """
         ...
 
@@ -163,15 +180,17 @@ class Store(Protocol):
     # -- who runs what -----------------------------------------------------------------------------------------------
 
     async def claim(self, execution: str) -> ExecutionRow:
-        """Take an execution, whatever its status. Raises `ExecutionLeased` while another living owner has it, and
-        `UnknownExecution`."""
+        """Take an execution with its sub-flows, whatever their status.
+
+        Raises `ExecutionLeased` while another living owner has it, and `UnknownExecution`.
+        """
         ...
 
     async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
         """Take executions of these flows that have something to do and no living owner, the oldest first.
 
         Those are the ones with status "created" or "running", and those "waiting" whose `due` has come. Sub-flows are
-        not among them.
+        not among them; they come with the one they belong to, as in `claim`.
         """
         ...
 
@@ -180,7 +199,7 @@ class Store(Protocol):
         ...
 
     async def release(self, executions: Iterable[str]) -> None:
-        """Give executions back. Those that are not this owner's are left alone."""
+        """Give executions back, with their sub-flows. Those that are not this owner's are left alone."""
         ...
 
     # -- keeping house -----------------------------------------------------------------------------------------------
@@ -188,13 +207,15 @@ class Store(Protocol):
     async def trim(self, execution: str, records: int) -> int:
         """Forget records before number `records` that are no stream items; how many were forgotten.
 
-        A snapshot after at least that many records must be kept: raises `StoreConflict` otherwise.
+        Snapshots after fewer records go with them. One after at least that many must be there: raises `StoreConflict`
+        otherwise, and `UnknownExecution`. Who owns the execution does not matter.
         """
         ...
 
     async def delete(self, executions: Iterable[str]) -> int:
-        """Forget executions that have ended, with their sub-flows and all they refer to; how many were forgotten.
+        """Forget executions that have ended, with their sub-flows and all they refer to.
 
-        Those that have not ended are left alone.
+        Those that have not ended, or that have a sub-flow that has not ended, are left alone. Returns how many were
+        forgotten, sub-flows included.
         """
         ...

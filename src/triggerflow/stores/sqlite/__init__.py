@@ -1,0 +1,5 @@
+"""Durable executions in one SQLite file."""
+
+from .store import SQLiteStore
+
+__all__ = ["SQLiteStore"]

@@ -1,0 +1,136 @@
+"""The tables of the file, how older files become newer ones, and what a file must be to be opened at all.
+
+Foreign keys are not enforced: every write goes through this package, a check would cost a look-up for each record, and
+`executions.owner` dangles on purpose, since deleting the row of an owner frees everything it had.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from ..._core.errors import StoreDamaged
+
+#: Says in the header of the file that it is ours: "TFLW".
+APPLICATION_ID = 0x54464C57
+
+_STEP_1 = (
+    """CREATE TABLE owners (
+        id TEXT NOT NULL PRIMARY KEY,
+        expires REAL NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE executions (
+        key INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        flow TEXT NOT NULL,
+        definition TEXT NOT NULL,
+        options BLOB NOT NULL,
+        parent TEXT,
+        forked_execution TEXT,
+        forked_records INTEGER,
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        status TEXT NOT NULL,
+        due REAL,
+        owner TEXT,
+        trimmed INTEGER NOT NULL
+    )""",
+    "CREATE INDEX executions_created ON executions (created) WHERE parent IS NULL",
+    "CREATE INDEX executions_parent ON executions (parent, created) WHERE parent IS NOT NULL",
+    """CREATE INDEX executions_ready ON executions (flow, created)
+        WHERE parent IS NULL AND status IN ('created', 'running')""",
+    """CREATE INDEX executions_due ON executions (flow, due)
+        WHERE parent IS NULL AND status = 'waiting' AND due IS NOT NULL""",
+    # decision 0008: in order of arrival, not clustered by execution; a commit for many executions writes few pages
+    """CREATE TABLE records (
+        key INTEGER PRIMARY KEY,
+        execution INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        item INTEGER,
+        at REAL NOT NULL,
+        data BLOB NOT NULL
+    )""",
+    "CREATE UNIQUE INDEX records_number ON records (execution, number)",
+    "CREATE UNIQUE INDEX records_item ON records (execution, item) WHERE item IS NOT NULL",
+    """CREATE TABLE snapshots (
+        execution INTEGER NOT NULL,
+        records INTEGER NOT NULL,
+        definition TEXT NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (execution, records)
+    )""",
+    "CREATE TABLE definitions (fingerprint TEXT NOT NULL PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE TABLE payloads (digest TEXT NOT NULL PRIMARY KEY, data BLOB NOT NULL)",
+    """CREATE TABLE payload_uses (
+        execution INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (execution, digest)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX payload_uses_digest ON payload_uses (digest)",
+)
+
+_Object = tuple[str, str, str, str | None]
+
+# What ANALYZE leaves behind. It chooses an index and nothing else.
+_STATISTICS: set[_Object] = {
+    ("table", "sqlite_stat1", "sqlite_stat1", "CREATE TABLE sqlite_stat1(tbl,idx,stat)"),
+    ("table", "sqlite_stat4", "sqlite_stat4", "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)"),
+}
+
+Steps = Sequence[Sequence[str]]
+
+#: `STEPS[n]` makes a file of version n + 1 out of one of version n. A step that was released is never changed.
+STEPS: Steps = (_STEP_1,)
+
+
+def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> None:
+    """Raises `StoreDamaged` unless the file is empty, or ours, of a version we know, with our tables and nothing else.
+
+    A stranger's trigger or view would run with our statements, so that nothing may be there that we did not make.
+    """
+    found = _objects(connection)
+    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    if not found and not version and application in (0, APPLICATION_ID):
+        return
+    if application != APPLICATION_ID:
+        raise StoreDamaged(
+            f"store {path}: this SQLite file was made by another program (application id {application}); "
+            "it was not touched; choose another path"
+        )
+    if version > len(steps):
+        raise StoreDamaged(
+            f"store {path}: the file has version {version}, this release reads up to version {len(steps)}; "
+            "it was not touched; install a newer triggerflow-engine"
+        )
+    with closing(sqlite3.connect(":memory:")) as model:
+        _apply(model, steps[:version])
+        expected = _objects(model)
+    if strange := found ^ expected:
+        names = ", ".join(sorted({f"{kind} {name!r}" for kind, name, _, _ in strange}))
+        raise StoreDamaged(
+            f"store {path}: the tables are not those of version {version}; what is missing, changed or added: {names}; "
+            "it was not touched; restore a copy, or drop what was added"
+        )
+
+
+def migrate(connection: sqlite3.Connection, steps: Steps = STEPS) -> None:
+    """Bring a file that passed `check` to the newest version. To be called in an immediate transaction."""
+    version = _pragma(connection, "user_version")
+    if version < len(steps):
+        _apply(connection, steps[version:])
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")
+
+
+def _apply(connection: sqlite3.Connection, steps: Steps) -> None:
+    for step in steps:
+        for statement in step:
+            connection.execute(statement)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _objects(connection: sqlite3.Connection) -> set[_Object]:
+    return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")) - _STATISTICS

@@ -1,0 +1,205 @@
+"""`SQLiteStore`: the protocol of stores, over one file."""
+
+import asyncio
+import os
+import secrets
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from ..._core.errors import StoreUnavailable
+from ..door import Door
+from ..protocol import Append, ExecutionRow, StatusName
+from . import claims, reading, upkeep, writing
+from .connection import Synchronous
+from .sides import Reader, Writer
+from .tenure import Tenure
+from .worker import Worker
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SQLiteStore:
+    """A store in one SQLite file, for any number of processes of one machine.
+
+    `synchronous="FULL"` has every append on disk before it is acknowledged. `"NORMAL"` saves the wait for the disk; a
+    power cut, not a crash of the process, may then take the newest appends back. `lease` is after how many seconds
+    without news others count this owner as dead, `busy_timeout` how long to wait for another process's transaction;
+    both in seconds. `clock` tells seconds since the epoch; all processes on the file have to agree on it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "FULL",
+        lease: float = 30.0,
+        busy_timeout: float = 5.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if os.fspath(path) in ("", ":memory:"):
+            raise ValueError("SQLiteStore needs the path of a file; to keep executions in memory use MemoryStore")
+        if synchronous not in ("FULL", "NORMAL"):
+            raise ValueError(f"synchronous is 'FULL' or 'NORMAL', not {synchronous!r}")
+        if lease <= 0 or busy_timeout < 0:
+            raise ValueError("lease has to be more than 0 seconds, busy_timeout 0 seconds or more")
+        self.path = Path(path).absolute()
+        self._synchronous: Synchronous = synchronous
+        self._lease = lease
+        self._busy_timeout = busy_timeout
+        self._clock = clock
+        self._door = Door(f"store {self.path}")
+
+    @property
+    def owner(self) -> str:
+        """The id under which this opened store claims executions: host, process and a random part."""
+        self._door.check()
+        return self._owner
+
+    async def __aenter__(self) -> Self:
+        """Open the file, and make it if there is none. Raises `StoreUnavailable` or `StoreDamaged`."""
+        self._door.open()
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        tenure = Tenure(self._owner, self._lease, self._clock)
+        self._writer = Writer(self.path, tenure, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
+        self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
+        self._writing = Worker(f"the writer of {self.path}", self._writer.renew)
+        self._reading = Worker(f"the reader of {self.path}")
+        loop = self._door.check()
+        try:
+            await loop.run_in_executor(self._writing, self._writer.open)
+            await loop.run_in_executor(self._reading, self._reader.open)
+        except BaseException:
+            self._door.close()
+            for worker, close in self._ends():
+                worker.submit(close)
+                worker.shutdown()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close: what was begun is completed, then what this owner has is released."""
+        loop = self._door.check()
+        self._door.close()
+        closing: list[asyncio.Future[None]] = []
+        for worker, close in self._ends():
+            with suppress(StoreUnavailable):  # its thread has died
+                closing.append(loop.run_in_executor(worker, close))
+            worker.shutdown()
+        await asyncio.gather(*closing)
+
+    def _ends(self) -> tuple[tuple[Worker, Callable[[], None]], ...]:
+        return (self._reading, self._reader.close), (self._writing, self._writer.close)
+
+    async def _write(
+        self, work: Callable[Concatenate[sqlite3.Connection, Tenure, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        loop = self._door.check()
+        return await loop.run_in_executor(self._writing, partial(self._writer.run, work, *args, **kwargs))
+
+    async def _read(
+        self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        loop = self._door.check()
+        return await loop.run_in_executor(self._reading, partial(self._reader.run, query, *args, **kwargs))
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """See `Store.append`."""
+        await self._write(writing.append, appends)
+
+    async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
+        """See `Store.put_snapshot`."""
+        await self._write(writing.put_snapshot, execution, records, definition, data)
+
+    async def put_definition(self, fingerprint: str, data: bytes) -> None:
+        """See `Store.put_definition`."""
+        await self._write(writing.put_definition, fingerprint, data)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    async def find(self, execution: str) -> ExecutionRow | None:
+        """See `Store.find`."""
+        return await self._read(reading.find, self._clock(), execution)
+
+    async def executions(
+        self,
+        *,
+        flow: str | None = None,
+        status: Iterable[StatusName] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        parent: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[ExecutionRow]:
+        """See `Store.executions`."""
+        return await self._read(
+            reading.executions,
+            self._clock(),
+            flow=flow,
+            status=None if status is None else list(status),
+            since=since,
+            until=until,
+            parent=parent,
+            after=after,
+            limit=limit,
+        )
+
+    async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
+        """See `Store.records`."""
+        return await self._read(reading.records, execution, first, limit)
+
+    async def items(self, execution: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
+        """See `Store.items`."""
+        return await self._read(reading.items, execution, after, limit)
+
+    async def payloads(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """See `Store.payloads`."""
+        return await self._read(reading.payloads, list(digests))
+
+    async def snapshot(self, execution: str, *, records: int | None = None) -> tuple[int, str, bytes] | None:
+        """See `Store.snapshot`."""
+        return await self._read(reading.snapshot, execution, records)
+
+    async def definition(self, fingerprint: str) -> bytes | None:
+        """See `Store.definition`."""
+        return await self._read(reading.definition, fingerprint)
+
+    # -- who runs what -----------------------------------------------------------------------------------------------
+
+    async def claim(self, execution: str) -> ExecutionRow:
+        """See `Store.claim`."""
+        return await self._write(claims.claim, execution)
+
+    async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
+        """See `Store.claim_work`."""
+        return await self._write(claims.claim_work, list(flows), limit)
+
+    async def next_due(self, flows: Iterable[str]) -> float | None:
+        """See `Store.next_due`."""
+        return await self._read(reading.next_due, self._clock(), list(flows))
+
+    async def release(self, executions: Iterable[str]) -> None:
+        """See `Store.release`."""
+        await self._write(claims.release, list(executions))
+
+    # -- keeping house -----------------------------------------------------------------------------------------------
+
+    async def trim(self, execution: str, records: int) -> int:
+        """See `Store.trim`."""
+        return await self._write(upkeep.trim, execution, records)
+
+    async def delete(self, executions: Iterable[str]) -> int:
+        """See `Store.delete`."""
+        return await self._write(upkeep.delete, list(executions))

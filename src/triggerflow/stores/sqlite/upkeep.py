@@ -1,0 +1,57 @@
+"""Forgetting what is not needed any more. Each function runs inside one transaction."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from ..._core.errors import StoreConflict, UnknownExecution
+from ..protocol import FINAL_STATUSES
+from .tenure import Tenure
+
+
+def trim(connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int) -> int:
+    """See `Store.trim`."""
+    found = connection.execute("SELECT key FROM executions WHERE id = ?", (execution,)).fetchone()
+    if found is None:
+        raise UnknownExecution(f"there is no execution {execution!r} in the store")
+    key: int = found[0]
+    later = connection.execute("SELECT 1 FROM snapshots WHERE execution = ? AND records >= ?", (key, records))
+    if later.fetchone() is None:
+        raise StoreConflict(
+            f"execution {execution!r} has no snapshot after {records} records or more, and could not be run on "
+            "without them; put one first"
+        )
+    connection.execute("DELETE FROM snapshots WHERE execution = ? AND records < ?", (key, records))
+    # How many records there were is known from the last one; here it may go.
+    connection.execute("UPDATE executions SET trimmed = max(trimmed, ?) WHERE key = ?", (records, key))
+    return connection.execute(
+        "DELETE FROM records WHERE execution = ? AND number < ? AND item IS NULL", (key, records)
+    ).rowcount
+
+
+def delete(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable[str]) -> int:
+    """See `Store.delete`."""
+    count = 0
+    for execution in executions:
+        tree = connection.execute(
+            """WITH RECURSIVE tree (key, id, status) AS (
+                SELECT key, id, status FROM executions WHERE id = ?
+                UNION SELECT e.key, e.id, e.status FROM executions e JOIN tree ON e.parent = tree.id
+            ) SELECT key, status FROM tree""",
+            (execution,),
+        ).fetchall()
+        if any(status not in FINAL_STATUSES for _, status in tree):
+            continue
+        for key, _ in tree:
+            _delete_one(connection, key)
+        count += len(tree)
+    return count
+
+
+def _delete_one(connection: sqlite3.Connection, key: int) -> None:
+    used = connection.execute("DELETE FROM payload_uses WHERE execution = ? RETURNING digest", (key,)).fetchall()
+    connection.executemany(
+        "DELETE FROM payloads WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM payload_uses WHERE digest = ?1)", used
+    )
+    connection.execute("DELETE FROM snapshots WHERE execution = ?", (key,))
+    connection.execute("DELETE FROM records WHERE execution = ?", (key,))
+    connection.execute("DELETE FROM executions WHERE key = ?", (key,))

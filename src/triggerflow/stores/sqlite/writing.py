@@ -1,0 +1,93 @@
+"""Adding to executions: records, payloads, snapshots, definitions. Each function runs inside one transaction."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from ..._core.errors import StoreConflict
+from ..protocol import FINAL_STATUSES, Append, ExecutionRow
+from .tenure import Held, Tenure
+
+
+def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[Append]) -> None:
+    """See `Store.append`. Records of all executions go in by one statement, in the order in which they came."""
+    records: list[tuple[Any, ...]] = []
+    changed: list[tuple[Any, ...]] = []
+    for add in appends:
+        name, at = add.execution, add.at
+        if add.create is None:
+            held = tenure.require(connection, name)
+        else:
+            held = _create(connection, tenure, add, add.create)
+        key, count, status, due = held
+        if add.first != count:
+            raise StoreConflict(
+                f"execution {name!r} has {count} records: the next one is number {count}, not {add.first}"
+            )
+        for record in add.records:
+            records.append((key, count, record.item or None, at, record.data))
+            count += 1
+        if add.status != status or add.due != due:
+            owner = None if add.status in FINAL_STATUSES else tenure.owner
+            changed.append((add.status, add.due, at, owner, key))
+        if add.payloads:
+            _keep_payloads(connection, key, add.payloads)
+        tenure.remember(name, Held(key, count, add.status, add.due))
+    connection.executemany("INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)", records)
+    if changed:
+        connection.executemany(
+            "UPDATE executions SET status = ?, due = ?, updated = max(updated, ?), owner = ? WHERE key = ?", changed
+        )
+
+
+def _create(connection: sqlite3.Connection, tenure: Tenure, add: Append, row: ExecutionRow) -> Held:
+    if row.id != add.execution:
+        raise ValueError(f"the append is for execution {add.execution!r}, but creates {row.id!r}")
+    forked_execution, forked_records = row.forked_from or (None, None)
+    owner = None if add.status in FINAL_STATUSES else tenure.owner
+    cursor = connection.execute(
+        """INSERT INTO executions (id, flow, definition, options, parent, forked_execution, forked_records, created,
+            updated, status, due, owner, trimmed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
+        ON CONFLICT (id) DO NOTHING""",
+        (
+            *(row.id, row.flow, row.definition, row.options, row.parent, forked_execution, forked_records),
+            *(row.created, add.at, add.status, add.due, owner),
+        ),
+    )
+    if not cursor.rowcount or cursor.lastrowid is None:
+        raise StoreConflict(f"execution {row.id!r} exists already")
+    return Held(cursor.lastrowid, 0, add.status, add.due)
+
+
+def _keep_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str, bytes]) -> None:
+    connection.executemany(
+        "INSERT INTO payloads (digest, data) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING", payloads.items()
+    )
+    connection.executemany(
+        "INSERT INTO payload_uses (execution, digest) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(key, digest) for digest in payloads],
+    )
+
+
+def put_snapshot(
+    connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int, definition: str, data: bytes
+) -> None:
+    """See `Store.put_snapshot`."""
+    held = tenure.require(connection, execution)
+    if records > held.records:
+        raise StoreConflict(f"execution {execution!r} has {held.records} records: there is no state after {records}")
+    connection.execute(
+        "INSERT OR REPLACE INTO snapshots (execution, records, definition, data) VALUES (?, ?, ?, ?)",
+        (held.key, records, definition, data),
+    )
+    connection.execute(
+        "UPDATE executions SET definition = ?1 WHERE key = ?2 AND definition != ?1", (definition, held.key)
+    )
+
+
+def put_definition(connection: sqlite3.Connection, tenure: Tenure, fingerprint: str, data: bytes) -> None:
+    """See `Store.put_definition`."""
+    connection.execute(
+        "INSERT INTO definitions (fingerprint, data) VALUES (?, ?) ON CONFLICT (fingerprint) DO NOTHING",
+        (fingerprint, data),
+    )
