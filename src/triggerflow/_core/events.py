@@ -18,8 +18,8 @@ class ErrorInfo(msgspec.Struct, frozen=True):
     chunk: str = ""
 
 
-class Event(msgspec.Struct, tag_field="record"):
-    """Base of all records."""
+class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
+    """Base of all records. Journals omit what is default: a default, once released, keeps its meaning for ever."""
 
 
 class Started(Event, tag="started"):

@@ -18,6 +18,7 @@ from typing import Any, cast
 import msgspec
 
 from .._core.errors import StoreDamaged
+from ..stores.protocol import payload_digest
 
 #: Sizes: what becomes a payload (bytes), how many items a block has, how many characters a piece of text has.
 PART, BLOCK, TEXT = 1024, 32, 4096
@@ -26,13 +27,6 @@ PART, BLOCK, TEXT = 1024, 32, 4096
 LIMIT = 50_000_000
 
 _encode = msgspec.json.Encoder().encode
-
-
-def digest(data: bytes) -> str:
-    """The name of a payload: 32 hexadecimal digits."""
-    from hashlib import blake2b  # small executions never need it
-
-    return blake2b(data, digest_size=16).hexdigest()
 
 
 def fold(value: Any, payloads: dict[str, bytes]) -> Any:
@@ -57,7 +51,7 @@ def _put(value: Any, payloads: dict[str, bytes], least: int = PART) -> Any:
     data = _encode(value)
     if len(data) <= least:
         return value
-    name = digest(data)
+    name = payload_digest(data)
     payloads[name] = data
     return {"$": "ref", "v": name}
 
