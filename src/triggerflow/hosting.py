@@ -108,7 +108,7 @@ class HostedExecution:
 
     @property
     def id(self) -> str:
-        """The id of this execution: the one it was given, or a random one."""
+        """The one it was given, or a random one."""
         if self._id is None:
             self._id = os.urandom(8).hex()
         return self._id
@@ -120,8 +120,7 @@ class HostedExecution:
 
     def restored(self, value: Any, children: dict[str, Any]) -> None:
         """Take over what a snapshot keeps beside the state."""
-        self._value = value
-        self.saved_children = children
+        self._value, self.saved_children = value, children
 
     def begin(self, value: Any = UNSET) -> None:
         """Start the execution without waiting for it. A second start is none, but must not bring another value."""
@@ -318,14 +317,18 @@ class HostedExecution:
             except ContractError as broken:
                 self._failure = broken
         self.shared.listeners.discard(self)
-        watched = bool(self._waiters) or self._observed or (self.stream is not None and self.stream.observed)
+        self._observed = self._observed or self.waited_for
         self.tell_waiters(self._why_ended())
         if close.unfilled and state.result is UNSET:
-            logger.warning(
-                "%r ended without a result while these joins still waited: %s", self, ", ".join(close.unfilled)
-            )
-        if self._failure is not None and not watched:
+            joins = ", ".join(close.unfilled)
+            logger.warning("%r ended without a result while these joins still waited: %s", self, joins)
+        if self._failure is not None and not self._observed:
             logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether somebody waits for its end or reads its stream now."""
+        return any(not waiter.done() for waiter in self._waiters or ()) or bool(self.stream and self.stream.observed)
 
     def tell_waiters(self, failure: Callable[[], BaseException] | None) -> None:
         """Nothing more will come: those who wait look for the outcome, readers get the failure after the last item."""

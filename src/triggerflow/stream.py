@@ -53,6 +53,7 @@ class RuntimeStream:
 
     __slots__ = (
         "_blockers",
+        "_followers",
         "_readers_waiting",
         "_released",
         "ceiling",
@@ -83,6 +84,7 @@ class RuntimeStream:
         self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
         #: where items are that are no longer held: some that follow a number. None: nowhere
         self.older: Callable[[int], Awaitable[list[Held]]] | None = None
+        self._followers: weakref.WeakSet[StreamReader[Any]] | None = None
         #: from this number on, writers have to ask whether the stream is `full`
         self.ceiling = NEVER
         self._released = False
@@ -165,8 +167,16 @@ class RuntimeStream:
         self._blockers[key] = weakref.ref(reader, gone)
         self.ceiling = 0
 
+    def follow(self, reader: "StreamReader[Any]") -> None:
+        """Know of a reader for whom nobody waits: what it misses is in a store."""
+        if self._followers is None:
+            self._followers = weakref.WeakSet()
+        self._followers.add(reader)
+
     def detach(self, reader: "StreamReader[Any]") -> None:
         """The reader has left."""
+        if self._followers is not None:
+            self._followers.discard(reader)
         if self._blockers.pop(id(reader), None) is not None and self.writers:
             self._admit()
 
@@ -180,7 +190,7 @@ class RuntimeStream:
     @property
     def observed(self) -> bool:
         """Whether a reader is there now that will be told how the execution ended."""
-        return bool(self._readers_waiting or self._blockers)
+        return bool(self._readers_waiting or self._blockers or self._followers)
 
     async def more(self, timeout: float | None) -> None:
         """Wait for the next item or the end. Raises `TimeoutError` after `timeout` seconds."""
@@ -291,7 +301,9 @@ class StreamReader(Generic[ItemT]):
 
     def _start(self) -> Awaitable[None] | None:
         self._begun = True
-        if self.policy == "block" and self.stream.older is None:  # with a store a slow reader misses nothing
+        if self.stream.older is not None:
+            self.stream.follow(self)
+        elif self.policy == "block":
             self.stream.attach(self)
         return self._begin()
 

@@ -44,6 +44,10 @@ class DurableHost(Host, Protocol):
         """The execution does not go on in this process."""
         ...
 
+    def written(self) -> None:
+        """Records are on disk, and what they command is done."""
+        ...
+
     def at_once(self, command: commands.AnyCommand) -> bool:
         """What this command makes others record, which has to be in the same commit. Whether nothing is left to do."""
         ...
@@ -156,6 +160,8 @@ class Log:
         if self.driver is not None and self.suspended is None:
             self.driver.perform(answer)
         self._release()
+        if self.driver is not None and self.suspended is None:
+            self.driver.host.written()
 
     async def on_disk(self) -> None:
         """Wait until everything that was taken in is on disk. Raises why it cannot be."""
@@ -188,7 +194,7 @@ class Log:
 class DurableDriver(LocalDriver):
     """Drives one execution whose records go through a `Log`."""
 
-    __slots__ = ("log",)
+    __slots__ = ("leaving", "log")
 
     host: DurableHost
 
@@ -196,6 +202,8 @@ class DurableDriver(LocalDriver):
         super().__init__(machine, journal, host, deadline=deadline, receiver=log)
         self.log = log
         log.driver = self
+        #: tasks that were told to stop when it was suspended
+        self.leaving: list[asyncio.Task[None]] = []
 
     def start(self, event: events.Started) -> None:
         """Submit the start."""
@@ -233,6 +241,7 @@ class DurableDriver(LocalDriver):
             for run in runs:
                 if run.handle is not None:
                     run.handle.cancel()
+                    self.leaving.append(run.handle)
             self.let_go()
         forget(self)
         self.host.suspended(why)

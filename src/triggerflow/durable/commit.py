@@ -5,6 +5,7 @@ step, two hundred share it.
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -22,15 +23,24 @@ class Desk:
         self.store = store
         #: the handles of this process by id: an id twice is the same execution
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        #: who is told when something of an execution is on disk, or it has left this process
+        self.keeper: Callable[[Any], None] | None = None
         self._waiting: list[Log] = []
         self._task: asyncio.Task[None] | None = None
         self._kept: set[str] = set()
+        self._beside: set[asyncio.Task[None]] = set()
 
     def enqueue(self, log: Log) -> None:
         """A log has something to write."""
         self._waiting.append(log)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._commit())
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     async def keep_definition(self, program: Program) -> None:
         """Store the definition, so that this version's records can be read when there are others."""

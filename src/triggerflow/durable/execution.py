@@ -7,29 +7,33 @@ let go of opens again with its next use.
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from time import time
 from typing import Any, Self
 
 import msgspec
 
 from .._core import commands, events
-from .._core.errors import ExecutionSuspended, StoreDamaged, UnknownExecution, UsageError
+from .._core.errors import ExecutionSuspended, PayloadError, StoreDamaged, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET, RunChunk
+from .._core.state import UNSET, RunChunk, Status
 from ..data import TriggerFlowRuntimeData
-from ..drivers.durable import DurableDriver, Log
+from ..drivers.durable import DurableDriver, Log, where_it_stands
 from ..drivers.local import LocalDriver
 from ..execution import Execution
 from ..journal import RingJournal
 from ..options import Options
 from ..program import Program
 from ..shared import SharedData
-from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
+from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, Store
 from ..stream import Held, RuntimeStream
 from ..subflow import Link
 from .codec import decode, encode
 from .commit import Desk, desk_of
-from .loading import load, moved
+from .loading import Loaded, load, moved, write_snapshot
+
+#: After how many records a running execution keeps a snapshot.
+SNAPSHOT_EVERY = 5000
 
 
 class DurableRuntimeData(TriggerFlowRuntimeData):
@@ -56,7 +60,7 @@ class DurableExecution(Execution):
     do. Raises `StoreError` where the store fails; what is on disk stands then, and the next use tries again.
     """
 
-    __slots__ = ("_lock", "_must_exist", "_new", "_opened", "_operator_map", "_parent", "desk", "log")
+    __slots__ = ("_lock", "_must_exist", "_new", "_opened", "_operator_map", "_parent", "_snapshot_at", "desk", "log")
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class DurableExecution(Execution):
         self._lock = asyncio.Lock()
         self._opened = False
         self._new = id is None
+        self._snapshot_at = 0
         self._must_exist = must_exist
         self._operator_map = operator_map
         self._parent = None if link is None else link.parent.id
@@ -92,9 +97,21 @@ class DurableExecution(Execution):
         """
         async with self._lock:
             if not self._opened:
+                await self._gone()
                 await self._open()
                 self._opened = True
+                if self.machine.state.records and self.machine.state.status not in FINAL:
+                    _ = self.driver  # what was running is issued again
         return self
+
+    async def _gone(self) -> None:
+        """Wait for the chunks of its last life here: what they still do must not mix with the next."""
+        driver = self.log.driver if self.log is not None else None
+        leaving = [task for task in driver.leaving if task is not asyncio.current_task()] if driver else []
+        if leaving:
+            _, staying = await asyncio.wait(leaving, timeout=self.options.deadline)
+            if staying:
+                raise UsageError(f"{self!r} was suspended here, and {len(staying)} of its chunks do not stop")
 
     async def _open(self) -> None:
         desk, store = self.desk, self.desk.store
@@ -128,8 +145,6 @@ class DurableExecution(Execution):
         except BaseException:
             await store.release([row.id])
             raise
-        if self.machine.state.status not in FINAL and self.machine.state.records:
-            _ = self.driver  # what was running is issued again
 
     def _begin_log(self, machine: Machine, create: ExecutionRow | None = None) -> None:
         self.machine = machine
@@ -147,7 +162,7 @@ class DurableExecution(Execution):
             if state.status in FINAL:
                 self.stream.end(self._why_ended())
         self.journal = RingJournal(self.options.journal_limit)
-        self.journal.first = state.records
+        self.journal.first = self._snapshot_at = state.records
 
     def _first_row(self) -> ExecutionRow:
         kept = {name: getattr(self.options, name) for name in Options.__slots__}
@@ -164,30 +179,117 @@ class DurableExecution(Execution):
 
     def make_driver(self) -> LocalDriver:
         """The driver; see `HostedExecution.make_driver`."""
-        if self.log is None or not (self._opened or self._lock.locked()):
+        if not self._opened or self.log is None:
             raise UsageError(f"{self!r} is not open here; use its async methods, or `await execution.async_open()`")
         return DurableDriver(self.machine, self.journal, self, self.log, deadline=self.options.deadline)
 
     # -- letting go --------------------------------------------------------------------------------------------------
 
+    @property
+    def here(self) -> bool:
+        """Whether this process runs it now."""
+        return self._opened and self.machine.state.status not in FINAL
+
+    @property
+    def root(self) -> "DurableExecution":
+        """The execution itself, or for a sub-flow the outermost one around it."""
+        parent = None if self._link is None else self._link.parent
+        return parent.root if isinstance(parent, DurableExecution) else self
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for the outside, and nobody here waits for it."""
+        return not self.waited_for and self.rests
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing of it is at work: all is on disk, and waits for people or timers."""
+        if self.log is None or not self.log.clean or self.get_status() != "waiting":
+            return False
+        return all(child.rests for child in self._subflows())
+
+    def _subflows(self) -> "list[DurableExecution]":
+        return [child for child, number in self.children.values() if not number and isinstance(child, DurableExecution)]
+
+    def ids(self) -> list[str]:
+        """Its id and those of the sub-flows that it runs."""
+        return [self.id, *(id for child in self._subflows() for id in child.ids())]
+
+    def next_due(self) -> float | None:
+        """When its next timer is due, or one of its sub-flows."""
+        dues = [where_it_stands(self.machine)[1], *(child.next_due() for child in self._subflows())]
+        return min((due for due in dues if due is not None), default=None)
+
+    async def async_park(self) -> bool:
+        """If it is `idle`, forget it here: it is in its store only, until its next use here or elsewhere.
+
+        Whether it was parked. Raises `StoreError`.
+        """
+        async with self._lock:
+            if not (self.here and self.idle and self.log is not None):
+                return False
+            ids, due = self.ids(), self.next_due()
+            if self.machine.state.status is not Status.WAITING or due is not None:
+                # To those who look into the store it waits, and until when, also if it is its sub-flows that do.
+                stands = Append(
+                    execution=self.id, first=self.log.committed, records=[], status="waiting", due=due, at=time()
+                )
+                await self.desk.store.append([stands])
+            if not self.idle:  # something came while that was written
+                return False
+            self._let_go(ExecutionSuspended(f"{self!r} is parked"))
+            await self.desk.store.release(ids)
+        return True
+
     async def async_suspend(self, reason: str = "its owner lets go of it") -> None:
         """Stop running it here, at once: chunks are cancelled, nothing is recorded; any process can go on with it."""
-        if self.log is not None and self._opened and self.machine.state.status not in FINAL:
-            if isinstance(self.running, DurableDriver):
-                self.running.suspend(ExecutionSuspended(f"{self!r} was suspended: {reason}"))
-            else:
-                self._opened = False
-            await self.desk.store.release([self.id])
+        if self.here:
+            ids = self.ids()
+            self._let_go(ExecutionSuspended(f"{self!r} was suspended: {reason}"))
+            await self.desk.store.release(ids)
+
+    def _let_go(self, why: ExecutionSuspended) -> None:
+        if isinstance(self.running, DurableDriver):
+            self.running.suspend(why)
+        else:
+            self.suspended(why)
 
     def suspended(self, why: BaseException) -> None:
         """What the driver calls when the execution does not go on here."""
         self._opened, self.running = False, None
-        for child, number in list(self.children.values()):
-            if not number and isinstance(child.running, DurableDriver):
+        for child in self._subflows():
+            if isinstance(child.running, DurableDriver):
                 child.running.suspend(why)
         self.shared.listeners.discard(self)
         self.tell_waiters(lambda: why)
         self.stream = None
+        self._tell_keeper()
+
+    def closed(self, close: commands.Close, error: BaseException | None) -> None:
+        """The execution has ended; see `HostedExecution.closed`."""
+        super().closed(close, error)
+        self._tell_keeper()
+
+    def written(self) -> None:
+        """See `drivers.durable.DurableHost.written`."""
+        if self.machine.state.records - self._snapshot_at >= SNAPSHOT_EVERY:
+            self._snapshot_at = self.machine.state.records
+            self.desk.background(self._keep_snapshot())
+        self._tell_keeper()
+
+    def _tell_keeper(self) -> None:
+        if self.desk.keeper is not None:
+            self.desk.keeper(self)
+
+    async def _keep_snapshot(self) -> None:
+        """A snapshot bounds what a recovery has to replay; it is a cache, and its failure is none."""
+        machine, log, types = self.machine, self.log, self.program.types
+        number, definition = machine.state.records, machine.plan.definition.fingerprint
+        with suppress(StoreError, PayloadError):
+            data = write_snapshot(Loaded(machine, self._value), types)
+            if log is not None:
+                await log.on_disk()
+                await self.desk.store.put_snapshot(self.id, number, definition, data)
 
     # -- what the driver calls ---------------------------------------------------------------------------------------
 
