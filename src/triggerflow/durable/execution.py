@@ -60,7 +60,7 @@ class DurableExecution(Execution):
     do. Raises `StoreError` where the store fails; what is on disk stands then, and the next use tries again.
     """
 
-    __slots__ = ("_lock", "_must_exist", "_new", "_opened", "_operator_map", "_parent", "_snapshot_at", "desk", "log")
+    __slots__ = ("_must_exist", "_new", "_opened", "_operator_map", "_parent", "_snapshot_at", "desk", "lock", "log")
 
     def __init__(
         self,
@@ -79,7 +79,8 @@ class DurableExecution(Execution):
         self.desk: Desk = desk_of(store)
         #: its way to the store while this process runs it
         self.log: Log | None = None
-        self._lock = asyncio.Lock()
+        #: held while it is opened or let go of
+        self.lock = asyncio.Lock()
         self._opened = False
         self._new = id is None
         self._snapshot_at = 0
@@ -95,7 +96,7 @@ class DurableExecution(Execution):
         Raises `UnknownExecution`, `ExecutionLeased` while another process runs it, `UsageError` if it belongs to
         another flow, `SnapshotError` if it cannot go on under the flow as it stands now, and `StoreError`.
         """
-        async with self._lock:
+        async with self.lock:
             if not self._opened:
                 await self._gone()
                 await self._open()
@@ -220,39 +221,33 @@ class DurableExecution(Execution):
         dues = [where_it_stands(self.machine)[1], *(child.next_due() for child in self._subflows())]
         return min((due for due in dues if due is not None), default=None)
 
-    async def async_park(self) -> bool:
-        """If it is `idle`, forget it here: it is in its store only, until its next use here or elsewhere.
+    @property
+    def stands(self) -> Append | None:
+        """What the store has to be told before it is parked: that it waits, where only its sub-flows know that."""
+        if self.log is None or self.machine.state.status is Status.WAITING:
+            return None
+        return Append(
+            execution=self.id,
+            first=self.log.committed,
+            records=[],
+            status="waiting",
+            due=self.next_due(),
+            at=time(),
+        )
 
-        Whether it was parked. Raises `StoreError`.
-        """
-        async with self._lock:
-            if not (self.here and self.idle and self.log is not None):
-                return False
-            ids, due = self.ids(), self.next_due()
-            if self.machine.state.status is not Status.WAITING or due is not None:
-                # To those who look into the store it waits, and until when, also if it is its sub-flows that do.
-                stands = Append(
-                    execution=self.id, first=self.log.committed, records=[], status="waiting", due=due, at=time()
-                )
-                await self.desk.store.append([stands])
-            if not self.idle:  # something came while that was written
-                return False
-            self._let_go(ExecutionSuspended(f"{self!r} is parked"))
-            await self.desk.store.release(ids)
-        return True
+    def let_go(self, why: ExecutionSuspended) -> None:
+        """Stop running it here, without telling the store."""
+        if isinstance(self.running, DurableDriver):
+            self.running.suspend(why)
+        else:
+            self.suspended(why)
 
     async def async_suspend(self, reason: str = "its owner lets go of it") -> None:
         """Stop running it here, at once: chunks are cancelled, nothing is recorded; any process can go on with it."""
         if self.here:
             ids = self.ids()
-            self._let_go(ExecutionSuspended(f"{self!r} was suspended: {reason}"))
+            self.let_go(ExecutionSuspended(f"{self!r} was suspended: {reason}"))
             await self.desk.store.release(ids)
-
-    def _let_go(self, why: ExecutionSuspended) -> None:
-        if isinstance(self.running, DurableDriver):
-            self.running.suspend(why)
-        else:
-            self.suspended(why)
 
     def suspended(self, why: BaseException) -> None:
         """What the driver calls when the execution does not go on here."""

@@ -7,11 +7,13 @@ parked execution is in the store only, and costs no memory. An answer or a signa
 
 import asyncio
 import logging
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from time import time
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from .._core.errors import StoreError, TriggerFlowError, UsageError
+from .._core.errors import ExecutionSuspended, StoreError, TriggerFlowError, UsageError
 from ..stores.protocol import Store
 from .commit import desk_of
 from .execution import DurableExecution
@@ -53,7 +55,8 @@ class Worker:
         self._running: dict[str, DurableExecution] = {}
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._parking: set[asyncio.Task[Any]] = set()
+        self._idle: dict[str, DurableExecution] = {}
+        self._parking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Take up what was left behind. Raises `UsageError` if the store has a worker in this process already."""
@@ -69,7 +72,7 @@ class Worker:
     ) -> None:
         """Suspend what runs."""
         self._desk.keeper = None
-        tasks = [*self._parking, *([self._task] if self._task else [])]
+        tasks = [task for task in (self._parking, self._task) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -84,6 +87,7 @@ class Worker:
     async def _run(self) -> None:
         while True:
             wait = self._poll
+            self._woken.clear()  # what comes from here on is looked for again
             try:
                 await self._take_up()
                 due = await self._store.next_due(self._flows)
@@ -91,7 +95,6 @@ class Worker:
                     wait = min(wait, max(0.0, due - time()))
             except StoreError:
                 logger.exception("the worker cannot read %r; it tries again in %g s", self._store, self._poll)
-            self._woken.clear()
             try:
                 async with asyncio.timeout(wait):
                     await self._woken.wait()
@@ -120,13 +123,34 @@ class Worker:
             return
         self._running[root.id] = root
         if root.idle:
-            task = asyncio.get_running_loop().create_task(self._park(root))
-            self._parking.add(task)
-            task.add_done_callback(self._parking.discard)
+            self._idle[root.id] = root
+            if self._parking is None or self._parking.done():
+                self._parking = asyncio.get_running_loop().create_task(self._park())
 
-    async def _park(self, execution: DurableExecution) -> None:
-        try:
-            if await execution.async_park():
-                self._woken.set()  # its timer may be the next one due
-        except StoreError:
-            logger.exception("%r could not be parked; it stays in memory", execution)
+    async def _park(self) -> None:
+        while self._idle:
+            idle, self._idle = self._idle, {}
+            try:
+                await park(self._store, idle.values())
+            except StoreError:
+                logger.exception("%d executions could not be parked; they stay in memory", len(idle))
+        self._woken.set()  # a timer of theirs may be the next one due
+
+
+async def park(store: Store, executions: Iterable[DurableExecution]) -> None:
+    """Forget those that are `idle`: they are in the store only, until their next use here or elsewhere.
+
+    Raises `StoreError`.
+    """
+    async with AsyncExitStack() as locks:
+        for execution in executions:
+            await locks.enter_async_context(execution.lock)
+        idle = [execution for execution in executions if execution.here and execution.idle]
+        stands = [stands for execution in idle if (stands := execution.stands) is not None]
+        if stands:
+            await store.append(stands)
+        idle = [execution for execution in idle if execution.here and execution.idle]  # something may have come
+        ids = [id for execution in idle for id in execution.ids()]
+        for execution in idle:
+            execution.let_go(ExecutionSuspended(f"{execution!r} is parked"))
+        await store.release(ids)
