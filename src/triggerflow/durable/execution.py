@@ -32,6 +32,9 @@ from .codec import decode, encode
 from .commit import Desk, desk_of
 from .loading import Loaded, load, moved, write_snapshot
 
+#: What is due within so many seconds is not worth parking.
+MOMENT = 1.0
+
 #: After how many records a running execution keeps a snapshot.
 SNAPSHOT_EVERY = 5000
 
@@ -199,8 +202,11 @@ class DurableExecution(Execution):
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for the outside, and nobody here waits for it."""
-        return not self.waited_for and self.rests
+        """Whether it waits for the outside, for more than a moment, and nobody here waits for it."""
+        if self.waited_for or not self.rests:
+            return False
+        due = self.next_due()
+        return due is None or due > time() + MOMENT
 
     @property
     def rests(self) -> bool:
