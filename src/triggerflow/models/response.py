@@ -15,6 +15,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from ..portal import iterate_sync, run_sync
 from .answer import Answer, PathStyle, slices
 from .deltas import Adapter, Source, read_deltas
@@ -74,6 +76,7 @@ class Response:
         max_retries: int = 3,
         stall_timeout: float | None = 60.0,
         max_length: int = 8_000_000,
+        originals: bool = True,
     ) -> None:
         self._source = source
         self._repeatable = callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
@@ -84,6 +87,7 @@ class Response:
         self._max_retries = max_retries
         self._stall_timeout = stall_timeout
         self._max_length = max_length
+        self._originals = originals
 
         self._needs: list[_Need] = []
         self._logs: list[EventLog[Item]] = [EventLog()]
@@ -119,6 +123,8 @@ class Response:
         Ends with the error of the response, after everything that came before it. To leave early, close it (`aclose`,
         or `contextlib.aclosing`): when no reader is left, the provider's stream is closed.
         """
+        if type == "original" and not self._originals:
+            raise ResponseUsageError('this response does not keep what type="original" shows: it has originals=False')
         expand = view(type, specific)
         async with aclosing(self._follow(0, 0)) as items:
             async for item in items:
@@ -310,7 +316,8 @@ class Response:
         async with aclosing(read_deltas(self._source, self._adapter)) as deltas:
             while (delta := await self._next(deltas)) is not None:
                 for piece in slices(delta, _BREATH):
-                    log.extend((piece, *answer.take(piece)))
+                    kept = piece if self._originals else replace(piece, raw=None)
+                    log.extend((kept, *answer.take(piece)))
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:
                         breath = _BREATH
