@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from .errors import AnswerError, InvalidResponseError, TruncatedResponseError
 from .instant import Event, InstantParser
 from .output import Output
+from .places import PathStyle
 from .shapes import Delta, ToolCallDelta, get
-
-PathStyle = Literal["dot", "slash"]
 
 _STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _CUT = {

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from ..portal import iterate_sync, run_sync
-from .answer import Answer, PathStyle, slices
+from .answer import Answer, slices
 from .deltas import Adapter, Source, read_deltas
 from .errors import (
     InvalidResponseError,
@@ -32,6 +32,7 @@ from .errors import (
 )
 from .instant import EventLog, InstantParser, ResetEvent
 from .output import Output
+from .places import PathStyle
 from .views import Item, Restart, StreamType, view
 
 _BREATH = 8_192
@@ -80,10 +81,11 @@ class Response:
     ) -> None:
         self._source = source
         self._repeatable = callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
-        self._output = output if output is None or isinstance(output, Output) else Output(output)
+        self.output = output if output is None or isinstance(output, Output) else Output(output)
+        """What the answer has to be; None for free text."""
         self._adapter = adapter
         self._constrained = constrained
-        self._path_style: PathStyle = path_style
+        self.path_style: PathStyle = path_style
         self._max_retries = max_retries
         self._stall_timeout = stall_timeout
         self._max_length = max_length
@@ -173,7 +175,7 @@ class Response:
 
         Options are those of `async_get_data`. Raises TypeError for a response without `output`.
         """
-        if self._output is None:
+        if self.output is None:
             raise TypeError("this response has no output description; give it output=YourModel")
         await self.async_get_data(**options)
         return self._answer.object
@@ -362,11 +364,11 @@ class Response:
         self._log.append(Restart(ResetEvent.announcing(attempt)))
 
     def _new_answer(self, attempt: int) -> Answer:
-        output = self._output
+        output = self.output
         parser = InstantParser(
             root=None if output is None else output.root,
             expect_keys=None if output is None else output.keys,
-            path_style=self._path_style,
+            path_style=self.path_style,
             trust_quotes=self._constrained,
             first_attempt=attempt,
         )
