@@ -12,7 +12,8 @@ import gc
 import sys
 import time
 import tracemalloc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 from bench.instant import answer, deltas_of
 from triggerflow.models import Response
@@ -27,27 +28,51 @@ async def source(deltas: list[str], pause: float) -> AsyncGenerator[str, None]:
         yield delta
 
 
+async def chunks(deltas: list[str]) -> AsyncGenerator[dict[str, Any], None]:
+    """The same as a provider's SDK sends it: each delta inside of several objects."""
+    for number, delta in enumerate(deltas, 1):
+        await asyncio.sleep(0)
+        finish = "stop" if number == len(deltas) else None
+        yield {"id": "1", "choices": [{"index": 0, "delta": {"content": delta}, "finish_reason": finish}]}
+
+
 class Steps:
-    """Times every callback that the loop runs, that is every step of every task: what blocks it, and how long."""
+    """Times every callback that the loop runs, that is every step of every task: what blocks it, and how long.
+
+    `longest` is wall time, in which other processes may have had the processor; `longest_cpu` is not. A pass of the
+    garbage collector is part of the step in which it happens; `longest_pass` is its CPU time.
+    """
 
     def __init__(self) -> None:
         self.longest = 0.0
+        self.longest_cpu = 0.0
         self.over = 0
+        self.longest_pass = 0.0
+        self._pass_began = 0.0
         self._run = asyncio.Handle._run  # noqa: SLF001 - the loop offers no public hook that is cheap enough
 
     def __enter__(self) -> "Steps":
         def timed(handle: asyncio.Handle) -> None:
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.thread_time()
             self._run(handle)
-            took = time.perf_counter() - started
+            took, cpu = time.perf_counter() - started, time.thread_time() - cpu
             self.longest = max(self.longest, took)
-            self.over += took > 0.02
+            self.longest_cpu = max(self.longest_cpu, cpu)
+            self.over += cpu > 0.02
 
         asyncio.Handle._run = timed  # noqa: SLF001
+        gc.callbacks.append(self._collecting)
         return self
 
     def __exit__(self, *error: object) -> None:
+        gc.callbacks.remove(self._collecting)
         asyncio.Handle._run = self._run  # noqa: SLF001
+
+    def _collecting(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._pass_began = time.thread_time()
+        else:
+            self.longest_pass = max(self.longest_pass, time.thread_time() - self._pass_began)
 
 
 async def read(response: Response) -> int:
@@ -57,20 +82,29 @@ async def read(response: Response) -> int:
     return events
 
 
-async def stream(count: int, deltas: list[str], pause: float, collector: bool = True) -> None:
-    """Print the figures for so many responses at once."""
+async def stream(
+    count: int,
+    total: int,
+    open_source: Callable[[], Any],
+    remark: str,
+    *,
+    collector: bool = True,
+    originals: bool = True,
+) -> None:
+    """Print the figures for so many responses at once, of so many deltas in all."""
+    gc.collect()
     if not collector:
         gc.disable()
-    responses = [Response(lambda: source(deltas, pause)) for _ in range(count)]
+    responses = [Response(open_source, originals=originals) for _ in range(count)]
     started, cpu = time.perf_counter(), time.process_time()
     with Steps() as steps:
         events = sum(await asyncio.gather(*map(read, responses)))
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-    total = count * len(deltas)
     gc.enable()
     print(
-        f"{count:>7} {pause * 1000:>9.0f} {total:>10,} {events:>10,} {wall:>8.2f} {cpu / total * 1e6:>9.1f}"
-        f" {steps.longest * 1000:>13.2f} {steps.over:>12}  {'' if collector else 'garbage collector off'}"
+        f"{count:>7} {total:>10,} {events:>10,} {wall:>8.2f} {cpu / total * 1e6:>9.1f}"
+        f" {steps.longest * 1000:>9.2f} {steps.longest_cpu * 1000:>9.2f} {steps.longest_pass * 1000:>12.2f}"
+        f" {steps.over:>10}  {remark}"
     )
 
 
@@ -91,22 +125,25 @@ async def one_piece(text: str) -> None:
     """Print how long the loop stands still when an answer arrives whole."""
     with Steps() as steps:
         await read(Response([text]))
-    print(f"\nOne delta of {len(text):,} characters: longest step {steps.longest * 1000:.2f} ms")
+    print(f"\nOne delta of {len(text):,} characters: longest step {steps.longest_cpu * 1000:.2f} ms CPU")
 
 
 async def main(count: int, length: int) -> None:
     deltas = deltas_of(answer(length), 4)
-    print(f"Answers of {length:,} characters in deltas of 4\n")
+    print(f"Answers of {length:,} characters in deltas of 4, and the longest step of the event loop\n")
     print(
-        f"{'at once':>7} {'pause ms':>9} {'deltas':>10} {'events':>10} {'wall s':>8} {'us/delta':>9}"
-        f" {'longest ms':>13} {'over 20 ms':>12}"
+        f"{'at once':>7} {'deltas':>10} {'events':>10} {'wall s':>8} {'us/delta':>9}"
+        f" {'step ms':>9} {'CPU ms':>9} {'collector ms':>12} {'over 20 ms':>10}"
     )
     gc.collect()
     gc.freeze()
-    await stream(1, deltas, 0)
-    await stream(count, deltas, PAUSE)
-    await stream(count, deltas, PAUSE, collector=False)
-    await stream(count, deltas, 0)
+    total = count * len(deltas)
+    await stream(1, len(deltas), lambda: source(deltas, 0), "text, without pause")
+    await stream(count, total, lambda: source(deltas, PAUSE), f"text, {PAUSE * 1000:.0f} ms between two deltas")
+    await stream(count, total, lambda: source(deltas, PAUSE), "the same, garbage collector off", collector=False)
+    await stream(count, total, lambda: source(deltas, 0), "text, without pause")
+    await stream(count, total, lambda: chunks(deltas), "an SDK's chunks, without pause")
+    await stream(count, total, lambda: chunks(deltas), "the same, originals=False", originals=False)
     await one_piece(answer(2_000_000))
     print(f"\nMemory of a finished response\n{'characters':>10} {'deltas':>8} {'MB':>8} {'bytes/char':>12}")
     for size in (2_000, 20_000, 200_000):

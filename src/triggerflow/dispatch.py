@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from .models.places import check_paths
 from .models.response import Response
 
 
@@ -33,10 +34,13 @@ async def emit_fields(data: Emitter, response: Response, fields: Mapping[str, st
 
     `fields` maps paths to signal names: `{"queries[*]": "query_ready", "title": "title_ready"}`. A path is that of one
     place (`queries[0]`) or of all that differ in their indexes (`queries[*]`), in the response's path style. Each place
-    gives one signal, whose value is the field's value, in the order in which the fields are completed.
+    gives one signal, whose value is the field's value, in the order in which the fields are completed; where both kinds
+    of path meet, that of the one place counts.
 
-    Raises what the response ends with, after it has retracted every signal of it; see `triggerflow.models`.
+    Raises `ResponseUsageError`, before anything is sent, for a path that the described answer can never have; and what the
+    response ends with, after it has retracted every signal of it, see `triggerflow.models`.
     """
+    check_paths(fields, response.output, response.path_style)
     sent: list[int] = []
     try:
         async with aclosing(response.get_async_generator("instant")) as events:
@@ -44,7 +48,7 @@ async def emit_fields(data: Emitter, response: Response, fields: Mapping[str, st
                 if event.event_type == "reset":
                     await _retract(data, sent, f"the model's answer was abandoned; attempt {event.attempt} follows")
                 elif event.is_complete:
-                    name = fields.get(event.wildcard_path) or fields.get(event.path)
+                    name = fields.get(event.path) or fields.get(event.wildcard_path)
                     if name is not None:
                         sent.append(await data.async_emit(name, event.value, provisional=True))
         answer = await response.async_get_data()

@@ -15,7 +15,7 @@ HANG = object()
 
 @dataclass
 class Reply:
-    """`events` are data of server-sent events (str is sent as it is), or CUT, or HANG."""
+    """`events` are data of server-sent events (str is sent as it is); or CUT, HANG, an `asyncio.Event` to wait for."""
 
     events: Sequence[Any] = ()
     status: int = 200
@@ -69,6 +69,9 @@ class Provider:
                     await reader.read(1)  # nothing follows on this connection but its end
                     self.left.set()
                     return
+                if isinstance(event, asyncio.Event):
+                    await event.wait()
+                    continue
                 data = event if isinstance(event, str) else json.dumps(event)
                 name = f"event: {event['type']}\n" if reply.named else ""
                 writer.write(_chunk(f"{name}data: {data}\n\n".encode()))

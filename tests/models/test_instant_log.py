@@ -99,3 +99,17 @@ async def test_a_long_replay_lets_others_run() -> None:
     assert await collect(log) == list(range(10_000))
     other.cancel()
     assert turns >= 30
+
+
+async def test_long_logs_keep_order_and_positions() -> None:
+    log: EventLog[int] = EventLog()
+    follower = asyncio.create_task(collect(log))
+    for start in range(0, 2_000, 100):
+        log.extend(range(start, start + 100))
+        await asyncio.sleep(0)
+    log.extend(range(2_000, 4_000))
+    log.close()
+    assert len(log) == 4_000
+    assert await follower == list(range(4_000))
+    for after in (255, 256, 257, 3_999, 4_000):
+        assert await collect(log, after) == list(range(after, 4_000))

@@ -18,10 +18,9 @@ from triggerflow.models.openai import OpenAIProvider
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-model" / "bin" / "python"
-pytestmark = [
-    pytest.mark.real_time,
-    pytest.mark.skipif(not (PYTHON.parent.parent / ".ready").exists(), reason="no model: run `make model` once"),
-]
+READY = (PYTHON.parent.parent / ".ready").exists()
+MISSING = "no model: run `make model` once"
+pytestmark = [pytest.mark.real_time, pytest.mark.skipif(not READY, reason=MISSING)]
 
 
 class Plan(Struct):
@@ -38,9 +37,8 @@ class Served:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process = process
-        self.model = OpenAIProvider(
-            "local", base_url=f"http://127.0.0.1:{port}/v1", api_key="none", temperature=0, max_tokens=300
-        )
+        self.url = f"http://127.0.0.1:{port}/v1"
+        self.model = OpenAIProvider("local", base_url=self.url, api_key="none", temperature=0, max_tokens=300)
 
 
 @asynccontextmanager

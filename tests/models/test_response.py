@@ -443,3 +443,13 @@ async def test_leaving_by_break_closes_the_source() -> None:
             break
     await asyncio.sleep(0)
     assert source.closed == 1
+
+
+async def test_originals_are_not_kept_when_nobody_wants_them() -> None:
+    chunk = {"id": "c1", "choices": [{"delta": {"content": TEXT}, "finish_reason": "stop"}]}
+    response = Response([chunk], originals=False)
+    kinds = [name for name, _ in await all_of(response, "all")]
+    assert kinds == ["delta", "done", "meta"]
+    assert (await response.async_get_meta())["id"] == "c1"
+    with pytest.raises(ResponseUsageError, match="originals=False"):
+        await all_of(response, "original")

@@ -6,14 +6,14 @@ A response may take several answers, one an attempt.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from io import StringIO
+from typing import Any, cast
 
 from .errors import AnswerError, InvalidResponseError, TruncatedResponseError
 from .instant import Event, InstantParser
 from .output import Output
+from .places import PathStyle
 from .shapes import Delta, ToolCallDelta, get
-
-PathStyle = Literal["dot", "slash"]
 
 _STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _CUT = {
@@ -46,20 +46,20 @@ class Answer:
         self.usage: dict[str, int] = {}
         self.object: Any = None
         """The answer as the object that `output` describes; None before it was checked."""
-        self._texts: list[str] = []
-        self._reasoning: list[str] = []
+        self._text = StringIO()
+        self._reasoning = StringIO()
         self._named: dict[str, Any] = {}
         self._has_chunks = False
 
     @property
     def text(self) -> str:
         """The whole text so far."""
-        return "".join(self._texts)
+        return self._text.getvalue()
 
     @property
     def reasoning(self) -> str:
         """What the provider sent as reasoning, apart from the text."""
-        return "".join(self._reasoning)
+        return self._reasoning.getvalue()
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Answer:
     def take(self, delta: Delta) -> list[Event]:
         """Add a delta; return the events that it proves."""
         if delta.reasoning:
-            self._reasoning.append(delta.reasoning)
+            self._reasoning.write(delta.reasoning)
         for piece in delta.tool_calls:
             self._add_call(piece)
         if delta.usage:
@@ -82,8 +82,7 @@ class Answer:
             self._named = {name: _named(delta.raw, name) for name in ("id", "model")}
         if not delta.text:
             return []
-        self._texts.append(delta.text)
-        self.length += len(delta.text)
+        self.length += self._text.write(delta.text)
         return self.parser.feed(delta.text)
 
     def problem(self) -> AnswerError | None:

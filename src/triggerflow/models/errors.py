@@ -97,7 +97,7 @@ class TruncatedResponseError(AnswerError):
         self.finish_reason = finish_reason
 
 
-class InvalidResponseError(AnswerError):
+class InvalidResponseError(AnswerError, ValueError):
     """The answer is complete but holds no JSON, or not the JSON that was asked for. `missing` lists absent keys."""
 
     def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:

@@ -15,8 +15,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from ..portal import iterate_sync, run_sync
-from .answer import Answer, PathStyle, slices
+from .answer import Answer, slices
 from .deltas import Adapter, Source, read_deltas
 from .errors import (
     InvalidResponseError,
@@ -30,6 +32,7 @@ from .errors import (
 )
 from .instant import EventLog, InstantParser, ResetEvent
 from .output import Output
+from .places import PathStyle
 from .views import Item, Restart, StreamType, view
 
 _BREATH = 8_192
@@ -74,16 +77,19 @@ class Response:
         max_retries: int = 3,
         stall_timeout: float | None = 60.0,
         max_length: int = 8_000_000,
+        originals: bool = True,
     ) -> None:
         self._source = source
         self._repeatable = callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
-        self._output = output if output is None or isinstance(output, Output) else Output(output)
+        self.output = output if output is None or isinstance(output, Output) else Output(output)
+        """What the answer has to be; None for free text."""
         self._adapter = adapter
         self._constrained = constrained
-        self._path_style: PathStyle = path_style
+        self.path_style: PathStyle = path_style
         self._max_retries = max_retries
         self._stall_timeout = stall_timeout
         self._max_length = max_length
+        self._originals = originals
 
         self._needs: list[_Need] = []
         self._logs: list[EventLog[Item]] = [EventLog()]
@@ -119,6 +125,8 @@ class Response:
         Ends with the error of the response, after everything that came before it. To leave early, close it (`aclose`,
         or `contextlib.aclosing`): when no reader is left, the provider's stream is closed.
         """
+        if type == "original" and not self._originals:
+            raise ResponseUsageError('this response does not keep what type="original" shows: it has originals=False')
         expand = view(type, specific)
         async with aclosing(self._follow(0, 0)) as items:
             async for item in items:
@@ -167,7 +175,7 @@ class Response:
 
         Options are those of `async_get_data`. Raises TypeError for a response without `output`.
         """
-        if self._output is None:
+        if self.output is None:
             raise TypeError("this response has no output description; give it output=YourModel")
         await self.async_get_data(**options)
         return self._answer.object
@@ -310,7 +318,8 @@ class Response:
         async with aclosing(read_deltas(self._source, self._adapter)) as deltas:
             while (delta := await self._next(deltas)) is not None:
                 for piece in slices(delta, _BREATH):
-                    log.extend((piece, *answer.take(piece)))
+                    kept = piece if self._originals else replace(piece, raw=None)
+                    log.extend((kept, *answer.take(piece)))
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:
                         breath = _BREATH
@@ -355,11 +364,11 @@ class Response:
         self._log.append(Restart(ResetEvent.announcing(attempt)))
 
     def _new_answer(self, attempt: int) -> Answer:
-        output = self._output
+        output = self.output
         parser = InstantParser(
             root=None if output is None else output.root,
             expect_keys=None if output is None else output.keys,
-            path_style=self._path_style,
+            path_style=self.path_style,
             trust_quotes=self._constrained,
             first_attempt=attempt,
         )

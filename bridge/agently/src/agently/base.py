@@ -1,7 +1,7 @@
-"""`Agently`: settings, the event centre, and what the model side will be."""
+"""`Agently`: settings, the event centre, and agents."""
 
 import logging
-from typing import Any, NoReturn
+from typing import Any
 
 from .events import CENTER
 from .state import GLOBAL, delegate, later
@@ -14,10 +14,11 @@ class AgentlyMain:
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
     emit_runtime, async_emit_runtime = delegate("event_center", "emit"), delegate("event_center", "async_emit")
 
-    def create_agent(self, name: str | None = None) -> NoReturn:
-        """Not there yet."""
-        raise NotImplementedError("agents and model requests are not part of this version of triggerflow-agently; "
-                                  "call your model in a chunk, or give it to the flow as a resource")  # fmt: skip
+    def create_agent(self, name: str | None = None) -> Any:
+        """An agent, which needs the extra `openai` and the settings "OpenAICompatible"."""
+        from .agent import Agent  # here, so that flows alone load nothing of the model side
+
+        return Agent(name)
 
     create_request = create_agent
 

@@ -74,8 +74,9 @@ class BlockReader:
         self._top: Node
         self._state: State
         self._after_comment: State
-        self._push(Node(document, None, None, kind, {} if kind == "object" else []))
-        document.root = self._top
+        self._root = Node(document, None, None, kind, {} if kind == "object" else [])
+        document.value = self._root.value
+        self._push(self._root)
 
     def read(self, text: str, pos: int) -> int:
         """Consume what can be understood from `pos` on; return where that ends."""
@@ -91,9 +92,9 @@ class BlockReader:
     def truncate(self) -> list[Event]:
         """The events for what is open and will stay so, innermost first."""
         events: list[Event] = []
-        node = self.document.open_string
+        node = self.string.node
         if node is not None:
-            node.value = self._top.value[node.key] = node.text()
+            node.value = self._top.value[self._key] = node.text()
             events.append(TruncatedEvent(node))
         container: Node | None = self._top
         while container is not None:
@@ -236,13 +237,14 @@ class BlockReader:
 
     def _match(self, key: str) -> None:
         """See whether this key makes the block a possible answer."""
-        root, top = self.document.root, self._top
+        root, top = self._root, self._top
         if key in self._expected:
             if top is root or (top.parent is root and root.kind == "array"):
                 self._matched.add(key)
             elif not (self._matched or top.value or top.muted):
                 # The first key of an inner object is expected, and none of the outer was: {"result": {"title": ...
-                self.document.root = top
+                self._root = top
+                self.document.value = top.value
                 top.parent = top.key = None
                 self._depth = 1
                 self._matched.add(key)
@@ -289,7 +291,6 @@ class BlockReader:
     def _add_string(self, value: str) -> None:
         if not self._muted:
             node = self._add("string", value)
-            node.parts = None
             node.size = len(value)
             self.events.append(DeltaEvent(node, value, node.size))
             self.events.append(DoneEvent(node))
@@ -299,9 +300,9 @@ class BlockReader:
         node: Node | None = None
         self.string.begin(quote, is_key=False, in_object=self._top.kind == "object")
         if not self._muted:
-            node = self.document.open_string = self._add("string", "")
+            node = self._add("string", "")
             node.parts = self.string.parts
-            node.size = 0
+            self.document.open_string = (self._top.value, self._key, node.parts)
         self.string.node = node
         self._state = BlockReader._string
         return pos + 1

@@ -7,54 +7,54 @@ as little as possible: there is a `DeltaEvent` for nearly every piece of text th
 
 from typing import Any, ClassVar, Literal
 
+from msgspec import Struct
+
 Kind = Literal["string", "number", "boolean", "null", "object", "array"]
 EventType = Literal["delta", "done", "reset"]
 
 
-class Document:
-    """One candidate for the answer: its root, and what all of its events share."""
+# gc=False: the garbage collector stops the event loop while it walks, and a response keeps an event for nearly every
+# delta and a node for every value; so it does not walk these. That is safe because they cannot be part of a cycle: an
+# event points at its node, a node at its parent, its document and its value, a document at values, and values are made
+# of what JSON has. Nothing points the other way. Whoever adds a field here keeps it so.
 
-    __slots__ = ("attempt", "complete", "finish_reason", "open_string", "root", "slash")
 
-    root: "Node"
+class Document(Struct, eq=False, gc=False):
+    """One candidate for the answer: its value, and what all of its events share."""
 
-    def __init__(self, slash: bool, attempt: int) -> None:
-        self.slash = slash
-        self.attempt = attempt
-        self.complete = False
-        self.finish_reason: str | None = None
-        self.open_string: Node | None = None
+    slash: bool
+    attempt: int
+    value: Any = None
+    """The root's value."""
+    complete: bool = False
+    finish_reason: str | None = None
+    open_string: tuple[Any, str | int, list[str]] | None = None
+    """The string that is being written: its container, its key there, and the text so far in pieces."""
 
     @property
     def data(self) -> Any:
         """The document as far as it is known, with the text so far of a string that is still open."""
-        node = self.open_string
-        if node is not None and node.parent is not None:
-            node.parent.value[node.key] = node.text()
-        return self.root.value
+        if self.open_string is not None:
+            container, key, parts = self.open_string
+            container[key] = joined(parts)
+        return self.value
 
 
-class Node:
+class Node(Struct, eq=False, gc=False):
     """A place in a document: where it is, what kind of value is there, and the value."""
 
-    __slots__ = ("_paths", "document", "key", "kind", "muted", "parent", "parts", "size", "value")
-
-    def __init__(
-        self, document: Document, parent: "Node | None", key: str | int | None, kind: Kind, value: Any
-    ) -> None:
-        self.document = document
-        self.parent = parent
-        self.key = key
-        self.kind: Kind = kind
-        self.value = value
-        self._paths: tuple[str, str] | None = None
-
-    parts: list[str] | None
+    document: Document
+    parent: "Node | None"
+    key: str | int | None
+    kind: Kind
+    value: Any
+    parts: list[str] | None = None
     """Strings only: the text so far in pieces; None once `value` holds it whole."""
-    size: int
+    size: int = 0
     """Strings only: the number of characters so far."""
-    muted: bool
+    muted: bool = False
     """Containers only: belongs to the value of a repeated key, which is parsed but never reported."""
+    _paths: tuple[str, str] | None = None
 
     @property
     def paths(self) -> tuple[str, str]:
@@ -73,13 +73,7 @@ class Node:
 
     def text(self) -> str:
         """The text so far of a string node."""
-        parts = self.parts
-        if parts is None:
-            return self.value
-        text = "".join(parts)
-        # Once joined they stay joined, so that reading the text at each delta copies it but does not join it anew.
-        parts[:] = [text]
-        return text
+        return self.value if self.parts is None else joined(self.parts)
 
     def _render(self) -> tuple[str, str]:
         parent, key = self.parent, self.key
@@ -99,14 +93,15 @@ class Node:
         return f"{path}{dot}{key}", f"{wildcard}{dot}{key}"
 
 
-class Event:
+class Event(Struct, frozen=True, eq=False, gc=False):
     """Something became known about one place of the answer; the subclasses say what.
 
     Values are the parser's own objects. Those of completed values never change afterwards, because they are closed.
     Treat them as read-only: other consumers hold the same ones.
     """
 
-    __slots__ = ("node",)
+    node: Node
+    """The place."""
 
     event_type: ClassVar[EventType]
     """ "delta", "done" or "reset"."""
@@ -114,9 +109,6 @@ class Event:
     """True only when the closing boundary of the value was seen."""
     truncated: ClassVar[bool] = False
     """True when the text ended, or became unreadable, before the value was closed."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
 
     @property
     def path(self) -> str:
@@ -173,17 +165,13 @@ class Event:
         return f"<{type(self).__name__} {self.path!r} {self.kind} {shown!r}>"
 
 
-class DeltaEvent(Event):
+class DeltaEvent(Event, frozen=True, eq=False, gc=False):
     """A string gained characters: at most one event per feed, and all deltas joined are the final value."""
 
-    __slots__ = ("_delta", "_end")
+    _delta: str
+    _end: int
 
     event_type: ClassVar[EventType] = "delta"
-
-    def __init__(self, node: Node, delta: str, end: int) -> None:
-        self.node = node
-        self._delta = delta
-        self._end = end
 
     @property
     def delta(self) -> str:
@@ -196,22 +184,18 @@ class DeltaEvent(Event):
         return self.node.text()[: self._end]
 
 
-class DoneEvent(Event):
+class DoneEvent(Event, frozen=True, eq=False, gc=False):
     """A value was closed: exactly one event per path, children before parents, in the order of closing."""
-
-    __slots__ = ()
 
     event_type: ClassVar[EventType] = "done"
     is_complete: ClassVar[bool] = True
 
 
-class TruncatedEvent(Event):
+class TruncatedEvent(Event, frozen=True, eq=False, gc=False):
     """A value will never be closed: stands in for its done event, with what arrived of the value.
 
     `event_type` is "done", because nothing more comes for this path, but `is_complete` is False.
     """
-
-    __slots__ = ()
 
     event_type: ClassVar[EventType] = "done"
     truncated: ClassVar[bool] = True
@@ -222,16 +206,19 @@ class TruncatedEvent(Event):
         return self.node.document.finish_reason
 
 
-class ResetEvent(Event):
+class ResetEvent(Event, frozen=True, eq=False, gc=False):
     """Everything reported so far belongs to an abandoned answer; `attempt` is the number of the one that follows."""
-
-    __slots__ = ()
 
     event_type: ClassVar[EventType] = "reset"
 
     @classmethod
     def announcing(cls, attempt: int) -> "ResetEvent":
         """The event that comes before those of answer number `attempt`."""
-        document = Document(slash=False, attempt=attempt)
-        document.root = Node(document, None, None, "null", None)
-        return cls(document.root)
+        return cls(Node(Document(slash=False, attempt=attempt), None, None, "null", None))
+
+
+def joined(parts: list[str]) -> str:
+    """The text in these pieces, which become one: reading it at each delta then copies it but does not join it anew."""
+    text = "".join(parts)
+    parts[:] = [text]
+    return text

@@ -10,23 +10,26 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_TURN = 256
-"""A consumer that replays gives the event loop a turn after so many items."""
+_PAGE = 256
+"""Items are kept in tuples of so many; a consumer that replays gives the event loop a turn after each. The garbage
+collector, which stops the loop, walks a list every time, but forgets a tuple whose items cannot be part of a cycle."""
 
 
 class EventLog(Generic[T]):
     """What happened so far and, for those who wait, what happens next. For use within one event loop."""
 
-    __slots__ = ("_closed", "_error", "_items", "_waiting")
+    __slots__ = ("_closed", "_error", "_page", "_pages", "_waiting")
 
     def __init__(self) -> None:
-        self._items: list[T] = []
+        self._pages: list[tuple[T, ...]] = []
+        self._page: list[T] = []
+        """The last page, which is being filled."""
         self._closed = False
         self._error: BaseException | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._pages) * _PAGE + len(self._page)
 
     @property
     def closed(self) -> bool:
@@ -41,7 +44,11 @@ class EventLog(Generic[T]):
         """Record items in order and wake those who wait. Raises RuntimeError when the log is closed."""
         if self._closed:
             raise RuntimeError("the event log is closed: its producer must not append after close()")
-        self._items.extend(items)
+        page = self._page
+        page.extend(items)
+        while len(page) >= _PAGE:
+            self._pages.append(tuple(page[:_PAGE]))
+            del page[:_PAGE]
         self._wake()
 
     def close(self, error: BaseException | None = None) -> None:
@@ -58,12 +65,13 @@ class EventLog(Generic[T]):
         """Yield the items from position `after` on, recorded ones first, then each as it comes, until closed."""
         position = after
         while True:
-            while position < len(self._items):
-                item = self._items[position]
+            while position < len(self):
+                number, place = divmod(position, _PAGE)
+                page = self._pages[number] if number < len(self._pages) else self._page
                 position += 1
-                if position % _TURN == 0:
+                yield page[place]
+                if place == _PAGE - 1:
                     await asyncio.sleep(0)
-                yield item
             if self._closed:
                 if self._error is not None:
                     raise self._error

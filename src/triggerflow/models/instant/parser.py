@@ -251,7 +251,7 @@ class InstantParser:
         elif block.status == "too deep":
             self._candidate = _NOTHING
         elif block.status == "closed":
-            value = block.document.root.value
+            value = block.document.value
             if block.reported:
                 self._bar = len(self._expected.intersection(_top_keys(value)))
                 if self._bar == len(self._expected):
