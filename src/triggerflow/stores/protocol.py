@@ -16,7 +16,6 @@ A store knows nothing of flows. It keeps numbered records as bytes, and says who
 `triggerflow.testing.StoreConformance` is the contract as tests; a store of your own has to pass them.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -31,7 +30,9 @@ FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cance
 
 def payload_digest(data: bytes) -> str:
     """The name of a payload: SHA-256 of its bytes, in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
+    from hashlib import sha256  # most executions have no large payload, and this import costs milliseconds
+
+    return sha256(data).hexdigest()
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,8 +21,12 @@ def trim(connection: sqlite3.Connection, tenure: Tenure, execution: str, records
             "without them; put one first"
         )
     connection.execute("DELETE FROM snapshots WHERE execution = ? AND records < ?", (key, records))
-    # How many records there were is known from the last one; here it may go.
-    connection.execute("UPDATE executions SET trimmed = max(trimmed, ?) WHERE key = ?", (records, key))
+    # How many records there were, and when, is known from the last one; here it may go.
+    connection.execute(
+        """UPDATE executions SET trimmed = max(trimmed, ?1), updated = max(updated, coalesce(
+            (SELECT at FROM records WHERE execution = ?2 ORDER BY number DESC LIMIT 1), updated)) WHERE key = ?2""",
+        (records, key),
+    )
     return connection.execute(
         "DELETE FROM records WHERE execution = ? AND number < ? AND item IS NULL", (key, records)
     ).rowcount

@@ -1,0 +1,238 @@
+"""The contract of stores as tests: records, items, payloads, snapshots, definitions."""
+
+# ruff: noqa: D102 (the name of a test says what it states)
+
+import asyncio
+
+from .._core.errors import StoreConflict, StoreDamaged, UnknownExecution
+from ..stores.protocol import Append, ExecutionRow, NewRecord, payload_digest
+from .store_base import StoreTests, fields, more, new, refused
+
+
+class RecordTests(StoreTests):
+    """What a store keeps is what was given to it, all of it or nothing."""
+
+    async def test_records_are_numbered_without_gap_and_read_back_in_pages(self) -> None:
+        async with self.open_store() as store:
+            data = [b"%d" % number for number in range(10_000)]
+            await store.append([new("x", *data[:4_000])])
+            await store.append([more("x", 4_000, *data[4_000:])])
+            read: list[tuple[int, bytes]] = []
+            while page := await store.records("x", first=len(read)):
+                assert len(page) == 1_000
+                read += page
+            assert read == list(enumerate(data))
+            assert await store.records("x", first=9_998, limit=1) == [(9_998, b"9998")]
+            assert await store.records("nobody") == await store.items("nobody") == []
+
+    async def test_records_outlive_the_store(self) -> None:
+        async with self.open_store() as store:
+            await store.append([new("x", b"a")])
+            owner = store.owner
+        async with self.open_store() as store:
+            assert store.owner != owner
+            assert await store.records("x") == [(0, b"a")]
+            row = await store.claim("x")
+            assert (row.id, row.records, row.owner) == ("x", 1, store.owner)
+            await store.append([more("x", 1, b"b")])
+            assert await store.records("x") == [(0, b"a"), (1, b"b")]
+
+    async def test_an_append_with_another_first_number_is_refused(self) -> None:
+        async with self.open_store() as store:
+            await store.append([new("x", b"a")])
+            for first in (0, 2):
+                with refused(StoreConflict, "'x'", "1"):
+                    await store.append([more("x", first, b"b")])
+            with refused(StoreConflict):
+                await store.append([Append(**fields(new("y", b"a"), first=1))])
+            assert await store.find("y") is None
+            assert await store.records("x") == [(0, b"a")]
+
+    async def test_an_append_is_all_or_nothing(self) -> None:
+        async with self.open_store() as store:
+            await store.append([new("x", b"a"), new("y", b"a")])
+            bad = more("y", 7, b"never")
+            payload = {payload_digest(b"never"): b"never"}
+            with refused(StoreConflict):
+                await store.append([more("x", 1, b"b", status="waiting", due=9.0), new("z", payloads=payload), bad])
+            row = await store.find("x")
+            assert row is not None
+            assert (row.records, row.status, row.due, row.updated) == (1, "running", None, 1.0)
+            assert await store.find("z") is None
+            with refused(StoreDamaged):
+                await store.payloads(payload)
+            await store.append([more("x", 1, b"c"), more("y", 1, b"c"), new("z", b"c")])
+            assert [(await store.records(name))[-1][1] for name in "xyz"] == [b"c", b"c", b"c"]
+
+    async def test_several_appends_of_one_execution_are_taken_in_order(self) -> None:
+        async with self.open_store() as store:
+            await store.append(
+                [new("x", b"0", b"1"), more("x", 2, b"2"), more("x", 3, b"3", status="waiting", due=5.0)]
+            )
+            row = await store.find("x")
+            assert row is not None
+            assert (row.records, row.status, row.due) == (4, "waiting", 5.0)
+            with refused(StoreConflict):
+                await store.append([more("x", 4, b"4", status="completed"), more("x", 5, b"5")])
+            assert len(await store.records("x")) == 4
+
+    async def test_an_id_is_created_once(self) -> None:
+        async with self.two() as (store, other):
+            await store.append([new("x", b"a")])
+            for again in (store, other):
+                with refused(StoreConflict, "'x'"):
+                    await again.append([new("x", b"b")])
+            with refused(StoreConflict):
+                await store.append([new("y"), new("y")])
+            assert await store.find("y") is None
+            with refused(StoreConflict, "'nobody'"):
+                await store.append([more("nobody", 0, b"a")])
+
+    async def test_an_execution_that_has_ended_takes_no_record(self) -> None:
+        async with self.open_store() as store:
+            for status in ("completed", "failed", "cancelled"):
+                await store.append([new(status, b"a")])
+                await store.append([more(status, 1, b"b", status=status)])
+                row = await store.find(status)
+                assert row is not None
+                assert (row.status, row.owner, row.records) == (status, None, 2)
+                with refused(StoreConflict, f"'{status}'"):
+                    await store.append([more(status, 2, b"c")])
+                await store.claim(status)
+                with refused(StoreConflict):
+                    await store.append([more(status, 2, b"c")])
+
+    async def test_a_row_tells_what_was_appended(self) -> None:
+        async with self.open_store() as store:
+            row = ExecutionRow(
+                id="x", flow="flow", definition="d1", options=b'{"a":1}', forked_from=("w", 7), created=5.0, updated=5.0
+            )
+            append = Append(execution="x", first=0, records=[], status="created", at=6.0, create=row)
+            await store.append([append])
+            expected = fields(row, updated=6.0, owner=store.owner)
+            assert await store.find("x") == ExecutionRow(**expected)
+            items = [NewRecord(b"a"), NewRecord(b"b", 1), NewRecord(b"c", 2)]
+            await store.append([Append(execution="x", first=0, records=items, status="waiting", due=9.5, at=7.0)])
+            expected |= {"updated": 7.0, "status": "waiting", "due": 9.5, "records": 3, "items": 2}
+            assert await store.find("x") == ExecutionRow(**expected)
+            assert await store.find("y") is None
+
+    async def test_items_are_the_records_that_have_a_number_in_the_stream(self) -> None:
+        async with self.open_store() as store:
+            await store.append([new("x")])
+            for first in range(0, 100, 2):
+                records = [NewRecord(b"record"), NewRecord(b"%d" % first, first // 2 + 1)]
+                await store.append([Append(execution="x", first=first, records=records, status="running", at=1.0)])
+            items = [(number // 2 + 1, b"%d" % number) for number in range(0, 100, 2)]
+            assert await store.items("x") == items
+            assert await store.items("x", after=10, limit=3) == items[10:13]
+            assert await store.items("x", after=50) == []
+            again = Append(execution="x", first=100, records=[NewRecord(b"", 50)], status="running", at=1.0)
+            with refused(StoreConflict):
+                await store.append([again])
+
+    async def test_concurrent_appends_and_one_whose_waiter_is_cancelled(self) -> None:
+        """What was begun is done wholly or not at all, and what comes after it still works."""
+        async with self.open_store() as store:
+            await store.append([new(f"{number}") for number in range(50)])
+            tasks = [asyncio.create_task(store.append([more(f"{number}", 0, b"a", b"b")])) for number in range(50)]
+            await asyncio.sleep(0)
+            for task in tasks[::2]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for number in range(50):
+                row = await store.find(f"{number}")
+                assert row is not None
+                assert row.records == 2 or (row.records == 0 and number % 2 == 0)
+                await store.append([more(f"{number}", row.records, b"c")])
+
+    async def test_any_bytes_and_any_text(self) -> None:
+        async with self.open_store() as store:
+            name, data = "é 💡 ' \" % \x00 ;--", bytes(range(256))
+            await store.append([new(name, data, b"", flow="' OR 1")])
+            assert await store.records(name) == [(0, data), (1, b"")]
+            row = await store.find(name)
+            assert row is not None
+            assert (row.id, row.flow) == (name, "' OR 1")
+            assert [row.id for row in await store.executions(flow="' OR 1")] == [name]
+
+    # -- payloads, snapshots, definitions ----------------------------------------------------------------------------
+
+    async def test_a_payload_is_kept_once_and_as_long_as_one_refers_to_it(self) -> None:
+        async with self.open_store() as store:
+            large, small = b"5 MB!" * 1_000_000, b"small"
+            digests = [payload_digest(large), payload_digest(small)]
+            await store.append([new("x", b"a", payloads={digests[0]: large, digests[1]: small})])
+            await store.append([new("y", b"a"), new("child", parent="y", payloads={digests[0]: large})])
+            assert await store.payloads(digests) == {digests[0]: large, digests[1]: small}
+            await store.append([more("x", 1, b"b", status="completed")])
+            assert await store.delete(["x"]) == 1
+            assert await store.payloads(digests[:1]) == {digests[0]: large}
+            with refused(StoreDamaged, digests[1]):
+                await store.payloads(digests)
+            await store.append([more("y", 1, status="failed"), more("child", 0, status="cancelled")])
+            assert await store.delete(["y"]) == 2
+            with refused(StoreDamaged, digests[0]):
+                await store.payloads(digests[:1])
+            assert await store.payloads([]) == {}
+
+    async def test_a_payload_that_is_not_what_its_digest_says_is_not_given(self) -> None:
+        async with self.open_store() as store:
+            digest = payload_digest(b"true")
+            await store.append([new("x", payloads={digest: b"false"})])
+            with refused(StoreDamaged, digest):
+                await store.payloads([digest])
+
+    async def test_the_newest_snapshot_at_or_before_a_number(self) -> None:
+        async with self.two() as (store, other):
+            await store.append([new("x", *[b"a"] * 10)])
+            assert await store.snapshot("x") is None
+            await store.put_snapshot("x", 3, "d1", b"at 3")
+            await store.put_snapshot("x", 7, "d2", b"at 7")
+            assert await other.snapshot("x") == (7, "d2", b"at 7")
+            assert await other.snapshot("x", records=7) == (7, "d2", b"at 7")
+            assert await other.snapshot("x", records=6) == (3, "d1", b"at 3")
+            assert await other.snapshot("x", records=2) is None
+            assert await other.snapshot("nobody") is None
+            row = await other.find("x")
+            assert row is not None
+            assert row.definition == "d2"
+            await store.put_snapshot("x", 7, "d2", b"again")
+            assert await other.snapshot("x") == (7, "d2", b"again")
+            with refused(StoreConflict):
+                await store.put_snapshot("x", 11, "d1", b"of the future")
+            for who, name in ((other, "x"), (store, "nobody")):
+                with refused(StoreConflict, name):
+                    await who.put_snapshot(name, 0, "d1", b"")
+
+    async def test_trimming_leaves_items_and_what_follows_a_snapshot(self) -> None:
+        async with self.open_store() as store:
+            await store.append([new("x")])
+            records = [NewRecord(b"%d" % number, number // 2 if number % 2 == 0 else 0) for number in range(11)]
+            await store.append([Append(execution="x", first=0, records=records, status="running", at=3.0)])
+            await store.put_snapshot("x", 4, "d1", b"at 4")
+            with refused(StoreConflict, "'x'"):
+                await store.trim("x", 5)
+            with refused(UnknownExecution, "'nobody'"):
+                await store.trim("nobody", 0)
+            await store.put_snapshot("x", 11, "d1", b"at 11")
+            assert await store.trim("x", 8) == 5  # 0 (whose item number is 0), 1, 3, 5, 7
+            assert [number for number, _ in await store.records("x")] == [2, 4, 6, 8, 9, 10]
+            assert [item for item, _ in await store.items("x")] == [1, 2, 3, 4, 5]
+            assert await store.snapshot("x", records=10) is None
+            assert await store.trim("x", 11) == 1
+            await store.append([more("x", 11, b"11")])
+            await store.put_snapshot("x", 12, "d1", b"at 12")
+            assert await store.trim("x", 12) == 1
+        async with self.open_store() as store:
+            row = await store.claim("x")
+            assert (row.records, row.items, row.updated) == (12, 5, 13.0)
+            await store.append([more("x", 12, b"12")])
+            assert (await store.records("x", first=11)) == [(12, b"12")]
+
+    async def test_definitions_are_kept_as_they_came_first(self) -> None:
+        async with self.two() as (store, other):
+            assert await store.definition("d1") is None
+            await store.put_definition("d1", b"first")
+            await other.put_definition("d1", b"second")
+            assert await other.definition("d1") == b"first"
