@@ -362,6 +362,7 @@ class TriggerFlow:
         *,
         id: str,
         concurrency: int | None,
+        leases: bool,
         link: Link,
         saved: Any,
         runtime_data: Mapping[str, Any],
@@ -372,7 +373,7 @@ class TriggerFlow:
         shared = SharedData()
         shared.resources = self.shared.resources
         shared.values = {**self.shared.values, **flow_data}
-        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
+        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
         if saved is not None:
             return restore(Execution, self._program(), shared, options, saved, resources=resources, link=link)
         child = Execution(self._program(), shared, options, id, resources=resources, link=link)
