@@ -7,9 +7,11 @@ import pytest
 
 from tests.support import Gauge, drain, now, read, turns
 from triggerflow import (
+    AlreadyAnswered,
     ContractError,
     DefinitionError,
     ExecutionCancelled,
+    InterruptExpired,
     TriggerFlow,
     TriggerFlowRuntimeData,
 )
@@ -303,6 +305,33 @@ async def test_s17_an_answer_to_a_sub_flow_is_validated_before_it_is_taken(level
     assert await execution.async_get_result() == 5
 
 
+@pytest.mark.parametrize("levels", [1, 3])
+async def test_s17_a_question_that_a_sub_flow_does_not_ask_any_more_is_closed_above(levels: int) -> None:
+    """S17: an interrupt takes no answer after its expiry, or after what had asked was taken back; nor at the top."""
+    child = TriggerFlow(name="child", skip_exceptions=True)
+
+    async def starts(data: Data) -> None:
+        number = await data.async_emit("ask", provisional=True)
+        await asyncio.sleep(10)
+        await data.async_retract(number, "no")
+
+    child.to(asking(interrupt_id="late", expires=5))
+    child.to(starts)
+    child.when("ask").to(("asks for nothing", asking()[1]))
+    child.to(asking(interrupt_id="open")[1])
+    execution = await begun(nested(levels, child))
+    names = {number.rpartition("/")[2]: number for number in execution.get_pending_interrupts()}
+    assert execution.get_interrupt(names["late"])["expires"] is not None
+    await asyncio.sleep(20)
+    assert list(execution.get_pending_interrupts()) == [names["open"]]
+    with pytest.raises(InterruptExpired):
+        await execution.async_continue_with(names["late"], 1)
+    with pytest.raises(AlreadyAnswered, match="taken back"):
+        await execution.async_continue_with(names["q"], 1)
+    await execution.async_continue_with(names["open"], 1)
+    await execution.async_get_result()
+
+
 async def test_s17_siblings_of_a_paused_sub_flow_go_on() -> None:
     """S17: "siblings go on", in the child and in the parent."""
     child, parent, seen = TriggerFlow(name="child"), TriggerFlow(name="parent"), list[str]()
@@ -483,6 +512,106 @@ async def test_s09_the_limits_around_a_sub_flow_bound_its_chunks(place: str) -> 
     await execution.async_start([range(5), range(5), range(5)])
     assert gauge.total == 15
     assert gauge.peak <= 2
+
+
+async def test_s09_a_limit_counts_chunks_of_every_level_together() -> None:
+    """S9: "a true upper bound on chunks running at once, at every nesting depth": the parent's own chunks, those of a
+    sub-flow and those of a sub-flow inside it take the same places, also while some wait for their own signals."""
+    inner, child, parent, gauge = (
+        TriggerFlow(name="inner"),
+        TriggerFlow(name="child"),
+        TriggerFlow(name="parent"),
+        Gauge(),
+    )
+
+    async def work(data: Data) -> Any:
+        with gauge.inside():
+            await asyncio.sleep(1)
+        return data.value
+
+    async def emits(data: Data) -> Any:
+        await data.async_emit("more", settle=True)
+        with gauge.inside():
+            await asyncio.sleep(1)
+        return data.value
+
+    inner.batch(("one", emits), ("two", emits)).end()
+    inner.when("more").to(("more", work))
+    child.to(("before", work)).to_sub_flow(inner, concurrency=3).to(("after", work)).end()
+    parent.for_each().to_sub_flow(child).end_for_each().end()
+    parent.batch(("p1", work), ("p2", work), ("p3", work))
+    assert await parent.create_execution(concurrency=2).async_start([1, 2, 3]) == [
+        {"one": n, "two": n} for n in (1, 2, 3)
+    ]
+    assert (gauge.peak, gauge.total) == (2, 3 * (2 + 4) + 3)
+
+
+async def test_s09_a_sub_flow_does_not_keep_its_places_from_others() -> None:
+    """S9: a place that a chunk of a sub-flow gives back goes to whoever has waited for it longest."""
+    child, parent, order = TriggerFlow(name="child"), TriggerFlow(name="parent"), list[str]()
+
+    async def note(data: Data) -> None:
+        order.append(data.chunk_name)
+        await asyncio.sleep(1)
+
+    child.for_each().to(("a", note)).to(("b", note)).end_for_each()
+    parent.to_sub_flow(child)
+    parent.to(("first", note)).to(("second", note))
+    await parent.create_execution(concurrency=1).async_start(range(2))
+    assert order == ["first", "a", "a", "second", "b", "b"]
+
+
+@pytest.mark.parametrize("end", ["failure", "cancel", "pause"])
+async def test_s09_places_come_back_however_a_sub_flow_ends(end: str) -> None:
+    """S9 with S7, S8, S17: a sub-flow that fails, is taken back, or waits for an answer holds no place."""
+    child, parent = TriggerFlow(name="child"), TriggerFlow(name="parent")
+
+    async def inside(data: Data) -> None:
+        await asyncio.sleep(1)
+        if end == "failure":
+            raise ERROR
+        if end == "pause":
+            data.pause_for(interrupt_id="q")
+        await asyncio.sleep(100)
+
+    async def starts(data: Data) -> None:
+        number = await data.async_emit("go", provisional=True)
+        await asyncio.sleep(5)
+        if end == "cancel":
+            await data.async_retract(number, "no")
+        await data.async_emit("late")
+
+    child.batch(("one", inside), ("two", slow), ("three", slow))
+    parent.to(starts)
+    parent.when("go").to_sub_flow(child)
+    parent.when("late").to(("late", slow)).end()
+    execution = await begun(parent, "x", concurrency=2, skip_exceptions=True)
+    await asyncio.sleep(100)
+    assert execution.machine.state.result is None
+    for number in execution.get_pending_interrupts():
+        await execution.async_continue_with(number)
+    await execution.async_close()
+
+
+@pytest.mark.parametrize("moment", [0.5, 1.5, 3.5])
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_s09_the_limits_around_a_sub_flow_hold_after_a_load(concurrency: int, moment: float) -> None:
+    """S9 with S18: what a sub-flow had of its parent's places it asks for again."""
+    child, parent, gauge = TriggerFlow(name="child"), TriggerFlow(name="parent"), Gauge()
+
+    async def work(data: Data) -> Any:
+        with gauge.inside():
+            await asyncio.sleep(1)
+        return data.value
+
+    child.for_each(concurrency=2).to(work).to(("again", work)).end_for_each().end()
+    parent.for_each().to_sub_flow(child).end_for_each().end()
+    execution = await begun(parent, [range(3), range(3)], concurrency=concurrency)
+    await asyncio.sleep(moment)
+    saved = execution.save()
+    await execution.async_cancel()
+    assert await parent.load_execution(saved).async_get_result() == [[0, 1, 2]] * 2
+    assert gauge.peak == concurrency
 
 
 async def test_s09_concurrency_one_works_around_sub_flows() -> None:

@@ -266,7 +266,7 @@ def test_more_operators_change_nothing_for_what_is_in_flight(before: Program, se
     assert snapshot == kept
     assert moved["operators"] == definition.fingerprints
     plan = compile_plan(definition)
-    second = before.simulation(pick, machine=Machine(plan, decode(plan, moved, TYPES.unpack)))
+    second = before.simulation(pick, machine=Machine(plan, decode(plan, moved, TYPES.unpack)), saved=live.save().inside)
     second.clock = live.clock
     second.interrupts = {
         number: it

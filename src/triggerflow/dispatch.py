@@ -37,8 +37,8 @@ async def emit_fields(data: Emitter, response: Response, fields: Mapping[str, st
     gives one signal, whose value is the field's value, in the order in which the fields are completed; where both kinds
     of path meet, that of the one place counts.
 
-    Raises `ResponseUsageError`, before anything is sent, for a path that the described answer can never have; and what the
-    response ends with, after it has retracted every signal of it, see `triggerflow.models`.
+    Raises `ResponseUsageError`, before anything is sent, for a path that the described answer can never have; and what
+    the response ends with, after it has retracted every signal of it, see `triggerflow.models`.
     """
     check_paths(fields, response.output, response.path_style)
     sent: list[int] = []

@@ -323,6 +323,7 @@ class TriggerFlow(DefinedFlow):
         *,
         id: str,
         concurrency: int | None,
+        leases: bool,
         link: Link,
         saved: Any,
         attempt: int,
@@ -337,7 +338,7 @@ class TriggerFlow(DefinedFlow):
         shared = SharedData()
         shared.resources = self.shared.resources
         shared.values = {**self.shared.values, **flow_data}
-        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
+        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
         child, goes_on = await link.parent.new_child(
             self._program(), shared, options, id, saved=saved, attempt=attempt, resources=resources, link=link
         )

@@ -36,7 +36,7 @@ from .portal import run_sync
 from .program import Program
 from .shared import SharedData
 from .stream import RuntimeStream
-from .subflow import Link
+from .subflow import Link, path_of
 from .views import State
 
 logger = logging.getLogger("triggerflow")
@@ -289,17 +289,18 @@ class HostedExecution:
                 if self.stream is None:
                     self.stream = self._new_stream()
                 self.stream.end()
-            case commands.OpenInterrupt(interrupt=interrupt):
-                if self._link is None:
-                    self._tell_interrupt("pause", describe_interrupt(interrupt))
-                else:
-                    self._link.ask(self, describe_interrupt(interrupt))
+            case commands.OpenInterrupt(interrupt=interrupt) if self._link is None:
+                self._tell_interrupt("pause", describe_interrupt(interrupt))
+            case commands.GrantPlaces(run=step, count=count):
+                with suppress(ExecutionClosed):  # the child is about to end: its places come back with the step's
+                    self.children[path_of(step)][0].submit(events.PlacesGranted(time(), count))
             case commands.Answer(interrupt=interrupt):
                 if interrupt.id in self.children:  # else the child is being restored, and takes it then
                     child, number = self.children[interrupt.id]
                     child.continue_with(number, interrupt.response, request_id=interrupt.request)
             case _:
-                log_notice(self, command, self.machine.plan.events)
+                if self._link is None or not self._link.take(self, command):
+                    log_notice(self, command, self.machine.plan.events)
 
     def closing(self) -> None:
         """Chunks are being stopped: no reader holds them up any more."""
@@ -320,8 +321,7 @@ class HostedExecution:
         self._observed = self._observed or self.waited_for
         self.tell_waiters(self._why_ended())
         if close.unfilled and state.result is UNSET:
-            joins = ", ".join(close.unfilled)
-            logger.warning("%r ended without a result while these joins still waited: %s", self, joins)
+            logger.warning("%r ended without a result; these joins still waited: %s", self, ", ".join(close.unfilled))
         if self._failure is not None and not self._observed:
             logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
 

@@ -140,7 +140,7 @@ def with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict[
 
     Who has a place keeps it, also above a lower limit. Who queued queues for the first limiter that is full now, in the
     order in which the runs began; where none is, the run counts as begun, and the load issues it. (A waiting emitter is
-    in no queue: the load makes it run again.) The execution's own limit stays.
+    in no queue: the load makes it run again; what runs in a sub-flow asks anew.) The execution's own limit stays.
     """
     limits = _Limits(snapshot, definition)
     retracted = [limits.placed(run) for run in snapshot["retracted"]]
@@ -152,6 +152,7 @@ def with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict[
         "runs": [placed[run["id"]] for run in snapshot["runs"]],
         "retracted": retracted,
         "limiter": limits.whole,
+        "guests": [],
         "chunk_limiters": limits.chunks,
         "openings": [{**it, "limiter": limits.blocks.get(it["id"])} for it in snapshot["openings"]],
     }
@@ -190,6 +191,8 @@ class _Limits:
     def above(self, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The limiters that a run has to respect, from the inside out."""
         operator = self.definition.by_id[run["operator"]]
+        if operator.kind is OperatorKind.SUB_FLOW:
+            return
         limit = operator.options.get("concurrency")
         if limit is not None:
             yield self.chunks.setdefault(operator.emits[0].name, _limiter(limit))

@@ -13,6 +13,7 @@ class Options:
         "concurrency",
         "deadline",
         "journal_limit",
+        "leases",
         "max_pending",
         "skip_exceptions",
         "stream_history",
@@ -28,6 +29,7 @@ class Options:
         journal_limit: int = 1024,
         deadline: float = 5.0,
         attended: bool = True,
+        leases: bool = False,
     ) -> None:
         for name, value, least in (
             ("max_pending", max_pending, 1),
@@ -45,10 +47,11 @@ class Options:
         self.journal_limit = journal_limit
         self.deadline = deadline
         self.attended = attended
+        self.leases = leases
 
-    def course(self) -> tuple[bool, int | None, bool, int]:
+    def course(self) -> tuple[bool, int | None, bool, int, bool]:
         """Those that change the course of the execution, in the order in which its first record takes them."""
-        return self.attended, self.concurrency, self.skip_exceptions, self.max_pending
+        return self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases
 
 
 def same_value(one: Any, other: Any) -> bool:

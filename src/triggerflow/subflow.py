@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
-from ._core import events
+from ._core import commands, events
 from ._core.errors import DefinitionError, ExecutionClosed
+from ._core.limits import around
+from ._core.state import RunChunk
 
 if TYPE_CHECKING:
     from .data import TriggerFlowRuntimeData
@@ -56,18 +58,35 @@ class Link:
 
     def publish(self, item: Any, path: str) -> None:
         """Put an item of the child into the parent's stream."""
-        with contextlib.suppress(ExecutionClosed):
-            # Not an effect of the step: how many items the child put says nothing of what the step repeats.
-            self.parent.submit(events.StreamPut(time(), None, item, self._under(path)))
+        # Not an effect of the step: how many items the child put says nothing of what the step repeats.
+        self._submit(events.StreamPut(time(), None, item, self._under(path)))
 
-    def ask(self, child: "HostedExecution", question: Mapping[str, Any]) -> None:
-        """Open an interrupt of the child in the parent as well."""
-        number = self._under(question["id"])
-        self.parent.children[number] = (child, question["id"])
+    def take(self, child: "HostedExecution", command: commands.AnyCommand) -> bool:
+        """Do what the child's core asks of its parent; False if it is no matter between the two."""
+        match command:
+            case commands.OpenInterrupt(interrupt=asked):
+                number = self._under(asked.id)
+                self.parent.children[number] = (child, asked.id)
+                self._submit(
+                    events.Paused(
+                        time(), self.run, number, asked.type, asked.payload, expires=asked.expires, holds=True
+                    )
+                )
+            case commands.CloseInterrupt(interrupt=asked):
+                number = self._under(asked.id)
+                if self.parent.children.pop(number, None) is not None:
+                    self._submit(events.Withdrawn(time(), number, asked.status == "expired"))
+            case commands.WantPlaces(count=count):
+                self._submit(events.PlacesWanted(time(), self.run, count))
+            case commands.ReturnPlaces(count=count):
+                self._submit(events.PlacesReturned(time(), self.run, count))
+            case _:
+                return False
+        return True
+
+    def _submit(self, event: events.Event) -> None:
         with contextlib.suppress(ExecutionClosed):
-            self.parent.submit(
-                events.Paused(time(), self.run, number, question["type"], question["payload"], holds=True)
-            )
+            self.parent.submit(event)
 
     def _under(self, rest: str) -> str:
         return f"{self.path}/{rest}" if rest else self.path
@@ -106,11 +125,13 @@ class SubFlow:
             "resources": dict(parent.resources),
         }
         given = {target: _pick(paths, sources) for target, paths in self.capture.items()}
-        path = f"{data.chunk_name}.{data.run_number}"
+        step = parent.machine.state.runs[data.run_number]
+        path = path_of(step)
         saved = parent.saved_children.pop(path, None)
         child, goes_on = await self.flow.sub_execution(
             id=f"{parent.id}/{path}",
             concurrency=self.concurrency,
+            leases=bool(around(parent.machine.state, step.scope)),
             link=Link(parent, data.run_number, path),
             saved=saved,
             attempt=data.attempt,
@@ -137,6 +158,11 @@ class SubFlow:
         for key, value in back.get("flow_data", {}).items():
             data.flow_state.set(key, value, emit=False)
         return back.get("value", result)
+
+
+def path_of(step: RunChunk) -> str:
+    """What the child that a step runs goes by in its parent."""
+    return f"{step.node.name}.{step.id}"
 
 
 def _let_go(parent: "HostedExecution", child: Any, path: str) -> None:

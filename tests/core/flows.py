@@ -9,13 +9,16 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from tests.core.simulation import VALUES, Act, Behaviour, Effect, Pick, Simulation, Start
+from tests.core.simulation import VALUES, Act, Behaviour, Child, Effect, Pick, Simulation, Start
 from triggerflow import Process, TriggerFlow
 from triggerflow._core.machine import compile_plan
 from triggerflow._core.plan import Plan
 
 DEPTH = 4
 CHUNKS = 16
+#: how deep sub-flows are nested, and how many chunks all of them have
+LEVELS = 2
+INSIDE = 6
 
 CONDITIONS = ("always", "never", "truthy", "text")
 LITERALS: Sequence[Any] = (None, 0, False, "text", 1, 2)
@@ -33,6 +36,7 @@ class Program:
     behaviours: dict[str, Behaviour]
     start: Start = field(default_factory=Start)
     outside: tuple[Effect, ...] = ()
+    sub_flows: tuple[TriggerFlow, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -45,14 +49,16 @@ class Program:
 
     def simulation(self, pick: Pick = lambda count: 0, **options: Any) -> Simulation:
         """The same, not started yet."""
-        simulation = Simulation(self.plan, self.behaviours, pick, **options)
+        children = {flow.name: Child(compile_plan(flow.definition), flow.skip_exceptions) for flow in self.sub_flows}
+        simulation = Simulation(self.plan, self.behaviours, pick, children=children, **options)
         simulation.outside = [simulation.effect(effect, None, "outside") for effect in self.outside]
         return simulation
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         lines = [
-            f"{it.kind:16} {it.id!r} <- {[t.key for t in it.listens]} {dict(it.options)}"
-            for it in self.flow.definition.operators
+            f"{flow.name}: {it.kind:16} {it.id!r} <- {[t.key for t in it.listens]} {dict(it.options)}"
+            for flow in (self.flow, *self.sub_flows)
+            for it in flow.definition.operators
         ]
         lines += [f"{name}: {behaviour}" for name, behaviour in self.behaviours.items()]
         printer.text("\n".join(["Program(", *lines, repr(self.start), repr(self.outside), ")"]))
@@ -61,11 +67,12 @@ class Program:
 def program(
     build: Callable[[TriggerFlow, "Chunks"], Any], value: Any = None, outside: tuple[Effect, ...] = (), **options: Any
 ) -> Program:
-    """A program by hand: `build(flow, chunk)` wires it; `chunk(name, ...)` makes a chunk and says what it does."""
+    """A program by hand: `build(flow, chunk)` wires it; `chunk(name, ...)` makes a chunk and says what it does, and
+    `chunk.sub_flow(name, build)` a flow to be run inside."""
     flow, chunks = TriggerFlow(name="test"), Chunks()
     chunks.flow = flow
     build(flow, chunks)
-    return Program(flow, chunks.behaviours, Start(value, **options), outside)
+    return Program(flow, chunks.behaviours, Start(value, **options), outside, tuple(chunks.sub_flows))
 
 
 @dataclass
@@ -74,6 +81,14 @@ class Chunks:
 
     behaviours: dict[str, Behaviour] = field(default_factory=dict[str, Behaviour])
     flow: TriggerFlow = field(default_factory=TriggerFlow)
+    sub_flows: list[TriggerFlow] = field(default_factory=list[TriggerFlow])
+
+    def sub_flow(self, name: str, build: Callable[[TriggerFlow, "Chunks"], Any], **options: Any) -> TriggerFlow:
+        """A flow to be run inside; its chunks have names of their own."""
+        flow = TriggerFlow(name=name, **options)
+        build(flow, Chunks(self.behaviours, flow, self.sub_flows))
+        self.sub_flows.append(flow)
+        return flow
 
     def __call__(
         self, name: str, value: str = "same", *effects: Effect, concurrency: int | None = None, **options: Any
@@ -115,13 +130,24 @@ def handler(name: str, behaviour: Behaviour) -> Callable[[Any], Any]:
 class _Author:
     """Writes one random flow."""
 
-    def __init__(self, draw: Callable[[Any], Any], kind: Kind) -> None:
+    def __init__(self, draw: Callable[[Any], Any], kind: Kind, outer: "_Author | None" = None) -> None:
         self.draw = draw
+        self.kind: Kind = kind
         self.ordered = kind != "any"
         self.plain = kind == "plain"
         self.flow = TriggerFlow(name="random")
         self.chunks = Chunks(flow=self.flow)
-        self.chains = draw(st.sampled_from((3, 4, 2, 1)))
+        self.level = 0
+        self.prefix = ""
+        self.most = CHUNKS
+        if outer is not None:
+            self.level = outer.level + 1
+            self.prefix = f"{outer.prefix}s{outer.count}"
+            self.most = outer.number(1, INSIDE)
+            skips = self.ordered or outer.number(0, 1) == 1
+            self.flow = TriggerFlow(name=self.prefix, skip_exceptions=skips)
+            self.chunks = Chunks(outer.chunks.behaviours, self.flow, outer.chunks.sub_flows)
+        self.chains = draw(st.sampled_from((3, 4, 2, 1) if outer is None else (1, 2)))
         self.names: list[list[str]] = [[] for _ in range(self.chains)]
         self.collections: list[list[str]] = [[] for _ in range(self.chains)]
         self.count = 0
@@ -142,7 +168,7 @@ class _Author:
     # -- chunks ------------------------------------------------------------------------------------------------------
 
     def chunk(self, chain: int, *, value: str | None = None) -> Any:
-        name = f"c{chain}_{self.count}"
+        name = f"{self.prefix}c{chain}_{self.count}"
         self.count += 1
         self.names[chain].append(name)
         if value is None:
@@ -180,7 +206,7 @@ class _Author:
 
     def steps(self, at: Any, chain: int, depth: int, *, least: int = 0) -> Any:
         for _ in range(self.number(least, 3)):
-            if self.count >= CHUNKS:
+            if self.count >= self.most:
                 break
             at = self.step(at, chain, depth)
         return at
@@ -193,6 +219,8 @@ class _Author:
             kinds.append("fork")
         if not depth and not self.ordered:
             kinds.append("end")
+        if self.level < LEVELS:
+            kinds.append("sub_flow")
         return getattr(self, self.one_of(*kinds))(at, chain, depth)
 
     def to(self, at: Any, chain: int, depth: int) -> Any:
@@ -200,6 +228,13 @@ class _Author:
 
     def side(self, at: Any, chain: int, depth: int) -> Any:
         return at.side_branch(self.chunk(chain))
+
+    def sub_flow(self, at: Any, chain: int, depth: int) -> Any:
+        self.count += 1
+        inner = _Author(self.draw, self.kind, self)
+        inner.write()
+        self.chunks.sub_flows.append(inner.flow)
+        return at.to_sub_flow(inner.flow, concurrency=self.limit(), side_branch=self.rarely())
 
     def end(self, at: Any, chain: int, depth: int) -> Any:
         return at.end()
@@ -229,7 +264,9 @@ class _Author:
         self.count += 1
         fails = self.rarely(24)
         effects = [self.effect(chain)] if self.rarely() else []
-        return self.chunks.condition(f"is{chain}_{self.count}", self.one_of(*CONDITIONS), *effects, fails=fails)
+        return self.chunks.condition(
+            f"{self.prefix}is{chain}_{self.count}", self.one_of(*CONDITIONS), *effects, fails=fails
+        )
 
     def fork(self, at: Any, chain: int, depth: int) -> Any:
         name = f"together{chain}_{self.count}"
@@ -289,4 +326,4 @@ def programs(draw: Callable[[Any], Any], kind: Kind = "any") -> Program:
     if not ordered:
         outside = [author.effect(0) for _ in range(author.one_of(0, 0, 1, 3))]
         outside = [effect for effect in outside if effect.act != "park"]
-    return Program(author.flow, author.chunks.behaviours, start, tuple(outside))
+    return Program(author.flow, author.chunks.behaviours, start, tuple(outside), tuple(author.chunks.sub_flows))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tests.core.simulation import Simulation
 from triggerflow._core.machine import FINAL
-from triggerflow._core.state import READY, RUNNING, WAITING, Group, Limiter, RunChunk, RunState, Status
+from triggerflow._core.state import READY, RUNNING, WAITING, Group, Guest, Limiter, RunChunk, RunState, Status
 
 
 def check(state: RunState) -> None:
@@ -30,16 +30,25 @@ def check(state: RunState) -> None:
 def check_limits(state: RunState) -> None:
     """A limiter's places are those of its running runs; whoever queues could not start; nobody queues twice."""
     limiters = {id(limiter): limiter for limiter in _limiters(state)}
-    used = Counter(id(limiter) for run in _going_on(state) if run.phase is RUNNING for limiter in run.limiters)
+    guests = state.guests or {}
+    inside: list[RunChunk | Guest] = [*_going_on(state), *guests.values()]
+    used = Counter(id(limiter) for it in inside if it.phase is RUNNING for limiter in it.limiters)
     queued: Counter[int] = Counter()
     for key, limiter in limiters.items():
         assert limiter.used == used[key] <= limiter.limit, f"{limiter.used} of {limiter.limit}, in truth {used[key]}"
         assert not limiter.queue or limiter.used == limiter.limit, "somebody queues beside a free place"
         queued.update(run.id for run in limiter.queue)
+    known = {**state.runs, **guests}
     for number, count in queued.items():
         assert count == 1, f"run {number} queues {count} times"
-        assert number in state.runs, f"run {number} queues and has ended"
-        assert state.runs[number].phase in (READY, WAITING)
+        assert number in known, f"run {number} queues and has ended"
+        assert known[number].phase in (READY, WAITING)
+    for guest in guests.values():
+        assert guest.step in _going_on(state), f"guest {guest.id} has outlived its step"
+        assert guest.phase is RUNNING or guest.id in queued, f"guest {guest.id} waits for a place, in no queue"
+    if state.lease is not None:
+        assert state.lease.held == state.lease.used == state.lease.limit, "a place that is not used was kept"
+        assert state.lease.asked >= len(state.lease.queue), "somebody queues for a place that was not asked for"
     for run in state.runs.values():
         assert run.phase is not READY or run.id in queued, f"{run} waits for a place, in no queue"
 
@@ -69,8 +78,8 @@ def _limiters(state: RunState) -> Iterator[Limiter]:
     yield from (state.chunk_limiters or {}).values()
     for opening in (state.openings or {}).values():
         yield from opening.limiters
-    for run in state.runs.values():
-        yield from run.limiters
+    for it in (*state.runs.values(), *(state.guests or {}).values()):
+        yield from it.limiters
 
 
 def _groups(state: RunState) -> Iterator[Group]:

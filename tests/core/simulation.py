@@ -7,6 +7,7 @@ driver. Everything is kept: the records, what was answered to each, and a snapsh
 import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -14,11 +15,13 @@ from typing import Any, Literal
 import msgspec
 
 from triggerflow._core import commands, events
+from triggerflow._core.definition import OperatorKind
 from triggerflow._core.errors import ExecutionClosed
+from triggerflow._core.limits import around
 from triggerflow._core.machine import FINAL, Machine
 from triggerflow._core.plan import Plan
 from triggerflow._core.snapshot import decode, encode
-from triggerflow._core.state import Interrupt, Opening, RunChunk
+from triggerflow._core.state import UNSET, Interrupt, Opening, RunChunk
 from triggerflow.payload import Types
 
 TYPES = Types()
@@ -132,6 +135,13 @@ class Task:
     wait: int | None = None
     cancelled: bool = False
     hangs: bool = False
+    inner: "Simulation | None" = None
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether its next record can be written now: a sub-flow's step ends after what runs inside it."""
+        inner_ended = self.inner is None or self.inner.close is not None
+        return self.wait is None and not self.hangs and inner_ended
 
 
 class Runaway(Exception):
@@ -153,20 +163,46 @@ class Start:
         return events.Started(0.0, self.value, self.attended, self.concurrency, self.skip_exceptions, self.max_pending)
 
 
+@dataclass(frozen=True)
+class Child:
+    """A flow that can be run as a sub-flow."""
+
+    plan: Plan
+    skip_exceptions: bool = False
+
+
+@dataclass
+class Saved:
+    """What is left of an execution whose process died, and of the sub-flows inside it by the number of their step."""
+
+    plan: Plan
+    state: bytes
+    inside: "dict[int, Saved]"
+
+
 @dataclass
 class Simulation:
-    """One execution, driven to its end by `go`. `watch` is called after every record."""
+    """One execution, driven to its end by `go`. `watch` is called after every record.
+
+    A sub-flow is a simulation inside this one: `tree` is this one and those that are inside it now.
+    """
 
     plan: Plan
     behaviours: Mapping[str, Behaviour]
     pick: Pick = lambda count: 0
     outside: list[events.Event] = field(default_factory=list[events.Event])
     watch: Callable[["Simulation"], None] = lambda simulation: None
-    limit: int = 1500
+    limit: int = 5000
+    children: Mapping[str, Child] = field(default_factory=dict[str, Child])
+    saved: dict[int, Saved] = field(default_factory=dict[int, Saved])
+    around: "Simulation | None" = None
+    step: RunChunk | None = None
     machine: Machine = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         self.machine = self.machine or Machine(self.plan)
+        self.time: list[float] = [0.0] if self.around is None else self.around.time
+        self.inside: list[Simulation] = []
         self.records: list[events.Event] = []
         self.answers: list[list[tuple[Any, ...]]] = []
         self.tasks: dict[int, Task] = {}
@@ -180,7 +216,33 @@ class Simulation:
         self.parked: list[int] = []
         self.stream: list[Any] = []
         self.close: commands.Close | None = None
-        self.clock = 0.0
+
+    @property
+    def clock(self) -> float:
+        """The time, which is the same in all of a tree."""
+        return self.time[0]
+
+    @clock.setter
+    def clock(self, at: float) -> None:
+        self.time[0] = at
+
+    def tree(self) -> "Iterator[Simulation]":
+        """This execution and the sub-flows that run in it."""
+        yield self
+        for task in self.tasks.values():
+            if task.inner is not None:
+                yield from task.inner.tree()
+
+    def all(self) -> "Iterator[Simulation]":
+        """This execution and all sub-flows that have ever run in it."""
+        yield self
+        for it in self.inside:
+            yield from it.all()
+
+    def save(self) -> Saved:
+        """What another process needs to go on."""
+        inside = {task.run.id: task.inner.save() for task in self.tasks.values() if task.inner is not None}
+        return Saved(self.plan, snapshot(self.machine), inside)
 
     # -- to the machine ----------------------------------------------------------------------------------------------
 
@@ -206,7 +268,32 @@ class Simulation:
         match command:
             case RunChunk():
                 self.issued.append(command)
-                self.tasks[command.id] = Task(command, self.script(command))
+                self.tasks[command.id] = task = Task(command, self.script(command))
+                if command.node.kind is OperatorKind.SUB_FLOW:
+                    self.descend(task)
+            case commands.WantPlaces(count=count) if self.around is not None and self.step is not None:
+                with suppress(ExecutionClosed):
+                    self.around.send(events.PlacesWanted(self.clock, self.step.id, count))
+            case commands.ReturnPlaces(count=count) if self.around is not None and self.step is not None:
+                with suppress(ExecutionClosed):
+                    self.around.send(events.PlacesReturned(self.clock, self.step.id, count))
+            case commands.GrantPlaces(run=step, count=count):
+                inner = self.tasks[step.id].inner
+                assert inner is not None
+                with suppress(ExecutionClosed):
+                    inner.send(events.PlacesGranted(self.clock, count))
+            case commands.OpenInterrupt(interrupt=it) if self.around is not None and self.step is not None:
+                with suppress(ExecutionClosed):
+                    name = f"{self.step.id}/{it.id}"
+                    self.around.send(events.Paused(self.clock, self.step.id, name, expires=it.expires, holds=True))
+            case commands.CloseInterrupt(interrupt=it) if self.around is not None and self.step is not None:
+                with suppress(ExecutionClosed):
+                    expired = it.status == "expired"
+                    self.around.send(events.Withdrawn(self.clock, f"{self.step.id}/{it.id}", expired))
+            case commands.Answer(interrupt=it):
+                inner = self.tasks[it.run.id].inner
+                if inner is not None:
+                    inner.send(events.Resumed(self.clock, it.id.partition("/")[2], it.response, it.request))
             case commands.CancelRun(run=run):
                 self.cancel(run)
             case commands.Settle(wait=number):
@@ -231,9 +318,48 @@ class Simulation:
             case _:
                 pass
 
+    def descend(self, task: Task) -> None:
+        """Begin the sub-flow of a step, or go on with the one that was saved."""
+        run = task.run
+        saved = self.saved.pop(run.id, None)
+        child = self.children[run.node.operator.options["flow"]]
+        options: dict[str, Any] = {"children": self.children, "around": self, "step": run, "limit": self.limit}
+        if saved is not None:
+            options |= {"machine": restored(child.plan, saved.state), "saved": saved.inside}
+        inner = task.inner = Simulation(child.plan, self.behaviours, self.pick, watch=self.watch, **options)
+        self.inside.append(inner)
+        if saved is None:
+            concurrency = run.node.operator.options.get("child_concurrency")
+            leases = bool(around(self.machine.state, run.scope))
+            inner.send(events.Started(self.clock, run.value, False, concurrency, child.skip_exceptions, leases=leases))
+        elif inner.machine.state.status not in FINAL:
+            inner.send(events.Recovered(self.clock))
+        else:
+            inner.close = commands.Close(inner.machine.state.status.value)  # type: ignore[arg-type]
+
+    def step_script(self, task: Task) -> Iterator[events.Event]:
+        """How a step ends, once its sub-flow has."""
+        inner, number = task.inner, task.run.id
+        assert inner is not None
+        for name, it in (self.machine.state.interrupts or {}).items():
+            if it.holds and it.run.id == number and it.status == "waiting":
+                yield events.Withdrawn(self.clock, name)
+        state = inner.machine.state
+        if task.cancelled or state.status == "cancelled":
+            yield events.Cancelled(self.clock, number)
+        elif state.status == "failed":
+            yield events.Failed(self.clock, number, state.error or events.ErrorInfo("?", "?"))
+        else:
+            yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
+
     def cancel(self, run: RunChunk) -> None:
         """Tell a chunk to stop; one that has not begun stops at once."""
         task = self.tasks.get(run.id)
+        if task is not None and task.inner is not None:
+            task.cancelled = True
+            with suppress(ExecutionClosed):
+                task.inner.send(events.CancelRequested(self.clock, "its step was cancelled"))
+            return
         if task is None:
             task = self.tasks[run.id] = Task(run, iter(()))
         task.cancelled, task.wait = True, None
@@ -317,20 +443,28 @@ class Simulation:
     def actions(self) -> list[Callable[[], None]]:
         """Everything that can happen next."""
         self.interrupts = {name: asked for name, asked in self.interrupts.items() if asked.status == "waiting"}
+        tree = [it for it in self.tree() if it is self or it.close is None]
+        found = [action for it in tree for action in it.own_actions()]
+        timers = [it for it in tree if it.timers]
+        if not found and timers:
+            found.append(min(timers, key=lambda it: min(it.timers.values())).fire)
+        if not found and self.interrupts:
+            found.append(self.answer)
+        hanging = [it for it in tree if any(task.hangs for task in it.tasks.values())]
+        if not found and hanging:
+            found.append(hanging[-1].abandon)
+        return found
+
+    def own_actions(self) -> list[Callable[[], None]]:
+        """What this execution itself can do without waiting."""
         found: list[Callable[[], None]] = [
-            lambda task=task: self.advance(task) for task in self.tasks.values() if task.wait is None and not task.hangs
+            lambda task=task: self.advance(task) for task in self.tasks.values() if task.can_go_on
         ]
         found += [lambda opening=opening: self.pull(opening) for opening in self.pulls]
         if self.outside:
             found.append(self.from_outside)
         if self.parked:
             found.append(self.unpark)
-        if not found and self.timers:
-            found.append(self.fire)
-        if not found and self.interrupts:
-            found.append(self.answer)
-        if not found and any(task.hangs for task in self.tasks.values()):
-            found.append(self.abandon)
         return found
 
     def go(self, start: Start | None = None) -> "Simulation":
@@ -349,6 +483,8 @@ class Simulation:
 
     def advance(self, task: Task) -> None:
         """The next record of one run."""
+        if task.inner is not None:
+            task.script = self.step_script(task)
         event = next(task.script)
         number = self.machine.state.records
         ends = isinstance(event, events.Completed | events.Failed | events.Cancelled | events.Paused)
@@ -403,6 +539,9 @@ class Simulation:
 
     def abandon(self) -> None:
         """The deadline for clean-up has passed."""
+        for task in self.tasks.values():
+            for it in task.inner.tree() if task.inner is not None else ():
+                it.close = it.close or commands.Close("cancelled")
         self.tasks.clear()
         self.send(events.Abandoned(self.clock))
 

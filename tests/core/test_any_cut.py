@@ -7,6 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core import invariants
 from tests.core.flows import Program, program, programs
 from tests.core.simulation import (
     TYPES,
@@ -52,9 +53,9 @@ def check_every_cut(live: Simulation, cuts: list[int]) -> None:
 
 @given(programs(), st.integers(0, 1000))
 def test_nothing_changes_after_a_cut(program: Program, seed: int) -> None:
-    live = program.simulate(in_order_of(seed))
-    count = len(live.records)
-    check_every_cut(live, [random.Random(seed).randrange(count) for _ in range(3)])
+    for live in program.simulate(in_order_of(seed)).all():
+        count = len(live.records)
+        check_every_cut(live, [random.Random(seed).randrange(count) for _ in range(3)])
 
 
 @given(programs("ordered"), st.integers(0, 1000))
@@ -69,7 +70,8 @@ def test_an_execution_that_is_loaded_elsewhere_comes_to_the_same_result(program:
         if first.close is not None or not actions:
             break
         actions[pick(len(actions))]()
-    second = program.simulation(pick, machine=restored(first.plan, snapshot(first.machine)))
+    kept = first.save()
+    second = program.simulation(pick, machine=restored(first.plan, kept.state), saved=kept.inside)
     if first.machine.state.status in FINAL:
         return
     second.clock = first.clock
@@ -138,6 +140,38 @@ def test_a_cut_after_a_chunk_ended_while_it_waited() -> None:
         flow.when("work").to(chunk("worker")).to(chunk("second"))
 
     check(program(build, concurrency=1).simulate())
+
+
+def test_a_cut_after_an_emitter_left_the_settling_of_work_that_paused() -> None:
+    def build(flow: Any, chunk: Any) -> None:
+        flow.to(chunk("first", "same", Effect("emit", "one"))).to(chunk("second", "same", Effect("emit", "one"))).end()
+        flow.when("one").to(chunk("caused", "same", Effect("emit", "two")))
+        flow.when("two").to(chunk("leaves", "same", Effect("spawn", "three")))
+        flow.when("three").to(chunk("asks", pauses="next"))
+
+    for seed in range(30):
+        check(program(build, attended=False).simulate(in_order_of(seed)))
+
+
+def test_a_cut_at_every_moment_of_sub_flows_under_limits() -> None:
+    def inner(flow: Any, chunk: Any) -> None:
+        body = flow.for_each(concurrency=2).to(chunk("item", "same", Effect("settle", "work")))
+        body.to(chunk("ask", pauses="next")).end_for_each().end()
+        flow.when("work").to(chunk("work", concurrency=1))
+
+    def build(flow: Any, chunk: Any) -> None:
+        deepest = chunk.sub_flow("deepest", inner)
+        middle = chunk.sub_flow(
+            "middle", lambda flow, chunk: flow.to(chunk("pass", "three")).to_sub_flow(deepest, concurrency=2).end()
+        )
+        flow.to(chunk("spread", "two")).for_each(concurrency=2).to_sub_flow(middle).end_for_each().end()
+        flow.to(chunk("beside")).to(chunk("too"))
+
+    for seed in range(5):
+        live = program(build, concurrency=2, attended=False).simulate(in_order_of(seed), watch=invariants.watch)
+        assert live.machine.state.result == [["answer"] * 3] * 2
+        for it in live.all():
+            check(it)
 
 
 def test_a_cut_while_interrupts_timers_and_lazy_sources_are_open() -> None:

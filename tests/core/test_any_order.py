@@ -34,7 +34,8 @@ def runs(simulation: Simulation) -> Counter[tuple[Any, ...]]:
         (run.node.id, text(run.value), tuple((name, index) for name, _, index in run.scope.path if run.scope))
         if run.scope
         else (run.node.id, text(run.value), ())
-        for run in simulation.issued
+        for it in simulation.all()
+        for run in it.issued
     )
 
 
@@ -80,41 +81,62 @@ def test_the_counters_hold_after_every_record(program: Program, seed: int) -> No
 @given(programs(), SEEDS)
 def test_every_execution_ends_and_so_does_every_run_once(program: Program, seed: int) -> None:
     simulation = program.simulate(in_order_of(seed))
-    assert simulation.close is not None, simulation.machine.state.status
-    begun = Counter(entry[1] for answer in simulation.answers for entry in answer if entry[0] == "RunChunk")
-    ended = Counter(getattr(event, "run", None) for event in simulation.records if isinstance(event, ENDINGS))
-    given_up = any(isinstance(event, events.Abandoned) for event in simulation.records)
-    assert ended <= begun if given_up else ended == begun
-    attempts = [entry[1::6] for answer in simulation.answers for entry in answer if entry[0] == "RunChunk"]
-    assert len(set(attempts)) == len(attempts), "a run was commanded twice"
+    given_up = any(isinstance(event, events.Abandoned) for it in simulation.all() for event in it.records)
+    for it in simulation.all():
+        assert it.close is not None, it.machine.state.status
+        begun = Counter(entry[1] for answer in it.answers for entry in answer if entry[0] == "RunChunk")
+        ended = Counter(getattr(event, "run", None) for event in it.records if ends(event))
+        assert ended <= begun if given_up else ended == begun
+        attempts = [entry[1::6] for answer in it.answers for entry in answer if entry[0] == "RunChunk"]
+        assert len(set(attempts)) == len(attempts), "a run was commanded twice"
+
+
+def ends(event: events.Event) -> bool:
+    """Whether this record ends a run; a question of a sub-flow does not."""
+    return isinstance(event, ENDINGS) and not (isinstance(event, events.Paused) and event.holds)
 
 
 @given(programs(), SEEDS)
 def test_a_run_that_never_began_is_not_cancelled(program: Program, seed: int) -> None:
-    simulation = program.simulate(in_order_of(seed))
-    issued = {run.id for run in simulation.issued}
-    cancelled = {entry[1] for answer in simulation.answers for entry in answer if entry[0] == "CancelRun"}
-    assert cancelled <= issued
+    for it in program.simulate(in_order_of(seed)).all():
+        issued = {run.id for run in it.issued}
+        cancelled = {entry[1] for answer in it.answers for entry in answer if entry[0] == "CancelRun"}
+        assert cancelled <= issued
 
 
 # -- limits ----------------------------------------------------------------------------------------------------------
 
 
 def bounds(simulation: Simulation, run: RunChunk, concurrency: int | None) -> list[tuple[Any, int]]:
-    """The limits that bind a run, read from the definition and not from the core's own books."""
-    by_id = simulation.plan.definition.by_id
-    found: list[tuple[Any, int | None]] = [("execution", concurrency)]
+    """The limits that bind a run, read from the definition and not from the core's own books. A run in a sub-flow is
+    also bound by what binds its step."""
+    by_id, outer = simulation.plan.definition.by_id, []
+    limit = concurrency
+    if simulation.around is not None and simulation.step is not None:
+        outer = bounds(simulation.around, simulation.step, concurrency)
+        limit = simulation.step.node.operator.options.get("child_concurrency")
+    found: list[tuple[Any, int | None]] = [("execution", limit)]
     found.append((run.node.trigger, run.node.operator.options.get("concurrency")))
     for operator, opening, _ in run.scope.path if run.scope else ():
         found.append((opening, by_id[operator].options.get("concurrency")))
-    return [(name, limit) for name, limit in found if limit is not None]
+    return outer + [((id(simulation), name), limit) for name, limit in found if limit is not None]
+
+
+def running(simulation: Simulation) -> list[RunChunk]:
+    """The chunks that run and do not wait for their own signals. A step is none: it waits for what is inside it."""
+    waiting = {run for number, run in simulation.waits.items() if number not in simulation.told}
+    return [
+        task.run
+        for task in simulation.tasks.values()
+        if task.run.id not in waiting and not task.cancelled and task.inner is None
+    ]
 
 
 def check_limits(simulation: Simulation, concurrency: int | None) -> None:
-    """No bound is exceeded by the chunks that run and do not wait for their own signals."""
-    waiting = {run for number, run in simulation.waits.items() if number not in simulation.told}
-    running = [task.run for task in simulation.tasks.values() if task.run.id not in waiting and not task.cancelled]
-    taken = Counter(bound for run in running for bound in bounds(simulation, run, concurrency))
+    """No bound is exceeded, by the chunks of the execution and its sub-flows together."""
+    if simulation.around is not None:
+        return
+    taken = Counter(bound for it in simulation.tree() for run in running(it) for bound in bounds(it, run, concurrency))
     for (name, limit), count in taken.items():
         assert count <= limit, f"{count} run at once, and {name} allows {limit}"
 
@@ -136,6 +158,8 @@ class Settling:
         self.waits: dict[int, int | None] = {}
 
     def __call__(self, simulation: Simulation) -> None:
+        if simulation.around is not None:
+            return
         for number in simulation.told[self.told :]:
             # The record that settled it may have begun other work since, which is not of this wait.
             left = [run for run in caused_by(simulation, number) if run in simulation.tasks]

@@ -71,6 +71,21 @@ def test_the_limit_of_a_chunk_holds_over_all_places_where_it_stands() -> None:
     assert len([run for run in it.issued if run.node.name == "shared"]) == 7
 
 
+def test_what_queues_in_a_block_that_has_closed_does_not_start_while_the_execution_closes() -> None:
+    def build(flow: Any, chunk: Any) -> None:
+        body = flow.for_each(concurrency=1).to(chunk("work"))
+        body.side_branch(chunk("log", on_cancel="write")).side_branch(chunk("log2")).end_for_each().to(chunk("after"))
+
+    it = program(build).simulation()
+    it.send(Start([1]).record())
+    it.actions()[0]()
+    assert not it.machine.state.openings
+    it.send(events.CancelRequested(0.0, "enough"))
+    begun = len(it.issued)
+    it.go()
+    assert len(it.issued) == begun
+
+
 def test_places_are_given_in_the_order_of_asking() -> None:
     def build(flow: Any, chunk: Any) -> None:
         flow.for_each().to(chunk("item", "same", Effect("put"))).end_for_each()

@@ -384,7 +384,7 @@ def test_the_question_of_a_sub_flow_is_answered_while_its_chunk_goes_on() -> Non
     it.send(events.Paused(0.0, 1, "other", holds=True, expires=5.0))
     it.interrupts.clear()
     assert it.send(events.Resumed(0.0, "inner", "yes"))[-1] == ("Answer", "inner")
-    it.fire()
+    it.send(events.Withdrawn(5.0, "other", expired=True))
     assert it.machine.state.interrupts is not None
     assert {name: asked.status for name, asked in it.machine.state.interrupts.items()} == {
         "inner": "resumed",

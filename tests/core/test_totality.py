@@ -77,6 +77,9 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
         events.Pulled(at, number, items, done) for number in range(40) for items, done in (([1], False), ([], True))
     ],
     events.PullFailed: lambda at, run: [events.PullFailed(at, number, ERROR) for number in range(40)],
+    events.PlacesWanted: lambda at, run: [events.PlacesWanted(at, run, count) for count in (1, 3)],
+    events.PlacesReturned: lambda at, run: [events.PlacesReturned(at, run, count) for count in (1, 3)],
+    events.PlacesGranted: lambda at, run: [events.PlacesGranted(at, count) for count in (1, 3)],
     events.Recovered: lambda at, run: [events.Recovered(at)],
     events.CancelRequested: lambda at, run: [events.CancelRequested(at, "enough")],
     events.Abandoned: lambda at, run: [events.Abandoned(at)],
@@ -132,7 +135,7 @@ def middle(it: Simulation) -> None:
     del it.tasks[max(it.tasks)]
     it.send(events.Resumed(0.0, "answered", "yes", "r"))
     it.send(events.Paused(0.0, next(iter(it.tasks)), "expired", holds=True, expires=0.0))
-    it.fire()
+    it.send(events.Withdrawn(0.0, "expired", expired=True))
 
 
 def closing(it: Simulation) -> None:

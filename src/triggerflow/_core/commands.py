@@ -55,8 +55,34 @@ class Pull(Command):
     count: int
 
 
+class WantPlaces(Command):
+    """For a sub-flow: ask the execution around it for places (its record `PlacesWanted`)."""
+
+    count: int
+
+
+class ReturnPlaces(Command):
+    """For a sub-flow: give places back to the execution around it (its record `PlacesReturned`)."""
+
+    count: int
+
+
+class GrantPlaces(Command):
+    """The sub-flow that runs inside `run` gets places (its record `PlacesGranted`)."""
+
+    run: RunChunk
+    count: int
+
+
 class OpenInterrupt(Command):
     """Somebody outside is asked. For observers."""
+
+    interrupt: Interrupt
+
+
+class CloseInterrupt(Command):
+    """An open interrupt has expired or was taken back: for observers, and the execution around a sub-flow (its record
+    `Withdrawn`)."""
 
     interrupt: Interrupt
 
@@ -102,7 +128,11 @@ AnyCommand = (
     | StartTimer
     | CancelTimer
     | Pull
+    | WantPlaces
+    | ReturnPlaces
+    | GrantPlaces
     | OpenInterrupt
+    | CloseInterrupt
     | Answer
     | Unheard
     | Skipped

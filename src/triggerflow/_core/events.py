@@ -25,7 +25,8 @@ class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
 class Started(Event, tag="started"):
     """The execution starts. All options that change its course stand in this record, so that a journal replays alone.
 
-    `attended` says that somebody holds the execution's handle and can send signals from outside.
+    `attended` says that somebody holds the execution's handle and can send signals from outside; `leases`, that this is
+    a sub-flow whose chunks need places in the limits around its step.
     """
 
     at: float
@@ -34,6 +35,7 @@ class Started(Event, tag="started"):
     concurrency: int | None = None
     skip_exceptions: bool = False
     max_pending: int = 1024
+    leases: bool = False
 
 
 class Created(Event, tag="created"):
@@ -44,6 +46,7 @@ class Created(Event, tag="created"):
     concurrency: int | None = None
     skip_exceptions: bool = False
     max_pending: int = 1024
+    leases: bool = False
 
 
 class Completed(Event, tag="completed"):
@@ -197,10 +200,12 @@ class Resumed(Event, tag="resumed"):
 
 
 class Withdrawn(Event, tag="withdrawn"):
-    """Who had asked does not ask any more; an interrupt that was not answered closes."""
+    """Who had asked does not ask any more, or, if it is `expired`, not in time; an interrupt that was not answered
+    closes."""
 
     at: float
     interrupt: str
+    expired: bool = False
 
 
 class TimerFired(Event, tag="timer_fired"):
@@ -225,6 +230,29 @@ class PullFailed(Event, tag="pull_failed"):
     at: float
     opening: int
     error: ErrorInfo
+
+
+class PlacesWanted(Event, tag="places_wanted"):
+    """The sub-flow that runs inside `run` asks for places in the limits around it."""
+
+    at: float
+    run: int
+    count: int
+
+
+class PlacesReturned(Event, tag="places_returned"):
+    """The sub-flow that runs inside `run` gives places back."""
+
+    at: float
+    run: int
+    count: int
+
+
+class PlacesGranted(Event, tag="places_granted"):
+    """This sub-flow has got places in the limits around its step."""
+
+    at: float
+    count: int
 
 
 class Recovered(Event, tag="recovered"):
@@ -275,6 +303,9 @@ Record = (
     | TimerFired
     | Pulled
     | PullFailed
+    | PlacesWanted
+    | PlacesReturned
+    | PlacesGranted
     | Recovered
     | CancelRequested
     | Abandoned

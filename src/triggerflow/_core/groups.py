@@ -35,18 +35,10 @@ def _shorten(group: Group) -> None:
     while group.parent is not None and group.parent.over:
         skipped, ancestor = group.parent, group.parent.parent
         if group.live:
-            if ancestor is not None:
+            skipped.live -= 1
+            if skipped.live and ancestor is not None:  # else this group takes its place among the ancestor's members
                 enter_group(ancestor)
-            _leave_skipped(skipped)
         group.parent = ancestor
-
-
-def _leave_skipped(group: Group) -> None:
-    """One member less, where nobody waits any more: each ancestor that thereby falls idle has one less too."""
-    group.live -= 1
-    while group.live == 0 and group.parent is not None:
-        group = group.parent
-        group.live -= 1
 
 
 def _in_use(group: Group | None) -> Group | None:
@@ -72,7 +64,7 @@ def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
             if due:
                 group.waits = [wait for wait in group.waits if group.live > wait.level]
                 for wait in due:
-                    group.over = group.over or wait.level == 0
+                    group.over = group.over or (wait.level == 0 and not wait.over)
                     ended(wait)
         if group.live or group.parent is None:
             return
@@ -103,15 +95,15 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
     While a run waits more than once at a time (it emits from tasks of its own) it counts as waiting, so that its places
     can serve what it waits for; the last wait to end takes them back first, and may have to queue for them.
     """
-    if wait.id not in (state.waits or ()):  # who waited has ended, failed or left
+    if state.waits is None or wait.id not in state.waits:  # who waited has ended, failed or left
         return []
     wait.over = True
     run = wait.run
-    if run is None:
-        return _told(state, wait.id)
-    run.waits -= 1
-    if run.waits:
-        return _told(state, wait.id)
+    if run is not None:
+        run.waits -= 1
+    if run is None or run.waits:
+        del state.waits[wait.id]
+        return [wait.id]
     if not acquire(run, first=True):
         return []
     return regain(state, run)
@@ -120,22 +112,19 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
 def regain(state: RunState, run: RunChunk) -> list[int]:
     """A waiting run has its places again: the waits to tell."""
     run.phase = RUNNING
-    waits = [number for number, wait in (state.waits or {}).items() if wait.run is run]
-    return [number for wait in waits for number in _told(state, wait)]
-
-
-def _told(state: RunState, number: int) -> list[int]:
-    if state.waits is None or number not in state.waits:
-        return []
-    del state.waits[number]
-    return [number]
+    waits = state.waits or {}
+    told = [number for number, wait in waits.items() if wait.run is run]
+    for number in told:
+        del waits[number]
+    return told
 
 
 def end_waits_of(state: RunState, run: RunChunk) -> None:
     """The run has ended: nobody is left to tell."""
     if state.waits:
-        for number in [number for number, wait in state.waits.items() if wait.run is run]:
-            del state.waits[number]
+        for wait in [wait for wait in state.waits.values() if wait.run is run]:
+            wait.over = True
+            del state.waits[wait.id]
     if run.spawned is not None:
         run.spawned.over = True
         run.spawned.waits.clear()

@@ -1,10 +1,15 @@
 """Pause and resume: questions to the outside.
 
+An interrupt of a sub-flow stands in its parent as well, as one that `holds`: the step that asks goes on. When the
+sub-flow's closes for another reason than an answer, its parent's is told.
+
 `pause_for` ends the chunk and leaves an interrupt behind, which remembers the run: its scope, so that the answer goes
 on in the branch that asked, and its operator, so that only what follows is run. Several interrupts may be open at once;
 an answer is taken once, and the same request twice is one answer. While the last thing left is an interrupt, the
 execution is waiting.
 """
+
+from typing import Literal
 
 from . import commands, events
 from .errors import AlreadyAnswered, InterruptExpired, ProtocolError, UnknownInterrupt
@@ -37,10 +42,18 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
         holds=event.holds,
         run=run,
     )
-    if event.expires is not None:
+    if event.expires is not None and not event.holds:  # else the sub-flow tells when it is over
         interrupt.timer = start_timer(machine, event.expires, "expiry", name=event.interrupt)
     state.interrupts[event.interrupt] = interrupt
     machine.out.append(commands.OpenInterrupt(interrupt))
+
+
+def close(machine: Effects, interrupt: Interrupt, status: Literal["resumed", "expired", "retracted"]) -> None:
+    """The interrupt takes no answer from here on."""
+    interrupt.status = status
+    cancel_timer(machine, interrupt.timer)
+    if status != "resumed":
+        machine.out.append(commands.CloseInterrupt(interrupt))
 
 
 def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
@@ -68,8 +81,8 @@ def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
 
 def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> None:
     """Take the answer and start what comes next, and only that."""
-    interrupt.status, interrupt.response, interrupt.request = "resumed", event.value, event.request
-    cancel_timer(machine, interrupt.timer)
+    interrupt.response, interrupt.request = event.value, event.request
+    close(machine, interrupt, "resumed")
     run = interrupt.run
     if interrupt.holds:
         machine.out.append(commands.Answer(interrupt))

@@ -8,8 +8,9 @@ it.
 
 from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
-from .state import READY, RUNNING, WAITING, Limiter, RunChunk, RunState
+from .state import WAITING, Frame, Guest, Limiter, RunChunk, RunState
 
 
 def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
@@ -22,7 +23,12 @@ def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
     return limiter
 
 
-def acquire(run: RunChunk, *, first: bool = False) -> bool:
+def around(state: RunState, scope: Frame | None) -> tuple[Limiter, ...]:
+    """The limits around a place in the flow, from the inside out."""
+    return state.limiters if scope is None else scope.opening.limiters
+
+
+def acquire(run: RunChunk | Guest, *, first: bool = False) -> bool:
     """Take all places or none. Without success the run queues for the first full limiter (at its head if `first`)."""
     for limiter in run.limiters:
         if limiter.used >= limiter.limit:
@@ -36,19 +42,25 @@ def acquire(run: RunChunk, *, first: bool = False) -> bool:
     return True
 
 
-def release(run: RunChunk, resume: Callable[[RunChunk], None]) -> None:
-    """Give the places of a run back; `resume` is called for every run that got all its places thereby."""
+def release(run: RunChunk | Guest, resume: Callable[[Any], None]) -> None:
+    """Give the places of a run back; `resume` is called for everyone who got all its places thereby."""
     for limiter in run.limiters:
         limiter.used -= 1
+        limiter.limit -= limiter.leaves
     for limiter in run.limiters:
-        queue = limiter.queue
-        while queue and limiter.used < limiter.limit:
-            waiting = queue.popleft()
-            if acquire(waiting, first=waiting.phase is WAITING):
-                resume(waiting)
+        serve(limiter, resume)
 
 
-def unqueue(run: RunChunk) -> None:
+def serve(limiter: Limiter, resume: Callable[[Any], None]) -> None:
+    """Offer free places to the queue; `resume` is called for everyone who got all its places thereby."""
+    queue = limiter.queue
+    while queue and limiter.used < limiter.limit:
+        waiting = queue.popleft()
+        if acquire(waiting, first=waiting.phase is WAITING):
+            resume(waiting)
+
+
+def unqueue(run: RunChunk | Guest) -> None:
     """The run does not wait for a place any more."""
     for limiter in run.limiters:
         if run in limiter.queue:
@@ -56,14 +68,7 @@ def unqueue(run: RunChunk) -> None:
 
 
 def forget_queues(state: RunState) -> None:
-    """Empty all queues: the execution is closing, nobody starts any more."""
-    limiters = chain(
-        state.limiters,
-        (state.chunk_limiters or {}).values(),
-        (limiter for opening in (state.openings or {}).values() for limiter in opening.limiters),
-    )
-    for limiter in limiters:
-        limiter.queue.clear()
-
-
-__all__ = ["READY", "RUNNING", "acquire", "forget_queues", "limiter_of_chunk", "release", "unqueue"]
+    """Empty all queues, also those of blocks that have closed: the execution is closing, nobody starts any more."""
+    for waiting in chain(state.runs.values(), (state.guests or {}).values()):
+        for limiter in waiting.limiters:
+            limiter.queue.clear()

@@ -26,17 +26,18 @@ import msgspec
 
 from . import commands, events
 from .closing import FINAL, close_down, fail, rest
-from .definition import Definition, OperatorKind
+from .definition import Definition
 from .errors import ProtocolError
 from .groups import begin_wait, leave_group, spawn_group
-from .interrupts import answerable, check_pause, pause, resume
+from .interrupts import answerable, check_pause, close, pause, resume
+from .leases import balance
 from .limits import acquire
 from .operators import compile_plan, decide
 from .plan import Plan
 from .pulls import pull_failed, pulled
 from .recovery import recover
 from .retraction import confirm, note_provisional, retract
-from .runs import NOTHING, Runs
+from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
 from .signals import START, Trigger
 from .state import (
     BACKOFF,
@@ -45,11 +46,12 @@ from .state import (
     UNSET,
     WAITING,
     Group,
+    Lease,
     Limiter,
     Status,
     Wait,
 )
-from .timers import cancel_timer, start_timer
+from .timers import start_timer
 
 
 class Machine(Runs):
@@ -66,7 +68,10 @@ class Machine(Runs):
         out: list[commands.AnyCommand] = []
         self.out = out
         self._RECEIVERS[type(event)](self, event)
-        self.state.records += 1
+        state = self.state
+        if state.lease is not None:
+            balance(self, state.lease)
+        state.records += 1
         self.out = NOTHING
         return out
 
@@ -91,7 +96,6 @@ class Machine(Runs):
     def _recovered(self, event: events.Recovered) -> None:
         self._open()
         recover(self, self._resume)
-        self.out[:] = list({id(it): it for it in self.out}.values())
         if not self.state.runs:
             rest(self)
 
@@ -104,11 +108,12 @@ class Machine(Runs):
         if run.phase is not RUNNING:
             self._begun(run)
         del state.runs[event.run]
-        if run.limiters or run.spawned is not None:
+        node = run.node
+        if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
             self._give_back(run)
         if state.closing is None:
-            node, value, group = run.node, event.value, run.group
-            if node.kind is OperatorKind.MATCH_CASE:
+            value, group = event.value, run.group
+            if node.kind is MATCH_CASE:
                 decide(self, run, value)
             else:
                 trigger, scope = node.trigger, run.scope
@@ -175,6 +180,9 @@ class Machine(Runs):
         state.max_pending = event.max_pending
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
+        if event.leases:
+            state.lease = Lease()
+            state.limiters = (*state.limiters, state.lease)
 
     def _parked(self, event: events.Parked) -> None:
         run = self._open().runs.get(event.run)
@@ -334,8 +342,7 @@ class Machine(Runs):
         if interrupt is None:
             raise ProtocolError(f"there is no interrupt {event.interrupt!r}")
         if interrupt.status == "waiting":
-            interrupt.status = "retracted"
-            cancel_timer(self, interrupt.timer)
+            close(self, interrupt, "expired" if event.expired else "retracted")
         self._awake()
 
     def _timer_fired(self, event: events.TimerFired) -> None:
@@ -355,10 +362,8 @@ class Machine(Runs):
             self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
         elif state.interrupts is not None:
             interrupt = state.interrupts[timer.name]
-            interrupt.status = "expired"
+            close(self, interrupt, "expired")
             info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
-            if interrupt.holds:
-                return
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._awake()
 
@@ -414,6 +419,9 @@ class Machine(Runs):
         events.TimerFired: _timer_fired,
         events.Pulled: pulled,
         events.PullFailed: pull_failed,
+        events.PlacesWanted: Runs.places_wanted,
+        events.PlacesReturned: Runs.places_returned,
+        events.PlacesGranted: Runs.places_granted,
         events.Recovered: _recovered,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,

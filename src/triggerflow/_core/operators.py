@@ -14,10 +14,10 @@ from .definition import Definition, OperatorKind
 from .errors import DefinitionError
 from .groups import enter_group
 from .joins import close_scope, consume, fill, join_key, latest, open_scope
-from .limits import READY, acquire, limiter_of_chunk
+from .limits import acquire, limiter_of_chunk
 from .plan import Node, Plan
 from .signals import PUBLIC_KIND, Trigger
-from .state import UNSET, Frame, Group, Opening, RunChunk, RunState
+from .state import READY, UNSET, Frame, Group, Opening, RunChunk, RunState
 
 
 class Effects(Protocol):
@@ -34,7 +34,7 @@ Transition = Callable[[Effects, Node, Trigger, Any, Frame | None, Group | None],
 def enter_chunk(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
-    """Run the handler with the value, now or as soon as there is a place. A sub-flow is a chunk that runs a flow."""
+    """Run the handler with the value, now or as soon as there is a place."""
     state = machine.state
     number = state.next_id
     state.next_id = number + 1
@@ -49,6 +49,19 @@ def enter_chunk(
         run.phase = READY
     else:
         machine.out.append(run)
+
+
+def enter_sub_flow(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+) -> None:
+    """Run the step at once: not it but the chunks inside it need places (see `leases`)."""
+    state = machine.state
+    number = state.next_id
+    state.next_id = number + 1
+    run = state.runs[number] = RunChunk(number, node, trigger, value, state.records, scope, group, ())
+    if group is not None:
+        enter_group(group)
+    machine.out.append(run)
 
 
 def enter_gate(
@@ -297,7 +310,7 @@ TRANSITIONS: Mapping[OperatorKind, Transition] = {
     OperatorKind.MATCH_CASE: enter_case,
     OperatorKind.MATCH_COLLECT: enter_match_collect,
     OperatorKind.COLLECT: enter_collect,
-    OperatorKind.SUB_FLOW: enter_chunk,
+    OperatorKind.SUB_FLOW: enter_sub_flow,
     OperatorKind.RESULT: enter_result,
 }
 

@@ -1,21 +1,34 @@
 """Going on in another process: what was running is run again, under the same id and with the next attempt number."""
 
 from collections.abc import Callable
+from typing import Any
 
 from . import commands
 from .groups import end_waits_of, leave_group
+from .leases import dismiss
 from .limits import acquire, release, unqueue
 from .operators import Effects
-from .state import READY, RUNNING, WAITING, RunChunk
+from .state import READY, RUNNING, WAITING
 
 
-def recover(machine: Effects, resumed: Callable[[RunChunk], None]) -> None:
+def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
     """Issue again what was commanded and is not finished.
 
-    Places that were taken stay taken. A run that waited for its signals has lost that wait with its process, and has to
-    get its places back like one that starts. `resumed` is called for runs that got a place which was given back.
+    Places that were taken stay taken, but for those between a sub-flow and its parent: both forget them and the
+    sub-flow asks again, so that neither counts on what the other may not have recorded. A run that waited for its
+    signals has lost that wait with its process. Whoever lost its places has to get them back like one that starts, but
+    before those. `resumed` is called for everyone who got a place which was given back.
     """
     state = machine.state
+    begun = [run for run in state.runs.values() if run.phase is RUNNING or run.phase is WAITING]
+    displaced = [run for run in begun if run.phase is WAITING or state.lease is not None]
+    for run in begun:
+        run.attempt += 1
+        if run.phase is WAITING:
+            end_waits_of(state, run)
+            unqueue(run)
+            run.waits, run.spawned = 0, None
+    dismiss(machine, None, resumed)
     for run in (state.retracted or {}).values():  # it has stopped with its process
         end_waits_of(state, run)
         if run.phase is RUNNING:
@@ -23,20 +36,21 @@ def recover(machine: Effects, resumed: Callable[[RunChunk], None]) -> None:
         if run.group is not None:
             leave_group(run.group, lambda wait: None)
     state.retracted = None
+    for run in displaced:
+        if run.phase is RUNNING:
+            release(run, resumed)
+        run.phase = READY
+    for run in reversed(displaced):
+        if acquire(run, first=True):
+            run.phase = RUNNING
+    if state.lease is not None:
+        state.lease.held = state.lease.limit = state.lease.used
+        state.lease.asked = 0
     if state.closing is not None:  # what still had to stop has stopped
         state.runs.clear()
         state.waits = None
-    for run in list(state.runs.values()):
-        if run.phase is WAITING:
-            end_waits_of(state, run)
-            unqueue(run)
-            run.waits = 0
-            run.attempt += 1
-            run.phase = RUNNING if acquire(run, first=True) else READY
-        elif run.phase is RUNNING:
-            run.attempt += 1
-        if run.phase is RUNNING:
-            machine.out.append(run)
+        begun = []
+    machine.out.extend(run for run in begun if run.phase is RUNNING)
     for timer in (state.timers or {}).values():
         machine.out.append(commands.StartTimer(timer.id, timer.due))
     for opening in (state.openings or {}).values():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from . import commands
 from .groups import leave_group
+from .interrupts import close
 from .limits import unqueue
 from .operators import Effects
 from .state import RUNNING, WAITING, Group, RunChunk, Wait
@@ -56,8 +57,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
         cancel_timer(machine, timer.id)
     for interrupt in (state.interrupts or {}).values():
         if interrupt.status == "waiting" and _within(interrupt.run.group, group):
-            interrupt.status = "retracted"
-            cancel_timer(machine, interrupt.timer)
+            close(machine, interrupt, "retracted")
     machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in state.runs)]
 
 

@@ -5,16 +5,19 @@
 
 from typing import Any
 
-from . import commands
+from . import commands, events
 from .closing import FINAL, rest
+from .definition import OperatorKind
 from .errors import ExecutionClosed, ProtocolError
 from .groups import end_wait, end_waits_of, leave_group, regain
+from .leases import dismiss, granted, returned, wanted
 from .limits import release, unqueue
 from .plan import Node, Plan
 from .signals import Trigger
-from .state import RUNNING, WAITING, Group, RunChunk, RunState, Status, Wait
+from .state import RUNNING, WAITING, Group, Guest, RunChunk, RunState, Status, Wait
 
 NOTHING: list[commands.AnyCommand] = []
+MATCH_CASE, SUB_FLOW = OperatorKind.MATCH_CASE, OperatorKind.SUB_FLOW
 
 
 class Runs:
@@ -47,10 +50,15 @@ class Runs:
             release(run, self._resume)
         elif run.limiters:
             unqueue(run)
+        if run.node.kind is SUB_FLOW:
+            dismiss(self, run, self._resume)
 
-    def _resume(self, run: RunChunk) -> None:
-        """A run that queued has all its places now: it starts, or goes on after waiting."""
-        if run.phase is WAITING:
+    def _resume(self, run: RunChunk | Guest) -> None:
+        """Whoever queued has all its places now: a run starts, or goes on after waiting; a guest is told."""
+        if isinstance(run, Guest):
+            run.phase = RUNNING
+            self.out.append(commands.GrantPlaces(run.step, 1))
+        elif run.phase is WAITING:
             self.out.extend(commands.Settle(number) for number in regain(self.state, run))
         else:
             run.phase = RUNNING
@@ -96,6 +104,24 @@ class Runs:
             rest(self)
         elif state.status is Status.WAITING:
             state.status = Status.RUNNING
+
+    def places_wanted(self, event: events.PlacesWanted) -> None:
+        """A sub-flow asks for places in the limits around its step."""
+        step = self._open().runs.get(event.run)
+        if step is None and event.run not in (self.state.retracted or ()):
+            raise self._unknown(event.run)
+        if step is not None and self.state.closing is None:  # else nothing starts there any more
+            wanted(self, event, step)
+
+    def places_returned(self, event: events.PlacesReturned) -> None:
+        """A sub-flow gives places back."""
+        self._open()
+        returned(self, event, self._resume)
+
+    def places_granted(self, event: events.PlacesGranted) -> None:
+        """This sub-flow gets places."""
+        self._open()
+        granted(self, event, self._resume)
 
     def _begun(self, run: RunChunk) -> None:
         """Raise `ProtocolError` unless the run has begun: one that waits for a place or its next attempt has not."""

@@ -11,17 +11,20 @@ from typing import Any, cast
 
 import msgspec
 
+from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
-from .limits import limiter_of_chunk
+from .limits import around, limiter_of_chunk
 from .plan import Node, Plan
 from .signals import Trigger
 from .state import (
     UNSET,
     Frame,
     Group,
+    Guest,
     Interrupt,
     JoinKey,
+    Lease,
     Limiter,
     Opening,
     Phase,
@@ -97,7 +100,9 @@ class _Encoder:
             "emitted": sorted(state.emitted or ()),
             "unheard": sorted(state.unheard or ()),
             "skipped": msgspec.to_builtins(state.skipped or []),
-            "limiter": _limiter(state.limiters[0]) if state.limiters else None,
+            "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
+            "lease": None if state.lease is None else {**_limiter(state.lease), "asked": state.lease.asked},
+            "guests": [[it.id, it.step.id, it.phase.value] for it in (state.guests or {}).values()],
             "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
             "groups": [self.group(group) for group in self.groups],
             "waits": [_wait(wait) for wait in (state.waits or {}).values()],
@@ -196,6 +201,11 @@ class _Decoder:
         self.groups = [Group(None) for _ in snapshot["groups"]]
         if snapshot["limiter"]:
             state.limiters = (Limiter(snapshot["limiter"]["limit"]),)
+        if snapshot["lease"]:
+            state.lease = Lease()
+            state.lease.limit = state.lease.held = snapshot["lease"]["limit"]
+            state.lease.asked = snapshot["lease"]["asked"]
+            state.limiters = (*state.limiters, state.lease)
         for name, kept in snapshot["chunk_limiters"].items():
             limiter_of_chunk(state, name, kept["limit"])
         for kept in snapshot["openings"]:
@@ -244,7 +254,7 @@ class _Decoder:
 
     def run(self, kept: Mapping[str, Any]) -> RunChunk:
         state, node, scope = self.state, self.node(kept["operator"]), self.frame(kept["scope"])
-        limiters = state.limiters if scope is None else scope.opening.limiters
+        limiters = around(state, scope) if node.kind is not OperatorKind.SUB_FLOW else ()
         if node.concurrency is not None:
             limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
         trigger = Trigger(*kept["trigger"])
@@ -269,6 +279,11 @@ class _Decoder:
         """What refers to runs: queues, waits, groups."""
         state, runs = self.state, self.state.runs
         waiting = {**runs, **(state.retracted or {})}
+        for number, step, phase in snapshot["guests"]:
+            guest = Guest(number, waiting[step], around(state, waiting[step].scope))
+            guest.phase = Phase(phase)
+            state.guests = state.guests or {}
+            state.guests[number] = guest
         waits = {
             number: Wait(number, None if run is None else waiting[run], level, outside, over)
             for number, run, level, outside, over in snapshot["waits"]
@@ -278,16 +293,18 @@ class _Decoder:
             group.parent, group.live = self.group(kept["parent"]), kept["live"]
             group.over, group.handling = kept["over"], kept["handling"]
             group.waits = [waits[number] for number in kept["waits"]]
-        pairs = [(limiter, snapshot["limiter"]) for limiter in state.limiters]
+        own = [snapshot[name] for name in ("limiter", "lease") if snapshot[name]]
+        pairs = list(zip(state.limiters, own, strict=True))
         pairs += [(limiter, snapshot["chunk_limiters"][name]) for name, limiter in (state.chunk_limiters or {}).items()]
         pairs += [
             (self.openings[kept["id"]].limiters[0], kept["limiter"])
             for kept in snapshot["openings"]
             if kept["limiter"] is not None
         ]
+        queueing = {**runs, **(state.guests or {})}
         for limiter, kept in pairs:
             limiter.used = kept["used"]
-            limiter.queue.extend(runs[number] for number in kept["queue"])
+            limiter.queue.extend(queueing[number] for number in kept["queue"])
 
 
 def _groups(state: RunState) -> list[Group]:

@@ -6,13 +6,14 @@ state. The parts:
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
 * an `Opening` is one pass through a fan-out (batch, for_each, match); a `Frame` is one branch of it. The chain of
   frames outwards is the *scope* of a run: two passes through one block never share a frame, hence never mix;
-* a `Limiter` counts places of a concurrency limit and holds the queue for them;
+* a `Limiter` counts places of a concurrency limit and holds the queue for them; a `Guest` stands in it for a chunk of a
+  sub-flow, and a `Lease` is what the sub-flow has of the limits around its step;
 * a `Group` counts what a chunk's signals have set in motion, for those who wait for it.
 """
 
 from collections import deque
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -50,10 +51,30 @@ class Limiter:
 
     __slots__ = ("limit", "queue", "used")
 
+    #: how many of its places a run that gives its own back takes with it
+    leaves: ClassVar[int] = 0
+
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.queue: deque[RunChunk] = deque()
+        self.queue: deque[RunChunk | Guest] = deque()
+
+
+class Lease(Limiter):
+    """What a sub-flow has of the limits around its step: as many places as were granted to it and not given back.
+
+    `held` is their number, `asked` how many more it has asked for. A place that is given back leaves at once, so that
+    whoever waits for it elsewhere has its turn.
+    """
+
+    __slots__ = ("asked", "held")
+
+    leaves: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.held = 0
+        self.asked = 0
 
 
 class Group:
@@ -182,6 +203,18 @@ class RunChunk:
         return f"<RunChunk {self.id} of {self.node.id}>"
 
 
+class Guest:
+    """A chunk inside the sub-flow that `step` runs, in the limits around that step: READY in a queue, or RUNNING."""
+
+    __slots__ = ("id", "limiters", "phase", "step")
+
+    def __init__(self, id: int, step: RunChunk, limiters: tuple[Limiter, ...]) -> None:
+        self.id = id
+        self.step = step
+        self.limiters = limiters
+        self.phase: Phase = RUNNING
+
+
 class Opening:
     """One pass through a fan-out: where its results come together.
 
@@ -251,8 +284,10 @@ class RunState:
         "data",
         "emitted",
         "error",
+        "guests",
         "interrupts",
         "joins",
+        "lease",
         "limiters",
         "max_pending",
         "next_id",
@@ -290,8 +325,10 @@ class RunState:
         self.data: dict[str, Any] = {}
         self.stream = 0
         self.stream_stopped = False
-        #: the execution's own limit, as a tuple so that a run without other limits can share it
+        #: the execution's own limit and its lease, as a tuple so that a run without other limits can share it
         self.limiters: tuple[Limiter, ...] = ()
+        #: set in a sub-flow with limits around its step
+        self.lease: Lease | None = None
         self.closing: Status | None = None
         self.error: ErrorInfo | None = None
         self.reason = ""
@@ -309,6 +346,8 @@ class RunState:
         #: provisional signals by the number of their record, and runs that were cancelled with one and have not stopped
         self.provisional: dict[int, Group] | None = None
         self.retracted: dict[int, RunChunk] | None = None
+        #: the chunks of sub-flows that have a place here, or wait for one
+        self.guests: dict[int, Guest] | None = None
         #: how many lazy sources are being asked for items
         self.pulls = 0
 

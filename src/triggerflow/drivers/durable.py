@@ -32,7 +32,17 @@ from .ports import Host, Journal
 CROWD = 1024
 
 #: What an execution tells its stream, its parent or its child: their records belong into the same commit.
-_TOLD_AT_ONCE = frozenset((commands.OpenInterrupt, commands.Answer, commands.Publish))
+_TOLD_AT_ONCE = frozenset(
+    (
+        commands.OpenInterrupt,
+        commands.CloseInterrupt,
+        commands.Answer,
+        commands.WantPlaces,
+        commands.ReturnPlaces,
+        commands.GrantPlaces,
+        commands.Publish,
+    )
+)
 
 Encode = Callable[[events.Event, dict[str, bytes]], bytes]
 

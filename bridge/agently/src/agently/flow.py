@@ -289,8 +289,9 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     def sub_execution(self, *, saved: Any, runtime_data: Any, flow_data: Any, **details: Any) -> Run:
         """A run of this flow inside another one's, with its own copy of the shared data; see the engine's `subflow`."""
         shared, concurrency, id = SharedData(), details.pop("concurrency"), details.pop("id")
+        leases = details.pop("leases")
         shared.resources, shared.values = self.shared.resources, {**self.shared.values, **flow_data}
-        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
+        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
         if saved is not None:
             return self._restore(shared, options, saved, **details)
         run = Run(self, self.compiled(), shared, options, id, **details)
