@@ -34,6 +34,7 @@ LAYERS = [
         "hosting",
         "in_flight",
         "invoke",
+        "lazy",
         "notices",
         "options",
     }

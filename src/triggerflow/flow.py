@@ -14,6 +14,7 @@ from .chunk import Chunk, ChunkOptions, Handler
 from .contract import Check, Contract, checker
 from .defined import DefinedFlow
 from .execution import Execution
+from .lazy import Source, source_of
 from .options import Options
 from .payload import Types
 from .persistence import read, restore
@@ -157,6 +158,17 @@ class TriggerFlow(DefinedFlow):
     def register_type(self, cls: "type[T]", name: str | None = None) -> "type[T]":
         """Allow instances of a class to be recorded; see `payload.Types.register`. Usable as a decorator."""
         return self.types.register(cls, name)
+
+    def source(self, function: Callable[..., Any], /, *, name: str | None = None) -> Callable[..., Source]:
+        """Register a function that gives the items of a lazy `for_each`; usable as a decorator.
+
+        It is a generator function, sync or async. Calling the result makes a `Source`, which a chunk can return, and
+        which can be recorded: after a crash the function is called again with the same arguments, and the items that
+        were taken before are passed over.
+        """
+        name = name or function.__qualname__
+        self.types.register_source(function, name)
+        return lambda *arguments, **options: source_of(name, function, arguments, options)
 
     def set_runtime_resource(self, name: str, value: Any) -> "TriggerFlow":
         """Give all executions of this flow a resource: a client, a model, an index. Resources are never recorded."""

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from ._core.errors import DefinitionError, PayloadError, SnapshotError
+from .lazy import Source, source_of
 
 Scalar = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
 
@@ -60,6 +61,13 @@ class Types:
     def __init__(self) -> None:
         self._names: dict[type[Any], str] = {}
         self._classes: dict[str, type[Any]] = {}
+        self._sources: dict[str, Callable[..., Any]] = {}
+
+    def register_source(self, function: Callable[..., Any], name: str) -> None:
+        """Make a function known that gives lazy items. Raises `DefinitionError` if another one has the name."""
+        if self._sources.get(name, function) is not function:
+            raise DefinitionError(f"the name {name!r} is registered for {self._sources[name]!r} already")
+        self._sources[name] = function
 
     def register(self, cls: type[T], name: str | None = None) -> type[T]:
         """Allow a dataclass, msgspec struct, Pydantic model or enum to be recorded; usable as a decorator.
@@ -125,16 +133,21 @@ class Types:
         if kind in _scalars():
             tag, write, _ = _scalars()[kind]
             return {"$": tag, "v": write(value)}
+        if isinstance(value, Source) and self._sources.get(value.name) is value.function:
+            given = [list(value.arguments), dict(value.options)]
+            return {"$": "source", "v": [value.name, *self._pack(given, f"an argument of {where}")]}
         return self._pack_object(value, kind, where)
 
     def _pack_object(self, value: Any, kind: type[Any], where: str) -> Any:
         name = self._names.get(kind)
         if name is None:
-            raise PayloadError(
-                f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be recorded; make it JSON-shaped, "
-                "keep it in a resource, or, if it is a dataclass, msgspec struct, Pydantic model or enum, register its "
-                "class with flow.register_type"
+            hint = (
+                "items that come one by one are recorded as the function that gives them: @flow.source"
+                if hasattr(value, "__anext__") or hasattr(value, "__next__")
+                else "make it JSON-shaped, keep it in a resource, or, if it is a dataclass, msgspec struct, Pydantic "
+                "model or enum, register its class with flow.register_type"
             )
+            raise PayloadError(f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be recorded; {hint}")
         if issubclass(kind, Enum):
             return {"$": f"type:{name}", "v": self._pack(value.value, where)}
         if hasattr(value, "model_dump"):
@@ -175,6 +188,13 @@ class Types:
         if tag in ("tuple", "set", "frozenset"):
             items = [self.unpack(item) for item in data]
             return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](items)
+        if tag == "source":
+            name, arguments, options = data
+            if name not in self._sources:
+                raise SnapshotError(
+                    f"a recorded value names the source {name!r}, which is not registered: @flow.source"
+                )
+            return source_of(name, self._sources[name], tuple(self.unpack(arguments)), self.unpack(options))
         name = tag.removeprefix("type:")
         cls = self._classes.get(name)
         if cls is None or name == tag:
