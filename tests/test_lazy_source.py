@@ -76,7 +76,7 @@ async def test_a_durable_run_asks_its_source_again_and_goes_on_where_it_was() ->
         execution.begin("x")
         await reached.wait()
         await execution.async_emit("nothing hears this")  # what went before is on disk with it
-    flow, asked, _, gate = numbered(sync=False)
+    flow, _, _, gate = numbered(sync=False)
     gate.set()
     async with MemoryStore(data) as store:
         resumed = await flow.async_resume("one", store=store)
