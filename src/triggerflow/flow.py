@@ -370,9 +370,7 @@ class TriggerFlow:
         resources: Mapping[str, Any],
     ) -> Execution:
         """An execution of this flow inside another one's, with its own copy of the shared data; see `subflow`."""
-        shared = SharedData()
-        shared.resources = self.shared.resources
-        shared.values = {**self.shared.values, **flow_data}
+        shared = self.shared.copy(flow_data)
         options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
         if saved is not None:
             return restore(Execution, self._program(), shared, options, saved, resources=resources, link=link)
