@@ -497,6 +497,19 @@ async def test_s18_answers_are_still_validated_after_a_load(schema: Any) -> None
     await loaded.async_cancel()
 
 
+async def test_s18_a_schema_that_cannot_be_recorded_is_an_error_at_once() -> None:
+    """S19: "anything else is a clear error": no answer goes unchecked because its schema was forgotten."""
+    flow = TriggerFlow()
+    model = pydantic.create_model("Unregistered", yes=(bool, ...))
+    flow.to(asking(schema=list[model])).end()
+    execution = await begun(flow)
+    with pytest.raises(PayloadError, match=r"schema of interrupt 'q'.*register_type"):
+        execution.save()
+    flow.register_type(model)
+    await execution.async_continue_with("q", [{"yes": True}])
+    assert execution.save()["state"]["status"] == "completed"
+
+
 async def test_s18_resume_to_self_after_a_load() -> None:
     """S18 with S17: the chunk finds the question, the answer and the value it had."""
     flow = TriggerFlow()
@@ -636,6 +649,40 @@ async def test_s18_the_shared_data_of_a_sub_flow_is_its_own_and_saved() -> None:
     parent.to_sub_flow(child).end()
     loaded = await moved(await begun(parent), parent)
     assert await loaded.async_get_result() == 1
+
+
+async def test_s18_what_a_sub_flow_was_given_or_has_removed_is_saved_too() -> None:
+    """S18: the copy of the shared data is as it was; what the child flow itself has is not recorded with it."""
+    parent, child = TriggerFlow(name="parent"), TriggerFlow(name="child")
+    child.set_flow_data("client", object())
+    child.set_flow_data("old", 1)
+
+    async def remove(data: Data) -> None:
+        data.flow_state.delete("old")
+
+    async def read_it(data: Data) -> Any:
+        return [data.flow_state.get(key) for key in ("given", "old", "late")] + [
+            data.flow_state.get("client") is not None
+        ]
+
+    child.to(remove).to(slow).to(read_it).end()
+    parent.to_sub_flow(child, capture={"input": "value", "flow_data": {"given": "value"}}).end()
+    execution = await begun(parent, "x")
+    child.set_flow_data("late", 1)
+    loaded = await moved(execution, parent)
+    assert await loaded.async_get_result() == ["x", None, 1, True]
+
+    async def write(data: Data) -> None:
+        data.flow_state.set("bad", object())
+
+    other = TriggerFlow(name="other")
+    other.to(write).to(slow)
+    flow = TriggerFlow()
+    flow.to_sub_flow(other)
+    execution = await begun(flow)
+    with pytest.raises(PayloadError, match=r"flow_data\['bad'\]"):
+        execution.save()
+    await execution.async_cancel()
 
 
 async def test_s18_a_question_of_a_sub_flow_is_answered_after_a_load() -> None:

@@ -19,6 +19,7 @@ LAYERS = [
     {""},
     {"flow"},
     {
+        "answers",
         "builder",
         "chunk",
         "config",

@@ -14,6 +14,7 @@ from ._core.definition import OperatorKind
 from ._core.errors import BlockingCallError, UsageError
 from ._core.signals import PUBLIC_KIND
 from ._core.state import RunChunk
+from .answers import expect_answer
 from .drivers.ports import ChunkPaused
 from .portal import run_sync
 from .views import FlowState, State
@@ -253,7 +254,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         if resume_to not in ("next", "self"):
             raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
         number = interrupt_id or f"interrupt-{self._run.id}"
-        name = self._execution.expect_answer(number, schema)
+        name = expect_answer(self._execution, number, schema)
         until = None if expires is None else time() + expires
         raise ChunkPaused(
             events.Paused(time(), self._run.id, number, type, payload, resume_event, resume_to, name, until)

@@ -347,9 +347,7 @@ class TriggerFlow(DefinedFlow):
 
         Whether it goes on from an earlier attempt of its step comes with it.
         """
-        shared = SharedData()
-        shared.resources = self.shared.resources
-        shared.values = {**self.shared.values, **flow_data}
+        shared = self.shared.copy(flow_data)
         options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
         child, goes_on = await link.parent.new_child(
             self._program(), shared, options, id, saved=saved, attempt=attempt, resources=resources, link=link

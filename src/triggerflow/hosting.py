@@ -25,8 +25,9 @@ from ._core.errors import (
     WrongLoopError,
 )
 from ._core.machine import FINAL, Machine
-from ._core.state import UNSET, Interrupt, RunChunk, RunState, Status
-from .contract import Check, checker
+from ._core.state import UNSET, RunChunk, RunState, Status
+from .answers import check_answer
+from .contract import Check
 from .data import TriggerFlowRuntimeData
 from .drivers.local import LocalDriver
 from .journal import RingJournal
@@ -57,7 +58,6 @@ class HostedExecution:
         "_link",
         "_observed",
         "_resources",
-        "_schemas",
         "_thread",
         "_value",
         "_waiters",
@@ -67,6 +67,7 @@ class HostedExecution:
         "program",
         "running",
         "saved_children",
+        "schemas",
         "shared",
         "stream",
     )
@@ -97,7 +98,8 @@ class HostedExecution:
         self._resources = resources
         self._link = link
         self._children: dict[str, tuple[HostedExecution, str]] | None = None
-        self._schemas: dict[str, Check] | None = None
+        #: the checks of answers, by interrupt
+        self.schemas: dict[str, Check] | None = None
         #: the driver, once there is one
         self.running: LocalDriver | None = None
         self._thread = 0
@@ -118,9 +120,17 @@ class HostedExecution:
         """What it was started with; UNSET before."""
         return self._value
 
-    def restored(self, value: Any, children: dict[str, Any]) -> None:
+    def restored(self, value: Any, children: dict[str, Any], broken: str | None) -> None:
         """Take over what a snapshot keeps beside the state."""
         self._value, self.saved_children = value, children
+        if broken is not None:
+            self._failure = ContractError(broken)
+
+    @property
+    def broken(self) -> str | None:
+        """How the result broke the contract, if it did: the execution has completed, and failed all the same."""
+        completed = self.machine.state.status is Status.COMPLETED
+        return None if self._failure is None or not completed else str(self._failure)
 
     def begin(self, value: Any = UNSET) -> None:
         """Start the execution without waiting for it. A second start is none, but must not bring another value."""
@@ -289,6 +299,9 @@ class HostedExecution:
                 if self.stream is None:
                     self.stream = self._new_stream()
                 self.stream.end()
+            case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
+                del self.schemas[interrupt.id]
+                self.notice(command)
             case commands.OpenInterrupt(interrupt=interrupt) if self._link is None:
                 self._tell_interrupt("pause", describe_interrupt(interrupt))
             case commands.GrantPlaces(run=step, count=count):
@@ -311,12 +324,7 @@ class HostedExecution:
         """The execution has ended: tell everybody who waits."""
         state = self.machine.state
         self._failure = error if state.status is Status.FAILED else None
-        check = self.program.contract.result
-        if check is not None and state.status is Status.COMPLETED and state.result is not UNSET:
-            try:
-                state.result = check(state.result)
-            except ContractError as broken:
-                self._failure = broken
+        self.check_result()
         self.shared.listeners.discard(self)
         self._observed = self._observed or self.waited_for
         self.tell_waiters(self._why_ended())
@@ -324,6 +332,15 @@ class HostedExecution:
             logger.warning("%r ended without a result; these joins still waited: %s", self, ", ".join(close.unfilled))
         if self._failure is not None and not self._observed:
             logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
+
+    def check_result(self) -> None:
+        """A result that breaks the contract is a failure, although all chunks have done their work."""
+        state, check = self.machine.state, self.program.contract.result
+        if check is not None and state.status is Status.COMPLETED and state.result is not UNSET:
+            try:
+                state.result = check(state.result)
+            except ContractError as broken:
+                self._failure = broken
 
     @property
     def waited_for(self) -> bool:
@@ -347,52 +364,22 @@ class HostedExecution:
             self._children = {}
         return self._children
 
-    def check_answer(self, interrupt: Interrupt, value: Any) -> Any:
-        """The answer, checked by the schema that it was asked for with, here or in the sub-flow that asked."""
-        if interrupt.id in self.children:
-            child, number = self.children[interrupt.id]
-            return child.check_answer((child.machine.state.interrupts or {})[number], value)
-        check = (self._schemas or {}).get(interrupt.id)
-        if check is None and interrupt.schema is not None:
-            check = checker(self.program.types.named(interrupt.schema), f"answer {interrupt.id}")
-        return value if check is None else check(value)
-
     def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
         """Answer an interrupt, from any thread; see `async_continue_with`. It does not block."""
         interrupt = (self.machine.state.interrupts or {}).get(interrupt_id)
         if interrupt is not None and interrupt.status == "waiting":
-            value = self.check_answer(interrupt, value)
+            value = check_answer(self, interrupt, value)
         if interrupt is not None and interrupt.status == "waiting" and self._link is None:
             answer = {**describe_interrupt(interrupt), "status": "resumed", "response": value}
             self._tell_interrupt("resume", answer)
         self.submit(events.Resumed(time(), interrupt_id, value, request_id))
+        (self.schemas or {}).pop(interrupt_id, None)
         return describe_interrupt((self.machine.state.interrupts or {})[interrupt_id])
 
     @property
     def answerable(self) -> bool:
         """Whether somebody outside could answer an interrupt: whoever holds the handle of it or of its parent."""
         return self.options.attended if self._link is None else self._link.parent.answerable
-
-    def expect_answer(self, interrupt_id: str, schema: Any) -> str | None:
-        """Prepare for an interrupt that a chunk is about to open; the name under which its schema is recorded.
-
-        Raises `UsageError` if nobody could answer, or if it is open already.
-        """
-        if not self.answerable:
-            raise UsageError(
-                f"{self!r} was started by flow.async_start, so that nobody could answer its pause_for; "
-                "use execution = flow.create_execution() and execution.async_start(...)"
-            )
-        known = (self.machine.state.interrupts or {}).get(interrupt_id)
-        if known is not None and known.status == "waiting":
-            raise UsageError(f"{self!r}: interrupt {interrupt_id!r} is open already; give each its own interrupt_id")
-        if schema is None:
-            (self._schemas or {}).pop(interrupt_id, None)
-            return None
-        if self._schemas is None:
-            self._schemas = {}
-        self._schemas[interrupt_id] = checker(schema, f"answer {interrupt_id}")
-        return self.program.types.name_of(schema)
 
     def checked(self, name: str, value: Any) -> Any:
         """The value for an event, checked if its type was declared. Raises `ContractError`."""

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, cast
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -88,14 +89,52 @@ class Types:
         self._names[cls] = name
         return cls
 
-    def name_of(self, cls: Any) -> str | None:
-        """The name a class is registered under, None if it is not."""
-        if not isinstance(cls, type):
+    def name_of(self, kind: Any) -> str | None:
+        """A name for a type: a class's own, or the one it is registered under; for `list[int]`, unions and literals a
+        JSON list of the form and its parts. None if some part has no name."""
+        try:
+            form = None if kind is None else self._form(kind)
+        except (LookupError, TypeError):  # a part that has no name, or one that is not even hashable
             return None
-        return cls.__name__ if _BUILTIN.get(cls.__name__) is cls else self._names.get(cls)
+        return msgspec.json.encode(form).decode() if isinstance(form, list) else form
 
-    def named(self, name: str) -> type[Any]:
-        """The class registered under a name. Raises `SnapshotError`."""
+    def _form(self, kind: Any) -> Any:
+        if kind is None or kind is type(None):
+            return "None"
+        if kind is ...:
+            return "..."
+        origin, parts = get_origin(kind), get_args(kind)
+        if origin is None:
+            return kind.__name__ if _BUILTIN.get(getattr(kind, "__name__", "")) is kind else self._names[kind]
+        if origin is Literal:
+            return ["Literal", *(self.pack(part, "a literal") for part in parts)]
+        head = "Union" if origin in (Union, UnionType) else self._form(origin)
+        return [head, *(self._form(part) for part in parts)]
+
+    def named(self, name: str) -> Any:
+        """The type of that name. Raises `SnapshotError`."""
+        if not name.startswith('["'):
+            return self._class(name)
+        try:
+            return self._type(msgspec.json.decode(name))
+        except (TypeError, ValueError, IndexError, RecursionError) as error:
+            raise SnapshotError(f"a record names a type by {name!r}, which cannot be read") from error
+
+    def _type(self, form: Any) -> Any:
+        if isinstance(form, str):
+            return {"None": None, "...": ...}[form] if form in ("None", "...") else self._class(form)
+        head, *parts = cast("list[Any]", form)
+        if head == "Literal":
+            return Literal[tuple(self.unpack(part) for part in parts)]
+        args = tuple(self._type(part) for part in parts)
+        if head != "Union":
+            return self._class(head)[args]
+        made: Any = args[0]
+        for arg in args[1:]:
+            made = made | arg
+        return made
+
+    def _class(self, name: str) -> Any:
         if name in _BUILTIN:
             return _BUILTIN[name]
         if name not in self._classes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ._core.errors import PayloadError, SnapshotError
 from ._core.snapshot import decode, encode
 from ._core.state import UNSET
+from .answers import check_schemas
 from .hosting import HostedExecution
 from .options import Options
 from .program import Program
@@ -26,6 +27,7 @@ LIMIT = 256 * 1024 * 1024
 def snapshot(execution: HostedExecution) -> dict[str, Any]:
     """The execution as JSON-shaped data. Raises `PayloadError` that names what cannot be recorded."""
     types, machine = execution.program.types, execution.machine
+    check_schemas(execution)
     value = execution.start_value
     return {
         "kind": "triggerflow/execution",
@@ -34,8 +36,19 @@ def snapshot(execution: HostedExecution) -> dict[str, Any]:
         "value": [] if value is UNSET else [types.pack(value, "the start value")],
         "options": {name: getattr(execution.options, name) for name in Options.__slots__},
         "state": encode(machine.plan, machine.state, types.pack),
+        "broken": execution.broken,
+        "flow_data": _own_data(execution),
         "children": {path: snapshot(child) for path, (child, number) in execution.children.items() if not number},
         "resource_keys": sorted(execution.resources),
+    }
+
+
+def _own_data(execution: HostedExecution) -> dict[str, Any]:
+    """What a sub-flow has changed in its copy of the shared data: per key a list of the value, empty if it is gone."""
+    shared, pack = execution.shared, execution.program.types.pack
+    return {
+        key: [pack(shared.values[key], f"flow_data[{key!r}]")] if key in shared.values else []
+        for key in sorted(shared.own or ())
     }
 
 
@@ -60,8 +73,15 @@ def restore(
             program, shared, Options(**known), str(saved["id"]), state=state, resources=resources, link=link
         )
         execution.restored(
-            program.types.unpack(saved["value"][0]) if saved["value"] else UNSET, dict(saved["children"])
+            program.types.unpack(saved["value"][0]) if saved["value"] else UNSET,
+            dict(saved["children"]),
+            saved["broken"],
         )
+        for key, value in saved["flow_data"].items() if link is not None else ():
+            if value:
+                shared.set(key, program.types.unpack(value[0]), emit=False)
+            else:
+                shared.delete(key, emit=False)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, SnapshotError):
             raise

@@ -1,6 +1,7 @@
 """The data that all executions of a flow share. It belongs to the flow, not to a run: runs see its changes as
 records."""
 
+from collections.abc import Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,29 @@ By = tuple["HostedExecution", int | None] | None
 class SharedData:
     """Values by key, and the running executions that listen to their changes."""
 
-    __slots__ = ("listeners", "resources", "values")
+    __slots__ = ("listeners", "own", "resources", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
+        #: in the copy that a sub-flow gets: the keys that differ from the flow's, which are saved with it
+        self.own: set[str] | None = None
         #: the flow's resources by name
         self.resources: dict[str, Any] = {}
         self.listeners: set[HostedExecution] = set()
 
+    def copy(self, changes: Mapping[str, Any]) -> "SharedData":
+        """The data of one sub-flow: what the flow has, with these changes. Its own changes are seen by itself only."""
+        made = SharedData()
+        made.resources = self.resources
+        made.values = {**self.values, **changes}
+        made.own = set(changes)
+        return made
+
     def set(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
         """Replace the value at a key and tell the executions that listen."""
         self.values[key] = value
+        if self.own is not None:
+            self.own.add(key)
         if emit:
             self._tell(key, value, by)
 
@@ -40,6 +53,8 @@ class SharedData:
     def delete(self, key: str, *, emit: bool = True, by: By = None) -> None:
         """Remove a key, if it is there."""
         self.values.pop(key, None)
+        if self.own is not None:
+            self.own.add(key)
         if emit:
             self._tell(key, None, by)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 import msgspec
 
@@ -14,9 +14,16 @@ Reducer = Callable[[Any, Any], Any]
 
 
 class Signal(str, Generic[T]):
-    """The name of an event whose value is a `T`; a string, so that it can be used wherever a name can."""
+    """The name of an event whose value is a `T`, for type checkers. When the program runs it is the plain string: names
+    are recorded, and written into files by libraries that know no other."""
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, name: str) -> str:
+            """The plain string."""
+            return str(name)
 
 
 def append(old: Any, new: Any) -> list[Any]:

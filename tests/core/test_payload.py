@@ -5,7 +5,7 @@ import decimal
 import uuid
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import pytest
@@ -239,6 +239,20 @@ def test_one_name_is_one_class() -> None:
 def test_names_and_classes_lead_to_each_other() -> None:
     assert (TYPES.name_of(Point), TYPES.named("Point")) == ("Point", Point)
     assert (TYPES.name_of(Other), TYPES.name_of("Point"), TYPES.name_of(None)) == (None, None, None)
+    for kind in (
+        list[int], dict[str, list[Point]], tuple[int, ...], int | None, Point | None, str | Point | list[int],
+        Literal["yes", 2, None], list, list[Literal[1]],
+    ):  # fmt: skip
+        name = TYPES.name_of(kind)
+        assert name is not None
+        assert TYPES.named(name) == kind
+    for unnamed in (list[Other], Annotated[int, 5], Literal[Colour.RED] | Other, type[int], TypeVar("T"), [int]):
+        assert TYPES.name_of(unnamed) is None
+    for text in ('["int", "str"]', '["list", ["Gone"]]', '["', '["list", 5]', '["Union"]', '[["list"]]', '["list"]x'):
+        with pytest.raises(SnapshotError):
+            TYPES.named(text)
+    with pytest.raises(SnapshotError):
+        TYPES.named('["list", ' * 100_000)
     with pytest.raises(SnapshotError, match="'Gone', which is not registered"):
         TYPES.named("Gone")
 

@@ -146,6 +146,7 @@ class DurableExecution(Execution):
             self._value = loaded.value
             self.options = _options(row.options)
             self._begin_log(loaded.machine)
+            self.check_result()
         except BaseException:
             await store.release([row.id])
             raise

@@ -288,9 +288,8 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
 
     def sub_execution(self, *, saved: Any, runtime_data: Any, flow_data: Any, **details: Any) -> Run:
         """A run of this flow inside another one's, with its own copy of the shared data; see the engine's `subflow`."""
-        shared, concurrency, id = SharedData(), details.pop("concurrency"), details.pop("id")
+        shared, concurrency, id = self.shared.copy(flow_data), details.pop("concurrency"), details.pop("id")
         leases = details.pop("leases")
-        shared.resources, shared.values = self.shared.resources, {**self.shared.values, **flow_data}
         options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
         if saved is not None:
             return self._restore(shared, options, saved, **details)

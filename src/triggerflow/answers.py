@@ -1,0 +1,57 @@
+"""What is asked of an answer: the schema of its interrupt, known as long as that is open, also after a load."""
+
+from typing import TYPE_CHECKING, Any
+
+from ._core.errors import PayloadError, UsageError
+from ._core.state import Interrupt
+from .contract import checker
+
+if TYPE_CHECKING:
+    from .hosting import HostedExecution
+
+
+def expect_answer(execution: "HostedExecution", interrupt_id: str, schema: Any) -> str | None:
+    """Prepare for an interrupt that a chunk is about to open; the name under which its schema is recorded.
+
+    Raises `UsageError` if nobody could answer, or if it is open already.
+    """
+    if not execution.answerable:
+        raise UsageError(
+            f"{execution!r} was started by flow.async_start, so that nobody could answer its pause_for; "
+            "use execution = flow.create_execution() and execution.async_start(...)"
+        )
+    known = (execution.machine.state.interrupts or {}).get(interrupt_id)
+    if known is not None and known.status == "waiting":
+        raise UsageError(f"{execution!r}: interrupt {interrupt_id!r} is open already; give each its own interrupt_id")
+    if schema is None:
+        (execution.schemas or {}).pop(interrupt_id, None)
+        return None
+    if execution.schemas is None:
+        execution.schemas = {}
+    execution.schemas[interrupt_id] = checker(schema, f"answer {interrupt_id}")
+    return execution.program.types.name_of(schema)
+
+
+def check_answer(execution: "HostedExecution", interrupt: Interrupt, value: Any) -> Any:
+    """The answer, checked by the schema that it was asked for with, and as the event that it becomes; in the sub-flow
+    that asked, if one did. Raises `ContractError`."""
+    if interrupt.id in execution.children:
+        child, number = execution.children[interrupt.id]
+        return check_answer(child, (child.machine.state.interrupts or {})[number], value)
+    check = (execution.schemas or {}).get(interrupt.id)
+    if check is None and interrupt.schema is not None:
+        check = checker(execution.program.types.named(interrupt.schema), f"answer {interrupt.id}")
+    if check is not None:
+        value = check(value)
+    return value if interrupt.resume_event is None else execution.checked(interrupt.resume_event, value)
+
+
+def check_schemas(execution: "HostedExecution") -> None:
+    """Raise `PayloadError` if an open interrupt has a schema that nobody could find again after a load."""
+    interrupts = execution.machine.state.interrupts or {}
+    for id in execution.schemas or ():
+        if id in interrupts and interrupts[id].schema is None:
+            raise PayloadError(
+                f"the schema of interrupt {id!r} cannot be recorded; make it of builtin types and of classes that are "
+                "registered with flow.register_type"
+            )
