@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.durable.every_flow import KIND, deselect, every_flow_durable
 from tests.virtual_time import VirtualTimeLoop
 
 
@@ -56,6 +57,16 @@ def no_complaints() -> Iterator[Complaints]:
         pytest.fail("asyncio complained:\n" + "\n".join(complaints.texts), pytrace=False)
 
 
+@pytest.fixture(autouse=True)
+def store_behind(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With TRIGGERFLOW_TEST_STORE set, all flows are durable; see `durable.every_flow`."""
+    if not KIND:
+        yield
+        return
+    with every_flow_durable(tmp_path_factory.mktemp("stores"), monkeypatch):
+        yield
+
+
 @pytest.fixture
 def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """What `asyncio.run` does, in virtual time: for sync tests that need a loop which ends."""
@@ -67,10 +78,12 @@ def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     return run
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests of promises that are not kept yet have to fail; `known_gaps.txt` is the list to work off."""
     lines = (Path(__file__).parent / "known_gaps.txt").read_text(encoding="utf-8").splitlines()
     gaps = {line for line in lines if line and not line.startswith("#")}
     for item in items:
         if item.nodeid in gaps:
             item.add_marker(pytest.mark.xfail(strict=True, reason="a known gap, see tests/known_gaps.txt"))
+    if KIND:
+        deselect(config, items)

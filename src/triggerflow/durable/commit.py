@@ -24,6 +24,8 @@ class Desk:
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._waiting: list[Log] = []
         self._task: asyncio.Task[None] | None = None
+        #: definitions by fingerprint: those to be written with the next commit, and those that are on disk
+        self._definitions: dict[str, bytes] = {}
         self._kept: set[str] = set()
 
     def enqueue(self, log: Log) -> None:
@@ -32,12 +34,22 @@ class Desk:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._commit())
 
-    async def keep_definition(self, program: Program) -> None:
-        """Store the definition, so that this version's records can be read when there are others."""
+    def keep_definition(self, program: Program) -> None:
+        """The definition is written before the next commit, so that this version's records can always be read.
+
+        Raises `PayloadError` if it cannot be recorded.
+        """
         definition = program.plan.definition
-        if definition.fingerprint not in self._kept:
-            await self.store.put_definition(definition.fingerprint, write_definition(definition, program.types))
-            self._kept.add(definition.fingerprint)
+        known = definition.fingerprint in self._kept or definition.fingerprint in self._definitions
+        if not known:
+            self._definitions[definition.fingerprint] = write_definition(definition, program.types)
+
+    async def write_definitions(self) -> None:
+        """Write the definitions that are to be kept. Raises `StoreError`."""
+        for fingerprint, data in list(self._definitions.items()):
+            await self.store.put_definition(fingerprint, data)
+            self._kept.add(fingerprint)
+            self._definitions.pop(fingerprint, None)
 
     async def _commit(self) -> None:
         logs: list[Log] = []
@@ -57,6 +69,8 @@ class Desk:
 
     async def _write(self, batch: list[tuple[Log, Append]]) -> None:
         try:
+            if self._definitions:
+                await self.write_definitions()
             await self.store.append([append for _, append in batch])
         except StoreConflict as conflict:
             if len(batch) == 1:
