@@ -83,7 +83,10 @@ class Desk:
                 give_up(log, error)
         else:
             for log, append in batch:
-                log.written(append)
+                try:
+                    log.written(append)
+                except Exception as bug:  # it shall not take the others along
+                    give_up(log, ExecutionSuspended(f"the engine failed after a commit; please report this: {bug!r}"))
 
 
 def give_up(log: Log, why: BaseException) -> None:

@@ -267,6 +267,14 @@ class DurableExecution(Execution):
             await self.log.on_disk()
         return await super().async_get_result(timeout=timeout)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop it lives on: until its last record is on disk."""
+        log, driver = self.log, self.running
+        if log is not None and driver is not None and not log.clean and log.suspended is None:
+            return driver.loop
+        return super().loop
+
     def outcome(self, timeout: float | None = None, then: str = "it goes on running") -> Any:
         """See `HostedExecution.outcome`."""
         if self.log is not None and self.log.suspended is not None:
