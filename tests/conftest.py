@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.durable.every_flow import KIND, every_flow_durable, expect_failures
 from tests.virtual_time import VirtualTimeLoop
 
 
@@ -56,6 +57,16 @@ def no_complaints() -> Iterator[Complaints]:
         pytest.fail("asyncio complained:\n" + "\n".join(complaints.texts), pytrace=False)
 
 
+@pytest.fixture(autouse=True)
+def store_behind(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With TRIGGERFLOW_TEST_STORE set, all flows are durable; see `durable.every_flow`."""
+    if not KIND:
+        yield
+        return
+    with every_flow_durable(tmp_path_factory.mktemp("stores"), monkeypatch):
+        yield
+
+
 @pytest.fixture
 def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """What `asyncio.run` does, in virtual time: for sync tests that need a loop which ends."""
@@ -74,3 +85,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid in gaps:
             item.add_marker(pytest.mark.xfail(strict=True, reason="a known gap, see tests/known_gaps.txt"))
+    if KIND:
+        expect_failures(items)

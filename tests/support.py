@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any
 
@@ -25,6 +26,16 @@ class Gauge:
         finally:
             with self._lock:
                 self.count -= 1
+
+
+@dataclass
+class Lazy:
+    """Items for a lazy for_each; a source that can be recorded, once its class is registered, and asked again."""
+
+    items: list[Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
 
 
 async def read(items: AsyncIterable[Any], limit: int | None = None) -> list[Any]:

@@ -206,7 +206,7 @@ async def test_s07_a_failure_in_a_chunk_started_by_shared_data_is_not_swallowed(
 async def test_s07_a_failure_that_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """S7: nothing fails in silence; and who was told does not have to read it in the log as well."""
     caplog.set_level(logging.ERROR, "triggerflow")
-    execution = failing_flow("chain").create_execution(id="lonely")
+    execution = await failing_flow("chain").create_execution(id="lonely").async_open()
     execution.begin()
     await turns()
     assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Gauge, now, turns
+from tests.support import Gauge, Lazy, now, turns
 from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
 
 Data = TriggerFlowRuntimeData[Any]
@@ -285,6 +285,7 @@ async def test_s10_ten_thousand_items_in_constant_memory() -> None:
 async def test_s10_concurrency_bounds_every_chunk_of_a_pass() -> None:
     """S10 with S9: two chunks in the body, one limit for both."""
     gauge, flow = Gauge(), TriggerFlow()
+    flow.register_type(Lazy)
 
     async def work(data: Data) -> Any:
         with gauge.inside():
@@ -292,7 +293,7 @@ async def test_s10_concurrency_bounds_every_chunk_of_a_pass() -> None:
         return data.value
 
     flow.for_each(concurrency=4).to(("one", work)).to(("two", work)).end_for_each().end()
-    assert await flow.async_start(iter(range(30))) == list(range(30))
+    assert await flow.async_start(Lazy([*range(30)])) == list(range(30))
     assert (gauge.peak, gauge.total) == (4, 60)
 
 
@@ -325,7 +326,7 @@ def block(kind: str, process: Any, prefix: str = "") -> Any:
             child.to(ten).end()
             return process.to_sub_flow(child)
         case "for_each":
-            process = process.to(named("wrap", lambda data: iter([data.value]))).for_each().to(named("inner", ten))
+            process = process.to(named("wrap", lambda data: Lazy([data.value]))).for_each().to(named("inner", ten))
             return process.end_for_each().to(named("unwrap", lambda data: data.value[0]))
         case _:
             raise AssertionError(kind)
@@ -336,8 +337,9 @@ def block(kind: str, process: Any, prefix: str = "") -> Any:
 async def test_s10_blocks_inside(kind: str, concurrency: int | None) -> None:
     """S10: "nesting any depth", with every kind of block in the body, under any limit."""
     flow = TriggerFlow()
+    flow.register_type(Lazy)
     block(kind, flow.for_each(concurrency=concurrency)).end_for_each().end()
-    assert await flow.async_start(iter(range(12))) == [number * 10 for number in range(12)]
+    assert await flow.async_start(Lazy([*range(12)])) == [number * 10 for number in range(12)]
 
 
 @pytest.mark.parametrize(
@@ -346,6 +348,7 @@ async def test_s10_blocks_inside(kind: str, concurrency: int | None) -> None:
 async def test_s10_blocks_after_blocks_inside(outer: str, inner: str) -> None:
     """S10: two blocks in one body do not take each other's results."""
     flow = TriggerFlow()
+    flow.register_type(Lazy)
     between = block(outer, flow.for_each(concurrency=2)).to(("between", echo))
     block(inner, between, "second ").end_for_each().end()
     assert await flow.async_start(range(5)) == [number * 100 for number in range(5)]
@@ -454,6 +457,7 @@ async def test_s10_skip_exceptions_leaves_none_at_the_failed_places(kind: str) -
 async def test_s10_a_retried_item_keeps_its_place() -> None:
     """S10 with policies: an item that is tried again is one item."""
     flow, tries = TriggerFlow(), dict[int, int]()
+    flow.register_type(Lazy)
 
     @flow.chunk("body", retry=Retry(3, initial_interval=1, jitter=0))
     async def body(data: Data) -> Any:
@@ -463,7 +467,7 @@ async def test_s10_a_retried_item_keeps_its_place() -> None:
         return data.value
 
     flow.for_each(concurrency=2).to(body).end_for_each().end()
-    assert await flow.async_start(iter(range(6))) == list(range(6))
+    assert await flow.async_start(Lazy([*range(6)])) == list(range(6))
     assert tries == {0: 1, 1: 2, 2: 3, 3: 1, 4: 2, 5: 3}
 
 

@@ -41,7 +41,7 @@ def asking(**question: Any) -> Any:
 
 async def begun(flow: TriggerFlow, value: Any = None, **options: Any) -> Execution:
     """An execution of the flow, as far as it gets without time passing."""
-    execution = flow.create_execution(**options)
+    execution = await flow.create_execution(**options).async_open()
     execution.begin(value)
     await turns(30)
     return execution

@@ -21,6 +21,7 @@ from ._core.errors import (
     ContractError,
     ExecutionCancelled,
     ExecutionClosed,
+    PayloadError,
     UsageError,
     WrongLoopError,
 )
@@ -145,12 +146,16 @@ class HostedExecution:
         value = None if value is UNSET else value
         started = value if program.contract.initial_input is None else program.contract.initial_input(value)
         driver = self._drive(starting=program.state is None)
-        self._value = value
         if program.state is not None:
             for key, default in program.state.initial().items():
                 if key not in self.machine.state.data:
                     driver.submit(events.StateChanged(time(), None, "set", key, default, emit=False))
-        driver.start(events.Started(time(), started, *options.course()))
+        self._value = value
+        try:
+            driver.start(events.Started(time(), started, *options.course()))
+        except PayloadError:  # it has not started, and may be started with another value
+            self._value = UNSET
+            raise
 
     def ended(self, timeout: float | None = None) -> "asyncio.Future[None] | None":
         """A future that is done when the execution has ended or `timeout` seconds have passed; None if it has ended.

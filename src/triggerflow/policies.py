@@ -66,7 +66,7 @@ class Retry:
 
         pause = min(pause * (1 + self.jitter * (2 * random() - 1)), self.maximum_interval)
         asked: Any = getattr(error, "retry_after", None)
-        return max(pause, float(asked)) if isinstance(asked, int | float) else pause
+        return max(pause, float(asked)) if isinstance(asked, int | float) and math.isfinite(asked) else pause
 
     def describe(self) -> dict[str, Any]:
         """The policy as plain data, for exports and fingerprints."""

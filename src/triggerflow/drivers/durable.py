@@ -20,10 +20,10 @@ from time import time
 from typing import Any, Protocol
 
 from .._core import commands, events
-from .._core.errors import ExecutionSuspended
+from .._core.errors import ExecutionSuspended, WrongLoopError
 from .._core.machine import Machine
 from .._core.runs import NOTHING
-from .._core.state import RunChunk, Status
+from .._core.state import RunChunk, RunState, Status
 from ..stores.protocol import Append, ExecutionRow, NewRecord
 from .local import LocalDriver, forget
 from .ports import Host, Journal
@@ -178,7 +178,10 @@ class Log:
         if self.suspended is not None:
             raise self.suspended
         if not self.clean:
-            future = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            if self.driver is not None and self.driver.loop is not loop:
+                raise WrongLoopError(f"execution {self.id} lives on another event loop; wait for it there")
+            future = loop.create_future()
             self._waiters.append((self._machine.state.records, future))
             await future
 
@@ -225,6 +228,11 @@ class DurableDriver(LocalDriver):
         await self.log.on_disk()
         return settled
 
+    def perform(self, answer: list[commands.AnyCommand]) -> None:
+        """Do what was commanded, as far as it still stands: meanwhile a run may have ended, or been given up."""
+        state = self.machine.state
+        super().perform([it for it in answer if _stands(it, state)])
+
     def cancelled_from_outside(self, run: RunChunk) -> None:
         """A worker's task was cancelled by somebody else: the loop shuts down, and the execution outlives that."""
         if run.id in (self.machine.state.retracted or ()):
@@ -255,6 +263,14 @@ class DurableDriver(LocalDriver):
             self.let_go()
         forget(self)
         self.host.suspended(why)
+
+
+def _stands(command: commands.AnyCommand, state: RunState) -> bool:
+    if isinstance(command, RunChunk):
+        return command.id in state.runs
+    if isinstance(command, commands.CancelRun):
+        return command.run.id in state.runs or command.run.id in (state.retracted or ())
+    return True
 
 
 def where_it_stands(machine: Machine) -> tuple[Any, float | None]:

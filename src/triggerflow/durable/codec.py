@@ -4,7 +4,7 @@ A record is encoded before the core takes it in, so that a value which cannot be
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -31,14 +31,42 @@ _VALUE: dict[type[events.Event], str] = {
 }
 _PLAIN = (type(None), bool, int)
 
-_encode = msgspec.json.Encoder().encode
+
+def _names(*kinds: Any) -> dict[type[events.Event], tuple[str, ...]]:
+    return {
+        record: tuple(name for name, kind in record.__annotations__.items() if kind in kinds)
+        for record in get_args(events.Record)
+    }
+
+
+#: What a user may have passed as something else: no reader would take the record again.
+_TEXTS = _names(str, str | None)
+_FLAGS = _names(bool)
+
+
+def _plain_text(value: Any) -> str:
+    """A declared signal is a kind of string, and goes by its name."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"a {type(value).__name__} is no part of a record")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain_text).encode
 _decode = msgspec.json.Decoder(events.Record).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
 def encode(record: events.Event, types: Types, state: RunState, payloads: dict[str, bytes]) -> bytes:
     """The record as bytes; its large parts are added to `payloads`. Raises `PayloadError` that names the place."""
-    name = _VALUE.get(type(record))
+    kind = type(record)
+    for field in _TEXTS[kind]:
+        text = getattr(record, field)
+        if text is not None and not isinstance(text, str):
+            raise PayloadError(f"{field!r} of this {kind.__name__} has to be a string, got {text!r}")
+    for field in _FLAGS[kind]:
+        if type(flag := getattr(record, field)) is not bool:
+            raise PayloadError(f"{field!r} of this {kind.__name__} has to be True or False, got {flag!r}")
+    name = _VALUE.get(kind)
     value = None if name is None else getattr(record, name)
     if name is not None and type(value) not in _PLAIN:
         packed = types.pack(value, _where(record, state))
@@ -47,7 +75,9 @@ def encode(record: events.Event, types: Types, state: RunState, payloads: dict[s
     try:
         data = _encode(record)
     except UnicodeEncodeError as error:  # of the user's values this is known already
-        raise PayloadError(f"a name or text in this {type(record).__name__} is no text: {error}") from None
+        raise PayloadError(f"a name or text in this {kind.__name__} is no text: {error}") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise PayloadError(f"{_where(record, state)} cannot be recorded: {error}") from None
     if len(data) > PART and name is not None:
         folded = fold(value, payloads)
         if folded is not value:

@@ -27,6 +27,8 @@ class Desk:
         self.keeper: Callable[[Any], None] | None = None
         self._waiting: list[Log] = []
         self._task: asyncio.Task[None] | None = None
+        #: definitions by fingerprint: those to be written with the next commit, and those that are on disk
+        self._definitions: dict[str, bytes] = {}
         self._kept: set[str] = set()
         self._beside: set[asyncio.Task[None]] = set()
 
@@ -42,12 +44,22 @@ class Desk:
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
-    async def keep_definition(self, program: Program) -> None:
-        """Store the definition, so that this version's records can be read when there are others."""
+    def keep_definition(self, program: Program) -> None:
+        """The definition is written before the next commit, so that this version's records can always be read.
+
+        Raises `PayloadError` if it cannot be recorded.
+        """
         definition = program.plan.definition
-        if definition.fingerprint not in self._kept:
-            await self.store.put_definition(definition.fingerprint, write_definition(definition, program.types))
-            self._kept.add(definition.fingerprint)
+        known = definition.fingerprint in self._kept or definition.fingerprint in self._definitions
+        if not known:
+            self._definitions[definition.fingerprint] = write_definition(definition, program.types)
+
+    async def write_definitions(self) -> None:
+        """Write the definitions that are to be kept. Raises `StoreError`."""
+        for fingerprint, data in list(self._definitions.items()):
+            await self.store.put_definition(fingerprint, data)
+            self._kept.add(fingerprint)
+            self._definitions.pop(fingerprint, None)
 
     async def _commit(self) -> None:
         logs: list[Log] = []
@@ -67,6 +79,8 @@ class Desk:
 
     async def _write(self, batch: list[tuple[Log, Append]]) -> None:
         try:
+            if self._definitions:
+                await self.write_definitions()
             await self.store.append([append for _, append in batch])
         except StoreConflict as conflict:
             if len(batch) == 1:
@@ -79,7 +93,10 @@ class Desk:
                 give_up(log, error)
         else:
             for log, append in batch:
-                log.written(append)
+                try:
+                    log.written(append)
+                except Exception as bug:  # it shall not take the others along
+                    give_up(log, ExecutionSuspended(f"the engine failed after a commit; please report this: {bug!r}"))
 
 
 def give_up(log: Log, why: BaseException) -> None:

@@ -118,20 +118,24 @@ class DurableExecution(Execution):
                 raise UsageError(f"{self!r} was suspended here, and {len(staying)} of its chunks do not stop")
 
     async def _open(self) -> None:
-        desk, store = self.desk, self.desk.store
+        store = self.desk.store
         row = None if self._new else await store.find(self.id)
         if row is None:
             if self._must_exist:
                 raise UnknownExecution(f"there is no execution {self.id!r} in {store!r}")
-            await desk.keep_definition(self.program)
-            self._begin_log(Machine(self.program.plan), create=self._first_row())
+            self._create()
         else:
             if row.flow != self.program.name:
                 raise UsageError(
                     f"execution {self.id!r} belongs to flow {row.flow!r}, and this is flow {self.program.name!r}"
                 )
             await self._go_on(row)
-        self._new, self._must_exist = False, True
+
+    def _create(self) -> None:
+        """Begin a new one, of which nothing is on disk yet."""
+        self._value, self._new = UNSET, False
+        self.desk.keep_definition(self.program)
+        self._begin_log(Machine(self.program.plan), create=self._first_row())
 
     async def _go_on(self, row: ExecutionRow) -> None:
         store, program = self.desk.store, self.program
@@ -140,7 +144,8 @@ class DurableExecution(Execution):
         try:
             loaded = await load(store, row, program.plan, program.types)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
-                await self.desk.keep_definition(program)
+                self.desk.keep_definition(program)
+                await self.desk.write_definitions()
                 loaded, snapshot = moved(loaded, program.plan, program.types, self._operator_map)
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
             self._value = loaded.value
@@ -184,6 +189,9 @@ class DurableExecution(Execution):
 
     def make_driver(self) -> LocalDriver:
         """The driver; see `HostedExecution.make_driver`."""
+        if self._new:  # an id that nobody can have is not looked for
+            self._create()
+            self._opened = True
         if not self._opened or self.log is None:
             raise UsageError(f"{self!r} is not open here; use its async methods, or `await execution.async_open()`")
         return DurableDriver(self.machine, self.journal, self, self.log, deadline=self.options.deadline)
@@ -362,6 +370,14 @@ class DurableExecution(Execution):
         if self.log is not None and self.machine.state.status in FINAL:
             await self.log.on_disk()
         return await super().async_get_result(timeout=timeout)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop it lives on: until its last record is on disk."""
+        log, driver = self.log, self.running
+        if log is not None and driver is not None and not log.clean and log.suspended is None:
+            return driver.loop
+        return super().loop
 
     def outcome(self, timeout: float | None = None, then: str = "it goes on running") -> Any:
         """See `HostedExecution.outcome`."""
