@@ -1,0 +1,63 @@
+"""`python -m tests.crash`: kill a working process again and again, and look for anything lost, doubled or wrong."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .harness import World
+from .verify import verify
+
+
+def show(world: World) -> None:
+    """A line for every tenth kill."""
+    if world.killed % 10 == 0:
+        print(
+            f"  {world.killed}/{world.kills} kills, {len(world.done)}/{len(world.values)} executions done, "
+            f"{world.acknowledged.count():,} acknowledgements, {len(world.wrong)} wrong",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Run it, print a summary, and exit with 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--executions", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=8, help="how long an execution is")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the moments; the machine adds its own")
+    parser.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
+    parser.add_argument("--file", type=Path, help="where the store is kept; default: a temporary directory")
+    options = parser.parse_args()
+    begun = time.monotonic()
+    print(f"{options.kills} kills over {options.executions} executions, seed {options.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="crash-") as directory:
+        path = options.file or Path(directory) / "runs.db"
+        world = World(
+            path,
+            executions=options.executions,
+            rounds=options.rounds,
+            kills=options.kills,
+            seed=options.seed,
+            synchronous=options.synchronous,
+        )
+        asyncio.run(world.run(show))
+        print("  the work is done; reading it again", flush=True)
+        counts = asyncio.run(verify(world))
+    for line in world.wrong[:50]:
+        print(f"WRONG {line}")
+    found = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    ready = sorted(world.ready_after)
+    print(
+        f"{'ok' if not world.wrong else 'FAILED'}: {world.killed} kills ({world.killed_early} during start-up), "
+        f"{len(world.done)} executions, {found}, {world.acknowledged.count():,} acknowledgements checked, "
+        f"{len(world.wrong)} wrong; start and take-over {1000 * ready[len(ready) // 2]:.0f} ms (median); "
+        f"{time.monotonic() - begun:.0f} s, seed {options.seed}"
+    )
+    sys.exit(bool(world.wrong))
+
+
+if __name__ == "__main__":
+    main()
