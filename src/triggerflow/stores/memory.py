@@ -44,8 +44,7 @@ class MemoryData:
 class MemoryStore:
     """A store over `data`. With the same calls and the same `clock` it does the same.
 
-    An open store keeps its owner alive without doing anything for it; `crash` ends that. `lease` and `clock` are in
-    seconds.
+    An open store keeps its owner alive without doing anything for it. `lease` and `clock` are in seconds.
     """
 
     def __init__(
@@ -75,21 +74,21 @@ class MemoryStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close: what this owner has is released."""
-        self._door.check()
-        self._door.close()
-        self.data.owners.pop(self._owner, None)
+        if self._door.is_open:
+            self._door.close()
+            self.data.owners.pop(self._owner, None)
 
     def crash(self) -> None:
-        """Do as if the process had died: nothing is released, and the owner is not heard of from now on."""
+        """Do as if the process had died: close, but release nothing; others have to wait for the lease to end."""
         self._door.check()
+        self._door.close()
         self.data.owners[self._owner] = self._clock() + self._lease
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     async def append(self, appends: Sequence[Append]) -> None:
         """See `Store.append`."""
-        self._door.check()
-        self._reappear()
+        self._begin()
         changed: dict[str, _Kept] = {}
         for add in appends:
             kept = changed.get(add.execution)
@@ -122,8 +121,7 @@ class MemoryStore:
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
-        self._door.check()
-        self._reappear()
+        self._begin()
         kept = self._required(execution)
         if records > kept.row.records:
             raise StoreConflict(
@@ -134,7 +132,7 @@ class MemoryStore:
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""
-        self._door.check()
+        self._begin()
         self.data.definitions.setdefault(fingerprint, data)
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -221,8 +219,7 @@ class MemoryStore:
 
     async def claim(self, execution: str) -> ExecutionRow:
         """See `Store.claim`."""
-        self._door.check()
-        self._reappear()
+        self._begin()
         self._purge()
         if not (kept := self.data.kept.get(execution)):
             raise UnknownExecution(f"there is no execution {execution!r} in the store")
@@ -232,8 +229,7 @@ class MemoryStore:
 
     async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
         """See `Store.claim_work`."""
-        self._door.check()
-        self._reappear()
+        self._begin()
         self._purge()
         names, now = set(flows), self._clock()
         free = [
@@ -253,7 +249,7 @@ class MemoryStore:
 
     async def release(self, executions: Iterable[str]) -> None:
         """See `Store.release`."""
-        self._door.check()
+        self._begin()
         for execution in executions:
             kept = self.data.kept.get(execution)
             if kept is None or kept.row.owner != self._owner:
@@ -266,7 +262,7 @@ class MemoryStore:
 
     async def trim(self, execution: str, records: int) -> int:
         """See `Store.trim`."""
-        self._door.check()
+        self._begin()
         if not (kept := self.data.kept.get(execution)):
             raise UnknownExecution(f"there is no execution {execution!r} in the store")
         if not any(number >= records for number in kept.snapshots):
@@ -278,7 +274,7 @@ class MemoryStore:
 
     async def delete(self, executions: Iterable[str]) -> int:
         """See `Store.delete`."""
-        self._door.check()
+        self._begin()
         before = len(self.data.kept)
         for execution in executions:
             if not (kept := self.data.kept.get(execution)):
@@ -294,9 +290,10 @@ class MemoryStore:
 
     # -- what several of them need -----------------------------------------------------------------------------------
 
-    def _reappear(self) -> None:
-        """An owner that was purged and comes back is alive again; what was taken from it stays taken."""
-        self.data.owners.setdefault(self._owner, float("inf"))
+    def _begin(self) -> None:
+        """What everything begins with that writes. An owner that was counted as dead and comes back is alive again."""
+        self._door.check()
+        self.data.owners[self._owner] = float("inf")
 
     def _purge(self) -> None:
         now = self._clock()
