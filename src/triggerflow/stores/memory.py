@@ -33,6 +33,8 @@ class MemoryData:
 
     def __init__(self) -> None:
         self.kept: dict[str, _Kept] = {}
+        #: the ids of sub-flows, by the id of what they belong to
+        self.children: dict[str, set[str]] = {}
         self.payloads: dict[str, bytes] = {}
         self.definitions: dict[str, bytes] = {}
         #: until when each owner counts as alive; infinity while its store is open
@@ -102,7 +104,10 @@ class MemoryStore:
             _extend(kept, add, self._owner)
         for name, kept in changed.items():
             before = self.data.kept.setdefault(name, kept)
-            if before is not kept:
+            if before is kept:
+                if kept.row.parent is not None:
+                    self.data.children.setdefault(kept.row.parent, set()).add(name)
+            else:
                 before.row = kept.row
                 before.records += kept.records
                 before.items += kept.items
@@ -275,7 +280,7 @@ class MemoryStore:
     async def delete(self, executions: Iterable[str]) -> int:
         """See `Store.delete`."""
         self._begin()
-        before = len(self.data.kept)
+        forgotten: list[_Kept] = []
         for execution in executions:
             if not (kept := self.data.kept.get(execution)):
                 continue
@@ -283,10 +288,13 @@ class MemoryStore:
             if all(one.row.status in FINAL_STATUSES for one in tree):
                 for one in tree:
                     del self.data.kept[one.row.id]
-        if forgotten := before - len(self.data.kept):
+                    if one.row.parent is not None:
+                        self.data.children[one.row.parent].discard(one.row.id)
+                forgotten += tree
+        if any(kept.payloads for kept in forgotten):
             used = set[str]().union(*(kept.payloads for kept in self.data.kept.values()))
             self.data.payloads = {digest: data for digest, data in self.data.payloads.items() if digest in used}
-        return forgotten
+        return len(forgotten)
 
     # -- what several of them need -----------------------------------------------------------------------------------
 
@@ -330,9 +338,8 @@ class MemoryStore:
 
     def _tree(self, kept: _Kept) -> Iterator[_Kept]:
         yield kept
-        for one in list(self.data.kept.values()):
-            if one.row.parent == kept.row.id:
-                yield from self._tree(one)
+        for name in self.data.children.get(kept.row.id, ()):
+            yield from self._tree(self.data.kept[name])
 
 
 def _age(kept: _Kept) -> tuple[float, int]:
