@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from triggerflow._core.errors import ExecutionLeased, StoreUnavailable
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore, Store
 from triggerflow.testing import StoreConformance
+from triggerflow.testing.store_base import new, refused
 
 
 class TestMemoryStore(StoreConformance):
@@ -17,9 +19,20 @@ class TestMemoryStore(StoreConformance):
         return MemoryStore(self.data, lease=self.lease, clock=self.clock)
 
     async def lose(self, store: Store) -> None:
-        assert isinstance(store, MemoryStore)
-        store.crash()
+        self.data.owners[store.owner] = self.clock()
         await super().lose(store)
+
+    async def test_a_crash_releases_nothing_until_the_lease_ends(self) -> None:
+        async with self.open_store() as store, self.open_store() as other:
+            await store.append([new("x", b"a")])
+            store.crash()
+            for call in (store.find("x"), store.release(["x"])):
+                with refused(StoreUnavailable):
+                    await call
+            with refused(ExecutionLeased):
+                await other.claim("x")
+            self.clock.turn(self.lease)
+            assert (await other.claim("x")).records == 1
 
 
 class TestSQLiteStore(StoreConformance):

@@ -7,6 +7,7 @@ takes the way that is left to an ordinary user, or is skipped.
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -41,17 +42,21 @@ def read_only(directory: Path) -> Iterator[None]:
         if not mount("-o", "remount,ro,bind", str(directory)):
             unmount(directory)
             pytest.skip("a mount cannot be made read-only here")
-        yield
-        unmount(directory)
+        try:
+            yield
+        finally:
+            unmount(directory)
         return
     if ROOT:
         pytest.skip("root writes everywhere, and cannot mount here")
     modes = {path: path.stat().st_mode for path in [directory, *directory.iterdir()]}
     for path, mode in modes.items():
         path.chmod(mode & ~0o222)
-    yield
-    for path, mode in modes.items():
-        path.chmod(mode)
+    try:
+        yield
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
 
 
 @contextmanager
@@ -433,6 +438,40 @@ async def test_a_thread_that_dies_leaves_nobody_waiting(tmp_path: Path) -> None:
     clock.turn(31)
     async with SQLiteStore(tmp_path / "runs.db", clock=clock) as store:
         await store.claim("x")
+
+
+# -- what is promised of the disk ------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("level", ["FULL", "NORMAL"])
+async def test_every_append_waits_for_the_disk_with_full(tmp_path: Path, level: str) -> None:
+    """Killing a process cannot show this, since the system keeps what was written; counting its calls does."""
+    if not shutil.which("strace"):
+        pytest.skip("strace counts the calls, and is not installed")
+    script = (
+        "import asyncio, sys\n"
+        "from triggerflow.stores import SQLiteStore\n"
+        "from triggerflow.testing.store_base import more, new\n"
+        "async def main(path, level):\n"
+        "    async with SQLiteStore(path, synchronous=level) as store:\n"
+        "        await store.append([new('x')])\n"
+        "        for number in range(50):\n"
+        "            await store.append([more('x', number, b'a')])\n"
+        "asyncio.run(main(*sys.argv[1:]))\n"
+    )
+    log = tmp_path / "calls"
+    process = await asyncio.create_subprocess_exec(
+        *("strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", str(log)),
+        *(sys.executable, "-c", script, str(tmp_path / "runs.db"), level),
+        stderr=subprocess.PIPE,
+    )
+    _, complaint = await process.communicate()
+    if process.returncode and b"ptrace" in complaint:
+        pytest.skip("strace may not trace here")
+    assert process.returncode == 0, complaint
+    calls = log.read_text().count("sync(")
+    assert (calls > 50) if level == "FULL" else (calls < 25), calls
 
 
 # -- ends ------------------------------------------------------------------------------------------------------------

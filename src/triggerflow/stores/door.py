@@ -13,6 +13,11 @@ class Door:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._was_open = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is between `open` and `close`."""
+        return self._loop is not None
+
     def open(self) -> None:
         """Raises `UsageError` if it is open."""
         if self._loop is not None:

@@ -33,6 +33,8 @@ class MemoryData:
 
     def __init__(self) -> None:
         self.kept: dict[str, _Kept] = {}
+        #: the ids of sub-flows, by the id of what they belong to
+        self.children: dict[str, set[str]] = {}
         self.payloads: dict[str, bytes] = {}
         self.definitions: dict[str, bytes] = {}
         #: until when each owner counts as alive; infinity while its store is open
@@ -44,8 +46,7 @@ class MemoryData:
 class MemoryStore:
     """A store over `data`. With the same calls and the same `clock` it does the same.
 
-    An open store keeps its owner alive without doing anything for it; `crash` ends that. `lease` and `clock` are in
-    seconds.
+    An open store keeps its owner alive without doing anything for it. `lease` and `clock` are in seconds.
     """
 
     def __init__(
@@ -75,21 +76,21 @@ class MemoryStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close: what this owner has is released."""
-        self._door.check()
-        self._door.close()
-        self.data.owners.pop(self._owner, None)
+        if self._door.is_open:
+            self._door.close()
+            self.data.owners.pop(self._owner, None)
 
     def crash(self) -> None:
-        """Do as if the process had died: nothing is released, and the owner is not heard of from now on."""
+        """Do as if the process had died: close, but release nothing; others have to wait for the lease to end."""
         self._door.check()
+        self._door.close()
         self.data.owners[self._owner] = self._clock() + self._lease
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     async def append(self, appends: Sequence[Append]) -> None:
         """See `Store.append`."""
-        self._door.check()
-        self._reappear()
+        self._begin()
         changed: dict[str, _Kept] = {}
         for add in appends:
             kept = changed.get(add.execution)
@@ -103,7 +104,10 @@ class MemoryStore:
             _extend(kept, add, self._owner)
         for name, kept in changed.items():
             before = self.data.kept.setdefault(name, kept)
-            if before is not kept:
+            if before is kept:
+                if kept.row.parent is not None:
+                    self.data.children.setdefault(kept.row.parent, set()).add(name)
+            else:
                 before.row = kept.row
                 before.records += kept.records
                 before.items += kept.items
@@ -122,8 +126,7 @@ class MemoryStore:
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
-        self._door.check()
-        self._reappear()
+        self._begin()
         kept = self._required(execution)
         if records > kept.row.records:
             raise StoreConflict(
@@ -134,7 +137,7 @@ class MemoryStore:
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""
-        self._door.check()
+        self._begin()
         self.data.definitions.setdefault(fingerprint, data)
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -221,8 +224,7 @@ class MemoryStore:
 
     async def claim(self, execution: str) -> ExecutionRow:
         """See `Store.claim`."""
-        self._door.check()
-        self._reappear()
+        self._begin()
         self._purge()
         if not (kept := self.data.kept.get(execution)):
             raise UnknownExecution(f"there is no execution {execution!r} in the store")
@@ -232,8 +234,7 @@ class MemoryStore:
 
     async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
         """See `Store.claim_work`."""
-        self._door.check()
-        self._reappear()
+        self._begin()
         self._purge()
         names, now = set(flows), self._clock()
         free = [
@@ -253,7 +254,7 @@ class MemoryStore:
 
     async def release(self, executions: Iterable[str]) -> None:
         """See `Store.release`."""
-        self._door.check()
+        self._begin()
         for execution in executions:
             kept = self.data.kept.get(execution)
             if kept is None or kept.row.owner != self._owner:
@@ -266,7 +267,7 @@ class MemoryStore:
 
     async def trim(self, execution: str, records: int) -> int:
         """See `Store.trim`."""
-        self._door.check()
+        self._begin()
         if not (kept := self.data.kept.get(execution)):
             raise UnknownExecution(f"there is no execution {execution!r} in the store")
         if not any(number >= records for number in kept.snapshots):
@@ -278,8 +279,8 @@ class MemoryStore:
 
     async def delete(self, executions: Iterable[str]) -> int:
         """See `Store.delete`."""
-        self._door.check()
-        before = len(self.data.kept)
+        self._begin()
+        forgotten: list[_Kept] = []
         for execution in executions:
             if not (kept := self.data.kept.get(execution)):
                 continue
@@ -287,16 +288,20 @@ class MemoryStore:
             if all(one.row.status in FINAL_STATUSES for one in tree):
                 for one in tree:
                     del self.data.kept[one.row.id]
-        if forgotten := before - len(self.data.kept):
+                    if one.row.parent is not None:
+                        self.data.children[one.row.parent].discard(one.row.id)
+                forgotten += tree
+        if any(kept.payloads for kept in forgotten):
             used = set[str]().union(*(kept.payloads for kept in self.data.kept.values()))
             self.data.payloads = {digest: data for digest, data in self.data.payloads.items() if digest in used}
-        return forgotten
+        return len(forgotten)
 
     # -- what several of them need -----------------------------------------------------------------------------------
 
-    def _reappear(self) -> None:
-        """An owner that was purged and comes back is alive again; what was taken from it stays taken."""
-        self.data.owners.setdefault(self._owner, float("inf"))
+    def _begin(self) -> None:
+        """What everything begins with that writes. An owner that was counted as dead and comes back is alive again."""
+        self._door.check()
+        self.data.owners[self._owner] = float("inf")
 
     def _purge(self) -> None:
         now = self._clock()
@@ -333,9 +338,8 @@ class MemoryStore:
 
     def _tree(self, kept: _Kept) -> Iterator[_Kept]:
         yield kept
-        for one in list(self.data.kept.values()):
-            if one.row.parent == kept.row.id:
-                yield from self._tree(one)
+        for name in self.data.children.get(kept.row.id, ()):
+            yield from self._tree(self.data.kept[name])
 
 
 def _age(kept: _Kept) -> tuple[float, int]:

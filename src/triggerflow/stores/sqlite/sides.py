@@ -80,13 +80,12 @@ class Writer:
 
     def renew(self) -> float:
         """Keep the owner alive; after how many seconds to do it again."""
-        if self._connection is None:
-            return RETRY
-        self._tenure.renew()
-        try:
-            self.run(_stay)
-        except StoreError:  # the next one may succeed, and whoever appends meanwhile is told why it does not
-            return min(RETRY, self._tenure.lease / 3)
+        if self._connection is not None:
+            self._tenure.renew()
+            try:
+                self.run(_stay)
+            except StoreError:  # the next one may succeed, and whoever appends meanwhile is told why it does not
+                return min(RETRY, self._tenure.lease / 3)
         return self._tenure.lease / 3
 
     def close(self) -> None:

@@ -1,0 +1,151 @@
+"""The two stores agree: the same random calls of three owners give the same answers and the same refusals."""
+
+import contextlib
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from triggerflow._core.errors import StoreError
+from triggerflow.stores import (
+    Append,
+    ExecutionRow,
+    MemoryData,
+    MemoryStore,
+    NewRecord,
+    SQLiteStore,
+    Store,
+    payload_digest,
+)
+from triggerflow.testing import ManualClock
+
+LEASE = 30.0
+NAMES = [f"x{number}" for number in range(8)]
+STATUSES = ["created", "running", "running", "waiting", "waiting", "completed", "failed"]
+PAYLOADS = {payload_digest(data): data for data in (b"one", b"two", b"three")}
+
+
+class Script:
+    """Draws calls. It follows what was acknowledged, so that most calls are legal, and some are not."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.clock = ManualClock()
+
+    def append(self, row: ExecutionRow | None, name: str) -> Append:
+        rng = self.rng
+        first, items = (row.records, row.items) if row else (0, 0)
+        if rng.random() < 0.05:
+            first += rng.choice([-1, 1])
+        records: list[NewRecord] = []
+        for _ in range(rng.randrange(4)):
+            item = 0
+            if rng.random() < 0.4:
+                items += 1
+                item = items
+            records.append(NewRecord(rng.randbytes(3), item))
+        status = rng.choice(STATUSES)
+        create = None
+        if row is None or rng.random() < 0.03:
+            parent = rng.choice([None, None, None, *NAMES[: NAMES.index(name)]])
+            create = ExecutionRow(
+                id=name, flow=rng.choice("fg"), definition="d", created=rng.randrange(3), updated=0, parent=parent
+            )
+        return Append(
+            execution=name,
+            first=first,
+            records=records,
+            payloads={digest: PAYLOADS[digest] for digest in rng.sample(list(PAYLOADS), rng.choice([0, 0, 1]))},
+            status=status,  # type: ignore[arg-type]
+            due=self.clock() + rng.choice([-1, 20]) if status == "waiting" else None,
+            at=self.clock(),
+            create=create,
+        )
+
+    async def draw(self, model: Store) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        rng = self.rng
+        name, some = rng.choice(NAMES), rng.sample(NAMES, 2)
+        number = rng.randrange(12)
+        kind = rng.choice(["append"] * 8 + list(CALLS))
+        if kind == "append":
+            return (
+                kind,
+                ([self.append(await model.find(each), each) for each in rng.sample(NAMES, rng.choice([1, 1, 3]))],),
+                {},
+            )
+        return kind, *{
+            "put_snapshot": ((name, number, "d2", b"state"), {}),
+            "executions": ((), {"flow": rng.choice([None, "f"]), "after": rng.choice([None, name]), "limit": number}),
+            "claim": ((name,), {}),
+            "claim_work": ((rng.choice(["f", "fg"]),), {"limit": 2}),
+            "next_due": (("fg",), {}),
+            "release": ((some,), {}),
+            "trim": ((name, number), {}),
+            "delete": ((some,), {}),
+        }[kind]
+
+
+CALLS = ["put_snapshot", "executions", "claim", "claim", "claim_work", "next_due", "release", "trim", "delete"]
+
+
+async def answer(store: Store, kind: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    try:
+        return await getattr(store, kind)(*arguments, **options)
+    except StoreError as error:
+        return type(error).__name__
+
+
+async def everything(store: Store) -> list[Any]:
+    found: list[Any] = []
+    for name in NAMES:
+        found += [
+            await store.find(name),
+            await store.records(name),
+            await store.items(name),
+            await store.snapshot(name),
+        ]
+    for digest in PAYLOADS:
+        found.append(await answer(store, "payloads", ([digest],), {}))
+    return found
+
+
+def without_owner(value: Any, owners: dict[str, int]) -> Any:
+    """Owners by their number, since they have other names in other stores."""
+    if isinstance(value, list):
+        return [without_owner(each, owners) for each in value]  # type: ignore[reportUnknownVariableType]
+    if isinstance(value, ExecutionRow):
+        fields = msgspec.structs.asdict(value)
+        return {**fields, "owner": None if value.owner is None else owners[value.owner]}
+    return value
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_both_stores_answer_alike(tmp_path: Path, seed: int) -> None:
+    script, data = Script(seed), MemoryData()
+    async with contextlib.AsyncExitStack() as stack:
+        memory = [MemoryStore(data, lease=LEASE, clock=script.clock) for _ in range(3)]
+        sqlite = [
+            SQLiteStore(tmp_path / "x.db", synchronous="NORMAL", lease=LEASE, clock=script.clock) for _ in range(3)
+        ]
+        for store in (*memory, *sqlite):
+            await stack.enter_async_context(store)
+        names = {store.owner: number for stores in (memory, sqlite) for number, store in enumerate(stores)}
+        for step in range(200):
+            if script.rng.random() < 0.05:  # one is not heard of for its lease, the others are
+                silent = script.rng.randrange(3)
+                data.owners[memory[silent].owner] = script.clock()
+                script.clock.turn(LEASE + 1)
+                for number in {0, 1, 2} - {silent}:
+                    await memory[number].put_definition("d", b"")
+                    await sqlite[number].put_definition("d", b"")
+            who = script.rng.randrange(3)
+            call = await script.draw(memory[who])
+            expected = without_owner(await answer(memory[who], *call), names)
+            assert without_owner(await answer(sqlite[who], *call), names) == expected, (seed, step, call)
+            if isinstance(expected, str):  # whether a refused call was a sign of life is left open
+                await memory[who].put_definition("d", b"")
+                await sqlite[who].put_definition("d", b"")
+            expected = without_owner(await everything(memory[who]), names)
+            assert without_owner(await everything(sqlite[who]), names) == expected, (seed, step, call)
