@@ -129,6 +129,10 @@ class UnknownExecution(StoreError, LookupError):
     """There is no execution of that id in the store."""
 
 
+class RecordsTrimmed(StoreError, LookupError):
+    """The records that would be needed were trimmed; the message says from which on the store has them."""
+
+
 class ProtocolError(TriggerFlowError):
     """An event that is not legal in this state. Nothing has changed."""
 

@@ -17,7 +17,7 @@ from .payloads import PART, fold, references, unfold
 Fetch = Callable[[Iterable[str]], Awaitable[Mapping[str, bytes]]]
 
 #: Where a record keeps the user's value; the other records are the engine's own.
-_VALUE: dict[type[events.Event], str] = {
+VALUES: dict[type[events.Event], str] = {
     events.Started: "value",
     events.Completed: "value",
     events.Emitted: "value",
@@ -66,7 +66,7 @@ def encode(record: events.Event, types: Types, state: RunState, payloads: dict[s
     for field in _FLAGS[kind]:
         if type(flag := getattr(record, field)) is not bool:
             raise PayloadError(f"{field!r} of this {kind.__name__} has to be True or False, got {flag!r}")
-    name = _VALUE.get(kind)
+    name = VALUES.get(kind)
     value = None if name is None else getattr(record, name)
     if name is not None and type(value) not in _PLAIN:
         packed = types.pack(value, _where(record, state))
@@ -119,11 +119,11 @@ async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> list[even
         records: list[Any] = [_decode(row) for row in rows]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreDamaged(f"a stored record cannot be read: {error}") from error
-    values = [getattr(record, _VALUE[type(record)]) if type(record) in _VALUE else None for record in records]
+    values = [getattr(record, VALUES[type(record)]) if type(record) in VALUES else None for record in records]
     payloads = await gather(values, fetch)
     for record, value in zip(records, values, strict=True):
         if type(value) not in _PLAIN:
-            setattr(record, _VALUE[type(record)], types.unpack(unfold(value, payloads)))
+            setattr(record, VALUES[type(record)], types.unpack(unfold(value, payloads)))
     return records
 
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .._core import events
-from .._core.errors import ExecutionClosed, ProtocolError, SnapshotError, StoreDamaged
+from .._core.commands import AnyCommand
+from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
 from .._core.machine import Machine
 from .._core.operators import compile_plan
 from .._core.plan import Plan
@@ -43,9 +44,7 @@ async def load(store: Store, row: ExecutionRow, plan: Plan, types: Types, *, unt
     machine, value = Machine(plan), UNSET
     kept = await store.snapshot(row.id, records=end)
     if kept is not None and kept[1] == row.definition:
-        snapshot = _read_snapshot(kept[2])
-        machine = Machine(plan, decode_state(plan, snapshot["state"], types.unpack))
-        value = types.unpack(snapshot["value"][0]) if snapshot["value"] else UNSET
+        machine, value = from_snapshot(kept[2], plan, types)
     while machine.state.records < end:
         first = machine.state.records
         rows = await store.records(row.id, first=first, limit=min(PAGE, end - first))
@@ -53,11 +52,7 @@ async def load(store: Store, row: ExecutionRow, plan: Plan, types: Types, *, unt
             found = rows[0][0] if rows else "none"
             raise StoreDamaged(f"execution {row.id!r}: record {first} is missing in the store; the next one is {found}")
         for record in await decode([data for _, data in rows], types, store.payloads):
-            try:
-                machine.receive(record)
-            except (ProtocolError, ExecutionClosed) as error:
-                number = machine.state.records
-                raise StoreDamaged(f"execution {row.id!r}: record {number} does not follow: {error}") from error
+            receive(machine, record, row.id)
             if isinstance(record, events.Started):
                 value = record.value
     return Loaded(machine, value)
@@ -72,20 +67,42 @@ def moved(
     loaded: Loaded, plan: Plan, types: Types, operator_map: Mapping[str, str | None] | None
 ) -> tuple[Loaded, bytes]:
     """The execution under another definition, and its snapshot there. Raises `SnapshotError` if it cannot go on."""
+    before = loaded.machine.plan.definition.fingerprint
     state = encode_state(loaded.machine.plan, loaded.machine.state, types.pack)
     state = apply_map(state, plan.definition, operator_map)
     machine = Machine(plan, decode_state(plan, state, types.unpack))
-    return Loaded(machine, loaded.value), _snapshot(loaded, state, types)
+    return Loaded(machine, loaded.value), _snapshot(loaded, state, types, before)
 
 
-def _snapshot(loaded: Loaded, state: Mapping[str, Any], types: Types) -> bytes:
+def definition_before(snapshot: bytes) -> str | None:
+    """The definition under which the records before this snapshot were written, if it is another one."""
+    return _read_snapshot(snapshot)["before"]
+
+
+def from_snapshot(snapshot: bytes, plan: Plan, types: Types) -> Loaded:
+    """The execution as a snapshot tells it. Raises `SnapshotError`."""
+    kept = _read_snapshot(snapshot)
+    machine = Machine(plan, decode_state(plan, kept["state"], types.unpack))
+    return Loaded(machine, types.unpack(kept["value"][0]) if kept["value"] else UNSET)
+
+
+def receive(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]:
+    """Replay one record. Raises `StoreDamaged` if it does not follow from those before it."""
+    try:
+        return machine.receive(record)
+    except (TriggerFlowError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        number = machine.state.records
+        raise StoreDamaged(f"execution {id!r}: record {number} does not follow: {error}") from error
+
+
+def _snapshot(loaded: Loaded, state: Mapping[str, Any], types: Types, before: str | None = None) -> bytes:
     value = [] if loaded.value is UNSET else [types.pack(loaded.value, "the start value")]
-    return msgspec.json.encode({"value": value, "state": state})
+    return msgspec.json.encode({"value": value, "state": state, "before": before})
 
 
 def _read_snapshot(data: bytes) -> Mapping[str, Any]:
     try:
         kept = msgspec.json.decode(data)
-        return {"state": kept["state"], "value": kept["value"]}
-    except (msgspec.DecodeError, LookupError, TypeError) as error:
+        return {"state": kept["state"], "value": kept["value"], "before": kept.get("before")}
+    except (msgspec.DecodeError, LookupError, TypeError, AttributeError) as error:
         raise SnapshotError(f"a stored snapshot cannot be read: {error}") from error

@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from .memory import MemoryData, MemoryStore
-from .protocol import Append, ExecutionRow, NewRecord, StatusName, Store, payload_digest
+from .protocol import Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store, payload_digest
 
 if TYPE_CHECKING:
     from .sqlite import SQLiteStore
 
 __all__ = [
     "Append",
+    "ExecutionCopy",
     "ExecutionRow",
     "MemoryData",
     "MemoryStore",

@@ -11,7 +11,7 @@ import msgspec
 
 from .._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, UnknownExecution
 from .door import Door
-from .protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord, StatusName, payload_digest
+from .protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, payload_digest
 
 _FIRST = itemgetter(0)
 
@@ -127,13 +127,39 @@ class MemoryStore:
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
         self._begin()
-        kept = self._required(execution)
+        kept = self.data.kept.get(execution)
+        if kept is None or kept.row.status not in FINAL_STATUSES:
+            kept = self._required(execution)
+        elif (records, definition) != (kept.row.records, kept.row.definition):
+            raise _ended(kept.row)
         if records > kept.row.records:
             raise StoreConflict(
                 f"execution {execution!r} has {kept.row.records} records: there is no state after {records}"
             )
         kept.snapshots[records] = (records, definition, data)
         kept.row = msgspec.structs.replace(kept.row, definition=definition)
+
+    async def put_copies(self, copies: Sequence[ExecutionCopy]) -> None:
+        """See `Store.put_copies`."""
+        self._begin()
+        names: set[str] = set()
+        for copy in copies:
+            if copy.row.id in self.data.kept or copy.row.id in names:
+                raise StoreConflict(f"execution {copy.row.id!r} exists already")
+            names.add(copy.row.id)
+        for copy in copies:
+            self.data.created += 1
+            row = copy.row
+            self.data.kept[row.id] = _Kept(
+                msgspec.structs.replace(row, owner=None if row.status in FINAL_STATUSES else self._owner),
+                self.data.created,
+                list(copy.records),
+                [(record.item, record.data) for _, record in copy.records if record.item],
+                {kept[0]: kept for kept in copy.snapshots},
+                set(copy.payloads),
+            )
+            for digest, data in copy.payloads.items():
+                self.data.payloads.setdefault(digest, bytes(data))
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""

@@ -88,6 +88,19 @@ class Append(msgspec.Struct, kw_only=True):
     create: ExecutionRow | None = None
 
 
+class ExecutionCopy(msgspec.Struct, kw_only=True):
+    """One whole execution as `Store.put_copies` takes it. Its row tells everything but the owner.
+
+    `records` come with their numbers: where others were trimmed there are gaps, and a snapshot says what stood before.
+    """
+
+    row: ExecutionRow
+    records: list[tuple[int, NewRecord]]
+    #: how many records, the definition, the data
+    snapshots: list[tuple[int, str, bytes]] = []
+    payloads: dict[str, bytes] = {}
+
+
 class Store(Protocol):
     """A place for records. Open it with `async with`; all methods may be called from one event loop at a time.
 
@@ -126,7 +139,14 @@ class Store(Protocol):
         """Keep the state after the first `records` records, written under the definition of that fingerprint.
 
         It also becomes the definition of the execution. Only the owner may do so, and of records that are there:
-        raises `StoreConflict`. An execution that has ended takes no snapshot any more.
+        raises `StoreConflict`. Of an execution that has ended anybody may, at its end and under the definition it has.
+        """
+        ...
+
+    async def put_copies(self, copies: Sequence[ExecutionCopy]) -> None:
+        """Make whole executions out of others, with their numbers: all of them or none.
+
+        Those that have not ended are this owner's. Raises `StoreConflict` if one of the ids exists.
         """
         ...
 

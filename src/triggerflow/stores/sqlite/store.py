@@ -15,7 +15,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from ..._core.errors import StoreUnavailable
 from ..door import Door
-from ..protocol import Append, ExecutionRow, StatusName
+from ..protocol import Append, ExecutionCopy, ExecutionRow, StatusName
 from . import claims, reading, upkeep, writing
 from .connection import Synchronous
 from .sides import Reader, Writer
@@ -121,6 +121,10 @@ class SQLiteStore:
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
         await self._write(writing.put_snapshot, execution, records, definition, data)
+
+    async def put_copies(self, copies: Sequence[ExecutionCopy]) -> None:
+        """See `Store.put_copies`."""
+        await self._write(writing.put_copies, copies)
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._core.errors import StoreConflict
-from ..protocol import FINAL_STATUSES, Append, ExecutionRow
+from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
+from . import reading
 from .tenure import Held, Tenure
 
 
@@ -73,16 +74,41 @@ def put_snapshot(
     connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int, definition: str, data: bytes
 ) -> None:
     """See `Store.put_snapshot`."""
-    held = tenure.require(connection, execution)
-    if records > held.records:
-        raise StoreConflict(f"execution {execution!r} has {held.records} records: there is no state after {records}")
+    row = reading.find(connection, tenure.clock(), execution)
+    if row is None or row.status not in FINAL_STATUSES:
+        count = tenure.require(connection, execution).records
+        if records > count:
+            raise StoreConflict(f"execution {execution!r} has {count} records: there is no state after {records}")
+    elif (records, definition) != (row.records, row.definition):
+        raise StoreConflict(f"execution {execution!r} has ended ({row.status}); it stands as it ended")
     connection.execute(
-        "INSERT OR REPLACE INTO snapshots (execution, records, definition, data) VALUES (?, ?, ?, ?)",
-        (held.key, records, definition, data),
+        """INSERT OR REPLACE INTO snapshots (execution, records, definition, data)
+        SELECT key, ?, ?, ? FROM executions WHERE id = ?""",
+        (records, definition, data, execution),
     )
     connection.execute(
-        "UPDATE executions SET definition = ?1 WHERE key = ?2 AND definition != ?1", (definition, held.key)
+        "UPDATE executions SET definition = ?1 WHERE id = ?2 AND definition != ?1", (definition, execution)
     )
+
+
+def put_copies(connection: sqlite3.Connection, tenure: Tenure, copies: Sequence[ExecutionCopy]) -> None:
+    """See `Store.put_copies`."""
+    for copy in copies:
+        row = copy.row
+        first = Append(execution=row.id, first=0, records=[], status=row.status, due=row.due, at=row.updated)
+        key = _create(connection, tenure, first, row).key
+        connection.executemany(
+            "INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)",
+            [(key, number, record.item or None, row.updated, record.data) for number, record in copy.records],
+        )
+        connection.executemany(
+            "INSERT INTO snapshots (execution, records, definition, data) VALUES (?, ?, ?, ?)",
+            [(key, *kept) for kept in copy.snapshots],
+        )
+        # The newest records may be trimmed: how many there were stands in the row.
+        connection.execute("UPDATE executions SET trimmed = ? WHERE key = ?", (row.records, key))
+        _keep_payloads(connection, key, copy.payloads)
+        tenure.remember(row.id, Held(key, row.records, row.status, row.due))
 
 
 def put_definition(connection: sqlite3.Connection, tenure: Tenure, fingerprint: str, data: bytes) -> None:
