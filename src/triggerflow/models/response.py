@@ -61,6 +61,8 @@ class Response:
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
     `max_retries`: so many attempts follow the first one, at most. `stall_timeout`: seconds without a chunk, until the
     first one and between two; None waits for ever. `max_length`: characters of text, more of them are an error.
+    `originals`: keep the provider's own chunks, for the view "original" and as "original_delta" in "all". The chunk of
+    an SDK is many times as large as its text: where hundreds of responses are read at once, switch it off.
 
     A response belongs to the event loop that reads it first. The methods without `async_` block, for programs without
     a loop.
@@ -188,9 +190,7 @@ class Response:
 
     def cancel(self) -> None:
         """Stop reading and close the provider's stream; readers end with `ResponseCancelled`. Not thread-safe."""
-        self._log.close(ResponseCancelled("the response was cancelled while the model was still writing"))
-        if self._task is not None:
-            self._task.cancel()
+        self._stop("the response was cancelled while the model was still writing")
 
     async def aclose(self) -> None:
         """Cancel, and wait until the provider's stream is closed."""
@@ -241,7 +241,15 @@ class Response:
         finally:
             self._readers -= 1
             if not self._readers and not self._log.closed:
-                self.cancel()
+                self._stop(
+                    "the last reader left while the model was still writing, so its stream was closed; where the rest"
+                    " is wanted, let another reader begin before: asyncio.create_task(response.async_get_data())"
+                )
+
+    def _stop(self, reason: str) -> None:
+        self._log.close(ResponseCancelled(reason))
+        if self._task is not None:
+            self._task.cancel()
 
     async def _end(self) -> Answer:
         async with aclosing(self._follow(len(self._logs) - 1, len(self._log))) as items:
