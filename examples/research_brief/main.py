@@ -20,7 +20,6 @@ from corpus import Hit, open_corpus, search
 from msgspec import Meta, Struct
 
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.dispatch import emit_fields
 from triggerflow.models import Request, Response
 
 SEARCH_SECONDS = 0.5
@@ -56,7 +55,7 @@ async def plan(data: TriggerFlowRuntimeData[bool]) -> None:
     """Ask the model. Its finished queries start searches at once, or, for comparison, when all is written."""
     response: Response = data.require_resource("response")
     if data.value:
-        answer = await emit_fields(data, response, {"queries[*]": "query_ready"})
+        answer = await data.async_emit_fields(response, {"queries[*]": "query_ready"})
     else:
         answer = await response.async_get_data()
         for query in answer["queries"]:

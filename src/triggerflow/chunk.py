@@ -4,7 +4,7 @@ import dis
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from ._core.errors import DefinitionError, NotAChunkError
 from ._core.signals import Trigger
@@ -14,6 +14,8 @@ Handler = Callable[[Any], Any]
 
 #: Methods whose literal arguments are names of events.
 EMITTERS = frozenset({"emit", "async_emit", "emit_nowait", "async_emit_nowait"})
+#: Those that emit the values of a dict, once for each field of a model's answer.
+FIELD_EMITTERS = frozenset({"async_emit_fields", "emit_fields"})
 
 
 class ChunkOptions(TypedDict, total=False):
@@ -120,7 +122,8 @@ def handler_name(handler: Handler) -> str:
 def emitted_names(handler: Handler) -> frozenset[str]:
     """The events a handler emits, as far as its code shows them: what stands first in the calls of its emit methods.
 
-    Literals are found, names of module or closure strings, and both sides of `"a" if ... else "b"`. That is read before
+    Literals are found, names of module or closure strings, and both sides of `"a" if ... else "b"`; and for instant
+    dispatch the values of the dict. That is read before
     the first run: it tells signals that the flow sends itself from those it awaits from outside. `declare_emits` adds
     what no code shows.
     """
@@ -134,6 +137,8 @@ def emitted_names(handler: Handler) -> frozenset[str]:
     cells = dict(zip(code.co_freevars, getattr(function, "__closure__", None) or (), strict=False))
     found: set[str] = set()
     for part in _codes(code):
+        if not FIELD_EMITTERS.isdisjoint((*part.co_names, *part.co_freevars)):
+            found.update(_strings(part, scope, cells))
         if EMITTERS.isdisjoint(part.co_names):
             continue
         steps = [step for step in dis.get_instructions(part) if step.opname != "CACHE"]
@@ -168,6 +173,14 @@ def _first_argument(
             return
         if name.startswith(("CALL", "PRECALL", "KW_NAMES")):
             return
+
+
+def _strings(code: CodeType, scope: Mapping[str, Any], cells: Mapping[str, Any]) -> Iterator[str]:
+    """All strings of a code, and the values of the dicts that it names. Too many do no harm, see decision 0006."""
+    named = [*(scope.get(name) for name in code.co_names), *(_content(cells.get(name)) for name in code.co_freevars)]
+    for value in (*code.co_consts, *named):
+        texts = cast("dict[Any, Any]", value).values() if isinstance(value, dict) else (value,)
+        yield from (text for text in texts if isinstance(text, str))
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

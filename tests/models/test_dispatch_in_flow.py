@@ -82,3 +82,33 @@ async def test_a_retry_cancels_what_the_abandoned_answer_started() -> None:
     assert run.log[:2] == [("begin", "old"), ("cancelled", "old")]
     assert ("begin", "thrust") in run.log
     assert ("cancelled", "thrust") not in run.log
+
+
+FIELDS = {"queries[*]": "query_ready"}
+
+
+def plans(response: Response) -> list[Any]:
+    """The ways to write instant dispatch in a chunk."""
+
+    async def literal(data: Any) -> Any:
+        return await data.async_emit_fields(response, {"queries[*]": "query_ready", "summary": "unheard"})
+
+    async def of_the_module(data: Any) -> Any:
+        return await emit_fields(data, response, FIELDS)
+
+    mine = dict(FIELDS)
+
+    async def of_the_closure(data: Any) -> Any:
+        return await data.async_emit_fields(response, mine)
+
+    return [literal, of_the_module, of_the_closure]
+
+
+@pytest.mark.parametrize("way", range(3))
+async def test_an_answer_without_such_fields_leaves_nothing_waiting(way: int) -> None:
+    flow = TriggerFlow(name="empty")
+    flow.to(plans(Response(['{"queries": [], "summary": "None."}'], output=OUTPUT))[way])
+    flow.when("query_ready").to(lambda data: None)
+    execution = flow.create_execution()
+    assert [item async for item in execution.get_async_runtime_stream(None)] == []
+    assert await execution.async_get_result() is None

@@ -37,8 +37,15 @@ class Served:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process = process
+        self.killed = False
         self.url = f"http://127.0.0.1:{port}/v1"
         self.model = OpenAIProvider("local", base_url=self.url, api_key="none", temperature=0, max_tokens=300)
+
+    def kill(self) -> None:
+        """Once only: a second `Popen.kill` may reap the child before the loop's watcher does, which then complains."""
+        if not self.killed and self.process.returncode is None:
+            self.killed = True
+            self.process.kill()
 
 
 @asynccontextmanager
@@ -50,14 +57,13 @@ async def served() -> AsyncGenerator[Served, None]:
         PYTHON, ROOT / "tools" / "model_server.py", str(port), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
+    server = Served(process, port)
     try:
         assert b"Serving" in await process.stdout.readline()
-        server = Served(process, port)
         yield server
         await server.model.aclose()
     finally:
-        if process.returncode is None:
-            process.kill()
+        server.kill()
         await process.wait()
 
 
@@ -100,8 +106,7 @@ async def test_a_server_that_dies_in_the_middle_takes_everything_back() -> None:
         @flow.chunk("search")
         async def search(data: Any) -> None:
             started.append(json.dumps(data.value))
-            if server.process.returncode is None:
-                server.process.kill()
+            server.kill()
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:

@@ -144,7 +144,7 @@ async def test_closing_the_last_reader_closes_the_source() -> None:
     await second.aclose()
     await asyncio.sleep(0)
     assert source.closed == 1
-    with pytest.raises(ResponseCancelled):
+    with pytest.raises(ResponseCancelled, match="last reader left"):
         await response.async_get_text()
 
 

@@ -63,17 +63,25 @@ class BlockReader:
         self.eligible = False
         self.string = StringScanner(trust_quotes)
         self._problems = problems
+
+        # What makes this block a possible answer: its keys at the top level.
         self._expected = expected
         self._bar = bar
         self._matched: set[str] = set()
+
+        # Where reading is: in which container, how deep, behind which key, and what may come next.
+        self._top: Node
         self._max_depth = max_depth
         self._depth = 0
         self._key: str | int = ""
+        """The key or index of the value that is read, or was read last."""
         self._new_key = ""
+        """A key whose colon has not been seen yet: it may turn out to be prose."""
         self._muted = False
-        self._top: Node
+        """Whether the next value belongs to a repeated key: it is read, and told to nobody."""
         self._state: State
         self._after_comment: State
+
         self._root = Node(document, None, None, kind, {} if kind == "object" else [])
         document.value = self._root.value
         self._push(self._root)
@@ -85,7 +93,7 @@ class BlockReader:
             state = self._state
             new = state(self, text, pos)
             if new == pos and self._state is state:
-                break
+                break  # it waits for more text, or this block has ended
             pos = new
         return pos
 

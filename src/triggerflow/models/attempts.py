@@ -1,0 +1,208 @@
+"""Asking a source until its answer is what was asked for: the task behind a response, and what it records.
+
+When an attempt fails in a way that may pass (see `errors`), or its answer is not what was asked for, the source is
+asked again, and the log says that what came before is abandoned. A connection that breaks after the first text is not
+such a case: the answer is cut off then, and whoever acted on it has to know.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+
+from .answer import Answer, slices
+from .deltas import Adapter, Source, read_deltas
+from .errors import (
+    InvalidResponseError,
+    ModelError,
+    RequestFailedError,
+    ResponseCancelled,
+    StallError,
+    TransportError,
+    translate,
+)
+from .instant import EventLog, InstantParser, ResetEvent
+from .output import Output
+from .places import PathStyle
+from .views import Item, Restart
+
+_BREATH = 8_192
+"""So many characters are parsed before other tasks get a turn: a few milliseconds."""
+_CHUNK_COST = 64
+"""What a delta costs beside its text, in characters."""
+_LONGEST_WAIT = 60.0
+"""Seconds; who is asked to wait longer before a retry is told instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Keys that the answer has to have. While it lacks one the source is asked again, up to `max_retries` times."""
+
+    keys: tuple[str, ...]
+    style: PathStyle
+    max_retries: int
+    fatal: bool
+    """Whether the response fails in the end; if not, the last answer counts."""
+
+
+class Attempts:
+    """The answers to one request, one after the other, of which the last one counts. Options as in `Response`."""
+
+    def __init__(
+        self,
+        source: Source | Callable[[], Source],
+        *,
+        output: Output | None,
+        adapter: Adapter | None,
+        constrained: bool,
+        path_style: PathStyle,
+        max_retries: int,
+        stall_timeout: float | None,
+        max_length: int,
+        originals: bool,
+    ) -> None:
+        self._source = source
+        self._repeatable = callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
+        self._output = output
+        self._adapter = adapter
+        self._constrained = constrained
+        self._path_style: PathStyle = path_style
+        self._max_retries = max_retries
+        self._stall_timeout = stall_timeout
+        self._max_length = max_length
+        self._originals = originals
+
+        self._needs: list[Need] = []
+        self._failures = 0
+        self.log: EventLog[Item] = EventLog()
+        """What `run` writes: deltas, events, and at the end the answer."""
+        self.answer = self._new_answer(1)
+        """The answer that is being written, or was."""
+
+    async def run(self) -> None:
+        """Ask until the answer is what was asked for, or there is no hope; the log is closed then, with the error."""
+        log = self.log
+        try:
+            while (problem := await self._attempt()) is not None:
+                self._failures += 1
+                wait = self._patience(problem)
+                if wait is None:
+                    raise problem
+                await asyncio.sleep(wait)
+                self._again()
+        except asyncio.CancelledError:
+            log.close(ResponseCancelled("the task that reads the response was cancelled"))
+            raise
+        except Exception as error:
+            log.close(error)
+        else:
+            log.close()
+
+    def require(self, need: Need) -> bool:
+        """Check these keys at the end of the answer.
+
+        True when it has ended without them but the source can be asked again: by another `run`, into another log.
+        """
+        self._needs.append(need)
+        may_ask = self.answer.finished and self._repeatable and self._failures < need.max_retries
+        if not may_ask or not self.answer.missing(need.keys, need.style):
+            return False
+        self._failures += 1
+        self.log = EventLog()
+        self._again()
+        return True
+
+    async def _attempt(self) -> Exception | None:
+        """Read one answer to its end; return what is wrong with it."""
+        answer, log = self.answer, self.log
+        try:
+            await self._read(answer)
+        except Exception as error:
+            problem = _explain(answer, error)
+            reason = getattr(problem, "finish_reason", "error")
+        else:
+            problem = None
+            reason = answer.finish_reason
+        log.extend(answer.parser.finish(reason))
+        problem = problem or answer.problem() or self._missing(answer)
+        if problem is None:
+            answer.finished = True
+            log.append(answer)
+        return problem
+
+    async def _read(self, answer: Answer) -> None:
+        log = self.log
+        breath = _BREATH
+        async with aclosing(read_deltas(self._source, self._adapter)) as deltas:
+            while (delta := await self._next(deltas)) is not None:
+                for piece in slices(delta, _BREATH):
+                    kept = piece if self._originals else replace(piece, raw=None)
+                    log.extend((kept, *answer.take(piece)))
+                    breath -= len(piece.text) + _CHUNK_COST
+                    if breath < 0:
+                        breath = _BREATH
+                        await asyncio.sleep(0)
+                if answer.length > self._max_length:
+                    raise answer.cut("length", f"the answer is longer than max_length={self._max_length} characters")
+
+    async def _next(self, deltas: AsyncGenerator[Any, None]) -> Any:
+        limit = asyncio.timeout(self._stall_timeout)
+        try:
+            async with limit:
+                return await anext(deltas, None)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        raise StallError(f"nothing came from the provider for {self._stall_timeout} seconds (stall_timeout)")
+
+    def _missing(self, answer: Answer) -> ModelError | None:
+        for need in self._needs:
+            missing = answer.missing(need.keys, need.style)
+            if missing and (need.fatal or (self._repeatable and self._failures < need.max_retries)):
+                return answer.invalid(f"the answer lacks {missing}, which ensure_keys asks for", missing)
+        return None
+
+    def _patience(self, problem: Exception) -> float | None:
+        """The seconds to wait before the next attempt; None when there is none."""
+        allowed = self._max_retries
+        if isinstance(problem, InvalidResponseError):
+            wait = 0.0
+            if problem.missing:
+                allowed = max(need.max_retries for need in self._needs)
+        elif isinstance(problem, RequestFailedError) and problem.retry:
+            wait = 0.5 * 2 ** (self._failures - 1) if problem.retry_after is None else problem.retry_after
+        else:
+            return None
+        return wait if self._repeatable and self._failures <= allowed and wait <= _LONGEST_WAIT else None
+
+    def _again(self) -> None:
+        """Begin the next attempt: from here on readers get another answer, and are told so."""
+        attempt = self.answer.parser.attempt + 1
+        self.answer = self._new_answer(attempt)
+        self.log.append(Restart(ResetEvent.announcing(attempt)))
+
+    def _new_answer(self, attempt: int) -> Answer:
+        output = self._output
+        parser = InstantParser(
+            root=None if output is None else output.root,
+            expect_keys=None if output is None else output.keys,
+            path_style=self._path_style,
+            trust_quotes=self._constrained,
+            first_attempt=attempt,
+        )
+        return Answer(parser, output)
+
+
+def _explain(answer: Answer, error: Exception) -> Exception:
+    """What an exception of the source means: before the first text the request failed, after it the answer is cut."""
+    problem = translate(error)
+    if isinstance(problem, RequestFailedError) and answer.length:
+        stalled, broken = isinstance(problem, StallError), isinstance(problem, TransportError)
+        reason = "stall" if stalled else "connection" if broken else "error"
+        problem = answer.cut(reason, f"the answer broke off: {problem}")
+    if problem is not error:
+        problem.__cause__ = error
+    return problem
