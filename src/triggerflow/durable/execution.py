@@ -13,11 +13,10 @@ from typing import Any, Self
 
 import msgspec
 
-from .._core import commands, events
+from .._core import commands
 from .._core.errors import ExecutionSuspended, PayloadError, StoreDamaged, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
-from ..data import TriggerFlowRuntimeData
 from ..drivers.durable import DurableDriver, Log, where_it_stands
 from ..drivers.local import LocalDriver
 from ..execution import Execution
@@ -28,31 +27,16 @@ from ..shared import SharedData
 from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, Store
 from ..stream import Held, RuntimeStream
 from ..subflow import Link
-from .codec import decode, encode
+from .codec import encode
 from .commit import Desk, desk_of
-from .loading import Loaded, load, moved, write_snapshot
+from .data import DurableRuntimeData
+from .loading import Loaded, items, load, moved, write_snapshot
 
 #: What is due within so many seconds is not worth parking.
 MOMENT = 1.0
 
 #: After how many records a running execution keeps a snapshot.
 SNAPSHOT_EVERY = 5000
-
-
-class DurableRuntimeData(TriggerFlowRuntimeData):
-    """What a chunk of a durable execution receives."""
-
-    __slots__ = ("_log",)
-
-    def __init__(self, execution: "DurableExecution", run: RunChunk, log: Log) -> None:
-        super().__init__(execution, run)
-        self._log = log
-
-    async def async_put_into_stream(self, item: Any) -> None:
-        """Put an item into the runtime stream. It does not wait for the disk, unless very many records do."""
-        await super().async_put_into_stream(item)
-        if self._log.crowded:
-            await self._log.on_disk()
 
 
 class DurableExecution(Execution):
@@ -428,15 +412,7 @@ class DurableExecution(Execution):
         return stream
 
     async def _older_items(self, after: int) -> list[Held]:
-        store = self.desk.store
-        rows = await store.items(self.id, after=after, limit=500)
-        records = await decode([data for _, data in rows], self.program.types, store.payloads)
-        held: list[Held] = []
-        for (number, _), record in zip(rows, records, strict=True):
-            if not isinstance(record, events.StreamPut):
-                raise StoreDamaged(f"{self!r}: item {number} of its stream is no stream item in the store")
-            held.append(Held(number, record.item, record.path))
-        return held
+        return await items(self.desk.store, self.id, self.program.types, after)
 
 
 def durable_execution(

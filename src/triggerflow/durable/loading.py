@@ -16,6 +16,7 @@ from .._core.snapshot import encode as encode_state
 from .._core.state import UNSET
 from ..payload import Types
 from ..stores.protocol import ExecutionRow, Store
+from ..stream import Held
 from ..versions import apply_map
 from .codec import decode
 from .definitions import read_definition
@@ -56,6 +57,18 @@ async def load(store: Store, row: ExecutionRow, plan: Plan, types: Types, *, unt
             if isinstance(record, events.Started):
                 value = record.value
     return Loaded(machine, value)
+
+
+async def items(store: Store, execution: str, types: Types, after: int) -> list[Held]:
+    """Some items of a stream that follow number `after`, or none. Raises `StoreDamaged`."""
+    rows = await store.items(execution, after=after, limit=PAGE)
+    records = await decode([data for _, data in rows], types, store.payloads)
+    held: list[Held] = []
+    for (number, _), record in zip(rows, records, strict=True):
+        if not isinstance(record, events.StreamPut):
+            raise StoreDamaged(f"execution {execution!r}: item {number} of its stream is no stream item in the store")
+        held.append(Held(number, record.item, record.path))
+    return held
 
 
 def write_snapshot(loaded: Loaded, types: Types) -> bytes:
