@@ -47,10 +47,10 @@ def blocks(page: Path) -> list[tuple[int, Block]]:
     return found
 
 
-def run(*arguments: str) -> str:
+def run(*arguments: str, cwd: Path = ROOT) -> str:
     """What a fresh, strict interpreter prints; it must neither fail nor complain."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", *arguments], cwd=cwd, capture_output=True, text=True, timeout=30
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
@@ -62,8 +62,8 @@ RUNNABLE = [
 
 
 @pytest.mark.parametrize("block", RUNNABLE)
-def test_block_runs_and_prints_what_the_page_says(block: Block) -> None:
-    printed = run("-c", f"{block.before}\nprint({SEPARATOR!r})\n{block.code}")
+def test_block_runs_and_prints_what_the_page_says(block: Block, tmp_path: Path) -> None:
+    printed = run("-c", f"{block.before}\nprint({SEPARATOR!r})\n{block.code}", cwd=tmp_path)
     if block.output is not None:
         assert printed.partition(f"{SEPARATOR}\n")[2] == block.output
 
