@@ -90,7 +90,7 @@ class Emitted(Event, tag="emitted"):
 
 
 class AwaitedAgain(Event, tag="awaited_again"):
-    """A repeated attempt waits for what an earlier one's settling signal has caused; `signal` is its record's number."""
+    """A repeated attempt waits for what an earlier one's settling signal caused; `signal` is its record's number."""
 
     at: float
     run: int
