@@ -343,6 +343,57 @@ async def test_a_repeated_attempt_can_retract_what_the_first_has_emitted() -> No
     assert ended == []
 
 
+async def test_a_repeated_attempt_goes_on_behind_the_retraction_of_the_first() -> None:
+    """S18: what an attempt has recorded is not recorded again, and what it has not, is: the retraction is told once."""
+    flow = TriggerFlow()
+
+    @flow.chunk("source", retry=Retry(2, initial_interval=1))
+    async def source(data: Data) -> int:
+        number = await data.async_emit("go", provisional=True)
+        await data.async_retract(number, "no")
+        if data.attempt == 1:
+            raise ERROR
+        await data.async_put_into_stream("second attempt")
+        return data.attempt
+
+    flow.to(source).end()
+    flow.when("go").to(lambda data: asyncio.sleep(10))
+    items = [item async for item in flow.get_async_runtime_stream()]
+    assert [item if isinstance(item, str) else item["type"] for item in items] == ["retraction", "second attempt"]
+
+
+async def test_a_repeated_attempt_knows_the_open_signals_of_the_first_after_a_load() -> None:
+    """S18: the numbers of what can still be taken back, or has not settled, are saved with the run."""
+    flow, log = TriggerFlow(), list[Any]()
+
+    async def source(data: Data) -> None:
+        plain = await data.async_emit("go", "plain")
+        done = await data.async_emit("go", "confirmed", provisional=True)
+        await data.async_confirm(done)
+        guess = await data.async_emit("go", "guess", provisional=True)
+        log.append((plain, done, guess))
+        await data.async_emit("go", "settled", settle=True)
+        await data.async_retract(guess, "no")
+        log.append("retracted")
+
+    async def work(data: Data) -> None:
+        await asyncio.sleep(30 if data.value == "guess" else 10)
+        log.append(data.value)
+
+    flow.to(source)
+    flow.when("go").to(work)
+    execution = flow.create_execution()
+    execution.begin()
+    await asyncio.sleep(5)
+    saved = execution.save()
+    await execution.async_cancel()
+    await flow.load_execution(saved).async_close()
+    (first, second), events = [it for it in log if isinstance(it, tuple)], [it for it in log if isinstance(it, str)]
+    assert (second[0], second[2]) == (-1, first[2])
+    assert sorted(events[:3]) == ["confirmed", "plain", "settled"]
+    assert events[3:] == ["retracted"]
+
+
 @pytest.mark.parametrize("stubborn", [True, False])
 async def test_saved_while_retracted_work_cleans_up(stubborn: bool) -> None:
     """S18 with S9: the places of work that was being cancelled are free after a load."""

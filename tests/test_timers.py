@@ -144,6 +144,36 @@ async def test_settle_with_a_delay_waits_for_the_time_too() -> None:
     assert seen == [("later", 11), ("settled", 11)]
 
 
+async def test_settle_waits_for_delayed_signals_that_its_own_have_caused() -> None:
+    """S3: "`settle=True` waits until *everything* it caused has settled": the delayed signals of who it started too."""
+    flow, seen = TriggerFlow(), list[Any]()
+
+    async def start(data: Data) -> None:
+        await data.async_emit("now", settle=True)
+        seen.append(("settled", at()))
+        number = await data.async_emit("guess", provisional=True)
+        await data.async_emit("waits", settle=True)
+        seen.append(("retracted", at(), number > 0))
+
+    async def later(data: Data) -> None:
+        await data.async_emit("later", delay=10)
+
+    async def retracts(data: Data) -> None:
+        number = await data.async_emit("later", delay=1000, provisional=True)
+        await asyncio.sleep(5)
+        await data.async_retract(number, "no")
+
+    async def note(data: Data) -> None:
+        seen.append(("later", at()))
+
+    flow.to(start)
+    flow.when("now").to(("now", later))
+    flow.when("waits").to(retracts)
+    flow.when("later").to(note)
+    await flow.async_start()
+    assert seen == [("later", 10), ("settled", 10), ("retracted", 15, True)]
+
+
 @pytest.mark.parametrize("end", ["cancel", "failure"])
 async def test_an_early_end_cleans_timers_up(end: str) -> None:
     """S8, S7: what was due later never comes, and the loop is left with nothing to do."""

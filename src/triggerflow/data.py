@@ -135,18 +135,31 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
         With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle`
         it returns when everything that the signal caused has settled. It also waits while more than `max_pending`
-        runs caused by this chunk's signals are pending. A chunk that waits here gives up its place in concurrency
-        limits. Raises `ExecutionClosed`, or `ContractError` for a declared signal's value of another type."""
+        signals of this chunk, or runs that they caused, are pending. A chunk that waits here gives up its place in
+        concurrency limits. A repeated attempt does not emit again what an earlier one has emitted: it waits for that,
+        and gets its number where it can still be taken back, else -1. Raises `ExecutionClosed`, or `ContractError` for
+        a declared signal's value of another type.
+        """
         number = self._execution.machine.state.records
         if delay is not None:
             check_delay(delay)
         if self._repeated and self.repeats():
-            return number
+            return await self._emitted_before(settle)
         event = events.Emitted(
             time(), self._run.id, name, self._execution.checked(name, value), settle, delay, provisional
         )
         await self._driver.submit_and_settle(event)
         return number
+
+    async def _emitted_before(self, settle: bool) -> int:
+        """The number of the signal that an earlier attempt has emitted here, once it has settled if that is asked."""
+        run = self._run
+        kept = (run.kept or {}).get(run.effects - self._repeated)
+        if kept is None:
+            return -1
+        if settle:
+            await self._driver.submit_and_settle(events.AwaitedAgain(time(), run.id, kept.signal))
+        return kept.signal
 
     def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
@@ -182,8 +195,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         self.record(events.Retracted(time(), self._run.id, number, reason))
         if not known:
             return
+        # No effect of its own: an attempt that repeats the retraction finds nothing to tell of.
         item = {"type": "retraction", "signal": number, "reason": reason}
-        self.record(events.StreamPut(time(), self._run.id, item))
+        self._execution.submit(events.StreamPut(time(), None, item))
 
     # -- runtime stream ----------------------------------------------------------------------------------------------
 

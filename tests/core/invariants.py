@@ -56,7 +56,8 @@ def check_limits(state: RunState) -> None:
 def check_groups(state: RunState) -> None:
     """A group counts its unfinished runs and its busy child groups."""
     groups = {id(group): group for group in _groups(state)}
-    live = Counter(id(run.group) for run in _going_on(state) if run.group is not None)
+    members = [*_going_on(state), *(it for it in (state.timers or {}).values() if it.what == "signal")]
+    live = Counter(id(it.group) for it in members if it.group is not None)
     busy = [group for key, group in groups.items() if live[key]]
     while busy:
         parent = busy.pop().parent

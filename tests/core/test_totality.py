@@ -40,6 +40,7 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
             (True, None, True),
         )
     ],
+    events.AwaitedAgain: lambda at, run: [events.AwaitedAgain(at, run, number) for number in range(20)],
     events.Confirmed: lambda at, run: [events.Confirmed(at, by, number) for by in (run, None) for number in range(20)],
     events.Retracted: lambda at, run: [
         events.Retracted(at, by, number, "") for by in (run, None) for number in range(20)

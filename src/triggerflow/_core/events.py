@@ -89,6 +89,14 @@ class Emitted(Event, tag="emitted"):
     may_wait: bool = True
 
 
+class AwaitedAgain(Event, tag="awaited_again"):
+    """A repeated attempt waits for what an earlier one's settling signal caused; `signal` is its record's number."""
+
+    at: float
+    run: int
+    signal: int
+
+
 class Confirmed(Event, tag="confirmed"):
     """A provisional signal stands: what it started cannot be retracted any more. `signal` is its record's number."""
 
@@ -287,6 +295,7 @@ Record = (
     | Failed
     | Cancelled
     | Emitted
+    | AwaitedAgain
     | Confirmed
     | Retracted
     | WaitGivenUp

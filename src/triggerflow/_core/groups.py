@@ -9,7 +9,7 @@ run under any limit; it is told to go on once it has got them back.
 from collections.abc import Callable
 
 from .limits import acquire, release, unqueue
-from .state import RUNNING, WAITING, Group, RunChunk, RunState, Wait
+from .state import RUNNING, WAITING, Group, Kept, RunChunk, RunState, Wait
 
 
 def handling(group: Group | None) -> bool:
@@ -45,6 +45,14 @@ def _in_use(group: Group | None) -> Group | None:
     while group is not None and group.over:
         group = group.parent
     return group
+
+
+def keep(state: RunState, run: RunChunk, group: Group) -> None:
+    """Note the signal of the current record for a later attempt of its emitter; forget those that are done with."""
+    guesses = state.provisional or ()
+    kept = {number: it for number, it in (run.kept or {}).items() if it.group.live or it.signal in guesses}
+    kept[run.effects] = Kept(state.records, group)
+    run.kept = kept
 
 
 def enter_group(group: Group) -> None:

@@ -28,7 +28,7 @@ from . import commands, events
 from .closing import FINAL, close_down, fail, rest
 from .definition import Definition
 from .errors import ProtocolError
-from .groups import begin_wait, leave_group, spawn_group
+from .groups import begin_wait, enter_group, keep, leave_group, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .leases import balance
 from .limits import acquire
@@ -39,18 +39,7 @@ from .recovery import recover
 from .retraction import confirm, note_provisional, retract
 from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import (
-    BACKOFF,
-    READY,
-    RUNNING,
-    UNSET,
-    WAITING,
-    Group,
-    Lease,
-    Limiter,
-    Status,
-    Wait,
-)
+from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
 from .timers import start_timer
 
 
@@ -223,14 +212,18 @@ class Machine(Runs):
         group = None if run is None else spawn_group(run)
         if event.provisional:
             group = note_provisional(self, state.records, group)
-        if event.delay is not None:
-            start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
-            return
         if event.settle:
             group = Group(group)
-        trigger = Trigger("event", name)
-        for node in nodes:
-            node.enter(self, node, trigger, event.value, None, group)
+        if run is not None and group is not None and (event.settle or event.provisional):
+            keep(state, run, group)
+        if event.delay is None:
+            trigger = Trigger("event", name)
+            for node in nodes:
+                node.enter(self, node, trigger, event.value, None, group)
+        else:
+            start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
+            if group is not None:
+                enter_group(group)  # the execution waits for it, and so does whoever waits for the group
         if group is not None and group.live and (run is None or run.phase is RUNNING or run.phase is WAITING):
             limit = state.max_pending
             if event.settle:
@@ -238,6 +231,16 @@ class Machine(Runs):
             elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
         self._awake()
+
+    def _awaited_again(self, event: events.AwaitedAgain) -> None:
+        state = self._open()
+        run = state.runs.get(event.run)
+        if run is None:
+            raise self._unknown(event.run)
+        self._begun(run)
+        kept = next((it for it in (run.kept or {}).values() if it.signal == event.signal), None)
+        if kept is not None and kept.group.live and state.closing is None:
+            begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
 
     def _confirmed(self, event: events.Confirmed) -> None:
         self._open()
@@ -326,6 +329,7 @@ class Machine(Runs):
             pause(self, event, state.runs[event.run])
             return
         run = self._take(event.run)
+        run.kept = None
         if state.closing is None:
             pause(self, event, run)
         self._left(run)
@@ -358,6 +362,8 @@ class Machine(Runs):
                 self.out.append(run)
         elif timer.what == "signal":
             self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, timer.group)
+            if timer.group is not None:
+                leave_group(timer.group, self._end_wait)
         elif timer.what == "deadline":
             self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
         elif state.interrupts is not None:
@@ -399,6 +405,7 @@ class Machine(Runs):
     _RECEIVERS: ClassVar[dict[type[events.Event], Callable[[Any, Any], None]]] = {
         events.Created: _created,
         events.Started: _started,
+        events.AwaitedAgain: _awaited_again,
         events.Confirmed: _confirmed,
         events.Retracted: _retracted,
         events.WaitGivenUp: _wait_given_up,

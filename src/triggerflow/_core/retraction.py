@@ -55,6 +55,8 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
             _forget(machine, run, ended)
     for timer in [it for it in (state.timers or {}).values() if _within(it.group, group)]:
         cancel_timer(machine, timer.id)
+        if timer.group is not None:
+            leave_group(timer.group, ended)
     for interrupt in (state.interrupts or {}).values():
         if interrupt.status == "waiting" and _within(interrupt.run.group, group):
             close(machine, interrupt, "retracted")

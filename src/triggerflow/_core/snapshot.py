@@ -24,6 +24,7 @@ from .state import (
     Guest,
     Interrupt,
     JoinKey,
+    Kept,
     Lease,
     Limiter,
     Opening,
@@ -145,6 +146,7 @@ class _Encoder:
             "effects": it.effects,
             "phase": it.phase.value,
             "waits": it.waits,
+            "kept": [[number, kept.signal, self.reference(kept.group)] for number, kept in (it.kept or {}).items()],
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
@@ -263,6 +265,7 @@ class _Decoder:
         run.spawned = self.group(kept["spawned"])
         run.attempt, run.phase, run.waits = kept["attempt"], Phase(kept["phase"]), kept["waits"]
         run.effects = kept["effects"]
+        run.kept = {number: Kept(signal, self.groups[group]) for number, signal, group in kept["kept"]} or None
         return run
 
     def timer(self, kept: Mapping[str, Any]) -> Timer:
@@ -312,6 +315,7 @@ def _groups(state: RunState) -> list[Group]:
     found: dict[int, Group] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
+    starts += [kept.group for run in runs for kept in (run.kept or {}).values()]
     asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += (state.provisional or {}).values()
@@ -326,7 +330,7 @@ def _groups(state: RunState) -> list[Group]:
 
 
 def _over(interrupt: Interrupt) -> dict[str, Any]:
-    return {} if interrupt.status == "waiting" else {"scope": None, "group": None, "spawned": None}
+    return {} if interrupt.status == "waiting" else {"scope": None, "group": None, "spawned": None, "kept": []}
 
 
 def _fields(struct: msgspec.Struct) -> dict[str, Any]:

@@ -13,7 +13,7 @@ state. The parts:
 
 from collections import deque
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -106,6 +106,13 @@ class Wait(msgspec.Struct):
     over: bool = False
 
 
+class Kept(NamedTuple):
+    """A signal that a later attempt of its emitter may wait for, or take back: the number of its record, its group."""
+
+    signal: int
+    group: Group
+
+
 class Phase(IntEnum):
     """Where a run stands."""
 
@@ -152,8 +159,9 @@ class RunChunk:
     """The command to run a chunk or condition, kept in the state until the run has ended.
 
     `id` is stable over crash and recovery; `attempt` counts from 1. `signal` is the number of the record that caused
-    the run. `scope` is the innermost frame; `limiters` are the bounds it has to respect. `handle` belongs to the driver
-    (what to cancel): it is never read here and never saved.
+    the run. `scope` is the innermost frame; `limiters` are the bounds it has to respect. `kept` holds what a later
+    attempt may come back to, by the number of the effect. `handle` belongs to the driver (what to cancel): it is never
+    read here and never saved.
     """
 
     __slots__ = (
@@ -162,6 +170,7 @@ class RunChunk:
         "group",
         "handle",
         "id",
+        "kept",
         "limiters",
         "node",
         "phase",
@@ -198,6 +207,7 @@ class RunChunk:
         self.phase: Phase = RUNNING
         self.spawned: Group | None = None
         self.waits = 0
+        self.kept: dict[int, Kept] | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"

@@ -108,7 +108,7 @@ class LocalDriver:
             else:
                 self.perform(answer)
 
-    async def submit_and_settle(self, event: events.Emitted) -> bool:
+    async def submit_and_settle(self, event: events.Emitted | events.AwaitedAgain) -> bool:
         """Submit a signal; wait if the core says that its emitter has to wait.
 
         False if the execution has ended before the wait was over.
