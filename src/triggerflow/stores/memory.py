@@ -42,6 +42,12 @@ class MemoryData:
         self.opened = 0
         self.created = 0
 
+    def add(self, kept: _Kept) -> None:
+        """An execution that is new."""
+        self.kept[kept.row.id] = kept
+        if kept.row.parent is not None:
+            self.children.setdefault(kept.row.parent, set()).add(kept.row.id)
+
 
 class MemoryStore:
     """A store over `data`. With the same calls and the same `clock` it does the same.
@@ -103,10 +109,8 @@ class MemoryStore:
                 raise _ended(kept.row)
             _extend(kept, add, self._owner)
         for name, kept in changed.items():
-            before = self.data.kept.setdefault(name, kept)
-            if before is kept:
-                if kept.row.parent is not None:
-                    self.data.children.setdefault(kept.row.parent, set()).add(name)
+            if not (before := self.data.kept.get(name)):
+                self.data.add(kept)
             else:
                 before.row = kept.row
                 before.records += kept.records
@@ -150,14 +154,15 @@ class MemoryStore:
         for copy in copies:
             self.data.created += 1
             row = copy.row
-            self.data.kept[row.id] = _Kept(
+            kept = _Kept(
                 msgspec.structs.replace(row, owner=None if row.status in FINAL_STATUSES else self._owner),
                 self.data.created,
                 list(copy.records),
                 [(record.item, record.data) for _, record in copy.records if record.item],
-                {kept[0]: kept for kept in copy.snapshots},
+                {snapshot[0]: snapshot for snapshot in copy.snapshots},
                 set(copy.payloads),
             )
+            self.data.add(kept)
             for digest, data in copy.payloads.items():
                 self.data.payloads.setdefault(digest, bytes(data))
 

@@ -4,8 +4,10 @@
 
 import asyncio
 
+import msgspec
+
 from .._core.errors import StoreConflict, StoreDamaged, UnknownExecution
-from ..stores.protocol import Append, ExecutionRow, NewRecord, payload_digest
+from ..stores.protocol import Append, ExecutionCopy, ExecutionRow, NewRecord, payload_digest
 from .store_base import StoreTests, fields, more, new, refused
 
 
@@ -204,6 +206,48 @@ class RecordTests(StoreTests):
             for who, name in ((other, "x"), (store, "nobody")):
                 with refused(StoreConflict, name):
                     await who.put_snapshot(name, 0, "d1", b"")
+
+    async def test_an_execution_that_has_ended_takes_a_snapshot_of_its_end_only(self) -> None:
+        async with self.two() as (store, other):
+            await store.append([new("x", b"a", b"b", status="completed")])
+            for records, definition in ((1, "d1"), (3, "d1"), (2, "d2")):
+                with refused(StoreConflict, "'x'"):
+                    await store.put_snapshot("x", records, definition, b"")
+            await other.put_snapshot("x", 2, "d1", b"its end")
+            assert await store.snapshot("x") == (2, "d1", b"its end")
+
+    async def test_whole_executions_are_copied_with_their_numbers(self) -> None:
+        async with self.two() as (store, other):
+            payload = {payload_digest(b"large"): b"large"}
+            row = ExecutionRow(id="x", flow="flow", definition="d1", created=3.0, updated=8.0, status="running")
+            copies = [
+                ExecutionCopy(
+                    row=msgspec.structs.replace(row, records=9, items=2),
+                    records=[(2, NewRecord(b"2", 1)), (7, NewRecord(b"7")), (8, NewRecord(b"8", 2))],
+                    snapshots=[(7, "d1", b"at 7"), (9, "d1", b"at 9")],
+                    payloads=payload,
+                ),
+                ExecutionCopy(row=msgspec.structs.replace(row, id="child", parent="x", records=4), records=[]),
+                ExecutionCopy(row=msgspec.structs.replace(row, id="over", status="failed", owner="nobody"), records=[]),
+            ]
+            with refused(StoreConflict, "'x'"):
+                await store.put_copies([*copies, copies[0]])
+            assert await store.executions() == []
+            await store.put_copies(copies)
+            with refused(StoreConflict, "'child'"):
+                await other.put_copies(copies[1:2])
+            for copy in copies:
+                owner = None if copy.row.status == "failed" else store.owner
+                assert await other.find(copy.row.id) == msgspec.structs.replace(copy.row, owner=owner)
+            assert await other.records("x") == [(2, b"2"), (7, b"7"), (8, b"8")]
+            assert await other.items("x") == [(1, b"2"), (2, b"8")]
+            assert await other.snapshot("x", records=8) == (7, "d1", b"at 7")
+            assert await other.payloads(payload) == payload
+            await store.append([more("x", 9, b"9"), more("child", 4, b"4")])
+            await store.release(["x"])
+            await other.claim("x")
+            await other.append([more("child", 5, status="completed"), more("x", 10, status="completed")])
+            assert await other.delete(["x"]) == 2
 
     async def test_trimming_leaves_items_and_what_follows_a_snapshot(self) -> None:
         async with self.open_store() as store:

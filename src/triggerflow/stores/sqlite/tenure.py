@@ -36,7 +36,6 @@ class Tenure:
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """The first thing in every transaction: stay alive, and find out whether we still are."""
-        self._changes.clear()
         now = self.clock()
         renewed = self._renewed
         if renewed is not None and renewed <= now < renewed + self.lease / 3:
