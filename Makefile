@@ -8,11 +8,11 @@ LINTED = src tests examples bench tools bridge
 SOURCES = $(wildcard $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model demo-model test check fmt cover bench lock clean venv-run venv-dev
+.PHONY: help demo model demo-model test crash check fmt cover bench lock clean venv-run venv-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: TOPIC='...' (demo), ARGS='...' (test, bench), PORT=8099 (model), PYTHON=python3.12 VENV=.venv312 (another interpreter)"
+	@echo "  Variables: TOPIC='...' (demo), ARGS='...' (test, crash, bench), PORT=8099 (model), PYTHON=python3.12 VENV=.venv312 (another interpreter)"
 
 demo: venv-run ## Run the playbook example on TOPIC; needs no key and no network
 	@$(PY) examples/playbook.py "$(TOPIC)"
@@ -26,6 +26,9 @@ demo-model: venv-dev .venv-model/.ready ## Run the research brief against that m
 
 test: venv-dev ## Run all tests, on two processes
 	$(PY) -m pytest -n 2 $(ARGS)
+
+crash: venv-dev ## Kill a working process 300 times; nothing may be lost, doubled or wrong
+	$(PY) -m tests.crash $(ARGS)
 
 check: venv-dev ## Lint, format, types (strict), import law, size law
 	$(PY) -m ruff check $(SOURCES)

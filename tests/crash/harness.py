@@ -82,7 +82,7 @@ class World:
 
     # -- lives -------------------------------------------------------------------------------------------------------
 
-    async def run(self, progress: Callable[["World"], None]) -> None:
+    async def run(self, progress: Callable[["World"], None] = lambda world: None) -> None:
         """Kill as often as agreed, then let the work be finished. `progress` is called after each kill."""
         async with SQLiteStore(self.path) as watched:
             while self.killed < self.kills:

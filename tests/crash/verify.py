@@ -97,9 +97,9 @@ class _Check:
         for note, count in Counter(notes).items():
             if count > sent.get((id, note), 0):
                 self._wrong(id, f"{note!r} was sent {sent.get((id, note), 0)} times and recorded {count} times")
-        answered = Counter(record["interrupt"] for record in records if record["record"] == "resumed")
-        self._same(id, "answers per question", set(answered.values()) - {1}, set())
-        self._same(id, "answers", len(answered), expected.answers)
+        # The same request may come twice, and is one answer: it has one item in the stream.
+        answers = {(record["interrupt"], record["request"]) for record in records if record["record"] == "resumed"}
+        self._same(id, "answers", len(answers), expected.answers)
         self._runs(id, records)
 
     def _runs(self, id: str, records: list[Record]) -> None:

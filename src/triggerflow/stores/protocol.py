@@ -6,8 +6,8 @@ A store knows nothing of flows. It keeps numbered records as bytes, and says who
   returns when everything is on disk: that is the only promise the durable driver builds on.
 * An *owner* is one opened store, which is one process or one part of it. An execution that is being run belongs to one
   owner, and its sub-flows with it. A store that is open keeps its owner alive; an owner that was not heard of for
-  `lease` seconds is dead, and what it had can be claimed by others. To what was claimed the old owner can append
-  nothing any more; what nobody has claimed is still its own when it comes back.
+  `lease` seconds is dead, or earlier if its store can prove it, and what it had can be claimed by others. To what was
+  claimed the old owner can append nothing any more; what nobody has claimed is still its own when it comes back.
 * Large payloads are kept once, under the digest of their content (`payload_digest`). A payload lives as long as an
   execution that has referred to it.
 * What has begun is done wholly or not at all: cancelling who waits for it neither stops nor tears it.

@@ -18,6 +18,7 @@ from ..door import Door
 from ..protocol import Append, ExecutionCopy, ExecutionRow, StatusName
 from . import claims, reading, upkeep, writing
 from .connection import Synchronous
+from .processes import this_process
 from .sides import Reader, Writer
 from .tenure import Tenure
 from .worker import Worker
@@ -31,8 +32,9 @@ class SQLiteStore:
 
     `synchronous="FULL"` has every append on disk before it is acknowledged. `"NORMAL"` saves the wait for the disk; a
     power cut, not a crash of the process, may then take the newest appends back. `lease` is after how many seconds
-    without news others count this owner as dead, `busy_timeout` how long to wait for another process's transaction;
-    both in seconds. `clock` tells seconds since the epoch; all processes on the file have to agree on it.
+    without news others count this owner as dead; at once if its process has provably ended (on Linux). `busy_timeout`
+    is how long to wait for another process's transaction, in seconds as well. `clock` tells seconds since the epoch;
+    all processes on the file have to agree on it.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class SQLiteStore:
     async def __aenter__(self) -> Self:
         """Open the file, and make it if there is none. Raises `StoreUnavailable` or `StoreDamaged`."""
         self._door.open()
-        self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
         tenure = Tenure(self._owner, self._lease, self._clock)
         self._writer = Writer(self.path, tenure, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES
+from .processes import has_ended
 
 
 class Held(NamedTuple):
@@ -99,3 +100,5 @@ class Tenure:
     def purge(self, connection: sqlite3.Connection) -> None:
         """Delete the rows of the owners that are dead: what they had is free from here on."""
         connection.execute("DELETE FROM owners WHERE expires <= ? AND id != ?", (self.clock(), self.owner))
+        others = connection.execute("SELECT id FROM owners WHERE id != ?", (self.owner,)).fetchall()
+        connection.executemany("DELETE FROM owners WHERE id = ?", [other for other in others if has_ended(other[0])])
