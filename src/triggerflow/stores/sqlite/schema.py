@@ -41,7 +41,7 @@ _STEP_1 = (
         WHERE parent IS NULL AND status IN ('created', 'running')""",
     """CREATE INDEX executions_due ON executions (flow, due)
         WHERE parent IS NULL AND status = 'waiting' AND due IS NOT NULL""",
-    # decision 0009: in order of arrival, not clustered by execution; a commit for many executions writes few pages
+    # decision 0008: in order of arrival, not clustered by execution; a commit for many executions writes few pages
     """CREATE TABLE records (
         key INTEGER PRIMARY KEY,
         execution INTEGER NOT NULL,
