@@ -222,7 +222,7 @@ class DurableDriver(LocalDriver):
         """Submit the start."""
         self.submit(event)
 
-    async def submit_and_settle(self, event: events.Emitted) -> bool:
+    async def submit_and_settle(self, event: events.Emitted | events.AwaitedAgain) -> bool:
         """Submit a signal and wait until it is on disk; then as the core says."""
         settled = await super().submit_and_settle(event)
         await self.log.on_disk()
