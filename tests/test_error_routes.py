@@ -276,6 +276,33 @@ async def test_a_source_that_raises_has_a_general_route() -> None:
     assert await flow.async_start() == "ValueError"
 
 
+@pytest.mark.parametrize("route", [True, False])
+async def test_only_the_branch_of_a_source_that_raises_ends(route: bool) -> None:
+    """ "The failed chunk's branch has ended then; the execution goes on", with a route or with `skip_exceptions` (S7):
+    what was open goes on, what follows the block does not run, and a block around it gets None for that branch."""
+    flow, seen = TriggerFlow(), list[Any]()
+
+    async def items() -> Any:
+        yield 1
+        raise ERROR
+
+    async def work(data: Data) -> None:
+        await asyncio.sleep(5)
+        seen.append(data.value)
+
+    outer = flow.to(lambda data: [1, 2]).for_each().to(lambda data: items() if data.value == 1 else [7, 8])
+    outer = outer.for_each().to(work).end_for_each().to(("after", lambda data: len(data.value)))
+    outer.end_for_each().end()
+    if route:
+        flow.on_error(("route", lambda data: seen.append((data.value["type"], data.value["chunk"].split("<-")[0]))))
+    execution = flow.create_execution(skip_exceptions=not route)
+    assert await execution.async_start() == [None, 2]
+    assert [error.type for error in execution.skipped] == ([] if route else ["ValueError"])
+    assert [it for it in seen if isinstance(it, tuple)] == ([("ValueError", "for_each")] if route else [])
+    assert sorted(it for it in seen if isinstance(it, int)) == [1, 7, 8]
+    assert execution.get_status() == "completed"
+
+
 @pytest.mark.parametrize("trigger", [{"error": "typo"}, {"error": 5}, {"error": []}, {"errors": "*"}])
 def test_a_route_for_nothing_is_an_error_of_the_definition(trigger: Any) -> None:
     """A misspelt chunk is told while the flow is written."""

@@ -343,6 +343,40 @@ async def test_a_repeated_attempt_can_retract_what_the_first_has_emitted() -> No
     assert ended == []
 
 
+@pytest.mark.parametrize("stubborn", [True, False])
+async def test_a_source_of_retracted_work_is_closed(stubborn: bool) -> None:
+    """What a retracted signal has started takes nothing more from its source, and what that still gives is no error."""
+    flow, log = TriggerFlow(), list[Any]()
+
+    async def items() -> Any:
+        try:
+            yield 1
+            try:
+                await asyncio.sleep(20)
+            except asyncio.CancelledError:
+                if not stubborn:
+                    raise
+            yield 2
+            log.append("asked again")
+        finally:
+            log.append("closed")
+
+    async def source(data: Data) -> None:
+        number = await data.async_emit("go", provisional=True)
+        await asyncio.sleep(10)
+        await data.async_retract(number, "no")
+        await asyncio.sleep(1)
+        log.append("went on")
+        await asyncio.sleep(100)
+
+    flow.to(source)
+    flow.when("go").to(lambda data: items()).for_each().to(lambda data: log.append(data.value)).end_for_each()
+    await flow.async_start()
+    assert [it for it in log if it != "closed"] == [1, "went on"]
+    assert log.count("closed") == 1
+    assert stubborn or log == [1, "closed", "went on"]
+
+
 async def test_a_repeated_attempt_goes_on_behind_the_retraction_of_the_first() -> None:
     """S18: what an attempt has recorded is not recorded again, and what it has not, is: the retraction is told once."""
     flow = TriggerFlow()

@@ -271,6 +271,8 @@ class Simulation:
                 self.tasks[command.id] = task = Task(command, self.script(command))
                 if command.node.kind is OperatorKind.SUB_FLOW:
                     self.descend(task)
+            case commands.CancelPull(opening=opening):
+                self.pulls.pop(opening.id, None)
             case commands.WantPlaces(count=count) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
                     self.around.send(events.PlacesWanted(self.clock, self.step.id, count))

@@ -1,36 +1,59 @@
 """How an execution ends: by coming to rest, by a failure nobody handles, or because somebody cancels it."""
 
+from typing import Any
+
 from . import commands, events
 from .groups import handling
 from .interrupts import waiting
 from .joins import unfilled
 from .limits import forget_queues
-from .operators import Effects, skip
+from .operators import Effects, abandon_pass, skip
+from .plan import Node
 from .signals import ANY_CHUNK, Trigger
-from .state import RUNNING, UNSET, WAITING, Group, RunChunk, Status
+from .state import RUNNING, UNSET, WAITING, Frame, Group, Opening, RunChunk, Status
 from .timers import cancel_timer, holds_open
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
 def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
-    """A chunk has failed for good: its error route, else its branch if exceptions are skipped, else everything."""
+    """A chunk has failed for good."""
+    _fail(machine, run.id, run.node, run.value, run.scope, run.group, error)
+
+
+def fail_pass(machine: Effects, opening: Opening, error: events.ErrorInfo) -> None:
+    """The lazy source of a for_each has raised: that pass ends here, and its operator counts as what has failed."""
+    abandon_pass(machine, opening)
+    # The source is spent, and could not be recorded: a route is told of the error only.
+    _fail(machine, opening.id, opening.node, None, opening.outer, opening.group, error)
+
+
+def _fail(
+    machine: Effects,
+    number: int,
+    failed: Node,
+    value: Any,
+    scope: Frame | None,
+    group: Group | None,
+    error: events.ErrorInfo,
+) -> None:
+    """The error route, else only the branch if exceptions are skipped, else everything."""
     state, errors = machine.state, machine.plan.errors
-    routes = errors.get(run.node.trigger.name) or errors.get(ANY_CHUNK)
-    if routes and not handling(run.group):
-        skip(machine, run)
-        group = Group(run.group)
-        group.handling = True
-        trigger = Trigger("error", run.node.trigger.name)
-        value = {"chunk": run.node.name, "type": error.type, "message": error.message, "value": run.value}
+    routes = errors.get(failed.trigger.name) or errors.get(ANY_CHUNK)
+    if routes and not handling(group):
+        skip(machine, failed, scope, group)
+        route = Group(group)
+        route.handling = True
+        trigger = Trigger("error", failed.trigger.name)
+        told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
         for node in routes:
-            node.enter(machine, node, trigger, value, None, group)
+            node.enter(machine, node, trigger, told, None, route)
     elif state.skip_exceptions:
         if state.skipped is None:
             state.skipped = []
         state.skipped.append(error)
-        machine.out.append(commands.Skipped(run.id, run.node.name))
-        skip(machine, run)
+        machine.out.append(commands.Skipped(number, failed.name))
+        skip(machine, failed, scope, group)
     else:
         state.error = error
         close_down(machine, Status.FAILED)

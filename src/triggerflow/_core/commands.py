@@ -55,6 +55,12 @@ class Pull(Command):
     count: int
 
 
+class CancelPull(Command):
+    """The opening takes nothing more from its lazy source: close it, and send no answer."""
+
+    opening: Opening
+
+
 class WantPlaces(Command):
     """For a sub-flow: ask the execution around it for places (its record `PlacesWanted`)."""
 
@@ -128,6 +134,7 @@ AnyCommand = (
     | StartTimer
     | CancelTimer
     | Pull
+    | CancelPull
     | WantPlaces
     | ReturnPlaces
     | GrantPlaces

@@ -103,7 +103,7 @@ class Machine(Runs):
         if state.closing is None:
             value, group = event.value, run.group
             if node.kind is MATCH_CASE:
-                decide(self, run, value)
+                decide(self, run.scope, value)
             else:
                 trigger, scope = node.trigger, run.scope
                 for listener in node.next:

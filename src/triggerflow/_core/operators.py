@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from .commands import AnyCommand, Pull
+from .commands import AnyCommand, CancelPull, Pull
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
 from .groups import enter_group
@@ -168,6 +168,23 @@ def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool
     _feed(machine, opening)
 
 
+def abandon_pass(machine: Effects, opening: Opening) -> None:
+    """A pass through a for_each has no future: what is open goes on, and arrives nowhere."""
+    close_scope(machine.state, opening)
+    opening.slots = [None] * len(opening.slots)  # a slot that is filled takes nothing any more
+    stop_pulling(machine, opening)
+
+
+def stop_pulling(machine: Effects, opening: Opening) -> None:
+    """Nothing more is taken from a lazy source."""
+    if opening.pulling:
+        machine.state.pulls -= 1
+        opening.pulling = False
+    if not opening.exhausted:
+        opening.exhausted = True
+        machine.out.append(CancelPull(opening))
+
+
 def enter_for_each_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
@@ -203,15 +220,15 @@ def _ask(machine: Effects, opening: Opening) -> None:
     _route(machine, opening)
 
 
-def decide(machine: Effects, run: RunChunk, value: Any) -> None:
-    """A condition has answered; truthiness was taken by the driver, for it may be user code."""
-    if run.scope is None:
+def decide(machine: Effects, scope: Frame | None, value: Any) -> None:
+    """The condition of this case has answered; truthiness was taken by the driver, for it may be user code."""
+    if scope is None:
         return
-    opening = run.scope.opening
+    opening = scope.opening
     if value:
-        opening.slots.append(run.scope.index)
+        opening.slots.append(scope.index)
     done = value and opening.node.mode == "hit_first"
-    opening.next = len(opening.node.next) if done else run.scope.index + 1
+    opening.next = len(opening.node.next) if done else scope.index + 1
     _ask(machine, opening)
 
 
@@ -274,17 +291,17 @@ def enter_result(
         listener.enter(machine, listener, trigger, value, scope, group)
 
 
-def skip(machine: Effects, run: RunChunk) -> None:
-    """A chunk failed and only its branch ends: its frame's slot takes None, so that the block does not wait for
+def skip(machine: Effects, node: Node, scope: Frame | None, group: Group | None) -> None:
+    """An operator failed and only its branch ends: its frame's slot takes None, so that the block does not wait for
     ever."""
-    if run.scope is None or run.node.optional:
+    if scope is None or node.optional:
         return
-    if run.node.kind is OperatorKind.MATCH_CASE:
-        decide(machine, run, False)
+    if node.kind is OperatorKind.MATCH_CASE:
+        decide(machine, scope, False)
         return
-    block = run.scope.opening.node.block
+    block = scope.opening.node.block
     if block is not None:
-        block.enter(machine, block, run.node.trigger, None, run.scope, run.group)
+        block.enter(machine, block, node.trigger, None, scope, group)
 
 
 def _leave_block(machine: Effects, node: Node, opening: Opening, value: Any, group: Group | None) -> None:

@@ -1,7 +1,7 @@
 """The records of lazy for_each sources: the driver asks them for items, as many as there is room for."""
 
 from . import events
-from .closing import FINAL, close_down, rest
+from .closing import FINAL, fail_pass, rest
 from .errors import ExecutionClosed, ProtocolError
 from .operators import Effects, take_pulled
 from .state import Opening, Status
@@ -12,23 +12,23 @@ def pulled(machine: Effects, event: events.Pulled) -> None:
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
         take_pulled(machine, opening, event.items, event.done)
+    _went_on(machine)
+
+
+def pull_failed(machine: Effects, event: events.PullFailed) -> None:
+    """A source raised. No policy could help: what follows is as for a chunk that failed for good."""
+    opening = _pulling(machine, event.opening)
+    if machine.state.closing is None:
+        fail_pass(machine, opening, event.error)
+    opening.pulling = False
+    _went_on(machine)
+
+
+def _went_on(machine: Effects) -> None:
     if not machine.state.runs:
         rest(machine)
     elif machine.state.status is Status.WAITING:
         machine.state.status = Status.RUNNING
-
-
-def pull_failed(machine: Effects, event: events.PullFailed) -> None:
-    """A source raised: there is no chunk whose policy could help, so the execution fails."""
-    state = machine.state
-    opening = _pulling(machine, event.opening)
-    opening.pulling = False
-    if state.closing is None:
-        state.pulls -= 1
-        state.error = event.error
-        close_down(machine, Status.FAILED)
-    if not state.runs:
-        rest(machine)
 
 
 def _pulling(machine: Effects, number: int) -> Opening:

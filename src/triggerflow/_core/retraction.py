@@ -9,7 +9,7 @@ from . import commands
 from .groups import leave_group
 from .interrupts import close
 from .limits import unqueue
-from .operators import Effects
+from .operators import Effects, stop_pulling
 from .state import RUNNING, WAITING, Group, RunChunk, Wait
 from .timers import cancel_timer
 
@@ -42,8 +42,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     for opening in [it for it in (state.openings or {}).values() if _within(it.group, group)]:
         if state.openings is not None:
             del state.openings[opening.id]
-        if opening.pulling:
-            state.pulls -= 1
+        stop_pulling(machine, opening)
     for run in [it for it in state.runs.values() if _within(it.group, group)]:
         del state.runs[run.id]
         if run.phase is RUNNING or run.phase is WAITING:

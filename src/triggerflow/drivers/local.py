@@ -59,7 +59,6 @@ class LocalDriver:
         "_pumping",
         "_ready",
         "_sources",
-        "_tasks",
         "_timers",
         "_waits",
         "_yielding",
@@ -93,7 +92,6 @@ class LocalDriver:
         self._waits: Waits | None = None
         self._timers: Timers | None = None
         self._sources: Sources | None = None
-        self._tasks: set[asyncio.Task[None]] | None = None
 
     # -- the shell loop ----------------------------------------------------------------------------------------------
 
@@ -109,10 +107,7 @@ class LocalDriver:
                 self.perform(answer)
 
     async def submit_and_settle(self, event: events.Emitted | events.AwaitedAgain) -> bool:
-        """Submit a signal; wait if the core says that its emitter has to wait.
-
-        False if the execution has ended before the wait was over.
-        """
+        """Submit a signal, and wait if its emitter has to; False if the execution has ended before that was over."""
         state = self.machine.state
         number = state.records
         self.submit(event)
@@ -382,24 +377,29 @@ class LocalDriver:
             self._timers.cancel(command.timer)
 
     def _pull(self, command: commands.Pull) -> None:
-        if self._tasks is None:
-            self._tasks = set()
-        task = self.loop.create_task(self._take(command), context=self._base.copy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _take(self, command: commands.Pull) -> None:
         if self._sources is None:
             self._sources = Sources()
+        task = self.loop.create_task(self._take(self._sources, command), context=self._base.copy())
+        self._sources.asked(command.opening, task)
+
+    def _cancel_pull(self, command: commands.CancelPull) -> None:
+        if self._sources is not None:
+            self._sources.stop(command.opening)
+
+    async def _take(self, sources: Sources, command: commands.Pull) -> None:
         opening = command.opening
-        event, error = await self._sources.answer(opening, command.count)
+        event, error = await sources.answer(opening, command.count)
+        if not opening.pulling:  # nobody wants it any more
+            return
         with contextlib.suppress(ExecutionClosed):
             try:
                 self._blame(opening, error)
                 self.submit(event)
             except PayloadError as refused:
                 self._blame(opening, refused)
-                self.submit(events.PullFailed(time(), opening.id, describe(refused, "")))
+                self.submit(events.PullFailed(time(), opening.id, describe(refused, opening.node.name)))
+            if self.machine.state.closing is None:  # it has an error route, or only ended its branch
+                self.error = None
 
     def _blame(self, opening: Opening, error: BaseException | None) -> None:
         if error is not None and self.machine.state.closing is None:
@@ -421,8 +421,6 @@ class LocalDriver:
         if self._sources is not None:
             self._sources.close()
             self._sources = None
-        for task in self._tasks or ():
-            task.cancel()
         if self._waits is not None:
             self._waits.release()
 
@@ -445,6 +443,7 @@ class LocalDriver:
         commands.StartTimer: _start_timer,
         commands.CancelTimer: _cancel_timer,
         commands.Pull: _pull,
+        commands.CancelPull: _cancel_pull,
         commands.Settle: _settle,
         commands.Close: _close,
     }

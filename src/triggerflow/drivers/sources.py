@@ -20,6 +20,16 @@ class Sources:
 
     def __init__(self) -> None:
         self._iterators: dict[int, Any] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def asked(self, opening: Opening, task: "asyncio.Task[None]") -> None:
+        """The task that asks for the next items of an opening; there is one at a time."""
+        self._tasks[opening.id] = task
+        task.add_done_callback(lambda task: self._done(opening.id, task))
+
+    def _done(self, number: int, task: "asyncio.Task[None]") -> None:
+        if self._tasks.get(number) is task:  # else its answer has led to the next pull already
+            del self._tasks[number]
 
     async def answer(self, opening: Opening, count: int) -> tuple[events.Event, BaseException | None]:
         """The record for a pull, and what the source raised. Raises `CancelledError` only if its task is cancelled."""
@@ -31,7 +41,7 @@ class Sources:
                 if task is not None and task.cancelling():
                     raise
                 error = ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError of their own")
-            return events.PullFailed(time(), opening.id, describe(error, "")), error
+            return events.PullFailed(time(), opening.id, describe(error, opening.node.name)), error
         return events.Pulled(time(), opening.id, items, done), None
 
     async def take(self, opening: Opening, count: int) -> tuple[list[Any], bool]:
@@ -57,19 +67,35 @@ class Sources:
             items = list[Any](islice(iterator, count))
             if len(items) == count:
                 return items, False
-        del self._iterators[opening.id]
+        self._iterators.pop(opening.id, None)
         return items, True
 
+    def stop(self, opening: Opening) -> None:
+        """Nothing more is wanted for this opening."""
+        self._stop(opening.id)
+
     def close(self) -> None:
-        """The execution has ended: generators are closed, so that what they hold is given back."""
-        iterators, self._iterators = self._iterators, {}
-        for iterator in iterators.values():
-            with suppress(Exception):  # a generator that is being asked right now closes when its task is cancelled
-                if hasattr(iterator, "aclose"):
-                    _closing.add(task := asyncio.ensure_future(iterator.aclose()))
-                    task.add_done_callback(_closed)
-                elif hasattr(iterator, "close"):
-                    iterator.close()
+        """The execution has ended."""
+        for number in {*self._iterators, *self._tasks}:
+            self._stop(number)
+
+    def _stop(self, number: int) -> None:
+        iterator, asking = self._iterators.pop(number, None), self._tasks.pop(number, None)
+        if asking is None or asking is asyncio.current_task():
+            _close(iterator)
+        else:  # a generator that is being asked right now cannot be closed
+            asking.add_done_callback(lambda _: _close(iterator))
+            asking.cancel()
+
+
+def _close(iterator: Any) -> None:
+    """Close a generator, so that what it holds is given back."""
+    with suppress(Exception):
+        if hasattr(iterator, "aclose"):
+            _closing.add(task := asyncio.ensure_future(iterator.aclose()))
+            task.add_done_callback(_closed)
+        elif hasattr(iterator, "close"):
+            iterator.close()
 
 
 def _closed(task: "asyncio.Future[None]") -> None:
