@@ -31,13 +31,15 @@ class DyingStore:
     """A store whose process dies as soon as `records` records are on disk, before anybody is told.
 
     A commit of one execution is cut there: it could as well have been two. One of several executions (a sub-flow and
-    its parent) is on disk as a whole, which is what they rely on, or not at all; `unheard`: always as a whole.
+    its parent) is on disk as a whole, which is what they rely on, or not at all; `unheard`: always as a whole. `pace` is
+    how long a commit takes, in seconds: what happens meanwhile fills the next one.
     """
 
-    def __init__(self, store: Any, records: int | None = None, *, unheard: bool = False) -> None:
+    def __init__(self, store: Any, records: int | None = None, *, unheard: bool = False, pace: float = 0) -> None:
         self.store = store
         self.left = records
         self.unheard = unheard
+        self.pace = pace
         self.dead = asyncio.Event()
 
     @property
@@ -53,6 +55,8 @@ class DyingStore:
         return call
 
     async def append(self, appends: Sequence[Append]) -> None:
+        if self.pace:
+            await asyncio.sleep(self.pace)
         if self.dead.is_set():
             await asyncio.Event().wait()  # a dead process is told nothing
         count = sum(len(append.records) for append in appends)
@@ -69,7 +73,16 @@ class DyingStore:
 
 
 def _cut(append: Append, count: int) -> Append:
+    while count and _of_one(append.records[count - 1].data, append.records[count].data):
+        count -= 1
     return msgspec.structs.replace(append, records=append.records[:count], status="running", due=None)
+
+
+def _of_one(record: bytes, following: bytes) -> bool:
+    """Whether these are two sides of one thing, which is always in one commit: a question, an answer or a retraction,
+    and the stream item that tells of it."""
+    told = b'"type":"interrupt"', b'"type":"retraction"'
+    return any(tag in record or tag in following for tag in told)
 
 
 class Client:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from ..._core.errors import RemoteChunkError
 from ...execution import Execution
 from ...flow import TriggerFlow
 
@@ -68,7 +69,9 @@ class Scenario:
 
     def check(self, *, result: Any, error: BaseException | None, stream: list[Any], state: Mapping[str, Any]) -> None:
         """Raise `AssertionError` that says what differs."""
-        ended = type(error).__name__ if error is not None else result
+        ended: Any = result if error is None else type(error).__name__
+        if isinstance(error, RemoteChunkError):  # the object itself went with its process
+            ended = str(error).split(": ")[-2]
         expected = self.error if self.error is not None else self.result
         assert ended == expected, f"{self.name} ended with {ended!r} ({error!r}), expected was {expected!r}"
         items, wanted = [shown(item) for item in stream], list(self.stream)
