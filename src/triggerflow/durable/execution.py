@@ -254,6 +254,9 @@ class DurableExecution(Execution):
         for child in self._subflows():
             if isinstance(child.running, DurableDriver):
                 child.running.suspend(why)
+        parent = None if self._link is None else self._link.parent
+        if parent is not None and isinstance(parent.running, DurableDriver):
+            parent.running.suspend(why)  # its step has not failed: it waits for an end that is not told here
         self.shared.listeners.discard(self)
         self.tell_waiters(lambda: why)
         self.stream = None
@@ -328,7 +331,13 @@ class DurableExecution(Execution):
         while True:
             name = id if number == 1 else f"{id}.{number}"
             child = durable_execution(program, shared, options, self.desk.store, name, resources=resources, link=link)
-            await child.async_open()
+            self.children[link.path] = (child, "")  # what it asks for while it is opened is answered there
+            try:
+                await child.async_open()
+            except StoreError as error:  # that is no failure of the step
+                del self.children[link.path]
+                self.let_go(ExecutionSuspended(f"{self!r} was suspended: its sub-flow cannot be opened: {error}"))
+                raise
             known = child.machine.state.started
             if not known or number >= attempt or child.get_status() not in ("failed", "cancelled"):
                 return child, known

@@ -1,0 +1,108 @@
+"""What a scenario is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from ..._core.errors import RemoteChunkError
+from ...execution import Execution
+from ...flow import TriggerFlow
+
+#: All scenarios by name.
+SCENARIOS: "dict[str, Scenario]" = {}
+
+
+class Outside:
+    """What people and other programs do to an execution. All of it may be done again after a crash: once counts."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+
+    async def until(self, holds: Callable[[], Any]) -> None:
+        """Wait until something holds."""
+        while not holds():  # noqa: ASYNC110 - nothing tells when the state of an execution changes
+            await asyncio.sleep(0.01)
+
+    async def answer(self, interrupt: str, value: Any) -> None:
+        """Answer an interrupt as soon as it is open."""
+        await self.until(lambda: interrupt in self.execution.get_interrupts())
+        if self.execution.get_interrupt(interrupt)["status"] == "waiting":
+            await self.execution.async_continue_with(interrupt, value, request_id=f"answer to {interrupt}")
+
+    async def signal(self, name: str, value: Any, *, mark: str) -> None:
+        """Send a signal as soon as nothing else goes on, unless the state has a `mark` that it came before."""
+        state = self.execution.state
+        await self.until(lambda: state.get(mark) is not None or self.execution.get_status() == "waiting")
+        if state.get(mark) is None:
+            await self.execution.async_emit(name, value)
+
+
+async def _nothing(outside: Outside) -> None:
+    """Nobody does anything."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A flow, how it is started, and what it comes to.
+
+    `error` is the class name of what waiters get instead of a `result`. `stream` holds what `shown` makes of the items;
+    if not `ordered`, in any order. `state` holds the keys that are compared.
+    """
+
+    name: str
+    build: Callable[[TriggerFlow], None]
+    value: Any = None
+    outside: Callable[[Outside], Awaitable[None]] = _nothing
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    result: Any = None
+    error: str | None = None
+    stream: tuple[Any, ...] = ()
+    ordered: bool = True
+    state: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def make(self) -> TriggerFlow:
+        """The flow, made anew as another process would make it."""
+        flow = TriggerFlow(name=self.name)
+        self.build(flow)
+        return flow
+
+    def check(self, *, result: Any, error: BaseException | None, stream: list[Any], state: Mapping[str, Any]) -> None:
+        """Raise `AssertionError` that says what differs."""
+        ended: Any = result if error is None else type(error).__name__
+        if isinstance(error, RemoteChunkError):  # the object itself went with its process
+            ended = str(error).split(": ")[-2]
+        expected = self.error if self.error is not None else self.result
+        assert ended == expected, f"{self.name} ended with {ended!r} ({error!r}), expected was {expected!r}"
+        items, wanted = [shown(item) for item in stream], list(self.stream)
+        if not self.ordered:
+            items, wanted = sorted(items, key=repr), sorted(wanted, key=repr)
+        assert items == wanted, f"the stream of {self.name} was {items!r}, expected was {wanted!r}"
+        found = {key: state.get(key) for key in self.state}
+        assert found == self.state, f"the state of {self.name} was {found!r}, expected was {self.state!r}"
+
+
+def scenario(**details: Any) -> Callable[[Callable[[TriggerFlow], None]], Callable[[TriggerFlow], None]]:
+    """Make a scenario of a function that wires a flow."""
+
+    def add(build: Callable[[TriggerFlow], None]) -> Callable[[TriggerFlow], None]:
+        SCENARIOS[build.__name__] = Scenario(build.__name__, build, **details)
+        return build
+
+    return add
+
+
+def shown(item: Any) -> Any:
+    """An item without what differs from run to run: ids, and numbers of records."""
+    if isinstance(item, dict):
+        told = cast("dict[str, Any]", item)
+        if told.get("type") == "interrupt":
+            return [told["action"], told["interrupt"]["id"]]
+        if told.get("type") == "retraction":
+            return ["retraction", told["reason"]]
+    return item
+
+
+async def echo(data: Any) -> Any:
+    """A chunk that passes its value on."""
+    return data.value

@@ -1,0 +1,124 @@
+"""Flows in flows."""
+
+import asyncio
+from typing import Any
+
+from ...flow import TriggerFlow
+from .scenario import Outside, echo, scenario
+
+
+def _child(name: str = "child") -> TriggerFlow:
+    child = TriggerFlow(name=name)
+
+    async def work(data: Any) -> Any:
+        await data.async_put_into_stream(f"{name} of {data.value}")
+        await asyncio.sleep(1)
+        data.state.set("seen", data.value)
+        return data.value * 2
+
+    child.to(("first", work)).to(("second", work)).end()
+    return child
+
+
+@scenario(value=1, result=5, stream=("child of 1", "child of 2", "parent 4"))
+def sub_flow(flow: TriggerFlow) -> None:
+    """The items of the child arrive in the parent's stream, its result at the next step."""
+
+    async def after(data: Any) -> int:
+        await data.async_put_into_stream(f"parent {data.value}")
+        return data.value + 1
+
+    flow.to_sub_flow(_child()).to(after).end()
+
+
+@scenario(
+    value={"topic": "sun", "by": 3},
+    result="sun sun sun in en",
+    state={"lang": "en", "answer": "sun sun sun in en"},
+)
+def sub_flow_data(flow: TriggerFlow) -> None:
+    """What a child is given, and what it gives back."""
+    child = TriggerFlow(name="writer")
+
+    async def write(data: Any) -> str:
+        data.state.set("times", data.state.get("times") + 1)
+        return " ".join([data.value] * data.state.get("times")) + " in " + data.state.get("lang")
+
+    async def prepare(data: Any) -> Any:
+        data.state.set("lang", "en")
+        return {**data.value, "by": data.value["by"] - 1}
+
+    child.to(write).end()
+    flow.to(prepare).to_sub_flow(
+        child,
+        capture={
+            "input": "value.topic",
+            "runtime_data": {"lang": "runtime_data.lang", "times": "value.by"},
+        },
+        write_back={"value": "result", "runtime_data": {"answer": "result"}},
+    ).end()
+
+
+_ASKED = ("asking", ["pause", "asker.1/interrupt-1"], ["resume", "asker.1/interrupt-1"], "got ok")
+
+
+async def _ok(outside: Outside) -> None:
+    await outside.until(lambda: outside.execution.get_interrupts())
+    await outside.answer(next(iter(outside.execution.get_interrupts())), "ok")
+
+
+@scenario(value="text", outside=_ok, result="text is ok", stream=_ASKED)
+def pause_in_sub_flow(flow: TriggerFlow) -> None:
+    """A question of the child is one of the parent, and is answered there."""
+    child = TriggerFlow(name="asker")
+
+    async def ask(data: Any) -> None:
+        data.state.set("text", data.value)
+        await data.async_put_into_stream("asking")
+        data.pause_for(payload=data.value)
+
+    async def take(data: Any) -> str:
+        await data.async_put_into_stream(f"got {data.value}")
+        return f"{data.state.get('text')} is {data.value}"
+
+    child.to(ask).to(take).end()
+    flow.to_sub_flow(child).end()
+
+
+@scenario(
+    value=[1, 2, 3],
+    options={"concurrency": 2},
+    result=[4, 8, 12],
+    stream=("child of 1", "child of 2", "child of 2", "child of 3", "child of 4", "child of 6"),
+    ordered=False,
+)
+def sub_flows_in_for_each(flow: TriggerFlow) -> None:
+    """Several children at once, within the limit around them."""
+    flow.for_each().to_sub_flow(_child()).end_for_each().end()
+
+
+@scenario(
+    value=1,
+    result=16,
+    stream=("inner of 1", "inner of 2", "inner of 4", "inner of 8"),
+)
+def sub_flow_of_sub_flow(flow: TriggerFlow) -> None:
+    """Two levels down, twice."""
+    middle = TriggerFlow(name="middle")
+    inner = _child("inner")
+    middle.to_sub_flow(inner, name="once").to_sub_flow(inner, name="twice").end()
+    flow.to_sub_flow(middle).end()
+
+
+@scenario(value="x", result="child failed: KeyError")
+def sub_flow_fails(flow: TriggerFlow) -> None:
+    """The failure of a child is the failure of its step, which has a route."""
+    child = TriggerFlow(name="broken")
+
+    async def broken(data: Any) -> None:
+        await asyncio.sleep(1)
+        raise KeyError("gone")
+
+    child.to(echo).to(broken).end()
+    flow.to_sub_flow(child, name="step").end()
+    flow.when({"error": "step"}).to(("instead", lambda data: f"child failed: {data.value['type']}")).end()
