@@ -25,6 +25,7 @@ LAYERS = [
         "config",
         "contract",
         "check",
+        "compaction",
         "data",
         "defined",
         "diagram",

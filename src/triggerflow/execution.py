@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import time
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ from ._core import events
 from ._core.errors import UnknownInterrupt, WrongLoopError
 from ._core.machine import FINAL
 from ._core.state import UNSET
+from .compaction import CompactReader
 from .hosting import HostedExecution
 from .notices import describe_interrupt
 from .options import Options
@@ -183,27 +184,36 @@ class Execution(HostedExecution):
         after: int = 0,
         lag: LagPolicy = "block",
         buffer: int = 1024,
+        compact: bool = False,
     ) -> StreamReader[Any]:
         """An async iterator over the runtime stream; reading it starts the execution if nobody did.
 
         `after` is the number of the last item already known (0: from the first), `timeout` the longest gap between two
-        items in seconds, `lag` and `buffer` the policy for a reader that falls behind (see `stream`). A reader that
-        gives no `value` leaves the start to whoever gives one in the same turn of the loop. It counts as a reader, whom
-        chunks wait for, from its first item on. After the last item the
-        iterator ends, or raises the failure of the execution.
+        items in seconds, `lag` and `buffer` the policy for a reader that falls behind (see `stream`). With `compact`
+        what is there already comes merged: texts, and dicts that differ in their "delta" (see `compaction`). A reader
+        that gives no `value` leaves the start to whoever gives one in the same turn of the loop. It counts as a reader,
+        whom chunks wait for, from its first item on. After the last item the iterator ends, or raises the failure of
+        the execution.
         """
         if self.stream is None:
             self.stream = self._new_stream()
-        return StreamReader(
+        kind: Callable[..., StreamReader[Any]] = CompactReader if compact else StreamReader
+        return kind(
             self.stream, lambda: self._begin_reading(value), after=after, timeout=timeout, policy=lag, buffer=buffer
         )
 
     def get_runtime_stream(
-        self, value: Any = UNSET, *, timeout: float | None = None, after: int = 0, lag: LagPolicy = "block"
+        self,
+        value: Any = UNSET,
+        *,
+        timeout: float | None = None,
+        after: int = 0,
+        lag: LagPolicy = "block",
+        compact: bool = False,
     ) -> Iterator[Any]:
         """The sync twin of `get_async_runtime_stream`; the execution goes on while the caller handles an item."""
         return iterate_sync(
-            lambda: self.get_async_runtime_stream(value, timeout=timeout, after=after, lag=lag),
+            lambda: self.get_async_runtime_stream(value, timeout=timeout, after=after, lag=lag, compact=compact),
             "get_async_runtime_stream",
             self.loop,
         )

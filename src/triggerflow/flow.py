@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .durable.execution import DurableExecution
+    from .durable.history import History
     from .stores.protocol import Store
     from .versions import Verdict
 
@@ -258,6 +259,15 @@ class TriggerFlow(DefinedFlow):
             store, Options(), id, resources=runtime_resources, must_exist=True, operator_map=operator_map
         )
         return await found.async_open()
+
+    def history(self, store: "Store | None" = None) -> "History":
+        """What a store knows of this flow's executions: list, read, fork, compare, prune, export; see `History`."""
+        from .durable.history import History
+
+        store = store or self._store
+        if store is None:
+            raise UsageError(f"flow {self.name!r}: history needs a store; give one, or flow.set_store(store)")
+        return History(self._program(), self.shared, store)
 
     def set_store(self, store: "Store | None") -> "TriggerFlow":
         """Make all executions of this flow durable from now on: their records are kept in the store, which is open."""

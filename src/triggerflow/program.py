@@ -11,6 +11,7 @@ from .contract import Check, Contract
 from .invoke import Invoker, condition_invoker, invoker
 from .payload import Types
 from .policies import Retry
+from .subflow import Runnable, SubFlow
 from .typed import StateModel
 
 
@@ -18,7 +19,7 @@ class Program:
     """A plan, an invoker per operator, retry policies, and what is checked: contract, typed signals, recordable
     types."""
 
-    __slots__ = ("contract", "invokers", "name", "plan", "retries", "signals", "state", "types")
+    __slots__ = ("contract", "invokers", "name", "plan", "retries", "signals", "state", "sub_flows", "types")
 
     def __init__(
         self,
@@ -35,6 +36,10 @@ class Program:
         self.contract = contract
         self.signals = signals
         self.state = state
+        #: the flows that are steps of this one, by name
+        self.sub_flows: dict[str, Runnable] = {
+            handler.flow.name: handler.flow for handler in blueprint.handlers.values() if isinstance(handler, SubFlow)
+        }
         self.invokers: tuple[Invoker, ...] = tuple(_invoker(node, blueprint) for node in plan.nodes)
         self.retries: tuple[Retry | None, ...] = tuple(_retry(node, blueprint) for node in plan.nodes)
 

@@ -277,7 +277,7 @@ class StreamReader(Generic[ItemT]):
             position = self.position
             if position < stream.last and not self._left:
                 if position + 1 < stream.first and stream.older is not None:
-                    return await self._from_store(stream.older)
+                    return await self._from_store()
                 if (self._lossy and stream.last - position > self.buffer) or position + 1 < stream.first:
                     gap = self._behind()
                     if gap is not None:
@@ -307,15 +307,34 @@ class StreamReader(Generic[ItemT]):
             self.stream.attach(self)
         return self._begin()
 
-    async def _from_store(self, older: Callable[[int], Awaitable[list[Held]]]) -> Any:
-        if not self._page or self._page[0].number != self.position + 1:
-            self._page = deque(await older(self.position))
-            if not self._page or self._page[0].number != self.position + 1:
-                self._leave()
-                raise StreamGapError(f"item {self.position + 1} is not in the store any more")
-        held = self._page.popleft()
-        self.position, self._path = held.number, held.path
+    async def _from_store(self) -> Any:
+        held = await self.peek()
+        if held is None:
+            self._leave()
+            raise StreamGapError(f"item {self.position + 1} is not in the store any more")
+        self.take(held)
         return held.item
+
+    async def peek(self) -> Held | None:
+        """The next item if it is there already, in memory or in the store; it is not taken."""
+        stream, number = self.stream, self.position + 1
+        if number > stream.last or self._left:
+            return None
+        if number >= stream.first:
+            return Held(number, stream.items[number - stream.first], stream.paths.get(number, ""))
+        if stream.older is None:
+            return None
+        if not self._page or self._page[0].number != number:
+            self._page = deque(await stream.older(self.position))
+        return self._page[0] if self._page and self._page[0].number == number else None
+
+    def take(self, held: Held) -> None:
+        """Go on after the item that `peek` has told."""
+        if self._page and self._page[0].number == held.number:
+            self._page.popleft()
+        self.position, self._path = held.number, held.path
+        if self.stream.writers:
+            self.stream.advanced(self)
 
     def _behind(self) -> Any:
         """This reader has lagged too far, or asks for items that are no longer held."""

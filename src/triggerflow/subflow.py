@@ -19,8 +19,10 @@ from ._core.state import RunChunk
 
 if TYPE_CHECKING:
     from .data import TriggerFlowRuntimeData
+    from .durable.history import History
     from .execution import Execution
     from .hosting import HostedExecution
+    from .stores.protocol import Store
 
 _SEGMENT = re.compile(r"[A-Za-z_]\w*")
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
@@ -102,6 +104,10 @@ class Runnable(Protocol):
 
     async def sub_execution(self, **details: Any) -> Any:
         """An execution inside another one, and whether it goes on from before."""
+        ...
+
+    def history(self, store: "Store | None" = None) -> "History":
+        """What a store knows of its executions."""
         ...
 
 

@@ -133,7 +133,7 @@ class DurableExecution(Execution):
                 loaded, snapshot = moved(loaded, program.plan, program.types, self._operator_map)
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
             self._value = loaded.value
-            self.options = _options(row.options)
+            self.options = read_options(row.options)
             self._begin_log(loaded.machine)
             self.check_result()
         except BaseException:
@@ -437,7 +437,8 @@ def durable_execution(
     return execution
 
 
-def _options(data: bytes) -> Options:
+def read_options(data: bytes) -> Options:
+    """The options that a row keeps. Raises `StoreDamaged`."""
     try:
         kept = msgspec.json.decode(data)
         return Options(**{name: kept[name] for name in Options.__slots__ if name in kept})

@@ -1,0 +1,149 @@
+"""Executions of one flow as their store has them: found, read record by record, and as they stood after any record.
+
+Records mean something under the definition they were written under. Where an execution went on under a newer one, a
+snapshot stands that tells which one was before; so the past of an execution is a row of *starts*: points from which it
+can be replayed, each with its definition.
+"""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from .._core import events
+from .._core.commands import AnyCommand
+from .._core.errors import RecordsTrimmed, StoreDamaged, UnknownExecution, UsageError
+from .._core.machine import Machine
+from .._core.operators import compile_plan
+from .._core.plan import Plan
+from .._core.state import UNSET
+from ..program import Program
+from ..shared import SharedData
+from ..stores.protocol import ExecutionRow, Store
+from .codec import decode
+from .definitions import read_definition
+from .loading import PAGE, Loaded, definition_before, from_snapshot, receive
+
+
+class Start(NamedTuple):
+    """A point from which an execution can be replayed: a snapshot after so many records, or the first record."""
+
+    records: int
+    definition: str
+    snapshot: bytes | None
+    #: whether records before it were written under another definition
+    moved: bool = False
+
+
+class Step(NamedTuple):
+    """One record replayed: by which chunk, what it commanded, and the machine that has received it."""
+
+    number: int
+    record: events.Record
+    chunk: str
+    answer: list[AnyCommand]
+    machine: Machine
+
+
+class Past:
+    """What a flow and a store are, together, to those who look back."""
+
+    def __init__(self, program: Program, shared: SharedData, store: Store) -> None:
+        self.program = program
+        self.shared = shared
+        self.store = store
+
+    def child(self, flow: str) -> "Past | None":
+        """The same for a sub-flow; None if this flow has no step of that name any more."""
+        known = self.program.sub_flows.get(flow)
+        return None if known is None else known.history(self.store).past
+
+    async def row(self, id: str) -> ExecutionRow:
+        """The row of an execution. Raises `UnknownExecution`, and `UsageError` if it is another flow's."""
+        row = await self.store.find(id)
+        if row is None:
+            raise UnknownExecution(f"there is no execution {id!r} in {self.store!r}")
+        if row.flow != self.program.name:
+            raise UsageError(f"execution {id!r} belongs to flow {row.flow!r}, and this is flow {self.program.name!r}")
+        return row
+
+    async def starts(self, row: ExecutionRow) -> list[Start]:
+        """The points from which it can be replayed, the earliest first; the records before that are trimmed."""
+        found: list[Start] = []
+        definition, until = row.definition, row.records
+        while until >= 0 and (kept := await self.store.snapshot(row.id, records=until)) is not None:
+            records, under, data = kept
+            if under != definition:
+                raise StoreDamaged(f"execution {row.id!r}: its snapshot after {records} records is of {under!r}")
+            before = definition_before(data)
+            found.append(Start(records, under, data, before is not None))
+            definition, until = before or definition, records - 1
+        first = await self.store.records(row.id, limit=1)
+        if (first and first[0][0] == 0) or (not found and not row.records):
+            found.append(Start(0, definition, None))
+        return found[::-1]
+
+    async def earliest(self, row: ExecutionRow) -> int:
+        """After how many records its earliest known state is: 0, unless records were trimmed."""
+        starts = await self.starts(row)
+        return starts[0].records if starts else row.records
+
+    async def loaded(self, row: ExecutionRow, records: int) -> Loaded:
+        """The execution after so many records. Raises `RecordsTrimmed`, `UsageError` if it has not had so many, and
+        what `loading.load` raises."""
+        start = self._start_before(row, await self.starts(row), records)
+        loaded = await self._begin(row, start)
+        value = loaded.value
+        async for _, record in self.journal(row, start.records, records):
+            receive(loaded.machine, record, row.id)
+            if isinstance(record, events.Started):
+                value = record.value
+        return Loaded(loaded.machine, value)
+
+    async def steps(self, row: ExecutionRow, first: int = 0, end: int | None = None) -> AsyncIterator[Step]:
+        """Replay from record `first` on, or from the earliest that can be."""
+        starts = await self.starts(row)
+        start = self._start_before(row, starts, max(first, starts[0].records if starts else 0))
+        machine = (await self._begin(row, start)).machine
+        moves = {it.records: it for it in starts if it.moved and it.records > start.records}
+        async for number, record in self.journal(row, start.records, row.records if end is None else end):
+            if number in moves:
+                machine = (await self._begin(row, moves[number])).machine
+            run = machine.state.runs.get(getattr(record, "run", None) or 0)
+            answer = receive(machine, record, row.id)
+            if number >= first:
+                yield Step(number, record, run.node.name if run else "", answer, machine)
+
+    async def journal(self, row: ExecutionRow, first: int, end: int) -> AsyncIterator[tuple[int, events.Record]]:
+        """The records from `first` up to `end`, which is not among them, as far as they are held."""
+        while first < end:
+            rows = await self.store.records(row.id, first=first, limit=min(PAGE, end - first))
+            rows = [(number, data) for number, data in rows if number < end]
+            if not rows:
+                return
+            records = await decode([data for _, data in rows], self.program.types, self.store.payloads)
+            for (number, _), record in zip(rows, records, strict=True):
+                yield number, record
+            first = rows[-1][0] + 1
+
+    def _start_before(self, row: ExecutionRow, starts: list[Start], records: int) -> Start:
+        if not 0 <= records <= row.records:
+            raise UsageError(f"execution {row.id!r} has had {row.records} records; there is no state after {records}")
+        fit = [start for start in starts if start.records <= records]
+        if not fit:
+            earliest = f"the earliest is after {starts[0].records} records" if starts else "nothing is left"
+            raise RecordsTrimmed(f"execution {row.id!r} was compacted: of its states {earliest}, not {records}")
+        return fit[-1]
+
+    async def _begin(self, row: ExecutionRow, start: Start) -> Loaded:
+        plan = await self._plan(start.definition)
+        if start.snapshot is None:
+            return Loaded(Machine(plan), UNSET)
+        loaded = from_snapshot(start.snapshot, plan, self.program.types)
+        if loaded.machine.state.records != start.records:
+            raise StoreDamaged(f"execution {row.id!r}: its snapshot after {start.records} records tells of others")
+        return loaded
+
+    async def _plan(self, definition: str) -> Plan:
+        if definition == self.program.plan.definition.fingerprint:
+            return self.program.plan
+        data = await self.store.definition(definition)
+        return compile_plan(read_definition(data, definition, self.program.types))

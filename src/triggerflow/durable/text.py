@@ -1,0 +1,55 @@
+"""Records, states and values as lines for a person."""
+
+from typing import Any
+
+from .._core import events
+
+#: What is told of a record beside its value, in this order.
+_HIDDEN = frozenset(("at", "run", "value", "item", "payload", "items", "error"))
+
+
+def short(value: Any, width: int = 60) -> str:
+    """A value in one line of at most `width` characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= width else f"{text[: width - 2]} …"
+
+
+def name_of(record: events.Event) -> str:
+    """What kind of record it is."""
+    return str(type(record).__struct_config__.tag)
+
+
+def describe(record: events.Record, width: int = 60) -> str:
+    """What a record says, beside who wrote it and when."""
+    match record:
+        case events.Started(value=value) | events.Completed(value=value) | events.ResultSet(value=value):
+            return short(value, width)
+        case events.Emitted(name=name, value=value):
+            return f"{name} {short(value, width)}" + (f", in {record.delay:g} s" if record.delay is not None else "")
+        case events.StateChanged(op="delete", key=key):
+            return f"{key} deleted"
+        case events.StateChanged(op=op, key=key, value=value):
+            return f"{key} {'=' if op == 'set' else '+='} {short(value, width)}"
+        case events.FlowDataChanged(key=key, value=value):
+            return f"{key} = {short(value, width)}"
+        case events.StreamPut(item=item, path=path):
+            return short(item, width) + (f" from {path}" if path else "")
+        case events.Paused(interrupt=interrupt, payload=payload):
+            return f"{interrupt} asks {short(payload, width)}"
+        case events.Resumed(interrupt=interrupt, value=value):
+            return f"{interrupt} is answered {short(value, width)}"
+        case events.Failed(error=error) | events.PullFailed(error=error):
+            again = getattr(record, "retry_in", None)
+            return f"{error.type}: {error.message}" + (f", again in {again:g} s" if again is not None else "")
+        case events.Pulled(items=items):
+            return short(items, width)
+        case _:
+            told = [(name, getattr(record, name)) for name in record.__struct_fields__ if name not in _HIDDEN]
+            return ", ".join(f"{name} {value}" for name, value in told if value is not None)
+
+
+def line(number: int, record: events.Record, chunk: str, since: float) -> str:
+    """A record in one line: its number, seconds since the first one, the chunk and its run, kind and content."""
+    run = getattr(record, "run", None)
+    who = f"{chunk or 'run'}.{run}" if run is not None else ""
+    return f"{number:>6}  {record.at - since:>+9.3f}  {who:<20}  {name_of(record):<10}  {describe(record)}".rstrip()
