@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from signal import SIGKILL
 from typing import Any
 
 from triggerflow.stores import SQLiteStore
@@ -103,16 +104,16 @@ class World:
             limit=1 << 20,
         )
         self._sent.clear()
-        ready, acknowledged = asyncio.Event(), asyncio.Event()
-        listening = asyncio.create_task(self._listen(process, ready, acknowledged))
+        ready, self._armed = asyncio.Event(), False
+        listening = asyncio.create_task(self._listen(process, ready))
         sending = asyncio.create_task(self._send(process, watched, ready))
         listening.add_done_callback(lambda _: sending.cancel())
         try:
             if last:
                 await self._finish(process, sending)
             else:
-                await self._moment(begun, ready, acknowledged)
-                if process.returncode is not None:
+                await self._moment(begun, ready)
+                if process.returncode not in (None, -SIGKILL):
                     self.wrong.append(f"the process ended by itself with code {process.returncode}")
                 self.killed_early += not ready.is_set()
         finally:
@@ -126,7 +127,7 @@ class World:
         if ready.is_set():
             self.ready_after.append(self._ready_at - begun)
 
-    async def _moment(self, begun: float, ready: asyncio.Event, acknowledged: asyncio.Event) -> None:
+    async def _moment(self, begun: float, ready: asyncio.Event) -> None:
         """Wait for the moment of the kill."""
         usual = sorted(self.ready_after)[len(self.ready_after) // 2] if self.ready_after else 0.5
         kind = self.random.random()
@@ -141,11 +142,9 @@ class World:
             self.wrong.append("the process was not ready after 30 s")
             return
         await asyncio.sleep(self.random.uniform(0, 0.4))
-        if kind > 0.8:  # just as it promises something
-            acknowledged.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await acknowledged.wait()
+        if kind > 0.6:  # just as it promises something: `_listen` kills it
+            self._armed = True
+            await asyncio.sleep(0.2)
 
     async def _finish(self, process: Process, sending: "asyncio.Task[None]") -> None:
         """Let it finish, then have it end in an orderly way."""
@@ -163,11 +162,14 @@ class World:
 
     # -- talking -----------------------------------------------------------------------------------------------------
 
-    async def _listen(self, process: Process, ready: asyncio.Event, acknowledged: asyncio.Event) -> None:
+    async def _listen(self, process: Process, ready: asyncio.Event) -> None:
         assert process.stdout is not None
         async for raw in process.stdout:
             if not raw.endswith(b"\n"):
                 return  # the kill cut it off: it was never said
+            if self._armed:
+                self._armed = False
+                process.kill()
             line = json.loads(raw)
             if "ready" in line:
                 self._ready_at = time.monotonic()
@@ -176,7 +178,6 @@ class World:
                 self._got_item(line)
             else:
                 self._heard(self._sent.pop(line["no"]), line)
-                acknowledged.set()
 
     def _got_item(self, line: dict[str, Any]) -> None:
         items = self.acknowledged.items.setdefault(line["id"], [])

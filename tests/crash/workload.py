@@ -6,6 +6,7 @@ so that `Expected` tells by plain Python what the records must hold.
 """
 
 import asyncio
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -38,6 +39,11 @@ class Flaky(Exception):
     """A failure that the next attempt does not have."""
 
 
+def nonce() -> str:
+    """What no repetition gives again: a model's answer, say. What was seen of it must be what is kept."""
+    return os.urandom(4).hex()
+
+
 def items_of(round: int) -> list[int]:
     """What the for_each of a round goes through."""
     return list(range(3 + round % 3))
@@ -64,7 +70,7 @@ def child_flow() -> TriggerFlow:
 
     @child.chunk("look")
     async def look(data: Data) -> int:
-        await data.async_put_into_stream({"looked": data.value})
+        await data.async_put_into_stream({"looked": data.value, "nonce": nonce()})
         await asyncio.sleep(0.002)
         if data.value % 2 == 0:
             data.pause_for(payload=data.value)
@@ -93,10 +99,10 @@ def work_flow(rounds: int, pace: float = 0.004) -> TriggerFlow:
     @flow.chunk("plan", retry=Retry(1000, initial_interval=0.01, backoff_coefficient=1))
     async def plan(data: Data) -> int:
         n, round = data.state.get("n"), data.value
-        await data.async_put_into_stream({"round": round})
+        await data.async_put_into_stream({"round": round, "nonce": nonce()})
         for part in range(3):
             await data.async_emit("part", [round, part], settle=part == 2)
-        data.state.reduce("pages", f"{round}: {PAGE}")
+        data.state.reduce("pages", f"{round} {nonce()}: {PAGE}")
         await asyncio.sleep(pace)
         if data.attempt == 1 and (n + round) % 3 == 0:
             raise Flaky
@@ -122,7 +128,7 @@ def work_flow(rounds: int, pace: float = 0.004) -> TriggerFlow:
     @flow.chunk("item")
     async def item(data: Data) -> list[int]:
         round, item = data.value
-        await data.async_put_into_stream({"item": data.value})
+        await data.async_put_into_stream({"item": data.value, "nonce": nonce()})
         await asyncio.sleep(pace / 2)
         return [round, item + 1]
 
@@ -165,12 +171,12 @@ def work_flow(rounds: int, pace: float = 0.004) -> TriggerFlow:
     async def part(data: Data) -> None:
         data.state.reduce("parts", data.value)
         await asyncio.sleep(pace / 4)
-        await data.async_put_into_stream({"part": data.value})
+        await data.async_put_into_stream({"part": data.value, "nonce": nonce()})
 
     @flow.chunk("noted")
     async def note(data: Data) -> None:
         data.state.reduce("notes", data.value)
-        await data.async_put_into_stream({"note": data.value})
+        await data.async_put_into_stream({"note": data.value, "nonce": nonce()})
 
     flow.to(begin)
     flow.when("round").to(plan).batch(left, right).to(spread).for_each(concurrency=2).to(item).to(
