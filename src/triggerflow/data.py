@@ -269,6 +269,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
             raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
         number = interrupt_id or f"interrupt-{self._run.id}"
         name = expect_answer(self._execution, number, schema)
+        if expires is not None:
+            check_delay(expires)
         until = None if expires is None else time() + expires
         raise ChunkPaused(
             events.Paused(time(), self._run.id, number, type, payload, resume_event, resume_to, name, until)

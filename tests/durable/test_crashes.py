@@ -85,12 +85,16 @@ in_memory = pytest.mark.parametrize("world", ["memory"], indirect=True)
 on_both = pytest.mark.parametrize("world", ["memory", "sqlite"], indirect=True)
 
 
-WAYS: dict[str, dict[str, Any]] = {"unheard": {"unheard": True}, "slow": {"pace": 0.7}, "both": {"unheard": True, "pace": 0.3}}
+WAYS: dict[str, dict[str, Any]] = {
+    "unheard": {"unheard": True},
+    "slow": {"pace": 0.7},
+    "both": {"unheard": True, "pace": 0.3},
+}
 
 
 @each_scenario
 async def test_a_scenario_in_memory(scenario: Scenario) -> None:
-    """"One conformance suite, any driver, any store": what the scenarios expect, first without a store."""
+    """ "One conformance suite, any driver, any store": what the scenarios expect, first without a store."""
     execution = scenario.make().create_execution(**scenario.options)
     outside = asyncio.create_task(scenario.outside(Outside(execution)))
     reading = asyncio.create_task(drain(execution.get_async_runtime_stream(scenario.value)))
