@@ -5,9 +5,11 @@ is used, as the documentation teaches it, with every default on.
 """
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from triggerflow import TriggerFlow
+from triggerflow.stores import SQLiteStore
 
 
 async def _increment(data: Any) -> Any:
@@ -178,3 +180,22 @@ def w9() -> Any:
         return await flow.async_start(topic)
 
     return one
+
+
+async def w10(dir: str, synchronous: Any = "FULL") -> Any:
+    """Five chunks in a chain; SQLiteStore, every record synced to disk (FULL) before anything is done with it"""
+    flow = TriggerFlow(name="five")
+    process: Any = flow
+    for index in range(5):
+        process = process.to((f"c{index}", _increment))
+    process.end()
+    store = SQLiteStore(Path(dir) / "runs.db", synchronous=synchronous)
+    await store.__aenter__()
+
+    async def one(i: int) -> Any:
+        return await flow.create_execution(store=store).async_start(i)
+
+    async def close() -> None:
+        await store.__aexit__(None, None, None)
+
+    return one, close

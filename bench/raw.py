@@ -5,6 +5,9 @@ that no engine reaches; it shows what an engine costs at most.
 """
 
 import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 
@@ -137,3 +140,46 @@ def w9() -> Any:
         return {"topic": topic, "facts": facts, "risks": risks}
 
     return one
+
+
+def w10(dir: str, synchronous: str = "FULL") -> Any:
+    """Five awaits, the result of each kept before the next; whoever waits for the disk shares one commit."""
+    thread = ThreadPoolExecutor(1)
+    database = sqlite3.connect(Path(dir) / "raw.db", isolation_level=None, check_same_thread=False)
+    database.execute("pragma journal_mode = wal")
+    database.execute(f"pragma synchronous = {synchronous}")
+    database.execute("create table steps (execution integer, step integer, value integer)")
+    waiting: list[tuple[tuple[int, int, int], asyncio.Future[None]]] = []
+    committing: asyncio.Task[None] | None = None
+
+    def write(rows: list[tuple[int, int, int]]) -> None:
+        database.execute("begin immediate")
+        database.executemany("insert into steps values (?, ?, ?)", rows)
+        database.execute("commit")
+
+    async def commit() -> None:
+        nonlocal waiting, committing
+        while waiting:
+            batch, waiting = waiting, []
+            await asyncio.get_running_loop().run_in_executor(thread, write, [row for row, _ in batch])
+            for _, future in batch:
+                future.set_result(None)
+        committing = None
+
+    async def one(i: int) -> int:
+        nonlocal committing
+        value = i
+        for step in range(5):
+            value = await _increment(value)
+            future = asyncio.get_running_loop().create_future()
+            waiting.append(((i, step, value), future))
+            if committing is None:
+                committing = asyncio.create_task(commit())
+            await future
+        return value
+
+    def close() -> None:
+        thread.shutdown()
+        database.close()
+
+    return one, close
