@@ -532,3 +532,15 @@ async def test_s10_an_error_route_inside_leaves_none_and_goes_on() -> None:
     flow.when({"error": body}).to(handle)
     assert await flow.async_start(range(3)) == [0, None, 2]
     assert routed == [1]
+
+
+async def test_s10_a_set_is_gone_through_in_an_order_that_a_restart_does_not_change() -> None:
+    """S10 with S18: the order of a set is another in each process, and a loaded execution goes on in the middle."""
+    flow = TriggerFlow()
+    flow.for_each(concurrency=1).to(echo).end_for_each().end()
+    words = {f"word {number}" for number in range(100)}
+    assert await flow.async_start(words) == sorted(words)
+    mixed: Any = {3, "b", 1, "a", (2, "x"), (1, "y"), frozenset({"q", "p"}), None, 2.5, b"z"}
+    assert await flow.async_start(mixed) == [
+        None, b"z", 2.5, frozenset({"q", "p"}), 1, 3, "a", "b", (1, "y"), (2, "x"),
+    ]  # fmt: skip

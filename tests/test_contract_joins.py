@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import turns
-from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import DefinitionError, TriggerFlow, TriggerFlowRuntimeData
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -197,3 +197,42 @@ async def test_s11_values_of_any_kind_wait() -> None:
     await execution.async_emit("b", None)
     await execution.async_close()
     assert seen[0]["event"]["a"] is odd
+
+
+@pytest.mark.parametrize("through", ["gate", "chain", "blocks", "two", "all branches"])
+def test_a_collection_that_feeds_itself_is_an_error_of_the_definition(through: str) -> None:
+    """A loop with no chunk in it would never come to rest: told by name before the first run, not by the stack."""
+    flow = TriggerFlow()
+    start = flow.when({"collect": "c"})
+    if through == "gate":
+        start.collect("c", "x")
+    elif through == "chain":
+        flow.to(lambda data: 1).collect("c", "x").collect("c", "y")
+    elif through == "blocks":
+        start.match().case(1).case_else().end_match().collect("c", "x")
+    elif through == "two":
+        start.collect("d", "x")
+        flow.when({"collect": "d"}).collect("c", "x")
+    else:
+        start.collect("c", "x", mode="filled_then_empty")
+        flow.when({"collect": "c"}).collect("c", "y", mode="filled_then_empty")
+    with pytest.raises(DefinitionError, match=r"collection '[cd]' leads back to itself"):
+        flow.create_execution()
+
+
+async def test_a_collection_may_feed_one_of_its_own_branches() -> None:
+    """With "filled_then_empty" all branches have to arrive anew, so that a fed-back value waits for the others."""
+    flow, seen = TriggerFlow(), list[Any]()
+
+    async def source(data: Data) -> None:
+        for number in range(3):
+            await asyncio.sleep(1)
+            await data.async_emit("item", number)
+
+    flow.to(("first", lambda data: "seed")).collect("c", "x", mode="filled_then_empty")
+    flow.to(source)
+    flow.when("item").collect("c", "y", mode="filled_then_empty")
+    flow.when({"collect": "c"}).collect("c", "x", mode="filled_then_empty")
+    flow.when({"collect": "c"}).to(("note", lambda data: seen.append(data.value["y"])))
+    await flow.async_start()
+    assert seen == [0, 1, 2]

@@ -267,3 +267,21 @@ async def test_a_block_that_is_never_closed_is_told_before_the_first_run(build: 
     build(flow)
     with pytest.raises(DefinitionError, match=r"never closed.*end_"):
         await flow.async_start()
+
+
+def test_the_name_of_a_case_is_the_same_in_every_process() -> None:
+    """A definition is data: nothing in it tells of addresses or of the order of hashes."""
+
+    class Thing: ...
+
+    def names() -> list[str]:
+        flow = TriggerFlow()
+        match = flow.match()
+        for literal in (Thing(), [Thing()], {"b", "a", "c"}, "text", 1, None):
+            match = match.case(literal)
+        match.end_match()
+        return [it.name for it in flow.definition.operators if it.kind == "match_case"]
+
+    assert names() == names()
+    assert names()[2:] == ["set('a', 'b', 'c')", "'text'", "1", "None"]
+    assert not any("0x" in name for name in names())

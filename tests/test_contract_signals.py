@@ -1,8 +1,10 @@
 """The contract's lines on signals: order (S1), state (S2), signals that nobody hears (S4)."""
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -365,3 +367,19 @@ async def test_s04_a_flood_of_unheard_signals_holds_nobody_up() -> None:
     flow.to(chunk).end()
     threads = threading.active_count()
     assert await flow.async_start() == (0, threads)
+
+
+async def test_a_waiting_execution_that_nobody_holds_is_gone() -> None:
+    """The data that a flow shares keeps nobody alive: an execution whose handle is dropped does not stay for ever."""
+    flow = TriggerFlow()
+    flow.when({"flow_data": "key"}).to(lambda data: None)
+    flow.when("from outside").end()
+    execution = flow.create_execution()
+    execution.begin()
+    await asyncio.sleep(1)
+    assert execution.get_status() == "waiting"
+    left = weakref.ref(execution)
+    del execution
+    gc.collect()
+    assert left() is None
+    flow.set_flow_data("key", 1)

@@ -178,3 +178,33 @@ async def test_chunks_that_never_wait_do_not_starve_the_rest_of_the_program() ->
     beating.cancel()
     assert beats > 50
     await turns()
+
+
+async def test_what_is_over_is_kept_up_to_a_limit() -> None:
+    """Answered interrupts, skipped errors and names of unheard signals: "constant memory" in a run of any length."""
+    flow = TriggerFlow(skip_exceptions=True)
+
+    async def source(data: Data) -> None:
+        for number in range(5_000):
+            await data.async_emit("work", number)
+            await data.async_emit(f"unheard {number}")
+
+    async def work(data: Data) -> None:
+        if data.value % 2:
+            raise ValueError(data.value)
+        data.pause_for(interrupt_id=f"q{data.value}", resume_to="next")
+
+    flow.to(source)
+    flow.when("work").to(work)
+    execution = flow.create_execution()
+    execution.begin()
+    while execution.get_status() != "waiting" or execution.get_pending_interrupts():
+        await asyncio.sleep(1)
+        for number in execution.get_pending_interrupts():
+            await execution.async_continue_with(number, request_id=number)
+        if execution.get_status() == "completed":
+            break
+    state = execution.machine.state
+    assert [int(error.message) for error in execution.skipped] == list(range(4_999 - 2 * 1_023, 5_000, 2))
+    assert len(state.unheard or ()) == 1_024
+    assert 512 <= len(execution.get_interrupts()) <= 4_096

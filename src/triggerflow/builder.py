@@ -5,6 +5,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, cast
 
@@ -363,6 +364,14 @@ def describe(triggers: Iterable[Trigger]) -> str:
     return "&".join(trigger.name or trigger.kind for trigger in triggers)
 
 
+def literal(value: Any) -> str:
+    """A value that a case compares with, as text that is the same in every process."""
+    if isinstance(value, set | frozenset):
+        parts = sorted(literal(part) for part in cast("set[Any]", value))
+        return f"{type(value).__name__}({', '.join(parts)})"  # pyright: ignore[reportUnknownArgumentType]
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
 def positive(limit: Any, where: str) -> int | None:
     """A concurrency limit: None, or a whole number from 1 on."""
     if limit is None:
@@ -374,4 +383,5 @@ def positive(limit: Any, where: str) -> int | None:
     return limit
 
 
-__all__ = ["START", "Blueprint", "describe", "positive"]
+# START: for those who build on the blueprint, as the process does.
+__all__ = ["START", "Blueprint", "describe", "is_stable_name", "literal", "positive"]

@@ -16,6 +16,7 @@ import msgspec
 
 from ._core.definition import Definition, Operator, OperatorKind
 from ._core.errors import DefinitionError, UsageError
+from ._core.operators import compile_plan
 from ._core.signals import START, Trigger, TriggerKind
 from .wiring import MAX_DEPTH, check_wiring
 
@@ -84,6 +85,7 @@ def from_config(config: Mapping[str, Any]) -> Definition:
         raise DefinitionError(_explain(str(error), config)) from None
     definition = Definition(flow.name, tuple(_read(it, f"operators[{n}]") for n, it in enumerate(flow.operators)))
     check_wiring(definition)
+    compile_plan(definition)  # what the engine itself refuses is refused here
     return definition
 
 

@@ -233,6 +233,3 @@ class Execution(HostedExecution):
         elif self._value is UNSET and self.machine.state.status not in FINAL:
             asyncio.get_running_loop().call_soon(self.begin)
         return None
-
-
-__all__ = ["UNSET", "Execution"]

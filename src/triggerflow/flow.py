@@ -115,8 +115,10 @@ class TriggerFlow(DefinedFlow):
     def on_error(self, chunk: Any) -> Process:
         """Run a chunk for every failure that has no error route of its own: `when({"error": "*"}).to(chunk)`.
 
-        It gets `{"chunk", "type", "message", "value"}`. The failed chunk's branch has ended then; the execution goes
-        on.
+        Failures of chunks count when their policy has given up, those of for_each sources at once; not those of the
+        route itself and what follows it. The chunk gets `{"chunk", "type", "message", "value"}`: the name of what
+        failed, of which class and text the error was, and the value that the failed chunk had. The branch in which it
+        failed has ended then; the execution goes on.
         """
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
@@ -431,6 +433,3 @@ class TriggerFlow(DefinedFlow):
 
     def __repr__(self) -> str:
         return f"<TriggerFlow {self.name!r}, {len(self._blueprint.operators)} operators>"
-
-
-__all__ = ["UNSET", "TriggerFlow"]

@@ -224,7 +224,7 @@ class HostedExecution:
             driver = self.running = self.make_driver()
             self._thread = get_ident()
             if self.machine.plan.flow_data:
-                self.shared.listeners.add(self)
+                self.shared.listen(self)
             if self.machine.state.records:
                 driver.submit(events.Recovered(time()))
             elif not starting:
@@ -330,7 +330,7 @@ class HostedExecution:
         state = self.machine.state
         self._failure = error if state.status is Status.FAILED else None
         self.check_result()
-        self.shared.listeners.discard(self)
+        self.shared.forget(self)
         self._observed = self._observed or self.waited_for
         self.tell_waiters(self._why_ended())
         if close.unfilled and state.result is UNSET:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Unpack
 from ._core.definition import OperatorKind
 from ._core.errors import DefinitionError
 from ._core.signals import START, Trigger
-from .builder import Blueprint, describe, positive
+from .builder import Blueprint, describe, literal, positive
 from .chunk import Chunk
 from .subflow import SubFlow, SubFlowOptions
 
@@ -202,7 +202,7 @@ class Process:
         if callable(condition):
             handler = self.blueprint.condition(condition, self._where("case()"))
             return self._case(block, handler, handler, {})
-        return self._case(block, repr(condition), None, {"equals": condition})
+        return self._case(block, literal(condition), None, {"equals": condition})
 
     def case_else(self) -> "Process":
         """The chain that follows runs if no case fits."""

@@ -4,6 +4,7 @@ records."""
 from collections.abc import Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from ._core.errors import ExecutionClosed
 from ._core.events import FlowDataChanged
@@ -15,9 +16,12 @@ By = tuple["HostedExecution", int | None] | None
 
 
 class SharedData:
-    """Values by key, and the running executions that listen to their changes."""
+    """Values by key, and the running executions that listen to their changes.
 
-    __slots__ = ("listeners", "own", "resources", "values")
+    They are referred to weakly: one that waits and that nobody holds any more is gone.
+    """
+
+    __slots__ = ("_listeners", "own", "resources", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -25,7 +29,22 @@ class SharedData:
         self.own: set[str] | None = None
         #: the flow's resources by name
         self.resources: dict[str, Any] = {}
-        self.listeners: set[HostedExecution] = set()
+        self._listeners: WeakSet[HostedExecution] | None = None
+
+    def listen(self, execution: "HostedExecution") -> None:
+        """Tell this execution of every change from here on."""
+        if self._listeners is None:  # most flows have none, and every sub-flow has shared data of its own
+            self._listeners = WeakSet()
+        self._listeners.add(execution)
+
+    def forget(self, execution: "HostedExecution") -> None:
+        """Tell this execution no more."""
+        if self._listeners is not None:
+            self._listeners.discard(execution)
+
+    def tells(self, execution: "HostedExecution") -> bool:
+        """Whether this execution is told of changes."""
+        return self._listeners is not None and execution in self._listeners
 
     def copy(self, changes: Mapping[str, Any]) -> "SharedData":
         """The data of one sub-flow: what the flow has, with these changes. Its own changes are seen by itself only."""
@@ -59,9 +78,9 @@ class SharedData:
             self._tell(key, None, by)
 
     def _tell(self, key: str, value: Any, by: By) -> None:
-        for execution in list(self.listeners):
+        for execution in list(self._listeners or ()):
             run = by[1] if by is not None and by[0] is execution else None
             try:
                 execution.post(FlowDataChanged(time(), run, key, value))
             except ExecutionClosed:  # it ended between the look and the call
-                self.listeners.discard(execution)
+                self.forget(execution)

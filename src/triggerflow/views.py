@@ -195,7 +195,7 @@ class FlowState:
     def _repeats(self) -> bool:
         """Whether an earlier attempt has done this; only what was recorded here counts among its effects."""
         execution = self._execution
-        return self._data is not None and execution in execution.shared.listeners and self._data.repeats()
+        return self._data is not None and execution.shared.tells(execution) and self._data.repeats()
 
     def _by(self) -> "tuple[HostedExecution, int | None]":
         return self._execution, None if self._data is None else self._data.run_number

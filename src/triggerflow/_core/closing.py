@@ -10,7 +10,7 @@ from .limits import forget_queues
 from .operators import Effects, abandon_pass, skip
 from .plan import Node
 from .signals import ANY_CHUNK, Trigger
-from .state import RUNNING, UNSET, WAITING, Frame, Group, Opening, RunChunk, Status
+from .state import KEPT, RUNNING, UNSET, WAITING, Frame, Group, Opening, RunChunk, Status
 from .timers import cancel_timer, holds_open
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
@@ -52,6 +52,7 @@ def _fail(
         if state.skipped is None:
             state.skipped = []
         state.skipped.append(error)
+        del state.skipped[:-KEPT]
         machine.out.append(commands.Skipped(number, failed.name))
         skip(machine, failed, scope, group)
     else:

@@ -15,7 +15,7 @@ from . import commands, events
 from .errors import AlreadyAnswered, InterruptExpired, ProtocolError, UnknownInterrupt
 from .operators import Effects, enter_chunk
 from .signals import Trigger
-from .state import Interrupt, RunChunk
+from .state import KEPT, Interrupt, RunChunk
 from .timers import cancel_timer, start_timer
 
 
@@ -45,7 +45,19 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
     if event.expires is not None and not event.holds:  # else the sub-flow tells when it is over
         interrupt.timer = start_timer(machine, event.expires, "expiry", name=event.interrupt)
     state.interrupts[event.interrupt] = interrupt
+    count = len(state.interrupts)
+    if count > KEPT and not count & (count - 1):  # a power of two: seldom enough to look at all of them
+        _forget(machine, state.interrupts)
     machine.out.append(commands.OpenInterrupt(interrupt))
+
+
+def _forget(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
+    """Keep the newest of those that are over, so that an answer that comes twice is known as one; and the question of a
+    chunk that was asked to go on with it."""
+    asking = {run.trigger.name for run in machine.state.runs.values() if run.trigger.kind == "resume"}
+    over = [id for id, it in interrupts.items() if it.status != "waiting" and id not in asking]
+    for id in over[: -KEPT // 2]:
+        del interrupts[id]
 
 
 def close(machine: Effects, interrupt: Interrupt, status: Literal["resumed", "expired", "retracted"]) -> None:

@@ -39,7 +39,7 @@ from .recovery import recover
 from .retraction import confirm, note_provisional, retract
 from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
+from .state import BACKOFF, KEPT, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
 from .timers import start_timer
 
 
@@ -258,7 +258,7 @@ class Machine(Runs):
         state = self.state
         if state.unheard is None:
             state.unheard = set()
-        if name not in state.unheard:
+        if name not in state.unheard and len(state.unheard) < KEPT:
             state.unheard.add(name)
             self.out.append(commands.Unheard(name))
 

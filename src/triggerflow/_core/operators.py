@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from .commands import AnyCommand, CancelPull, Pull
+from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
 from .groups import enter_group
@@ -344,4 +345,5 @@ def compile_plan(definition: Definition) -> Plan:
             raise DefinitionError(
                 f"flow {definition.name!r}: {node.id!r} is never closed; end it with .{CLOSED_BY[node.kind]}()"
             )
+    check_cycles(plan)
     return plan

@@ -26,6 +26,11 @@ from .signals import Trigger
 JoinKey = tuple[str, int, int]
 
 
+#: How much of what is over is kept for those who ask late, at most: answered interrupts (at least half as many),
+#: skipped errors, names of unheard signals. So an execution of any length needs constant memory for them.
+KEPT: Final = 1024
+
+
 class Unset(Enum):
     """The type of `UNSET`: no value at all, which is not None."""
 

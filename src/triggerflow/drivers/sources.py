@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from itertools import islice
 from time import time
-from typing import Any
+from typing import Any, cast
 
 from .._core import events
 from .._core.errors import ChunkCancelled
@@ -53,7 +53,7 @@ class Sources:
         iterator = self._iterators.get(opening.id)
         if iterator is None:
             source = opening.source
-            iterator = aiter(source) if hasattr(source, "__aiter__") else iter(source)
+            iterator = aiter(source) if hasattr(source, "__aiter__") else iter(_in_order(source))
             self._iterators[opening.id] = iterator
             # After a load a source that can be asked again goes on where it was.
             for _ in range(opening.next + len(opening.pulled or ())):
@@ -86,6 +86,22 @@ class Sources:
         else:  # a generator that is being asked right now cannot be closed
             asking.add_done_callback(lambda _: _close(iterator))
             asking.cancel()
+
+
+def _in_order(source: Any) -> Any:
+    """The source; a set by its items' values, for its own order is another in the process that goes on after a load."""
+    return sorted(cast("set[Any]", source), key=_rank) if isinstance(source, set | frozenset) else source
+
+
+def _rank(item: Any) -> tuple[str, Any]:
+    """A key by which items of any types can be sorted, the same in every process for what can be recorded."""
+    kind = cast("type[Any]", type(item))
+    if kind in (str, int, float, bool, bytes):
+        return kind.__name__, item
+    if isinstance(item, tuple | frozenset):
+        parts = [_rank(part) for part in cast("tuple[Any, ...]", item)]
+        return kind.__name__, sorted(parts) if kind is frozenset else parts
+    return kind.__qualname__, repr(item)
 
 
 def _close(iterator: Any) -> None:

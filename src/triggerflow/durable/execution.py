@@ -257,7 +257,7 @@ class DurableExecution(Execution):
         parent = None if self._link is None else self._link.parent
         if parent is not None and isinstance(parent.running, DurableDriver):
             parent.running.suspend(why)  # its step has not failed: it waits for an end that is not told here
-        self.shared.listeners.discard(self)
+        self.shared.forget(self)
         self.tell_waiters(lambda: why)
         self.stream = None
         self._tell_keeper()

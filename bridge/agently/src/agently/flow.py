@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic
 from uuid import uuid4
-from weakref import WeakSet
 
 from triggerflow import Chunk, Definition, Process
 from triggerflow import TriggerFlow as EngineFlow
@@ -143,7 +142,6 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         super().__init__(name=name or uuid4().hex, skip_exceptions=skip_exceptions)
         self.profile, self.settings = profile, Settings(GLOBAL)
         self.core = prepared(EngineFlow.when(self, config.OUTSIDE))
-        self.shared.listeners = WeakSet()  # type: ignore[assignment] - an execution is gone when nobody refers to it
         self._compiled_for: tuple[int, Compiled] | None = None
         self._options_for: dict[Any, Options] = {}
         self._loaded_contract: dict[str, Any] = {}
