@@ -124,7 +124,7 @@ async def test_failures_are_told() -> None:
 
 async def test_a_server_that_stalls_is_waited_for_as_the_settings_say() -> None:
     async with serving(Reply([*openai_events(['{"title": '])[:2], HANG])) as (_, agent):
-        agent.set_settings("OpenAICompatible", {"timeout": {"read": 0.2}})
+        agent.set_settings("OpenAICompatible", {"timeout": {"read": 1.0}})
         with pytest.raises(TruncatedResponseError, match="connection"):
             await agent.input("x").output(OUTPUT).async_start()
 

@@ -127,11 +127,11 @@ async def test_an_answer_at_its_token_limit() -> None:
 async def test_a_server_that_stalls() -> None:
     async with provider(Reply([HANG]), Reply([openai_chunk("x"), HANG])) as server:
         with pytest.raises(StallError):
-            await openai(server.url, stall_timeout=0.1, max_retries=0)
+            await openai(server.url, stall_timeout=1.0, max_retries=0)
         await server.left.wait()
         server.left.clear()
         with pytest.raises(TruncatedResponseError) as caught:
-            await openai(server.url, stall_timeout=0.1)
+            await openai(server.url, stall_timeout=1.0)
         await server.left.wait()
     assert caught.value.finish_reason == "stall"
 
