@@ -360,7 +360,11 @@ async def test_s10_a_joined_collection_inside_leaves_nothing_behind() -> None:
     process = flow.for_each(concurrency=2)
     first = process.to(("one", echo)).collect("both", "one")
     process.to(("two", echo)).collect("both", "two")
-    first.end_for_each().to(("hold", lambda data: data.pause_for(interrupt_id="q"))).end()
+
+    async def hold(data: Data) -> None:
+        data.pause_for(interrupt_id="q")
+
+    first.end_for_each().to(hold).end()
     execution = flow.create_execution()
     execution.begin(list(range(50)))
     await turns(500)

@@ -390,8 +390,11 @@ async def test_a_repeated_attempt_goes_on_behind_the_retraction_of_the_first() -
         await data.async_put_into_stream("second attempt")
         return data.attempt
 
+    async def sleeper(data: Data) -> None:
+        await asyncio.sleep(10)
+
     flow.to(source).end()
-    flow.when("go").to(lambda data: asyncio.sleep(10))
+    flow.when("go").to(sleeper)
     items = [item async for item in flow.get_async_runtime_stream()]
     assert [item if isinstance(item, str) else item["type"] for item in items] == ["retraction", "second attempt"]
 

@@ -31,8 +31,8 @@ class DyingStore:
     """A store whose process dies as soon as `records` records are on disk, before anybody is told.
 
     A commit of one execution is cut there: it could as well have been two. One of several executions (a sub-flow and
-    its parent) is on disk as a whole, which is what they rely on, or not at all; `unheard`: always as a whole. `pace` is
-    how long a commit takes, in seconds: what happens meanwhile fills the next one.
+    its parent) is on disk as a whole, which is what they rely on, or not at all; `unheard`: always as a whole. `pace`
+    is how long a commit takes, in seconds: what happens meanwhile fills the next one.
     """
 
     def __init__(self, store: Any, records: int | None = None, *, unheard: bool = False, pace: float = 0) -> None:

@@ -25,6 +25,10 @@ async def echo(data: Data) -> Any:
     return data.value
 
 
+async def ask(data: Data) -> None:
+    data.pause_for(interrupt_id="q")
+
+
 async def again(flow: TriggerFlow, execution: Any, store: Any) -> Any:
     """The execution after its process has let go of it: only what is on disk is left."""
     await execution.async_suspend()
@@ -47,13 +51,12 @@ async def test_a_declared_signal_is_recorded_by_its_name(store: FailingStore) ->
     """S4a: "a declared signal ... is checked on emit"; "everything else of the API stays as it is"."""
     flow = TriggerFlow(name="f")
     go = flow.signal("go", int)
-    flow.when(go).to(("ask", lambda data: data.pause_for(interrupt_id="q"))).to(echo).end()
+    flow.when(go).to(ask).to(echo).end()
     execution = flow.create_execution(store=store)
     await execution.async_open()
     execution.begin()
     await execution.async_emit(go, 5)
-    while not execution.get_pending_interrupts():
-        await asyncio.sleep(1)
+    await asyncio.sleep(1)
     execution = await again(flow, execution, store)
     await execution.async_continue_with("q", "yes")
     assert await execution.async_get_result() == "yes"

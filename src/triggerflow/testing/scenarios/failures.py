@@ -5,7 +5,7 @@ from typing import Any
 
 from ...flow import TriggerFlow
 from ...policies import Retry
-from .scenario import Outside, echo, scenario
+from .scenario import Outside, echo, one_more, scenario
 
 
 @scenario(value="x", result="x on 3", stream=("try",), state={"tries": 1})
@@ -15,7 +15,7 @@ def retry(flow: TriggerFlow) -> None:
     @flow.chunk("flaky", retry=Retry(attempts=20, initial_interval=1, jitter=0))
     async def flaky(data: Any) -> str:
         await data.async_put_into_stream("try")
-        data.state.update("tries", lambda tries: tries + 1, 0)
+        data.state.update("tries", one_more, 0)
         if data.attempt < 3:
             raise ConnectionError("not yet")
         return f"{data.value} on {min(data.attempt, 3)}"
@@ -45,7 +45,7 @@ def skipped(flow: TriggerFlow) -> None:
     async def work(data: Any) -> int:
         if data.value == 2:
             raise ValueError("two")
-        data.state.update("good", lambda count: count + 1, 0)
+        data.state.update("good", one_more, 0)
         return data.value
 
     flow.for_each(concurrency=1).to(work).end_for_each().end()

@@ -1,10 +1,11 @@
 """Every operator, alone and inside others."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from ...flow import TriggerFlow
-from .scenario import echo, scenario
+from .scenario import echo, give, one_more, scenario
 
 
 @scenario(value=1, result=4, stream=(1, 2, 3), state={"sum": 6, "seen": [1, 2, 3]})
@@ -24,7 +25,7 @@ def chain(flow: TriggerFlow) -> None:
 def batch(flow: TriggerFlow) -> None:
     """Three branches, one of them slow, with a limit."""
 
-    def branch(name: str, seconds: float, change: Any) -> Any:
+    def branch(name: str, seconds: float, change: Callable[[int], int]) -> Any:
         async def work(data: Any) -> Any:
             await asyncio.sleep(seconds)
             value = change(data.value)
@@ -58,7 +59,7 @@ def for_each_nested(flow: TriggerFlow) -> None:
     """Items of items, with an empty list among them, and a count that loses nothing."""
 
     async def double(data: Any) -> int:
-        data.state.update("inner", lambda count: count + 1, 0)
+        data.state.update("inner", one_more, 0)
         return data.value * 2
 
     flow.for_each(concurrency=2).for_each(concurrency=1).to(double).end_for_each().end_for_each().end()
@@ -115,7 +116,7 @@ def match(flow: TriggerFlow) -> None:
         return isinstance(data.value, int) and data.value % 2 == 1
 
     process = flow.for_each().match().case(is_odd).to(put("odd")).case(2).to(put("even"))
-    process.case_else().to(("other", lambda data: "other")).end_match().end_for_each().end()
+    process.case_else().to(give("other")).end_match().end_for_each().end()
 
 
 @scenario(value=6, result=["two", "three"])
@@ -128,9 +129,9 @@ def match_all(flow: TriggerFlow) -> None:
 
         return is_divided
 
-    process = flow.match(mode="hit_all").case(divides(2)).to(("two", lambda data: "two"))
-    process = process.case(divides(3)).to(("three", lambda data: "three"))
-    process.case(divides(5)).to(("five", lambda data: "five")).end_match().end()
+    process = flow.match(mode="hit_all").case(divides(2)).to(give("two"))
+    process = process.case(divides(3)).to(give("three"))
+    process.case(divides(5)).to(give("five")).end_match().end()
 
 
 @scenario(value="go", result={"left": "go left", "right": "go right"})
@@ -172,8 +173,11 @@ def blocks_in_blocks(flow: TriggerFlow) -> None:
     async def times(data: Any) -> int:
         return data.value["one"] * data.value["other"]
 
+    async def is_large(data: Any) -> bool:
+        return data.value > 100
+
     start = flow.side_branch(total).for_each(concurrency=2).batch(("one", echo), ("other", echo)).to(times)
-    start.match().case(lambda data: data.value > 100).to(("never", echo)).case_else().to(("small", echo)).end_match(
+    start.match().case(is_large).to(("never", echo)).case_else().to(("small", echo)).end_match(
     ).end_for_each().end()  # fmt: skip
 
 

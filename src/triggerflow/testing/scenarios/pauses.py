@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from ...flow import TriggerFlow
-from .scenario import Outside, scenario
+from .scenario import Outside, call, give, scenario
 
 
 async def _yes(outside: Outside) -> None:
@@ -56,7 +56,7 @@ def pause_event(flow: TriggerFlow) -> None:
         data.pause_for(interrupt_id="q", resume_event="answered")
 
     flow.to(ask)
-    flow.when("answered").to(("hear", lambda data: f"heard {data.value}")).end()
+    flow.when("answered").to(call("hear", "heard {}".format)).end()
 
 
 async def _three(outside: Outside) -> None:
@@ -93,4 +93,4 @@ def pause_expires(flow: TriggerFlow) -> None:
         data.pause_for(interrupt_id="q", expires=60)
 
     flow.to(ask).end()
-    flow.when({"error": "ask"}).to(("instead", lambda data: "nobody")).end()
+    flow.when({"error": "ask"}).to(give("nobody")).end()

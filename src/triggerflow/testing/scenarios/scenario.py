@@ -100,7 +100,26 @@ def shown(item: Any) -> Any:
             return [told["action"], told["interrupt"]["id"]]
         if told.get("type") == "retraction":
             return ["retraction", told["reason"]]
-    return item
+    return cast("Any", item)
+
+
+def call(name: str, function: Callable[[Any], Any]) -> tuple[str, Callable[[Any], Any]]:
+    """A chunk that applies a function to its value."""
+
+    async def apply(data: Any) -> Any:
+        return function(data.value)
+
+    return name, apply
+
+
+def give(value: str) -> tuple[str, Callable[[Any], Any]]:
+    """A chunk of that name that gives just that."""
+    return call(value, lambda _: value)
+
+
+def one_more(count: int) -> int:
+    """For `state.update`."""
+    return count + 1
 
 
 async def echo(data: Any) -> Any:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from ...flow import TriggerFlow
-from .scenario import Outside, echo, scenario
+from .scenario import Outside, call, echo, scenario
 
 
 def _child(name: str = "child") -> TriggerFlow:
@@ -121,4 +121,4 @@ def sub_flow_fails(flow: TriggerFlow) -> None:
 
     child.to(echo).to(broken).end()
     flow.to_sub_flow(child, name="step").end()
-    flow.when({"error": "step"}).to(("instead", lambda data: f"child failed: {data.value['type']}")).end()
+    flow.when({"error": "step"}).to(call("instead", "child failed: {0[type]}".format)).end()
