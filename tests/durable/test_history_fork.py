@@ -75,9 +75,7 @@ async def test_a_fork_at_0_can_be_started_with_anything(open_store: Open) -> Non
     ],
     ids=["start value", "state", "result of a chunk", "result in a for_each"],
 )
-async def test_a_value_of_the_past_can_be_changed(
-    open_store: Open, at: int, value: Any, topic: str, text: str
-) -> None:
+async def test_a_value_of_the_past_can_be_changed(open_store: Open, at: int, value: Any, topic: str, text: str) -> None:
     flow = brief()
     async with open_store() as store:
         await flow.create_execution(store=store, id="b").async_start("sails")
