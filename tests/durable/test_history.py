@@ -8,9 +8,10 @@ import pytest
 
 from tests.durable.brief import WORDS, asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import TriggerFlow, UsageError
+from triggerflow import SnapshotError, TriggerFlow, UsageError
 from triggerflow._core import events
-from triggerflow._core.errors import RecordsTrimmed, UnknownExecution
+from triggerflow._core.errors import RecordsTrimmed, StoreDamaged, UnknownExecution
+from triggerflow.stores import MemoryStore, NewRecord
 
 Open = Callable[[], Any]
 
@@ -221,3 +222,33 @@ async def test_the_journal_of_a_sub_flow_is_read_by_its_own_flow(open_store: Ope
         assert "inner.2/approve" in (await flow.history(store).state_at("o")).interrupts
         assert "approve" in (await inner.history(store).state_at("o/inner.2")).interrupts
         await execution.async_suspend()
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"\x80\x04pickle", StoreDamaged),
+        (b'{"record":"exec","at":1.0}', StoreDamaged),
+        (b"[" * 50_000 + b"]" * 50_000, StoreDamaged),
+        (b'{"record":"completed","at":1.0,"run":99,"value":1}', StoreDamaged),
+        (b'{"record":"completed","at":1.0,"run":1,"value":{"$":"ref","v":"00"}}', StoreDamaged),
+        (b'{"record":"completed","at":1.0,"run":1,"value":{"$":"type:os.system","v":{}}}', SnapshotError),
+        (b'{"record":"completed","at":1.0,"run":1,"value":{"$":"text","v":7}}', StoreDamaged),
+    ],
+    ids=["no JSON", "no record", "nesting", "no such run", "no payload", "unknown type", "no text"],
+)
+async def test_what_stands_in_a_store_is_read_with_suspicion(data: bytes, error: type[Exception]) -> None:
+    flow = brief()
+    async with MemoryStore() as store:
+        await flow.create_execution(store=store, id="b").async_start("x")
+        kept = store.data.kept["b"]
+        kept.records[6] = (6, NewRecord(data))
+        before = list(kept.records)
+        history = flow.history(store)
+        for attempt in (history.state_at("b"), history.fork("b", at=8, new_id="f")):
+            with pytest.raises(error):
+                await attempt
+        with pytest.raises(error):
+            _ = [line async for line in history.lines("b")]
+        assert kept.records == before
+        assert await store.find("f") is None

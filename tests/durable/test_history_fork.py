@@ -144,7 +144,7 @@ async def test_a_record_without_a_value_is_named(open_store: Open) -> None:
     flow.to(stop).end()
     async with open_store() as store:
         await flow.create_execution(store=store, id="s").async_start("x")
-        with pytest.raises(UsageError, match="record 1 .stream_stopped.* has no value"):
+        with pytest.raises(UsageError, match=r"record 1 .stream_stopped.* has no value"):
             await flow.history(store).fork("s", at=2, value="x")
 
 
@@ -174,7 +174,7 @@ async def test_large_values_are_shared_with_the_original_and_outlive_it(open_sto
 async def asked(flow: TriggerFlow, store: Any, id: str) -> Any:
     execution = flow.create_execution(store=store, id=id)
     await read(execution.get_async_runtime_stream("news"), 1)
-    while not execution.get_pending_interrupts():  # noqa: ASYNC110
+    while not execution.get_pending_interrupts():
         await read(execution.get_async_runtime_stream(), 1)
     return execution
 

@@ -62,7 +62,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
             lines += ["", f"they part at record {self.parting.number}"]
             lines += [f"{sign} {text or MISSING}" for sign, text in zip("-+", self.parting.lines, strict=True)]
         for name, pair in self.chunks.items():
-            lines += ["", f"chunk {name}", *sides(*("; ".join(map(_told, runs)) or MISSING for runs in pair))]
+            lines += ["", f"chunk {name}", *sides(_runs_told(pair[0]), _runs_told(pair[1]))]
         for key, (before, now) in self.state.items():
             lines += ["", f"state {key}", *sides(_told(before), _told(now))]
         if self.stream is not None:
@@ -70,7 +70,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
             title = f"stream, from item {number} on ({self.items[0]} and {self.items[1]} items)"
             lines += ["", title, *sides(_told(before), _told(now))]
         if not same_value(*self.result):
-            lines += ["", "result", *sides(*map(_told, self.result))]
+            lines += ["", "result", *sides(_told(self.result[0]), _told(self.result[1]))]
         return "\n".join(lines)
 
 
@@ -78,6 +78,10 @@ def _told(value: Any) -> str:
     if isinstance(value, events.ErrorInfo):
         return f"{value.type}: {value.message}"
     return MISSING if value is UNSET else one_line(value)
+
+
+def _runs_told(outcomes: list[Any]) -> str:
+    return "; ".join(map(_told, outcomes)) or MISSING
 
 
 class _Side:

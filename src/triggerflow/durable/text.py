@@ -1,6 +1,5 @@
 """Records, states and values as lines for a person."""
 
-import os
 from typing import Any
 
 from .._core import events
@@ -21,7 +20,8 @@ def short(value: Any, width: int = 60) -> str:
 
 def sides(before: str, now: str, width: int = 100) -> list[str]:
     """Two texts under each other, in lines of at most `width` characters that begin shortly before they differ."""
-    common = len(os.path.commonprefix((before, now)))
+    pairs = enumerate(zip(before, now, strict=False))
+    common = next((index for index, (one, other) in pairs if one != other), min(len(before), len(now)))
     start = common - width // 4 if common > width // 2 else 0
     return [f"{sign} {_cut(text, start, width)}" for sign, text in (("-", before), ("+", now))]
 
