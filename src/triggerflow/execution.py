@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from time import time
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ._core import events
 from ._core.errors import UnknownInterrupt, WrongLoopError
@@ -197,7 +197,7 @@ class Execution(HostedExecution):
         """
         if self.stream is None:
             self.stream = self._new_stream()
-        kind: Callable[..., StreamReader[Any]] = CompactReader if compact else StreamReader
+        kind = cast("type[StreamReader[Any]]", CompactReader if compact else StreamReader)
         return kind(
             self.stream, lambda: self._begin_reading(value), after=after, timeout=timeout, policy=lag, buffer=buffer
         )

@@ -12,7 +12,7 @@ from ..options import same_value
 from ..stores.protocol import ExecutionRow
 from .following import StoreReader
 from .past import Past
-from .text import line, short
+from .text import line, one_line, sides
 
 #: In place of a value that one of the two does not have.
 MISSING = "—"
@@ -38,8 +38,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     parting: Parting | None
     status: tuple[str, str]
     result: Pair
-    #: what differs, by name of the chunk: what its runs came to, in the order of their numbers
-    chunks: dict[str, tuple[list[str], list[str]]]
+    #: what differs, by name of the chunk: what its runs came to, in the order of their numbers; `ErrorInfo`s where they
+    #: failed
+    chunks: dict[str, tuple[list[Any], list[Any]]]
     #: what differs, by key
     state: dict[str, Pair]
     #: number of the first stream item that differs, and both; None if all are the same
@@ -51,7 +52,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         return self.parting is not None or bool(self.state) or self.stream is not None
 
     def __str__(self) -> str:
-        """For a person: what was before stands after "-", what is now after "+"."""
+        """For a person: the first one's stands after "-", the other's after "+"."""
         one, other = self.ids
         if not self:
             return f"{one} and {other} are the same in {self.records[0]} records"
@@ -61,24 +62,26 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
             lines += ["", f"they part at record {self.parting.number}"]
             lines += [f"{sign} {text or MISSING}" for sign, text in zip("-+", self.parting.lines, strict=True)]
         for name, pair in self.chunks.items():
-            lines += ["", f"chunk {name}", *_sides("; ".join(pair[0]) or MISSING, "; ".join(pair[1]) or MISSING)]
+            lines += ["", f"chunk {name}", *sides(_runs_told(pair[0]), _runs_told(pair[1]))]
         for key, (before, now) in self.state.items():
-            lines += ["", f"state {key}", *_sides(_told(before), _told(now))]
+            lines += ["", f"state {key}", *sides(_told(before), _told(now))]
         if self.stream is not None:
             number, before, now = self.stream
             title = f"stream, from item {number} on ({self.items[0]} and {self.items[1]} items)"
-            lines += ["", title, *_sides(_told(before), _told(now))]
+            lines += ["", title, *sides(_told(before), _told(now))]
         if not same_value(*self.result):
-            lines += ["", "result", *_sides(*map(_told, self.result))]
+            lines += ["", "result", *sides(_told(self.result[0]), _told(self.result[1]))]
         return "\n".join(lines)
 
 
-def _sides(before: str, now: str) -> list[str]:
-    return [f"- {before}", f"+ {now}"]
-
-
 def _told(value: Any) -> str:
-    return MISSING if value is UNSET else short(value, 100)
+    if isinstance(value, events.ErrorInfo):
+        return f"{value.type}: {value.message}"
+    return MISSING if value is UNSET else one_line(value)
+
+
+def _runs_told(outcomes: list[Any]) -> str:
+    return "; ".join(map(_told, outcomes)) or MISSING
 
 
 class _Side:
@@ -87,7 +90,7 @@ class _Side:
     def __init__(self, past: Past, row: ExecutionRow, first: int) -> None:
         self.row = row
         self.machine: Machine | None = None
-        self.chunks: dict[str, dict[int, str]] = {}
+        self.chunks: dict[str, dict[int, Any]] = {}
         self._steps = past.steps(row, min(first, row.records))
         self._since: float | None = None
 
@@ -100,9 +103,9 @@ class _Side:
         self._since = record.at if self._since is None else self._since
         match record:
             case events.Completed(run=run, value=value):
-                self.chunks.setdefault(chunk, {})[run] = short(value)
+                self.chunks.setdefault(chunk, {})[run] = value
             case events.Failed(run=run, error=error, retry_in=None):
-                self.chunks.setdefault(chunk, {})[run] = f"{error.type}: {error.message}"
+                self.chunks.setdefault(chunk, {})[run] = error
             case _:
                 pass
         return number, record, line(number, record, chunk, self._since)
@@ -132,7 +135,7 @@ async def difference(past: Past, one: ExecutionRow, other: ExecutionRow) -> Diff
         parting=parting,
         status=(one.status, other.status),
         result=(states[0].result, states[1].result),
-        chunks={name: pair for name, pair in chunks.items() if pair[0] != pair[1]},
+        chunks={name: pair for name, pair in chunks.items() if not same_value(*pair)},
         state={key: pair for key, pair in pairs.items() if not same_value(*pair)},
         stream=await _streams(past, one, other),
         items=(one.items, other.items),
@@ -145,7 +148,7 @@ def _same(one: events.Record | None, other: events.Record | None) -> bool:
     return same_value(msgspec.structs.replace(one, at=0.0), msgspec.structs.replace(other, at=0.0))
 
 
-def _runs(side: _Side, name: str) -> list[str]:
+def _runs(side: _Side, name: str) -> list[Any]:
     return [outcome for _, outcome in sorted(side.chunks.get(name, {}).items())]
 
 

@@ -8,9 +8,26 @@ from .._core import events
 _HIDDEN = frozenset(("at", "run", "value", "item", "payload", "items", "error"))
 
 
+def one_line(value: Any) -> str:
+    """A value in one line."""
+    return " ".join(repr(value).split())
+
+
 def short(value: Any, width: int = 60) -> str:
     """A value in one line of at most `width` characters."""
-    text = " ".join(repr(value).split())
+    return _cut(one_line(value), 0, width)
+
+
+def sides(before: str, now: str, width: int = 100) -> list[str]:
+    """Two texts under each other, in lines of at most `width` characters that begin shortly before they differ."""
+    pairs = enumerate(zip(before, now, strict=False))
+    common = next((index for index, (one, other) in pairs if one != other), min(len(before), len(now)))
+    start = common - width // 4 if common > width // 2 else 0
+    return [f"{sign} {_cut(text, start, width)}" for sign, text in (("-", before), ("+", now))]
+
+
+def _cut(text: str, start: int, width: int) -> str:
+    text = f"… {text[start:]}" if start else text
     return text if len(text) <= width else f"{text[: width - 2]} …"
 
 
@@ -52,4 +69,4 @@ def line(number: int, record: events.Record, chunk: str, since: float) -> str:
     """A record in one line: its number, seconds since the first one, the chunk and its run, kind and content."""
     run = getattr(record, "run", None)
     who = f"{chunk or 'run'}.{run}" if run is not None else ""
-    return f"{number:>6}  {record.at - since:>+9.3f}  {who:<20}  {name_of(record):<10}  {describe(record)}".rstrip()
+    return f"{number:>6}  {record.at - since:>+9.3f}  {who:<14}  {name_of(record):<10}  {describe(record)}".rstrip()

@@ -14,6 +14,7 @@ from .._core import commands, events
 from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
 from ..stores.memory import MemoryStore
 from ..stores.protocol import ExecutionCopy, payload_digest
+from .definitions import read_definition
 from .execution import read_options
 from .past import Past
 from .payloads import references
@@ -44,6 +45,7 @@ async def vet(past: Past, copies: list[ExecutionCopy], definitions: Mapping[str,
             known[row.id] = child
         _check_numbers(copy)
         _check_payloads(copy)
+    _check_definitions(known, copies, definitions)
     async with MemoryStore() as store:
         for fingerprint, data in definitions.items():
             await store.put_definition(fingerprint, data)
@@ -60,7 +62,10 @@ async def vet(past: Past, copies: list[ExecutionCopy], definitions: Mapping[str,
 
 def _check_numbers(copy: ExecutionCopy) -> None:
     row, where = copy.row, f"execution {copy.row.id!r}"
-    read_options(row.options)
+    try:
+        read_options(row.options)
+    except StoreDamaged as error:
+        raise SnapshotError(f"{where}: {error}") from error
     numbers = [number for number, _ in copy.records]
     items = [record.item for _, record in copy.records if record.item]
     if any(one >= other for one, other in pairwise(numbers)):
@@ -71,6 +76,20 @@ def _check_numbers(copy: ExecutionCopy) -> None:
         raise SnapshotError(f"{where}: it has two snapshots of one moment")
     if any(kept[0] > row.records for kept in copy.snapshots) or (numbers and numbers[-1] >= row.records):
         raise SnapshotError(f"{where}: it has more records than its row says")
+
+
+def _check_definitions(
+    known: Mapping[str, Past], copies: list[ExecutionCopy], definitions: Mapping[str, bytes]
+) -> None:
+    """A store keeps what comes first under a fingerprint: it must not be anything else."""
+    named = {name: copy.row.id for copy in copies for name in (copy.row.definition, *(it[1] for it in copy.snapshots))}
+    if spare := definitions.keys() - named.keys():
+        raise SnapshotError(f"nothing in the file is of definition {min(spare)!r}")
+    for name, id in named.items():
+        try:
+            read_definition(definitions.get(name), name, known[id].program.types)
+        except (StoreDamaged, RecursionError) as error:
+            raise SnapshotError(f"execution {id!r}: {error}") from error
 
 
 def _check_payloads(copy: ExecutionCopy) -> None:

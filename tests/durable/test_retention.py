@@ -1,0 +1,118 @@
+"""What is kept: compaction into a snapshot, forgetting what has ended; never touching what lives."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.durable.brief import asking, brief, with_sub_flow
+from tests.support import read
+from triggerflow import UsageError
+from triggerflow._core.errors import ExecutionLeased
+
+Open = Callable[[], Any]
+
+
+async def test_an_ended_execution_is_compacted_and_still_tells_its_end_and_its_stream(open_store: Open) -> None:
+    flow = brief()
+    async with open_store() as store:
+        result = await flow.create_execution(store=store, id="b").async_start("sails")
+        history = flow.history(store)
+        items = await read(history.stream("b"))
+        report = await history.compact("b")
+        assert (report.executions, report.records) == (1, 6)
+        assert await history.compact("b") == type(report)(1, 0)
+    async with open_store() as store:
+        history = flow.history(store)
+        assert (await history.state_at("b")).result == result
+        assert await read(history.stream("b")) == items
+        assert await (await flow.async_resume("b", store=store)).async_get_result() == result
+
+
+async def test_an_execution_at_rest_is_compacted_and_goes_on(open_store: Open) -> None:
+    flow = asking()
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="a")
+        await read(execution.get_async_runtime_stream("news"), 2)
+        await execution.async_suspend()
+        assert (await flow.history(store).compact("a")).records == 3
+        assert (await store.find("a")).owner is None
+    async with open_store() as store:
+        execution = await flow.async_resume("a", store=store)
+        await execution.async_continue_with("approve", "yes")
+        assert await execution.async_get_result() == "news: yes"
+        assert len(await read(execution.get_async_runtime_stream())) == 4
+
+
+async def test_one_that_runs_here_is_compacted_while_it_runs(open_store: Open) -> None:
+    flow = asking()
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="a")
+        await read(execution.get_async_runtime_stream("news"), 2)
+        await flow.history(store).compact("a")
+        await execution.async_continue_with("approve", "yes")
+        assert await execution.async_get_result() == "news: yes"
+
+
+async def test_one_that_runs_elsewhere_is_left_alone(open_store: Open) -> None:
+    flow = asking()
+    async with open_store() as there, open_store() as here:
+        execution = flow.create_execution(store=there, id="a")
+        await read(execution.get_async_runtime_stream("news"), 2)
+        records = await here.records("a")
+        with pytest.raises(ExecutionLeased):
+            await flow.history(here).compact("a")
+        assert await here.records("a") == records
+        await execution.async_suspend()
+
+
+async def test_sub_flows_are_compacted_with_their_parent(open_store: Open) -> None:
+    flow, _ = with_sub_flow()
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="o")
+        running = execution.get_async_runtime_stream("news")
+        await read(running, 2)
+        await execution.async_continue_with("inner.2/approve", "yes")
+        assert await execution.async_get_result() == "<news: yes>"
+        assert (await flow.history(store).compact("o")).executions == 2
+        assert await store.snapshot("o/inner.2") is not None
+
+
+async def test_pruning_by_count_and_age_forgets_what_has_ended_only(open_store: Open) -> None:
+    flow, other = brief(), asking()
+    async with open_store() as store:
+        living = flow.create_execution(store=store, id="living")
+        await living.async_open()
+        await living.async_emit("nothing")
+        for number in range(5):
+            await flow.create_execution(store=store, id=f"b{number}").async_start("x")
+        others = other.create_execution(store=store, id="a")
+        await read(others.get_async_runtime_stream("news"), 2)
+        await others.async_cancel()
+        history = flow.history(store)
+        assert await history.prune(older_than=timedelta(days=1)) == type(await history.prune(keep=99))(0, 5)
+        assert (await history.prune(older_than=0, keep=3)).forgotten == 2
+        assert [row.id for row in await history.executions()] == ["b4", "b3", "b2", "living"]
+        report = await history.prune(keep=1)
+        assert (report.forgotten, report.kept) == (2, 1)
+        assert (await history.prune(older_than=0)).forgotten == 1
+        assert [row.id for row in await history.executions()] == ["living"]
+        assert len(await other.history(store).executions()) == 1
+        with pytest.raises(UsageError, match="older_than"):
+            await history.prune()
+        with pytest.raises(UsageError, match="not -1"):
+            await history.prune(keep=-1)
+
+
+async def test_children_go_with_their_parent(open_store: Open) -> None:
+    flow, inner = with_sub_flow()
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="o")
+        await read(execution.get_async_runtime_stream("news"), 2)
+        assert (await inner.history(store).prune(older_than=0)).forgotten == 0
+        await execution.async_continue_with("inner.2/approve", "yes")
+        await execution.async_get_result()
+        assert (await inner.history(store).prune(older_than=0)).forgotten == 0
+        assert (await flow.history(store).prune(older_than=0)).forgotten == 2
+        assert await store.find("o/inner.2") is None
