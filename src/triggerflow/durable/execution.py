@@ -47,7 +47,8 @@ class DurableExecution(Execution):
     do. Raises `StoreError` where the store fails; what is on disk stands then, and the next use tries again.
     """
 
-    __slots__ = ("_must_exist", "_new", "_opened", "_operator_map", "_parent", "_snapshot_at", "desk", "lock", "log")
+    __slots__ = ("_must_exist", "_new", "_opened", "_operator_map", "_parent", "_snapshot_at",
+                 "desk", "given_back", "lock", "log")  # fmt: skip
 
     def __init__(
         self,
@@ -68,6 +69,8 @@ class DurableExecution(Execution):
         self.log: Log | None = None
         #: held while it is opened or let go of
         self.lock = asyncio.Lock()
+        #: whether its owner let go of it; suspended otherwise (the store failed), it is its owner's still
+        self.given_back = False
         self._opened = False
         self._new = id is None
         self._snapshot_at = 0
@@ -87,7 +90,7 @@ class DurableExecution(Execution):
             if not self._opened:
                 await self._gone()
                 await self._open()
-                self._opened = True
+                self._opened, self.given_back = True, False
                 if self.machine.state.records and self.machine.state.status not in FINAL:
                     _ = self.driver  # what was running is issued again
         return self
@@ -235,7 +238,8 @@ class DurableExecution(Execution):
         )
 
     def let_go(self, why: ExecutionSuspended) -> None:
-        """Stop running it here, without telling the store."""
+        """Stop running it here; whoever calls this tells the store."""
+        self.given_back = True
         if isinstance(self.running, DurableDriver):
             self.running.suspend(why)
         else:

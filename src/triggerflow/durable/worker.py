@@ -8,12 +8,20 @@ parked execution is in the store only, and costs no memory. An answer or a signa
 import asyncio
 import logging
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from time import time
 from types import TracebackType
 from typing import Protocol, Self
 
-from .._core.errors import ExecutionSuspended, StoreError, TriggerFlowError, UsageError
+from .._core.errors import (
+    ExecutionSuspended,
+    StoreConflict,
+    StoreError,
+    StoreUnavailable,
+    TriggerFlowError,
+    UnknownExecution,
+    UsageError,
+)
 from ..stores.protocol import Store
 from .commit import desk_of
 from .execution import DurableExecution
@@ -40,8 +48,8 @@ class Worker:
     Its flows are known by their names, which stand in the store. `poll` is how often it looks, in seconds: executions
     that are due in this store are found in time, those of a process that died within `poll` after its lease has ended.
     At most `at_once` executions run at once. On leaving, executions are suspended where they are; the next worker goes
-    on with them. What cannot be run (a definition that needs a map, a type that is not registered) is logged once, and
-    left alone by this worker.
+    on with them. While the store fails, what was suspended by that is tried again every `poll` seconds. What cannot be
+    run (a definition that needs a map, a type that is not registered) is logged once, and left to other workers.
     """
 
     def __init__(self, store: Store, *flows: Resumable, poll: float = 1.0, at_once: int = 1000) -> None:
@@ -53,6 +61,10 @@ class Worker:
         self._poll = poll
         self._at_once = at_once
         self._running: dict[str, DurableExecution] = {}
+        #: what is ours in the store and has to be opened yet: the name of its flow by its id
+        self._claimed: dict[str, str] = {}
+        #: the ids of what cannot be run here
+        self._refused: set[str] = set()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._idle: dict[str, DurableExecution] = {}
@@ -63,7 +75,11 @@ class Worker:
         if self._desk.keeper is not None:
             raise UsageError(f"{self._store!r} has a worker already; give all flows to one")
         self._desk.keeper = self._look_at
-        await self._take_up()
+        try:
+            await self._take_up()
+        except BaseException:
+            self._desk.keeper = None
+            raise
         self._task = asyncio.get_running_loop().create_task(self._run())
         return self
 
@@ -76,8 +92,13 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for execution in list(self._desk.live.values()):
-            await execution.async_suspend("its worker stops")
+        here = [execution for execution in self._desk.live.values() if execution.here]
+        ids = [execution.id for execution in here]
+        for execution in here:
+            if execution.here:  # a sub-flow is let go of with its parent
+                execution.let_go(ExecutionSuspended(f"{execution!r} was suspended: its worker stops"))
+        with suppress(StoreError):  # then they are given back when the store is closed
+            await self._store.release([*ids, *self._claimed])
 
     @property
     def running(self) -> int:
@@ -102,23 +123,42 @@ class Worker:
                 continue
 
     async def _take_up(self) -> None:
-        """Claim and open what has something to do, up to the limit."""
-        room = self._at_once - len(self._running)
-        if room <= 0:
-            return
-        for row in await self._store.claim_work(self._flows, limit=room):
-            try:
-                execution = await self._flows[row.flow].async_resume(row.id, store=self._store)
-            except TriggerFlowError:  # it stays claimed, so that nobody tries it again and again
-                logger.exception("the worker cannot run execution %r of flow %r", row.id, row.flow)
-            else:
-                self._look_at(execution)
+        """Claim what has something to do, up to the limit, and open what is claimed. Raises `StoreError`."""
+        room = self._at_once - len(self._running) - len(self._claimed)
+        if room > 0:
+            rows = await self._store.claim_work(self._flows, limit=room + len(self._refused))
+            refused = [row.id for row in rows if row.id in self._refused]
+            self._claimed.update((row.id, row.flow) for row in rows if row.id not in self._refused)
+            if refused:
+                await self._store.release(refused)
+        for id, flow in list(self._claimed.items()):
+            await self._open(id, flow)
+
+    async def _open(self, id: str, flow: str) -> None:
+        """Go on with what is ours. Raises `StoreUnavailable`; it is tried again then."""
+        try:
+            execution = await self._flows[flow].async_resume(id, store=self._store)
+        except StoreUnavailable:
+            raise
+        except (StoreConflict, UnknownExecution):  # somebody else has it by now, or has deleted it
+            self._claimed.pop(id, None)
+        except TriggerFlowError:
+            logger.exception("the worker cannot run execution %r of flow %r", id, flow)
+            self._claimed.pop(id, None)
+            self._refused.add(id)
+        else:
+            self._claimed.pop(id, None)
+            self._look_at(execution)
 
     def _look_at(self, execution: DurableExecution) -> None:
         """Something of it is on disk, or it has left: run it on, forget it, or park it."""
         root = execution.root
         if not root.here:
-            if self._running.pop(root.id, None) is not None:
+            left = self._running.pop(root.id, None)
+            if root.log is not None and root.log.suspended is not None and not root.given_back:
+                # The store failed, or somebody cancelled a task of it: it is ours still, and nobody else would go on.
+                self._claimed[root.id] = root.program.name
+            elif left is not None:
                 self._woken.set()  # there is room for another one
             return
         self._running[root.id] = root
@@ -133,7 +173,9 @@ class Worker:
             try:
                 await park(self._store, idle.values())
             except StoreError:
-                logger.exception("%d executions could not be parked; they stay in memory", len(idle))
+                logger.exception("%d executions could not be parked", len(idle))
+                # Those that have left the memory are ours still, and nobody else would wake them.
+                self._claimed.update((id, it.program.name) for id, it in idle.items() if not it.here)
         self._woken.set()  # a timer of theirs may be the next one due
 
 
