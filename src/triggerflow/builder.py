@@ -374,4 +374,4 @@ def positive(limit: Any, where: str) -> int | None:
     return limit
 
 
-__all__ = ["START", "Blueprint", "describe", "positive"]
+__all__ = ["START", "Blueprint", "OperatorKind", "Trigger", "describe", "positive"]

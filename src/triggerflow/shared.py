@@ -4,6 +4,7 @@ records."""
 from collections.abc import Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from ._core.errors import ExecutionClosed
 from ._core.events import FlowDataChanged
@@ -25,7 +26,8 @@ class SharedData:
         self.own: set[str] | None = None
         #: the flow's resources by name
         self.resources: dict[str, Any] = {}
-        self.listeners: set[HostedExecution] = set()
+        #: weakly: an execution that nobody refers to any more, and that nothing runs in, is gone
+        self.listeners: WeakSet[HostedExecution] = WeakSet()
 
     def copy(self, changes: Mapping[str, Any]) -> "SharedData":
         """The data of one sub-flow: what the flow has, with these changes. Its own changes are seen by itself only."""
