@@ -9,9 +9,8 @@ from triggerflow import Chunk, DefinitionError, Process, UnknownChunkError
 from triggerflow.builder import START, Blueprint
 from triggerflow.chunk import handler_name
 
-from .config import OPEN_END, RESULT, digest
-from .run import end
-from .state import twin
+from .config import OPEN_END, RESTART, digest, heard
+from .state import twin, view
 
 _CLOSED_BY = {"for_each_split": "for_each_collect", "match_route": "match_collect"}
 
@@ -23,7 +22,7 @@ class TriggerFlowChunk:
         self.chunk, self.name, self.handler, self.id = chunk, chunk.name, chunk.handler, digest(chunk.trigger.name)
         self.trigger = f"Chunk[{chunk.name}]-{self.id}"
 
-    emit_signals = property(lambda self: list(self.chunk.emits))
+    emit_signals = view(lambda self: list(self.chunk.emits))
 
     def declare_emits(self, *signals: str) -> "TriggerFlowChunk":
         """Say which events the chunk emits, for diagrams and exports. Raises `TypeError` for what is no name."""
@@ -101,19 +100,17 @@ class TriggerFlowProcess(Process):
             branches.setdefault(getattr(known, "name", known), chunk)
         return super().batch(*branches.values(), side_branch=side_branch, concurrency=concurrency)
 
-    def end(self) -> Any:
-        """The value that arrives here is the result, if none is fixed."""
-        ended = super().to(end)
-        self.blueprint.chunks.pop(RESULT, None)
-        return ended
-
 
 def close_blocks(core: Blueprint) -> None:
-    """Close the blocks that were left open, which Agently lets be: where their chains end. Later steps do it anew."""
-    core.operators = [it for it in core.operators if it.name != OPEN_END]
+    """Close the blocks that were left open, which Agently lets be: where their chains end. Later steps do it anew.
+
+    And let what begins at the start do so at the event "START" too, unless it waits for something else besides.
+    """
+    kept = [it for it in core.operators if it.name != OPEN_END]
+    core.operators = [heard(it, START, RESTART) if it.listens == (START,) else it for it in kept]
     for opener in reversed([it for it in core.operators if it.kind in _CLOSED_BY]):  # the innermost ones first
         if all(it.group != opener.id for it in core.operators):
-            heard = {trigger for it in core.operators for trigger in it.listens}
-            fired = [it.emits[0] for it in core.operators if it.inside == opener.id and it.emits[0] not in heard]
+            used = {trigger for it in core.operators for trigger in it.listens}
+            fired = [it.emits[0] for it in core.operators if it.inside == opener.id and it.emits[0] not in used]
             kind, ends = type(opener.kind)(_CLOSED_BY[opener.kind]), tuple(fired) or opener.emits[:1]
             core.add(kind, f"{opener.id}/end", ends, name=OPEN_END, group=opener.id, inside=opener.inside)
