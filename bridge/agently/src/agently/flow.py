@@ -11,9 +11,9 @@ from uuid import uuid4
 from triggerflow import Chunk, Definition
 from triggerflow import TriggerFlow as EngineFlow
 from triggerflow.builder import START, Blueprint, positive
+from triggerflow.defined import DefinedFlow
 from triggerflow.diagram import to_mermaid
 from triggerflow.options import Options
-from triggerflow.defined import DefinedFlow
 from triggerflow.portal import iterate_sync
 from triggerflow.program import Program
 from triggerflow.shared import SharedData
