@@ -11,7 +11,10 @@ from triggerflow import Definition, DefinitionError, Operator
 from triggerflow.builder import Blueprint, OperatorKind, Trigger, is_stable_name
 from triggerflow.flow_config import get_flow_config, load_flow_config
 
+from .state import is_a
+
 VERSION = "trigger_flow/v1"
+
 #: An event that only the outside sends, and the chunk that listens to it (see `execution.outside`); what closes a block
 #: that was left open; what starts at the start does so again at an event of that name.
 OUTSIDE, OPEN_END, RESTART = "$outside", "$open_end", Trigger("event", "START")
@@ -153,11 +156,11 @@ def load(core: Blueprint, config: Any, *, replace: bool) -> None:
 
     Raises `TypeError` for what is no dict, `ValueError` for another version or for handlers that are not registered.
     """
-    if not isinstance(config, Mapping):
+    if not is_a(config, Mapping):
         raise TypeError(f"a TriggerFlow config is a dictionary, not {type(config)}")
     if config.get("version") != VERSION:
         raise ValueError(f"TriggerFlow config version {config.get('version')!r} cannot be read; it must be {VERSION!r}")
-    if not isinstance(engine := config.get("triggerflow"), Mapping):
+    if not is_a(engine := config.get("triggerflow"), Mapping):
         raise ValueError("a config that Agently itself wrote lacks 'triggerflow', the engine's definition; build the "
                          "flow by its own code here, and it can be exported anew")  # fmt: skip
     kept = [it for it in engine["operators"] if replace or it["name"] not in _HIDDEN]

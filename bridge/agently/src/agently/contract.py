@@ -40,7 +40,7 @@ class TriggerFlowContractSpec:
     initial_input: Any = None
     stream: Any = None
     result: Any = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def promise(contract: Contract, promised: dict[str, Any]) -> None:

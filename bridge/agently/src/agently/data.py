@@ -1,5 +1,9 @@
 """What a chunk receives, under Agently's names."""
 
+# The engine's methods of these names take other parameters.
+# pyright: reportIncompatibleMethodOverride=false
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -35,6 +39,12 @@ class PauseSignal(dict[str, Any]):
 
     def __init__(self, interrupt_id: str, type: str = "pause", payload: Any = None, resume_event: Any = None, **_: Any):
         super().__init__(id=interrupt_id, type=type, payload=payload, resume_event=resume_event, status="waiting")
+
+
+def shown_interrupt(interrupt: Mapping[str, Any]) -> dict[str, Any]:
+    """An interrupt in Agently's shape."""
+    hidden = {"expires"} if interrupt["status"] == "resumed" else {"expires", "response"}
+    return {key: value for key, value in interrupt.items() if key not in hidden}
 
 
 def _mark(depth: int) -> Any:
@@ -81,7 +91,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         if trigger_type == "event":
             super().emit(trigger_event, value, **how)
         else:
-            changed = self.state if trigger_type == "runtime_data" else self.flow_state
+            changed: Any = self.state if trigger_type == "runtime_data" else self.flow_state
             self.execution.on_loop(lambda: changed.fire(trigger_event, value))
 
     emit_nowait, async_emit_nowait = emit, async_emit

@@ -15,6 +15,7 @@ from triggerflow import records
 from triggerflow.portal import run_sync
 
 from .config import OUTSIDE, digest
+from .state import is_a
 
 logger = logging.getLogger("agently")
 #: Set where a hook runs: a hook that runs a flow must not wait for hooks, which may wait for it.
@@ -52,8 +53,8 @@ class RuntimeEvent(Record):
 
     def __init__(self, event_type: str, source: str = "Agently", level: str = "INFO", **more: Any) -> None:
         about = {"event_id": uuid4().hex, "event_type": event_type, "source": source, "level": level}
-        rest = {**dict.fromkeys(("message", "payload", "error", "run")), "meta": {}, "timestamp": int(time() * 1000)}
-        super().__init__(**{**about, **rest, **more})
+        rest: dict[str, Any] = dict.fromkeys(("message", "payload", "error", "run"))
+        super().__init__(**{**about, **rest, "meta": {}, "timestamp": int(time() * 1000), **more})
 
 
 class EventCenter:
@@ -86,7 +87,7 @@ class EventCenter:
             if types is None or event.event_type in types:
                 try:
                     answer = callback(event)
-                    if isinstance(answer, Awaitable):
+                    if is_a(answer, Awaitable):
                         self._start(answer)
                 except Exception:
                     logger.exception("an event hook failed on %s", event.event_type)
@@ -241,7 +242,8 @@ def recorded(run: Any, record: Any) -> None:
 
 def _signal(run: Any, kind: str, event: str, value: Any, source: str) -> None:
     number = f"{run.id}:{run.machine.state.records - 1}"
-    signal = {"SIGNAL_ID": number, "TYPE": kind, "EVENT": event, "VALUE": value, "SOURCE": source, "META": {}}
+    signal: dict[str, Any] = {"SIGNAL_ID": number, "TYPE": kind, "EVENT": event, "VALUE": value}
+    signal |= {"SOURCE": source, "META": {}}
     tell(run, "trigger_flow.signal", f"dispatched signal {event!r}", signal, "DEBUG")
 
 

@@ -4,13 +4,16 @@ It takes signals before its start and after its result: the engine keeps it open
 it: it is gone when nobody does.
 """
 
+# The engine's methods of these names take other parameters.
+# pyright: reportIncompatibleMethodOverride=false
+
 import asyncio
 import functools
 import inspect
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from uuid import uuid4
 
 from triggerflow import Execution, UsageError, records
@@ -23,8 +26,8 @@ from triggerflow.subflow import Link
 
 from . import events
 from .config import OUTSIDE, digest
-from .data import Data, PauseSignal, Signal
-from .state import Settings, StateData, data_methods, delegate, later, method, twin, view
+from .data import Data, PauseSignal, Signal, shown_interrupt
+from .state import Settings, StateData, data_methods, delegate, is_a, later, method, twin, view
 
 InputT = TypeVar("InputT")
 StreamT = TypeVar("StreamT")
@@ -58,19 +61,18 @@ def settling(method: str) -> Any:
 
 def doing(attribute: str, method: str) -> Any:
     """A method that calls a method of an attribute, in a script on the loop where the execution lives."""
-    call: Callable[..., Any] = lambda self, *args, **how: self.do(  # noqa: E731
-        lambda: getattr(getattr(self, attribute), method)(*args, **how)
-    )
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        return self.do(lambda: getattr(getattr(self, attribute), method)(*args, **options))
+
     return call
 
 
 @data_methods("state", "runtime_data", "state", change=doing, change_async=settling)
 @data_methods("flow_state", "flow_data")
 class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
-    """One run of a flow.
-
-    What is done to it in a running loop does not wait for what it causes; the async twins do, and in a script all do.
-    """
+    """One run of a flow. What is done to it in a running loop does not wait for what it causes; the async twins do,
+    and in a script all do."""
 
     sealed = False
     context: events.RunContext | None = None
@@ -99,7 +101,7 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
 
     def invoke(self, run: Any) -> Any:
         """Call the handler of a run of a chunk."""
-        data, call = Data(self, run), self.program.invokers[run.node.index]
+        data, call = Data(self, run), cast("Callable[[Any], Any]", self.program.invokers[run.node.index])
         if HOOKS and run.node.kind in ("chunk", "sub_flow") and run.node.name != OUTSIDE:
             return events.observed(self, data, call)
         return call(data)
@@ -203,15 +205,15 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
 
     start, _wait_for_result = twin("async_start"), twin("async_get_result")
 
-    def set_result(self, result: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def set_result(self, result: Any) -> None:
         """Set the result, also in place of one that is there."""
         super().set_result(result, replace=True)
 
-    def emit(self, trigger_event: str, value: Any = None, _marks: Any = None, *, trigger_type: str = "event") -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def emit(self, trigger_event: str, value: Any = None, _marks: Any = None, *, trigger_type: str = "event") -> None:
         """Send a signal, before the start, during the run or after the result."""
         if self.sealed:
             raise UsageError(f"execution {self.id} is sealed; it takes no signals from outside")
-        changed = {"runtime_data": self.state, "flow_data": self.flow_state}.get(trigger_type)
+        changed: Any = {"runtime_data": self.state, "flow_data": self.flow_state}.get(trigger_type)
         deed = functools.partial(super().emit if changed is None else changed.fire, trigger_event, value)
         self.do(deed)
 
@@ -235,7 +237,7 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
 
     off = method(lambda self, binding_id: self.bindings.get(binding_id, bool)())
 
-    async def get_async_runtime_stream(  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def get_async_runtime_stream(
         self, initial_value: Any = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> AsyncGenerator[Any, None]:
         """All items from the first on; reading them starts the execution, if nobody did.
@@ -250,7 +252,7 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
             self.rested()
         try:
             async for item in reader:
-                yield self._shown(item) if type(item) is dict and item.get("type") == "interrupt" else item
+                yield self._shown(item) if is_a(item, dict) and item.get("type") == "interrupt" else item
         except TimeoutError:
             if self.has_ended:
                 raise
@@ -270,8 +272,8 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
         """Open an interrupt from outside: `type`, `payload`, `resume_event`."""
         question["interrupt_id"] = interrupt_id or uuid4().hex
-        emit: Any = super().emit
-        self.do(lambda: emit(OUTSIDE, lambda data: data.pause_for(**question)))
+        ask: Callable[[Any], Any] = lambda data: data.pause_for(**question)  # noqa: E731
+        self.do(functools.partial(super().emit, OUTSIDE, ask))
         return PauseSignal(**question)
 
     def continue_with(
@@ -287,19 +289,19 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         if self.has_ended:
             raise ValueError(f"execution {self.id} has ended; interrupt {interrupt_id!r} is not waiting")
         answer = functools.partial(super().continue_with, interrupt_id, value)
-        return _interrupt(self.do(lambda: answer(request_id=resume_request_id or request_id)))
+        return shown_interrupt(self.do(lambda: answer(request_id=resume_request_id or request_id)))
 
     async_pause_for, async_continue_with = settling("pause_for"), settling("continue_with")
 
     def get_interrupts(self) -> dict[str, dict[str, Any]]:
         """All interrupts by id: id, type, payload, resume_event, status, and response once there is one."""
-        return {id: _interrupt(it) for id, it in super().get_interrupts().items()}
+        return {id: shown_interrupt(it) for id, it in super().get_interrupts().items()}
 
     get_interrupt = method(lambda self, interrupt_id: self.get_interrupts().get(interrupt_id))
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
         """An interrupt item in Agently's shape."""
-        interrupt, shown = item["interrupt"], {**item, "interrupt": _interrupt(item["interrupt"])}
+        interrupt, shown = item["interrupt"], {**item, "interrupt": shown_interrupt(item["interrupt"])}
         if item["action"] == "resume":
             return {**shown, "value": interrupt["response"]}
         known = (self.machine.state.interrupts or {}).get(interrupt["id"])
@@ -338,7 +340,7 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
 
         Flow data is taken over where the flow has none of that name. Raises `TypeError` or `ValueError`.
         """
-        if not isinstance(state, Mapping | str | Path):
+        if not is_a(state, Mapping, str, Path):
             raise TypeError(f"an execution is loaded from a dictionary, a path or text, not from {type(state)}")
         if self.machine.state.runs:
             raise UsageError(f"execution {self.id} is at work; load into another one")
@@ -362,7 +364,7 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         """What triggered a run of a chunk."""
         signal, place = self.names.signal(run.trigger, run.node.id), run.signal - self.journal.first
         why: Any = ("start" if run.trigger.kind == "start" else "runtime", {})
-        cause = self.journal.records[place] if 0 <= place < len(self.journal.records) else None
+        cause = cast("Any", self.journal.records[place]) if 0 <= place < len(self.journal.records) else None
         if isinstance(cause, records.Resumed):
             why = ("interrupt", {"interrupt_id": cause.interrupt})
         return Signal(f"{self.id}:{run.signal}", signal["trigger_event"], signal["trigger_type"], run.value, *why)
@@ -375,7 +377,7 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
                 return Signal(f"{self.id}:{index}", signal[1], signal[0], getattr(record, "value", None), source)
         return None
 
-    seal = method(lambda self, reason="sealed": setattr(self, "sealed", True))
+    seal = method(lambda self, reason=None: setattr(self, "sealed", True))
     unseal = method(lambda self: setattr(self, "sealed", False))
 
     async def async_close(
@@ -443,9 +445,3 @@ class ExecutionResult:
 def _bound(handler: Any, record: Any, data: Data) -> Any:
     data.value = record.value
     return handler(data)
-
-
-def _interrupt(interrupt: Mapping[str, Any]) -> dict[str, Any]:
-    """An interrupt in Agently's shape."""
-    hidden = {"expires"} if interrupt["status"] == "resumed" else {"expires", "response"}
-    return {key: value for key, value in interrupt.items() if key not in hidden}

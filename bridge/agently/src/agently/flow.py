@@ -1,9 +1,12 @@
 """The flow and its blueprint, with Agently's names and defaults."""
 
+# The engine's methods of these names take other parameters.
+# pyright: reportIncompatibleMethodOverride=false
+
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from types import CodeType
 from typing import Any, Generic
 from uuid import uuid4
@@ -23,7 +26,7 @@ from .data import Data
 from .events import RunContext
 from .execution import DEFAULT_TIMEOUT, InputT, ResultT, StreamT, TriggerFlowExecution, outside
 from .process import TriggerFlowChunk, TriggerFlowProcess, close_blocks, unwrapped
-from .state import GLOBAL, Settings, StateData, data_methods, delegate, method, twin, view
+from .state import GLOBAL, Settings, StateData, data_methods, delegate, is_a, method, twin, view
 
 
 class Definitions(DefinedFlow):
@@ -60,7 +63,7 @@ class Definitions(DefinedFlow):
         made = config.to_config(self.blueprint, self.get_contract_metadata(), validate=validate_serializable)
         return {**made, "name": name or made["name"]}
 
-    def load_flow_config(self, config_: Any, *, replace: bool = True) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def load_flow_config(self, config_: Any, *, replace: bool = True) -> Any:
         """Take over a flow from its data; its handlers have to be registered."""
         config.load(self.blueprint, config_, replace=replace)
         return self
@@ -133,8 +136,9 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
 
     def chunk(self, handler_or_name: Any = None, /, **options: Any) -> Any:
         """Register a chunk: `@flow.chunk("name")` or `flow.chunk(function)`; the options are the engine's."""
-        made = super().chunk(handler_or_name, **options)
-        return TriggerFlowChunk(made) if isinstance(made, Chunk) else lambda handler: TriggerFlowChunk(made(handler))
+        made: Any = super().chunk(handler_or_name, **options)
+        named: Callable[[Any], Any] = lambda handler: TriggerFlowChunk(made(handler))  # noqa: E731
+        return TriggerFlowChunk(made) if is_a(made, Chunk) else named
 
     def set_contract(self, **promised: Any) -> Any:
         """Promise types, any that Pydantic knows: `initial_input`, `stream`, `result`; `meta` is replaced."""
@@ -152,7 +156,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         """What the flow promises, as data: labels and JSON schemas; {} if it promises nothing."""
         return self._loaded_contract or contract.metadata(super().get_contract())
 
-    def load_flow_config(self, config_: Any, *, replace: bool = True) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def load_flow_config(self, config_: Any, *, replace: bool = True) -> Any:
         """Take over a flow from its data; its handlers have to be registered. A contract comes without its checks."""
         super().load_flow_config(config_, replace=replace)
         self.name, self._loaded_contract = config_.get("name") or self.name, dict(config_.get("contract") or {})
@@ -187,7 +191,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         """An execution of this flow as it stands now."""
         return TriggerFlowExecution(self, shared, options, id, **details)
 
-    def create_execution(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def create_execution(
         self, *, skip_exceptions: bool | None = None, concurrency: int | None = None, runtime_resources: Any = None,
         run_context: Any = None, parent_run_context: RunContext | None = None, id: str | None = None,
     ) -> TriggerFlowExecution:  # fmt: skip
@@ -217,7 +221,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         await execution.play(initial_value, DEFAULT_TIMEOUT, wait=wait_for_result)
         return execution
 
-    async def async_start(  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def async_start(
         self, initial_value: Any = None, *, wait_for_result: bool = True, timeout: float | None = DEFAULT_TIMEOUT,
         **options: Any,
     ) -> Any:  # fmt: skip
@@ -235,7 +239,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
             await execution.async_cancel("the call that ran it has timed out")
         return execution.snapshot() if self.profile == "4.1" else result if wait_for_result else None
 
-    async def get_async_runtime_stream(  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def get_async_runtime_stream(
         self, initial_value: Any = None, *, timeout: float | None = DEFAULT_TIMEOUT, **options: Any
     ) -> AsyncGenerator[Any, None]:
         """Run the flow once and read its runtime stream; see `TriggerFlowExecution.get_async_runtime_stream`."""

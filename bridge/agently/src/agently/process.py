@@ -10,7 +10,7 @@ from triggerflow.builder import START, Blueprint
 from triggerflow.chunk import handler_name
 
 from .config import OPEN_END, RESTART, digest, heard
-from .state import twin, view
+from .state import is_a, twin, view
 
 _CLOSED_BY = {"for_each_split": "for_each_collect", "match_route": "match_collect"}
 
@@ -48,7 +48,7 @@ def unwrapped(chunk: Any, name: str | None = None) -> Any:
     """What the engine takes for a chunk."""
     if isinstance(chunk, TriggerFlowChunk):
         return chunk.chunk if name is None or name == chunk.name else (name, chunk.chunk.handler)
-    return (chunk[0], unwrapped(chunk[1])) if isinstance(chunk, tuple) and len(chunk) == 2 else chunk
+    return (chunk[0], unwrapped(chunk[1])) if is_a(chunk, tuple) and len(chunk) == 2 else chunk
 
 
 def _misuse_as_not_implemented(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,13 +79,13 @@ class TriggerFlowProcess(Process):
 
     def when(self, trigger_or_triggers: Any, *, mode: Any = "and") -> Any:
         """Start a chain at one or several signals."""
-        if not isinstance(trigger_or_triggers, dict):
+        if not is_a(trigger_or_triggers, dict):
             return super().when(self._triggers(trigger_or_triggers), mode=mode)
         return super().when({kind: self._triggers(it) for kind, it in trigger_or_triggers.items()}, mode=mode)
 
     def _triggers(self, named: Any) -> Any:
         """Chunks and internal signals (`START`, a chunk's `trigger`, `Collect-name`) as what the engine knows."""
-        if isinstance(named, list | tuple | set | frozenset):
+        if is_a(named, list, tuple, set, frozenset):
             return [self._triggers(it) for it in named]
         if isinstance(named, str) and named.startswith(("Chunk[", "Collect-")):
             own = {TriggerFlowChunk(chunk).trigger: chunk.trigger for chunk in self.blueprint.nodes.values()}
@@ -96,7 +96,7 @@ class TriggerFlowProcess(Process):
         """Run several chunks with the same value. The same chunk or function twice is one branch."""
         branches: dict[Any, Any] = {}
         for chunk in map(unwrapped, chunks):
-            known = chunk if isinstance(chunk, Chunk | str | tuple) else (handler_name(chunk), chunk)
+            known: Any = chunk if is_a(chunk, Chunk, str, tuple) else (handler_name(chunk), chunk)
             branches.setdefault(getattr(known, "name", known), chunk)
         return super().batch(*branches.values(), side_branch=side_branch, concurrency=concurrency)
 

@@ -13,18 +13,26 @@ from triggerflow.portal import run_sync
 MISSING: Any = object()
 
 
+def is_a(value: Any, *kinds: type) -> bool:
+    """`isinstance`, after which a type checker still takes the value for anything: what it holds is not known."""
+    return isinstance(value, kinds)
+
+
+_COPIED: Any = (list, tuple, set)
+
+
 def copied(value: Any) -> Any:
     """The value with its dicts, lists, tuples and sets copied at every depth; other objects are passed as they are."""
-    kind: Any = type(value)
+    kind = cast("Any", type(value))
     if kind is dict:
         return {key: copied(item) for key, item in value.items()}
-    return kind(copied(item) for item in value) if kind in (list, tuple, set) else value
+    return kind([copied(item) for item in value]) if kind in _COPIED else value
 
 
 def found(values: Any, key: str, default: Any = MISSING) -> Any:
     """What a dotted key leads to."""
     for name in str(key).split("."):
-        values = cast("Any", values).get(name, MISSING) if isinstance(values, Mapping) else MISSING
+        values = values.get(name, MISSING) if is_a(values, Mapping) else MISSING
     return default if values is MISSING else values
 
 
@@ -32,7 +40,7 @@ def placed(root: Any, path: list[str], value: Any) -> Any:
     """Nested dicts with the value at a path, copied along it; `MISSING` takes out what stands there."""
     if not path:
         return value
-    tree: dict[str, Any] = dict(cast("Any", root)) if isinstance(root, Mapping) else {}
+    tree: dict[str, Any] = dict(root) if is_a(root, Mapping) else {}
     tree[path[0]] = placed(tree.get(path[0]), path[1:], value)
     return {name: item for name, item in tree.items() if item is not MISSING}
 
@@ -42,14 +50,17 @@ def view(get: Callable[[Any], Any]) -> Any:
     return property(get)
 
 
-def method(call: Callable[..., Any]) -> Any:
+def method(call: Callable[[Any], Any] | Callable[[Any, Any], Any]) -> Any:
     """A method that needs no more than an expression."""
     return call
 
 
 def delegate(attribute: str, method: str) -> Any:
     """A method that calls a method of an attribute."""
-    call: Callable[..., Any] = lambda self, *args, **how: getattr(getattr(self, attribute), method)(*args, **how)  # noqa: E731
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        return getattr(getattr(self, attribute), method)(*args, **options)
+
     return call
 
 
@@ -180,17 +191,15 @@ class Settings:
 def _filled(value: Any) -> Any:
     if isinstance(value, str):
         return re.sub(r"\$\{\s*ENV\.(\w+)\s*\}", lambda it: os.environ.get(it[1], it[0]), value)
-    if isinstance(value, dict):
-        return {key: _filled(item) for key, item in cast("dict[str, Any]", value).items()}
-    return [_filled(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+    if is_a(value, dict):
+        return {key: _filled(item) for key, item in value.items()}
+    return [_filled(item) for item in value] if is_a(value, list) else value
 
 
 def _merged(below: Any, above: Any) -> Any:
-    if not (isinstance(below, dict) and isinstance(above, dict)):
+    if not (is_a(below, dict) and is_a(above, dict)):
         return copied(below if above is MISSING else above)
-    held: dict[str, Any] = cast("Any", below)
-    more: dict[str, Any] = cast("Any", above)
-    return {**copied(held), **{key: _merged(held.get(key, MISSING), value) for key, value in more.items()}}
+    return {**copied(below), **{key: _merged(below.get(key, MISSING), value) for key, value in above.items()}}
 
 
 #: What `Agently.set_settings` sets.
