@@ -51,7 +51,11 @@ async def test_the_events_of_a_run_and_their_order() -> None:
     }  # fmt: skip
     completed = next(it for it in events if it.event_type == "chunk.completed" and it.payload["chunk_name"] == "a")
     assert (completed.payload["output"], completed.payload["returned_pause_signal"]) == (2, False)
+    heard = next(it for it in events if it.event_type == "trigger_flow.signal" and it.payload["EVENT"] == a.trigger)
+    record = execution.journal.records[int(heard.payload["SIGNAL_ID"].split(":")[1])]
+    assert (type(record).__name__, record.value) == ("Completed", 2)
     result = by_type["workflow.result_set"].payload
+    assert result["origin_chunk"]["chunk_name"] == "result"
     assert (result["result"], result["origin_chunk"]["operator_kind"]) == (2, "result_sink")
     signals = [event.payload for event in events if event.event_type == "trigger_flow.signal"]
     assert [(it["EVENT"], it["SOURCE"]) for it in signals[:2]] == [("START", "start"), ("Ev", "runtime")]

@@ -33,8 +33,11 @@ def digest(text: str) -> str:
 
 def visible(definition: Definition) -> Definition:
     """The definition as its author wrote it: without what the bridge has put in."""
-    shown = [it for it in definition.operators if it.name not in _HIDDEN]
-    return Definition(definition.name, tuple(heard(it, *(t for t in it.listens if t != RESTART)) for it in shown))
+    shown = [
+        heard(it, *(t for t in it.listens if t != RESTART)) for it in definition.operators if it.name not in _HIDDEN
+    ]
+    ends = [msgspec.structs.replace(it, name="result") if it.kind == OperatorKind.RESULT else it for it in shown]
+    return Definition(definition.name, tuple(ends))
 
 
 def heard(operator: Operator, *triggers: Trigger) -> Operator:
@@ -127,8 +130,7 @@ def _record(core: Blueprint, names: Names, operator: Operator, validate: bool) -
     if operator.kind == "sub_flow" and flow.blueprint is not core:
         nested = flow.get_flow_config(validate_serializable=validate)
         options = {**options, "sub_flow_name": flow.name, "sub_flow_config": nested}
-    name = "result" if operator.kind == "result_sink" else operator.name
-    about = {"id": names.id(operator), "kind": operator.kind.value, "name": name, "options": options}
+    about = {"id": names.id(operator), "kind": operator.kind.value, "name": operator.name, "options": options}
     reference = _reference(core, operator, validate)
     place = "condition_ref" if operator.kind == "match_case" else "handler_ref"
     refs = {"handler_ref": None, "condition_ref": None, place: reference}

@@ -240,8 +240,8 @@ def recorded(run: Any, record: Any) -> None:
         tell(run, "workflow.execution_resumed", f"resumed from interrupt {record.interrupt!r}", answer)
 
 
-def _signal(run: Any, kind: str, event: str, value: Any, source: str) -> None:
-    number = f"{run.id}:{run.machine.state.records - 1}"
+def _signal(run: Any, kind: str, event: str, value: Any, source: str, before: int = 1) -> None:
+    number = f"{run.id}:{run.machine.state.records - before}"
     signal: dict[str, Any] = {"SIGNAL_ID": number, "TYPE": kind, "EVENT": event, "VALUE": value}
     signal |= {"SOURCE": source, "META": {}}
     tell(run, "trigger_flow.signal", f"dispatched signal {event!r}", signal, "DEBUG")
@@ -269,6 +269,6 @@ async def observed(run: Any, data: Any, call: Any) -> Any:
         tell(run, "chunk.completed", "completed", {**done, "returned_pause_signal": True, "output": None}, by=by)
         raise
     for signal in by.meta["emit_signals"][:1]:
-        _signal(run, "event", signal["trigger_event"], output, "runtime")
+        _signal(run, "event", signal["trigger_event"], output, "runtime", 0)  # its record comes next
     tell(run, "chunk.completed", "completed", {**done, "output": output}, by=by)
     return output

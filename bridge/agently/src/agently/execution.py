@@ -252,7 +252,7 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
             self.rested()
         try:
             async for item in reader:
-                yield self._shown(item) if is_a(item, dict) and item.get("type") == "interrupt" else item
+                yield self._shown(item) if item.__class__ is dict else item
         except TimeoutError:
             if self.has_ended:
                 raise
@@ -300,7 +300,9 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
     get_interrupt = method(lambda self, interrupt_id: self.get_interrupts().get(interrupt_id))
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An interrupt item in Agently's shape."""
+        """An item of the stream; one that tells of an interrupt in Agently's shape."""
+        if item.get("type") != "interrupt":
+            return item
         interrupt, shown = item["interrupt"], {**item, "interrupt": shown_interrupt(item["interrupt"])}
         if item["action"] == "resume":
             return {**shown, "value": interrupt["response"]}
