@@ -37,13 +37,10 @@ from triggerflow.config import (
     to_json,
     to_yaml,
 )
+from triggerflow.defined import DefinedFlow
 from triggerflow.flow_config import (
     get_flow_config,
-    get_json_flow,
-    get_yaml_flow,
     load_flow_config,
-    load_json_flow,
-    load_yaml_flow,
     register_chunk_handler,
     register_condition_handler,
 )
@@ -54,6 +51,14 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MANY = settings(
     max_examples=500, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
+
+
+class Held(DefinedFlow):
+    """A blueprint with the text forms of a flow."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint.name)
+        self.blueprint = blueprint
 
 
 def through_text(definition: Definition) -> Definition:
@@ -183,16 +188,16 @@ def test_a_loaded_flow_is_the_flow_that_was_written(tmp_path: Path) -> None:
     wanted = sample().freeze()
     config = get_flow_config(sample())
     files = tmp_path / "flow.json", tmp_path / "flow.yaml"
-    texts = get_json_flow(sample(), files[0]), get_yaml_flow(sample(), str(files[1]), encoding="utf-16")
+    texts = Held(sample()).get_json_flow(files[0]), Held(sample()).get_yaml_flow(str(files[1]), encoding="utf-16")
     assert texts[0] == files[0].read_text("utf-8")
     assert texts[1] == files[1].read_text("utf-16")
-    ways: list[Callable[[Blueprint], None]] = [
+    ways: list[Callable[[Blueprint], Any]] = [
         lambda it: load_flow_config(it, config),
-        lambda it: load_json_flow(it, texts[0]),
-        lambda it: load_json_flow(it, files[0]),
-        lambda it: load_json_flow(it, str(files[0])),
-        lambda it: load_yaml_flow(it, texts[1]),
-        lambda it: load_yaml_flow(it, files[1], encoding="utf-16"),
+        lambda it: Held(it).load_json_flow(texts[0]),
+        lambda it: Held(it).load_json_flow(files[0]),
+        lambda it: Held(it).load_json_flow(str(files[0])),
+        lambda it: Held(it).load_yaml_flow(texts[1]),
+        lambda it: Held(it).load_yaml_flow(files[1], encoding="utf-16"),
     ]
     for load in ways:
         loaded = target()
@@ -636,16 +641,16 @@ def test_bad_text_is_refused(parse: Callable[[str], Any], source: str, fragment:
 def test_a_text_that_is_no_flow_is_refused() -> None:
     for source in ("{}", "{\n}", "[\n1]", '"\n"', "{a: 1}", "\n"):
         with pytest.raises(DefinitionError):
-            load_yaml_flow(Blueprint("f"), source)
+            Held(Blueprint("f")).load_yaml_flow(source)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.json"
     path.write_bytes(b'{"format": "\xff"}')
     with pytest.raises(DefinitionError, match=re.escape(str(path))):
-        load_json_flow(Blueprint("f"), path)
+        Held(Blueprint("f")).load_json_flow(path)
     with pytest.raises(FileNotFoundError):
-        load_json_flow(Blueprint("f"), tmp_path / "other.json")
+        Held(Blueprint("f")).load_json_flow(tmp_path / "other.json")
 
 
 def test_too_many_operators_are_refused() -> None:
@@ -655,10 +660,10 @@ def test_too_many_operators_are_refused() -> None:
 
 def test_without_pyyaml_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    for call in (lambda: get_yaml_flow(sample()), lambda: load_yaml_flow(target(), "a:\n  b")):
+    for call in (lambda: Held(sample()).get_yaml_flow(), lambda: Held(target()).load_yaml_flow("a:\n  b")):
         with pytest.raises(UsageError, match=r"triggerflow-engine\[yaml\]"):
             call()
-    load_json_flow(target(), get_json_flow(sample()))
+    Held(target()).load_json_flow(Held(sample()).get_json_flow())
 
 
 def test_what_was_not_checked_cannot_become_text() -> None:

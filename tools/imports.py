@@ -46,6 +46,8 @@ LAYERS = [
         "policies",
         "process",
         "program",
+        "records",
+        "resources",
         "shared",
         "stream",
         "subflow",

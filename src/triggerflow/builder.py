@@ -383,5 +383,5 @@ def positive(limit: Any, where: str) -> int | None:
     return limit
 
 
-# START: for those who build on the blueprint, as the process does.
-__all__ = ["START", "Blueprint", "describe", "is_stable_name", "literal", "positive"]
+# START, OperatorKind, Trigger: for those who build on the blueprint, as the process does.
+__all__ = ["START", "Blueprint", "OperatorKind", "Trigger", "describe", "is_stable_name", "literal", "positive"]

@@ -33,9 +33,12 @@ class Contract:
         setattr(self, place, checker(expected, place))
 
 
-def checker(expected: Any, place: str) -> Check:
-    """A function that gives the value, coerced to the type where that is natural, or raises `ContractError`."""
-    convert = _converter(expected)
+def checker(expected: Any, place: str, convert: Check | None = None) -> Check:
+    """A function that gives the value, coerced to the type where that is natural, or raises `ContractError`.
+
+    With `convert` that coerces, and raises for what it refuses.
+    """
+    convert = convert or _converter(expected)
 
     def check(value: Any) -> Any:
         try:

@@ -70,6 +70,11 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return self._execution.id
 
     @property
+    def run(self) -> RunChunk:
+        """This run of the chunk, as the core knows it: its operator, trigger, scope."""
+        return self._run
+
+    @property
     def run_id(self) -> str:
         """The stable id of this run of the chunk: the same when it is repeated after a crash."""
         return f"{self._execution.id}:{self._run.id}"
@@ -232,15 +237,17 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     # -- result ------------------------------------------------------------------------------------------------------
 
-    async def async_set_result(self, value: ResultT) -> None:
-        """Fix the result of the execution, if none was fixed before."""
-        check = self._execution.program.contract.result
-        self.record(events.ResultSet(time(), self._run.id, value if check is None else check(value)))
+    async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
+        """See `set_result`."""
+        self.set_result(value, replace=replace)
 
-    def set_result(self, value: ResultT) -> None:
-        """Fix the result of the execution, if none was fixed before."""
+    def set_result(self, value: ResultT, *, replace: bool = False) -> None:
+        """Fix the result of the execution, if none was fixed before; with `replace` in any case.
+
+        What has ended keeps its result, so that `replace` is for executions that are kept open.
+        """
         check = self._execution.program.contract.result
-        self.record(events.ResultSet(time(), self._run.id, value if check is None else check(value)))
+        self.record(events.ResultSet(time(), self._run.id, value if check is None else check(value), replace))
 
     # -- pause -------------------------------------------------------------------------------------------------------
 

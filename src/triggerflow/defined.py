@@ -20,47 +20,51 @@ if TYPE_CHECKING:
 
 
 class DefinedFlow:
-    """A blueprint under a name; the part of `TriggerFlow` that reads and writes definitions."""
+    """A blueprint under a name; the part of `TriggerFlow` that reads and writes definitions.
+
+    The text forms are those of `get_flow_config` and `load_flow_config`.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._blueprint = Blueprint(name)
+        #: what has been written so far: operators, chunks and handlers
+        self.blueprint = Blueprint(name)
 
     @property
     def definition(self) -> Definition:
         """The flow as immutable data, as it stands now."""
-        return compile_plan(self._blueprint.freeze()).definition
+        return compile_plan(self.blueprint.freeze()).definition
 
     def get_flow_config(self, *, validate_serializable: bool = True) -> dict[str, Any]:
         """The flow as a dict in the format `triggerflow/v1`; see `flow_config`."""
         from . import flow_config
 
-        return flow_config.get_flow_config(self._blueprint, validate_serializable=validate_serializable)
+        return flow_config.get_flow_config(self.blueprint, validate_serializable=validate_serializable)
 
     def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
         """The flow as JSON text, which is also written to a file if one is named."""
-        from . import flow_config
+        from . import config, flow_config
 
-        return flow_config.get_json_flow(self._blueprint, save_to, encoding=encoding)
+        return flow_config.saved(config.to_json(self.get_flow_config()), save_to, encoding)
 
     def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
         """The flow as YAML text, which is also written to a file if one is named."""
-        from . import flow_config
+        from . import config, flow_config
 
-        return flow_config.get_yaml_flow(self._blueprint, save_to, encoding=encoding)
+        return flow_config.saved(config.to_yaml(self.get_flow_config()), save_to, encoding)
 
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
         """Make a function known by name, so that a definition that is loaded later can use it as a chunk."""
         from . import flow_config
 
-        flow_config.register_chunk_handler(self._blueprint, handler, name=name)
+        flow_config.register_chunk_handler(self.blueprint, handler, name=name)
         return self
 
     def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> Self:
         """Make a function known by name, so that a definition that is loaded later can use it as a condition."""
         from . import flow_config
 
-        flow_config.register_condition_handler(self._blueprint, handler, name=name)
+        flow_config.register_condition_handler(self.blueprint, handler, name=name)
         return self
 
     def load_flow_config(self, config: Mapping[str, Any], *, replace: bool = True) -> Self:
@@ -70,26 +74,23 @@ class DefinedFlow:
         """
         from . import flow_config
 
-        flow_config.load_flow_config(self._blueprint, config, replace=replace)
-        return self._loaded()
+        flow_config.load_flow_config(self.blueprint, config, replace=replace)
+        self.name = self.blueprint.name
+        return self
 
     def load_json_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
         """`load_flow_config` from JSON text or a file."""
-        from . import flow_config
+        from . import config, flow_config
 
-        flow_config.load_json_flow(self._blueprint, path_or_content, replace=replace, encoding=encoding)
-        return self._loaded()
+        text = flow_config.text(path_or_content, encoding)
+        return self.load_flow_config(config.parse_json(text), replace=replace)
 
     def load_yaml_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
         """`load_flow_config` from YAML text or a file."""
-        from . import flow_config
+        from . import config, flow_config
 
-        flow_config.load_yaml_flow(self._blueprint, path_or_content, replace=replace, encoding=encoding)
-        return self._loaded()
-
-    def _loaded(self) -> Self:
-        self.name = self._blueprint.name
-        return self
+        text = flow_config.text(path_or_content, encoding)
+        return self.load_flow_config(config.parse_yaml(text), replace=replace)
 
     def to_mermaid(self, *, mode: "Mode" = "simplified", run: "RunView | None" = None) -> str:
         """The flow as a Mermaid flowchart, coloured by a run if one is given; see `diagram`."""

@@ -1,28 +1,32 @@
 """The handle of one run of a flow: start it, watch it, send it signals, wait for it, cancel it."""
 
 import asyncio
+import functools
 import os
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import time
 from typing import Any, Self, cast
 
-from ._core import events
-from ._core.errors import UnknownInterrupt, WrongLoopError
+from ._core import commands, events
+from ._core.errors import ContractError, UnknownInterrupt, UsageError, WrongLoopError
 from ._core.machine import FINAL
 from ._core.state import UNSET
+from .builder import positive
 from .compaction import CompactReader
-from .hosting import HostedExecution
+from .hosting import HostedExecution, finish
+from .journal import Observer
 from .notices import describe_interrupt
 from .options import Options
 from .persistence import restore, snapshot, write
-from .portal import iterate_sync, run_sync
+from .portal import iterate_sync, on_a_loop, run_sync
 from .program import Program
+from .resources import ResourceHolder
 from .shared import SharedData
 from .stream import LagPolicy, StreamReader
 from .subflow import Link
 
 
-class Execution(HostedExecution):
+class Execution(HostedExecution, ResourceHolder):
     """One run of a flow. Made by `flow.create_execution`; it starts with `async_start` or with its first reader.
 
     It lives on the event loop that started it. Cancelling or timing out a wait on this handle ends only the wait.
@@ -37,22 +41,28 @@ class Execution(HostedExecution):
         return self
 
     async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
-        """Start the execution if nobody did, wait until all its work has settled, and return its result.
+        """Start the execution if nobody did, wait until all its work has settled, and return its result (None if one
+        that is kept open has none yet).
 
         Raises what a chunk raised, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds (the execution goes
         on), or `AlreadyStarted` if it was started with another value.
         """
         self.begin(value)
-        return await self.async_get_result(timeout=timeout)
+        if not self.options.keep_open:
+            return await self.async_get_result(timeout=timeout)
+        if not await self.async_settled(timeout=timeout):
+            raise TimeoutError(f"{self!r} has not settled after {timeout} s; it goes on running")
+        return self.outcome() if self._has_answer() else None
 
     async def async_get_result(self, *, timeout: float | None = None) -> Any:
-        """Wait until the execution has ended and return its result: None if it fixed none.
+        """Wait until the execution has ended and return its result: None if it fixed none. One that is kept open gives
+        its result as soon as it has one.
 
         Raises what a chunk raised, `ExecutionCancelled`, or `TimeoutError` after `timeout` seconds.
         """
         ended = self.ended(timeout)
         if ended is not None:
-            await ended
+            await (self.until(self._has_answer, timeout) if self.options.keep_open else ended)
         return self.outcome(timeout)
 
     async def async_cancel(self, reason: str = "cancelled by its owner") -> None:
@@ -64,15 +74,14 @@ class Execution(HostedExecution):
             return
         self._observed = True
         self.driver.submit(events.CancelRequested(time(), reason))
-        ended = self.ended()
-        if ended is not None:
-            await ended
+        await self.until(lambda: self.has_ended)
 
     async def async_close(self) -> Any:
-        """Say that no more signals come from outside, and wait for the result."""
-        if self.machine.state.status not in FINAL:
+        """Say that no more signals come from outside, and wait for the end and its result."""
+        if not self.has_ended:
             self.driver.submit(events.CloseRequested(time()))
-        return await self.async_get_result()
+        await self.until(lambda: self.has_ended)
+        return self.outcome()
 
     def start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
         """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
@@ -97,11 +106,20 @@ class Execution(HostedExecution):
         attempt: int,
         resources: Mapping[str, Any],
         link: Link,
+        make: Callable[..., "Execution"],
     ) -> "tuple[Execution, bool]":
-        """The execution of a sub-flow of this one, and whether it goes on from where it was saved."""
+        """The execution of a sub-flow of this one, and whether it goes on from where it was saved; `make` makes it."""
         if saved is not None:
-            return restore(Execution, program, shared, options, saved, resources=resources, link=link), True
-        return Execution(program, shared, options, id, resources=resources, link=link), False
+            return restore(make, program, shared, options, saved, resources=resources, link=link), True
+        return make(shared, options, id, resources=resources, link=link), False
+
+    def set_concurrency(self, concurrency: int | None) -> None:
+        """How many chunks may run at once, or None for no limit; to be said before the execution begins."""
+        if self.running is not None:
+            raise UsageError(f"{self!r} is at work; set its concurrency before it starts")
+        options: dict[str, Any] = {name: getattr(self.options, name) for name in Options.__slots__}
+        options["concurrency"] = positive(concurrency, f"{self!r}")
+        self.options = Options(**options)
 
     # -- signals from outside ----------------------------------------------------------------------------------------
 
@@ -116,10 +134,47 @@ class Execution(HostedExecution):
 
     def emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
         """The sync twin of `async_emit`; without `settle` it does not block and may be called in a running loop."""
-        if self.running is not None and self.on_loop_thread and not settle:
-            self.driver.submit(events.Emitted(time(), None, name, self.checked(name, value)))
+        if not settle:
+            self._record(events.Emitted(time(), None, name, self.checked(name, value)))
         else:
             run_sync(lambda: self.async_emit(name, value, settle=settle), "async_emit", self.loop)
+
+    def put_into_stream(self, item: Any) -> None:
+        """Put an item into the runtime stream from outside."""
+        check = self.program.contract.stream
+        self._record(events.StreamPut(time(), None, item if check is None else check(item)))
+
+    def stop_stream(self) -> None:
+        """End the runtime stream; its readers stop after the last item. The execution goes on."""
+        self._record(events.StreamStopped(time(), None))
+
+    def set_result(self, value: Any, *, replace: bool = False) -> None:
+        """Fix the result from outside, if none was fixed before; with `replace` in any case."""
+        check = self.program.contract.result
+        self._record(events.ResultSet(time(), None, value if check is None else check(value), replace))
+
+    async def async_put_into_stream(self, item: Any) -> None:
+        """See `put_into_stream`."""
+        self.put_into_stream(item)
+
+    async def async_stop_stream(self) -> None:
+        """See `stop_stream`."""
+        self.stop_stream()
+
+    async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
+        """See `set_result`."""
+        self.set_result(value, replace=replace)
+
+    def _record(self, event: events.Event) -> None:
+        """Hand in a record from any thread; in a script, which has no loop, before the start too."""
+        if self.running is None and not on_a_loop():
+
+            async def there() -> None:
+                self.submit(event)
+
+            run_sync(there, "async_...")
+        else:
+            self.submit(event)
 
     # -- answers from outside ----------------------------------------------------------------------------------------
 
@@ -163,9 +218,12 @@ class Execution(HostedExecution):
 
     # -- resources ---------------------------------------------------------------------------------------------------
 
-    def set_resource(self, name: str, value: Any) -> None:
-        """Give this execution a resource; after a load, the way to give it back what is never recorded."""
-        self._resources = {**(self._resources or {}), name: value}
+    @property
+    def own_resources(self) -> dict[str, Any]:
+        """The resources of this execution only. After a load they have to be given again: they are never recorded."""
+        if self._resources is None:
+            self._resources = {}
+        return self._resources
 
     def require_resource(self, name: str) -> Any:
         """A resource. Raises `KeyError` with the known names if it is missing."""
@@ -219,9 +277,108 @@ class Execution(HostedExecution):
         )
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it takes nothing any more."""
+        self.check_loop()
+        return self.machine.state.status in FINAL
+
+    @property
     def skipped(self) -> tuple[events.ErrorInfo, ...]:
         """The errors whose branches ended because of `skip_exceptions`."""
         return tuple(self.machine.state.skipped or ())
+
+    def add_observer(self, observer: Observer) -> Callable[[], None]:
+        """Call a function with every record from now on, as soon as it is accepted; returns what ends that.
+
+        It shall be quick. What it raises is logged and disturbs nothing.
+        """
+        journal = self.journal
+        journal.observers = (*journal.observers, observer)
+
+        def remove() -> None:
+            journal.observers = tuple(it for it in journal.observers if it is not observer)
+
+        return remove
+
+    # -- waiting for what is not the end -----------------------------------------------------------------------------
+
+    def is_settled(self, since: int = 0) -> bool:
+        """Whether nothing is at work: no chunk, source or timer. A question to the outside is no work.
+
+        With `since`, the number of a record, only chunks count that this record or a later one has started.
+        """
+        state = self.machine.state
+        if since:
+            return all(run.signal < since for run in state.runs.values())
+        if state.runs:
+            return bool(state.interrupts) and super().get_status() == "waiting"
+        return not (state.pulls or (state.timers and any(it.what != "expiry" for it in state.timers.values())))
+
+    async def async_settled(self, *, since: int = 0, timeout: float | None = None) -> bool:
+        """Wait until `is_settled`; False after `timeout` seconds."""
+        settled: Callable[[], bool] = functools.partial(self.is_settled, since) if since else self.is_settled
+        return await self.until(settled, timeout, every_record=since > 0)
+
+    async def until(
+        self, holds: Callable[[], bool], timeout: float | None = None, *, every_record: bool = False
+    ) -> bool:
+        """Wait until a condition on this execution holds; False if it has ended, or `timeout` seconds have passed.
+
+        An execution that is kept open looks at the condition when it comes to rest, asks something or has its result;
+        with `every_record`, and for any other execution, say so: it is then looked at after every record.
+        """
+        if holds():
+            return True
+        due = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        remove = self.add_observer(lambda _: self._wake()) if every_record else None
+        try:
+            while (waiter := self.ended(None if due is None else due - asyncio.get_running_loop().time())) is not None:
+                await waiter
+                if holds():
+                    return True
+                if due is not None and due <= asyncio.get_running_loop().time():
+                    return False
+            return holds()
+        finally:
+            if remove is not None:
+                remove()
+
+    def notice(self, command: commands.AnyCommand) -> None:
+        """What the core tells an observer; see `rested` and `result_fixed`."""
+        match command:
+            case commands.Rested():
+                self.rested()
+            case commands.ResultFixed(by=by):
+                self.result_fixed(by)
+            case _:
+                super().notice(command)
+                if self.options.keep_open and isinstance(command, commands.OpenInterrupt):
+                    self._wake()
+
+    def rested(self) -> None:
+        """It is kept open, and no chunk runs any more."""
+        self._wake()
+
+    def result_fixed(self, by: int | str | None) -> None:
+        """It is kept open, and has a result: by a run (its number), an `end()` (its id) or from outside (None)."""
+        check, state = self.program.contract.result, self.machine.state
+        if check is not None:
+            try:
+                state.result = check(state.result)
+            except ContractError as broken:
+                self._failure, state.result = broken, UNSET
+                close = events.CancelRequested(time(), "its result broke the contract")
+                self.driver.loop.call_soon(self._submit_late, close)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            finish(waiter)
+
+    def _has_answer(self) -> bool:
+        state = self.machine.state
+        return (state.keep_open and state.result is not UNSET) or state.status in FINAL
 
     def _begin_reading(self, value: Any) -> Awaitable[None] | None:
         if self.loop not in (None, asyncio.get_running_loop()):

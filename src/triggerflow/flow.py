@@ -21,6 +21,7 @@ from .persistence import read, restore
 from .portal import iterate_sync, run_sync
 from .process import MatchMode, Process, WhenMode, root
 from .program import Program
+from .resources import ResourceHolder
 from .shared import SharedData
 from .stream import StreamReader
 from .subflow import Link, SubFlowOptions
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class TriggerFlow(DefinedFlow):
+class TriggerFlow(DefinedFlow, ResourceHolder):
     """A workflow of chunks wired by signals.
 
     Write it once, run it any number of times at once; every execution sees the flow as it was when it was created.
@@ -77,40 +78,40 @@ class TriggerFlow(DefinedFlow):
         """
         positive(options.get("concurrency"), f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
-            return lambda handler: self._blueprint.register(name_or_handler, handler, **options)
-        return self._blueprint.register(None, name_or_handler, **options)
+            return lambda handler: self.blueprint.register(name_or_handler, handler, **options)
+        return self.blueprint.register(None, name_or_handler, **options)
 
     def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Process:
         """Begin a chain at the start of the execution; see `Process.to`."""
-        return root(self._blueprint).to(chunk, side_branch, name)
+        return self.root.to(chunk, side_branch, name)
 
     def side_branch(self, chunk: Any, *, name: str | None = None) -> Process:
         """Run a chunk at the start, beside the chain that goes on here."""
-        return root(self._blueprint).side_branch(chunk, name=name)
+        return self.root.side_branch(chunk, name=name)
 
     def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Process:
         """Begin a chain at one or several signals; see `Process.when`."""
-        return root(self._blueprint).when(trigger_or_triggers, mode=mode)
+        return self.root.when(trigger_or_triggers, mode=mode)
 
     def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Process:
         """Begin with several chunks at once; see `Process.batch`."""
-        return root(self._blueprint).batch(*chunks, side_branch=side_branch, concurrency=concurrency)
+        return self.root.batch(*chunks, side_branch=side_branch, concurrency=concurrency)
 
     def for_each(self, *, concurrency: int | None = None) -> Process:
         """Begin by going through the items of the start value; see `Process.for_each`."""
-        return root(self._blueprint).for_each(concurrency=concurrency)
+        return self.root.for_each(concurrency=concurrency)
 
     def match(self, *, mode: MatchMode = "hit_first") -> Process:
         """Begin by choosing on the start value; see `Process.match`."""
-        return root(self._blueprint).match(mode=mode)
+        return self.root.match(mode=mode)
 
     def if_condition(self, condition: Any) -> Process:
         """Begin with a condition on the start value; see `Process.if_condition`."""
-        return root(self._blueprint).if_condition(condition)
+        return self.root.if_condition(condition)
 
     def to_sub_flow(self, flow: "TriggerFlow", **options: Unpack[SubFlowOptions]) -> Process:
         """Begin by running another flow; see `Process.to_sub_flow`."""
-        return root(self._blueprint).to_sub_flow(flow, **options)
+        return self.root.to_sub_flow(flow, **options)
 
     def on_error(self, chunk: Any) -> Process:
         """Run a chunk for every failure that has no error route of its own: `when({"error": "*"}).to(chunk)`.
@@ -129,7 +130,7 @@ class TriggerFlow(DefinedFlow):
         checks the value too.
         """
         self._signals[name] = checker(expected, f"signal {name}")
-        self._blueprint.version += 1
+        self.blueprint.version += 1
         return Signal(name)
 
     def set_state(self, model: type, *, reducers: "Mapping[str, Reducer] | None" = None) -> "TriggerFlow":
@@ -139,7 +140,7 @@ class TriggerFlow(DefinedFlow):
         field's reducer (`append`, `extend`, `merge`, `maximum`, `minimum`, `add`, or any function of two values).
         """
         self._state = StateModel(model, reducers or {})
-        self._blueprint.version += 1
+        self.blueprint.version += 1
         return self
 
     def set_contract(
@@ -151,7 +152,7 @@ class TriggerFlow(DefinedFlow):
                 self._contract.set(place, expected)
         if meta is not UNSET:
             self._contract.meta = meta
-        self._blueprint.version += 1
+        self.blueprint.version += 1
         return self
 
     def get_contract(self) -> Contract:
@@ -173,34 +174,30 @@ class TriggerFlow(DefinedFlow):
         self.types.register_source(function, name)
         return lambda *arguments, **options: source_of(name, function, arguments, options)
 
-    def set_runtime_resource(self, name: str, value: Any) -> "TriggerFlow":
-        """Give all executions of this flow a resource: a client, a model, an index. Resources are never recorded."""
-        self.shared.resources[name] = value
-        return self
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What all executions of this flow are given, by name."""
+        return self.shared.resources
 
-    def update_runtime_resources(self, mapping: "Mapping[str, Any] | None" = None, **resources: Any) -> "TriggerFlow":
-        """Give several resources at once."""
-        self.shared.resources.update(mapping or {}, **resources)
-        return self
+    @property
+    def own_resources(self) -> dict[str, Any]:
+        """The same: a flow has no others."""
+        return self.shared.resources
 
-    def get_runtime_resource(self, name: str, default: Any = None) -> Any:
-        """A resource of the flow, or the default."""
-        return self.shared.resources.get(name, default)
-
-    def del_runtime_resource(self, name: str) -> "TriggerFlow":
-        """Take a resource away, if it is there."""
-        self.shared.resources.pop(name, None)
-        return self
+    @property
+    def root(self) -> Process:
+        """Where chains begin: the start of the execution."""
+        return root(self.blueprint)
 
     @property
     def chunks(self) -> dict[str, Chunk]:
         """The chunks of this flow by name."""
-        return self._blueprint.chunks
+        return self.blueprint.chunks
 
     @property
     def definition(self) -> Definition:
         """The flow as immutable data, as it stands now."""
-        return self._program().plan.definition
+        return self.program().plan.definition
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -213,6 +210,7 @@ class TriggerFlow(DefinedFlow):
         max_pending: int = 1024,
         stream_history: int = 4096,
         journal_limit: int = 1024,
+        keep_open: bool = False,
         deadline: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
         store: "Store | None" = None,
@@ -226,6 +224,7 @@ class TriggerFlow(DefinedFlow):
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
         `stream_history` items and `journal_limit` records are kept for late readers. `deadline` is how long a failed or
         cancelled execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
+        With `keep_open` it does not close when its work is done, but takes signals until `async_close`.
         """
         options = Options(
             concurrency=positive(concurrency, f"flow {self.name!r}: create_execution()"),
@@ -233,12 +232,13 @@ class TriggerFlow(DefinedFlow):
             max_pending=max_pending,
             stream_history=stream_history,
             journal_limit=journal_limit,
+            keep_open=keep_open,
             deadline=deadline,
         )
         store = store or self._store
         if store is not None:
             return self._durable(store, options, id, resources=runtime_resources)
-        return Execution(self._program(), self.shared, options, id, resources=runtime_resources)
+        return self.make_execution(self.shared, options, id, resources=runtime_resources)
 
     async def async_resume(
         self,
@@ -269,7 +269,7 @@ class TriggerFlow(DefinedFlow):
         store = store or self._store
         if store is None:
             raise UsageError(f"flow {self.name!r}: history needs a store; give one, or flow.set_store(store)")
-        return History(self._program(), self.shared, store)
+        return History(self.program(), self.shared, store)
 
     def set_store(self, store: "Store | None") -> "TriggerFlow":
         """Make all executions of this flow durable from now on: their records are kept in the store, which is open."""
@@ -279,7 +279,7 @@ class TriggerFlow(DefinedFlow):
     def _durable(self, store: "Store", options: Options, id: str | None, **details: Any) -> "DurableExecution":
         from .durable.execution import durable_execution  # who keeps nothing shall not pay for it
 
-        return durable_execution(self._program(), self.shared, options, store, id, **details)
+        return durable_execution(self.program(), self.shared, options, store, id, **details)
 
     async def async_start(
         self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
@@ -342,6 +342,10 @@ class TriggerFlow(DefinedFlow):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def make_execution(self, shared: SharedData, options: Options, id: str | None = None, **details: Any) -> Execution:
+        """An execution of this flow as it stands now. All that this flow makes come from here."""
+        return Execution(self.program(), shared, options, id, **details)
+
     async def sub_execution(
         self,
         *,
@@ -362,8 +366,9 @@ class TriggerFlow(DefinedFlow):
         shared = self.shared.copy(flow_data)
         options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
         child, goes_on = await link.parent.new_child(
-            self._program(), shared, options, id, saved=saved, attempt=attempt, resources=resources, link=link
-        )
+            self.program(), shared, options, id, saved=saved, attempt=attempt, resources=resources, link=link,
+            make=self.make_execution,
+        )  # fmt: skip
         if not goes_on:
             for key, value in runtime_data.items():
                 child.state.set(key, value, emit=False)
@@ -395,7 +400,7 @@ class TriggerFlow(DefinedFlow):
                     raise
                 text = f"the saved execution is damaged: {type(error).__name__}: {error}"
                 raise SnapshotError(text) from error
-        return restore(Execution, self._program(), self.shared, Options(), data, resources=runtime_resources)
+        return restore(self.make_execution, self.program(), self.shared, Options(), data, resources=runtime_resources)
 
     def inspect_load(self, source: "Mapping[str, Any] | str | Path", *, encoding: str = "utf-8") -> "Verdict":
         """Whether a saved execution can go on under this flow as it stands now: compatible, needs a map, or refused.
@@ -418,13 +423,13 @@ class TriggerFlow(DefinedFlow):
             self._options_key = key
         if self._store is not None:
             return self._durable(self._store, self._options, None)
-        return Execution(self._program(), self.shared, self._options)
+        return self.make_execution(self.shared, self._options)
 
-    def _program(self) -> Program:
+    def program(self) -> Program:
         """The flow as it stands now, made ready to run; made anew only after a change."""
         compiled = self._compiled
-        if compiled is None or compiled[0] != self._blueprint.version:
-            blueprint = self._blueprint
+        if compiled is None or compiled[0] != self.blueprint.version:
+            blueprint = self.blueprint
             program = Program(
                 compile_plan(blueprint.freeze()), blueprint, self.types, self._contract, self._signals, self._state
             )
@@ -432,4 +437,7 @@ class TriggerFlow(DefinedFlow):
         return compiled[1]
 
     def __repr__(self) -> str:
-        return f"<TriggerFlow {self.name!r}, {len(self._blueprint.operators)} operators>"
+        return f"<TriggerFlow {self.name!r}, {len(self.blueprint.operators)} operators>"
+
+
+__all__ = ["UNSET", "TriggerFlow"]

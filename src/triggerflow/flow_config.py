@@ -18,7 +18,7 @@ from ._core.errors import DefinitionError
 from ._core.operators import compile_plan
 from .builder import Blueprint, is_stable_name
 from .chunk import Chunk, Handler
-from .config import MAX_TEXT, from_config, parse_json, parse_yaml, to_config, to_json, to_yaml
+from .config import MAX_TEXT, from_config, to_config
 from .policies import Retry
 from .subflow import SubFlow, SubFlowOptions
 
@@ -34,16 +34,6 @@ def get_flow_config(blueprint: Blueprint, *, validate_serializable: bool = True)
         for index, operator in enumerate(definition.operators):
             _check_handler(blueprint, operator, f"operators[{index}].handler")
     return config
-
-
-def get_json_flow(blueprint: Blueprint, save_to: str | Path | None = None, *, encoding: str = "utf-8") -> str:
-    """The flow as JSON text, which is also written to a file if one is named."""
-    return _saved(to_json(get_flow_config(blueprint)), save_to, encoding)
-
-
-def get_yaml_flow(blueprint: Blueprint, save_to: str | Path | None = None, *, encoding: str = "utf-8") -> str:
-    """The flow as YAML text, which is also written to a file if one is named. Needs PyYAML."""
-    return _saved(to_yaml(get_flow_config(blueprint)), save_to, encoding)
 
 
 def _check_handler(blueprint: Blueprint, operator: Operator, where: str) -> None:
@@ -65,7 +55,8 @@ def _check_handler(blueprint: Blueprint, operator: Operator, where: str) -> None
         )
 
 
-def _saved(text: str, save_to: str | Path | None, encoding: str) -> str:
+def saved(text: str, save_to: str | Path | None, encoding: str) -> str:
+    """The text, which is also written to a file if one is named; whole or not at all."""
     if save_to is not None:
         target = Path(save_to)
         draft = target.with_name(target.name + ".part")
@@ -103,21 +94,7 @@ def load_flow_config(blueprint: Blueprint, config: Mapping[str, Any], *, replace
     blueprint.load(definition, chunks, handlers, replace=replace)
 
 
-def load_json_flow(
-    blueprint: Blueprint, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8"
-) -> None:
-    """`load_flow_config` from JSON text or the path of a JSON file."""
-    load_flow_config(blueprint, parse_json(_text(path_or_content, encoding)), replace=replace)
-
-
-def load_yaml_flow(
-    blueprint: Blueprint, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8"
-) -> None:
-    """`load_flow_config` from YAML text or the path of a YAML file. Needs PyYAML."""
-    load_flow_config(blueprint, parse_yaml(_text(path_or_content, encoding)), replace=replace)
-
-
-def _text(source: str | Path, encoding: str) -> str:
+def text(source: str | Path, encoding: str) -> str:
     """What is a path, and what the text itself: a text begins with a brace or has several lines."""
     if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
         return source

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import get_ident
 from time import time
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from ._core import commands, events
 from ._core.definition import OperatorKind
@@ -32,7 +32,7 @@ from .contract import Check
 from .data import TriggerFlowRuntimeData
 from .drivers.local import LocalDriver
 from .journal import RingJournal
-from .notices import describe_interrupt, log_notice, told_failure
+from .notices import StatusName, describe_interrupt, log_notice, told_failure
 from .options import Options, same_value
 from .portal import run_sync
 from .program import Program
@@ -44,8 +44,6 @@ from .views import State
 logger = logging.getLogger("triggerflow")
 T = TypeVar("T")
 EMPTY: dict[str, Any] = {}
-
-StatusName = Literal["created", "running", "waiting", "completed", "failed", "cancelled"]
 
 
 class HostedExecution:
@@ -96,7 +94,7 @@ class HostedExecution:
         self.program = program
         #: what it was created with
         self.options = options
-        self._resources = resources
+        self._resources: dict[str, Any] | None = dict(resources) if resources else None
         self._link = link
         self._children: dict[str, tuple[HostedExecution, str]] | None = None
         #: the checks of answers, by interrupt
@@ -176,17 +174,18 @@ class HostedExecution:
             self._waiters = [other for other in self._waiters if not other.done()]
         self._waiters.append(waiter)
         if timeout is not None:
-            timer = loop.call_later(timeout, _finish, waiter)
+            timer = loop.call_later(timeout, finish, waiter)
             waiter.add_done_callback(lambda _: timer.cancel())
         return waiter
 
     def outcome(self, timeout: float | None = None, then: str = "it goes on running") -> Any:
-        """The result of the execution. Raises why there is none, or `TimeoutError` if it has not ended."""
+        """The result of the execution. Raises why there is none, or `TimeoutError` if it has to be waited for."""
         self._observed = True
         state = self.machine.state
-        if state.status is Status.COMPLETED and self._failure is None:
+        ready = state.status is Status.COMPLETED or (state.keep_open and state.result is not UNSET)
+        if ready and self._failure is None:
             return None if state.result is UNSET else state.result
-        if state.status not in FINAL:
+        if state.status not in FINAL and self._failure is None:
             self._observed = False
             raise TimeoutError(f"{self!r} has not ended after {timeout} s; {then}")
         raise self._failed()
@@ -196,7 +195,7 @@ class HostedExecution:
         cancelled."""
         self.check_loop()
         status = self.machine.state.status.value
-        if status == "completed" and self._failure is not None:  # the result broke the contract
+        if self._failure is not None and status in ("completed", "cancelled"):  # the result broke the contract
             return "failed"
         if status == "running" and self._children and self._only_children_wait():
             return "waiting"
@@ -213,6 +212,9 @@ class HostedExecution:
         """If the event loop it lived on was closed under it, it ends here as cancelled."""
         driver = self.running
         if driver is not None and self.machine.state.status not in FINAL and driver.loop.is_closed():
+            if self.machine.state.keep_open and not self.machine.state.runs:
+                self.running = None  # it goes on where it is used next
+                return
             driver.lose("its event loop was closed while it ran")
 
     def _drive(self, *, starting: bool) -> LocalDriver:
@@ -328,7 +330,7 @@ class HostedExecution:
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
         """The execution has ended: tell everybody who waits."""
         state = self.machine.state
-        self._failure = error if state.status is Status.FAILED else None
+        self._failure = error if state.status is Status.FAILED else self._failure
         self.check_result()
         self.shared.forget(self)
         self._observed = self._observed or self.waited_for
@@ -356,7 +358,7 @@ class HostedExecution:
         """Nothing more will come: those who wait look for the outcome, readers get the failure after the last item."""
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
-            _finish(waiter)
+            finish(waiter)
         if self.stream is not None:
             self.stream.end(failure)
 
@@ -396,7 +398,7 @@ class HostedExecution:
     @property
     def resources(self) -> Mapping[str, Any]:
         """The resources by name: this execution's before its flow's."""
-        return ChainMap(dict(self._resources or {}), self.shared.resources)
+        return ChainMap(self._resources or {}, self.shared.resources)
 
     @property
     def state(self) -> State:
@@ -427,7 +429,7 @@ class HostedExecution:
         """The exception that tells why there is no result; the object that a chunk raised where there is one."""
         state = self.machine.state
         self._observed = True
-        if state.status is Status.CANCELLED:
+        if state.status is Status.CANCELLED and self._failure is None:
             return ExecutionCancelled(state.reason, self.id)
         if self._failure is None:  # it failed before it was loaded here: only the record is left
             self._failure = told_failure(self, state.error)
@@ -437,6 +439,7 @@ class HostedExecution:
         return f"<Execution {self.id} of flow {self.program.name!r}>"
 
 
-def _finish(waiter: "asyncio.Future[None]") -> None:
+def finish(waiter: "asyncio.Future[None]") -> None:
+    """Let go on who waits for this."""
     if not waiter.done():
         waiter.set_result(None)

@@ -1,21 +1,28 @@
 """The journal of an execution without a store: the newest records, and how many there were before them."""
 
+import logging
+from collections.abc import Callable
+
 from ._core.events import Event
+
+logger = logging.getLogger("triggerflow")
+Observer = Callable[[Event], None]
 
 
 class RingJournal:
     """A bounded list of records. Record `n` of the execution (counted from 0) is `records[n - first]`.
 
     Trimming drops `limit` records when twice as many are held: each record is moved once at most, and a short run
-    pays for a list of its own length only.
+    pays for a list of its own length only. `observers` are told of each record as it comes.
     """
 
-    __slots__ = ("first", "limit", "records")
+    __slots__ = ("first", "limit", "observers", "records")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.first = 0
         self.records: list[Event] = []
+        self.observers: tuple[Observer, ...] = ()
 
     def append(self, record: Event) -> None:
         """Add the next record."""
@@ -24,3 +31,12 @@ class RingJournal:
         if len(records) > 2 * self.limit:
             del records[: -self.limit]
             self.first += self.limit + 1
+        if self.observers:
+            self._tell(record)
+
+    def _tell(self, record: Event) -> None:
+        for observer in self.observers:
+            try:
+                observer(record)
+            except Exception:  # who only looks on must not disturb the run
+                logger.exception("an observer failed on %s", type(record).__name__)

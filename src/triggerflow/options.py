@@ -13,6 +13,7 @@ class Options:
         "concurrency",
         "deadline",
         "journal_limit",
+        "keep_open",
         "leases",
         "max_pending",
         "skip_exceptions",
@@ -30,6 +31,7 @@ class Options:
         deadline: float = 5.0,
         attended: bool = True,
         leases: bool = False,
+        keep_open: bool = False,
     ) -> None:
         for name, value, least in (
             ("max_pending", max_pending, 1),
@@ -48,10 +50,13 @@ class Options:
         self.deadline = deadline
         self.attended = attended
         self.leases = leases
+        self.keep_open = keep_open
 
-    def course(self) -> tuple[bool, int | None, bool, int, bool]:
+    def course(self) -> tuple[bool, int | None, bool, int, bool, bool]:
         """Those that change the course of the execution, in the order in which its first record takes them."""
-        return self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases
+        return (
+            self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases, self.keep_open
+        )  # fmt: skip
 
 
 def same_value(one: Any, other: Any) -> bool:

@@ -69,9 +69,7 @@ def restore(
         kept: dict[str, Any] = dict(saved["options"])
         known = {name: kept[name] for name in Options.__slots__ if name in kept}
         state = decode(program.plan, saved["state"], program.types.unpack)
-        execution = make(
-            program, shared, Options(**known), str(saved["id"]), state=state, resources=resources, link=link
-        )
+        execution = make(shared, Options(**known), str(saved["id"]), state=state, resources=resources, link=link)
         execution.restored(
             program.types.unpack(saved["value"][0]) if saved["value"] else UNSET,
             dict(saved["children"]),

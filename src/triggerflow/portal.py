@@ -43,6 +43,15 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
     )
 
 
+def on_a_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def iterate_sync(make: Callable[[], Any], name: str, loop: asyncio.AbstractEventLoop | None = None) -> Iterator[Any]:
     """The items of an async iterator, from a thread without a running loop. What produces them goes on in between."""
 

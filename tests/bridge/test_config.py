@@ -180,3 +180,12 @@ def test_mermaid_draws_it_with_lambdas_and_sub_flows(mode: str) -> None:
     assert "$" not in text
     with pytest.raises(ValueError, match="simplified"):
         flow.to_mermaid(mode="x")
+
+
+def test_each_branch_of_a_batch_has_a_signal() -> None:
+    flow = Flow(name="F")
+    flow.batch(("a", ident), ("b", ident)).to(ident).end()
+    fanout, first, second, *_ = flow.get_flow_config()["operators"]
+    assert [it["role"] for it in fanout["emit_signals"]] == ["continuation", "continuation"]
+    assert [it["id"] for it in fanout["emit_signals"]] == [it["listen_signals"][0]["id"] for it in (first, second)]
+    assert fanout["emit_signals"][0]["id"] != fanout["emit_signals"][1]["id"]

@@ -51,12 +51,16 @@ async def test_the_events_of_a_run_and_their_order() -> None:
     }  # fmt: skip
     completed = next(it for it in events if it.event_type == "chunk.completed" and it.payload["chunk_name"] == "a")
     assert (completed.payload["output"], completed.payload["returned_pause_signal"]) == (2, False)
+    heard = next(it for it in events if it.event_type == "trigger_flow.signal" and it.payload["EVENT"] == a.trigger)
+    record = execution.journal.records[int(heard.payload["SIGNAL_ID"].split(":")[1])]
+    assert (type(record).__name__, record.value) == ("Completed", 2)
     result = by_type["workflow.result_set"].payload
+    assert result["origin_chunk"]["chunk_name"] == "result"
     assert (result["result"], result["origin_chunk"]["operator_kind"]) == (2, "result_sink")
     signals = [event.payload for event in events if event.event_type == "trigger_flow.signal"]
     assert [(it["EVENT"], it["SOURCE"]) for it in signals[:2]] == [("START", "start"), ("Ev", "runtime")]
     assert a.trigger in [it["EVENT"] for it in signals]
-    assert {it.payload["event"] for it in events if it.event_type == "trigger_flow.handler_dispatch"} > {"START", "Ev"}
+    assert {it.payload["event"] for it in events if it.event_type == "trigger_flow.handler_dispatch"} >= {"START", "Ev"}
     assert by_type["chunk.started"].model_dump()["run"]["meta"]["listen_signals"][0]["id"] == "event:START"
 
 
@@ -69,7 +73,8 @@ async def test_a_failure_is_told_twice() -> None:
     assert {(event.level, event.error.type, event.error.message) for event in events} == {
         ("ERROR", "RuntimeError", "boom")
     }
-    assert events[0].payload["status"] == "failed"
+    assert events[0].payload["status"] == events[1].payload["status"] == "failed"
+    assert events[1].payload["last_signal"]["trigger_event"] == "START"
 
 
 async def test_questions_and_answers_are_told() -> None:
@@ -127,7 +132,7 @@ async def test_hooks_are_sync_or_async_and_may_fail(caplog: Any) -> None:
         center.unregister_hook("slow")
         center.unregister_hook("broken")
         center.unregister_hook("unknown")
-    assert seen == ["chunk.completed", "chunk.completed"]
+    assert seen == ["chunk.completed"]
     assert "an event hook failed" in caplog.text
 
 
@@ -160,3 +165,18 @@ def test_nothing_is_printed(capfd: Any) -> None:
     flow.to(inc).end()
     flow.start(1)
     assert capfd.readouterr() == ("", "")
+
+
+async def test_an_emitter_speaks_for_a_source() -> None:
+    emitter = Agently.event_center.create_emitter("me", base_meta={"a": 1})
+    with hooked("mine") as events:
+        await emitter.async_emit("mine", payload=5, meta={"b": 2})
+        emitter.emit("mine", level="DEBUG")
+        await emitter.async_error("mine", message="text")
+        emitter.info("mine")
+    assert [(it.source, it.level, it.payload) for it in events] == [
+        ("me", "INFO", 5), ("me", "DEBUG", None), ("me", "ERROR", None), ("me", "INFO", None),
+    ]  # fmt: skip
+    assert (events[0].meta, events[1].meta) == ({"a": 1, "b": 2}, {"a": 1})
+    with pytest.raises(AttributeError):
+        _ = emitter.shout

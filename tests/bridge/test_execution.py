@@ -422,7 +422,7 @@ async def test_an_execution_is_released_when_its_handle_is_gone() -> None:
     flow.to(inc).end()
     execution = flow.create_execution()
     await execution.async_start(1)
-    run = weakref.ref(execution.run)
+    run = weakref.ref(execution)
     del execution
     await asyncio.sleep(0)
     gc.collect()
@@ -436,7 +436,19 @@ async def test_work_goes_on_without_a_handle() -> None:
     del task
     execution = flow.create_execution()
     execution.emit("x")
-    execution.run.begin(2)
+    execution.begin(2)
     del execution
     await asyncio.sleep(60)
     assert 2 in seen
+
+
+async def test_start_from_outside_runs_what_begins_at_the_start_once_more() -> None:
+    flow, seen = Flow(), list[Any]()
+    flow.to(noting(seen, lambda data: (data.value, data.trigger_event, data.signal_source))).end()
+    flow.when(["START", "Ev"]).to(noting(seen))
+    execution = flow.create_execution()
+    assert await execution.async_start(1) == 1
+    await execution.async_emit("START", 2)
+    assert seen == [(1, "START", "start"), (2, "START", "runtime")]
+    assert execution.get_result() == 1
+    assert execution.get_last_signal().trigger_event == "START"

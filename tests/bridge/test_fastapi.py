@@ -7,8 +7,6 @@ import pytest
 from agently import TriggerFlow
 
 pytest.importorskip("fastapi")
-pytest.importorskip("httpx")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Using `httpx`")
 
 Flow = TriggerFlow[Any, Any, Any]
 

@@ -1,6 +1,7 @@
 """The flow: chunks, starters, runs, shared data, resources, contract, blueprint."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -393,3 +394,14 @@ def test_remove_execution_may_be_called() -> None:
     execution = flow.create_execution()
     flow.remove_execution(execution)
     flow.remove_execution(execution.id)
+
+
+def test_settings_come_from_toml_and_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_KEY", "secret")
+    path = tmp_path / "settings.toml"
+    path.write_text('[model]\nkey = "${ENV.BRIDGE_KEY}"\nother = ["a ${ ENV.BRIDGE_KEY }", "${ENV.BRIDGE_NONE}"]\n')
+    flow = TriggerFlow()
+    flow.load_settings("toml_file", path)
+    assert flow.settings.get("model") == {"key": "secret", "other": ["a secret", "${ENV.BRIDGE_NONE}"]}
+    flow.load_settings("json", '{"key": "${ENV.BRIDGE_KEY}"}', auto_load_env=False)
+    assert flow.settings.get("key") == "${ENV.BRIDGE_KEY}"

@@ -405,3 +405,17 @@ async def test_a_loop_over_a_signal() -> None:
     flow.when("Loop").to(step)
     flow.when("Done").to(ident).end()
     assert await flow.async_start(0) == 3001
+
+
+async def test_a_gate_of_several_signals_has_a_signal_of_its_own() -> None:
+    for mode in ("and", "or", "simple_or"):
+        flow, seen = Flow(), list[Any]()
+        flow.when({"event": ["A", "B"]}, mode=mode).to(noting(seen, lambda data: data.trigger_event))
+        flow.when("A").to(noting(seen, lambda data: data.trigger_event))
+        execution = flow.create_execution()
+        await execution.async_emit("A", 1)
+        await execution.async_emit("B", 2)
+        assert seen.count("A") == 1
+        names = {name for name in seen if name != "A"}
+        assert len(names) == 1
+        assert names.pop().startswith("When-")

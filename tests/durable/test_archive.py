@@ -34,7 +34,7 @@ async def test_what_was_exported_is_the_same_elsewhere(open_store: Open, tmp_pat
         await flow.history(other).load(path)
         assert (await flow.history(other).state_at("b")).value == "s" * 5000
         assert await read(flow.history(other).stream("b"))
-    assert not path.with_name("b.jsonl.part").exists()  # noqa: ASYNC240
+    assert not path.with_name("b.jsonl.part").exists()
 
 
 async def test_a_waiting_execution_goes_on_where_it_was_loaded(open_store: Open) -> None:

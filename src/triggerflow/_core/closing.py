@@ -88,8 +88,10 @@ def rest(machine: Effects) -> None:
         return
     if state.closing is not None:
         state.status = state.closing
-    elif not state.started or waiting(machine) or holds_open(machine) or _awaits_outside(machine):
+    elif not state.started or state.keep_open or waiting(machine) or holds_open(machine) or _awaits_outside(machine):
         state.status = Status.WAITING if state.started else Status.CREATED
+        if state.keep_open:
+            machine.out.append(commands.Rested())
         return
     else:
         state.status = Status.COMPLETED

@@ -118,6 +118,16 @@ class Refused(Command):
     item: Any
 
 
+class ResultFixed(Command):
+    """An execution that is kept open has a result: by a run (its number), an `end()` (its id), or from outside."""
+
+    by: int | str | None
+
+
+class Rested(Command):
+    """An execution that is kept open has no run left."""
+
+
 class Close(Command):
     """The execution has ended. `unfilled` names joins that still waited for something."""
 
@@ -144,5 +154,7 @@ AnyCommand = (
     | Unheard
     | Skipped
     | Refused
+    | ResultFixed
+    | Rested
     | Close
 )

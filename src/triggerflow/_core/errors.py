@@ -48,11 +48,11 @@ class UnknownInterrupt(UsageError, LookupError):
     """There is no interrupt of that id."""
 
 
-class AlreadyAnswered(UsageError):
+class AlreadyAnswered(UsageError, ValueError):
     """The interrupt was answered before, by another request."""
 
 
-class InterruptExpired(UsageError):
+class InterruptExpired(UsageError, ValueError):
     """The time for an answer has passed. Also how a chunk fails whose question nobody answered in time."""
 
 

@@ -26,7 +26,8 @@ class Started(Event, tag="started"):
     """The execution starts. All options that change its course stand in this record, so that a journal replays alone.
 
     `attended` says that somebody holds the execution's handle and can send signals from outside; `leases`, that this is
-    a sub-flow whose chunks need places in the limits around its step.
+    a sub-flow whose chunks need places in the limits around its step; `keep_open`, that it shall not close at rest,
+    whatever it waits for.
     """
 
     at: float
@@ -36,6 +37,7 @@ class Started(Event, tag="started"):
     skip_exceptions: bool = False
     max_pending: int = 1024
     leases: bool = False
+    keep_open: bool = False
 
 
 class Created(Event, tag="created"):
@@ -47,6 +49,7 @@ class Created(Event, tag="created"):
     skip_exceptions: bool = False
     max_pending: int = 1024
     leases: bool = False
+    keep_open: bool = False
 
 
 class Completed(Event, tag="completed"):
@@ -172,11 +175,12 @@ class StreamStopped(Event, tag="stream_stopped"):
 
 
 class ResultSet(Event, tag="result"):
-    """The result was set by name; the first result stands."""
+    """The result was set by name; the first result stands, unless this one is to `replace` it."""
 
     at: float
     run: int | None
     value: Any
+    replace: bool = False
 
 
 class Paused(Event, tag="paused"):

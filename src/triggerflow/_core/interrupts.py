@@ -80,14 +80,16 @@ def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
         waiting = [id for id, it in interrupts.items() if it.status == "waiting"]
         raise UnknownInterrupt(f"there is no interrupt {number!r}; open now: {waiting}")
     if interrupt.status == "retracted":
-        raise AlreadyAnswered(f"interrupt {number!r} was taken back with what had asked it")
+        raise AlreadyAnswered(f"interrupt {number!r} is not waiting: it was taken back with what had asked it")
     late = interrupt.status == "waiting" and interrupt.expires is not None and event.at > interrupt.expires
     if interrupt.status == "expired" or late:
         raise InterruptExpired(f"interrupt {number!r} has expired and takes no answer any more")
     if interrupt.status == "resumed":
         if request is not None and request == interrupt.request:
             return None
-        raise AlreadyAnswered(f"interrupt {number!r} was answered before, by request {interrupt.request!r}")
+        raise AlreadyAnswered(
+            f"interrupt {number!r} is not waiting: request {interrupt.request!r} has answered it before"
+        )
     return interrupt
 
 

@@ -32,7 +32,7 @@ from .groups import begin_wait, enter_group, keep, leave_group, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .leases import balance
 from .limits import acquire
-from .operators import compile_plan, decide
+from .operators import compile_plan, decide, fix_result
 from .plan import Plan
 from .pulls import pull_failed, pulled
 from .recovery import recover
@@ -165,6 +165,7 @@ class Machine(Runs):
         state = self.state
         state.configured = True
         state.attended = event.attended
+        state.keep_open = event.keep_open
         state.skip_exceptions = event.skip_exceptions
         state.max_pending = event.max_pending
         if event.concurrency is not None:
@@ -312,8 +313,8 @@ class Machine(Runs):
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._open()
         self._effect_of(event.run)
-        if state.result is UNSET:
-            state.result = event.value
+        if state.result is UNSET or event.replace:
+            fix_result(self, event.run, event.value)
         if not state.runs:
             rest(self)
 
@@ -386,7 +387,7 @@ class Machine(Runs):
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._open()
-        state.attended = False
+        state.attended = state.keep_open = False
         if not state.runs:
             rest(self)
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from .commands import AnyCommand, CancelPull, Pull
+from .commands import AnyCommand, CancelPull, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
@@ -287,9 +287,16 @@ def enter_result(
 ) -> None:
     """The first end fixes the result."""
     if machine.state.result is UNSET:
-        machine.state.result = value
+        fix_result(machine, node.id, value)
     for listener in node.next:
         listener.enter(machine, listener, trigger, value, scope, group)
+
+
+def fix_result(machine: Effects, by: int | str | None, value: Any) -> None:
+    """The execution has its result."""
+    machine.state.result = value
+    if machine.state.keep_open:
+        machine.out.append(ResultFixed(by))
 
 
 def skip(machine: Effects, node: Node, scope: Frame | None, group: Group | None) -> None:

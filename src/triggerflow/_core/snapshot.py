@@ -46,6 +46,7 @@ _PLAIN = (
     "started",
     "configured",
     "attended",
+    "keep_open",
     "skip_exceptions",
     "max_pending",
     "records",

@@ -302,6 +302,7 @@ class RunState:
         "guests",
         "interrupts",
         "joins",
+        "keep_open",
         "lease",
         "limiters",
         "max_pending",
@@ -331,6 +332,7 @@ class RunState:
         self.started = False
         self.configured = False
         self.attended = True
+        self.keep_open = False
         self.skip_exceptions = False
         self.max_pending = 1024
         self.records = 0

@@ -6,7 +6,7 @@ let go of opens again with its next use.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import time
 from typing import Any, Self
@@ -158,7 +158,8 @@ class DurableExecution(Execution):
             self.stream.older = self._older_items
             if state.status in FINAL:
                 self.stream.end(self._why_ended())
-        self.journal = RingJournal(self.options.journal_limit)
+        self.journal, observers = RingJournal(self.options.journal_limit), self.journal.observers
+        self.journal.observers = observers
         self.journal.first = self._snapshot_at = state.records
 
     def _first_row(self) -> ExecutionRow:
@@ -325,6 +326,7 @@ class DurableExecution(Execution):
         attempt: int,
         resources: Mapping[str, Any],
         link: Link,
+        make: Callable[..., Execution],
     ) -> tuple[Execution, bool]:
         """The execution of a sub-flow: in the same store, under its own id.
 

@@ -10,15 +10,7 @@ TriggerFlowSystemStreamEvent = TriggerFlowInterruptEvent
 TriggerFlowBlueprint = TriggerFlowBluePrint
 
 __all__ = [
-    "Agently",
-    "TriggerFlow",
-    "TriggerFlowBluePrint",
-    "TriggerFlowBlueprint",
-    "TriggerFlowContractSpec",
-    "TriggerFlowEventData",
-    "TriggerFlowInterruptEvent",
-    "TriggerFlowRuntimeData",
-    "TriggerFlowSystemStreamEvent",
-    "async_print",
-    "print_",
-]
+    "Agently", "TriggerFlow", "TriggerFlowBluePrint", "TriggerFlowBlueprint", "TriggerFlowContractSpec",
+    "TriggerFlowEventData", "TriggerFlowInterruptEvent", "TriggerFlowRuntimeData", "TriggerFlowSystemStreamEvent",
+    "async_print", "print_",
+]  # fmt: skip

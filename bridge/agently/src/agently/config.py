@@ -8,13 +8,16 @@ from typing import Any
 import msgspec
 
 from triggerflow import Definition, DefinitionError, Operator
-from triggerflow.builder import Blueprint, is_stable_name
+from triggerflow.builder import Blueprint, OperatorKind, Trigger, is_stable_name
 from triggerflow.flow_config import get_flow_config, load_flow_config
 
+from .state import is_a
+
 VERSION = "trigger_flow/v1"
-#: An event that only the outside sends, and the chunk that listens to it (see `run`); the chunk that `.end()` puts;
-#: what closes a block that was left open.
-OUTSIDE, RESULT, OPEN_END = "$outside", "$result", "$open_end"
+
+#: An event that only the outside sends, and the chunk that listens to it (see `execution.outside`); what closes a block
+#: that was left open; what starts at the start does so again at an event of that name.
+OUTSIDE, OPEN_END, RESTART = "$outside", "$open_end", Trigger("event", "START")
 _HIDDEN = (OUTSIDE, f"when:{OUTSIDE}", OPEN_END)
 _BLOCKS = {"batch_fanout": "batch", "for_each_split": "for_each", "match_route": "match"}
 #: How the signals are called that go on from operators without a name of their own.
@@ -29,13 +32,17 @@ def digest(text: str) -> str:
 
 
 def visible(definition: Definition) -> Definition:
-    """The definition as its author wrote it: without what the bridge has put in, and with `.end()` as a result."""
-    shown = [it for it in definition.operators if it.name not in _HIDDEN]
-    return Definition(definition.name, tuple(_as_result(it) if it.name == RESULT else it for it in shown))
+    """The definition as its author wrote it: without what the bridge has put in."""
+    shown = [
+        heard(it, *(t for t in it.listens if t != RESTART)) for it in definition.operators if it.name not in _HIDDEN
+    ]
+    ends = [msgspec.structs.replace(it, name="result") if it.kind == OperatorKind.RESULT else it for it in shown]
+    return Definition(definition.name, tuple(ends))
 
 
-def _as_result(operator: Operator) -> Operator:
-    return msgspec.structs.replace(operator, kind=type(operator.kind)("result_sink"), name="result", handler=None)
+def heard(operator: Operator, *triggers: Trigger) -> Operator:
+    """The operator, listening to these triggers."""
+    return msgspec.structs.replace(operator, listens=triggers)
 
 
 def is_single(operator: Operator) -> bool:
@@ -50,6 +57,11 @@ class Names:
         self.definition = visible(definition)
         self.by_id = self.definition.by_id
         self.chunks = {it.emits[0].name: it.name for it in self.definition.operators if it.emits[0].kind == "chunk"}
+        #: the branches of each batch, by the id of its fan-out
+        self.branches: dict[str, list[str]] = {}
+        for it in self.definition.operators:
+            if it.inside and self.by_id[it.inside].kind == "batch_fanout":
+                self.branches.setdefault(it.inside, []).append(it.id)
 
     def id(self, operator: Operator) -> str:
         """The id of an operator; a chunk that is wired in several places has one."""
@@ -58,13 +70,18 @@ class Names:
         prefix = {"signal_gate": "when", "collect_branch": "collect", "result_sink": "result"}.get(operator.kind)
         return f"{prefix or operator.kind.value.replace('_', '-')}-{digest(operator.id)}"
 
-    def signal(self, trigger: Any) -> dict[str, Any]:
-        """A trigger as a signal."""
+    def signal(self, trigger: Trigger, listener: str = "") -> dict[str, Any]:
+        """A trigger as the signal that a listener (the id of an operator) hears; through a gate, the gate's."""
+        listens = self.by_id[listener].listens if listener in self.by_id else ()
+        if trigger not in (*listens, RESTART) and (gates := [it for it in listens if it.kind == "operator"]):
+            trigger = gates[0]
         kind, name = {"state": "runtime_data", "flow_data": "flow_data"}.get(trigger.kind, "event"), trigger.name
         if trigger.kind == "operator" and name in self.by_id:
             if is_single(operator := self.by_id[name]):
                 return self.signal(operator.listens[0])
-            name = f"{_SIGNALS[operator.kind]}-{digest(name)}"
+            branches = self.branches.get(name, [])
+            branch = f"-{branches.index(listener) + 1}" if listener in branches else ""
+            name = f"{_SIGNALS[operator.kind]}-{digest(name)}{branch}"
         elif trigger.kind == "chunk":
             name = f"Chunk[{self.chunks.get(name, name)}]-{digest(name)}"
         elif trigger.kind in ("start", "collect"):
@@ -79,11 +96,16 @@ class Names:
         return ids | {f"{prefix}group_kind": None if it is None else _BLOCKS[it.kind] for prefix, it in blocks.items()}
 
     def wires(self, operator: Operator) -> dict[str, list[dict[str, Any]]]:
-        """The signals that an operator listens to, and those it sends: its continuation, then what it declares."""
-        roles = ["continuation", *["declared_emit"] * len(operator.emits[1:])]
-        shown = () if operator.kind == "result_sink" else zip(operator.emits, roles, strict=True)
-        sent = [{**self.signal(trigger), "role": role} for trigger, role in shown]
-        return {"listen_signals": [self.signal(trigger) for trigger in operator.listens], "emit_signals": sent}
+        """The signals that an operator listens to, and those it sends: a continuation for each branch of a batch, one
+        for others; then what it declares."""
+        own, *declared = operator.emits
+        branches = self.branches.get(operator.id, [""] if operator.kind != OperatorKind.RESULT else [])
+        sent = [{**self.signal(own, branch), "role": "continuation"} for branch in branches]
+        sent += [{**self.signal(trigger), "role": "declared_emit"} for trigger in declared]
+        return {
+            "listen_signals": [self.signal(trigger, operator.id) for trigger in operator.listens],
+            "emit_signals": sent,
+        }
 
 
 def to_config(core: Blueprint, contract: Mapping[str, Any], *, validate: bool = True) -> dict[str, Any]:
@@ -105,13 +127,13 @@ def to_config(core: Blueprint, contract: Mapping[str, Any], *, validate: bool = 
 def _record(core: Blueprint, names: Names, operator: Operator, validate: bool) -> dict[str, Any]:
     options: dict[str, Any] = dict(operator.options)
     flow: Any = getattr(core.handlers.get(operator.handler or ""), "flow", None)
-    if operator.kind == "sub_flow" and flow.core is not core:
+    if operator.kind == "sub_flow" and flow.blueprint is not core:
         nested = flow.get_flow_config(validate_serializable=validate)
         options = {**options, "sub_flow_name": flow.name, "sub_flow_config": nested}
     about = {"id": names.id(operator), "kind": operator.kind.value, "name": operator.name, "options": options}
-    refs = {"handler_ref": _reference(core, operator, validate), "condition_ref": None}
-    if operator.kind == "match_case":
-        refs = {"handler_ref": None, "condition_ref": refs["handler_ref"]}
+    reference = _reference(core, operator, validate)
+    place = "condition_ref" if operator.kind == "match_case" else "handler_ref"
+    refs = {"handler_ref": None, "condition_ref": None, place: reference}
     return {**about, **refs, **names.wires(operator), **names.groups(operator)}
 
 
@@ -136,11 +158,11 @@ def load(core: Blueprint, config: Any, *, replace: bool) -> None:
 
     Raises `TypeError` for what is no dict, `ValueError` for another version or for handlers that are not registered.
     """
-    if not isinstance(config, Mapping):
+    if not is_a(config, Mapping):
         raise TypeError(f"a TriggerFlow config is a dictionary, not {type(config)}")
     if config.get("version") != VERSION:
         raise ValueError(f"TriggerFlow config version {config.get('version')!r} cannot be read; it must be {VERSION!r}")
-    if not isinstance(engine := config.get("triggerflow"), Mapping):
+    if not is_a(engine := config.get("triggerflow"), Mapping):
         raise ValueError("a config that Agently itself wrote lacks 'triggerflow', the engine's definition; build the "
                          "flow by its own code here, and it can be exported anew")  # fmt: skip
     kept = [it for it in engine["operators"] if replace or it["name"] not in _HIDDEN]

@@ -5,7 +5,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
-from triggerflow.contract import Contract
+from triggerflow.contract import Contract, checker
 from triggerflow.execution import UNSET
 
 PLACES = ("initial_input", "stream", "result")
@@ -40,7 +40,7 @@ class TriggerFlowContractSpec:
     initial_input: Any = None
     stream: Any = None
     result: Any = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def promise(contract: Contract, promised: dict[str, Any]) -> None:
@@ -51,22 +51,9 @@ def promise(contract: Contract, promised: dict[str, Any]) -> None:
         elif place not in PLACES:
             raise TypeError(f"set_contract() takes {', '.join(PLACES)} and meta, not {place!r}")
         else:
-            contract.types[place] = None if expected is UNSET else expected
-            setattr(contract, place, None if contract.types[place] is None else _check(place, expected))
-
-
-def _check(place: str, expected: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    adapter = TypeAdapter(expected)
-
-    def check(value: Any) -> Any:
-        try:
-            return adapter.validate_python(value)
-        except Exception as error:
-            raise ValueError(f"TriggerFlow contract validation failed for {place!r}: {error}") from error
-
-    return check
+            contract.types[place] = expected = None if expected is UNSET else expected
+            check = expected and checker(expected, place, _adapter(expected).validate_python)
+            setattr(contract, place, check)
 
 
 def metadata(contract: Contract) -> dict[str, Any]:
@@ -79,9 +66,11 @@ def metadata(contract: Contract) -> dict[str, Any]:
 
 
 def _entry(expected: Any) -> dict[str, Any] | None:
-    if expected is None:
-        return None
-    from pydantic import TypeAdapter
-
     label = expected.__name__ if isinstance(expected, type) else str(expected)
-    return {"label": label, "schema": TypeAdapter(expected).json_schema()}
+    return None if expected is None else {"label": label, "schema": _adapter(expected).json_schema()}
+
+
+def _adapter(expected: Any) -> Any:
+    from pydantic import TypeAdapter  # who promises nothing needs no Pydantic
+
+    return TypeAdapter(expected)

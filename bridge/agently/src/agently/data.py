@@ -1,5 +1,9 @@
 """What a chunk receives, under Agently's names."""
 
+# The engine's methods of these names take other parameters.
+# pyright: reportIncompatibleMethodOverride=false
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -7,7 +11,7 @@ from uuid import uuid4
 from triggerflow import TriggerFlowRuntimeData
 
 from .events import chunk_context
-from .state import StateData, data_methods, delegate, later
+from .state import StateData, data_methods, delegate, later, method, view
 
 
 @dataclass
@@ -19,10 +23,10 @@ class Signal:
     trigger_type: str
     value: Any
     source: str = "runtime"
-    meta: dict[str, Any] = field(default_factory=dict)
-    layer_marks: list[str] = field(default_factory=list)
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
+    layer_marks: list[str] = field(default_factory=list[str])
 
-    event, type = property(lambda self: self.trigger_event), property(lambda self: self.trigger_type)
+    event, type = view(lambda self: self.trigger_event), view(lambda self: self.trigger_type)
 
     def to_dict(self) -> dict[str, Any]:
         """The signal as a chunk is told of it."""
@@ -37,37 +41,39 @@ class PauseSignal(dict[str, Any]):
         super().__init__(id=interrupt_id, type=type, payload=payload, resume_event=resume_event, status="waiting")
 
 
+def shown_interrupt(interrupt: Mapping[str, Any]) -> dict[str, Any]:
+    """An interrupt in Agently's shape."""
+    hidden = {"expires"} if interrupt["status"] == "resumed" else {"expires", "response"}
+    return {key: value for key, value in interrupt.items() if key not in hidden}
+
+
 def _mark(depth: int) -> Any:
-    return property(lambda self: "{1}.{2}".format(*self.path[-depth]) if len(self.path) >= depth else None)
+    return view(lambda self: "{1}.{2}".format(*self.path[-depth]) if len(self.path) >= depth else None)
 
 
 @data_methods("state", "runtime_data", "state")
 @data_methods("flow_state", "flow_data")
-class Data(TriggerFlowRuntimeData):
-    """The argument of every chunk and condition. `host` is the run of the whole flow, for the bridge."""
+class Data(TriggerFlowRuntimeData[Any, Any, Any]):
+    """The argument of every chunk and condition."""
 
-    __slots__ = ("question", "run")
+    __slots__ = ("question",)
 
-    host: Any = TriggerFlowRuntimeData.execution
-    execution = property(lambda self: self.host.handle() or self.host.flow.handle_of(self.host))
-    settings = property(lambda self: self.execution.settings)
-    signal = signal_info = property(lambda self: self.host.signal_of(self.run))
-    trigger_event = event = property(lambda self: self.signal.trigger_event)
-    trigger_type = type = property(lambda self: self.signal.trigger_type)
-    signal_id = property(lambda self: self.signal.id)
-    signal_source = property(lambda self: self.signal.source)
-    signal_meta = property(lambda self: self.signal.meta)
-    chunk_run_context = property(lambda self: chunk_context(self.host, self.run))
-    input = inputs = property(lambda self: self.value)
+    execution: Any  # a `TriggerFlowExecution`, which imports this
+    settings = view(lambda self: self.execution.settings)
+    signal = signal_info = view(lambda self: self.execution.signal_of(self.run))
+    trigger_event = event = view(lambda self: self.signal.trigger_event)
+    trigger_type = type = view(lambda self: self.signal.trigger_type)
+    signal_id = view(lambda self: self.signal.id)
+    signal_source = view(lambda self: self.signal.source)
+    signal_meta = view(lambda self: self.signal.meta)
+    chunk_run_context = view(lambda self: chunk_context(self.execution, self.run))
+    input = inputs = view(lambda self: self.value)
     layer_mark, upper_layer_mark = _mark(1), _mark(2)
 
-    def layer_in(self) -> None:
-        """Nothing: the engine keeps the branches apart."""
-
-    layer_out = layer_in
-    state = property(lambda self: StateData(self.engine_state, self.host.machine.state.data))
-    flow_state = property(lambda self: StateData(self.engine_flow_state, self.host.shared.values))
+    layer_in = layer_out = method(lambda self: None)  # the engine keeps the branches apart
     engine_state, engine_flow_state = TriggerFlowRuntimeData.state, TriggerFlowRuntimeData.flow_state
+    state = view(lambda self: StateData(self.engine_state, self.execution.machine.state.data))
+    flow_state = view(lambda self: StateData(self.engine_flow_state, self.execution.shared.values))
 
     async def async_emit(
         self, trigger_event: str, value: Any = None, _marks: Any = None, *, trigger_type: str = "event", **how: Any
@@ -82,17 +88,18 @@ class Data(TriggerFlowRuntimeData):
         self, trigger_event: str, value: Any = None, _marks: Any = None, *, trigger_type: str = "event", **how: Any
     ) -> None:
         """See `async_emit`; it does not wait."""
-        if trigger_type != "event":
-            self.host.on_loop(lambda: self.host.fire(self, trigger_type, trigger_event, value))
-        else:
+        if trigger_type == "event":
             super().emit(trigger_event, value, **how)
+        else:
+            changed: Any = self.state if trigger_type == "runtime_data" else self.flow_state
+            self.execution.on_loop(lambda: changed.fire(trigger_event, value))
 
     emit_nowait, async_emit_nowait = emit, async_emit
     put, async_put = TriggerFlowRuntimeData.put_into_stream, TriggerFlowRuntimeData.async_put_into_stream
 
     def set_result(self, result: Any) -> None:
         """Set the result, also in place of one that is there."""
-        self.host.on_loop(lambda: self.host.finish(result, by=self.run))
+        super().set_result(result, replace=True)
 
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
         """Open an interrupt: `type`, `payload`, `resume_event`. Return what it gives from the chunk, which ends then.
@@ -106,10 +113,8 @@ class Data(TriggerFlowRuntimeData):
         return PauseSignal(**question)
 
     async_set_result, async_pause_for = later("set_result"), later("pause_for")
-    continue_with, async_continue_with = (
-        delegate("execution", "continue_with"),
-        delegate("execution", "async_continue_with"),
-    )
+    continue_with = delegate("execution", "continue_with")
+    async_continue_with = delegate("execution", "async_continue_with")
     get_interrupt = delegate("execution", "get_interrupt")
     get_pending_interrupts = delegate("execution", "get_pending_interrupts")
     get_status, is_waiting = delegate("execution", "get_status"), delegate("execution", "is_waiting")

@@ -1,6 +1,7 @@
 """Run contexts, runtime events, the centre that hands events to hooks, and what a run of a flow tells it."""
 
 import asyncio
+import functools
 import logging
 import traceback
 from collections.abc import Awaitable, Iterable, Mapping
@@ -10,16 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+from triggerflow import records
 from triggerflow.portal import run_sync
 
 from .config import OUTSIDE, digest
+from .state import is_a
 
 logger = logging.getLogger("agently")
 #: Set where a hook runs: a hook that runs a flow must not wait for hooks, which may wait for it.
 _in_hook: ContextVar[bool] = ContextVar("_in_hook", default=False)
-#: The records that are signals, by the class name of the engine's record: trigger type, field of the name.
-_DATA = {"StateChanged": ("runtime_data", "key"), "FlowDataChanged": ("flow_data", "key")}
-_SIGNALS = {"Emitted": ("event", "name"), **_DATA}
 
 
 class Record(SimpleNamespace):
@@ -32,6 +32,8 @@ class Record(SimpleNamespace):
 
 class RunContext(Record):
     """Who runs, and on whose behalf: the lineage of a run."""
+
+    run_id: str
 
     def __init__(self, run_id: str, run_kind: str = "workflow_execution", **more: Any) -> None:
         own = {"run_id": run_id, "run_kind": run_kind, "root_run_id": run_id, "parent_run_id": None}
@@ -47,10 +49,12 @@ class RunContext(Record):
 class RuntimeEvent(Record):
     """Something that happened; `timestamp` in milliseconds since the epoch."""
 
+    event_type: str
+
     def __init__(self, event_type: str, source: str = "Agently", level: str = "INFO", **more: Any) -> None:
         about = {"event_id": uuid4().hex, "event_type": event_type, "source": source, "level": level}
-        rest = {**dict.fromkeys(("message", "payload", "error", "run")), "meta": {}, "timestamp": int(time() * 1000)}
-        super().__init__(**{**about, **rest, **more})
+        rest: dict[str, Any] = dict.fromkeys(("message", "payload", "error", "run"))
+        super().__init__(**{**about, **rest, "meta": {}, "timestamp": int(time() * 1000), **more})
 
 
 class EventCenter:
@@ -72,6 +76,10 @@ class EventCenter:
         """Forget a hook, if it is there."""
         self.hooks.pop(hook_name, None)
 
+    def create_emitter(self, source: str, *, base_meta: Mapping[str, Any] | None = None, run: Any = None) -> "Emitter":
+        """What emits events in the name of a source."""
+        return Emitter(self, {"source": source, "run": run}, base_meta or {})
+
     def emit(self, event: Mapping[str, Any] | RuntimeEvent) -> None:
         """Hand an event to the hooks. Async hooks are started here, and awaited by `drain`."""
         event = event if isinstance(event, RuntimeEvent) else RuntimeEvent(**event)
@@ -79,7 +87,7 @@ class EventCenter:
             if types is None or event.event_type in types:
                 try:
                     answer = callback(event)
-                    if isinstance(answer, Awaitable):
+                    if is_a(answer, Awaitable):
                         self._start(answer)
                 except Exception:
                     logger.exception("an event hook failed on %s", event.event_type)
@@ -112,19 +120,50 @@ class EventCenter:
             task.add_done_callback(self.tasks.discard)
 
 
+class Emitter:
+    """Emits events of one source: `emit(type, level=, message=, payload=, error=, run=, meta=)`, and one a level."""
+
+    def __init__(self, center: EventCenter, base: dict[str, Any], meta: Mapping[str, Any]) -> None:
+        self._center, self._base, self._meta = center, base, meta
+
+    def emit(self, event_type: str, **more: Any) -> None:
+        """Emit an event; see `EventCenter.emit`."""
+        meta = {**self._meta, **more.pop("meta", {})}
+        self._center.emit({**self._base, "event_type": event_type, "meta": meta, **more})
+
+    async def async_emit(self, event_type: str, **more: Any) -> None:
+        """Emit an event and wait for the hooks."""
+        self.emit(event_type, **more)
+        await self._center.drain()
+
+    def __getattr__(self, name: str) -> Any:
+        level = name.removeprefix("async_").upper()
+        if level not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+            raise AttributeError(f"an emitter has no {name!r}")
+        return functools.partial(self.async_emit if name.startswith("async_") else self.emit, level=level)
+
+
 #: The one centre, `Agently.event_center`.
 CENTER = EventCenter()
 
 
 def signal_in(record: Any) -> tuple[str, str] | None:
     """Type and name of the signal that a record is, if it is one."""
-    kind, name = _SIGNALS.get(type(record).__name__, ("", ""))
-    name = getattr(record, name, OUTSIDE)
-    return None if name == OUTSIDE or not getattr(record, "emit", True) else (kind, name)
+    match record:
+        case records.Emitted(name=name) if name != OUTSIDE:
+            return "event", name
+        case records.StateChanged(key=key, emit=True):
+            return "runtime_data", key
+        case records.FlowDataChanged(key=key):
+            return "flow_data", key
+        case records.Started():
+            return "event", "START"
+        case _:
+            return None
 
 
 def context_of(run: Any) -> RunContext:
-    """The lineage of a run, made when it is first asked for."""
+    """The lineage of an execution, made when it is first asked for."""
     if run.context is None:
         run.context = RunContext(digest(f"run {run.id}"), meta={"flow_name": run.flow.name})
     run.context.execution_id = run.context.execution_id or run.id
@@ -133,17 +172,20 @@ def context_of(run: Any) -> RunContext:
 
 def chunk_context(run: Any, chunk: Any) -> RunContext:
     """The lineage of one run of a chunk."""
-    names, parent = run.compiled.names, context_of(run)
-    operator = names.by_id.get(chunk.node.id, chunk.node.operator)
-    signal = {key: it for key, it in names.signal(chunk.trigger).items() if key != "id"}
+    signal = {key: it for key, it in run.names.signal(chunk.trigger, chunk.node.id).items() if key != "id"}
+    return _context(run, chunk.node, f"{chunk.id}:{chunk.attempt}", **signal, signal_id=f"{run.id}:{chunk.signal}")
+
+
+def _context(run: Any, node: Any, number: str, **more: Any) -> RunContext:
+    names, parent = run.names, context_of(run)
+    operator = names.by_id.get(node.id) or node.operator
     about = {"chunk_id": names.id(operator), "chunk_name": operator.name, "operator_kind": operator.kind.value}
-    meta = {"flow_name": run.flow.name, **about, **signal, "signal_id": f"{run.id}:{chunk.signal}"}
-    meta = {**meta, **names.groups(operator), **names.wires(operator)}
-    return parent.child(digest(f"{parent.run_id}:{chunk.id}:{chunk.attempt}"), "chunk_execution", meta=meta)
+    meta = {"flow_name": run.flow.name, **about, **more, **names.groups(operator), **names.wires(operator)}
+    return parent.child(digest(f"{parent.run_id}:{number}"), "chunk_execution", meta=meta)
 
 
 def tell(run: Any, event: str, what: str, payload: Any, level: str = "INFO", error: Any = None, by: Any = None) -> None:
-    """Tell of a run, or, with its context as `by`, of a chunk."""
+    """Tell of an execution, or, with its context as `by`, of a chunk."""
     message = f"Workflow execution {run.id!r} {what}." if by is None else f"Chunk {by.meta['chunk_name']!r} {what}."
     if error is not None:
         text = "".join(traceback.format_exception(error))
@@ -152,41 +194,56 @@ def tell(run: Any, event: str, what: str, payload: Any, level: str = "INFO", err
     CENTER.emit(RuntimeEvent(event, "TriggerFlowExecution", level, message=message, **about))
 
 
-def origin(run: Any, chunk: Any) -> dict[str, Any] | None:
-    """The chunk that something comes from; None for the outside."""
-    if chunk is None or chunk.node.name == OUTSIDE:
+def origin(run: Any, by: Any) -> dict[str, Any] | None:
+    """What something comes from: a run of a chunk (its number) or an `.end()` (its id); None for the outside."""
+    chunk = run.machine.state.runs.get(by)
+    if isinstance(by, str):
+        context = _context(run, next(node for node in run.program.plan.nodes if node.id == by), by)
+    elif chunk is None or chunk.node.name == OUTSIDE:
         return None
-    context = chunk_context(run, chunk)
+    else:
+        context = chunk_context(run, chunk)
     return {"run_id": context.run_id, **{key: context.meta[key] for key in ("chunk_id", "chunk_name", "operator_kind")}}
 
 
 def started(run: Any, value: Any) -> None:
-    """The run starts."""
+    """The execution starts."""
     declared = {"flow_name": run.flow.name, "definition": run.flow.get_flow_config(validate_serializable=False)}
     tell(run, "workflow.definition_declared", "declared its definition", declared)
     tell(run, "workflow.execution_started", "started", {"initial_value": value})
 
 
+def ended(run: Any, by: Any = None, error: BaseException | None = None) -> None:
+    """The execution has a result, or has failed."""
+    if error is not None:
+        last = run.get_last_signal()
+        payload = {"status": "failed", "last_signal": last and last.to_dict()}
+        tell(run, "workflow.execution_failed", "failed", payload, "ERROR", error)
+        return
+    payload = {"result": run.machine.state.result, "origin_chunk": origin(run, by)}
+    tell(run, "workflow.result_set", "set a result", payload)
+    tell(run, "workflow.execution_completed", "completed", payload)
+
+
 def recorded(run: Any, record: Any) -> None:
     """A record was accepted."""
-    name, signal = type(record).__name__, signal_in(record)
-    if signal is not None or name == "Started":
-        _signal(run, *(signal or ("event", "START")), record.value, "start" if signal is None else "runtime")
-    elif name == "StreamPut":
-        item = {"item": record.item, "item_type": type(record.item).__name__}
-        by = origin(run, run.machine.state.runs.get(record.run))
-        tell(run, "workflow.stream_item_emitted", "emitted a stream item", {**item, "origin_chunk": by})
-    elif name == "Paused":
+    if (signal := signal_in(record)) is not None:
+        _signal(run, *signal, record.value, "start" if isinstance(record, records.Started) else "runtime")
+    elif isinstance(record, records.StreamPut):
+        item = {"item": record.item, "item_type": type(record.item).__name__, "origin_chunk": origin(run, record.run)}
+        tell(run, "workflow.stream_item_emitted", "emitted a stream item", item)
+    elif isinstance(record, records.Paused):
         asked = {"interrupt": run.get_interrupt(record.interrupt)}
         tell(run, "workflow.interrupt_raised", f"paused for interrupt {record.interrupt!r}", asked, "WARNING")
-    elif name == "Resumed":
+    elif isinstance(record, records.Resumed):
         answer = {"interrupt_id": record.interrupt, "value": record.value}
         tell(run, "workflow.execution_resumed", f"resumed from interrupt {record.interrupt!r}", answer)
 
 
-def _signal(run: Any, kind: str, event: str, value: Any, source: str) -> None:
-    number = f"{run.id}:{run.machine.state.records - 1}"
-    signal = {"SIGNAL_ID": number, "TYPE": kind, "EVENT": event, "VALUE": value, "SOURCE": source, "META": {}}
+def _signal(run: Any, kind: str, event: str, value: Any, source: str, before: int = 1) -> None:
+    number = f"{run.id}:{run.machine.state.records - before}"
+    signal: dict[str, Any] = {"SIGNAL_ID": number, "TYPE": kind, "EVENT": event, "VALUE": value}
+    signal |= {"SOURCE": source, "META": {}}
     tell(run, "trigger_flow.signal", f"dispatched signal {event!r}", signal, "DEBUG")
 
 
@@ -212,6 +269,6 @@ async def observed(run: Any, data: Any, call: Any) -> Any:
         tell(run, "chunk.completed", "completed", {**done, "returned_pause_signal": True, "output": None}, by=by)
         raise
     for signal in by.meta["emit_signals"][:1]:
-        _signal(run, "event", signal["trigger_event"], output, "runtime")
+        _signal(run, "event", signal["trigger_event"], output, "runtime", 0)  # its record comes next
     tell(run, "chunk.completed", "completed", {**done, "output": output}, by=by)
     return output

@@ -1,30 +1,53 @@
-"""The handle of an execution, with Agently's names and defaults."""
+"""The handle of an execution, with Agently's names and defaults.
+
+It takes signals before its start and after its result: the engine keeps it open. At rest, the engine does not refer to
+it: it is gone when nobody does.
+"""
+
+# The engine's methods of these names take other parameters.
+# pyright: reportIncompatibleMethodOverride=false
 
 import asyncio
 import functools
+import inspect
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from uuid import uuid4
 
-from triggerflow import AlreadyAnswered, ExecutionClosed, InterruptExpired, UsageError
+from triggerflow import Execution, UsageError, records
+from triggerflow.execution import UNSET
 from triggerflow.options import Options
-from triggerflow.persistence import read, write
-from triggerflow.portal import iterate_sync
+from triggerflow.persistence import read, restore, write
+from triggerflow.portal import iterate_sync, on_a_loop
+from triggerflow.shared import SharedData
 from triggerflow.subflow import Link
 
-from .config import OUTSIDE
-from .data import PauseSignal, Signal
-from .events import context_of, signal_in
-from .run import DEFAULT_TIMEOUT, UNSET, Run, on_a_loop
-from .state import Settings, StateData, data_methods, delegate, later, twin
+from . import events
+from .config import OUTSIDE, digest
+from .data import Data, PauseSignal, Signal, shown_interrupt
+from .state import Settings, StateData, data_methods, delegate, is_a, later, method, twin, view
 
 InputT = TypeVar("InputT")
 StreamT = TypeVar("StreamT")
 ResultT = TypeVar("ResultT")
+#: The hooks that are registered now.
+HOOKS = events.CENTER.hooks
 #: Where the engine's snapshot stands in what `save` gives.
 SNAPSHOT = "triggerflow"
+#: The default of every `timeout` of Agently's. It bounds the wait for a result that only the outside can bring; work
+#: that goes on is bounded by a timeout that was asked for. An object of its own, to be told from a 10.0 that was given.
+DEFAULT_TIMEOUT = float("10")
+
+
+async def outside(data: Data) -> Any:
+    """Let the holder of a handle act in a chunk's place: the value of the event is what he wants to do."""
+    answer = data.value(data)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+outside.__name__ = OUTSIDE
 
 
 def settling(method: str) -> Any:
@@ -38,37 +61,108 @@ def settling(method: str) -> Any:
 
 def doing(attribute: str, method: str) -> Any:
     """A method that calls a method of an attribute, in a script on the loop where the execution lives."""
-    return lambda self, *args, **how: self.do(lambda: getattr(getattr(self, attribute), method)(*args, **how))
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        return self.do(lambda: getattr(getattr(self, attribute), method)(*args, **options))
+
+    return call
 
 
 @data_methods("state", "runtime_data", "state", change=doing, change_async=settling)
 @data_methods("flow_state", "flow_data")
-class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
-    """One run of a flow. It takes signals before its start and after its result.
+class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
+    """One run of a flow. What is done to it in a running loop does not wait for what it causes; the async twins do,
+    and in a script all do."""
 
-    What is done to it in a running loop does not wait for what it causes; the async twins do, and in a script all do.
-    """
+    sealed = False
+    context: events.RunContext | None = None
+    #: how to end what `on` has begun, by its id
+    bindings: Mapping[str, Callable[[], None]] = {}
 
-    def __init__(self, run: Run) -> None:
-        self._hold(run)
+    def __init__(
+        self, flow: Any, shared: SharedData, options: Options, id: str | None = None, *, resources: Any = None,
+        state: Any = None, link: Link | None = None,
+    ) -> None:  # fmt: skip
+        self.flow = flow
+        self.compiled = compiled = flow.compiled()
+        super().__init__(compiled[0], shared, options, id, state=state, resources=resources, link=link)
+        if link is not None and isinstance(link.parent, TriggerFlowExecution):
+            parent = events.chunk_context(link.parent, link.parent.machine.state.runs[link.run])
+            meta = {**parent.meta, "flow_name": flow.name}
+            self.context = parent.child(digest(self.id), "workflow_execution", execution_id=self.id, meta=meta)
 
-    def _hold(self, run: Run) -> None:
-        self.run = run
-        run.held_by(self)
-
-    id, loop = property(lambda self: self.run.id), property(lambda self: self.run.loop)
-    flow = property(lambda self: self.run.flow)
     settings = functools.cached_property(lambda self: Settings(self.flow.settings))
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
-    run_context = property(lambda self: context_of(self.run))
-    run_id = property(lambda self: self.run_context.run_id)
-    started = property(lambda self: self.run.start_value is not UNSET)
-    get_status, cancel, async_cancel = (
-        delegate("run", "get_status"),
-        delegate("run", "cancel"),
-        delegate("run", "async_cancel"),
-    )
+    names = view(lambda self: self.compiled[1])
+    run_context = view(events.context_of)
+    run_id = view(lambda self: self.run_context.run_id)
+    started = view(lambda self: self.start_value is not UNSET)
     get_contract, get_contract_metadata = delegate("flow", "get_contract"), delegate("flow", "get_contract_metadata")
+
+    def invoke(self, run: Any) -> Any:
+        """Call the handler of a run of a chunk."""
+        data, call = Data(self, run), cast("Callable[[Any], Any]", self.program.invokers[run.node.index])
+        if HOOKS and run.node.kind in ("chunk", "sub_flow") and run.node.name != OUTSIDE:
+            return events.observed(self, data, call)
+        return call(data)
+
+    def begin(self, value: Any = UNSET) -> None:
+        """Start; a second start is none."""
+        if self.start_value is UNSET:
+            value = None if value is UNSET else value
+            if HOOKS:
+                self.add_observer(functools.partial(events.recorded, self))
+                events.started(self, value)
+            super().begin(value)
+
+    def rested(self) -> None:
+        """No chunk runs any more: the stream ends, if nothing can follow."""
+        super().rested()
+        if self.stream is not None and self.concluded():
+            self.stream.end()
+
+    def result_fixed(self, by: Any) -> None:
+        """There is a result."""
+        super().result_fixed(by)
+        if HOOKS:
+            events.ended(self, by)
+
+    def closed(self, close: Any, error: BaseException | None) -> None:
+        """The engine's execution has ended."""
+        super().closed(close, error)
+        if HOOKS and (error is not None or (not self.options.keep_open and self.machine.state.result is not UNSET)):
+            events.ended(self, error=error)
+
+    def concluded(self) -> bool:
+        """Whether all is done that does not depend on new signals from outside."""
+        if self.has_ended:
+            return True
+        state = self.machine.state
+        awaits = state.result is UNSET and bool(self.compiled[2] - (state.emitted or frozenset()))
+        return state.started and not awaits and not self.get_pending_interrupts() and self.is_settled()
+
+    def answered(self) -> bool:
+        """Whether it is known what the result is."""
+        return self.machine.state.result is not UNSET or self.concluded()
+
+    def get_status(self) -> Any:
+        """created, running, waiting (for an answer), completed, failed or cancelled."""
+        status = super().get_status()
+        if status == "failed" or (self.has_ended and self.machine.state.result is UNSET):
+            return status
+        known = "completed" if self.answered() else "running" if self.machine.state.started else "created"
+        return "waiting" if self.is_waiting() else known
+
+    def is_waiting(self) -> bool:
+        """Whether an interrupt waits for its answer."""
+        return bool(self.machine.state.interrupts and self.get_pending_interrupts()) and not self.has_ended
+
+    def known(self) -> Any:
+        """The result of a run that has one or will have none; raises its failure."""
+        result = self.machine.state.result
+        if self.has_ended and (result is UNSET or super().get_status() == "failed"):
+            return self.outcome()
+        return None if result is UNSET else result
 
     async def async_start(
         self, initial_value: Any = None, *, wait_for_result: bool = True, timeout: float | None = DEFAULT_TIMEOUT
@@ -78,58 +172,70 @@ class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
         Raises what a chunk raised. After `timeout` seconds it returns None with a `UserWarning`; the default bounds
         only the wait for what the outside has to bring. The profile "4.1" returns a snapshot of the state.
         """
-        result = await self.run.play(initial_value, timeout, wait=wait_for_result)
+        if not self.options.keep_open:  # a sub-flow: it ends by itself
+            return await super().async_start(initial_value)
+        result = await self.play(initial_value, timeout, wait=wait_for_result)
         return self.snapshot() if self.flow.profile == "4.1" else result if wait_for_result else None
 
-    async def async_get_result(self, *, timeout: float | None = None) -> Any:
+    async def play(self, value: Any, timeout: float | None, *, wait: bool = True) -> Any:
+        """Start, wait until everything has settled, and give the result, which is waited for."""
+        self.begin(value)
+        now = asyncio.get_running_loop().time
+        bound = None if timeout is None or timeout is DEFAULT_TIMEOUT else now() + timeout
+        await self.until(self.is_settled, None if bound is None else timeout)
+        if wait or self.has_ended:
+            left = timeout if bound is None else max(0.0, bound - now())
+            return await self.async_get_result(timeout=left, told=timeout)
+        return None
+
+    async def async_get_result(self, *, timeout: float | None = None, told: float | None = None) -> Any:
         """The result as soon as it is known. Raises what a chunk raised; None with a `UserWarning` after `timeout`."""
-        return await self.run.answer(timeout)
+        if not self.answered() and not await self.until(self.answered, timeout):
+            what = f"the result of execution {self.id} of flow {self.flow.name!r} took longer than {told or timeout} s"
+            warnings.warn(f"{what}; give a larger timeout, or None to wait for ever", UserWarning, stacklevel=2)
+            return None
+        if events.CENTER.tasks:
+            await events.CENTER.drain()
+        return self.known()
 
     def get_result(self, *, timeout: float | None = None) -> Any:
         """The result. Inside a running loop only if it is known."""
-        known = self.run.has_ended or self.run.result is not UNSET
-        return self.run.known() if known else self._wait_for_result(timeout=timeout)
+        known = self.has_ended or self.machine.state.result is not UNSET
+        return self.known() if known else self._wait_for_result(timeout=timeout)
 
     start, _wait_for_result = twin("async_start"), twin("async_get_result")
 
-    def is_waiting(self) -> bool:
-        """Whether an interrupt waits for its answer."""
-        return self.get_status() == "waiting"
-
     def set_result(self, result: Any) -> None:
         """Set the result, also in place of one that is there."""
-        self.run.on_loop(lambda: self.run.finish(result))
-
-    def set_concurrency(self, concurrency: int | None) -> None:
-        """How many chunks may run at once; to be set before the start."""
-        if self.run.running is not None:
-            raise UsageError(f"execution {self.id} is at work; set its concurrency before it starts")
-        options = {name: getattr(self.run.options, name) for name in Options.__slots__}
-        self.run.options = Options(**{**options, "concurrency": concurrency})
+        super().set_result(result, replace=True)
 
     def emit(self, trigger_event: str, value: Any = None, _marks: Any = None, *, trigger_type: str = "event") -> None:
         """Send a signal, before the start, during the run or after the result."""
-        if self.run.sealed:
+        if self.sealed:
             raise UsageError(f"execution {self.id} is sealed; it takes no signals from outside")
-        if trigger_type != "event":
-            self.do(lambda: self.run.fire(self, trigger_type, trigger_event, value))
-        else:
-            self.do(lambda: self.run.emit(trigger_event, value))
+        changed: Any = {"runtime_data": self.state, "flow_data": self.flow_state}.get(trigger_type)
+        deed = functools.partial(super().emit if changed is None else changed.fire, trigger_event, value)
+        self.do(deed)
 
     async_emit, emit_nowait, async_emit_nowait = settling("emit"), emit, later("emit")
-    state = property(lambda self: StateData(self.run.state, self.run.machine.state.data))
-    flow_state = property(lambda self: self.flow.flow_state)
+    engine_state = Execution.state
+    state = view(lambda self: StateData(self.engine_state, self.machine.state.data))
+    flow_state = view(lambda self: self.flow.flow_state)
 
-    def on(self, event: str, handler: Any, *, trigger_type: str = "event", binding_id: str | None = None) -> str:
+    def on(
+        self, event: str, handler: Any, *, trigger_type: str = "event", binding_id: str | None = None, **_: Any
+    ) -> str:
         """Run a handler for every signal of a name from now on, in this execution only; the id for `off`."""
-        binding_id = binding_id or f"binding-{len(self.run.bindings) + 1}"
-        self.run.bindings[binding_id] = (trigger_type, event, handler)
-        self.run.journal.alert = True
+        wanted, binding_id, emit = (trigger_type, event), binding_id or uuid4().hex, super().emit
+
+        def heard(record: Any) -> None:
+            if events.signal_in(record) == wanted:
+                asyncio.get_running_loop().call_soon(emit, OUTSIDE, functools.partial(_bound, handler, record))
+
+        self.bindings = {**self.bindings, binding_id: self.add_observer(heard)}
         return binding_id
 
-    def off(self, binding_id: str) -> None:
-        """Forget a handler that was given to `on`."""
-        self.run.bindings.pop(binding_id, None)
+    off = method(lambda self, binding_id: self.bindings.get(binding_id, bool)())
 
     async def get_async_runtime_stream(
         self, initial_value: Any = None, *, timeout: float | None = DEFAULT_TIMEOUT
@@ -139,16 +245,16 @@ class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
         Ends when the stream was stopped or nothing can follow; raises the failure of the execution. A gap between two
         items longer than `timeout` seconds ends it with a `UserWarning`; what comes later, a new reader gets.
         """
-        run = self.run
-        if initial_value is not None and not self.started:
-            run.begin(initial_value)
-        reader = run.get_async_runtime_stream(timeout=timeout)
-        run.wake()
+        if initial_value is not None:
+            self.begin(initial_value)
+        reader = super().get_async_runtime_stream(timeout=timeout)
+        if not self.machine.state.runs:
+            self.rested()
         try:
             async for item in reader:
-                yield self._shown(item) if type(item) is dict and item.get("type") == "interrupt" else item
+                yield self._shown(item) if item.__class__ is dict else item
         except TimeoutError:
-            if run.has_ended:
+            if self.has_ended:
                 raise
             what = f"the runtime stream of execution {self.id} was left after {timeout} seconds without an item"
             warnings.warn(f"{what}; give a larger timeout, or None to wait for ever", UserWarning, stacklevel=2)
@@ -158,96 +264,62 @@ class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
         make = functools.partial(self.get_async_runtime_stream, *args, **options)
         return iterate_sync(make, "get_async_runtime_stream", self.loop)
 
-    def put_into_stream(self, stream_item: Any) -> None:
-        """Put an item into the runtime stream."""
-        check = self.run.program.contract.stream
-        item = stream_item if check is None else check(stream_item)
-        self.do(lambda: Link(self.run, 0, "").publish(item, ""))
-
     def stop_stream(self) -> None:
         """End the runtime stream."""
-        if not self.run.has_ended:
-            self.do(lambda: self.run.emit(OUTSIDE, lambda data: data.stop_stream()))
-
-    async_put_into_stream, async_stop_stream = later("put_into_stream"), settling("stop_stream")
+        if not self.has_ended:
+            super().stop_stream()
 
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
         """Open an interrupt from outside: `type`, `payload`, `resume_event`."""
         question["interrupt_id"] = interrupt_id or uuid4().hex
-        self.do(lambda: self.run.emit(OUTSIDE, lambda data: data.pause_for(**question)))
+        ask: Callable[[Any], Any] = lambda data: data.pause_for(**question)  # noqa: E731
+        self.do(functools.partial(super().emit, OUTSIDE, ask))
         return PauseSignal(**question)
 
     def continue_with(
-        self, interrupt_id: str, value: Any = None, *, resume_request_id: str | None = None, actor: Any = None
-    ) -> dict[str, Any]:
+        self, interrupt_id: str, value: Any = None, *, resume_request_id: str | None = None, actor: Any = None,
+        request_id: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Answer an interrupt, and return it. The same `resume_request_id` again is the same answer.
 
         Raises `KeyError` for an unknown interrupt, `ValueError` for one that does not wait.
         """
-        if interrupt_id not in self.run.get_interrupts():
+        if interrupt_id not in self.get_interrupts():
             raise KeyError(f"execution {self.id} has no interrupt {interrupt_id!r}")
-        try:
-            answer = functools.partial(self.run.continue_with, interrupt_id, value, request_id=resume_request_id)
-            return _interrupt(self.do(answer))
-        except (AlreadyAnswered, InterruptExpired, ExecutionClosed) as error:
-            raise ValueError(f"execution {self.id}: interrupt {interrupt_id!r} is not waiting: {error}") from error
+        if self.has_ended:
+            raise ValueError(f"execution {self.id} has ended; interrupt {interrupt_id!r} is not waiting")
+        answer = functools.partial(super().continue_with, interrupt_id, value)
+        return shown_interrupt(self.do(lambda: answer(request_id=resume_request_id or request_id)))
 
     async_pause_for, async_continue_with = settling("pause_for"), settling("continue_with")
 
     def get_interrupts(self) -> dict[str, dict[str, Any]]:
         """All interrupts by id: id, type, payload, resume_event, status, and response once there is one."""
-        return {id: _interrupt(it) for id, it in self.run.get_interrupts().items()}
+        return {id: shown_interrupt(it) for id, it in super().get_interrupts().items()}
 
-    def get_interrupt(self, interrupt_id: str) -> dict[str, Any] | None:
-        """One of them, or None."""
-        return self.get_interrupts().get(interrupt_id)
-
-    def get_pending_interrupts(self) -> dict[str, dict[str, Any]]:
-        """The interrupts that wait for their answers."""
-        return {id: it for id, it in self.get_interrupts().items() if it["status"] == "waiting"}
+    get_interrupt = method(lambda self, interrupt_id: self.get_interrupts().get(interrupt_id))
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An interrupt item in Agently's shape."""
-        interrupt, shown = item["interrupt"], {**item, "interrupt": _interrupt(item["interrupt"])}
+        """An item of the stream; one that tells of an interrupt in Agently's shape."""
+        if item.get("type") != "interrupt":
+            return item
+        interrupt, shown = item["interrupt"], {**item, "interrupt": shown_interrupt(item["interrupt"])}
         if item["action"] == "resume":
             return {**shown, "value": interrupt["response"]}
-        known = (self.run.machine.state.interrupts or {}).get(interrupt["id"])
-        return {**shown, "signal": None if known is None else {**vars(self.run.signal_of(known.run))}}
+        known = (self.machine.state.interrupts or {}).get(interrupt["id"])
+        return {**shown, "signal": None if known is None else {**vars(self.signal_of(known.run))}}
 
-    resources = property(lambda self: self.run.resources)
-    get_runtime_resource = delegate("resources", "get")
-    require_runtime_resource = delegate("run", "require_resource")
+    require_runtime_resource = Execution.require_resource
 
-    def get_runtime_resources(self) -> dict[str, Any]:
-        """All resources: the flow's, and this execution's before them."""
-        return dict(self.resources)
+    get_runtime_resources = method(lambda self: dict(self.resources))
 
-    def update_runtime_resources(self, mapping: Mapping[str, Any] | None = None, **more: Any) -> "TriggerFlowExecution":
-        """Give this execution several resources."""
-        self.run.own.update(mapping or {}, **more)
-        return self
-
-    def set_runtime_resource(self, key: str, value: Any) -> "TriggerFlowExecution":
-        """Give it one."""
-        return self.update_runtime_resources({key: value})
-
-    def del_runtime_resource(self, key: str) -> "TriggerFlowExecution":
-        """Take one away."""
-        self.run.own.pop(key, None)
-        return self
-
-    def clear_runtime_resources(self) -> "TriggerFlowExecution":
-        """Take all of this execution's away."""
-        self.run.own.clear()
-        return self
-
-    def save(self, path: str | Path | None = None, *, encoding: str = "utf-8") -> dict[str, Any]:
+    def save(self, path: Any = None, *, encoding: str = "utf-8") -> dict[str, Any]:
         """The execution as a dict, at any moment; with a path also as a JSON or YAML file.
 
         Beside Agently's keys stands the engine's snapshot, from which `load` goes on with what was running. Raises
         `PayloadError` for what cannot be recorded.
         """
-        run, signal, ready = self.run, self.get_last_signal(), self.run.result is not UNSET
+        signal, result = self.get_last_signal(), self.machine.state.result
         shown = {
             "execution_id": self.id,
             "status": self.get_status(),
@@ -256,10 +328,10 @@ class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
             "flow_data": self.flow_state.to_dict(),
             "interrupts": self.get_interrupts(),
             "last_signal": signal and {**vars(signal)},
-            "resource_keys": sorted(run.resources),
-            "result": {"ready": ready, "value": run.result if ready else None},
+            "resource_keys": sorted(self.resources),
+            "result": {"ready": result is not UNSET, "value": None if result is UNSET else result},
         }
-        saved = {**run.program.types.pack(shown, f"execution {self.id}"), SNAPSHOT: run.save()}
+        saved = {**self.program.types.pack(shown, f"execution {self.id}"), SNAPSHOT: super().save()}
         write(saved, path if path is None else str(path), encoding)
         return saved
 
@@ -270,89 +342,89 @@ class TriggerFlowExecution(Generic[InputT, StreamT, ResultT]):
 
         Flow data is taken over where the flow has none of that name. Raises `TypeError` or `ValueError`.
         """
-        if not isinstance(state, Mapping | str | Path):
+        if not is_a(state, Mapping, str, Path):
             raise TypeError(f"an execution is loaded from a dictionary, a path or text, not from {type(state)}")
-        saved, old = dict(read(state, encoding)), self.run
+        if self.machine.state.runs:
+            raise UsageError(f"execution {self.id} is at work; load into another one")
+        saved = dict(read(state, encoding))
         if (snapshot := saved.pop(SNAPSHOT, None)) is None:
             raise ValueError(f"this is no saved execution, or one that Agently itself has saved: it lacks {SNAPSHOT!r}")
-        shown = self.flow.types.unpack(saved)
-        self._hold(self.flow.restored(shown, snapshot, {**old.own, **(runtime_resources or {})}))
+        shown = self.program.types.unpack(saved)
+
+        def again(*args: Any, **details: Any) -> "TriggerFlowExecution":
+            TriggerFlowExecution.__init__(self, self.flow, *args, **details)
+            return self
+
+        own = {**self.own_resources, **(runtime_resources or {})}
+        restore(again, self.flow.compiled()[0], self.flow.shared, Options(), snapshot, resources=own)
+        self.context = events.RunContext(**shown["run_context"])
         for key, value in shown["flow_data"].items():
-            self.flow.shared.values.setdefault(key, value)
+            self.shared.values.setdefault(key, value)
         return self
+
+    def signal_of(self, run: Any) -> Signal:
+        """What triggered a run of a chunk."""
+        signal, place = self.names.signal(run.trigger, run.node.id), run.signal - self.journal.first
+        why: Any = ("start" if run.trigger.kind == "start" else "runtime", {})
+        cause = cast("Any", self.journal.records[place]) if 0 <= place < len(self.journal.records) else None
+        if isinstance(cause, records.Resumed):
+            why = ("interrupt", {"interrupt_id": cause.interrupt})
+        return Signal(f"{self.id}:{run.signal}", signal["trigger_event"], signal["trigger_type"], run.value, *why)
 
     def get_last_signal(self) -> Signal | None:
         """The last signal that was accepted, as far as the journal reaches."""
-        journal: Any = self.run.journal
-        for index, record in reversed([*enumerate(journal.records, journal.first)]):
-            if (signal := signal_in(record)) is not None:
-                return Signal(f"{self.id}:{index}", signal[1], signal[0], record.value)
-            if type(record).__name__ == "Started":
-                return Signal(f"{self.id}:{index}", "START", "event", record.value, "start")
+        for index, record in reversed([*enumerate(self.journal.records, self.journal.first)]):
+            if (signal := events.signal_in(record)) is not None:
+                source = "start" if isinstance(record, records.Started) else "runtime"
+                return Signal(f"{self.id}:{index}", signal[1], signal[0], getattr(record, "value", None), source)
         return None
 
-    def seal(self, reason: str = "sealed") -> None:
-        """Take no more signals from outside."""
-        self.run.sealed = True
-
-    def unseal(self) -> None:
-        """Take them again."""
-        self.run.sealed = False
+    seal = method(lambda self, reason=None: setattr(self, "sealed", True))
+    unseal = method(lambda self: setattr(self, "sealed", False))
 
     async def async_close(
-        self,
-        *,
-        reason: str = "manual",
-        timeout: float | None = None,
-        seal: bool = True,
+        self, *, reason: str = "manual", timeout: float | None = None, seal: bool = True,
         pending_interrupts: Any = "error",
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # fmt: skip
         """Wait until all has settled, end the execution and return a snapshot of its state.
 
         Open interrupts are an error, or (`"cancel"`) are cancelled with the execution.
         """
-        self.run.sealed = self.run.sealed or seal
-        if (asked := self.run.asked()) and pending_interrupts != "cancel":
+        self.sealed = self.sealed or seal
+        if (asked := self.is_waiting()) and pending_interrupts != "cancel":
             raise UsageError(f"execution {self.id} has open interrupts: {list(self.get_pending_interrupts())}")
         async with asyncio.timeout(timeout):
-            await (self.run.async_cancel(reason) if asked else self.run.async_close())
+            await (self.async_cancel(reason) if asked else super().async_close())
         return self.snapshot()
 
     async_seal, close = later("seal"), twin("async_close")
 
     def snapshot(self) -> dict[str, Any]:
         """The state by key, and the result, if there is one, as "$final_result"."""
-        result = {} if self.run.result is UNSET else {"$final_result": self.run.result}
-        return {**self.state.to_dict(), **result}
+        result = self.machine.state.result
+        return {**self.state.to_dict(), **({} if result is UNSET else {"$final_result": result})}
 
-    def get_lifecycle_state(self) -> str:
-        """open, sealed or closed."""
-        return "closed" if self.run.has_ended else "sealed" if self.run.sealed else "open"
-
-    is_open = property(lambda self: self.get_lifecycle_state() == "open")
-    is_sealed = property(lambda self: self.get_lifecycle_state() == "sealed")
-    is_closed = property(lambda self: self.get_lifecycle_state() == "closed")
-    is_idle = property(lambda self: self.run.settled())
-    result = property(lambda self: ExecutionResult(self))
+    get_lifecycle_state = method(lambda self: "closed" if self.has_ended else "sealed" if self.sealed else "open")
+    is_open = view(lambda self: self.get_lifecycle_state() == "open")
+    is_sealed = view(lambda self: self.get_lifecycle_state() == "sealed")
+    is_closed = view(lambda self: self.get_lifecycle_state() == "closed")
+    is_idle = view(lambda self: self.is_settled())
+    result = view(lambda self: ExecutionResult(self))
 
     def do(self, deed: Callable[[], Any]) -> Any:
         """Do something: at once where a loop runs; in a script on its loop, and then wait for what it caused."""
-        if not on_a_loop():
-            return self._settle(deed)
-        if self.run.loop is None and not self.run.has_ended:
-            self.run.driver  # noqa: B018 - the first use on a loop makes the driver
-        return deed()
+        return deed() if on_a_loop() else self._settle(deed)
 
     async def settle(self, deed: Callable[[], Any]) -> Any:
         """Do something; wait until what it caused has settled, unless that could wait for us. Raises its failure."""
-        run, task = self.run, asyncio.current_task()
-        runs, since, over = run.machine.state.runs.values(), max(1, run.machine.state.records), run.has_ended
-        inside = any(it.handle is task for it in runs) or (run.options.concurrency is not None and len(runs) > 0)
-        answer = self.do(deed)
+        task, runs = asyncio.current_task(), self.machine.state.runs.values()
+        since, over = max(1, self.machine.state.records), self.has_ended
+        inside = any(it.handle is task for it in runs) or (self.options.concurrency is not None and len(runs) > 0)
+        answer = deed()
         if not inside:
-            await run.until(lambda: run.settled(since), alert=True)
-        if not over and run.has_ended:
-            run.known()
+            await self.async_settled(since=since)
+        if not over and self.has_ended:
+            self.known()
         return answer
 
     _settle = twin("settle")
@@ -372,7 +444,6 @@ class ExecutionResult:
         return {"execution_id": held.id, "status": held.get_status(), "run": held.run_context.model_dump()}
 
 
-def _interrupt(interrupt: Mapping[str, Any]) -> dict[str, Any]:
-    """An interrupt in Agently's shape."""
-    hidden = {"expires"} if interrupt["status"] == "resumed" else {"expires", "response"}
-    return {key: value for key, value in interrupt.items() if key not in hidden}
+def _bound(handler: Any, record: Any, data: Data) -> Any:
+    data.value = record.value
+    return handler(data)

@@ -1,58 +1,55 @@
 """The flow and its blueprint, with Agently's names and defaults."""
 
+# The engine's methods of these names take other parameters.
+# pyright: reportIncompatibleMethodOverride=false
+
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from pathlib import Path
+import inspect
+from collections.abc import AsyncGenerator, Callable, Iterator
+from types import CodeType
 from typing import Any, Generic
 from uuid import uuid4
 
-from triggerflow import Chunk, Definition, Process
+from triggerflow import Chunk, Definition
 from triggerflow import TriggerFlow as EngineFlow
 from triggerflow.builder import START, Blueprint, positive
-from triggerflow.config import to_json, to_yaml
+from triggerflow.defined import DefinedFlow
 from triggerflow.diagram import to_mermaid
 from triggerflow.options import Options
-from triggerflow.persistence import read, restore
 from triggerflow.portal import iterate_sync
-from triggerflow.process import root
+from triggerflow.program import Program
 from triggerflow.shared import SharedData
 
 from . import config, contract
+from .data import Data
 from .events import RunContext
-from .execution import InputT, ResultT, StreamT, TriggerFlowExecution
-from .process import TriggerFlowChunk, TriggerFlowProcess, close_blocks
-from .run import DEFAULT_TIMEOUT, UNSET, Compiled, Run, end, outside
-from .state import GLOBAL, Settings, StateData, data_methods, delegate, twin
+from .execution import DEFAULT_TIMEOUT, InputT, ResultT, StreamT, TriggerFlowExecution, outside
+from .process import TriggerFlowChunk, TriggerFlowProcess, close_blocks, unwrapped
+from .state import GLOBAL, Settings, StateData, data_methods, delegate, is_a, method, twin, view
 
 
-def prepared(gate: Process) -> Blueprint:
-    """A core with what the bridge needs in every flow; see `run`."""
-    core = gate.to(outside).blueprint
-    core.chunks.pop(config.OUTSIDE, None)
-    core.name_handler(end, config.RESULT)
-    return core
+class Definitions(DefinedFlow):
+    """What flows and blueprints share: a `blueprint` that holds operators and handlers, its data form and picture."""
 
+    root = view(lambda self: TriggerFlowProcess(self.blueprint, START))
 
-def take_over(core: Blueprint, other: Blueprint) -> None:
-    """Make a core hold what another one holds."""
-    core.load(Definition(core.name, tuple(other.operators)), other.nodes, other.handlers, replace=True)
-    core.chunks.update(other.chunks)
+    def prepare(self, other: "Definitions | None") -> None:
+        """Put in what the bridge needs in every flow; see `execution`. And what another one holds."""
+        self.root.when(config.OUTSIDE).to(outside)
+        self.blueprint.chunks.pop(config.OUTSIDE, None)
+        if other is not None:
+            self.take_over(other.blueprint)
 
-
-class Definitions:
-    """What flows and blueprints share: a `core` that holds operators and handlers, its data form and its picture."""
-
-    core: Blueprint
-    root = property(lambda self: TriggerFlowProcess(self.core, START))
+    def take_over(self, other: Blueprint) -> None:
+        """Hold what another one holds."""
+        core = self.blueprint
+        core.load(Definition(core.name, tuple(other.operators)), other.nodes, other.handlers, replace=True)
+        core.chunks.update(other.chunks)
 
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Any:
         """Make a handler known under a name, for flows that are loaded. A flow is registered for sub-flows."""
-        if hasattr(handler, "sub_execution"):
-            self.core.flows[name or handler.name] = handler
-        else:
-            self.core.name_handler(handler.handler if isinstance(handler, TriggerFlowChunk) else handler, name)
-        return self
+        return super().register_chunk_handler(unwrapped(handler), name=name)
 
     register_condition_handler = register_chunk_handler
 
@@ -62,57 +59,44 @@ class Definitions:
 
     def get_flow_config(self, *, name: str | None = None, validate_serializable: bool = True) -> dict[str, Any]:
         """The flow as data. Raises `ValueError` for handlers that no other process could know: lambdas."""
-        close_blocks(self.core)
-        made = config.to_config(self.core, self.get_contract_metadata(), validate=validate_serializable)
+        close_blocks(self.blueprint)
+        made = config.to_config(self.blueprint, self.get_contract_metadata(), validate=validate_serializable)
         return {**made, "name": name or made["name"]}
 
     def load_flow_config(self, config_: Any, *, replace: bool = True) -> Any:
         """Take over a flow from its data; its handlers have to be registered."""
-        config.load(self.core, config_, replace=replace)
+        config.load(self.blueprint, config_, replace=replace)
         return self
 
-    def _text(self, write: Any, save_to: str | Path | None = None, *, encoding: str = "utf-8", **how: Any) -> str:
-        text = write(self.get_flow_config(**how))
-        if save_to is not None:
-            Path(save_to).write_text(text, encoding=encoding)
-        return text
-
-    def load_json_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Any:
-        """Take over a flow from its text or from a file."""
-        return self.load_flow_config(read(path_or_content, encoding), replace=replace)
-
-    load_yaml_flow = load_json_flow
-    get_json_flow, get_yaml_flow = functools.partialmethod(_text, to_json), functools.partialmethod(_text, to_yaml)
-
-    def to_mermaid(self, *, mode: Any = "simplified") -> str:
+    def to_mermaid(self, *, mode: Any = "simplified", run: Any = None) -> str:
         """The flow as a Mermaid flowchart, "simplified" or "detailed"."""
-        flows = [getattr(it, "flow", None) for it in self.core.handlers.values()]
+        flows = [getattr(it, "flow", None) for it in self.blueprint.handlers.values()]
         subs = {it.name: config.visible(it.definition) for it in flows if it is not None}
-        return to_mermaid(config.visible(self.core.freeze()), mode=mode, sub_flows=subs)
+        return to_mermaid(config.visible(self.blueprint.freeze()), mode=mode, run=run, sub_flows=subs)
 
 
 class TriggerFlowBluePrint(Definitions):
     """A flow's graph by itself. A handler can be put to a signal directly; what it returns goes nowhere."""
 
-    def __init__(self, *, name: str | None = None, core: Blueprint | None = None) -> None:
+    def __init__(self, *, name: str | None = None, of: Definitions | None = None) -> None:
         self.name = name or uuid4().hex
-        self.core = prepared(root(Blueprint(self.name)).when(config.OUTSIDE))
-        if core is not None:
-            take_over(self.core, core)
+        self.blueprint = Blueprint(self.name)
+        self.prepare(of)
 
     def add_handler(self, type: str, target: str, handler: Any, *, id: str | None = None) -> str:
         """Run a handler for each signal of a type ("event", "runtime_data", "flow_data") and name."""
         self.root.when({type: target}).to((id or uuid4().hex, handler))
-        return self.core.operators[-1].name
+        return self.blueprint.operators[-1].name
 
     def remove_handler(self, type: str, target: str, handler: Any = None) -> None:
         """Take a handler away, by its id or itself; without one all of that signal."""
-        gates = [it for it in self.core.operators if it.name == f"when:{target}"]
-        heard = {it.emits[0] for it in gates if it.listens == self.core.triggers({type: target})}
-        gone = [it for it in self.core.operators if heard & {*it.listens}
-                and handler in (None, it.name, self.core.handlers.get(it.handler or ""))]  # fmt: skip
-        self.core.operators = [it for it in self.core.operators if it not in gone]
-        self.core.version += 1
+        core = self.blueprint
+        gates = [it for it in core.operators if it.name == f"when:{target}"]
+        heard = {it.emits[0] for it in gates if it.listens == core.triggers({type: target})}
+        gone = [it for it in core.operators if heard & {*it.listens}
+                and handler in (None, it.name, core.handlers.get(it.handler or ""))]  # fmt: skip
+        core.operators = [it for it in core.operators if it not in gone]
+        core.version += 1
 
     remove_all = remove_handler
     add_event_handler = functools.partialmethod(add_handler, "event")
@@ -124,9 +108,9 @@ class TriggerFlowBluePrint(Definitions):
 
     def copy(self, *, name: str | None = None) -> "TriggerFlowBluePrint":
         """Another one like this."""
-        return TriggerFlowBluePrint(name=name or self.name, core=self.core)
+        return TriggerFlowBluePrint(name=name or self.name, of=self)
 
-    def create_execution(self, trigger_flow: "TriggerFlow", **options: Any) -> TriggerFlowExecution:
+    def create_execution(self, trigger_flow: "TriggerFlow[Any, Any, Any]", **options: Any) -> TriggerFlowExecution:
         """An execution of this graph, with the data and resources of a flow."""
         return trigger_flow.load_blue_print(self).create_execution(**options)
 
@@ -141,28 +125,22 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     ) -> None:  # fmt: skip
         super().__init__(name=name or uuid4().hex, skip_exceptions=skip_exceptions)
         self.profile, self.settings = profile, Settings(GLOBAL)
-        self.core = prepared(EngineFlow.when(self, config.OUTSIDE))
-        self._compiled_for: tuple[int, Compiled] | None = None
+        self._made: tuple[int, Any] = (-1, None)
         self._options_for: dict[Any, Options] = {}
         self._loaded_contract: dict[str, Any] = {}
-        if blue_print is not None:
-            take_over(self.core, blue_print.core)
+        self.prepare(blue_print)
 
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
-    to, when, batch = delegate("root", "to"), delegate("root", "when"), delegate("root", "batch")
-    for_each, side_branch = delegate("root", "for_each"), delegate("root", "side_branch")
-    match, if_condition = delegate("root", "match"), delegate("root", "if_condition")
-    to_sub_flow, clear_runtime_resources = delegate("root", "to_sub_flow"), delegate("_resources", "clear")
-    _resources = property(lambda self: self.shared.resources)
-    flow_state = property(lambda self: StateData(self.shared, self.shared.values))
-    chunks = property(lambda self: {name: TriggerFlowChunk(it) for name, it in self.core.chunks.items()})
+    flow_state = view(lambda self: StateData(self.shared, self.shared.values))
+    chunks = view(lambda self: {name: TriggerFlowChunk(it) for name, it in self.blueprint.chunks.items()})
 
     def chunk(self, handler_or_name: Any = None, /, **options: Any) -> Any:
         """Register a chunk: `@flow.chunk("name")` or `flow.chunk(function)`; the options are the engine's."""
-        made = super().chunk(handler_or_name, **options)
-        return TriggerFlowChunk(made) if isinstance(made, Chunk) else lambda handler: TriggerFlowChunk(made(handler))
+        made: Any = super().chunk(handler_or_name, **options)
+        named: Callable[[Any], Any] = lambda handler: TriggerFlowChunk(made(handler))  # noqa: E731
+        return TriggerFlowChunk(made) if is_a(made, Chunk) else named
 
-    def set_contract(self, **promised: Any) -> "TriggerFlow":
+    def set_contract(self, **promised: Any) -> Any:
         """Promise types, any that Pydantic knows: `initial_input`, `stream`, `result`; `meta` is replaced."""
         contract.promise(super().get_contract(), promised)
         self._loaded_contract = {}
@@ -186,57 +164,61 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
 
     def save_blue_print(self) -> TriggerFlowBluePrint:
         """A copy of the graph."""
-        return TriggerFlowBluePrint(name=self.name, core=self.core)
+        return TriggerFlowBluePrint(name=self.name, of=self)
 
-    def load_blue_print(self, new_blue_print: TriggerFlowBluePrint) -> "TriggerFlow":
+    def load_blue_print(self, new_blue_print: TriggerFlowBluePrint) -> "TriggerFlow[Any, Any, Any]":
         """Take over a graph; the contract is gone then."""
-        take_over(self.core, new_blue_print.core)
+        self.take_over(new_blue_print.blueprint)
         return self.set_contract(**dict.fromkeys((*contract.PLACES, "meta")))
 
     save_blueprint, load_blueprint = save_blue_print, load_blue_print
 
-    def compiled(self) -> Compiled:
-        """The flow as it stands now, made ready to run."""
-        if self._compiled_for is None or self._compiled_for[0] != self.core.version:
-            close_blocks(self.core)
-            program = EngineFlow.create_execution(self).program
-            self._compiled_for = (self.core.version, Compiled(program, self.core.handlers))
-        return self._compiled_for[1]
+    def compiled(self) -> tuple[Program, config.Names, frozenset[str]]:
+        """The flow as it stands now, made ready to run; the names of its parts; the events it awaits from outside."""
+        if self._made[0] != self.blueprint.version:
+            close_blocks(self.blueprint)
+            program = self.program()
+            program.invokers = tuple(_call(node, program.invokers[node.index], self.blueprint.handlers)
+                                     for node in program.plan.nodes)  # fmt: skip
+            awaited = program.plan.outside - {config.OUTSIDE, config.RESTART.name}
+            made = program, config.Names(program.plan.definition), awaited
+            self._made = (self.blueprint.version, made)
+        return self._made[1]
 
-    def make_run(
+    def make_execution(
+        self, shared: SharedData, options: Options, id: str | None = None, **details: Any
+    ) -> TriggerFlowExecution:
+        """An execution of this flow as it stands now."""
+        return TriggerFlowExecution(self, shared, options, id, **details)
+
+    def create_execution(
         self, *, skip_exceptions: bool | None = None, concurrency: int | None = None, runtime_resources: Any = None,
         run_context: Any = None, parent_run_context: RunContext | None = None, id: str | None = None,
-    ) -> Run:  # fmt: skip
-        """A run of this flow."""
+    ) -> TriggerFlowExecution:  # fmt: skip
+        """An execution, not started yet; `concurrency` is how many chunks may run at once."""
         skip = self.skip_exceptions if skip_exceptions is None else skip_exceptions
         options = self._options_for.get((concurrency, skip))
         if options is None:
             limit = positive(concurrency, f"flow {self.name!r}")
-            options = self._options_for[concurrency, skip] = Options(concurrency=limit, skip_exceptions=skip)
-        run = Run(self, self.compiled(), self.shared, options, id, resources=runtime_resources, context=run_context)
+            options = Options(concurrency=limit, skip_exceptions=skip, keep_open=True)
+            self._options_for[concurrency, skip] = options
+        execution = TriggerFlowExecution(self, self.shared, options, id, resources=runtime_resources)
+        if run_context is not None:
+            execution.context = run_context
         if parent_run_context is not None:
             meta = {**parent_run_context.meta, "flow_name": self.name}
-            run.context = parent_run_context.child(config.digest(run.id), "workflow_execution", meta=meta)
-        return run
+            run_id = config.digest(execution.id)
+            execution.context = parent_run_context.child(run_id, "workflow_execution", meta=meta)
+        return execution
 
-    def handle_of(self, run: Run) -> TriggerFlowExecution:
-        """A handle for a run."""
-        return TriggerFlowExecution(run)
-
-    def create_execution(self, **options: Any) -> TriggerFlowExecution:
-        """An execution, not started yet: `skip_exceptions`, `concurrency` (how many chunks may run at once),
-        `runtime_resources`, `run_context`, `parent_run_context`, `id`."""
-        return TriggerFlowExecution(self.make_run(**options))
-
-    def remove_execution(self, execution: Any) -> None:
-        """Nothing: a flow does not keep its executions."""
+    remove_execution = method(lambda self, execution: None)  # a flow does not keep its executions
 
     async def async_start_execution(
         self, initial_value: Any, *, wait_for_result: bool = False, **options: Any
     ) -> TriggerFlowExecution:
         """An execution that has started, and settled as far as it could."""
         execution = self.create_execution(**options)
-        await execution.run.play(initial_value, DEFAULT_TIMEOUT, wait=wait_for_result)
+        await execution.play(initial_value, DEFAULT_TIMEOUT, wait=wait_for_result)
         return execution
 
     async def async_start(
@@ -247,22 +229,22 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
 
         Cancelling the call cancels the run, and so does its timeout.
         """
-        run = self.make_run(**options)
+        execution = self.create_execution(**options)
         try:
-            result = await run.play(initial_value, timeout, wait=wait_for_result)
+            result = await execution.play(initial_value, timeout, wait=wait_for_result)
         except asyncio.CancelledError:
-            await run.async_cancel("the call that ran it was cancelled")
+            await execution.async_cancel("the call that ran it was cancelled")
             raise
-        if not run.settled() and run.handle() is None:
-            await run.async_cancel("the call that ran it has timed out")
-        return TriggerFlowExecution(run).snapshot() if self.profile == "4.1" else result if wait_for_result else None
+        if execution.machine.state.runs and not execution.is_settled():
+            await execution.async_cancel("the call that ran it has timed out")
+        return execution.snapshot() if self.profile == "4.1" else result if wait_for_result else None
 
     async def get_async_runtime_stream(
         self, initial_value: Any = None, *, timeout: float | None = DEFAULT_TIMEOUT, **options: Any
     ) -> AsyncGenerator[Any, None]:
         """Run the flow once and read its runtime stream; see `TriggerFlowExecution.get_async_runtime_stream`."""
         execution = self.create_execution(**options)
-        execution.run.begin(initial_value)
+        execution.begin(initial_value)
         async for item in execution.get_async_runtime_stream(timeout=timeout):
             yield item
 
@@ -272,26 +254,23 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
 
     start, start_execution = twin("async_start"), twin("async_start_execution")
 
-    def _restore(self, shared: SharedData, options: Options, saved: Mapping[str, Any], **details: Any) -> Run:
-        compiled = self.compiled()
-        make: Callable[..., Run] = lambda _, *args, **more: Run(self, compiled, *args, **more)  # noqa: E731
-        return restore(make, compiled.program, shared, options, saved, **details)
 
-    def restored(self, shown: Mapping[str, Any], snapshot: Mapping[str, Any], resources: Mapping[str, Any]) -> Run:
-        """The run that `TriggerFlowExecution.save` has written."""
-        run = self._restore(self.shared, Options(), snapshot, resources=resources)
-        run.result = shown["result"]["value"] if shown["result"]["ready"] else UNSET
-        run.context = RunContext(**shown["run_context"])
-        return run
+def _call(node: Any, call: Any, handlers: Any) -> Any:
+    """How an operator's handler is called: one that speaks of `pause_for` goes on after that, up to its return."""
+    if node.kind != "chunk" or not _pauses(getattr(inspect.unwrap(handlers[node.handler]), "__code__", None)):
+        return call
 
-    def sub_execution(self, *, saved: Any, runtime_data: Any, flow_data: Any, **details: Any) -> Run:
-        """A run of this flow inside another one's, with its own copy of the shared data; see the engine's `subflow`."""
-        shared, concurrency, id = self.shared.copy(flow_data), details.pop("concurrency"), details.pop("id")
-        leases = details.pop("leases")
-        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
-        if saved is not None:
-            return self._restore(shared, options, saved, **details)
-        run = Run(self, self.compiled(), shared, options, id, **details)
-        for key, value in runtime_data.items():
-            run.state.set(key, value, emit=False)
-        return run
+    async def pausing(data: Data) -> Any:
+        data.question = None
+        value = await call(data)
+        question = data.question
+        del data.question  # from here on, a pause ends the chunk
+        return value if question is None else data.pause_for(**question)
+
+    return pausing
+
+
+def _pauses(code: CodeType | None) -> bool:
+    if code is None or not {"pause_for", "async_pause_for"}.isdisjoint(code.co_names):
+        return code is not None
+    return any(_pauses(it) for it in code.co_consts if isinstance(it, CodeType))

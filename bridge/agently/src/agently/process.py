@@ -9,9 +9,8 @@ from triggerflow import Chunk, DefinitionError, Process, UnknownChunkError
 from triggerflow.builder import START, Blueprint
 from triggerflow.chunk import handler_name
 
-from .config import OPEN_END, RESULT, digest
-from .run import end
-from .state import twin
+from .config import OPEN_END, RESTART, digest, heard
+from .state import is_a, twin, view
 
 _CLOSED_BY = {"for_each_split": "for_each_collect", "match_route": "match_collect"}
 
@@ -23,7 +22,7 @@ class TriggerFlowChunk:
         self.chunk, self.name, self.handler, self.id = chunk, chunk.name, chunk.handler, digest(chunk.trigger.name)
         self.trigger = f"Chunk[{chunk.name}]-{self.id}"
 
-    emit_signals = property(lambda self: list(self.chunk.emits))
+    emit_signals = view(lambda self: list(self.chunk.emits))
 
     def declare_emits(self, *signals: str) -> "TriggerFlowChunk":
         """Say which events the chunk emits, for diagrams and exports. Raises `TypeError` for what is no name."""
@@ -49,7 +48,7 @@ def unwrapped(chunk: Any, name: str | None = None) -> Any:
     """What the engine takes for a chunk."""
     if isinstance(chunk, TriggerFlowChunk):
         return chunk.chunk if name is None or name == chunk.name else (name, chunk.chunk.handler)
-    return (chunk[0], unwrapped(chunk[1])) if isinstance(chunk, tuple) and len(chunk) == 2 else chunk
+    return (chunk[0], unwrapped(chunk[1])) if is_a(chunk, tuple) and len(chunk) == 2 else chunk
 
 
 def _misuse_as_not_implemented(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,13 +79,13 @@ class TriggerFlowProcess(Process):
 
     def when(self, trigger_or_triggers: Any, *, mode: Any = "and") -> Any:
         """Start a chain at one or several signals."""
-        if not isinstance(trigger_or_triggers, dict):
+        if not is_a(trigger_or_triggers, dict):
             return super().when(self._triggers(trigger_or_triggers), mode=mode)
         return super().when({kind: self._triggers(it) for kind, it in trigger_or_triggers.items()}, mode=mode)
 
     def _triggers(self, named: Any) -> Any:
         """Chunks and internal signals (`START`, a chunk's `trigger`, `Collect-name`) as what the engine knows."""
-        if isinstance(named, list | tuple | set | frozenset):
+        if is_a(named, list, tuple, set, frozenset):
             return [self._triggers(it) for it in named]
         if isinstance(named, str) and named.startswith(("Chunk[", "Collect-")):
             own = {TriggerFlowChunk(chunk).trigger: chunk.trigger for chunk in self.blueprint.nodes.values()}
@@ -97,23 +96,21 @@ class TriggerFlowProcess(Process):
         """Run several chunks with the same value. The same chunk or function twice is one branch."""
         branches: dict[Any, Any] = {}
         for chunk in map(unwrapped, chunks):
-            known = chunk if isinstance(chunk, Chunk | str | tuple) else (handler_name(chunk), chunk)
+            known: Any = chunk if is_a(chunk, Chunk, str, tuple) else (handler_name(chunk), chunk)
             branches.setdefault(getattr(known, "name", known), chunk)
         return super().batch(*branches.values(), side_branch=side_branch, concurrency=concurrency)
 
-    def end(self) -> Any:
-        """The value that arrives here is the result, if none is fixed."""
-        ended = super().to(end)
-        self.blueprint.chunks.pop(RESULT, None)
-        return ended
-
 
 def close_blocks(core: Blueprint) -> None:
-    """Close the blocks that were left open, which Agently lets be: where their chains end. Later steps do it anew."""
-    core.operators = [it for it in core.operators if it.name != OPEN_END]
+    """Close the blocks that were left open, which Agently lets be: where their chains end. Later steps do it anew.
+
+    And let what begins at the start do so at the event "START" too, unless it waits for something else besides.
+    """
+    kept = [it for it in core.operators if it.name != OPEN_END]
+    core.operators = [heard(it, START, RESTART) if it.listens == (START,) else it for it in kept]
     for opener in reversed([it for it in core.operators if it.kind in _CLOSED_BY]):  # the innermost ones first
         if all(it.group != opener.id for it in core.operators):
-            heard = {trigger for it in core.operators for trigger in it.listens}
-            fired = [it.emits[0] for it in core.operators if it.inside == opener.id and it.emits[0] not in heard]
+            used = {trigger for it in core.operators for trigger in it.listens}
+            fired = [it.emits[0] for it in core.operators if it.inside == opener.id and it.emits[0] not in used]
             kind, ends = type(opener.kind)(_CLOSED_BY[opener.kind]), tuple(fired) or opener.emits[:1]
             core.add(kind, f"{opener.id}/end", ends, name=OPEN_END, group=opener.id, inside=opener.inside)

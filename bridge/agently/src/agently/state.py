@@ -1,8 +1,11 @@
 """State as Agently shows it: dotted keys lead into nested dicts, and what goes in or out is a copy. And settings."""
 
-from collections.abc import Iterator, Mapping
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from triggerflow.persistence import read
 from triggerflow.portal import run_sync
@@ -10,18 +13,26 @@ from triggerflow.portal import run_sync
 MISSING: Any = object()
 
 
+def is_a(value: Any, *kinds: type) -> bool:
+    """`isinstance`, after which a type checker still takes the value for anything: what it holds is not known."""
+    return isinstance(value, kinds)
+
+
+_COPIED: Any = (list, tuple, set)
+
+
 def copied(value: Any) -> Any:
     """The value with its dicts, lists, tuples and sets copied at every depth; other objects are passed as they are."""
-    kind = type(value)
+    kind = cast("Any", type(value))
     if kind is dict:
         return {key: copied(item) for key, item in value.items()}
-    return kind(copied(item) for item in value) if kind in (list, tuple, set) else value
+    return kind([copied(item) for item in value]) if kind in _COPIED else value
 
 
 def found(values: Any, key: str, default: Any = MISSING) -> Any:
     """What a dotted key leads to."""
     for name in str(key).split("."):
-        values = values.get(name, MISSING) if isinstance(values, Mapping) else MISSING
+        values = values.get(name, MISSING) if is_a(values, Mapping) else MISSING
     return default if values is MISSING else values
 
 
@@ -29,14 +40,28 @@ def placed(root: Any, path: list[str], value: Any) -> Any:
     """Nested dicts with the value at a path, copied along it; `MISSING` takes out what stands there."""
     if not path:
         return value
-    tree = dict(root) if isinstance(root, Mapping) else {}
+    tree: dict[str, Any] = dict(root) if is_a(root, Mapping) else {}
     tree[path[0]] = placed(tree.get(path[0]), path[1:], value)
     return {name: item for name, item in tree.items() if item is not MISSING}
 
 
+def view(get: Callable[[Any], Any]) -> Any:
+    """A property that needs no more than an expression."""
+    return property(get)
+
+
+def method(call: Callable[[Any], Any] | Callable[[Any, Any], Any]) -> Any:
+    """A method that needs no more than an expression."""
+    return call
+
+
 def delegate(attribute: str, method: str) -> Any:
     """A method that calls a method of an attribute."""
-    return lambda self, *args, **options: getattr(getattr(self, attribute), method)(*args, **options)
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        return getattr(getattr(self, attribute), method)(*args, **options)
+
+    return call
 
 
 def twin(method: str) -> Any:
@@ -92,14 +117,21 @@ class StateData:
         """Remove a key; triggers with the value None."""
         self.set(key, MISSING, emit=emit)
 
+    def fire(self, key: str, value: Any) -> None:
+        """Trigger what waits for a change at a key, and change nothing."""
+        held = self.get(key)
+        self.set(key, value)
+        self.set(key, held, emit=False)
+
     async_set, async_append, async_del = later("set"), later("append"), later("delete")
 
     def to_dict(self) -> dict[str, Any]:
         """A copy of all values."""
         return {key: copied(value) for key, value in self._values.items() if "." not in key}
 
-    _shown = property(to_dict)
-    keys, values, items = delegate("_shown", "keys"), delegate("_shown", "values"), delegate("_shown", "items")
+    shown = view(to_dict)
+    keys, values, items = delegate("shown", "keys"), delegate("shown", "values"), delegate("shown", "items")
+    __iter__, __len__ = delegate("shown", "__iter__"), delegate("shown", "__len__")
 
     def __getitem__(self, key: str) -> Any:
         if key not in self:
@@ -108,12 +140,6 @@ class StateData:
 
     def __contains__(self, key: str) -> bool:
         return found(self._values, key) is not MISSING
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.to_dict())
-
-    def __len__(self) -> int:
-        return len(self.to_dict())
 
 
 def data_methods(attribute: str, *names: str, change: Any = delegate, change_async: Any = later) -> Any:
@@ -147,15 +173,31 @@ class Settings:
         self.data = placed(self.data, key.split("."), _merged(found(self.data, key), value))
         return self
 
-    def load_settings(self, data_type: str, path: str | Path) -> "Settings":
-        """Read a "json_file" or "yaml_file"; which it is, its name says."""
-        for key, value in read(Path(path), "utf-8").items():
-            self.set_settings(key, value)
+    def load_settings(self, data_type: str, path: str | Path, *, auto_load_env: bool = True) -> "Settings":
+        """Read a "json_file", "yaml_file" or "toml_file", or ("json" ...) such a text.
+
+        `${ENV.NAME}` in a text value stands for that variable of the environment, unless `auto_load_env` is off.
+        """
+        source = Path(path) if data_type.endswith("_file") else path
+        if data_type.startswith("toml"):
+            values = tomllib.loads(source.read_text("utf-8") if isinstance(source, Path) else source)
+        else:
+            values = read(source, "utf-8")
+        for key, value in values.items():
+            self.set_settings(key, _filled(value) if auto_load_env else value)
         return self
 
 
+def _filled(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"\$\{\s*ENV\.(\w+)\s*\}", lambda it: os.environ.get(it[1], it[0]), value)
+    if is_a(value, dict):
+        return {key: _filled(item) for key, item in value.items()}
+    return [_filled(item) for item in value] if is_a(value, list) else value
+
+
 def _merged(below: Any, above: Any) -> Any:
-    if not (isinstance(below, dict) and isinstance(above, dict)):
+    if not (is_a(below, dict) and is_a(above, dict)):
         return copied(below if above is MISSING else above)
     return {**copied(below), **{key: _merged(below.get(key, MISSING), value) for key, value in above.items()}}
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, create_model
 
 from ..execution import TriggerFlowExecution
 from ..flow import TriggerFlow
+from ..state import is_a
 
 #: The largest request that is read, in bytes.
 MAX_REQUEST = 1024 * 1024
@@ -51,16 +52,18 @@ class FastAPIHelper(FastAPI):
     def use_post(self, path: str, name: str | None = None, *, dependencies: Any = None) -> "FastAPIHelper":
         """`{"data": ..., "options": {...}}` in the body; the result comes back."""
         flow, described = self._described()
-        expected = Any if flow is None else flow.get_contract().initial_input or Any
-        model = FastAPIHelperRequestData
-        if expected is not Any:
+        expected = flow and flow.get_contract().initial_input
+        model: Any = FastAPIHelperRequestData
+        if expected is not None:
             named = f"FastAPIHelperRequestData_{flow.name}"
             model = create_model(named, __base__=FastAPIHelperRequestData, data=(expected, ...))
 
-        async def post_handler(request: model) -> Any:  # type: ignore[valid-type]
+        async def post_handler(request: Any) -> Any:
             return await self._answered(request)
 
-        guards = [Depends(_check_size), *(dependencies or ())]
+        post_handler.__annotations__["request"] = model
+
+        guards: list[Any] = [Depends(_check_size), *(dependencies or ())]
         self.post(path, name=name, dependencies=guards, **described)(post_handler)
         return self
 
@@ -104,7 +107,7 @@ class FastAPIHelper(FastAPI):
     def _described(self) -> tuple[Any, dict[str, Any]]:
         """The flow that is served, if it is one, and what OpenAPI tells of its contract."""
         flow = getattr(self.response_provider, "flow", self.response_provider)
-        promised = flow.get_contract_metadata() if isinstance(flow, TriggerFlow) else {}
+        promised: dict[str, Any] = flow.get_contract_metadata() if is_a(flow, TriggerFlow) else {}
         told = {key: it for key, it in promised.items() if it is not None}
         return (flow, {"openapi_extra": {"x-agently-triggerflow-contract": told}}) if told else (None, {})
 

@@ -1,0 +1,214 @@
+"""Executions that are kept open, and those who look on: early results, rest, observers, effects from outside."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support import now
+from triggerflow import ContractError, ExecutionClosed, TriggerFlow, TriggerFlowRuntimeData, UsageError
+
+Data = TriggerFlowRuntimeData[Any]
+
+
+async def echo(data: Data) -> Any:
+    return data.value
+
+
+async def slow(data: Data) -> Any:
+    await asyncio.sleep(5)
+    return data.value
+
+
+async def test_an_open_execution_has_its_result_and_takes_signals_until_it_is_closed() -> None:
+    flow, heard = TriggerFlow(), list[Any]()
+    flow.to(echo).end()
+    flow.when("late").to(lambda data: heard.append(data.value))
+    execution = flow.create_execution(keep_open=True)
+    assert await execution.async_start(1) == 1
+    assert execution.get_status() == "waiting"
+    await execution.async_emit("late", 2, settle=True)
+    assert heard == [2]
+    assert await execution.async_close() == 1
+    assert execution.get_status() == "completed"
+    with pytest.raises(ExecutionClosed):
+        await execution.async_emit("late", 3)
+
+
+async def test_its_result_is_there_as_soon_as_it_is_fixed_and_its_start_returns_when_all_has_settled() -> None:
+    flow = TriggerFlow()
+    flow.to(echo).end()
+    flow.to(slow)
+    execution = flow.create_execution(keep_open=True)
+    begin = now()
+    execution.begin(1)
+    assert await execution.async_get_result() == 1
+    assert now() - begin < 1
+    assert not execution.is_settled()
+    assert await execution.async_settled(timeout=1) is False
+    with pytest.raises(TimeoutError):
+        await execution.async_start(1, timeout=1)
+    assert await execution.async_start(1) == 1
+    assert now() - begin == pytest.approx(5)
+    assert execution.is_settled()
+
+
+async def test_without_a_result_its_start_gives_none_and_its_result_is_waited_for() -> None:
+    flow = TriggerFlow()
+    flow.to(echo)
+    execution = flow.create_execution(keep_open=True)
+    assert await execution.async_start(1) is None
+    with pytest.raises(TimeoutError):
+        await execution.async_get_result(timeout=1)
+    waiting = asyncio.create_task(execution.async_get_result())
+    await asyncio.sleep(1)
+    await execution.async_set_result(0)
+    assert await waiting == 0
+    await execution.async_set_result(1)
+    assert execution.outcome() == 0
+    await execution.async_set_result(2, replace=True)
+    assert await execution.async_close() == 2
+
+
+async def test_what_a_record_and_later_ones_have_caused_can_be_waited_for_alone() -> None:
+    flow = TriggerFlow()
+    flow.to(slow)
+    flow.when("short").to(lambda data: None)
+    execution = flow.create_execution(keep_open=True)
+    execution.begin(1)
+    begin, since = now(), execution.machine.state.records
+    await execution.async_emit("short")
+    assert await execution.async_settled(since=since)
+    assert now() - begin < 1
+    assert await execution.async_settled()
+    assert now() - begin == pytest.approx(5)
+
+
+async def test_a_chunk_that_replaces_the_result() -> None:
+    flow = TriggerFlow()
+
+    async def replace(data: Data) -> None:
+        await data.async_set_result(data.value + 1, replace=True)
+
+    flow.to(echo).end().to(replace)
+    assert await flow.create_execution(keep_open=True).async_start(1) == 2
+
+
+async def test_a_result_that_breaks_the_contract_fails_an_open_execution() -> None:
+    flow = TriggerFlow().set_contract(result=int)
+    flow.to(echo).end().to(slow)
+    execution = flow.create_execution(keep_open=True)
+    begin = now()
+    with pytest.raises(ContractError):
+        await execution.async_start("text")
+    await execution.async_cancel()
+    assert now() - begin < 5
+    assert execution.get_status() == "failed"
+    with pytest.raises(ContractError):
+        await execution.async_get_result()
+
+
+async def test_a_failure_and_a_cancellation_end_an_open_execution() -> None:
+    flow = TriggerFlow()
+    flow.to(slow).to(lambda data: 1 / 0).end()
+    execution = flow.create_execution(keep_open=True)
+    with pytest.raises(ZeroDivisionError):
+        await execution.async_start(1)
+    other = flow.create_execution(keep_open=True)
+    other.begin(1)
+    await other.async_cancel()
+    assert (execution.get_status(), other.get_status()) == ("failed", "cancelled")
+
+
+async def test_a_saved_open_execution_is_open() -> None:
+    flow = TriggerFlow()
+    flow.to(echo).end()
+    execution = flow.create_execution(keep_open=True)
+    await execution.async_start(1)
+    loaded = flow.load_execution(execution.save())
+    assert await loaded.async_get_result() == 1
+    assert loaded.get_status() == "waiting"
+    assert await loaded.async_close() == 1
+
+
+def test_an_open_execution_at_rest_outlives_its_event_loop() -> None:
+    flow, heard = TriggerFlow(), list[Any]()
+    flow.to(echo).end()
+    flow.when("late").to(lambda data: heard.append(data.value))
+    execution = flow.create_execution(keep_open=True)
+    assert asyncio.run(execution.async_start(1)) == 1
+    asyncio.run(execution.async_emit("late", 2, settle=True))
+    assert heard == [2]
+
+
+async def test_observers_see_every_record_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    flow = TriggerFlow()
+    flow.to(echo).end()
+    execution, seen = flow.create_execution(), list[str]()
+
+    def broken(record: Any) -> None:
+        raise LookupError("observer")
+
+    stop = execution.add_observer(lambda record: seen.append(type(record).__name__))
+    execution.add_observer(broken)
+    execution.begin(1)
+    await asyncio.sleep(0)
+    stop()
+    assert await execution.async_get_result() == 1
+    assert seen in (["Started"], ["Started", "Completed"])
+    assert "an observer failed" in caplog.text
+
+
+async def test_the_stream_can_be_fed_and_stopped_from_outside() -> None:
+    flow = TriggerFlow().set_contract(stream=int)
+    flow.to(slow)
+    execution = flow.create_execution()
+    execution.begin(1)
+    await execution.async_put_into_stream(1)
+    with pytest.raises(ContractError):
+        await execution.async_put_into_stream("text")
+    await execution.async_stop_stream()
+    assert [item async for item in execution.get_async_runtime_stream()] == [1]
+    assert execution.get_status() == "running"
+
+
+async def test_the_limit_of_an_execution_can_be_set_until_it_begins() -> None:
+    flow, running, peak = TriggerFlow(), 0, 0
+
+    async def work(data: Data) -> None:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(1)
+        running -= 1
+
+    flow.for_each().to(work).end_for_each()
+    execution = flow.create_execution()
+    execution.set_concurrency(2)
+    await execution.async_start(range(5))
+    assert peak == 2
+    with pytest.raises(UsageError, match="before it starts"):
+        execution.set_concurrency(3)
+
+
+async def test_an_execution_has_resources_beside_those_of_its_flow() -> None:
+    flow = TriggerFlow().set_runtime_resource("a", 1)
+    flow.to(lambda data: [data.get_resource(name) for name in "abc"]).end()
+    execution = flow.create_execution(runtime_resources={"b": 2})
+    assert execution.set_runtime_resource("a", 3).update_runtime_resources(c=4).get_runtime_resource("a") == 3
+    assert await execution.async_start() == [3, 2, 4]
+    assert execution.del_runtime_resource("a").get_runtime_resource("a") == 1
+    assert dict(execution.clear_runtime_resources().resources) == {"a": 1}
+    assert flow.get_runtime_resource("a") == 1
+
+
+def test_a_script_acts_on_an_execution_before_its_start() -> None:
+    flow = TriggerFlow()
+    flow.when("early").to(echo)
+    execution = flow.create_execution(keep_open=True)
+    execution.emit("early", 1)
+    execution.put_into_stream("item")
+    execution.stop_stream()
+    execution.set_result(5)
+    assert execution.start() == 5
+    assert list(execution.get_runtime_stream()) == ["item"]
