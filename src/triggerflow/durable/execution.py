@@ -6,15 +6,13 @@ let go of opens again with its next use.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from time import time
-from typing import Any, Self
-
-import msgspec
+from typing import Any, Self, TypeVar
 
 from .._core import commands
-from .._core.errors import ExecutionSuspended, PayloadError, StoreDamaged, StoreError, UnknownExecution, UsageError
+from .._core.errors import ExecutionSuspended, PayloadError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
 from ..drivers.durable import DurableDriver, Log, where_it_stands
@@ -31,6 +29,9 @@ from .codec import encode
 from .commit import Desk, desk_of
 from .data import DurableRuntimeData
 from .loading import Loaded, items, load, moved, write_snapshot
+from .rows import first_row, read_options
+
+T = TypeVar("T")
 
 #: What is due within so many seconds is not worth parking.
 MOMENT = 1.0
@@ -122,7 +123,7 @@ class DurableExecution(Execution):
         """Begin a new one, of which nothing is on disk yet."""
         self._value, self._new = UNSET, False
         self.desk.keep_definition(self.program)
-        self._begin_log(Machine(self.program.plan), create=self._first_row())
+        self._begin_log(Machine(self.program.plan), create=first_row(self.id, self.program, self.options, self._parent))
 
     async def _go_on(self, row: ExecutionRow) -> None:
         store, program = self.desk.store, self.program
@@ -161,19 +162,6 @@ class DurableExecution(Execution):
         self.journal, observers = RingJournal(self.options.journal_limit), self.journal.observers
         self.journal.observers = observers
         self.journal.first = self._snapshot_at = state.records
-
-    def _first_row(self) -> ExecutionRow:
-        kept = {name: getattr(self.options, name) for name in Options.__slots__}
-        now = time()
-        return ExecutionRow(
-            id=self.id,
-            flow=self.program.name,
-            definition=self.program.plan.definition.fingerprint,
-            options=msgspec.json.encode(kept),
-            parent=self._parent,
-            created=now,
-            updated=now,
-        )
 
     def make_driver(self) -> LocalDriver:
         """The driver; see `HostedExecution.make_driver`."""
@@ -229,14 +217,8 @@ class DurableExecution(Execution):
         """What the store has to be told before it is parked: that it waits, where only its sub-flows know that."""
         if self.log is None or self.machine.state.status is Status.WAITING:
             return None
-        return Append(
-            execution=self.id,
-            first=self.log.committed,
-            records=[],
-            status="waiting",
-            due=self.next_due(),
-            at=time(),
-        )
+        first, due = self.log.committed, self.next_due()
+        return Append(execution=self.id, first=first, records=[], status="waiting", due=due, at=time())
 
     def let_go(self, why: ExecutionSuspended) -> None:
         """Stop running it here; whoever calls this tells the store."""
@@ -401,15 +383,35 @@ class DurableExecution(Execution):
         await self.async_open()
         await super().async_emit(name, value, settle=settle)
 
+    async def async_put_into_stream(self, item: Any) -> None:
+        """See `Execution.async_put_into_stream`; it is on disk when this returns."""
+        await self._written(super().async_put_into_stream(item))
+
+    async def async_stop_stream(self) -> None:
+        """See `Execution.async_stop_stream`; it is on disk when this returns."""
+        await self._written(super().async_stop_stream())
+
+    async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
+        """See `Execution.async_set_result`; it is on disk when this returns."""
+        await self._written(super().async_set_result(value, replace=replace))
+
     async def async_continue_with(
         self, interrupt_id: str, value: Any = None, *, request_id: str | None = None
     ) -> dict[str, Any]:
         """See `Execution.async_continue_with`; the answer is on disk when this returns."""
-        await self.async_open()
-        answered = await super().async_continue_with(interrupt_id, value, request_id=request_id)
+        return await self._written(super().async_continue_with(interrupt_id, value, request_id=request_id))
+
+    async def _written(self, call: Coroutine[Any, Any, T]) -> T:
+        """Open, call, and wait until what the call has recorded is on disk."""
+        try:
+            await self.async_open()
+        except BaseException:
+            call.close()
+            raise
+        answer = await call
         if self.log is not None:
             await self.log.on_disk()
-        return answered
+        return answer
 
     def _begin_reading(self, value: Any) -> Awaitable[None]:
         return self._open_and_read(value)
@@ -441,12 +443,3 @@ def durable_execution(
     execution = DurableExecution(program, shared, options, store, id, **details)
     desk.live[execution.id] = execution
     return execution
-
-
-def read_options(data: bytes) -> Options:
-    """The options that a row keeps. Raises `StoreDamaged`."""
-    try:
-        kept = msgspec.json.decode(data)
-        return Options(**{name: kept[name] for name in Options.__slots__ if name in kept})
-    except (msgspec.DecodeError, TypeError, ValueError) as error:
-        raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error

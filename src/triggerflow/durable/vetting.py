@@ -15,9 +15,9 @@ from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
 from ..stores.memory import MemoryStore
 from ..stores.protocol import ExecutionCopy, payload_digest
 from .definitions import read_definition
-from .execution import read_options
 from .past import Past
 from .payloads import references
+from .rows import read_options
 
 #: How many parts the values of one record may have, and how deep references may lead.
 PARTS, DEPTH = 2_000_000, 200
