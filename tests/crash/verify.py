@@ -36,8 +36,8 @@ class _Check:
     def __init__(self, world: World, store: SQLiteStore) -> None:
         self.world, self.store = world, store
         self.counts = {"records": 0, "items": 0, "recoveries": 0, "sub-flows": 0}
-        self.program: Program = work_flow(world.rounds)._program()  # noqa: SLF001 - what the engine would run
-        self.child: Program = child_flow()._program()  # noqa: SLF001
+        self.program: Program = work_flow(world.rounds).program()
+        self.child: Program = child_flow().program()
 
     def _wrong(self, id: str, what: str) -> None:
         self.world.wrong.append(f"{id}: {what}")
