@@ -366,7 +366,8 @@ async def test_s04_a_flood_of_unheard_signals_holds_nobody_up() -> None:
 
     flow.to(chunk).end()
     threads = threading.active_count()
-    assert await flow.async_start() == (0, threads)
+    tasks, later = await flow.async_start()
+    assert (tasks <= 1, later) == (True, threads), "a commit may be on its way, and nothing else"
 
 
 async def test_a_waiting_execution_that_nobody_holds_is_gone() -> None:

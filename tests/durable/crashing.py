@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tests.support import turns
-from triggerflow import TriggerFlow, TriggerFlowError
+from triggerflow import StoreUnavailable, TriggerFlow, TriggerFlowError
 from triggerflow._core.snapshot import encode
 from triggerflow.durable.commit import desk_of
 from triggerflow.durable.loading import load
@@ -32,14 +32,18 @@ class DyingStore:
 
     A commit of one execution is cut there: it could as well have been two. One of several executions (a sub-flow and
     its parent) is on disk as a whole, which is what they rely on, or not at all; `unheard`: always as a whole. `pace`
-    is how long a commit takes, in seconds: what happens meanwhile fills the next one.
+    is how long a commit takes, in seconds: what happens meanwhile fills the next one. `survives`: the store is not
+    available for this one commit, and the process goes on.
     """
 
-    def __init__(self, store: Any, records: int | None = None, *, unheard: bool = False, pace: float = 0) -> None:
+    def __init__(
+        self, store: Any, records: int | None = None, *, unheard: bool = False, pace: float = 0, survives: bool = False
+    ) -> None:
         self.store = store
         self.left = records
         self.unheard = unheard
         self.pace = pace
+        self.survives = survives
         self.dead = asyncio.Event()
 
     @property
@@ -68,6 +72,9 @@ class DyingStore:
             await self.store.append(appends)
         elif len(appends) == 1 and self.left:
             await self.store.append([_cut(appends[0], self.left)])
+        if self.survives:
+            self.left = None
+            raise StoreUnavailable("not now")
         self.dead.set()
         await asyncio.Event().wait()
 
@@ -98,6 +105,10 @@ class Client:
     async def live(self, store: DyingStore) -> bool:
         """One life of the process; whether it came to the end of the execution."""
         flow = self.scenario.make()
+        if store.survives:
+            with suppress(StoreUnavailable):
+                await self._work(flow, store)
+                return True
         working = asyncio.create_task(self._work(flow, store))
         dying = asyncio.create_task(store.dead.wait())
         await asyncio.wait((working, dying), return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +134,7 @@ class Client:
         reading = asyncio.create_task(self._read(execution))
         try:
             self.result = await execution.async_start(self.scenario.value, timeout=100_000)
-        except (Died, TimeoutError):
+        except (Died, TimeoutError, StoreUnavailable):
             raise
         except Exception as error:
             if store.dead.is_set():
@@ -131,7 +142,7 @@ class Client:
             self.error = error
         finally:
             outside.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, StoreUnavailable):
                 await outside
             if store.dead.is_set():
                 reading.cancel()

@@ -215,3 +215,20 @@ async def test_an_expiry_has_to_be_a_time(store: FailingStore) -> None:
     flow.to(("ask", lambda data: data.pause_for(expires=float("inf")))).end()
     with pytest.raises(Exception, match="number of seconds"):
         await flow.create_execution(store=store).async_start()
+
+
+async def test_what_is_let_go_of_before_its_first_commit_leaves_nothing(store: FailingStore) -> None:
+    """ "Nothing is recorded any more" of an execution that was suspended: there is no empty one in the store then."""
+    flow = TriggerFlow(name="f")
+    flow.to(echo).end()
+    store.waits = lambda appends: not store.go.is_set()
+    first, second = flow.create_execution(store=store, id="first"), flow.create_execution(store=store, id="second")
+    for execution in (first, second):
+        await execution.async_open()
+        execution.begin(1)
+        await turns()
+    await second.async_suspend()
+    store.go.set()
+    assert await first.async_get_result() == 1
+    assert await store.find("second") is None
+    assert await second.async_start(2) == 2

@@ -65,7 +65,7 @@ class Desk:
         logs: list[Log] = []
         try:
             while self._waiting:
-                logs, self._waiting = self._waiting, []
+                logs, self._waiting = [log for log in self._waiting if log.suspended is None], []
                 await self._write([(log, log.take()) for log in logs])
         except BaseException as error:  # a cancelled commit may or may not be on disk: nobody may build on it here
             why = ExecutionSuspended(f"the commit to {self.store!r} was broken off: {error!r}")
@@ -78,6 +78,8 @@ class Desk:
             self._task = None
 
     async def _write(self, batch: list[tuple[Log, Append]]) -> None:
+        if not batch:
+            return
         try:
             if self._definitions:
                 await self.write_definitions()
