@@ -332,6 +332,15 @@ async def test_a_store_has_one_worker_in_a_process() -> None:
                 pass
 
 
+async def test_a_worker_that_could_not_begin_is_no_worker() -> None:
+    store = MemoryStore()
+    with pytest.raises(UsageError, match="is not open"):
+        async with Worker(store, asking()):
+            pass
+    async with store, Worker(store, asking()) as worker:
+        assert worker.running == 0
+
+
 async def test_a_worker_needs_flows_with_names_of_their_own() -> None:
     async with MemoryStore() as store:
         with pytest.raises(UsageError, match="name of its own"):
