@@ -14,7 +14,7 @@ from typing import Any, Self
 import msgspec
 
 from .._core import commands
-from .._core.errors import ExecutionSuspended, PayloadError, StoreDamaged, StoreError, UnknownExecution, UsageError
+from .._core.errors import ExecutionSuspended, PayloadError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
 from ..drivers.durable import DurableDriver, Log, where_it_stands
@@ -30,7 +30,7 @@ from ..subflow import Link
 from .codec import encode
 from .commit import Desk, desk_of
 from .data import DurableRuntimeData
-from .loading import Loaded, items, load, moved, write_snapshot
+from .loading import Loaded, items, load, moved, read_options, write_snapshot
 
 #: What is due within so many seconds is not worth parking.
 MOMENT = 1.0
@@ -441,12 +441,3 @@ def durable_execution(
     execution = DurableExecution(program, shared, options, store, id, **details)
     desk.live[execution.id] = execution
     return execution
-
-
-def read_options(data: bytes) -> Options:
-    """The options that a row keeps. Raises `StoreDamaged`."""
-    try:
-        kept = msgspec.json.decode(data)
-        return Options(**{name: kept[name] for name in Options.__slots__ if name in kept})
-    except (msgspec.DecodeError, TypeError, ValueError) as error:
-        raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error

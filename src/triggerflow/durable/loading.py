@@ -14,6 +14,7 @@ from .._core.plan import Plan
 from .._core.snapshot import decode as decode_state
 from .._core.snapshot import encode as encode_state
 from .._core.state import UNSET
+from ..options import Options
 from ..payload import Types
 from ..stores.protocol import ExecutionRow, Store
 from ..stream import Held
@@ -119,3 +120,12 @@ def _read_snapshot(data: bytes) -> Mapping[str, Any]:
         return {"state": kept["state"], "value": kept["value"], "before": kept.get("before")}
     except (msgspec.DecodeError, LookupError, TypeError, AttributeError) as error:
         raise SnapshotError(f"a stored snapshot cannot be read: {error}") from error
+
+
+def read_options(data: bytes) -> Options:
+    """The options that a row keeps. Raises `StoreDamaged`."""
+    try:
+        kept = msgspec.json.decode(data)
+        return Options(**{name: kept[name] for name in Options.__slots__ if name in kept})
+    except (msgspec.DecodeError, TypeError, ValueError) as error:
+        raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error

@@ -15,7 +15,7 @@ from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
 from ..stores.memory import MemoryStore
 from ..stores.protocol import ExecutionCopy, payload_digest
 from .definitions import read_definition
-from .execution import read_options
+from .loading import read_options
 from .past import Past
 from .payloads import references
 
