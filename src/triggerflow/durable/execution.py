@@ -370,13 +370,11 @@ class DurableExecution(Execution):
         """See `Execution.async_cancel`."""
         if self._link is not None and not self._opened:
             return  # suspended with its parent: it is not ended, and the parent's step was not cancelled
-        await self.async_open()
-        await super().async_cancel(reason)
+        await self._written(super().async_cancel(reason))
 
     async def async_close(self) -> Any:
         """See `Execution.async_close`."""
-        await self.async_open()
-        return await super().async_close()
+        return await self._written(super().async_close())
 
     async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
         """See `Execution.async_emit`; it is on disk when this returns."""
