@@ -54,6 +54,12 @@ class Execution(HostedExecution, ResourceHolder):
             raise TimeoutError(f"{self!r} has not settled after {timeout} s; it goes on running")
         return self.outcome() if self._has_answer() else None
 
+    async def async_begin(self, value: Any = UNSET) -> None:
+        """Start the execution if nobody did, and wait for nothing more than that its start is accepted; of a durable
+        one it is on disk then. Raises what `async_start` raises before the first chunk runs.
+        """
+        self.begin(value)
+
     async def async_get_result(self, *, timeout: float | None = None) -> Any:
         """Wait until the execution has ended and return its result: None if it fixed none. One that is kept open gives
         its result as soon as it has one.

@@ -345,6 +345,10 @@ class DurableExecution(Execution):
         await self.async_open()
         return await super().async_start(value, timeout=timeout)
 
+    async def async_begin(self, value: Any = UNSET) -> None:
+        """See `Execution.async_begin`; the start is on disk when this returns."""
+        await self._written(super().async_begin(value))
+
     async def async_get_result(self, *, timeout: float | None = None) -> Any:
         """See `Execution.async_get_result`."""
         await self.async_open()
