@@ -18,11 +18,11 @@ class RingJournal:
 
     __slots__ = ("first", "limit", "observers", "records")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, observers: tuple[Observer, ...] = ()) -> None:
         self.limit = limit
         self.first = 0
         self.records: list[Event] = []
-        self.observers: tuple[Observer, ...] = ()
+        self.observers = observers
 
     def append(self, record: Event) -> None:
         """Add the next record."""

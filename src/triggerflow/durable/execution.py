@@ -159,8 +159,7 @@ class DurableExecution(Execution):
             self.stream.older = self._older_items
             if state.status in FINAL:
                 self.stream.end(self._why_ended())
-        self.journal, observers = RingJournal(self.options.journal_limit), self.journal.observers
-        self.journal.observers = observers
+        self.journal = RingJournal(self.options.journal_limit, self.journal.observers)
         self.journal.first = self._snapshot_at = state.records
 
     def make_driver(self) -> LocalDriver:
@@ -310,11 +309,8 @@ class DurableExecution(Execution):
         link: Link,
         make: Callable[..., Execution],
     ) -> tuple[Execution, bool]:
-        """The execution of a sub-flow: in the same store, under its own id.
-
-        One that an earlier attempt of the step has made goes on. Where that one failed, and the step is tried again,
-        the attempt gets a new one.
-        """
+        """The execution of a sub-flow: in the same store, under its own id. One that an earlier attempt has made goes
+        on; where that one failed, and the step is tried again, the attempt gets a new one."""
         number = 1
         while True:
             name = id if number == 1 else f"{id}.{number}"
