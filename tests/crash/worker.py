@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from triggerflow.durable import DurableExecution, Worker
 from triggerflow.durable.loading import Loaded, write_snapshot
@@ -43,11 +43,8 @@ class Commands:
 
     async def start(self, command: Command) -> Any:
         """Start an execution; acknowledged when its start is on disk."""
-        execution = cast(DurableExecution, self.flow.create_execution(id=command["id"], store=self.store))
-        await execution.async_open()
-        execution.begin(command["value"])
-        assert execution.log is not None
-        await execution.log.on_disk()
+        execution = self.flow.create_execution(id=command["id"], store=self.store)
+        await execution.async_begin(command["value"])
 
     async def result(self, command: Command) -> Any:
         """Wait for the end of an execution; its result and its state then."""
