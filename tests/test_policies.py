@@ -513,3 +513,31 @@ async def test_s09_concurrency_of_a_chunk_bounds_all_its_runs_in_an_execution() 
         await execution.async_emit("go", number)
     await execution.async_close()
     assert (gauge.peak, gauge.total) == (2, 10)
+
+
+async def test_an_attempt_that_goes_another_way_loses_nothing_and_doubles_nothing() -> None:
+    """S18: "everything recorded is exactly-once": a model that answers otherwise the second time does other things."""
+    flow = TriggerFlow()
+    heard: list[Any] = []
+
+    @flow.chunk("answer", retry=Retry(2, initial_interval=0))
+    async def answer(data: Any) -> None:
+        if data.attempt == 1:
+            await data.async_emit("search", "sails")
+            await data.async_put_into_stream("searching")
+            raise ConnectionError("the model is gone")
+        await data.async_set_result("a short answer")  # no search this time: the first one stands all the same
+        await data.async_emit("done", 1)
+        await data.async_put_into_stream("searching")
+        await data.async_put_into_stream("answered")
+
+    async def hear(data: Any) -> None:
+        heard.append((data.trigger_event, data.value))
+
+    flow.to(answer)
+    flow.when("search").to(hear)
+    flow.when("done").to(hear)
+    execution = flow.create_execution()
+    assert await execution.async_start() == "a short answer"
+    assert heard == [("search", "sails"), ("done", 1)]
+    assert [item async for item in execution.get_async_runtime_stream()] == ["searching", "answered"]

@@ -47,7 +47,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         self._driver: LocalDriver = execution.running
         self._run = run
         # Effects that an earlier attempt of this run has recorded are not recorded again: the first one stands.
-        self._repeated = run.effects if run.attempt > 1 else 0
+        self._repeated = dict(run.effects) if run.attempt > 1 and run.effects else None
         self.value: ValueT = run.value
 
     if not TYPE_CHECKING:
@@ -148,18 +148,19 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         number = self._execution.machine.state.records
         if delay is not None:
             check_delay(delay)
-        if self._repeated and self.repeats():
-            return await self._emitted_before(settle)
         event = events.Emitted(
             time(), self._run.id, name, self._execution.checked(name, value), settle, delay, provisional
         )
+        if self._repeated and self.repeats(event.effect):
+            return await self._emitted_before(event.effect, settle)
         await self._driver.submit_and_settle(event)
         return number
 
-    async def _emitted_before(self, settle: bool) -> int:
+    async def _emitted_before(self, effect: str, settle: bool) -> int:
         """The number of the signal that an earlier attempt has emitted here, once it has settled if that is asked."""
         run = self._run
-        kept = (run.kept or {}).get(run.effects - self._repeated)
+        place = (run.effects or {})[effect] - (self._repeated or {})[effect]
+        kept = (run.kept or {}).get((effect, place))
         if kept is None:
             return -1
         if settle:
@@ -209,7 +210,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     async def async_put_into_stream(self, item: StreamT) -> None:
         """Put an item into the runtime stream; waits while a blocking reader lags by its whole buffer."""
         execution = self._execution
-        if self._repeated and self.repeats():
+        if self._repeated and self.repeats(events.STREAM):
             return
         check = execution.program.contract.stream
         self._driver.submit(events.StreamPut(time(), self._run.id, item if check is None else check(item)))
@@ -319,16 +320,16 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """The number of this run within its execution."""
         return self._run.id
 
-    def repeats(self) -> bool:
-        """Whether the next effect is one that an earlier attempt of this run has recorded; counts it."""
-        if not self._repeated:
+    def repeats(self, effect: str) -> bool:
+        """Whether the next effect of this kind is one that an earlier attempt of this run has recorded; counts it."""
+        if not self._repeated or not self._repeated.get(effect):
             return False
-        self._repeated -= 1
+        self._repeated[effect] -= 1
         return True
 
     def record(self, event: events.Event) -> None:
         """Record an effect of this run, from any thread, unless an earlier attempt has recorded it."""
-        if not self._repeated or not self.repeats():
+        if not self._repeated or not self.repeats(event.effect):
             self._execution.submit(event)
 
     def get_status(self) -> str:

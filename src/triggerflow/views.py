@@ -23,8 +23,8 @@ class Recorder(Protocol):
         """Record an effect of the run, unless an earlier attempt has recorded it."""
         ...
 
-    def repeats(self) -> bool:
-        """Whether the next effect is one that an earlier attempt has recorded; counts it."""
+    def repeats(self, effect: str) -> bool:
+        """Whether the next effect of this kind is one that an earlier attempt has recorded; counts it."""
         ...
 
 
@@ -84,7 +84,7 @@ class State:
         """
 
         def change() -> Any:
-            if self._data is not None and self._data.repeats():
+            if self._data is not None and self._data.repeats(f"state:{key}"):
                 return self.get(key, default)
             value = function(self.get(key, default))
             self.set(key, value, emit=emit)
@@ -163,17 +163,17 @@ class FlowState:
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
-        if not self._repeats():
+        if not self._repeats(key):
             self._execution.shared.set(key, value, emit=emit, by=self._by())
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key (made if missing). Raises `TypeError` if something else stands there."""
-        if not self._repeats():
+        if not self._repeats(key):
             self._execution.shared.append(key, value, emit=emit, by=self._by())
 
     def delete(self, key: str, *, emit: bool = True) -> None:
         """Remove a key, if it is there; triggers with the value None."""
-        if not self._repeats():
+        if not self._repeats(key):
             self._execution.shared.delete(key, emit=emit, by=self._by())
 
     async def async_get(self, key: str, default: Any = None) -> Any:
@@ -192,10 +192,10 @@ class FlowState:
         """See `delete`."""
         self.delete(key, emit=emit)
 
-    def _repeats(self) -> bool:
+    def _repeats(self, key: str) -> bool:
         """Whether an earlier attempt has done this; only what was recorded here counts among its effects."""
         execution = self._execution
-        return self._data is not None and execution.shared.tells(execution) and self._data.repeats()
+        return self._data is not None and execution.shared.tells(execution) and self._data.repeats(f"flow_data:{key}")
 
     def _by(self) -> "tuple[HostedExecution, int | None]":
         return self._execution, None if self._data is None else self._data.run_number

@@ -198,7 +198,6 @@ def deep(depth: int) -> list[Any]:
         Other(1),
         Text("a subclass is another class"),
         lambda: None,
-        (number for number in range(3)),
         complex(1, 2),
         object,
         bytearray(b"x"),
@@ -214,6 +213,11 @@ def test_what_cannot_be_recorded_is_refused_with_place_class_and_advice(value: A
     with pytest.raises(PayloadError, match=r"^state\['key'\] is a .*\..*cannot be recorded.*register") as caught:
         TYPES.pack(value, "state['key']")
     assert "resource" in str(caught.value)
+
+
+def test_a_generator_is_refused_with_the_way_to_record_its_items() -> None:
+    with pytest.raises(PayloadError, match=r"^the place is a builtins\.generator, which cannot be.*@flow\.source"):
+        TYPES.pack((number for number in range(3)), "the place")
 
 
 @pytest.mark.parametrize("value", [looped(), deep(5000), "\ud800", ["\udfff"], {"\ud800": 1}], ids=range(5))

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
+#: The effect of a stream item, which is counted on the shortest way.
+STREAM = "stream"
+
 
 class ErrorInfo(msgspec.Struct, frozen=True):
     """What a journal keeps of an exception. The live object stays with the driver."""
@@ -20,6 +23,15 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 
 class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
     """Base of all records. Journals omit what is default: a default, once released, keeps its meaning for ever."""
+
+    @property
+    def effect(self) -> str:
+        """What the effects of a run are told apart by, for an attempt that repeats it; "" for what is no effect.
+
+        A later attempt may do other things than the one before, or in another order (a model answers anew): of each
+        kind of effect, and name, those that are recorded already are skipped, and the rest is recorded.
+        """
+        return ""
 
 
 class Started(Event, tag="started"):
@@ -91,6 +103,11 @@ class Emitted(Event, tag="emitted"):
     provisional: bool = False
     may_wait: bool = True
 
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return f"emitted:{self.name}"
+
 
 class AwaitedAgain(Event, tag="awaited_again"):
     """A repeated attempt waits for what an earlier one's settling signal caused; `signal` is its record's number."""
@@ -107,6 +124,11 @@ class Confirmed(Event, tag="confirmed"):
     run: int | None
     signal: int
 
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return "confirmed"
+
 
 class Retracted(Event, tag="retracted"):
     """A provisional signal was taken back: what it started is cancelled, and starts nothing more."""
@@ -115,6 +137,11 @@ class Retracted(Event, tag="retracted"):
     run: int | None
     signal: int
     reason: str
+
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return "retracted"
 
 
 class WaitGivenUp(Event, tag="wait_given_up"):
@@ -148,6 +175,11 @@ class StateChanged(Event, tag="state"):
     value: Any = None
     emit: bool = True
 
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return f"state:{self.key}"
+
 
 class FlowDataChanged(Event, tag="flow_data"):
     """The data shared by all executions of the flow changed at one key; `value` is the value after the change."""
@@ -156,6 +188,11 @@ class FlowDataChanged(Event, tag="flow_data"):
     run: int | None
     key: str
     value: Any
+
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return f"flow_data:{self.key}"
 
 
 class StreamPut(Event, tag="stream"):
@@ -166,12 +203,22 @@ class StreamPut(Event, tag="stream"):
     item: Any
     path: str = ""
 
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return STREAM
+
 
 class StreamStopped(Event, tag="stream_stopped"):
     """The runtime stream was ended by a chunk or from outside."""
 
     at: float
     run: int | None
+
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return "stream_stopped"
 
 
 class ResultSet(Event, tag="result"):
@@ -181,6 +228,11 @@ class ResultSet(Event, tag="result"):
     run: int | None
     value: Any
     replace: bool = False
+
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return "result"
 
 
 class Paused(Event, tag="paused"):

@@ -47,11 +47,11 @@ def _in_use(group: Group | None) -> Group | None:
     return group
 
 
-def keep(state: RunState, run: RunChunk, group: Group) -> None:
+def keep(state: RunState, run: RunChunk, effect: str, group: Group) -> None:
     """Note the signal of the current record for a later attempt of its emitter; forget those that are done with."""
     guesses = state.provisional or ()
-    kept = {number: it for number, it in (run.kept or {}).items() if it.group.live or it.signal in guesses}
-    kept[run.effects] = Kept(state.records, group)
+    kept = {place: it for place, it in (run.kept or {}).items() if it.group.live or it.signal in guesses}
+    kept[effect, (run.effects or {})[effect]] = Kept(state.records, group)
     run.kept = kept
 
 

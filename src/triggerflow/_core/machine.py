@@ -28,6 +28,7 @@ from . import commands, events
 from .closing import FINAL, close_down, fail, rest
 from .definition import Definition
 from .errors import ProtocolError
+from .events import STREAM
 from .groups import begin_wait, enter_group, keep, leave_group, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .leases import balance
@@ -197,7 +198,7 @@ class Machine(Runs):
 
     def _emitted(self, event: events.Emitted) -> None:
         state = self._open()
-        run = self._effect_of(event.run)
+        run = self._effect_of(event, event.run)
         if not self._may_start(event.run):
             return
         name = event.name
@@ -216,7 +217,7 @@ class Machine(Runs):
         if event.settle:
             group = Group(group)
         if run is not None and group is not None and (event.settle or event.provisional):
-            keep(state, run, group)
+            keep(state, run, event.effect, group)
         if event.delay is None:
             trigger = Trigger("event", name)
             for node in nodes:
@@ -245,12 +246,12 @@ class Machine(Runs):
 
     def _confirmed(self, event: events.Confirmed) -> None:
         self._open()
-        self._effect_of(event.run)
+        self._effect_of(event, event.run)
         confirm(self, event.signal)
 
     def _retracted(self, event: events.Retracted) -> None:
         state = self._open()
-        self._effect_of(event.run)
+        self._effect_of(event, event.run)
         if state.closing is None:
             retract(self, event.signal, self._end_wait)
             self._awake()
@@ -275,7 +276,7 @@ class Machine(Runs):
             state.data.pop(key, None)
             state.disown(key)
             value = None
-        run = self._effect_of(event.run)
+        run = self._effect_of(event, event.run)
         if event.emit and self._may_start(event.run):
             if key in self.plan.state:
                 state.disown(key)  # who listens gets this list as it is now
@@ -284,7 +285,7 @@ class Machine(Runs):
 
     def _flow_data_changed(self, event: events.FlowDataChanged) -> None:
         self._open()
-        run = self._effect_of(event.run)
+        run = self._effect_of(event, event.run)
         if self._may_start(event.run):
             group = None if run is None else spawn_group(run)
             self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, group)
@@ -296,7 +297,10 @@ class Machine(Runs):
             self._open()
         run = state.runs.get(event.run)  # pyright: ignore[reportArgumentType] - None is nobody's number
         if run is not None:
-            run.effects += 1
+            effects = run.effects
+            if effects is None:
+                effects = run.effects = {}
+            effects[STREAM] = effects.get(STREAM, 0) + 1
         if state.stream_stopped:
             self.out.append(commands.Refused(event.item))
             return
@@ -305,14 +309,14 @@ class Machine(Runs):
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
         state = self._open()
-        self._effect_of(event.run)
+        self._effect_of(event, event.run)
         if not state.stream_stopped:
             state.stream_stopped = True
             self.out.append(commands.StopStream())
 
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._open()
-        self._effect_of(event.run)
+        self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
         if not state.runs:

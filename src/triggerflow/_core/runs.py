@@ -77,11 +77,14 @@ class Runs:
         self._give_back(run)
         self._left(run)
 
-    def _effect_of(self, number: int | None) -> RunChunk | None:
+    def _effect_of(self, event: events.Event, number: int | None) -> RunChunk | None:
         """The run that has this effect, which is counted; None for the outside, and for a run that has ended."""
         run = None if number is None else self.state.runs.get(number)
         if run is not None:
-            run.effects += 1
+            if run.effects is None:
+                run.effects = {}
+            effect = event.effect
+            run.effects[effect] = run.effects.get(effect, 0) + 1
         return run
 
     def _may_start(self, by: int | None) -> bool:

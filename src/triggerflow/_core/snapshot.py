@@ -144,10 +144,10 @@ class _Encoder:
             "group": self.reference(it.group),
             "spawned": self.reference(it.spawned),
             "attempt": it.attempt,
-            "effects": it.effects,
+            "effects": dict(it.effects or {}),
             "phase": it.phase.value,
             "waits": it.waits,
-            "kept": [[number, kept.signal, self.reference(kept.group)] for number, kept in (it.kept or {}).items()],
+            "kept": [[*place, kept.signal, self.reference(kept.group)] for place, kept in (it.kept or {}).items()],
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
@@ -265,8 +265,8 @@ class _Decoder:
         run = RunChunk(kept["id"], node, trigger, value, kept["signal"], scope, group, limiters)
         run.spawned = self.group(kept["spawned"])
         run.attempt, run.phase, run.waits = kept["attempt"], Phase(kept["phase"]), kept["waits"]
-        run.effects = kept["effects"]
-        run.kept = {number: Kept(signal, self.groups[group]) for number, signal, group in kept["kept"]} or None
+        run.effects = dict(kept["effects"]) or None
+        run.kept = {(effect, n): Kept(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]} or None
         return run
 
     def timer(self, kept: Mapping[str, Any]) -> Timer:

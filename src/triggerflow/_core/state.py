@@ -208,11 +208,12 @@ class RunChunk:
         self.limiters = limiters
         self.handle: Any = None
         self.attempt = 1
-        self.effects = 0
+        #: how many effects of each kind and name are recorded
+        self.effects: dict[str, int] | None = None
         self.phase: Phase = RUNNING
         self.spawned: Group | None = None
         self.waits = 0
-        self.kept: dict[int, Kept] | None = None
+        self.kept: dict[tuple[str, int], Kept] | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"
