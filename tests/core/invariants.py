@@ -22,7 +22,9 @@ def check(state: RunState) -> None:
     check_groups(state)
     for number, wait in (state.waits or {}).items():
         run = wait.run
-        assert run is None or state.runs.get(run.id) is run, f"wait {number} belongs to a run that has ended"
+        assert run is None or any(it is run for it in _going_on(state)), (
+            f"wait {number} belongs to a run that has ended"
+        )
     for timer in (state.timers or {}).values():
         assert timer.run is None or timer.run in state.runs
 
@@ -38,7 +40,7 @@ def check_limits(state: RunState) -> None:
         assert limiter.used == used[key] <= limiter.limit, f"{limiter.used} of {limiter.limit}, in truth {used[key]}"
         assert not limiter.queue or limiter.used == limiter.limit, "somebody queues beside a free place"
         queued.update(run.id for run in limiter.queue)
-    known = {**state.runs, **guests}
+    known = {**state.runs, **(state.retracted or {}), **guests}
     for number, count in queued.items():
         assert count == 1, f"run {number} queues {count} times"
         assert number in known, f"run {number} queues and has ended"
@@ -86,6 +88,7 @@ def _limiters(state: RunState) -> Iterator[Limiter]:
 def _groups(state: RunState) -> Iterator[Group]:
     starts = [group for run in _going_on(state) for group in (run.group, run.spawned)]
     starts += [opening.group for opening in (state.openings or {}).values()]
+    starts += [timer.group for timer in (state.timers or {}).values()]
     for start in starts:
         group = start
         while group is not None:
