@@ -348,6 +348,25 @@ async def test_s17_answers_are_idempotent_by_request_id() -> None:
     assert seen == ["yes"]
 
 
+async def test_s17_the_same_request_after_the_end_is_still_the_same_answer() -> None:
+    """S17: "Answers are validated, and idempotent by key": a client that was not told repeats its request."""
+    flow = TriggerFlow()
+
+    async def ask(data: Any) -> None:
+        data.pause_for(interrupt_id="q")
+
+    flow.to(ask).end()
+    execution = flow.create_execution()
+    execution.begin()
+    while not execution.get_pending_interrupts():
+        await turns(1)
+    first = await execution.async_continue_with("q", "yes", request_id="r1")
+    assert await execution.async_get_result() == "yes"
+    assert await execution.async_continue_with("q", "yes", request_id="r1") == first
+    with pytest.raises(ExecutionClosed):
+        await execution.async_continue_with("q", "yes", request_id="r2")
+
+
 async def test_s17_without_a_request_id_the_second_answer_is_refused() -> None:
     """S17: without a key nobody can know that two answers are one."""
     flow = TriggerFlow()

@@ -374,6 +374,8 @@ class HostedExecution:
     def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
         """Answer an interrupt, from any thread; see `async_continue_with`. It does not block."""
         interrupt = (self.machine.state.interrupts or {}).get(interrupt_id)
+        if interrupt is not None and interrupt.status == "resumed" and request_id and interrupt.request == request_id:
+            return describe_interrupt(interrupt)  # the same click again, however late
         if interrupt is not None and interrupt.status == "waiting":
             value = check_answer(self, interrupt, value)
         if interrupt is not None and interrupt.status == "waiting" and self._link is None:
