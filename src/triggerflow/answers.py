@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._core.errors import PayloadError, UsageError
+from ._core.errors import InternalError, PayloadError, UsageError
+from ._core.events import Resumed
+from ._core.interrupts import answerable, repeats
+from ._core.machine import FINAL
 from ._core.state import Interrupt
 from .contract import checker
 
@@ -30,6 +33,20 @@ def expect_answer(execution: "HostedExecution", interrupt_id: str, schema: Any) 
         execution.schemas = {}
     execution.schemas[interrupt_id] = checker(schema, f"answer {interrupt_id}")
     return execution.program.types.name_of(schema)
+
+
+def admit(execution: "HostedExecution", event: Resumed) -> tuple[Interrupt, bool]:
+    """The interrupt that an answer is for, and whether the answer is new: the same request again is none, also after
+    the end. A new one has been checked, and is in the event as it shall be taken. Raises where it is refused."""
+    state = execution.machine.state
+    interrupt = (state.interrupts or {}).get(event.interrupt)
+    if interrupt is None or (state.status in FINAL and not repeats(interrupt, event)):
+        execution.submit(event)  # which says what is wrong
+        raise InternalError(f"{execution!r} took an answer to interrupt {event.interrupt!r}, which it does not have")
+    if answerable(execution.machine, event) is None:
+        return interrupt, False
+    event.value = check_answer(execution, interrupt, event.value)
+    return interrupt, True
 
 
 def check_answer(execution: "HostedExecution", interrupt: Interrupt, value: Any) -> Any:

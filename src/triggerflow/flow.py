@@ -262,6 +262,10 @@ class TriggerFlow(DefinedFlow, ResourceHolder):
         )
         return await found.async_open()
 
+    def resume(self, id: str, *, store: "Store | None" = None, **options: Any) -> "DurableExecution":
+        """See `async_resume`."""
+        return run_sync(lambda: self.async_resume(id, store=store, **options), "async_resume")
+
     def history(self, store: "Store | None" = None) -> "History":
         """What a store knows of this flow's executions: list, read, fork, compare, prune, export; see `History`."""
         from .durable.history import History

@@ -27,7 +27,7 @@ from ._core.errors import (
 )
 from ._core.machine import FINAL, Machine
 from ._core.state import UNSET, RunChunk, RunState, Status
-from .answers import check_answer
+from .answers import admit
 from .contract import Check
 from .data import TriggerFlowRuntimeData
 from .drivers.local import LocalDriver
@@ -373,17 +373,19 @@ class HostedExecution:
 
     def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
         """Answer an interrupt, from any thread; see `async_continue_with`. It does not block."""
-        interrupt = (self.machine.state.interrupts or {}).get(interrupt_id)
-        if interrupt is not None and interrupt.status == "resumed" and request_id and interrupt.request == request_id:
-            return describe_interrupt(interrupt)  # the same click again, however late
-        if interrupt is not None and interrupt.status == "waiting":
-            value = check_answer(self, interrupt, value)
-        if interrupt is not None and interrupt.status == "waiting" and self._link is None:
-            answer = {**describe_interrupt(interrupt), "status": "resumed", "response": value}
+        return self.on_loop(lambda: self._answer(interrupt_id, value, request_id))
+
+    def _answer(self, id: str, value: Any, request: str | None) -> dict[str, Any]:
+        """In one piece: of several answers that come at once only one is told."""
+        event = events.Resumed(time(), id, value, request)
+        interrupt, new = admit(self, event)
+        if new and self._link is None:
+            answer = {**describe_interrupt(interrupt), "status": "resumed", "response": event.value}
             self._tell_interrupt("resume", answer)
-        self.submit(events.Resumed(time(), interrupt_id, value, request_id))
-        (self.schemas or {}).pop(interrupt_id, None)
-        return describe_interrupt((self.machine.state.interrupts or {})[interrupt_id])
+        if new:
+            self.driver.submit(event)
+            (self.schemas or {}).pop(id, None)
+        return describe_interrupt(interrupt)
 
     @property
     def answerable(self) -> bool:

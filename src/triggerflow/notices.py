@@ -42,9 +42,9 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
             pass
 
 
-def told_failure(execution: Any, info: ErrorInfo | None) -> TriggerFlowError:
+def told_failure(execution: object, info: ErrorInfo | None) -> TriggerFlowError:
     """The exception for a failure of which only the record is left."""
     if info is not None and info.type == "InterruptExpired":
-        return InterruptExpired(f"{execution!r}: {info.message}")
+        return InterruptExpired(f"{execution}: {info.message}")
     text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"
-    return RemoteChunkError(f"{execution!r}: {text}")
+    return RemoteChunkError(f"{execution}: {text}")

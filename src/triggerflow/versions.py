@@ -127,7 +127,9 @@ def _gone(id: str, kind: str, has_candidates: bool, proposal: str | None) -> Rea
     if not has_candidates:
         return Reason(id, "gone", f"is gone, and there is no {kind} that could go on in its place",
                       "finish this execution under the version that it was saved by, or cancel it")  # fmt: skip
-    hint = f"the map proposes {proposal!r}" if proposal else f"name in the map the {kind} that goes on in its place"
+    hint = (
+        f"likely {proposal!r} takes its place" if proposal else f"name in the map the {kind} that goes on in its place"
+    )
     return Reason(id, "gone", "is gone, and something is in flight there", hint)
 
 
@@ -162,7 +164,7 @@ def apply_map(
     found = misfits(moved, definition, moved=chosen.values())
     if found:
         texts = "; ".join(f"{operator!r} {text}" for operator, text in found)
-        raise SnapshotError(f"the map does not fit what is in flight: {texts}")
+        raise SnapshotError(f"operator_map does not fit what is in flight: {texts}")
     return {
         **with_limits_of(moved, definition),
         "definition": definition.fingerprint,
@@ -175,21 +177,25 @@ def _check_map(
 ) -> None:
     empty = [old for old in verdict.map_form if old not in chosen]
     if empty:
-        raise SnapshotError(f"the map says nothing of {empty}: {_listed(verdict)}")
+        raise SnapshotError(
+            f"operator_map says nothing of {empty}: {_listed(verdict)}; its form is {dict(verdict.map_form)}"
+        )
     foreign = [old for old in chosen if old not in verdict.map_form]
     if foreign:
-        raise SnapshotError(f"the map names {foreign}, which need no map; the form is {dict(verdict.map_form)}")
+        raise SnapshotError(f"operator_map names {foreign}, which need no map; the form is {dict(verdict.map_form)}")
     kinds = {old: _parts(snapshot["operators"][old])[0] for old in chosen}
     for old, new in chosen.items():
         target = definition.by_id.get(new)
         if target is None or target.kind.value != kinds[old]:
             what = "which this definition does not have" if target is None else f"which is a {target.kind.value}"
             near = difflib.get_close_matches(new, [it.id for it in definition.operators if it.kind.value == kinds[old]])
-            raise SnapshotError(f"the map puts {new!r}, {what}, in the place of {old!r}, a {kinds[old]}; near: {near}")
+            raise SnapshotError(
+                f"operator_map puts {new!r}, {what}, in the place of {old!r}, a {kinds[old]}; near: {near}"
+            )
     taken = [*chosen.values(), *(id for id in in_use(snapshot) if id not in chosen)]
     twice = sorted({new for new in taken if taken.count(new) > 1})
     if twice:
-        raise SnapshotError(f"the map lets two operators in flight go on as {twice[0]!r}")
+        raise SnapshotError(f"operator_map lets two operators in flight go on as {twice[0]!r}")
 
 
 def _listed(verdict: Verdict) -> str:

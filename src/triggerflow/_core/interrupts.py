@@ -68,12 +68,17 @@ def close(machine: Effects, interrupt: Interrupt, status: Literal["resumed", "ex
         machine.out.append(commands.CloseInterrupt(interrupt))
 
 
+def repeats(interrupt: Interrupt, event: events.Resumed) -> bool:
+    """Whether this very request has answered it before."""
+    return interrupt.status == "resumed" and event.request is not None and event.request == interrupt.request
+
+
 def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
     """The interrupt to answer; None if this very request has answered it before.
 
     Raises `UnknownInterrupt`, `InterruptExpired` or `AlreadyAnswered`.
     """
-    number, request = event.interrupt, event.request
+    number = event.interrupt
     interrupts = machine.state.interrupts or {}
     interrupt = interrupts.get(number)
     if interrupt is None:
@@ -85,7 +90,7 @@ def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
     if interrupt.status == "expired" or late:
         raise InterruptExpired(f"interrupt {number!r} has expired and takes no answer any more")
     if interrupt.status == "resumed":
-        if request is not None and request == interrupt.request:
+        if repeats(interrupt, event):
             return None
         raise AlreadyAnswered(
             f"interrupt {number!r} is not waiting: request {interrupt.request!r} has answered it before"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from .._core.errors import ExecutionSuspended, StoreConflict, StoreError
+from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageError
 from ..drivers.durable import DurableDriver, Log
 from ..program import Program
 from ..stores.protocol import Append, Store
@@ -68,7 +68,9 @@ class Desk:
                 logs, self._waiting = [log for log in self._waiting if log.suspended is None], []
                 await self._write([(log, log.take()) for log in logs])
         except BaseException as error:  # a cancelled commit may or may not be on disk: nobody may build on it here
-            why = ExecutionSuspended(f"the commit to {self.store!r} was broken off: {error!r}")
+            why: BaseException = error
+            if not isinstance(error, UsageError):  # else the store is not open here, and says so
+                why = ExecutionSuspended(f"the commit to {self.store!r} was broken off: {error!r}")
             for log in [*logs, *self._waiting]:
                 give_up(log, why)
             self._waiting = []
@@ -113,7 +115,9 @@ _desks: "WeakKeyDictionary[Store, Desk]" = WeakKeyDictionary()
 
 
 def desk_of(store: Store) -> Desk:
-    """The desk of an opened store."""
+    """The desk of an opened store. Raises `UsageError` for what is no store."""
+    if not hasattr(store, "claim_work"):
+        raise UsageError(f"a store is needed, such as an opened SQLiteStore({store!r}); got {store!r}")
     desk = _desks.get(store)
     if desk is None:
         desk = _desks[store] = Desk(store)

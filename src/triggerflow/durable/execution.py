@@ -6,13 +6,13 @@ let go of opens again with its next use.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import time
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from .._core import commands
-from .._core.errors import ExecutionSuspended, PayloadError, StoreError, UnknownExecution, UsageError
+from .._core.errors import ExecutionSuspended, PayloadError, SnapshotError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk, Status
 from ..drivers.durable import DurableDriver, Log, where_it_stands
@@ -25,13 +25,12 @@ from ..shared import SharedData
 from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, Store
 from ..stream import Held, RuntimeStream
 from ..subflow import Link
+from .acknowledged import AcknowledgedExecution
 from .codec import encode
 from .commit import Desk, desk_of
 from .data import DurableRuntimeData
 from .loading import Loaded, items, load, moved, write_snapshot
 from .rows import first_row, read_options
-
-T = TypeVar("T")
 
 #: What is due within so many seconds is not worth parking.
 MOMENT = 1.0
@@ -40,7 +39,7 @@ MOMENT = 1.0
 SNAPSHOT_EVERY = 5000
 
 
-class DurableExecution(Execution):
+class DurableExecution(AcknowledgedExecution):
     """One run of a flow that outlives its process. Made by `flow.create_execution(store=...)`.
 
     What is awaited is on disk when it returns: a signal (`async_emit`), an answer (`async_continue_with`), a result.
@@ -49,7 +48,7 @@ class DurableExecution(Execution):
     """
 
     __slots__ = ("_must_exist", "_new", "_opened", "_operator_map", "_parent", "_snapshot_at",
-                 "desk", "given_back", "lock", "log")  # fmt: skip
+                 "desk", "given_back", "lock")  # fmt: skip
 
     def __init__(
         self,
@@ -65,9 +64,8 @@ class DurableExecution(Execution):
         operator_map: Mapping[str, str | None] | None = None,
     ) -> None:
         super().__init__(program, shared, options, id, resources=resources, link=link)
+        self.log = None
         self.desk: Desk = desk_of(store)
-        #: its way to the store while this process runs it
-        self.log: Log | None = None
         #: held while it is opened or let go of
         self.lock = asyncio.Lock()
         #: whether its owner let go of it; suspended otherwise (the store failed), it is its owner's still
@@ -80,6 +78,37 @@ class DurableExecution(Execution):
         self._parent = None if link is None else link.parent.id
 
     # -- opening -----------------------------------------------------------------------------------------------------
+
+    def asked_for(
+        self,
+        program: Program,
+        shared: SharedData,
+        options: Options,
+        *,
+        resources: Mapping[str, Any] | None = None,
+        link: Link | None = None,
+        must_exist: bool = False,
+        operator_map: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Its id is asked for once more. While it is not open here, what it is asked for with takes effect.
+
+        Raises `UsageError` if it belongs to another flow, or runs here under another definition of its flow.
+        """
+        if self.program.name != program.name:
+            raise _of_another_flow(self.id, self.program.name, program.name)
+        if self._opened or self.lock.locked():
+            ours, theirs = self.program.plan.definition.fingerprint, program.plan.definition.fingerprint
+            if ours != theirs and self.machine.state.status not in FINAL:
+                raise UsageError(
+                    f"{self!r} runs here under another definition of its flow; to move it to this one, "
+                    "`await execution.async_suspend()` and resume it"
+                )
+            return
+        self.program, self.shared, self.options, self._operator_map = program, shared, options, operator_map
+        self._must_exist = self._must_exist and must_exist
+        self._link = link or self._link
+        if resources:
+            self._resources = dict(resources)
 
     async def async_open(self) -> Self:
         """Find the execution in its store and go on with it, or make it there.
@@ -114,9 +143,7 @@ class DurableExecution(Execution):
             self._create()
         else:
             if row.flow != self.program.name:
-                raise UsageError(
-                    f"execution {self.id!r} belongs to flow {row.flow!r}, and this is flow {self.program.name!r}"
-                )
+                raise _of_another_flow(self.id, row.flow, self.program.name)
             await self._go_on(row)
 
     def _create(self) -> None:
@@ -134,7 +161,10 @@ class DurableExecution(Execution):
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.desk.keep_definition(program)
                 await self.desk.write_definitions()
-                loaded, snapshot = moved(loaded, program.plan, program.types, self._operator_map)
+                try:
+                    loaded, snapshot = moved(loaded, program.plan, program.types, self._operator_map)
+                except SnapshotError as error:
+                    raise SnapshotError(f"{self!r}: {error}") from error
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
             self._value = loaded.value
             self.options = read_options(row.options)
@@ -290,6 +320,11 @@ class DurableExecution(Execution):
         self.notice(command)
         return True
 
+    def _tell_interrupt(self, action: str, interrupt: dict[str, Any]) -> None:
+        # Refused by the stream, an answer would be called a stream item.
+        self.program.types.pack(interrupt["response"], f"the answer to interrupt {interrupt['id']!r} of {self!r}")
+        super()._tell_interrupt(action, interrupt)
+
     def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers; the parent has been told with the record."""
         if self.stream is None:
@@ -336,22 +371,6 @@ class DurableExecution(Execution):
             value = check(value)  # the recorded one was checked before
         super().begin(value)
 
-    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
-        """See `Execution.async_start`. Started before, here or elsewhere, it goes on."""
-        await self.async_open()
-        return await super().async_start(value, timeout=timeout)
-
-    async def async_begin(self, value: Any = UNSET) -> None:
-        """See `Execution.async_begin`; the start is on disk when this returns."""
-        await self._written(super().async_begin(value))
-
-    async def async_get_result(self, *, timeout: float | None = None) -> Any:
-        """See `Execution.async_get_result`."""
-        await self.async_open()
-        if self.log is not None and self.machine.state.status in FINAL:
-            await self.log.on_disk()
-        return await super().async_get_result(timeout=timeout)
-
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop it lives on: until its last record is on disk."""
@@ -371,45 +390,6 @@ class DurableExecution(Execution):
         if self._link is not None and not self._opened:
             return  # suspended with its parent: it is not ended, and the parent's step was not cancelled
         await self._written(super().async_cancel(reason))
-
-    async def async_close(self) -> Any:
-        """See `Execution.async_close`."""
-        return await self._written(super().async_close())
-
-    async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
-        """See `Execution.async_emit`; it is on disk when this returns."""
-        await self.async_open()
-        await super().async_emit(name, value, settle=settle)
-
-    async def async_put_into_stream(self, item: Any) -> None:
-        """See `Execution.async_put_into_stream`; it is on disk when this returns."""
-        await self._written(super().async_put_into_stream(item))
-
-    async def async_stop_stream(self) -> None:
-        """See `Execution.async_stop_stream`; it is on disk when this returns."""
-        await self._written(super().async_stop_stream())
-
-    async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
-        """See `Execution.async_set_result`; it is on disk when this returns."""
-        await self._written(super().async_set_result(value, replace=replace))
-
-    async def async_continue_with(
-        self, interrupt_id: str, value: Any = None, *, request_id: str | None = None
-    ) -> dict[str, Any]:
-        """See `Execution.async_continue_with`; the answer is on disk when this returns."""
-        return await self._written(super().async_continue_with(interrupt_id, value, request_id=request_id))
-
-    async def _written(self, call: Coroutine[Any, Any, T]) -> T:
-        """Open, call, and wait until what the call has recorded is on disk."""
-        try:
-            await self.async_open()
-        except BaseException:
-            call.close()
-            raise
-        answer = await call
-        if self.log is not None:
-            await self.log.on_disk()
-        return answer
 
     def _begin_reading(self, value: Any) -> Awaitable[None]:
         return self._open_and_read(value)
@@ -435,9 +415,16 @@ def durable_execution(
 ) -> DurableExecution:
     """The handle of an execution; of one that is in use in this process it is the same handle."""
     desk = desk_of(store)
-    known = None if id is None else desk.live.get(id)
-    if known is not None:
+    if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")
+    known: DurableExecution | None = None if id is None else desk.live.get(id)
+    if known is not None and (known.log is not None or known.program.name == program.name):
+        known.asked_for(program, shared, options, **details)
         return known
     execution = DurableExecution(program, shared, options, store, id, **details)
     desk.live[execution.id] = execution
     return execution
+
+
+def _of_another_flow(id: str, owner: str, flow: str) -> UsageError:
+    return UsageError(f"execution {id!r} belongs to flow {owner!r}, and this is flow {flow!r}")

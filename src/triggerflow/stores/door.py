@@ -1,8 +1,11 @@
-"""Whether a store may be used now, and from here."""
+"""Whether a store may be used now, and from here; and how a script without asyncio opens one."""
 
 import asyncio
+from types import TracebackType
+from typing import Any, Self
 
-from .._core.errors import StoreUnavailable, UsageError, WrongLoopError
+from .._core.errors import BlockingCallError, StoreUnavailable, UsageError, WrongLoopError
+from ..portal import on_a_loop, run_sync
 
 
 class Door:
@@ -35,7 +38,33 @@ class Door:
         if self._loop is None and self._was_open:
             raise StoreUnavailable(f"{self._name} is closed; open it again with `async with`")
         if self._loop is None:
-            raise UsageError(f"{self._name} is not open; use it inside `async with store:`")
+            raise UsageError(
+                f"{self._name} is not open; use it inside `async with store:`, or `with store:` in a script"
+            )
         if self._loop is not asyncio.get_running_loop():
             raise WrongLoopError(f"{self._name} was opened on another event loop; open one store for each loop")
         return self._loop
+
+
+class OpenedInScripts:
+    """A store that a script opens with `with store:`, on the loop in the background on which the sync methods run."""
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        raise NotImplementedError
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        """Open, in a script. Raises `BlockingCallError` inside a running loop, and what `async with` raises."""
+        if on_a_loop():
+            raise BlockingCallError(f"`with` would stop the running event loop; write `async with` to open {self!r}")
+        return run_sync(self.__aenter__, "__aenter__")
+
+    def __exit__(self, *raised: Any) -> None:
+        """Close."""
+        run_sync(lambda: self.__aexit__(*raised), "__aexit__")

@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from .._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, UnknownExecution
-from .door import Door
+from .door import Door, OpenedInScripts
 from .protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, payload_digest
 
 _FIRST = itemgetter(0)
@@ -49,7 +49,7 @@ class MemoryData:
             self.children.setdefault(kept.row.parent, set()).add(kept.row.id)
 
 
-class MemoryStore:
+class MemoryStore(OpenedInScripts):
     """A store over `data`. With the same calls and the same `clock` it does the same.
 
     An open store keeps its owner alive without doing anything for it. `lease` and `clock` are in seconds.

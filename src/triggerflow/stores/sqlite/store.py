@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from ..._core.errors import StoreUnavailable
-from ..door import Door
+from ..door import Door, OpenedInScripts
 from ..protocol import Append, ExecutionCopy, ExecutionRow, StatusName
 from . import claims, reading, upkeep, writing
 from .connection import Synchronous
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SQLiteStore:
+class SQLiteStore(OpenedInScripts):
     """A store in one SQLite file, for any number of processes of one machine.
 
     `synchronous="FULL"` has every append on disk before it is acknowledged. `"NORMAL"` saves the wait for the disk; a
@@ -58,6 +58,9 @@ class SQLiteStore:
         self._busy_timeout = busy_timeout
         self._clock = clock
         self._door = Door(f"store {self.path}")
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({str(self.path)!r})"
 
     @property
     def owner(self) -> str:

@@ -1,0 +1,78 @@
+"""What is awaited is on disk when it returns: the async methods of a durable execution wait for their commit.
+
+Each opens the execution first, wherever it was left: found in its store, or parked.
+"""
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from .._core.machine import FINAL
+from .._core.state import UNSET
+from ..drivers.durable import Log
+from ..execution import Execution
+
+T = TypeVar("T")
+
+
+class AcknowledgedExecution(Execution):
+    """An execution whose awaited methods return when what they have recorded is on disk."""
+
+    __slots__ = ("log",)
+
+    #: its way to the store while this process runs it
+    log: Log | None
+
+    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
+        """See `Execution.async_start`. Started before, here or elsewhere, it goes on."""
+        await self.async_open()
+        return await super().async_start(value, timeout=timeout)
+
+    async def async_begin(self, value: Any = UNSET) -> None:
+        """See `Execution.async_begin`; the start is on disk when this returns."""
+        await self._written(super().async_begin(value))
+
+    async def async_get_result(self, *, timeout: float | None = None) -> Any:
+        """See `Execution.async_get_result`."""
+        await self.async_open()
+        if self.log is not None and self.machine.state.status in FINAL:
+            await self.log.on_disk()
+        return await super().async_get_result(timeout=timeout)
+
+    async def async_close(self) -> Any:
+        """See `Execution.async_close`."""
+        return await self._written(super().async_close())
+
+    async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
+        """See `Execution.async_emit`; it is on disk when this returns."""
+        await self.async_open()
+        await super().async_emit(name, value, settle=settle)
+
+    async def async_put_into_stream(self, item: Any) -> None:
+        """See `Execution.async_put_into_stream`; it is on disk when this returns."""
+        await self._written(super().async_put_into_stream(item))
+
+    async def async_stop_stream(self) -> None:
+        """See `Execution.async_stop_stream`; it is on disk when this returns."""
+        await self._written(super().async_stop_stream())
+
+    async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
+        """See `Execution.async_set_result`; it is on disk when this returns."""
+        await self._written(super().async_set_result(value, replace=replace))
+
+    async def async_continue_with(
+        self, interrupt_id: str, value: Any = None, *, request_id: str | None = None
+    ) -> dict[str, Any]:
+        """See `Execution.async_continue_with`; the answer is on disk when this returns."""
+        return await self._written(super().async_continue_with(interrupt_id, value, request_id=request_id))
+
+    async def _written(self, call: Coroutine[Any, Any, T]) -> T:
+        """Open, call, and wait until what the call has recorded is on disk."""
+        try:
+            await self.async_open()
+        except BaseException:
+            call.close()
+            raise
+        answer = await call
+        if self.log is not None:
+            await self.log.on_disk()
+        return answer
