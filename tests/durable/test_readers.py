@@ -72,9 +72,9 @@ async def test_a_reader_that_is_disconnected_1000_times_loses_and_repeats_nothin
     chance, flow = random.Random(seed), numbers()
     async with open_store() as store, open_store() as elsewhere:
         execution = flow.create_execution(store=store, id="n")
-        running = asyncio.ensure_future(execution.async_start())
+        await execution.async_begin()
+        running = asyncio.ensure_future(execution.async_get_result())
         history = flow.history(elsewhere)
-        await asyncio.sleep(0.01)
         got: list[tuple[int, Any]] = []
         disconnects, ended = 0, False
         while not ended:
