@@ -4,7 +4,8 @@
 
 The machine takes a record in at once, so that the next one is judged by a state that has it. What the record commands
 is *held* until the store has it: chunks start, readers see items, and waiters get answers after the commit only. So
-whatever anybody has seen of an execution is on disk.
+whatever anybody was told of an execution is on disk. Who looks into the handle of a running one (its state, its
+status) sees what was taken in.
 
 `Log` is what the driver has in place of the machine: it takes records, and answers with no command. The commands come
 with the commit, one for all executions that have written something meanwhile (`durable.commit`).
