@@ -621,3 +621,24 @@ async def test_s17_a_cached_or_retried_chunk_may_ask() -> None:
         await execution.async_continue_with("q", answer)
         assert await execution.async_get_result() == answer
     assert runs == [1, 1]
+
+
+async def test_s17_an_answer_that_comes_too_late_is_told_to_nobody() -> None:
+    """S17: an interrupt has an expiry; readers are not told of an answer that was refused."""
+    flow = TriggerFlow()
+
+    async def ask(data: TriggerFlowRuntimeData[Any]) -> None:
+        data.pause_for(interrupt_id="q", expires=60)
+
+    flow.to(ask).end()
+    execution = flow.create_execution()
+    await execution.async_begin()
+    await execution.async_settled()
+    interrupt = (execution.machine.state.interrupts or {})["q"]
+    interrupt.expires = 0.0  # the machine was asleep: its timer has not fired yet
+    with pytest.raises(InterruptExpired):
+        await execution.async_continue_with("q", "yes")
+    reader = execution.get_async_runtime_stream()
+    assert (await anext(reader))["action"] == "pause"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(reader), 1)

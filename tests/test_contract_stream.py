@@ -9,6 +9,7 @@ import pytest
 from tests.support import now, read, turns
 from triggerflow import (
     AlreadyStarted,
+    ContractError,
     DefinitionError,
     StreamGapError,
     StreamReader,
@@ -287,4 +288,16 @@ async def test_s16_a_wait_for_an_item_that_is_given_up_costs_no_item_and_no_memo
                 futures = sum(isinstance(thing, asyncio.Future) for thing in gc.get_objects())
     assert found == [0, 1, 2]
     assert futures < before + 50
+    assert await read(reader) == []
+
+
+async def test_a_reader_without_a_value_is_told_that_nothing_could_start() -> None:
+    """S7: "Nothing hangs": the contract asks for a start value, and whoever reads gives none."""
+    flow = TriggerFlow().set_contract(initial_input=int)
+    flow.to(lambda data: None)
+    execution = flow.create_execution()
+    reader = execution.get_async_runtime_stream()
+    with pytest.raises(ContractError):
+        await anext(reader)
+    assert await execution.async_start(1) is None
     assert await read(reader) == []

@@ -92,3 +92,11 @@ def test_paths_in_the_architecture_exist() -> None:
     roots = (ROOT, ROOT / "src" / "triggerflow")
     assert len(paths) > 10
     assert [path for path in sorted(paths) if not any((root / path).exists() for root in roots)] == []
+
+
+def test_every_decision_is_listed() -> None:
+    """`docs/decisions/README.md` names every record there is."""
+    folder = Path(__file__).parent.parent / "docs" / "decisions"
+    listed = (folder / "README.md").read_text()
+    missing = [path.name for path in folder.glob("*.md") if path.name != "README.md" and f"({path.name})" not in listed]
+    assert not missing

@@ -212,3 +212,17 @@ def test_a_script_acts_on_an_execution_before_its_start() -> None:
     execution.set_result(5)
     assert execution.start() == 5
     assert list(execution.get_runtime_stream()) == ["item"]
+
+
+async def test_settled_is_told_of_an_execution_that_closes_by_itself_too() -> None:
+    """`async_settled`: "Wait until `is_settled`"; a question to the outside is no work."""
+    flow = TriggerFlow()
+
+    async def ask(data: TriggerFlowRuntimeData[Any]) -> None:
+        data.pause_for(interrupt_id="q")
+
+    flow.to(ask).end()
+    execution = flow.create_execution()
+    await execution.async_begin()
+    assert await execution.async_settled()
+    assert list(execution.get_pending_interrupts()) == ["q"]

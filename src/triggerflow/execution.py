@@ -283,12 +283,6 @@ class Execution(HostedExecution, ResourceHolder):
         )
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it takes nothing any more."""
-        self.check_loop()
-        return self.machine.state.status in FINAL
-
-    @property
     def skipped(self) -> tuple[events.ErrorInfo, ...]:
         """The errors whose branches ended because of `skip_exceptions`."""
         return tuple(self.machine.state.skipped or ())
@@ -323,7 +317,7 @@ class Execution(HostedExecution, ResourceHolder):
     async def async_settled(self, *, since: int = 0, timeout: float | None = None) -> bool:
         """Wait until `is_settled`; False after `timeout` seconds."""
         settled: Callable[[], bool] = functools.partial(self.is_settled, since) if since else self.is_settled
-        return await self.until(settled, timeout, every_record=since > 0)
+        return await self.until(settled, timeout, every_record=since > 0 or not self.options.keep_open)
 
     async def until(
         self, holds: Callable[[], bool], timeout: float | None = None, *, every_record: bool = False
@@ -394,5 +388,20 @@ class Execution(HostedExecution, ResourceHolder):
         elif self.running is None and self.machine.state.started and self.machine.state.status not in FINAL:
             _ = self.driver  # it was loaded: with its first reader it goes on
         elif self._value is UNSET and self.machine.state.status not in FINAL:
-            asyncio.get_running_loop().call_soon(self.begin)
+            return self._begin_soon()
         return None
+
+    async def _begin_soon(self) -> None:
+        """Start it in the next turn of the loop, if nobody has done so until then; raises what that raises."""
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(self._begin_for, begun)
+        await begun
+
+    def _begin_for(self, reader: "asyncio.Future[None]") -> None:
+        try:
+            self.begin()
+        except Exception as error:
+            if not reader.done():
+                reader.set_exception(error)
+        else:
+            finish(reader)

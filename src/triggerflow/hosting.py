@@ -38,7 +38,7 @@ from .portal import run_sync
 from .program import Program
 from .shared import SharedData
 from .stream import RuntimeStream
-from .subflow import Link, path_of
+from .subflow import Link, pass_on, path_of
 from .views import State
 
 logger = logging.getLogger("triggerflow")
@@ -160,8 +160,7 @@ class HostedExecution:
 
         Raises `WrongLoopError` where the future would never be done.
         """
-        self.check_loop()
-        if self.machine.state.status in FINAL:
+        if self.has_ended:
             return None
         loop = asyncio.get_running_loop()
         driver = self.driver if self.running is None else self.running
@@ -189,6 +188,12 @@ class HostedExecution:
             self._observed = False
             raise TimeoutError(f"{self!r} has not ended after {timeout} s; {then}")
         raise self._failed()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it takes nothing any more."""
+        self.check_loop()
+        return self.machine.state.status in FINAL
 
     def get_status(self) -> StatusName:
         """Where the execution stands: created, running, waiting (for something from outside), completed, failed or
@@ -316,8 +321,7 @@ class HostedExecution:
                     self.children[path_of(step)][0].submit(events.PlacesGranted(time(), count))
             case commands.Answer(interrupt=interrupt):
                 if interrupt.id in self.children:  # else the child is being restored, and takes it then
-                    child, number = self.children[interrupt.id]
-                    child.continue_with(number, interrupt.response, request_id=interrupt.request)
+                    pass_on(*self.children[interrupt.id], interrupt)
             case _:
                 if self._link is None or not self._link.take(self, command):
                     log_notice(self, command, self.machine.plan.events)

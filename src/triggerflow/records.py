@@ -2,6 +2,7 @@
 
 from ._core.events import (
     Abandoned,
+    AwaitedAgain,
     Cancelled,
     CancelRequested,
     CloseRequested,
@@ -15,6 +16,9 @@ from ._core.events import (
     FlowDataChanged,
     Parked,
     Paused,
+    PlacesGranted,
+    PlacesReturned,
+    PlacesWanted,
     Pulled,
     PullFailed,
     Recovered,
@@ -33,6 +37,7 @@ from ._core.events import (
 
 __all__ = [
     "Abandoned",
+    "AwaitedAgain",
     "CancelRequested",
     "Cancelled",
     "CloseRequested",
@@ -46,6 +51,9 @@ __all__ = [
     "FlowDataChanged",
     "Parked",
     "Paused",
+    "PlacesGranted",
+    "PlacesReturned",
+    "PlacesWanted",
     "PullFailed",
     "Pulled",
     "Recovered",

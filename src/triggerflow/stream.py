@@ -270,9 +270,7 @@ class StreamReader(Generic[ItemT]):
         """The next item. Ends with the stream; raises the execution's failure after the last item."""
         stream = self.stream
         if not self._begun:
-            begun = self._start()
-            if begun is not None:
-                await begun
+            await self._start()
         while True:
             position = self.position
             if position < stream.last and not self._left:
@@ -299,13 +297,20 @@ class StreamReader(Generic[ItemT]):
                 raise failure
             await stream.more(self._timeout)
 
-    def _start(self) -> Awaitable[None] | None:
+    async def _start(self) -> None:
         self._begun = True
         if self.stream.older is not None:
             self.stream.follow(self)
         elif self.policy == "block":
             self.stream.attach(self)
-        return self._begin()
+        try:
+            begun = self._begin()
+            if begun is not None:
+                await begun
+        except BaseException:  # nothing will come of it: the next use tries again
+            self._begun = False
+            self.stream.detach(self)
+            raise
 
     async def _from_store(self) -> Any:
         held = await self.peek()

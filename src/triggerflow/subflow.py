@@ -13,9 +13,9 @@ from time import time
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from ._core import commands, events
-from ._core.errors import DefinitionError, ExecutionClosed
+from ._core.errors import DefinitionError, ExecutionClosed, UsageError
 from ._core.limits import around
-from ._core.state import RunChunk
+from ._core.state import Interrupt, RunChunk
 
 if TYPE_CHECKING:
     from .data import TriggerFlowRuntimeData
@@ -146,8 +146,8 @@ class SubFlow:
             resources=given.get("resources") or {},
         )
         parent.children[path] = (child, "")
-        _take_over(parent, child, path)
         try:
+            _take_over(parent, child, path)
             result = await (child.async_get_result() if goes_on else child.async_start(given["input"]))
         except asyncio.CancelledError:
             await child.async_cancel("the step of its parent was cancelled")
@@ -187,7 +187,13 @@ def _take_over(parent: "HostedExecution", child: Any, path: str) -> None:
         if known is not None:
             parent.children[known.id] = (child, number)
             if known.status == "resumed":
-                child.continue_with(number, known.response, request_id=known.request)
+                pass_on(child, number, known)
+
+
+def pass_on(child: "HostedExecution", number: str, answered: Interrupt) -> None:
+    """Give the answer of the parent's interrupt to the child; how its own has ended meanwhile, it tells by itself."""
+    with contextlib.suppress(UsageError):
+        child.continue_with(number, answered.response, request_id=answered.request)
 
 
 def _paths(wanted: Paths | None, targets: set[str], sources: set[str], where: str) -> dict[str, dict[str, list[str]]]:

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from triggerflow.durable.loading import load
+from triggerflow.durable.past import Past
 from triggerflow.program import Program
+from triggerflow.shared import SharedData
 from triggerflow.stores import SQLiteStore
 from triggerflow.stores.protocol import ExecutionRow
 
@@ -135,7 +137,7 @@ class _Check:
         """What the living process held in memory is what its records tell."""
         for id, count, told in self.world.acknowledged.states:
             if id == row.id:
-                replayed = await load(self.store, row, self.program.plan, self.program.types, until=count)
+                replayed = await Past(self.program, SharedData(), self.store).loaded(row, count)
                 self._same(id, f"state after {count} records", digest(replayed, self.program.types), told)
 
     async def _items(self, row: ExecutionRow) -> None:

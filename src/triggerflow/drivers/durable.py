@@ -4,7 +4,8 @@
 
 The machine takes a record in at once, so that the next one is judged by a state that has it. What the record commands
 is *held* until the store has it: chunks start, readers see items, and waiters get answers after the commit only. So
-whatever anybody has seen of an execution is on disk.
+whatever anybody was told of an execution is on disk. Who looks into the handle of a running one (its state, its
+status) sees what was taken in.
 
 `Log` is what the driver has in place of the machine: it takes records, and answers with no command. The commands come
 with the commit, one for all executions that have written something meanwhile (`durable.commit`).
@@ -71,6 +72,7 @@ class Log:
         "_encode",
         "_enqueue",
         "_held",
+        "_journal",
         "_machine",
         "_payloads",
         "_queued",
@@ -88,6 +90,7 @@ class Log:
         self,
         machine: Machine,
         id: str,
+        journal: Journal,
         encode: Encode,
         enqueue: "Callable[[Log], None]",
         *,
@@ -101,6 +104,7 @@ class Log:
         #: why nothing is taken any more
         self.suspended: BaseException | None = None
         self._machine = machine
+        self._journal = journal
         self._encode = encode
         self._enqueue = enqueue
         self._create = create
@@ -124,6 +128,7 @@ class Log:
         if not self._queued:
             self._queued = True
             self._enqueue(self)
+        self._journal.append(event)  # here and not by the driver: the next lines may take in further records
         for command in answer:
             if type(command) not in _TOLD_AT_ONCE or self.driver is None or not self.driver.host.at_once(command):
                 self._held.append(command)
@@ -204,6 +209,13 @@ class Log:
                 self._waiters.append((number, future))
 
 
+class _Journaled:
+    """The driver's journal: the log has the record there already."""
+
+    def append(self, record: events.Event) -> None:
+        pass
+
+
 class DurableDriver(LocalDriver):
     """Drives one execution whose records go through a `Log`."""
 
@@ -211,8 +223,8 @@ class DurableDriver(LocalDriver):
 
     host: DurableHost
 
-    def __init__(self, machine: Machine, journal: Journal, host: DurableHost, log: Log, *, deadline: float) -> None:
-        super().__init__(machine, journal, host, deadline=deadline, receiver=log)
+    def __init__(self, machine: Machine, host: DurableHost, log: Log, *, deadline: float) -> None:
+        super().__init__(machine, _Journaled(), host, deadline=deadline, receiver=log)
         self.log = log
         log.driver = self
         #: tasks that were told to stop when it was suspended

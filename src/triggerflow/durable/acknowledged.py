@@ -6,7 +6,6 @@ Each opens the execution first, wherever it was left: found in its store, or par
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from .._core.machine import FINAL
 from .._core.state import UNSET
 from ..drivers.durable import Log
 from ..execution import Execution
@@ -24,8 +23,7 @@ class AcknowledgedExecution(Execution):
 
     async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
         """See `Execution.async_start`. Started before, here or elsewhere, it goes on."""
-        await self.async_open()
-        return await super().async_start(value, timeout=timeout)
+        return await self._written(super().async_start(value, timeout=timeout))
 
     async def async_begin(self, value: Any = UNSET) -> None:
         """See `Execution.async_begin`; the start is on disk when this returns."""
@@ -33,10 +31,11 @@ class AcknowledgedExecution(Execution):
 
     async def async_get_result(self, *, timeout: float | None = None) -> Any:
         """See `Execution.async_get_result`."""
-        await self.async_open()
-        if self.log is not None and self.machine.state.status in FINAL:
-            await self.log.on_disk()
-        return await super().async_get_result(timeout=timeout)
+        return await self._written(super().async_get_result(timeout=timeout))
+
+    async def async_settled(self, *, since: int = 0, timeout: float | None = None) -> bool:
+        """See `Execution.async_settled`."""
+        return await self._written(super().async_settled(since=since, timeout=timeout))
 
     async def async_close(self) -> Any:
         """See `Execution.async_close`."""

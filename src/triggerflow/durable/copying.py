@@ -16,9 +16,11 @@ from .._core.errors import RecordsTrimmed, StoreDamaged, UsageError
 from .._core.state import RunChunk
 from ..drivers.durable import where_it_stands
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
+from ..subflow import path_of
 from .loading import PAGE, Loaded
 from .past import Past
 from .payloads import references
+from .rows import attempt_id
 
 _decode = msgspec.json.Decoder().decode
 
@@ -39,7 +41,7 @@ async def sub_flows_at(past: Past, row: ExecutionRow, runs: Iterable[RunChunk], 
     for run in runs:
         if run.node.kind is not OperatorKind.SUB_FLOW:
             continue
-        path = f"{run.node.name}.{run.id}"
+        path = path_of(run)
         children = await _attempts(past.store, f"{row.id}/{path}", run.attempt)
         if not children:
             continue
@@ -149,8 +151,7 @@ async def _records(store: Store, row: ExecutionRow, end: int) -> list[tuple[int,
 
 async def _attempts(store: Store, id: str, attempts: int) -> list[ExecutionRow]:
     """The executions that a step has had: where one has failed, the next attempt gets one of its own."""
-    names = [id, *(f"{id}.{number}" for number in range(2, attempts + 1))]
-    found = [await store.find(name) for name in names]
+    found = [await store.find(attempt_id(id, number)) for number in range(1, attempts + 1)]
     return [row for row in found if row is not None]
 
 

@@ -8,21 +8,20 @@ let go of opens again with its next use.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from time import time
 from typing import Any, Self
 
 from .._core import commands
 from .._core.errors import ExecutionSuspended, PayloadError, SnapshotError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET, RunChunk, Status
-from ..drivers.durable import DurableDriver, Log, where_it_stands
+from .._core.state import UNSET, RunChunk
+from ..drivers.durable import DurableDriver, Log
 from ..drivers.local import LocalDriver
 from ..execution import Execution
 from ..journal import RingJournal
 from ..options import Options
 from ..program import Program
 from ..shared import SharedData
-from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, Store
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from ..stream import Held, RuntimeStream
 from ..subflow import Link
 from .acknowledged import AcknowledgedExecution
@@ -30,10 +29,9 @@ from .codec import encode
 from .commit import Desk, desk_of
 from .data import DurableRuntimeData
 from .loading import Loaded, items, load, moved, write_snapshot
-from .rows import first_row, read_options
+from .parking import with_sub_flows
+from .rows import attempt_id, first_row, read_options
 
-#: What is due within so many seconds is not worth parking.
-MOMENT = 1.0
 
 #: After how many records a running execution keeps a snapshot.
 SNAPSHOT_EVERY = 5000
@@ -177,9 +175,12 @@ class DurableExecution(AcknowledgedExecution):
     def _begin_log(self, machine: Machine, create: ExecutionRow | None = None) -> None:
         self.machine = machine
         types, state = self.program.types, machine.state
+        self.journal = RingJournal(self.options.journal_limit, self.journal.observers)
+        self.journal.first = self._snapshot_at = state.records
         self.log = Log(
             machine,
             self.id,
+            self.journal,
             lambda record, payloads: encode(record, types, state, payloads),
             self.desk.enqueue,
             create=create,
@@ -189,8 +190,6 @@ class DurableExecution(AcknowledgedExecution):
             self.stream.older = self._older_items
             if state.status in FINAL:
                 self.stream.end(self._why_ended())
-        self.journal = RingJournal(self.options.journal_limit, self.journal.observers)
-        self.journal.first = self._snapshot_at = state.records
 
     def make_driver(self) -> LocalDriver:
         """The driver; see `HostedExecution.make_driver`."""
@@ -199,7 +198,7 @@ class DurableExecution(AcknowledgedExecution):
             self._opened = True
         if not self._opened or self.log is None:
             raise UsageError(f"{self!r} is not open here; use its async methods, or `await execution.async_open()`")
-        return DurableDriver(self.machine, self.journal, self, self.log, deadline=self.options.deadline)
+        return DurableDriver(self.machine, self, self.log, deadline=self.options.deadline)
 
     # -- letting go --------------------------------------------------------------------------------------------------
 
@@ -214,40 +213,9 @@ class DurableExecution(AcknowledgedExecution):
         parent = None if self._link is None else self._link.parent
         return parent.root if isinstance(parent, DurableExecution) else self
 
-    @property
-    def idle(self) -> bool:
-        """Whether it waits for the outside, for more than a moment, and nobody here waits for it."""
-        if self.waited_for or not self.rests:
-            return False
-        due = self.next_due()
-        return due is None or due > time() + MOMENT
-
-    @property
-    def rests(self) -> bool:
-        """Whether nothing of it is at work: all is on disk, and waits for people or timers."""
-        if self.log is None or not self.log.clean or self.get_status() != "waiting":
-            return False
-        return all(child.rests for child in self._subflows())
-
-    def _subflows(self) -> "list[DurableExecution]":
+    def sub_flows(self) -> "list[DurableExecution]":
+        """The executions of the sub-flows that it runs now."""
         return [child for child, number in self.children.values() if not number and isinstance(child, DurableExecution)]
-
-    def ids(self) -> list[str]:
-        """Its id and those of the sub-flows that it runs."""
-        return [self.id, *(id for child in self._subflows() for id in child.ids())]
-
-    def next_due(self) -> float | None:
-        """When its next timer is due, or one of its sub-flows."""
-        dues = [where_it_stands(self.machine)[1], *(child.next_due() for child in self._subflows())]
-        return min((due for due in dues if due is not None), default=None)
-
-    @property
-    def stands(self) -> Append | None:
-        """What the store has to be told before it is parked: that it waits, where only its sub-flows know that."""
-        if self.log is None or self.machine.state.status is Status.WAITING:
-            return None
-        first, due = self.log.committed, self.next_due()
-        return Append(execution=self.id, first=first, records=[], status="waiting", due=due, at=time())
 
     def let_go(self, why: ExecutionSuspended) -> None:
         """Stop running it here; whoever calls this tells the store."""
@@ -260,16 +228,17 @@ class DurableExecution(AcknowledgedExecution):
     async def async_suspend(self, reason: str = "its owner lets go of it") -> None:
         """Stop running it here, at once: chunks are cancelled, nothing is recorded; any process can go on with it."""
         if self.here:
-            ids = self.ids()
+            ids = with_sub_flows(self)
             self.let_go(ExecutionSuspended(f"{self!r} was suspended: {reason}"))
             await self.desk.store.release(ids)
 
     def suspended(self, why: BaseException) -> None:
         """What the driver calls when the execution does not go on here."""
         self._opened, self.running = False, None
-        for child in self._subflows():
+        for child in self.sub_flows():
             if isinstance(child.running, DurableDriver):
                 child.running.suspend(why)
+        self._children = None  # what they have asked is known again when they are opened
         parent = None if self._link is None else self._link.parent
         if parent is not None and isinstance(parent.running, DurableDriver):
             parent.running.suspend(why)  # its step has not failed: it waits for an end that is not told here
@@ -298,7 +267,7 @@ class DurableExecution(AcknowledgedExecution):
         """A snapshot bounds what a recovery has to replay; it is a cache, and its failure is none."""
         machine, log, types = self.machine, self.log, self.program.types
         number, definition = machine.state.records, machine.plan.definition.fingerprint
-        with suppress(StoreError, PayloadError):
+        with suppress(StoreError, PayloadError, ExecutionSuspended):
             data = write_snapshot(Loaded(machine, self._value), types)
             if log is not None:
                 await log.on_disk()
@@ -348,8 +317,8 @@ class DurableExecution(AcknowledgedExecution):
         on; where that one failed, and the step is tried again, the attempt gets a new one."""
         number = 1
         while True:
-            name = id if number == 1 else f"{id}.{number}"
-            child = durable_execution(program, shared, options, self.desk.store, name, resources=resources, link=link)
+            child = durable_execution(program, shared, options, self.desk.store, attempt_id(id, number),
+                                      resources=resources, link=link)  # fmt: skip
             self.children[link.path] = (child, "")  # what it asks for while it is opened is answered there
             try:
                 await child.async_open()
@@ -370,6 +339,17 @@ class DurableExecution(AcknowledgedExecution):
         if self._value is not UNSET and value is not UNSET and check is not None:
             value = check(value)  # the recorded one was checked before
         super().begin(value)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it takes nothing any more, and that is on disk."""
+        return super().has_ended and (self.log is None or self.log.clean)
+
+    def ended(self, timeout: float | None = None) -> "asyncio.Future[None] | None":
+        """See `HostedExecution.ended`. Raises why it was suspended here, if it was."""
+        if self.log is not None and self.log.suspended is not None:
+            raise self.log.suspended
+        return super().ended(timeout)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -396,7 +376,9 @@ class DurableExecution(AcknowledgedExecution):
 
     async def _open_and_read(self, value: Any) -> None:
         await self.async_open()
-        super()._begin_reading(value)
+        begun = super()._begin_reading(value)
+        if begun is not None:
+            await begun
 
     def _new_stream(self, last: int | None = None) -> RuntimeStream:
         log = self.log
@@ -413,7 +395,10 @@ class DurableExecution(AcknowledgedExecution):
 def durable_execution(
     program: Program, shared: SharedData, options: Options, store: Store, id: str | None = None, **details: Any
 ) -> DurableExecution:
-    """The handle of an execution; of one that is in use in this process it is the same handle."""
+    """The handle of an execution; of one that has a handle in this process it is the same.
+
+    Raises `UsageError` if that is of another flow.
+    """
     desk = desk_of(store)
     if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")

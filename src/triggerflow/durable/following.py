@@ -12,8 +12,7 @@ from ..compaction import merge
 from ..notices import told_failure
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
 from ..stream import Held
-from .codec import decode
-from .loading import PAGE
+from .loading import items
 from .past import Past
 
 #: How soon after an item the next one is looked for, in seconds; then after twice that, up to the reader's `poll`.
@@ -99,20 +98,13 @@ class StoreReader:
     async def _peek(self) -> Held | None:
         """The next item, if the store has it."""
         if not self._page or self._page[0].number != self.position + 1:
-            store = self._past.store
-            rows = await store.items(self._id, after=self.position, limit=PAGE)
-            records = await decode([data for _, data in rows], self._past.program.types, store.payloads)
-            self._page = deque(self._held(number, record) for (number, _), record in zip(rows, records, strict=True))
+            past = self._past
+            self._page = deque(await items(past.store, self._id, past.program.types, self.position))
         if not self._page:
             return None
         if self._page[0].number != self.position + 1:
             raise StoreDamaged(f"execution {self._id!r}: item {self.position + 1} of its stream is missing")
         return self._page[0]
-
-    def _held(self, number: int, record: events.Record) -> Held:
-        if not isinstance(record, events.StreamPut):
-            raise StoreDamaged(f"execution {self._id!r}: item {number} of its stream is no stream item in the store")
-        return Held(number, record.item, record.path)
 
     def _take(self, held: Held) -> None:
         self._page.popleft()

@@ -32,16 +32,16 @@ class Loaded(NamedTuple):
     value: Any
 
 
-async def load(store: Store, row: ExecutionRow, plan: Plan, types: Types, *, until: int | None = None) -> Loaded:
-    """The execution after its first `until` records, or after all, under the definition that they were written under.
+async def load(store: Store, row: ExecutionRow, plan: Plan, types: Types) -> Loaded:
+    """The execution after all its records, under the definition that they were written under.
 
-    `plan` is used if it is of that definition. Raises `StoreDamaged`, `SnapshotError` for a type that is not
-    registered, or `LookupError` if the records up to there are not held any more.
+    `plan` is used if it is of that definition. Raises `StoreDamaged`, or `SnapshotError` for a type that is not
+    registered.
     """
     if plan.definition.fingerprint != row.definition:
         data = await store.definition(row.definition)
         plan = compile_plan(read_definition(data, row.definition, types))
-    end = row.records if until is None else until
+    end = row.records
     machine, value = Machine(plan), UNSET
     kept = await store.snapshot(row.id, records=end)
     if kept is not None and kept[1] == row.definition:

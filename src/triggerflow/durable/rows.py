@@ -24,6 +24,11 @@ def first_row(id: str, program: Program, options: Options, parent: str | None) -
     )
 
 
+def attempt_id(id: str, number: int) -> str:
+    """The id of a sub-flow's execution: where one has failed, the next attempt of its step gets one of its own."""
+    return id if number == 1 else f"{id}.{number}"
+
+
 def read_options(data: bytes) -> Options:
     """The options that a row keeps. Raises `StoreDamaged`."""
     try:

@@ -7,8 +7,7 @@ parked execution is in the store only, and costs no memory. An answer or a signa
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from time import time
 from types import TracebackType
 from typing import Protocol, Self
@@ -25,6 +24,7 @@ from .._core.errors import (
 from ..stores.protocol import Store
 from .commit import desk_of
 from .execution import DurableExecution
+from .parking import is_idle, park
 
 logger = logging.getLogger("triggerflow")
 
@@ -146,6 +146,7 @@ class Worker:
             logger.exception("the worker cannot run execution %r of flow %r", id, flow)
             self._claimed.pop(id, None)
             self._refused.add(id)
+            await self._store.release([id])
         else:
             self._claimed.pop(id, None)
             self._look_at(execution)
@@ -162,7 +163,7 @@ class Worker:
                 self._woken.set()  # there is room for another one
             return
         self._running[root.id] = root
-        if root.idle:
+        if is_idle(root):
             self._idle[root.id] = root
             if self._parking is None or self._parking.done():
                 self._parking = asyncio.get_running_loop().create_task(self._park())
@@ -177,22 +178,3 @@ class Worker:
                 # Those that have left the memory are ours still, and nobody else would wake them.
                 self._claimed.update((id, it.program.name) for id, it in idle.items() if not it.here)
         self._woken.set()  # a timer of theirs may be the next one due
-
-
-async def park(store: Store, executions: Iterable[DurableExecution]) -> None:
-    """Forget those that are `idle`: they are in the store only, until their next use here or elsewhere.
-
-    Raises `StoreError`.
-    """
-    async with AsyncExitStack() as locks:
-        for execution in executions:
-            await locks.enter_async_context(execution.lock)
-        idle = [execution for execution in executions if execution.here and execution.idle]
-        stands = [stands for execution in idle if (stands := execution.stands) is not None]
-        if stands:
-            await store.append(stands)
-        idle = [execution for execution in idle if execution.here and execution.idle]  # something may have come
-        ids = [id for execution in idle for id in execution.ids()]
-        for execution in idle:
-            execution.let_go(ExecutionSuspended(f"{execution!r} is parked"))
-        await store.release(ids)
