@@ -196,8 +196,7 @@ class HostedExecution:
         return self.machine.state.status in FINAL
 
     def get_status(self) -> StatusName:
-        """Where the execution stands: created, running, waiting (for something from outside), completed, failed or
-        cancelled."""
+        """Where it stands: created, running, waiting (for something from outside), completed, failed or cancelled."""
         self.check_loop()
         status = self.machine.state.status.value
         if self._failure is not None and status in ("completed", "cancelled"):  # the result broke the contract
@@ -328,7 +327,7 @@ class HostedExecution:
 
     def closing(self) -> None:
         """Chunks are being stopped: no reader holds them up any more."""
-        if self.stream is not None:
+        if self.stream:
             self.stream.release_writers()
 
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
@@ -413,8 +412,6 @@ class HostedExecution:
         """The state of this execution, by key."""
         return State(self)
 
-    # -- inside ------------------------------------------------------------------------------------------------------
-
     def _new_stream(self, last: int | None = None) -> RuntimeStream:
         stream = RuntimeStream(self.options.stream_history, self.machine.state.stream if last is None else last)
         if self.machine.state.status in FINAL:
@@ -439,8 +436,7 @@ class HostedExecution:
         self._observed = True
         if state.status is Status.CANCELLED and self._failure is None:
             return ExecutionCancelled(state.reason, self.id)
-        if self._failure is None:  # it failed before it was loaded here: only the record is left
-            self._failure = told_failure(self, state.error)
+        self._failure = self._failure or told_failure(self, state.error)  # loaded, it has left its record only
         return self._failure
 
     def __repr__(self) -> str:
