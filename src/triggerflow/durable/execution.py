@@ -32,7 +32,6 @@ from .loading import Loaded, items, load, moved, write_snapshot
 from .parking import with_sub_flows
 from .rows import attempt_id, first_row, read_options
 
-
 #: After how many records a running execution keeps a snapshot.
 SNAPSHOT_EVERY = 5000
 
