@@ -38,7 +38,7 @@ from .portal import run_sync
 from .program import Program
 from .shared import SharedData
 from .stream import RuntimeStream
-from .subflow import Link, pass_on, path_of
+from .subflow import Link, hand_down
 from .views import State
 
 logger = logging.getLogger("triggerflow")
@@ -315,12 +315,8 @@ class HostedExecution:
                 self.notice(command)
             case commands.OpenInterrupt(interrupt=interrupt) if self._link is None:
                 self._tell_interrupt("pause", describe_interrupt(interrupt))
-            case commands.GrantPlaces(run=step, count=count):
-                with suppress(ExecutionClosed):  # the child is about to end: its places come back with the step's
-                    self.children[path_of(step)][0].submit(events.PlacesGranted(time(), count))
-            case commands.Answer(interrupt=interrupt):
-                if interrupt.id in self.children:  # else the child is being restored, and takes it then
-                    pass_on(*self.children[interrupt.id], interrupt)
+            case commands.GrantPlaces() | commands.Answer():
+                hand_down(self, command)
             case _:
                 if self._link is None or not self._link.take(self, command):
                     log_notice(self, command, self.machine.plan.events)

@@ -187,10 +187,21 @@ def _take_over(parent: "HostedExecution", child: Any, path: str) -> None:
         if known is not None:
             parent.children[known.id] = (child, number)
             if known.status == "resumed":
-                pass_on(child, number, known)
+                _pass_on(child, number, known)
 
 
-def pass_on(child: "HostedExecution", number: str, answered: Interrupt) -> None:
+def hand_down(parent: "HostedExecution", command: commands.GrantPlaces | commands.Answer) -> None:
+    """Do what the parent's core asks of a child: give it places, or the answer that it waits for."""
+    match command:
+        case commands.GrantPlaces(run=step, count=count):
+            with contextlib.suppress(ExecutionClosed):  # it is about to end: its places come back with the step's
+                parent.children[path_of(step)][0].submit(events.PlacesGranted(time(), count))
+        case commands.Answer(interrupt=interrupt):
+            if interrupt.id in parent.children:  # else the child is being restored, and takes it then
+                _pass_on(*parent.children[interrupt.id], interrupt)
+
+
+def _pass_on(child: "HostedExecution", number: str, answered: Interrupt) -> None:
     """Give the answer of the parent's interrupt to the child; how its own has ended meanwhile, it tells by itself."""
     with contextlib.suppress(UsageError):
         child.continue_with(number, answered.response, request_id=answered.request)
