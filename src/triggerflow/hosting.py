@@ -323,7 +323,7 @@ class HostedExecution:
 
     def closing(self) -> None:
         """Chunks are being stopped: no reader holds them up any more."""
-        if self.stream:
+        if self.stream is not None:
             self.stream.release_writers()
 
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
@@ -432,7 +432,8 @@ class HostedExecution:
         self._observed = True
         if state.status is Status.CANCELLED and self._failure is None:
             return ExecutionCancelled(state.reason, self.id)
-        self._failure = self._failure or told_failure(self, state.error)  # loaded, it has left its record only
+        if self._failure is None:  # it failed before it was loaded here: only the record is left
+            self._failure = told_failure(self, state.error)
         return self._failure
 
     def __repr__(self) -> str:
