@@ -642,3 +642,26 @@ async def test_s17_an_answer_that_comes_too_late_is_told_to_nobody() -> None:
     assert (await anext(reader))["action"] == "pause"
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(reader), 1)
+
+
+async def test_two_chunks_that_ask_under_one_id_at_once() -> None:
+    """S7: "A chunk's exception ... fails the execution": the second question is its chunk's fault, not the engine's."""
+    flow = TriggerFlow()
+
+    async def ask(data: Any) -> None:
+        try:
+            data.pause_for(interrupt_id="q")
+        finally:
+            await asyncio.sleep(0)  # both have asked before either question is open
+
+    async def refused(data: Any) -> None:
+        await data.async_put_into_stream(data.value["message"])
+
+    flow.batch(("one", ask), ("two", ask))
+    flow.on_error(refused)
+    execution = flow.create_execution()
+    execution.begin()
+    while not execution.get_pending_interrupts() or not execution.machine.state.stream:
+        await turns(1)
+    assert list(execution.get_pending_interrupts()) == ["q"]
+    await execution.async_cancel()

@@ -16,6 +16,7 @@ import pytest
 from tests.support import read, turns
 from tests.virtual_time import VirtualTimeLoop
 from triggerflow import Execution, ExecutionCancelled, TriggerFlow, TriggerFlowRuntimeData, UsageError
+from triggerflow._core.machine import replay
 
 Data = TriggerFlowRuntimeData[Any]
 Run = Callable[[Any], Any]
@@ -153,6 +154,15 @@ def test_a_loop_closed_under_a_running_execution(ask: Callable[[Execution], Any]
     with pytest.raises(ExecutionCancelled):
         run(execution.async_get_result())
     assert execution.get_status() == "cancelled"
+
+
+def test_the_journal_tells_that_the_loop_was_closed() -> None:
+    """Law 2: "live run and `replay(journal)` agree": also of an execution whose loop was closed under it."""
+    execution = abandoned([])
+    assert execution.get_status() == "cancelled"
+    again = replay(execution.program.plan, execution.journal.records)
+    assert (again.state.status, again.state.records) == ("cancelled", execution.machine.state.records)
+    assert again.state.reason == execution.machine.state.reason
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,13 @@ from ._core.errors import (
     WrongLoopError,
 )
 from ._core.machine import FINAL, Machine
-from ._core.state import UNSET, RunChunk, RunState, Status
+from ._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from .answers import admit
 from .contract import Check
 from .data import TriggerFlowRuntimeData
 from .drivers.local import LocalDriver
 from .journal import RingJournal
-from .notices import StatusName, describe_interrupt, log_notice, told_failure
+from .notices import describe_interrupt, log_notice, told_failure
 from .options import Options, same_value
 from .portal import run_sync
 from .program import Program

@@ -3,7 +3,7 @@
 import difflib
 import logging
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from ._core import commands
 from ._core.errors import InterruptExpired, RemoteChunkError, TriggerFlowError
@@ -11,7 +11,6 @@ from ._core.events import ErrorInfo
 from ._core.state import Interrupt
 
 logger = logging.getLogger("triggerflow")
-StatusName = Literal["created", "running", "waiting", "completed", "failed", "cancelled"]
 
 
 def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from triggerflow import TriggerFlow
 from triggerflow.portal import run_sync
 from triggerflow.stores.memory import MemoryData, MemoryStore
 from triggerflow.stores.sqlite.store import SQLiteStore
-from triggerflow.stores.sqlite.worker import Worker
+from triggerflow.stores.sqlite.thread import SingleThread
 
 #: Which store; empty: none.
 KIND = os.environ.get("TRIGGERFLOW_TEST_STORE", "")
@@ -82,7 +82,7 @@ def every_flow_durable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             stores[loop] = made[-1]
         return stores[loop]
 
-    monkeypatch.setattr(VirtualTimeLoop, "instant", (Worker,))
+    monkeypatch.setattr(VirtualTimeLoop, "instant", (SingleThread,))
     monkeypatch.setattr(TriggerFlow, "_store", property(store_here, lambda flow, store: None), raising=False)
     yield
     for store in made:

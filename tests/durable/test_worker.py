@@ -388,6 +388,39 @@ async def test_what_cannot_be_run_is_told_once_and_the_rest_goes_on(caplog: pyte
             assert await ended(store, "old") == "completed"
 
 
+async def test_a_flow_that_fails_in_an_unforeseen_way_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    data = MemoryData()
+
+    class Broken:
+        """A flow of somebody else's."""
+
+        name = "broken"
+
+        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+            raise ZeroDivisionError(id)
+
+    async def work(chunk: Data) -> Any:
+        await asyncio.sleep(10**9)
+
+    broken, sound = TriggerFlow(name="broken"), working(work)
+    broken.to(("work", work))
+    async with MemoryStore(data, clock=loop_clock) as dead:
+        await started(broken, dead, "first")
+        await started(sound, dead, "second")
+        dead.crash()
+        await asyncio.sleep(31)
+        with caplog.at_level(logging.ERROR, "triggerflow"):
+            async with MemoryStore(data, clock=loop_clock) as store, Worker(store, Broken(), sound, poll=1) as worker:
+                await come(lambda: worker.running == 1)
+                await asyncio.sleep(100)
+                row = await store.find("first")
+                assert row is not None
+                assert row.owner is None
+    assert [record.getMessage() for record in caplog.records if "cannot run" in record.getMessage()] == [
+        "the worker cannot run execution 'first' of flow 'broken'"
+    ]
+
+
 async def test_leaving_suspends_and_gives_back() -> None:
     data, cleaned = MemoryData(), list[str]()
 

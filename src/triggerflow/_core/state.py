@@ -51,6 +51,10 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: The same as plain text, for those who read it outside.
+StatusName = Literal["created", "running", "waiting", "completed", "failed", "cancelled"]
+
+
 class Limiter:
     """A true upper bound: `used` places of `limit` are taken; `queue` holds who waits for one."""
 

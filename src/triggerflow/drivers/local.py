@@ -219,7 +219,7 @@ class LocalDriver:
             try:
                 answer = receive(event)
             except Exception as refused:
-                instead = self._not_taken(run, refused)
+                instead = self._not_taken(run, event, refused)
                 if instead is None:
                     return
                 error, event, answer = instead
@@ -301,11 +301,12 @@ class LocalDriver:
         return error, event
 
     def _not_taken(
-        self, run: RunChunk, refused: Exception
+        self, run: RunChunk, event: events.Event, refused: Exception
     ) -> tuple[BaseException | None, events.Event, list[commands.AnyCommand]] | None:
         """What is recorded in place of a chunk's end that was not taken; None if there is nothing left to record."""
         try:
-            if isinstance(refused, PayloadError):  # what it returned, or asked with, cannot be recorded
+            asks_twice = isinstance(refused, ProtocolError) and isinstance(event, events.Paused)
+            if asks_twice or isinstance(refused, PayloadError):  # a question that is open, or no record: its own fault
                 error, event = self._ended(run, refused)
                 return error, event, self.receiver.receive(event)
         except ExecutionClosed as closed:
@@ -428,10 +429,10 @@ class LocalDriver:
         """The loop is gone: record it, so that everybody who waits elsewhere is told."""
         tasks: list[Any] = [run.handle for run in self.machine.state.runs.values() if run.handle is not None]
         answer: list[commands.AnyCommand] = []
-        with contextlib.suppress(ExecutionClosed):
-            if self.machine.state.closing is None:
-                answer += self.machine.receive(events.CancelRequested(time(), reason))
-            answer += self.machine.receive(events.Abandoned(time()))
+        for event in (events.CancelRequested(time(), reason), events.Abandoned(time())):
+            with contextlib.suppress(ExecutionClosed):
+                answer += self.machine.receive(event)
+                self.journal.append(event)
         forget(self)
         for command in answer:
             if isinstance(command, commands.Close):

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .._core.events import ErrorInfo
-from .._core.state import UNSET
-from ..hosting import StatusName
+from .._core.state import UNSET, StatusName
 from ..notices import describe_interrupt
 from .loading import Loaded
 from .text import short

@@ -17,7 +17,6 @@ from .._core.errors import (
     StoreConflict,
     StoreError,
     StoreUnavailable,
-    TriggerFlowError,
     UnknownExecution,
     UsageError,
 )
@@ -114,7 +113,7 @@ class Worker:
                 due = await self._store.next_due(self._flows)
                 if due is not None:
                     wait = min(wait, max(0.0, due - time()))
-            except StoreError:
+            except Exception:  # whatever it is, the worker is there to go on
                 logger.exception("the worker cannot read %r; it tries again in %g s", self._store, self._poll)
             try:
                 async with asyncio.timeout(wait):
@@ -142,7 +141,7 @@ class Worker:
             raise
         except (StoreConflict, UnknownExecution):  # somebody else has it by now, or has deleted it
             self._claimed.pop(id, None)
-        except TriggerFlowError:
+        except Exception:  # of the flow's own classes, too: what was recorded may not fit them any more
             logger.exception("the worker cannot run execution %r of flow %r", id, flow)
             self._claimed.pop(id, None)
             self._refused.add(id)

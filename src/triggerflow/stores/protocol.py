@@ -18,11 +18,11 @@ A store knows nothing of flows. It keeps numbered records as bytes, and says who
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 import msgspec
 
-StatusName = Literal["created", "running", "waiting", "completed", "failed", "cancelled"]
+from .._core.state import StatusName
 
 #: Executions that take no record any more.
 FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cancelled"))

@@ -21,7 +21,7 @@ from .connection import Synchronous
 from .processes import this_process
 from .sides import Reader, Writer
 from .tenure import Tenure
-from .worker import Worker
+from .thread import SingleThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,8 +75,8 @@ class SQLiteStore(OpenedInScripts):
         tenure = Tenure(self._owner, self._lease, self._clock)
         self._writer = Writer(self.path, tenure, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
-        self._writing = Worker(f"the writer of {self.path}", self._writer.renew)
-        self._reading = Worker(f"the reader of {self.path}")
+        self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
+        self._reading = SingleThread(f"the reader of {self.path}")
         loop = self._door.check()
         try:
             await loop.run_in_executor(self._writing, self._writer.open)
@@ -102,7 +102,7 @@ class SQLiteStore(OpenedInScripts):
             worker.shutdown()
         await asyncio.gather(*closing)
 
-    def _ends(self) -> tuple[tuple[Worker, Callable[[], None]], ...]:
+    def _ends(self) -> tuple[tuple[SingleThread, Callable[[], None]], ...]:
         return (self._reading, self._reader.close), (self._writing, self._writer.close)
 
     async def _write(

@@ -18,7 +18,7 @@ class _Job(NamedTuple):
     call: Callable[[], Any]
 
 
-class Worker(Executor):
+class SingleThread(Executor):
     """Runs what is submitted on one thread, in order, and `tick` whenever it is due, however long the queue is.
 
     `tick` returns after how many seconds it wants to be called again. What was submitted cannot be cancelled: the
