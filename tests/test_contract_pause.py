@@ -654,14 +654,18 @@ async def test_two_chunks_that_ask_under_one_id_at_once() -> None:
         finally:
             await asyncio.sleep(0)  # both have asked before either question is open
 
-    async def refused(data: Any) -> None:
-        await data.async_put_into_stream(data.value["message"])
+    refused: list[tuple[str, str]] = []
+
+    async def note(data: Any) -> None:
+        refused.append((data.value["chunk"], data.value["message"]))
 
     flow.batch(("one", ask), ("two", ask))
-    flow.on_error(refused)
+    flow.on_error(note)
     execution = flow.create_execution()
     execution.begin()
-    while not execution.get_pending_interrupts() or not execution.machine.state.stream:
-        await turns(1)
-    assert list(execution.get_pending_interrupts()) == ["q"]
+    await turns(20)
+    assert (execution.get_status(), list(execution.get_pending_interrupts())) == ("waiting", ["q"])
+    ((chunk, message),) = refused
+    assert chunk == "two"
+    assert "'q'" in message
     await execution.async_cancel()
