@@ -66,6 +66,32 @@ def clean_error() -> None:
 # -- what goes in and comes back ---------------------------------------------------------------------------------------
 
 
+async def test_what_is_said_of_the_ways_in_and_out_is_all_that_goes() -> None:
+    child = TriggerFlow(name="child")
+
+    async def inside(data: Data) -> Any:
+        return {"input": data.value, "lang": data.state.get("lang")}
+
+    child.to(inside).end()
+
+    async def run(value: Any, **options: Any) -> Any:
+        parent = TriggerFlow(name="parent")
+        parent.to_sub_flow(child, **options).end()
+        return await parent.async_start(value)
+
+    assert await run(1, capture={"runtime_data": {"lang": "value"}}) == {"input": None, "lang": 1}
+    assert await run(1, capture={}) == {"input": None, "lang": None}
+    assert await run(1, write_back={"runtime_data": {"found": "result.input"}}) == 1
+    assert await run({"a": 1}, write_back={"value": {"b": "result.lang"}}) == {"a": 1, "b": None}
+    assert await run(5, write_back={"value": {"b": "result.input"}}) == {"b": 5}
+
+
+@pytest.mark.parametrize("capture", ["value", {"input": 5}, {"runtime_data": {"a": 5}}])
+def test_what_is_no_path_is_refused_at_once(capture: Any) -> None:
+    with pytest.raises(TypeError, match="capture"):
+        TriggerFlow().to_sub_flow(TriggerFlow(name="child"), capture=capture)
+
+
 @pytest.mark.parametrize("how", ["to_sub_flow", "to", "named"])
 @pytest.mark.parametrize("value", [5, None, 0, [], {"a": 1}])
 async def test_the_value_goes_in_and_the_result_comes_out(how: str, value: Any) -> None:

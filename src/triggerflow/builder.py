@@ -345,7 +345,7 @@ def is_stable_name(key: str, handler: Handler) -> bool:
     base, _, number = key.rpartition("#")
     if base and number.isdigit():
         return False
-    return key != "lambda" or getattr(handler, "__name__", "") != "<lambda>"
+    return key.strip("<>") != "lambda" or getattr(handler, "__name__", "") != "<lambda>"
 
 
 def _many(names: Any) -> Iterable[Any]:

@@ -207,26 +207,27 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     # -- runtime stream ----------------------------------------------------------------------------------------------
 
-    async def async_put_into_stream(self, item: StreamT) -> None:
+    async def async_put_into_stream(self, stream_item: StreamT) -> None:
         """Put an item into the runtime stream; waits while a blocking reader lags by its whole buffer."""
         execution = self._execution
         if self._repeated and self.repeats(events.STREAM):
             return
         check = execution.program.contract.stream
-        self._driver.submit(events.StreamPut(time(), self._run.id, item if check is None else check(item)))
+        item = stream_item if check is None else check(stream_item)
+        self._driver.submit(events.StreamPut(time(), self._run.id, item))
         stream = execution.stream
         if stream is not None and stream.last >= stream.ceiling and stream.full:
             await self._driver.without_place(self._run, stream.room)
 
-    def put_into_stream(self, item: StreamT) -> None:
+    def put_into_stream(self, stream_item: StreamT) -> None:
         """Put an item into the runtime stream. In an async chunk it never waits, so that a slow reader may lose
         items."""
         execution = self._execution
         if execution.on_loop_thread:
             check = execution.program.contract.stream
-            self.record(events.StreamPut(time(), self._run.id, item if check is None else check(item)))
+            self.record(events.StreamPut(time(), self._run.id, stream_item if check is None else check(stream_item)))
         else:
-            run_sync(lambda: self.async_put_into_stream(item), "async_put_into_stream", execution.loop)
+            run_sync(lambda: self.async_put_into_stream(stream_item), "async_put_into_stream", execution.loop)
 
     async def async_stop_stream(self) -> None:
         """End the runtime stream; its readers stop after the last item. The execution goes on."""
@@ -305,13 +306,13 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """The resources of this execution and its flow, by name. They are never recorded."""
         return self._execution.resources
 
-    def get_resource(self, name: str, default: Any = None) -> Any:
+    def get_resource(self, key: str, default: Any = None) -> Any:
         """A resource, or the default."""
-        return self._execution.resources.get(name, default)
+        return self._execution.resources.get(key, default)
 
-    def require_resource(self, name: str) -> Any:
+    def require_resource(self, key: str) -> Any:
         """A resource; raises `KeyError` that lists the known names if it is missing."""
-        return self._execution.require_resource(name)
+        return self._execution.require_resource(key)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

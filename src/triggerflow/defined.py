@@ -30,6 +30,10 @@ class DefinedFlow:
         #: what has been written so far: operators, chunks and handlers
         self.blueprint = Blueprint(name)
 
+    def executable(self) -> Blueprint:
+        """The blueprint as executions run it; a flow of another front end may complete here what its user wrote."""
+        return self.blueprint
+
     @property
     def definition(self) -> Definition:
         """The flow as immutable data, as it stands now."""

@@ -145,10 +145,10 @@ class Execution(HostedExecution, ResourceHolder):
         else:
             run_sync(lambda: self.async_emit(name, value, settle=settle), "async_emit", self.loop)
 
-    def put_into_stream(self, item: Any) -> None:
+    def put_into_stream(self, stream_item: Any) -> None:
         """Put an item into the runtime stream from outside."""
         check = self.program.contract.stream
-        self._record(events.StreamPut(time(), None, item if check is None else check(item)))
+        self._record(events.StreamPut(time(), None, stream_item if check is None else check(stream_item)))
 
     def stop_stream(self) -> None:
         """End the runtime stream; its readers stop after the last item. The execution goes on."""
@@ -159,9 +159,9 @@ class Execution(HostedExecution, ResourceHolder):
         check = self.program.contract.result
         self._record(events.ResultSet(time(), None, value if check is None else check(value), replace))
 
-    async def async_put_into_stream(self, item: Any) -> None:
+    async def async_put_into_stream(self, stream_item: Any) -> None:
         """See `put_into_stream`."""
-        self.put_into_stream(item)
+        self.put_into_stream(stream_item)
 
     async def async_stop_stream(self) -> None:
         """See `stop_stream`."""
@@ -231,12 +231,12 @@ class Execution(HostedExecution, ResourceHolder):
             self._resources = {}
         return self._resources
 
-    def require_resource(self, name: str) -> Any:
+    def require_resource(self, key: str) -> Any:
         """A resource. Raises `KeyError` with the known names if it is missing."""
         resources = self.resources
-        if name not in resources:
-            raise KeyError(f"missing required runtime resource {name!r} in {self!r}; it has {sorted(resources)}")
-        return resources[name]
+        if key not in resources:
+            raise KeyError(f"missing required runtime resource {key!r} in {self!r}; it has {sorted(resources)}")
+        return resources[key]
 
     # -- observing ---------------------------------------------------------------------------------------------------
 

@@ -109,9 +109,9 @@ class TriggerFlow(DefinedFlow, ResourceHolder):
         """Begin with a condition on the start value; see `Process.if_condition`."""
         return self.root.if_condition(condition)
 
-    def to_sub_flow(self, flow: "TriggerFlow", **options: Unpack[SubFlowOptions]) -> Process:
+    def to_sub_flow(self, trigger_flow: "TriggerFlow", **options: Unpack[SubFlowOptions]) -> Process:
         """Begin by running another flow; see `Process.to_sub_flow`."""
-        return self.root.to_sub_flow(flow, **options)
+        return self.root.to_sub_flow(trigger_flow, **options)
 
     def on_error(self, chunk: Any) -> Process:
         """Run a chunk for every failure that has no error route of its own: `when({"error": "*"}).to(chunk)`.
@@ -433,11 +433,11 @@ class TriggerFlow(DefinedFlow, ResourceHolder):
         """The flow as it stands now, made ready to run; made anew only after a change."""
         compiled = self._compiled
         if compiled is None or compiled[0] != self.blueprint.version:
-            blueprint = self.blueprint
+            blueprint = self.executable()
             program = Program(
                 compile_plan(blueprint.freeze()), blueprint, self.types, self._contract, self._signals, self._state
             )
-            compiled = self._compiled = (blueprint.version, program)
+            compiled = self._compiled = (self.blueprint.version, program)
         return compiled[1]
 
     def __repr__(self) -> str:

@@ -34,7 +34,7 @@ from .drivers.local import LocalDriver
 from .journal import RingJournal
 from .notices import describe_interrupt, log_notice, told_failure
 from .options import Options, same_value
-from .portal import run_sync
+from .portal import run_sync, running_loop
 from .program import Program
 from .shared import SharedData
 from .stream import RuntimeStream
@@ -213,12 +213,15 @@ class HostedExecution:
         return self._drive(starting=False)
 
     def check_loop(self) -> None:
-        """If the event loop it lived on was closed under it, it ends here as cancelled."""
+        """Where its loop was closed under it, end it as cancelled; kept open and at rest it moves to the loop here."""
         driver = self.running
-        if driver is not None and self.machine.state.status not in FINAL and driver.loop.is_closed():
-            if self.machine.state.keep_open and not self.machine.state.runs:
-                self.running = None  # it goes on where it is used next
-                return
+        if driver is None or self.machine.state.status in FINAL:
+            return
+        if self.machine.state.keep_open and not self.machine.state.runs:
+            here = running_loop()
+            if driver.loop.is_closed() or (here is not None and here is not driver.loop):
+                self.running = None  # it is at rest, and goes on where it is used next
+        elif driver.loop.is_closed():
             driver.lose("its event loop was closed while it ran")
 
     def _drive(self, *, starting: bool) -> LocalDriver:
@@ -260,6 +263,7 @@ class HostedExecution:
 
     def on_loop(self, call: Callable[[], T]) -> T:
         """Call a function on the thread that runs this execution, and wait for it."""
+        self.check_loop()
         if self.running is None or get_ident() == self._thread:
             return call()
 

@@ -43,13 +43,17 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
     )
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def on_a_loop() -> bool:
     """Whether an event loop runs in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return running_loop() is not None
 
 
 def iterate_sync(make: Callable[[], Any], name: str, loop: asyncio.AbstractEventLoop | None = None) -> Iterator[Any]:

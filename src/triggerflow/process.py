@@ -121,12 +121,12 @@ class Process:
         )
         return self if side_branch else self._then(done)
 
-    def to_sub_flow(self, flow: Any, **options: Unpack[SubFlowOptions]) -> "Process":
+    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Process":
         """Run another flow with the value that arrives here; go on with its result. See `SubFlowOptions`."""
         self._check_open("to_sub_flow()")
         blueprint = self.blueprint
-        name = options.get("name") or flow.name
-        handler = SubFlow(flow, options, self._where("to_sub_flow()"))
+        name = options.get("name") or trigger_flow.name
+        handler = SubFlow(trigger_flow, options, self._where("to_sub_flow()"))
         positive(handler.concurrency, self._where("to_sub_flow()"))
         side = bool(options.get("side_branch"))
         kept = {key: options.get(key) for key in ("capture", "write_back")}
@@ -135,7 +135,12 @@ class Process:
             f"{name}<-{describe((self.at,))}",
             name=name,
             handler=blueprint.handler_key(handler, name),
-            options={"flow": flow.name, "child_concurrency": handler.concurrency, "side_branch": side or None, **kept},
+            options={
+                "flow": trigger_flow.name,
+                "child_concurrency": handler.concurrency,
+                "side_branch": side or None,
+                **kept,
+            },
         )
         chunk = blueprint.nodes[done.name] = Chunk(name, handler, trigger=done)
         blueprint.chunks.setdefault(name, chunk)

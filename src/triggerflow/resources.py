@@ -22,9 +22,9 @@ class ResourceHolder:
         """Those that were given here, to be changed by the methods below."""
         raise NotImplementedError
 
-    def set_runtime_resource(self, name: str, value: Any) -> "Self":
+    def set_runtime_resource(self, key: str, value: Any) -> "Self":
         """Give a resource: a client, a model, an index. Resources are never recorded."""
-        self.own_resources[name] = value
+        self.own_resources[key] = value
         return self
 
     def update_runtime_resources(self, mapping: Mapping[str, Any] | None = None, **resources: Any) -> "Self":
@@ -32,13 +32,13 @@ class ResourceHolder:
         self.own_resources.update(mapping or {}, **resources)
         return self
 
-    def get_runtime_resource(self, name: str, default: Any = None) -> Any:
+    def get_runtime_resource(self, key: str, default: Any = None) -> Any:
         """A resource, or the default."""
-        return self.resources.get(name, default)
+        return self.resources.get(key, default)
 
-    def del_runtime_resource(self, name: str) -> "Self":
+    def del_runtime_resource(self, key: str) -> "Self":
         """Take a resource away that was given here, if it is there."""
-        self.own_resources.pop(name, None)
+        self.own_resources.pop(key, None)
         return self
 
     def clear_runtime_resources(self) -> "Self":

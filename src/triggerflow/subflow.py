@@ -38,7 +38,9 @@ class SubFlowOptions(TypedDict, total=False):
     `capture` says what the child gets: `{"input": "value.topic", "runtime_data": {"lang": "runtime_data.lang"}}`; its
     targets are `input`, `runtime_data`, `flow_data`, `resources`, its sources `value`, `runtime_data`, `flow_data`,
     `resources` of the parent, each a dotted path. `write_back` says what comes back: targets `value`, `runtime_data`,
-    `flow_data`, source `result`. By default the value goes in and the result comes out.
+    `flow_data`, source `result`. By default the value goes in and the result comes out; once said, nothing else does:
+    without `input` the child starts with None, and without `value` the value of the chain stays as it is. A
+    `{"value": {"key": "result"}}` sets a key in a copy of that value.
     """
 
     side_branch: bool
@@ -117,9 +119,10 @@ class SubFlow:
     def __init__(self, flow: Runnable, options: SubFlowOptions, where: str) -> None:
         self.flow = flow
         self.concurrency = options.get("concurrency")
-        capture = _paths(options.get("capture"), _CAPTURE, _SOURCES, f"{where}: capture")
-        self.capture = capture if "input" in capture else {**capture, "input": {"": ["value"]}}
-        self.write_back = _paths(options.get("write_back"), _WRITE_BACK, {"result"}, f"{where}: write_back")
+        given, back = options.get("capture"), options.get("write_back")
+        self.capture = _paths({"input": "value"} if given is None else given, _CAPTURE, _SOURCES, f"{where}: capture")
+        back = {"value": "result"} if back is None else back
+        self.write_back = _paths(back, _WRITE_BACK, {"result"}, f"{where}: write_back")
 
     async def __call__(self, data: "TriggerFlowRuntimeData[Any, Any, Any]") -> Any:
         """Run the child to its end and return what the step passes on."""
@@ -148,7 +151,7 @@ class SubFlow:
         parent.children[path] = (child, "")
         try:
             _take_over(parent, child, path)
-            result = await (child.async_get_result() if goes_on else child.async_start(given["input"]))
+            result = await (child.async_get_result() if goes_on else child.async_start(given.get("input")))
         except asyncio.CancelledError:
             await child.async_cancel("the step of its parent was cancelled")
             raise
@@ -163,7 +166,12 @@ class SubFlow:
             data.state.set(key, value, emit=False)
         for key, value in back.get("flow_data", {}).items():
             data.flow_state.set(key, value, emit=False)
-        return back.get("value", result)
+        value: Any = back.get("value", data.value)
+        keyed = "" not in self.write_back.get("value", {"": ()})
+        before: Any = data.value
+        if not keyed or not isinstance(before, Mapping):
+            return value
+        return {**cast("Mapping[str, Any]", before), **value}
 
 
 def path_of(step: RunChunk) -> str:
@@ -207,15 +215,17 @@ def _pass_on(child: "HostedExecution", number: str, answered: Interrupt) -> None
         child.continue_with(number, answered.response, request_id=answered.request)
 
 
-def _paths(wanted: Paths | None, targets: set[str], sources: set[str], where: str) -> dict[str, dict[str, list[str]]]:
+def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> dict[str, dict[str, list[str]]]:
     """The paths, split: per target scope, target key ("" for the whole) to source path."""
     found: dict[str, dict[str, list[str]]] = {}
-    for target, paths in (wanted or {}).items():
+    for target, paths in _mapping(wanted, where).items():
         scope, _, rest = target.partition(".")
         if scope not in targets:
             raise DefinitionError(f"{where}: {target!r} is no target; use {sorted(targets)}")
-        pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else paths
+        pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else _mapping(paths, where)
         for key, source in pairs.items():
+            if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")
             if segments[0] not in sources:
                 raise DefinitionError(f"{where}: {source!r} does not begin with one of {sorted(sources)}")
@@ -228,6 +238,12 @@ def _paths(wanted: Paths | None, targets: set[str], sources: set[str], where: st
                     raise DefinitionError(f"{where}: {scope}.{key} and {scope}.{other} overlap")
             known[key] = segments
     return found
+
+
+def _mapping(wanted: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(wanted, Mapping):
+        raise TypeError(f"{where} maps targets to paths, or to a mapping of keys to paths; got {wanted!r}")
+    return cast("Mapping[str, Any]", wanted)
 
 
 def _pick(paths: Mapping[str, list[str]], sources: Mapping[str, Any]) -> Any:

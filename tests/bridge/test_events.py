@@ -1,5 +1,6 @@
 """The event centre: which events, with which payloads, and from which chunk."""
 
+import json
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ async def test_a_failure_is_told_twice() -> None:
         ("ERROR", "RuntimeError", "boom")
     }
     assert events[0].payload["status"] == events[1].payload["status"] == "failed"
-    assert events[1].payload["last_signal"]["trigger_event"] == "START"
+    assert events[1].payload["last_signal"]["EVENT"] == "START"
 
 
 async def test_questions_and_answers_are_told() -> None:
@@ -105,7 +106,7 @@ async def test_the_lineage_of_runs() -> None:
     assert {event.run.root_run_id for event in events} == {"R"}
     assert (step.payload["operator_kind"], child.run.meta["flow_name"]) == ("sub_flow", "S")
     own = flow.create_execution(run_context=RunContext(run_id="mine"))
-    assert (own.run_context.run_id, own.run_context.execution_id) == ("mine", own.id)
+    assert (own.run_context.run_id, own.run_context.execution_id) == ("mine", None)
 
 
 async def test_hooks_are_sync_or_async_and_may_fail(caplog: Any) -> None:
@@ -132,7 +133,7 @@ async def test_hooks_are_sync_or_async_and_may_fail(caplog: Any) -> None:
         center.unregister_hook("slow")
         center.unregister_hook("broken")
         center.unregister_hook("unknown")
-    assert seen == ["chunk.completed"]
+    assert seen == ["chunk.completed", "chunk.completed"]  # the result's, too
     assert "an event hook failed" in caplog.text
 
 
@@ -172,11 +173,13 @@ async def test_an_emitter_speaks_for_a_source() -> None:
     with hooked("mine") as events:
         await emitter.async_emit("mine", payload=5, meta={"b": 2})
         emitter.emit("mine", level="DEBUG")
-        await emitter.async_error("mine", message="text")
-        emitter.info("mine")
-    assert [(it.source, it.level, it.payload) for it in events] == [
-        ("me", "INFO", 5), ("me", "DEBUG", None), ("me", "ERROR", None), ("me", "INFO", None),
+        await emitter.async_error(ValueError("no"), event_type="mine")
+        emitter.info("hello", event_type="mine")
+    assert [(it.source, it.level, it.payload, it.message) for it in events] == [
+        ("me", "INFO", 5, None), ("me", "DEBUG", None, None), ("me", "ERROR", None, "no"),
+        ("me", "INFO", None, "hello"),
     ]  # fmt: skip
+    assert (events[2].error.type, json.loads(events[2].model_dump_json())["error"]["message"]) == ("ValueError", "no")
     assert (events[0].meta, events[1].meta) == ({"a": 1, "b": 2}, {"a": 1})
     with pytest.raises(AttributeError):
         _ = emitter.shout

@@ -215,11 +215,14 @@ async def test_data_methods_wait_for_what_they_cause() -> None:
 
 
 async def test_last_signal() -> None:
-    execution = simple().create_execution()
+    flow = simple()
+    flow.when("Ev").to(ident)
+    execution = flow.create_execution()
     assert execution.get_last_signal() is None
     await execution.async_start(1)
     assert (execution.get_last_signal().trigger_event, execution.get_last_signal().source) == ("START", "start")
     await execution.async_emit("Ev", 5)
+    await execution.async_emit("nobody hears this", 6)
     signal = execution.get_last_signal()
     assert (signal.trigger_event, signal.event, signal.trigger_type, signal.value) == ("Ev", "Ev", "event", 5)
 

@@ -17,7 +17,7 @@ def test_chunk_gives_a_chunk_and_not_the_function() -> None:
     flow = TriggerFlow()
     chunk = flow.chunk("first")(inc)
     assert (chunk.name, flow.chunks["first"] == chunk) == ("first", True)
-    assert chunk.trigger == f"Chunk[first]-{chunk.id}"
+    assert chunk.trigger == f"Chunk[inc]-{chunk.id}"
     assert flow.chunk(double).name == "double"
 
 

@@ -67,7 +67,7 @@ async def test_when_takes_names_chunks_dicts_and_lists() -> None:
     flow.when(["cc", "Ev"]).to(noting(seen, lambda data: ("list", data.value)))
     flow.when(cc.trigger).to(noting(seen, lambda data: ("trigger", data.value)))
     await flow.async_start(0)
-    both = {"event": {"cc": 1, "Ev": 3}}
+    both = {"event": {cc.trigger: 1, "Ev": 3}}
     assert sorted(seen, key=str) == sorted(
         [("data", 2), ("name", 1), ("chunk", 1), ("dict", 1), ("list", both), ("trigger", 1)], key=str
     )

@@ -46,9 +46,9 @@ class AcknowledgedExecution(Execution):
         await self.async_open()
         await super().async_emit(name, value, settle=settle)
 
-    async def async_put_into_stream(self, item: Any) -> None:
+    async def async_put_into_stream(self, stream_item: Any) -> None:
         """See `Execution.async_put_into_stream`; it is on disk when this returns."""
-        await self._written(super().async_put_into_stream(item))
+        await self._written(super().async_put_into_stream(stream_item))
 
     async def async_stop_stream(self) -> None:
         """See `Execution.async_stop_stream`; it is on disk when this returns."""

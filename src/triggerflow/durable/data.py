@@ -16,8 +16,8 @@ class DurableRuntimeData(TriggerFlowRuntimeData):
         super().__init__(execution, run)
         self._log = log
 
-    async def async_put_into_stream(self, item: Any) -> None:
+    async def async_put_into_stream(self, stream_item: Any) -> None:
         """Put an item into the runtime stream. It does not wait for the disk, unless very many records do."""
-        await super().async_put_into_stream(item)
+        await super().async_put_into_stream(stream_item)
         if self._log.crowded:
             await self._log.on_disk()

@@ -10,7 +10,8 @@ from triggerflow.models import MissingExtraError, Request, Response
 from triggerflow.models.instant import ResetEvent
 from triggerflow.models.openai import OpenAIProvider
 
-from .state import GLOBAL, Settings, delegate
+from .adapt import delegate
+from .settings import GLOBAL, Settings
 
 try:
     from openai import Timeout

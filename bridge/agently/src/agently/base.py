@@ -3,8 +3,9 @@
 import logging
 from typing import Any
 
+from .adapt import delegate, later
 from .events import CENTER
-from .state import GLOBAL, delegate, later
+from .settings import GLOBAL
 
 
 class AgentlyMain:

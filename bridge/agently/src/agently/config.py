@@ -5,25 +5,32 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-import msgspec
-
 from triggerflow import Definition, DefinitionError, Operator
-from triggerflow.builder import Blueprint, OperatorKind, Trigger, is_stable_name
+from triggerflow.builder import Blueprint, Trigger, is_stable_name
 from triggerflow.flow_config import get_flow_config, load_flow_config
 
-from .state import is_a
+from .adapt import is_a
 
 VERSION = "trigger_flow/v1"
-
-#: An event that only the outside sends, and the chunk that listens to it (see `execution.outside`); what closes a block
-#: that was left open; what starts at the start does so again at an event of that name.
-OUTSIDE, OPEN_END, RESTART = "$outside", "$open_end", Trigger("event", "START")
-_HIDDEN = (OUTSIDE, f"when:{OUTSIDE}", OPEN_END)
+#: An event that only the outside sends (see `execution.outside`), and one at which what starts at the start does again.
+OUTSIDE, RESTART = "$outside", Trigger("event", "START")
+#: The id, the name and the signal of each kind of operator: of itself ({own}) or its block ({group}).
+_FORMS = {
+    "chunk": ("{own}", "{name}", "{fired}"),
+    "signal_gate": ("when-{own}", "when:{own}", "When-{own}"),
+    "batch_fanout": ("batch-fanout-{group}", "batch:{group}", "Batch-{group}-Input"),
+    "batch_collect": ("batch-collect-{group}", "batch_collect:{group}", "Batch-{group}"),
+    "for_each_split": ("for_each-split-{group}", "for_each:{group}", "ForEach-{group}-Send"),
+    "for_each_collect": ("for_each-collect-{group}", "for_each_collect:{group}", "ForEach-{group}-End"),
+    "match_route": ("match-route-{group}", "match:{group}", "Match-{group}-Case"),
+    "match_case": ("match-case-{own}", "case:{own}", "Match-{group}-Case-{own}-Branch"),
+    "else": ("match-else-{group}", "else:{group}", "Match-{group}-Else-Branch"),
+    "match_collect": ("match-collect-{group}", "match_result:{group}", "Match-{group}-Result"),
+    "collect_branch": ("collect-{own}", "collect:{name}", "Collect-{name}"),
+    "sub_flow": ("sub-flow-{own}", "{name}", "SubFlow-{own}-Result"),
+    "result_sink": ("result-{own}", "result", "Result-{own}"),
+}
 _BLOCKS = {"batch_fanout": "batch", "for_each_split": "for_each", "match_route": "match"}
-#: How the signals are called that go on from operators without a name of their own.
-_SIGNALS = {"signal_gate": "When", "sub_flow": "SubFlow", "match_case": "Match-Case", "match_route": "Match-Route",
-            "match_collect": "Match-Result", "batch_fanout": "Batch-Input", "batch_collect": "Batch",
-            "for_each_split": "ForEach-Send", "for_each_collect": "ForEach-End"}  # fmt: skip
 
 
 def digest(text: str) -> str:
@@ -31,59 +38,34 @@ def digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def visible(definition: Definition) -> Definition:
-    """The definition as its author wrote it: without what the bridge has put in."""
-    shown = [
-        heard(it, *(t for t in it.listens if t != RESTART)) for it in definition.operators if it.name not in _HIDDEN
-    ]
-    ends = [msgspec.structs.replace(it, name="result") if it.kind == OperatorKind.RESULT else it for it in shown]
-    return Definition(definition.name, tuple(ends))
-
-
-def heard(operator: Operator, *triggers: Trigger) -> Operator:
-    """The operator, listening to these triggers."""
-    return msgspec.structs.replace(operator, listens=triggers)
-
-
-def is_single(operator: Operator) -> bool:
-    """A `when` of one signal, which is no operator for Agently."""
-    return operator.kind == "signal_gate" and len(operator.listens) == 1
-
-
 class Names:
-    """Agently's ids, signals and blocks for the operators of a definition."""
+    """Agently's ids, names, signals and blocks for the operators of a definition."""
 
     def __init__(self, definition: Definition) -> None:
-        self.definition = visible(definition)
-        self.by_id = self.definition.by_id
-        self.chunks = {it.emits[0].name: it.name for it in self.definition.operators if it.emits[0].kind == "chunk"}
-        #: the branches of each batch, by the id of its fan-out
-        self.branches: dict[str, list[str]] = {}
-        for it in self.definition.operators:
-            if it.inside and self.by_id[it.inside].kind == "batch_fanout":
-                self.branches.setdefault(it.inside, []).append(it.id)
+        self.operators, self.by_id = definition.operators, definition.by_id
+        self.heard = {trigger for it in definition.operators for trigger in it.listens}
 
-    def id(self, operator: Operator) -> str:
-        """The id of an operator; a chunk that is wired in several places has one."""
-        if operator.kind == "chunk":
-            return digest(operator.emits[0].name)
-        prefix = {"signal_gate": "when", "collect_branch": "collect", "result_sink": "result"}.get(operator.kind)
-        return f"{prefix or operator.kind.value.replace('_', '-')}-{digest(operator.id)}"
+    def form(self, operator: Operator, which: int) -> str:
+        """The id (0), the name (1) or the signal (2) of an operator; a chunk wired in several places has one id."""
+        kind, fired = "else" if operator.options.get("otherwise") else operator.kind.value, operator.emits[0].name
+        own = fired.rpartition("]-")[2] if operator.kind == "chunk" else digest(operator.id)
+        group = digest(operator.group or (operator.id if operator.kind in _BLOCKS else operator.inside or ""))
+        return _FORMS[kind][which].format(own=own, group=group, name=operator.name, fired=fired)
 
-    def signal(self, trigger: Trigger, listener: str = "") -> dict[str, Any]:
-        """A trigger as the signal that a listener (the id of an operator) hears; through a gate, the gate's."""
-        listens = self.by_id[listener].listens if listener in self.by_id else ()
-        if trigger not in (*listens, RESTART) and (gates := [it for it in listens if it.kind == "operator"]):
-            trigger = gates[0]
+    def signal(self, trigger: Trigger, listener: Operator | None = None) -> dict[str, Any]:
+        """A trigger as the signal that an operator hears: a branch of a batch, or a case, has one of its own."""
+        if listener is not None and trigger not in (*listener.listens, RESTART):  # it came through a gate
+            trigger = next((it for it in listener.listens if it.kind == "operator"), trigger)
         kind, name = {"state": "runtime_data", "flow_data": "flow_data"}.get(trigger.kind, "event"), trigger.name
         if trigger.kind == "operator" and name in self.by_id:
-            if is_single(operator := self.by_id[name]):
+            operator = self.by_id[name]
+            if operator.kind == "signal_gate" and len(operator.listens) == 1:  # which is no operator for Agently
                 return self.signal(operator.listens[0])
-            branches = self.branches.get(name, [])
-            branch = f"-{branches.index(listener) + 1}" if listener in branches else ""
-            name = f"{_SIGNALS[operator.kind]}-{digest(name)}{branch}"
-        elif trigger.kind == "chunk":
-            name = f"Chunk[{self.chunks.get(name, name)}]-{digest(name)}"
+            name = self.form(operator, 2)
+            if listener is not None and operator.kind == "batch_fanout":
+                name = f"{name}-{self.form(listener, 0)}"
+            elif listener is not None and listener.kind == "match_case":
+                name = self.form(listener, 2).removesuffix("-Branch")
         elif trigger.kind in ("start", "collect"):
             name = "START" if trigger.kind == "start" else f"Collect-{name}"
         return {"id": f"{kind}:{name}", "trigger_type": kind, "trigger_event": name}
@@ -91,21 +73,48 @@ class Names:
     def groups(self, operator: Operator) -> dict[str, Any]:
         """The block of an operator, and the block around that."""
         opener = self.by_id.get(operator.group or (operator.id if operator.kind in _BLOCKS else operator.inside or ""))
-        blocks = {"": opener, "parent_": None if opener is None else self.by_id.get(opener.inside or "")}
-        ids = {f"{prefix}group_id": None if it is None else digest(it.id) for prefix, it in blocks.items()}
-        return ids | {f"{prefix}group_kind": None if it is None else _BLOCKS[it.kind] for prefix, it in blocks.items()}
+        blocks = {"": opener, "parent_": opener and self.by_id.get(opener.inside or "")}
+        ids = {f"{prefix}group_id": it and digest(it.id) for prefix, it in blocks.items()}
+        return ids | {f"{prefix}group_kind": it and _BLOCKS[it.kind] for prefix, it in blocks.items()}
 
     def wires(self, operator: Operator) -> dict[str, list[dict[str, Any]]]:
-        """The signals that an operator listens to, and those it sends: a continuation for each branch of a batch, one
-        for others; then what it declares."""
+        """The signals that an operator listens to, and those that it sends: to what follows (its continuation) or to
+        the branches that it opens; and what it declares."""
         own, *declared = operator.emits
-        branches = self.branches.get(operator.id, [""] if operator.kind != OperatorKind.RESULT else [])
-        sent = [{**self.signal(own, branch), "role": "continuation"} for branch in branches]
+        sent = (
+            [{**self.signal(own), "role": "continuation"}]
+            if operator.kind not in ("result_sink", "batch_fanout")
+            else []
+        )
+        if operator.kind in ("batch_fanout", "match_route"):
+            sent += [self.signal(own, it) for it in self.operators if it.listens == (own,)]
         sent += [{**self.signal(trigger), "role": "declared_emit"} for trigger in declared]
-        return {
-            "listen_signals": [self.signal(trigger, operator.id) for trigger in operator.listens],
-            "emit_signals": sent,
-        }
+        heard = [self.signal(trigger, operator) for trigger in operator.listens]
+        return {"listen_signals": heard, "emit_signals": sent}
+
+    def options(self, operator: Operator) -> dict[str, Any]:
+        """What an operator was told, in Agently's words."""
+        given, kind = dict(operator.options), operator.kind
+        if kind in ("batch_fanout", "for_each_split"):
+            return {"concurrency": given.get("concurrency")}
+        if kind == "batch_collect":
+            heard = zip(operator.listens, given["slots"], strict=True)
+            return {"result_keys": {self.signal(trigger)["id"]: name for trigger, name in heard}}
+        if kind == "match_case":
+            return (
+                {"is_else": True}
+                if "otherwise" in given
+                else {"condition_value": given["equals"]}
+                if "equals" in given
+                else {}
+            )
+        if kind == "collect_branch":
+            name, places = operator.name, {"branch_id": given["branch"], "branch_ids": given["branches"]}
+            return {**places, "collect_id": digest(name), "collection_name": name, "mode": given["mode"]}
+        if kind == "sub_flow":
+            return {"capture": given.get("capture"), "write_back": given.get("write_back"),
+                    "concurrency": given.get("child_concurrency")}  # fmt: skip
+        return {"mode": given["mode"]} if "mode" in given else {}
 
 
 def to_config(core: Blueprint, contract: Mapping[str, Any], *, validate: bool = True) -> dict[str, Any]:
@@ -114,8 +123,8 @@ def to_config(core: Blueprint, contract: Mapping[str, Any], *, validate: bool = 
     Raises `ValueError` for handlers that no other process could know.
     """
     names, records = Names(core.freeze()), dict[str, dict[str, Any]]()
-    for operator in names.definition.operators:
-        if not is_single(operator):
+    for operator in names.operators:
+        if operator.kind != "signal_gate" or len(operator.listens) > 1:
             record = _record(core, names, operator, validate)
             if (known := records.setdefault(record["id"], record)) is not record:  # a chunk that is wired in once more
                 known["listen_signals"] += record["listen_signals"]
@@ -125,36 +134,37 @@ def to_config(core: Blueprint, contract: Mapping[str, Any], *, validate: bool = 
 
 
 def _record(core: Blueprint, names: Names, operator: Operator, validate: bool) -> dict[str, Any]:
-    options: dict[str, Any] = dict(operator.options)
-    flow: Any = getattr(core.handlers.get(operator.handler or ""), "flow", None)
-    if operator.kind == "sub_flow" and flow.blueprint is not core:
-        nested = flow.get_flow_config(validate_serializable=validate)
-        options = {**options, "sub_flow_name": flow.name, "sub_flow_config": nested}
-    about = {"id": names.id(operator), "kind": operator.kind.value, "name": operator.name, "options": options}
-    reference = _reference(core, operator, validate)
+    options, handler = names.options(operator), core.handlers.get(operator.handler or "")
+    flow: Any = getattr(handler, "flow", None)
+    if operator.kind == "sub_flow":
+        nested = flow.get_flow_config(validate_serializable=validate) if flow.blueprint is not core else None
+        options |= {"sub_flow_name": flow.name, "sub_flow_config": nested}
+    about = {"id": names.form(operator, 0), "kind": operator.kind.value, "name": names.form(operator, 1)}
     place = "condition_ref" if operator.kind == "match_case" else "handler_ref"
-    refs = {"handler_ref": None, "condition_ref": None, place: reference}
-    return {**about, **refs, **names.wires(operator), **names.groups(operator)}
+    refs: dict[str, Any] = {"handler_ref": None, "condition_ref": None}
+    if operator.handler is not None and flow is None:
+        stable = is_stable_name(operator.handler, handler or print)
+        if validate and not stable:
+            what = place.removesuffix("_ref")
+            raise DefinitionError(
+                f"flow {core.name!r}: {about['name']!r} has a non-serializable {what}, a lambda; name it"
+            )
+        known = "registered" if core.chunks.get(operator.handler) else "inspected"
+        refs[place] = reference(handler, operator.handler, known if stable else "anonymous")
+    return {**about, "options": options, **refs, **names.wires(operator), **names.groups(operator)}
 
 
-def _reference(core: Blueprint, operator: Operator, validate: bool) -> dict[str, Any] | None:
+def reference(handler: Any, name: str, kind: str) -> dict[str, Any]:
     """Which callable an operator runs. Where its source file lies is nobody's business."""
-    if operator.handler is None or operator.kind == "sub_flow":
-        return None
-    handler, chunk = core.handlers[operator.handler], core.chunks.get(operator.handler)
-    kind = "registered" if chunk is not None and chunk.handler is handler else "inspected"
-    kind = kind if is_stable_name(operator.handler, handler) else "anonymous"
-    if validate and kind == "anonymous":
-        what = "condition" if operator.kind == "match_case" else "handler"
-        raise DefinitionError(f"flow {core.name!r}: {operator.name!r} has a non-serializable {what}, a lambda; name it")
     function = inspect.unwrap(getattr(handler, "func", handler))
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    named = {"kind": kind, "name": operator.handler, "callable_name": getattr(function, "__name__", qualname)}
+    named = {"kind": kind, "name": name, "callable_name": getattr(function, "__name__", qualname)}
     return {**named, "module": module, "qualname": qualname, "file": None, "line": None}
 
 
-def load(core: Blueprint, config: Any, *, replace: bool) -> None:
-    """Take over the flow that a config describes; nothing is changed if that raises.
+def load(core: Blueprint, config: Any, make: Any, *, replace: bool) -> None:
+    """Take over the flow that a config describes; nothing is changed if that raises. `make` makes the flow of a config,
+    for the sub-flows that are not registered.
 
     Raises `TypeError` for what is no dict, `ValueError` for another version or for handlers that are not registered.
     """
@@ -165,5 +175,8 @@ def load(core: Blueprint, config: Any, *, replace: bool) -> None:
     if not is_a(engine := config.get("triggerflow"), Mapping):
         raise ValueError("a config that Agently itself wrote lacks 'triggerflow', the engine's definition; build the "
                          "flow by its own code here, and it can be exported anew")  # fmt: skip
-    kept = [it for it in engine["operators"] if replace or it["name"] not in _HIDDEN]
-    load_flow_config(core, {**engine, "operators": kept}, replace=replace)
+    for record in config.get("operators", ()):
+        nested, name = record["options"].get("sub_flow_config"), record["options"].get("sub_flow_name")
+        if nested is not None and name not in core.flows:
+            core.flows[name] = make(nested)
+    load_flow_config(core, engine, replace=replace)

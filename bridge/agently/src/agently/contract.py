@@ -52,8 +52,7 @@ def promise(contract: Contract, promised: dict[str, Any]) -> None:
             raise TypeError(f"set_contract() takes {', '.join(PLACES)} and meta, not {place!r}")
         else:
             contract.types[place] = expected = None if expected is UNSET else expected
-            check = expected and checker(expected, place, _adapter(expected).validate_python)
-            setattr(contract, place, check)
+            setattr(contract, place, expected and checker(expected, place, _adapter(expected).validate_python))
 
 
 def metadata(contract: Contract) -> dict[str, Any]:

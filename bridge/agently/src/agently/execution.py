@@ -13,27 +13,36 @@ import inspect
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
+
+import msgspec
 
 from triggerflow import Execution, UsageError, records
 from triggerflow.execution import UNSET
 from triggerflow.options import Options
 from triggerflow.persistence import read, restore, write
 from triggerflow.portal import iterate_sync, on_a_loop
+from triggerflow.program import Program
 from triggerflow.shared import SharedData
 from triggerflow.subflow import Link
 
-from . import events
-from .config import OUTSIDE, digest
-from .data import Data, PauseSignal, Signal, shown_interrupt
-from .state import Settings, StateData, data_methods, delegate, is_a, later, method, twin, view
+from . import observed
+from .adapt import delegate, is_a, later, method, twin, view
+from .config import OUTSIDE
+from .data import Data
+from .events import CENTER, RunContext
+from .lifecycle import Lifecycle
+from .process import limit
+from .settings import Settings
+from .signals import PauseSignal, Signal, shown_interrupt
+from .state import StateData, data_methods
 
 InputT = TypeVar("InputT")
 StreamT = TypeVar("StreamT")
 ResultT = TypeVar("ResultT")
 #: The hooks that are registered now.
-HOOKS = events.CENTER.hooks
+HOOKS = CENTER.hooks
 #: Where the engine's snapshot stands in what `save` gives.
 SNAPSHOT = "triggerflow"
 #: The default of every `timeout` of Agently's. It bounds the wait for a result that only the outside can bring; work
@@ -47,35 +56,28 @@ async def outside(data: Data) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-outside.__name__ = OUTSIDE
-
-
-def settling(method: str) -> Any:
+def settling(name: str) -> Any:
     """The async twin of a method that does not wait: it waits until all that the method caused has settled."""
 
     async def call(self: Any, *args: Any, **options: Any) -> Any:
-        return await self.settle(lambda: getattr(self, method)(*args, **options))
+        return await self.settle(lambda: getattr(self, name)(*args, **options))
 
     return call
 
 
-def doing(attribute: str, method: str) -> Any:
+def doing(attribute: str, name: str) -> Any:
     """A method that calls a method of an attribute, in a script on the loop where the execution lives."""
-
-    def call(self: Any, *args: Any, **options: Any) -> Any:
-        return self.do(lambda: getattr(getattr(self, attribute), method)(*args, **options))
-
-    return call
+    call = delegate(attribute, name)
+    return lambda self, *args, **options: self.do(lambda: call(self, *args, **options))
 
 
 @data_methods("state", "runtime_data", "state", change=doing, change_async=settling)
 @data_methods("flow_state", "flow_data")
-class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
+class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, ResultT]):
     """One run of a flow. What is done to it in a running loop does not wait for what it causes; the async twins do,
     and in a script all do."""
 
-    sealed = False
-    context: events.RunContext | None = None
+    context: RunContext | None = None
     #: how to end what `on` has begun, by its id
     bindings: Mapping[str, Callable[[], None]] = {}
 
@@ -83,27 +85,21 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         self, flow: Any, shared: SharedData, options: Options, id: str | None = None, *, resources: Any = None,
         state: Any = None, link: Link | None = None,
     ) -> None:  # fmt: skip
-        self.flow = flow
-        self.compiled = compiled = flow.compiled()
+        compiled: tuple[Program, Any, frozenset[str]] = flow.compiled()
+        self.flow, self.names, self.awaited, self.parent = flow, *compiled[1:], link
         super().__init__(compiled[0], shared, options, id, state=state, resources=resources, link=link)
-        if link is not None and isinstance(link.parent, TriggerFlowExecution):
-            parent = events.chunk_context(link.parent, link.parent.machine.state.runs[link.run])
-            meta = {**parent.meta, "flow_name": flow.name}
-            self.context = parent.child(digest(self.id), "workflow_execution", execution_id=self.id, meta=meta)
 
     settings = functools.cached_property(lambda self: Settings(self.flow.settings))
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
-    names = view(lambda self: self.compiled[1])
-    run_context = view(events.context_of)
+    run_context = view(observed.lineage)
     run_id = view(lambda self: self.run_context.run_id)
     started = view(lambda self: self.start_value is not UNSET)
     get_contract, get_contract_metadata = delegate("flow", "get_contract"), delegate("flow", "get_contract_metadata")
 
     def invoke(self, run: Any) -> Any:
-        """Call the handler of a run of a chunk."""
-        data, call = Data(self, run), cast("Callable[[Any], Any]", self.program.invokers[run.node.index])
+        data, call = Data(self, run), self.program.invokers[run.node.index]
         if HOOKS and run.node.kind in ("chunk", "sub_flow") and run.node.name != OUTSIDE:
-            return events.observed(self, data, call)
+            return observed.observed(self, data, call)
         return call(data)
 
     def begin(self, value: Any = UNSET) -> None:
@@ -111,9 +107,13 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         if self.start_value is UNSET:
             value = None if value is UNSET else value
             if HOOKS:
-                self.add_observer(functools.partial(events.recorded, self))
-                events.started(self, value)
+                self.observe()
+                observed.began(self, value)
             super().begin(value)
+
+    def observe(self) -> None:
+        """Tell the hooks of every record from now on."""
+        self.add_observer(functools.partial(observed.recorded, self))
 
     def rested(self) -> None:
         """No chunk runs any more: the stream ends, if nothing can follow."""
@@ -122,24 +122,23 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
             self.stream.end()
 
     def result_fixed(self, by: Any) -> None:
-        """There is a result."""
         super().result_fixed(by)
-        if HOOKS:
-            events.ended(self, by)
+        if HOOKS and self.machine.state.result is not UNSET:
+            observed.concluded(self, by)
 
     def closed(self, close: Any, error: BaseException | None) -> None:
-        """The engine's execution has ended."""
         super().closed(close, error)
-        if HOOKS and (error is not None or (not self.options.keep_open and self.machine.state.result is not UNSET)):
-            events.ended(self, error=error)
+        if HOOKS and self.get_status() == "failed":
+            observed.failed(self)
+        elif HOOKS and not self.options.keep_open and self.machine.state.result is not UNSET:
+            observed.concluded(self, None)
 
     def concluded(self) -> bool:
         """Whether all is done that does not depend on new signals from outside."""
-        if self.has_ended:
-            return True
         state = self.machine.state
-        awaits = state.result is UNSET and bool(self.compiled[2] - (state.emitted or frozenset()))
-        return state.started and not awaits and not self.get_pending_interrupts() and self.is_settled()
+        awaits = state.result is UNSET and bool(self.awaited - (state.emitted or frozenset()))
+        idle = state.started and not awaits and not self.get_pending_interrupts() and self.is_settled()
+        return self.has_ended or idle
 
     def answered(self) -> bool:
         """Whether it is known what the result is."""
@@ -153,16 +152,10 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         known = "completed" if self.answered() else "running" if self.machine.state.started else "created"
         return "waiting" if self.is_waiting() else known
 
-    def is_waiting(self) -> bool:
-        """Whether an interrupt waits for its answer."""
-        return bool(self.machine.state.interrupts and self.get_pending_interrupts()) and not self.has_ended
-
     def known(self) -> Any:
-        """The result of a run that has one or will have none; raises its failure."""
+        """The result of a run that has one or will have none; raises the failure of one that has none."""
         result = self.machine.state.result
-        if self.has_ended and (result is UNSET or super().get_status() == "failed"):
-            return self.outcome()
-        return None if result is UNSET else result
+        return result if result is not UNSET else self.outcome() if self.has_ended else None
 
     async def async_start(
         self, initial_value: Any = None, *, wait_for_result: bool = True, timeout: float | None = DEFAULT_TIMEOUT
@@ -183,7 +176,9 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         now = asyncio.get_running_loop().time
         bound = None if timeout is None or timeout is DEFAULT_TIMEOUT else now() + timeout
         await self.until(self.is_settled, None if bound is None else timeout)
-        if wait or self.has_ended:
+        if self.has_ended:
+            self.outcome()
+        if wait:
             left = timeout if bound is None else max(0.0, bound - now())
             return await self.async_get_result(timeout=left, told=timeout)
         return None
@@ -194,8 +189,8 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
             what = f"the result of execution {self.id} of flow {self.flow.name!r} took longer than {told or timeout} s"
             warnings.warn(f"{what}; give a larger timeout, or None to wait for ever", UserWarning, stacklevel=2)
             return None
-        if events.CENTER.tasks:
-            await events.CENTER.drain()
+        if CENTER.tasks:
+            await CENTER.drain()
         return self.known()
 
     def get_result(self, *, timeout: float | None = None) -> Any:
@@ -209,13 +204,19 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         """Set the result, also in place of one that is there."""
         super().set_result(result, replace=True)
 
-    def emit(self, trigger_event: str, value: Any = None, _marks: Any = None, *, trigger_type: str = "event") -> None:
+    def set_concurrency(self, concurrency: int | None) -> Any:
+        super().set_concurrency(limit(concurrency))
+        return self
+
+    def emit(
+        self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event"
+    ) -> None:
         """Send a signal, before the start, during the run or after the result."""
         if self.sealed:
             raise UsageError(f"execution {self.id} is sealed; it takes no signals from outside")
-        changed: Any = {"runtime_data": self.state, "flow_data": self.flow_state}.get(trigger_type)
-        deed = functools.partial(super().emit if changed is None else changed.fire, trigger_event, value)
-        self.do(deed)
+        changes: dict[str, Any] = {"runtime_data": self.state, "flow_data": self.flow_state}
+        send = super().emit if trigger_type == "event" else changes[trigger_type].fire
+        self.do(lambda: send(trigger_event, value))
 
     async_emit, emit_nowait, async_emit_nowait = settling("emit"), emit, later("emit")
     engine_state = Execution.state
@@ -229,7 +230,7 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         wanted, binding_id, emit = (trigger_type, event), binding_id or uuid4().hex, super().emit
 
         def heard(record: Any) -> None:
-            if events.signal_in(record) == wanted:
+            if observed.named_in(record) == wanted:
                 asyncio.get_running_loop().call_soon(emit, OUTSIDE, functools.partial(_bound, handler, record))
 
         self.bindings = {**self.bindings, binding_id: self.add_observer(heard)}
@@ -260,12 +261,10 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
             warnings.warn(f"{what}; give a larger timeout, or None to wait for ever", UserWarning, stacklevel=2)
 
     def get_runtime_stream(self, *args: Any, **options: Any) -> Iterator[Any]:
-        """The sync twin of `get_async_runtime_stream`."""
         make = functools.partial(self.get_async_runtime_stream, *args, **options)
         return iterate_sync(make, "get_async_runtime_stream", self.loop)
 
     def stop_stream(self) -> None:
-        """End the runtime stream."""
         if not self.has_ended:
             super().stop_stream()
 
@@ -307,10 +306,9 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         if item["action"] == "resume":
             return {**shown, "value": interrupt["response"]}
         known = (self.machine.state.interrupts or {}).get(interrupt["id"])
-        return {**shown, "signal": None if known is None else {**vars(self.signal_of(known.run))}}
+        return {**shown, "signal": None if known is None else self.signal_of(known.run).to_state_dict()}
 
     require_runtime_resource = Execution.require_resource
-
     get_runtime_resources = method(lambda self: dict(self.resources))
 
     def save(self, path: Any = None, *, encoding: str = "utf-8") -> dict[str, Any]:
@@ -327,12 +325,14 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
             "runtime_data": self.state.to_dict(),
             "flow_data": self.flow_state.to_dict(),
             "interrupts": self.get_interrupts(),
-            "last_signal": signal and {**vars(signal)},
+            "last_signal": signal and signal.to_state_dict(),
             "resource_keys": sorted(self.resources),
             "result": {"ready": result is not UNSET, "value": None if result is UNSET else result},
         }
-        saved = {**self.program.types.pack(shown, f"execution {self.id}"), SNAPSHOT: super().save()}
-        write(saved, path if path is None else str(path), encoding)
+        saved = {**msgspec.to_builtins(shown, str_keys=True, enc_hook=_plain), SNAPSHOT: super().save()}
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write(saved, str(path), encoding)
         return saved
 
     def load(
@@ -342,74 +342,44 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
 
         Flow data is taken over where the flow has none of that name. Raises `TypeError` or `ValueError`.
         """
-        if not is_a(state, Mapping, str, Path):
-            raise TypeError(f"an execution is loaded from a dictionary, a path or text, not from {type(state)}")
+        if not is_a(state, Mapping, str, Path) or state == "":
+            raise TypeError(f"an execution is loaded from a dictionary, a path or text, not from {state!r}")
         if self.machine.state.runs:
             raise UsageError(f"execution {self.id} is at work; load into another one")
-        saved = dict(read(state, encoding))
-        if (snapshot := saved.pop(SNAPSHOT, None)) is None:
+        saved = read(state, encoding)
+        if SNAPSHOT not in saved:
             raise ValueError(f"this is no saved execution, or one that Agently itself has saved: it lacks {SNAPSHOT!r}")
-        shown = self.program.types.unpack(saved)
 
         def again(*args: Any, **details: Any) -> "TriggerFlowExecution":
             TriggerFlowExecution.__init__(self, self.flow, *args, **details)
             return self
 
         own = {**self.own_resources, **(runtime_resources or {})}
-        restore(again, self.flow.compiled()[0], self.flow.shared, Options(), snapshot, resources=own)
-        self.context = events.RunContext(**shown["run_context"])
-        for key, value in shown["flow_data"].items():
+        restore(again, self.flow.program(), self.flow.shared, Options(), saved[SNAPSHOT], resources=own)
+        self.context = RunContext(**saved["run_context"])
+        for key, value in saved["flow_data"].items():
             self.shared.values.setdefault(key, value)
+        if HOOKS:
+            self.observe()
         return self
 
     def signal_of(self, run: Any) -> Signal:
-        """What triggered a run of a chunk."""
-        signal, place = self.names.signal(run.trigger, run.node.id), run.signal - self.journal.first
-        why: Any = ("start" if run.trigger.kind == "start" else "runtime", {})
-        cause = cast("Any", self.journal.records[place]) if 0 <= place < len(self.journal.records) else None
+        """What triggered a run of a chunk; for a branch of a batch, what triggered the batch."""
+        trigger, listener, known = run.trigger, self.names.by_id.get(run.node.id), self.names.by_id
+        while trigger.kind == "operator" and known[trigger.name].kind == "batch_fanout":
+            trigger, listener = known[trigger.name].listens[0], known[trigger.name]
+        signal, place = self.names.signal(trigger, listener), run.signal - self.journal.first
+        cause: Any = self.journal.records[place] if 0 <= place < len(self.journal.records) else None
+        source, meta = "start" if trigger.kind == "start" else "runtime", dict[str, Any]()
         if isinstance(cause, records.Resumed):
-            why = ("interrupt", {"interrupt_id": cause.interrupt})
-        return Signal(f"{self.id}:{run.signal}", signal["trigger_event"], signal["trigger_type"], run.value, *why)
+            source, meta = "interrupt", {"interrupt_id": cause.interrupt}
+        number = f"{self.id}:{run.signal}"
+        return Signal(number, signal["trigger_event"], signal["trigger_type"], run.value, source, meta)
 
     def get_last_signal(self) -> Signal | None:
         """The last signal that was accepted, as far as the journal reaches."""
-        for index, record in reversed([*enumerate(self.journal.records, self.journal.first)]):
-            if (signal := events.signal_in(record)) is not None:
-                source = "start" if isinstance(record, records.Started) else "runtime"
-                return Signal(f"{self.id}:{index}", signal[1], signal[0], getattr(record, "value", None), source)
-        return None
-
-    seal = method(lambda self, reason=None: setattr(self, "sealed", True))
-    unseal = method(lambda self: setattr(self, "sealed", False))
-
-    async def async_close(
-        self, *, reason: str = "manual", timeout: float | None = None, seal: bool = True,
-        pending_interrupts: Any = "error",
-    ) -> dict[str, Any]:  # fmt: skip
-        """Wait until all has settled, end the execution and return a snapshot of its state.
-
-        Open interrupts are an error, or (`"cancel"`) are cancelled with the execution.
-        """
-        self.sealed = self.sealed or seal
-        if (asked := self.is_waiting()) and pending_interrupts != "cancel":
-            raise UsageError(f"execution {self.id} has open interrupts: {list(self.get_pending_interrupts())}")
-        async with asyncio.timeout(timeout):
-            await (self.async_cancel(reason) if asked else super().async_close())
-        return self.snapshot()
-
-    async_seal, close = later("seal"), twin("async_close")
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state by key, and the result, if there is one, as "$final_result"."""
-        result = self.machine.state.result
-        return {**self.state.to_dict(), **({} if result is UNSET else {"$final_result": result})}
-
-    get_lifecycle_state = method(lambda self: "closed" if self.has_ended else "sealed" if self.sealed else "open")
-    is_open = view(lambda self: self.get_lifecycle_state() == "open")
-    is_sealed = view(lambda self: self.get_lifecycle_state() == "sealed")
-    is_closed = view(lambda self: self.get_lifecycle_state() == "closed")
-    is_idle = view(lambda self: self.is_settled())
-    result = view(lambda self: ExecutionResult(self))
+        journal = reversed([*enumerate(self.journal.records, self.journal.first)])
+        return next((it for index, record in journal if (it := observed.signal_in(self, record, index))), None)
 
     def do(self, deed: Callable[[], Any]) -> Any:
         """Do something: at once where a loop runs; in a script on its loop, and then wait for what it caused."""
@@ -424,26 +394,17 @@ class TriggerFlowExecution(Execution, Generic[InputT, StreamT, ResultT]):
         if not inside:
             await self.async_settled(since=since)
         if not over and self.has_ended:
-            self.known()
+            self.outcome()
         return answer
 
     _settle = twin("settle")
 
 
-class ExecutionResult:
-    """What came out of an execution, in one place (4.1)."""
-
-    def __init__(self, execution: TriggerFlowExecution) -> None:
-        self.execution, self.state = execution, execution.state
-
-    get_state, async_get_final_result = delegate("state", "to_dict"), delegate("execution", "async_get_result")
-
-    def get_meta(self) -> dict[str, Any]:
-        """Who it was: execution id, status, run context."""
-        held = self.execution
-        return {"execution_id": held.id, "status": held.get_status(), "run": held.run_context.model_dump()}
-
-
 def _bound(handler: Any, record: Any, data: Data) -> Any:
     data.value = record.value
     return handler(data)
+
+
+def _plain(value: Any) -> Any:
+    """What a saved execution shows of an object; the engine's snapshot beside it holds the object itself."""
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else getattr(value, "__dict__", str(value))

@@ -4,5 +4,5 @@ from ..events import EventCenter as EventCenter
 from ..execution import TriggerFlowExecution as TriggerFlowExecution
 from ..flow import TriggerFlow as TriggerFlow
 from ..flow import TriggerFlowBluePrint as TriggerFlowBluePrint
-from ..process import TriggerFlowChunk as TriggerFlowChunk
+from ..graph import TriggerFlowChunk as TriggerFlowChunk
 from ..process import TriggerFlowProcess as TriggerFlowProcess

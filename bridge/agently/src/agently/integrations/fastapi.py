@@ -10,9 +10,9 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field, create_model
 
+from ..adapt import is_a
 from ..execution import TriggerFlowExecution
 from ..flow import TriggerFlow
-from ..state import is_a
 
 #: The largest request that is read, in bytes.
 MAX_REQUEST = 1024 * 1024

@@ -1,0 +1,49 @@
+"""What the bridge is made of: short ways to say that a name of Agently's leads to one of the engine's."""
+
+from collections.abc import Callable
+from typing import Any
+
+from triggerflow.portal import run_sync
+
+#: A property, and a method, that need no more than an expression.
+view: Callable[[Callable[[Any], Any]], Any] = property
+method: Callable[[Callable[[Any], Any] | Callable[[Any, Any], Any]], Any] = lambda call: call  # noqa: E731
+
+
+def is_a(value: Any, *kinds: type) -> bool:
+    """`isinstance`, after which a type checker still takes the value for anything: what it holds is not known."""
+    return isinstance(value, kinds)
+
+
+def delegate(attribute: str, name: str) -> Any:
+    """A method that calls a method of an attribute."""
+    return lambda self, *args, **options: getattr(getattr(self, attribute), name)(*args, **options)
+
+
+def twin(name: str) -> Any:
+    """The sync twin of an async method, for scripts; inside a running loop it raises `BlockingCallError`."""
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        return run_sync(lambda: getattr(self, name)(*args, **options), name, getattr(self, "loop", None))
+
+    return call
+
+
+def later(name: str) -> Any:
+    """The async twin of a method that does not wait."""
+
+    async def call(self: Any, *args: Any, **options: Any) -> Any:
+        return getattr(self, name)(*args, **options)
+
+    return call
+
+
+def delegates(attribute: str, *names: str) -> Any:
+    """A class decorator: methods that call the methods of these names of an attribute."""
+
+    def add(cls: Any) -> Any:
+        for name in names:
+            setattr(cls, name, delegate(attribute, name))
+        return cls
+
+    return add

@@ -1,0 +1,128 @@
+"""Chunks as `@flow.chunk` gives them, and the graph that they are wired in, with Agently's rules for what is meant."""
+
+import asyncio
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from triggerflow import Chunk, Definition, DefinitionError
+from triggerflow.builder import START, Blueprint, Trigger
+
+from .adapt import is_a, twin, view
+from .config import OUTSIDE, RESTART, Names, digest, reference
+
+_CLOSED_BY = {"for_each_split": "for_each_collect", "match_route": "match_collect"}
+#: The names of signals that no event of a user's has.
+_INTERNAL = re.compile(r"START$|Chunk\[|(Collect|Batch|ForEach|Match|When|SubFlow)-")
+
+
+class TriggerFlowChunk:
+    """A named handler: its id, the signal that its completion fires (`trigger`), and the events it declares."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk, self.name, self.handler, self.trigger = chunk, chunk.name, chunk.handler, chunk.trigger.name
+        self.id = self.trigger.rpartition("]-")[2]
+
+    emit_signals = view(lambda self: list(self.chunk.emits))
+    callable_ref = view(lambda self: reference(self.handler, self.name, "registered"))
+
+    def declare_emits(self, *signals: str) -> "TriggerFlowChunk":
+        """Say which events the chunk emits, for diagrams and exports. Raises `TypeError` for what is no name."""
+        self.chunk.declare_emits(*signals)
+        return self
+
+    async def async_call(self, data: Any) -> Any:
+        is_async = inspect.iscoroutinefunction(self.handler)
+        return await (self.handler(data) if is_async else asyncio.to_thread(self.handler, data))
+
+    call, __call__ = twin("async_call"), async_call
+
+
+class Graph(Blueprint):
+    """The engine's blueprint. Each function that is wired is a chunk of its own; the last of a name goes by it."""
+
+    def __init__(self, name: str, of: Blueprint | None = None) -> None:
+        super().__init__(name)
+        self.named_chunks: dict[str, TriggerFlowChunk] = {}
+        if of is not None:
+            self.take_over(of)
+
+    def take_over(self, other: Blueprint) -> None:
+        """Hold what another one holds."""
+        self.load(Definition(self.name, tuple(other.operators)), other.nodes, other.handlers, replace=True)
+        self.named_chunks.update(other.named_chunks if isinstance(other, Graph) else {})
+        self.flows.update(other.flows)
+
+    def load(self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Any, *, replace: bool) -> None:
+        super().load(definition, chunks, handlers, replace=replace)
+        self.named_chunks.update(
+            {it.name: TriggerFlowChunk(it) for it in chunks.values() if it.trigger.kind == "chunk"}
+        )
+
+    def register(self, name: str | None, handler: Any, **options: Any) -> Chunk:
+        function: str = getattr(getattr(handler, "func", handler), "__name__", type(handler).__name__)
+        known = self.named_chunks.get(name or "")
+        if known is not None and known.handler is not handler:
+            raise DefinitionError(
+                f"flow {self.name!r}: the chunk name {name!r} is already registered to another callable"
+            )
+        name = name or function
+        number = self._counted["chunk", name] = self._counted.get(("chunk", name), 0) + 1
+        trigger = Trigger("chunk", f"Chunk[{function}]-{digest(f'{name} {number}')}")
+        chunk = Chunk(name, handler, trigger=trigger, **options)
+        self.named_chunks[name], self.chunks[name] = TriggerFlowChunk(chunk), chunk
+        self.version += 1
+        return chunk
+
+    def resolve(self, reference: Any) -> Chunk:
+        if isinstance(reference, Chunk | TriggerFlowChunk):
+            chunk = reference if isinstance(reference, Chunk) else reference.chunk
+            self.named_chunks.setdefault(chunk.name, TriggerFlowChunk(chunk))
+            return chunk
+        if isinstance(reference, str) and reference in self.named_chunks:
+            return self.named_chunks[reference].chunk
+        if is_a(reference, tuple) and len(reference) == 2:
+            name, handler = reference
+            return self.register(name, handler.handler if isinstance(handler, TriggerFlowChunk) else handler)
+        return self.register(None, reference) if callable(reference) else super().resolve(reference)
+
+    def triggers(self, wanted: Any) -> tuple[Trigger, ...]:
+        if is_a(wanted, dict):
+            return super().triggers({kind: self._meant(it, kind == "event") for kind, it in wanted.items()})
+        several = wanted if is_a(wanted, list, tuple, set, frozenset) else [wanted]
+        return super().triggers(self._meant([self._chunk(it) for it in several], True))
+
+    def _chunk(self, wanted: Any) -> Any:
+        return self.named_chunks.get(wanted, wanted) if isinstance(wanted, str) else wanted
+
+    def _meant(self, wanted: Any, is_event: bool) -> Any:
+        """Chunks, events and internal signals (`START`, the `trigger_event` of a process) as triggers."""
+        if is_a(wanted, list, tuple, set, frozenset):
+            return [self._meant(it, is_event) for it in wanted]
+        if isinstance(wanted, TriggerFlowChunk):
+            return wanted.chunk.trigger
+        if not isinstance(wanted, str) or not (is_event or _INTERNAL.match(wanted)):
+            return wanted
+        names, fired = Names(self.freeze()), [START, *(it.emits[0] for it in self.operators)]
+        internal = {names.signal(it)["trigger_event"]: it for it in fired} if _INTERNAL.match(wanted) else {}
+        kind = "collect" if wanted.startswith("Collect-") else "event"
+        return internal.get(wanted) or Trigger(kind, wanted.removeprefix("Collect-"))
+
+    def executable(self, outside: Any) -> "Graph":
+        """This graph as executions run it: with a chunk for what is done from outside; with the blocks closed that were
+        left open, where their chains end; and what begins at the start begins at the event "START" too."""
+        made = Graph(self.name, self)
+        for opener in reversed([it for it in made.operators if it.kind in _CLOSED_BY]):  # the innermost ones first
+            if all(it.group != opener.id for it in made.operators):
+                used = {trigger for it in made.operators for trigger in it.listens}
+                fired = [it.emits[0] for it in made.operators if it.inside == opener.id and it.emits[0] not in used]
+                kind, ends = type(opener.kind)(_CLOSED_BY[opener.kind]), tuple(fired) or opener.emits[:1]
+                made.add(kind, f"{opener.id}/end", ends, group=opener.id, inside=opener.inside)
+        for index, it in enumerate(made.operators):
+            if it.listens == (START,):
+                made.operators[index] = msgspec.structs.replace(it, listens=(START, RESTART))
+        made.place(Chunk(OUTSIDE, outside), Trigger("event", OUTSIDE))
+        return made

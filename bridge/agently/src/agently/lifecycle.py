@@ -1,0 +1,65 @@
+"""What 4.1 added to executions: they are open, sealed or closed, closing gives a snapshot, and a facade the result."""
+
+import asyncio
+from typing import Any
+
+from triggerflow import Execution, UsageError
+from triggerflow.execution import UNSET
+
+from .adapt import delegate, later, method, twin, view
+
+
+class Lifecycle(Execution):
+    """The part of an execution that speaks of its life."""
+
+    sealed = False
+    run_context: Any
+
+    def is_waiting(self) -> bool:
+        return bool(self.machine.state.interrupts and self.get_pending_interrupts()) and not self.has_ended
+
+    seal = method(lambda self, reason=None: setattr(self, "sealed", True))
+    unseal = method(lambda self: setattr(self, "sealed", False))
+
+    async def async_close(
+        self, *, reason: str = "manual", timeout: float | None = None, seal: bool = True,
+        pending_interrupts: Any = "error",
+    ) -> dict[str, Any]:  # fmt: skip
+        """Wait until all has settled, end the execution and return a snapshot of its state.
+
+        Open interrupts are an error, or (`"cancel"`) are cancelled with the execution.
+        """
+        self.sealed = self.sealed or seal
+        if (asked := self.is_waiting()) and pending_interrupts != "cancel":
+            raise UsageError(f"execution {self.id} has open interrupts: {list(self.get_pending_interrupts())}")
+        async with asyncio.timeout(timeout):
+            await (self.async_cancel(reason) if asked else super().async_close())
+        return self.snapshot()
+
+    async_seal, close = later("seal"), twin("async_close")
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state by key, and the result, if there is one, as "$final_result"."""
+        result = self.machine.state.result
+        return {**self.state.to_dict(), **({} if result is UNSET else {"$final_result": result})}
+
+    get_lifecycle_state = method(lambda self: "closed" if self.has_ended else "sealed" if self.sealed else "open")
+    is_open = view(lambda self: self.get_lifecycle_state() == "open")
+    is_sealed = view(lambda self: self.get_lifecycle_state() == "sealed")
+    is_closed = view(lambda self: self.get_lifecycle_state() == "closed")
+    is_idle = view(lambda self: self.is_settled())
+    result = view(lambda self: ExecutionResult(self))
+
+
+class ExecutionResult:
+    """What came out of an execution, in one place (4.1)."""
+
+    def __init__(self, execution: Lifecycle) -> None:
+        self.execution, self.state = execution, execution.state
+
+    get_state, async_get_final_result = delegate("state", "to_dict"), delegate("execution", "async_get_result")
+
+    def get_meta(self) -> dict[str, Any]:
+        """Who it was: execution id, status, run context."""
+        held = self.execution
+        return {"execution_id": held.id, "status": held.get_status(), "run": held.run_context.model_dump()}

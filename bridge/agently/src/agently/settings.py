@@ -1,0 +1,61 @@
+"""Settings, in three levels: Agently, flow or agent, execution."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from triggerflow.persistence import read
+
+from .adapt import is_a
+from .state import MISSING, copied, found, placed
+
+
+class Settings:
+    """Values by dotted key; what is not here the parent has. Dicts of both are merged."""
+
+    def __init__(self, parent: "Settings | None" = None) -> None:
+        self.parent, self.data = parent, dict[str, Any]()
+
+    def get(self, key: str | None = None, default: Any = None) -> Any:
+        """A copy of the value at a key, or the default; without a key all."""
+        above = MISSING if self.parent is None else self.parent.get(key, MISSING)
+        here = self.data if key is None else found(self.data, key, MISSING)
+        return default if here is above is MISSING else _merged(above, here)
+
+    def set_settings(self, key: str, value: Any) -> "Settings":
+        """Set a value at this level; a dict is merged with what is there."""
+        self.data = placed(self.data, key.split("."), _merged(found(self.data, key, MISSING), value))
+        return self
+
+    def load_settings(self, data_type: str, path: str | Path, *, auto_load_env: bool = True) -> "Settings":
+        """Read a "json_file", "yaml_file" or "toml_file", or ("json" ...) such a text.
+
+        `${ENV.NAME}` in a text value stands for that variable of the environment, unless `auto_load_env` is off.
+        """
+        source: Any = Path(path) if data_type.endswith("_file") else path
+        text = source.read_text("utf-8") if data_type == "toml_file" else source
+        values: Mapping[str, Any] = tomllib.loads(text) if data_type.startswith("toml") else read(source, "utf-8")
+        for key, value in values.items():
+            self.set_settings(key, _filled(value) if auto_load_env else value)
+        return self
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"\$\{\s*ENV\.(\w+)\s*\}", lambda it: os.environ.get(it[1], it[0]), value)
+    if is_a(value, dict):
+        return {key: _filled(item) for key, item in value.items()}
+    return [_filled(item) for item in value] if is_a(value, list) else value
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if not (is_a(below, dict) and is_a(above, dict)):
+        return copied(below if above is MISSING else above)
+    return {**copied(below), **{key: _merged(below.get(key, MISSING), value) for key, value in above.items()}}
+
+
+#: What `Agently.set_settings` sets.
+GLOBAL = Settings()

@@ -1,0 +1,50 @@
+"""What a chunk is told of the signal that triggered it, and of the questions to the outside."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .adapt import method, view
+
+
+@dataclass
+class Signal:
+    """What triggered a chunk."""
+
+    id: str
+    trigger_event: str
+    trigger_type: str
+    value: Any
+    source: str = "runtime"
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
+    layer_marks: list[str] = field(default_factory=list[str])
+
+    event, type = view(lambda self: self.trigger_event), view(lambda self: self.trigger_type)
+    signal, signal_id = view(lambda self: self), view(lambda self: self.id)
+    signal_source, signal_meta = view(lambda self: self.source), view(lambda self: self.meta)
+    to_state_dict = method(lambda self: asdict(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The signal as a chunk is told of it."""
+        seen = {key: getattr(self, key) for key in ("trigger_event", "trigger_type", "value")}
+        return {**seen, "signal_id": self.id, "signal_source": self.source, "signal_meta": self.meta}
+
+    def to_debug_dict(self) -> dict[str, Any]:
+        """The signal as the event centre is told of it."""
+        about = {"SIGNAL_ID": self.id, "TYPE": self.trigger_type, "EVENT": self.trigger_event, "VALUE": self.value}
+        return {**about, "SOURCE": self.source, "META": self.meta}
+
+
+class PauseSignal(dict[str, Any]):
+    """What `pause_for` gives a chunk to return: the interrupt that it opens."""
+
+    def __init__(self, interrupt_id: str, type: str = "pause", payload: Any = None, resume_event: Any = None, **_: Any):
+        super().__init__(id=interrupt_id, type=type, payload=payload, resume_event=resume_event, status="waiting")
+
+    interrupt = view(dict)
+
+
+def shown_interrupt(interrupt: Mapping[str, Any]) -> dict[str, Any]:
+    """An interrupt in Agently's shape."""
+    hidden = {"expires"} if interrupt["status"] == "resumed" else {"expires", "response"}
+    return {key: value for key, value in interrupt.items() if key not in hidden}
