@@ -56,7 +56,7 @@ async def test_s12_hit_first(cases: list[Any], hits: list[str], otherwise: bool)
 @pytest.mark.parametrize(("cases", "hits"), HITS)
 async def test_s12_hit_all(cases: list[Any], hits: list[str], otherwise: bool) -> None:
     """hit_all: the list of values in order of the cases, even for one hit; with none the else, or the value itself."""
-    expected: Any = hits or (["else"] if otherwise else 7)
+    expected: Any = hits or ("else" if otherwise else 7)
     assert await choosing("hit_all", cases, otherwise=otherwise).async_start(7) == expected
 
 
@@ -143,7 +143,7 @@ async def test_s12_empty_cases(mode: Any, hit: bool) -> None:
     flow = TriggerFlow()
     flow.match(mode=mode).case(1).case_else().end_match().to(("after", lambda data: [data.value])).end()
     value = 1 if hit else 2
-    assert await flow.async_start(value) == [[value] if mode == "hit_all" else value]
+    assert await flow.async_start(value) == [[value] if mode == "hit_all" and hit else value]
 
 
 @pytest.mark.parametrize("mode", ["hit_first", "hit_all"])

@@ -190,7 +190,7 @@ class Process:
         """Choose among the `case`s that follow, up to `end_match`, by the value that arrives here.
 
         With "hit_first" the first case that fits runs and its value goes on; with "hit_all" all that fit run and the
-        list of their values goes on. Where none fits and there is no `case_else`, the value itself goes on.
+        list of their values goes on. Where none fits the value of `case_else` goes on, or without one the value itself.
         """
         self._check_open("match()")
         if mode not in ("hit_first", "hit_all"):

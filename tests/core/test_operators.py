@@ -169,7 +169,7 @@ def cases(mode: str, otherwise: bool) -> Any:
         ("hit_all", True, 1, ["one", "true"]),
         ("hit_all", True, "text", ["true", "text"]),
         ("hit_all", True, None, ["nothing"]),
-        ("hit_all", True, 0, ["other"]),
+        ("hit_all", True, 0, "other"),
         ("hit_all", False, [], []),
     ],
 )

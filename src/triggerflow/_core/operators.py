@@ -110,8 +110,8 @@ def enter_split(
 ) -> None:
     """for_each: open one frame per item, a window of them at a time.
 
-    Lists, tuples and ranges are read in place; strings, mappings and what cannot be iterated are one item; any other
-    iterable, sync or async, is pulled by the driver as there is room.
+    Lists, tuples and ranges are read in place; strings, mappings, models and what cannot be iterated are one item; any
+    other iterable, sync or async, is pulled by the driver as there is room.
     """
     opening = open_scope(machine.state, node, scope, group, 0)
     opening.source = value
@@ -124,7 +124,8 @@ def enter_split(
 
 
 def _is_lazy(value: Any) -> bool:
-    if isinstance(value, str | bytes | bytearray | Mapping):
+    # A Pydantic model iterates over its fields, and is one item all the same.
+    if isinstance(value, str | bytes | bytearray | Mapping) or hasattr(value.__class__, "model_fields"):
         return False
     return hasattr(value, "__getitem__") or hasattr(value, "__iter__") or hasattr(value, "__aiter__")
 
@@ -196,6 +197,10 @@ def enter_for_each_collect(
         _feed(machine, opening)
 
 
+#: What `next` of a match says when nothing was hit, and its else runs.
+ELSE = -1
+
+
 def enter_match(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
@@ -242,6 +247,8 @@ def _route(machine: Effects, opening: Opening) -> None:
     cases: list[Node] = [node.next[position] for position in hits]
     opening.slots = [UNSET] * len(cases)
     opening.missing = len(cases)
+    if cases[0].operator.options.get("otherwise"):
+        opening.next = ELSE
     for index, case in enumerate(cases):
         frame = Frame(opening, index)
         for listener in case.next:
@@ -258,10 +265,12 @@ def _equal(literal: Any, value: Any) -> bool:
 def enter_match_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
-    """The value of the case that was hit, or with hit_all the list of values in order of the cases."""
+    """The value of the case that was hit, or with hit_all the list of values in order of the cases. The else is no hit,
+    and gives its value."""
     opening = fill(machine.state, scope, node.block, value)
     if opening is not None and not opening.missing:
-        result = opening.slots if opening.node.mode == "hit_all" else opening.slots[0]
+        several = opening.node.mode == "hit_all" and opening.next != ELSE
+        result = opening.slots if several else opening.slots[0]
         _leave_block(machine, node, opening, result, group)
 
 

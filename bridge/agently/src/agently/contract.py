@@ -52,7 +52,7 @@ def promise(contract: Contract, promised: dict[str, Any]) -> None:
             raise TypeError(f"set_contract() takes {', '.join(PLACES)} and meta, not {place!r}")
         else:
             contract.types[place] = expected = None if expected is UNSET else expected
-            setattr(contract, place, expected and checker(expected, place, _adapter(expected).validate_python))
+            setattr(contract, place, expected and checker(expected, place, _adapter(expected, place).validate_python))
 
 
 def metadata(contract: Contract) -> dict[str, Any]:
@@ -60,16 +60,20 @@ def metadata(contract: Contract) -> dict[str, Any]:
     if not contract.meta and not any(contract.types.values()):
         return {}
     event = {"label": "TriggerFlowInterruptEvent", "schema": msgspec.json.schema(TriggerFlowInterruptEvent)}
-    types = {place: _entry(contract.types.get(place)) for place in PLACES}
+    types = {place: _entry(contract.types.get(place), place) for place in PLACES}
     return {**types, "meta": contract.meta or {}, "system_stream": {"interrupt": event}}
 
 
-def _entry(expected: Any) -> dict[str, Any] | None:
+def _entry(expected: Any, place: str) -> dict[str, Any] | None:
     label = expected.__name__ if isinstance(expected, type) else str(expected)
-    return None if expected is None else {"label": label, "schema": _adapter(expected).json_schema()}
+    return None if expected is None else {"label": label, "schema": _adapter(expected, place).json_schema()}
 
 
-def _adapter(expected: Any) -> Any:
+def _adapter(expected: Any, place: str) -> Any:
     from pydantic import TypeAdapter  # who promises nothing needs no Pydantic
+    from pydantic.errors import PydanticUserError
 
-    return TypeAdapter(expected)
+    try:
+        return TypeAdapter(expected)
+    except PydanticUserError as error:
+        raise TypeError(f"Invalid TriggerFlow contract {place!r}: {expected!r}; {error}") from error

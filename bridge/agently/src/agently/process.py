@@ -61,6 +61,7 @@ class TriggerFlowProcess(Process):
         return super().batch(*counting.values(), side_branch=side_branch, concurrency=limit(concurrency))
 
     def ____(
-        self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False, **_: Any
+        self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False, **more: Any
     ) -> Any:
-        return super().____(*labels, log_info=log_info, print_info=print_info, show_value=show_value)
+        text = "\t".join([*map(str, labels), *(f"{key}: {value}" for key, value in more.items())])
+        return super().____(text, log_info=log_info, print_info=print_info, show_value=show_value)

@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from .adapt import is_a
 from .state import MISSING, copied, found, placed
 
 
-class Settings:
+class Settings(Mapping[str, Any]):
     """Values by dotted key; what is not here the parent has. Dicts of both are merged."""
 
     def __init__(self, parent: "Settings | None" = None) -> None:
@@ -25,21 +25,35 @@ class Settings:
         here = self.data if key is None else found(self.data, key, MISSING)
         return default if here is above is MISSING else _merged(above, here)
 
-    def set_settings(self, key: str, value: Any) -> "Settings":
+    def __getitem__(self, key: str) -> Any:
+        return found(self.get(), key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.get())
+
+    def __len__(self) -> int:
+        return len(self.get())
+
+    def set_settings(
+        self, key: str, value: Any, *, auto_load_env: bool = False, raise_empty: bool = False
+    ) -> "Settings":
         """Set a value at this level; a dict is merged with what is there."""
+        value = _filled(value) if auto_load_env else value
         self.data = placed(self.data, key.split("."), _merged(found(self.data, key, MISSING), value))
         return self
 
-    def load_settings(self, data_type: str, path: str | Path, *, auto_load_env: bool = True) -> "Settings":
+    def load_settings(
+        self, data_type: str, value: str | Path, *, auto_load_env: bool = True, raise_empty: bool = False
+    ) -> "Settings":
         """Read a "json_file", "yaml_file" or "toml_file", or ("json" ...) such a text.
 
         `${ENV.NAME}` in a text value stands for that variable of the environment, unless `auto_load_env` is off.
         """
-        source: Any = Path(path) if data_type.endswith("_file") else path
+        source: Any = Path(value) if data_type.endswith("_file") else value
         text = source.read_text("utf-8") if data_type == "toml_file" else source
         values: Mapping[str, Any] = tomllib.loads(text) if data_type.startswith("toml") else read(source, "utf-8")
-        for key, value in values.items():
-            self.set_settings(key, _filled(value) if auto_load_env else value)
+        for key, it in values.items():
+            self.set_settings(key, it, auto_load_env=auto_load_env)
         return self
 
 

@@ -27,10 +27,12 @@ def found(values: Any, key: str, *default: Any) -> Any:
 
 def placed(root: Any, path: list[str], value: Any) -> Any:
     """Nested dicts with the value at a path, copied along it; `MISSING` takes out what stands there."""
-    if not path:
+    if not path or (root is MISSING is value):
         return value
-    tree: dict[str, Any] = dict(root) if is_a(root, Mapping) else {}
-    tree[path[0]] = placed(tree.get(path[0]), path[1:], value)
+    if root is not MISSING and not is_a(root, Mapping):
+        raise TypeError(f"there is no place for {path[0]!r}: what stands above it is {root!r} and not a dictionary")
+    tree: dict[str, Any] = {} if root is MISSING else dict(root)
+    tree[path[0]] = placed(tree.get(path[0], MISSING), path[1:], value)
     return {name: item for name, item in tree.items() if item is not MISSING}
 
 
@@ -46,15 +48,15 @@ class StateData(Mapping[str, Any]):
     def __init__(self, store: Any, values: Mapping[str, Any]) -> None:
         self._store, self._values = store, values
 
-    def get(self, key: str | None = None, default: Any = None, *, inherit: bool = True) -> Any:
+    def get(self, key: str | None = None, default: Any = None, inherit: bool = True) -> Any:
         """A copy of the value at a key, or the default; without a key all values."""
         return self.to_dict() if key is None else copied(found(self._values, key, default))
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key; `MISSING` removes it."""
         root, *path = str(key).split(".")
-        if path:
-            self._store.set(root, placed(self._values.get(root), path, copied(value)), emit=False)
+        if path and not (value is MISSING and root not in self._values):
+            self._store.set(root, placed(self._values.get(root, MISSING), path, copied(value)), emit=False)
         if value is MISSING:
             self._store.delete(str(key), emit=emit)
         elif emit or not path:
@@ -63,7 +65,8 @@ class StateData(Mapping[str, Any]):
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a value that is no list becomes the first item of one."""
         held: Any = found(self._values, key, [])
-        self.set(key, [*held, value] if isinstance(held, list | tuple) else [held, value], emit=emit)
+        added = {*held, value} if is_a(held, set) else [*held, value] if is_a(held, list) else [held, value]
+        self.set(key, added, emit=emit)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
         """Remove a key; triggers with the value None."""
@@ -77,7 +80,7 @@ class StateData(Mapping[str, Any]):
 
     async_set, async_append, async_del = later("set"), later("append"), later("delete")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, inherit: bool = True) -> dict[str, Any]:
         """A copy of all values."""
         return {key: copied(value) for key, value in self._values.items() if "." not in key}
 
