@@ -8,11 +8,13 @@ parked execution is in the store only, and costs no memory. An answer or a signa
 import asyncio
 import logging
 from contextlib import suppress
+from threading import Event
 from time import time
 from types import TracebackType
 from typing import Protocol, Self
 
 from .._core.errors import (
+    BlockingCallError,
     ExecutionSuspended,
     StoreConflict,
     StoreError,
@@ -20,6 +22,7 @@ from .._core.errors import (
     UnknownExecution,
     UsageError,
 )
+from ..portal import on_a_loop, run_sync
 from ..stores.protocol import Store
 from .commit import desk_of
 from .execution import DurableExecution
@@ -108,6 +111,20 @@ class Worker:
         if ids:
             with suppress(StoreError):  # then they are given back when the store is closed
                 await self._store.release(ids)
+
+    def run(self) -> None:
+        """Work until the process is interrupted, in a script that has opened the store with a plain `with`.
+
+        On `KeyboardInterrupt` it leaves as `async with` does, and passes it on. Raises `BlockingCallError` inside a
+        running loop, and what `async with` raises.
+        """
+        if on_a_loop():
+            raise BlockingCallError("`run` would stop the running event loop; write `async with Worker(store, flow):`")
+        run_sync(self.__aenter__, "__aenter__")
+        try:
+            Event().wait()
+        finally:
+            run_sync(lambda: self.__aexit__(None, None, None), "__aexit__")
 
     @property
     def running(self) -> int:
