@@ -8,7 +8,6 @@ parked execution is in the store only, and costs no memory. An answer or a signa
 import asyncio
 import logging
 from contextlib import suppress
-from threading import Event
 from time import time
 from types import TracebackType
 from typing import Protocol, Self
@@ -120,11 +119,24 @@ class Worker:
         """
         if on_a_loop():
             raise BlockingCallError("`run` would stop the running event loop; write `async with Worker(store, flow):`")
-        run_sync(self.__aenter__, "__aenter__")
+
+        async def begin() -> asyncio.Task[None]:
+            return asyncio.get_running_loop().create_task(self._serve())
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+        task = run_sync(begin, "run")
         try:
-            Event().wait()
+            run_sync(lambda: asyncio.wait((task,)), "run")
+            task.result()
         finally:
-            run_sync(lambda: self.__aexit__(None, None, None), "__aexit__")
+            run_sync(end, "run")
+
+    async def _serve(self) -> None:
+        async with self:
+            await asyncio.Event().wait()
 
     @property
     def running(self) -> int:
