@@ -231,7 +231,11 @@ class HostedExecution:
             if self.machine.plan.flow_data:
                 self.shared.listen(self)
             if self.machine.state.records:
-                driver.submit(events.Recovered(time()))
+                outstanding = self.machine.outstanding()
+                if outstanding is None:
+                    driver.submit(events.Recovered(time()))
+                else:
+                    driver.perform(outstanding)
             elif not starting:
                 driver.submit(events.Created(time(), *self.options.course()))
         elif self.machine.state.status in FINAL:
