@@ -8,9 +8,8 @@ The theory, in five rules:
    either legal now, or it raises and nothing has changed: check first, then change.
 2. Nothing but the *order of records* decides. Time stands in the record, ids are counters in the state; no clock,
    randomness, hash order or user code is consulted. So `replay(records)` is the execution, on every machine.
-3. A record is answered by commands. What was commanded and is not finished stands in the state: after a crash
-   `Recovered` issues it again, or `outstanding()` if no chunk was running. Chunks are therefore run at least once, and
-   recorded exactly once.
+3. A record is answered by commands. What was commanded and is not finished stands in the state, and is issued again
+   after a crash (`outstanding`, `Recovered`). Chunks are therefore run at least once, and recorded exactly once.
 4. An execution is *at rest* when no run is left. At rest it closes, unless a signal from outside could still wake it
    (`closing.rest`). There is no idle time-out, because everything an execution waits for is counted in its state.
 5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
