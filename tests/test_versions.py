@@ -58,7 +58,7 @@ def go_on(live: Simulation, build: Build, snapshot: dict[str, Any]) -> Simulatio
     second.interrupts = {
         number: it for number, it in (second.machine.state.interrupts or {}).items() if it.status == "waiting"
     }
-    second.send(events.Recovered(second.clock))
+    second.go_on()
     return second.go()
 
 
@@ -273,7 +273,7 @@ def test_more_operators_change_nothing_for_what_is_in_flight(before: Program, se
         for number, it in (second.machine.state.interrupts or {}).items()
         if it.status == "waiting" and it.expires is None
     }
-    second.send(events.Recovered(second.clock))
+    second.go_on()
     second.go()
     assert second.close is not None
     assert (

@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import time
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from ._core import commands, events
 from ._core.errors import ContractError, UnknownInterrupt, UsageError, WrongLoopError
@@ -24,6 +24,9 @@ from .resources import ResourceHolder
 from .shared import SharedData
 from .stream import LagPolicy, StreamReader
 from .subflow import Link
+from .views import State
+
+T = TypeVar("T")
 
 
 class Execution(HostedExecution, ResourceHolder):
@@ -193,7 +196,12 @@ class Execution(HostedExecution, ResourceHolder):
         `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed`, or `ContractError` if the answer does not fit the
         schema it was asked for with; the interrupt stays open then.
         """
-        return self.continue_with(interrupt_id, value, request_id=request_id)
+        return self.answer(interrupt_id, value, request_id)
+
+    def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
+        """The sync twin of `async_continue_with`, from any thread. It does not block; only that of a durable execution
+        waits for the disk, and raises `BlockingCallError` inside a running loop."""
+        return self.answer(interrupt_id, value, request_id)
 
     def get_interrupt(self, interrupt_id: str) -> dict[str, Any]:
         """An interrupt: id, type, payload, resume_event, status ("waiting", "resumed", "expired") and response."""
@@ -283,6 +291,11 @@ class Execution(HostedExecution, ResourceHolder):
         )
 
     @property
+    def state(self) -> State:
+        """The state of this execution, by key."""
+        return State(self)
+
+    @property
     def skipped(self) -> tuple[events.ErrorInfo, ...]:
         """The errors whose branches ended because of `skip_exceptions`."""
         return tuple(self.machine.state.skipped or ())
@@ -299,6 +312,18 @@ class Execution(HostedExecution, ResourceHolder):
             journal.observers = tuple(it for it in journal.observers if it is not observer)
 
         return remove
+
+    async def async_committed(self, read: Callable[[], T]) -> T:
+        """What `read` gives, such as `execution.get_status` or `execution.state.to_dict`.
+
+        The methods that do not wait show what was accepted; of a durable execution, what this returns is on disk, so
+        that no crash takes back what was told.
+        """
+        return read()
+
+    def committed(self, read: Callable[[], T]) -> T:
+        """The sync twin of `async_committed`."""
+        return run_sync(lambda: self.async_committed(read), "async_committed", self.loop)
 
     # -- waiting for what is not the end -----------------------------------------------------------------------------
 

@@ -39,7 +39,6 @@ from .program import Program
 from .shared import SharedData
 from .stream import RuntimeStream
 from .subflow import Link, hand_down
-from .views import State
 
 logger = logging.getLogger("triggerflow")
 T = TypeVar("T")
@@ -235,7 +234,11 @@ class HostedExecution:
             if self.machine.plan.flow_data:
                 self.shared.listen(self)
             if self.machine.state.records:
-                driver.submit(events.Recovered(time()))
+                outstanding = self.machine.outstanding()
+                if outstanding is None:
+                    driver.submit(events.Recovered(time()))
+                else:
+                    driver.perform(outstanding)
             elif not starting:
                 driver.submit(events.Created(time(), *self.options.course()))
         elif self.machine.state.status in FINAL:
@@ -374,8 +377,8 @@ class HostedExecution:
             self._children = {}
         return self._children
 
-    def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
-        """Answer an interrupt, from any thread; see `async_continue_with`. It does not block."""
+    def answer(self, interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:
+        """Answer an interrupt, from any thread; see `Execution.async_continue_with`. Returns when it is accepted."""
         return self.on_loop(lambda: self._answer(interrupt_id, value, request_id))
 
     def _answer(self, id: str, value: Any, request: str | None) -> dict[str, Any]:
@@ -406,11 +409,6 @@ class HostedExecution:
     def resources(self) -> Mapping[str, Any]:
         """The resources by name: this execution's before its flow's."""
         return ChainMap(self._resources or {}, self.shared.resources)
-
-    @property
-    def state(self) -> State:
-        """The state of this execution, by key."""
-        return State(self)
 
     def _new_stream(self, last: int | None = None) -> RuntimeStream:
         stream = RuntimeStream(self.options.stream_history, self.machine.state.stream if last is None else last)

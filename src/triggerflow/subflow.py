@@ -212,7 +212,7 @@ def hand_down(parent: "HostedExecution", command: commands.GrantPlaces | command
 def _pass_on(child: "HostedExecution", number: str, answered: Interrupt) -> None:
     """Give the answer of the parent's interrupt to the child; how its own has ended meanwhile, it tells by itself."""
     with contextlib.suppress(UsageError):
-        child.continue_with(number, answered.response, request_id=answered.request)
+        child.answer(number, answered.response, answered.request)
 
 
 def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> dict[str, dict[str, list[str]]]:

@@ -263,6 +263,14 @@ class Simulation:
         self.watch(self)
         return self.answers[-1]
 
+    def go_on(self) -> None:
+        """Go on with a machine that was loaded."""
+        outstanding = self.machine.outstanding()
+        if outstanding is None:
+            self.send(events.Recovered(self.clock))
+        for command in outstanding or ():
+            self.perform(command)
+
     def perform(self, command: commands.AnyCommand) -> None:
         """Do what a driver does."""
         match command:
@@ -335,7 +343,7 @@ class Simulation:
             leases = bool(around(self.machine.state, run.scope))
             inner.send(events.Started(self.clock, run.value, False, concurrency, child.skip_exceptions, leases=leases))
         elif inner.machine.state.status not in FINAL:
-            inner.send(events.Recovered(self.clock))
+            inner.go_on()
         else:
             inner.close = commands.Close(inner.machine.state.status.value)  # type: ignore[arg-type]
 

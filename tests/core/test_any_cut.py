@@ -21,6 +21,7 @@ from tests.core.simulation import (
     snapshot,
 )
 from triggerflow._core import events
+from triggerflow._core.commands import Rested
 from triggerflow._core.machine import FINAL, Machine
 from triggerflow._core.snapshot import encode
 
@@ -80,10 +81,26 @@ def test_an_execution_that_is_loaded_elsewhere_comes_to_the_same_result(program:
         for number, interrupt in (second.machine.state.interrupts or {}).items()
         if interrupt.status == "waiting" and interrupt.expires is None
     }
-    second.send(events.Recovered(second.clock))
+    second.go_on()
     second.go()
     assert second.close is not None
     assert result(second.machine) == result(whole.machine)
+
+
+@given(programs(), st.integers(0, 1000))
+def test_going_on_takes_a_record_only_where_something_was_running(program: Program, seed: int) -> None:
+    """Where `outstanding` knows what to issue again, a record would change nothing and command the same."""
+    for live in program.simulate(in_order_of(seed)).all():
+        for before in saved(live):
+            machine = restored(live.plan, before)
+            outstanding = None if machine.state.status in FINAL else machine.outstanding()
+            if outstanding is None:
+                continue
+            told = [render(command) for command in outstanding]
+            answer = [render(it) for it in machine.receive(events.Recovered(0.0)) if not isinstance(it, Rested)]
+            machine.state.records -= 1
+            assert answer == told
+            assert not differences(snapshot(machine), before)
 
 
 def result(machine: Machine) -> Any:

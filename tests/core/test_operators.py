@@ -113,6 +113,25 @@ def test_a_source_that_fails_later_stops_what_runs() -> None:
     assert (it.machine.state.status, it.machine.state.error) == ("failed", events.ErrorInfo("OSError", "gone"))
 
 
+def test_a_branch_of_an_abandoned_pass_leaves_no_collection_behind() -> None:
+    """The pass has no future, its branches go on; at their end, what they have collected is over."""
+
+    def build(flow: Any, chunk: Any) -> None:
+        item = flow.for_each(concurrency=3)
+        item.to(chunk("left")).collect("both", "l", mode="filled_and_update")
+        item.to(chunk("right")).collect("both", "r", mode="filled_and_update").end_for_each()
+        flow.when({"error": "*"}).to(chunk("told"))
+
+    it = program(build, {1, 2, 3}).simulation()
+    it.send(Start({1, 2, 3}).record())
+    opening = next(iter(it.pulls))
+    it.send(events.Pulled(0.0, opening, [1, 2], False))
+    it.send(events.PullFailed(0.0, opening, events.ErrorInfo("OSError", "gone")))
+    it.pulls.clear()
+    it.go()
+    assert not it.machine.state.joins
+
+
 @pytest.mark.parametrize("body", ["empty", "literal", "else"])
 def test_a_hundred_thousand_items_without_a_chunk_take_no_stack(body: str) -> None:
     flow = TriggerFlow(name="flat")

@@ -86,6 +86,77 @@ def test_a_block_inside_is_dropped(concurrency: int | None) -> None:
     assert "never" not in {run.node.name for run in it.issued}
 
 
+def test_a_collection_inside_a_block_is_dropped_with_it() -> None:
+    """What can never be filled is not kept, nor named as what still waited."""
+
+    def build(flow: Any, chunk: Any) -> None:
+        item = flow.when("work").to(chunk("source", "two")).for_each()
+        item.to(chunk("left")).collect("both", "l")
+        item.to(chunk("right")).collect("both", "r").end_for_each().to(chunk("never"))
+
+    it = guessed(build)
+    step(it, "source")
+    step(it, "left")
+    assert it.machine.state.joins
+    it.send(RETRACT)
+    assert not it.machine.state.joins
+    it.go()
+    assert it.close is not None
+    assert it.close.unfilled == ()
+
+
+def guessing(**worker: Any) -> Simulation:
+    """An open execution in which each "go" makes a guess that nobody decides on."""
+
+    def build(flow: Any, chunk: Any) -> None:
+        flow.when("go").to(chunk("guesser", "same", Effect("guess", "work")))
+        flow.when("work").to(chunk("worker", **worker))
+
+    it = program(build).simulation()
+    it.send(Start().record())
+    return it
+
+
+def guess(it: Simulation, *steps: str) -> int:
+    """One more guess, and these steps of it; the number of its signal."""
+    it.send(events.Emitted(0.0, None, "go", 1))
+    number = it.machine.state.records
+    for name in steps:
+        step(it, name)
+    return number
+
+
+def test_guesses_that_nobody_decides_on_are_forgotten_when_they_are_over() -> None:
+    it = guessing()
+    early = guess(it, "guesser", "guesser")  # what it started has not ended
+    going = guess(it, "guesser")  # who made it may come back to it
+    running = list(it.tasks.items())
+    for _ in range(1100):
+        it.tasks.clear()
+        guess(it, "guesser", "guesser", "worker")
+    it.tasks.update(running)
+    kept = it.machine.state.provisional or {}
+    assert {early, going} <= kept.keys()
+    assert len(kept) < 200
+    assert it.send(events.Retracted(0.0, None, early, "wrong")) == [("CancelRun", 2)]
+
+
+def test_a_guess_that_asks_is_not_over() -> None:
+    it = guessing(pauses="next")
+    early = guess(it, "guesser", "guesser", "worker")
+    it.limit = 10**6
+    for _ in range(1100):
+        guess(it, "guesser", "guesser", "worker")
+    assert len(it.machine.state.provisional or {}) > 1100, "they all ask"
+    for name in list(it.machine.state.interrupts or ())[1:]:
+        it.send(events.Withdrawn(0.0, name))
+    for _ in range(1000):
+        guess(it, "guesser", "guesser", "worker")
+    kept = it.machine.state.provisional or {}
+    assert early in kept
+    assert len(kept) < 1100
+
+
 def test_a_signal_that_is_due_later_is_retracted_too() -> None:
     it = guessed(
         lambda flow, chunk: (

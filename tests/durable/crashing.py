@@ -15,7 +15,7 @@ from tests.support import turns
 from triggerflow import StoreUnavailable, TriggerFlow, TriggerFlowError
 from triggerflow._core.snapshot import encode
 from triggerflow.durable.commit import desk_of
-from triggerflow.durable.loading import load
+from triggerflow.durable.past import Past
 from triggerflow.stores.memory import MemoryStore
 from triggerflow.stores.protocol import FINAL_STATUSES, Append, Store
 from triggerflow.testing.scenarios import Outside, Scenario
@@ -165,7 +165,7 @@ class Client:
         assert row.status in FINAL_STATUSES
         assert row.owner is None
         program = execution.program
-        loaded = await load(store, row, program.plan, program.types)
+        loaded = await Past(program, execution.shared, store).loaded(row, row.records)
         pack = program.types.pack
         assert encode(program.plan, loaded.machine.state, pack) == encode(program.plan, execution.machine.state, pack)
         for child in await store.executions(parent=ID):

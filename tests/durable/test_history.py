@@ -11,7 +11,7 @@ from tests.support import read
 from triggerflow import SnapshotError, TriggerFlow, UsageError
 from triggerflow._core import events
 from triggerflow._core.errors import RecordsTrimmed, StoreDamaged, UnknownExecution
-from triggerflow.stores import MemoryStore, NewRecord
+from triggerflow.stores import MemoryData, MemoryStore, NewRecord
 
 Open = Callable[[], Any]
 
@@ -252,3 +252,21 @@ async def test_what_stands_in_a_store_is_read_with_suspicion(data: bytes, error:
             _ = [line async for line in history.lines("b")]
         assert kept.records == before
         assert await store.find("f") is None
+
+
+async def test_a_gap_in_the_records_is_told_however_they_are_read() -> None:
+    """What reads the past and what goes on replay in one way."""
+    flow, data = brief(), MemoryData()
+    async with MemoryStore(data) as store:
+        execution = flow.create_execution(store=store, id="b")
+        await execution.async_start("x")
+        del store.data.kept["b"].records[7]
+        history = flow.history(store)
+        with pytest.raises(StoreDamaged, match="record 7 is missing"):
+            await history.state_at("b")
+        with pytest.raises(StoreDamaged, match="record 7 is missing"):
+            _ = [line async for line in history.lines("b")]
+        assert (await history.state_at("b", 7)).records == 7
+    async with MemoryStore(data) as store:
+        with pytest.raises(StoreDamaged, match="record 7 is missing"):
+            await flow.async_resume("b", store=store)

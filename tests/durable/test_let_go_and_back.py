@@ -50,6 +50,34 @@ async def test_an_observer_sees_the_records_as_they_are_on_disk(store: FailingSt
     assert "StreamPut" in seen
 
 
+async def test_opening_what_waits_leaves_no_trace_in_its_journal(store: FailingStore) -> None:
+    """S18: what was running is issued again, and told by a record; where nothing was, there is nothing to tell."""
+
+    async def ask(data: Data) -> None:
+        await data.async_emit("late", 1, delay=5)
+        data.pause_for(interrupt_id="q")
+
+    flow = TriggerFlow(name="f")
+    flow.to(ask).to(echo).end()
+    flow.when("late").to(("note", lambda data: data.state.set("noted", data.value)))
+    execution = flow.create_execution(store=store, id="run")
+    await execution.async_begin()
+    await execution.async_settled()
+    records = (await flow.history(store).state_at("run")).records
+    for _ in range(3):
+        await execution.async_suspend()
+        execution = await flow.async_resume("run", store=store)
+        assert list(execution.get_pending_interrupts()) == ["q"]
+    await asyncio.sleep(1)
+    assert (await flow.history(store).state_at("run")).records == records
+    await asyncio.sleep(5)  # its timer goes on all the same
+    assert await execution.state.async_get("noted") == 1
+    await execution.async_continue_with("q", "yes")
+    assert await execution.async_get_result() == "yes"
+    kinds = [type(record).__name__ async for _, record in flow.history(store).journal("run")]
+    assert "Recovered" not in kinds
+
+
 async def test_questions_of_a_sub_flow_can_be_answered_after_it_was_let_go_of(store: FailingStore) -> None:
     """S17, and "a handle that was let go of opens again with its next use"."""
 

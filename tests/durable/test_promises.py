@@ -150,6 +150,49 @@ async def test_a_result_can_be_asked_for_from_another_thread_while_it_is_written
     assert answers == [7]
 
 
+async def test_what_an_awaited_look_tells_is_on_disk(store: FailingStore) -> None:
+    """ "An acknowledged thing is on disk", also of what is looked at: the question, the status, the state."""
+    flow = TriggerFlow(name="f")
+
+    async def work(data: Data) -> None:
+        await data.state.async_set("key", "value")
+        data.pause_for(interrupt_id="q")
+
+    flow.to(work)
+    execution = flow.create_execution(store=store, id="run")
+    await execution.async_open()
+    store.waits = lambda appends: any(append.status == "waiting" for append in appends)
+    execution.begin()
+    await store.waiting.wait()
+    reads = (
+        execution.async_committed(execution.get_pending_interrupts),
+        execution.async_committed(execution.get_status),
+        execution.state.async_get("key"),
+    )
+    looks = [asyncio.ensure_future(read) for read in reads]
+    await asyncio.sleep(1)
+    assert execution.get_status() == "waiting"
+    assert not any(look.done() for look in looks)
+    store.go.set()
+    questions, status, value = await asyncio.gather(*looks)
+    assert (list(questions), status, value) == (["q"], "waiting", "value")
+
+
+async def test_a_look_at_what_never_reaches_the_disk_tells_nothing(store: FailingStore) -> None:
+    """The same where the store fails; the next look tells how it stands there."""
+    flow = TriggerFlow(name="f")
+    flow.when("go").to(echo).end()
+    execution = flow.create_execution(store=store, id="run")
+    await execution.async_begin()
+    store.fails = lambda appends: True
+    with pytest.raises(StoreUnavailable):
+        await execution.state.async_set("key", 1)
+    store.fails = lambda appends: False
+    assert await execution.async_committed(execution.state.to_dict) == {}
+    await execution.state.async_set("key", 2)
+    assert (await flow.history(store).state_at("run")).state == {"key": 2}
+
+
 async def test_a_commit_of_a_sub_flow_that_fails_is_no_failure_of_its_step(store: FailingStore) -> None:
     """ "Raises `StoreError` where the store fails; what is on disk stands then, and the next use tries again"."""
     flow, child = TriggerFlow(name="parent"), TriggerFlow(name="child")

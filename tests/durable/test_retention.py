@@ -4,12 +4,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import UsageError
+from triggerflow import StoreDamaged, TriggerFlow, TriggerFlowRuntimeData, UsageError
 from triggerflow._core.errors import ExecutionLeased
+from triggerflow.durable.payloads import references
 
 Open = Callable[[], Any]
 
@@ -28,6 +30,40 @@ async def test_an_ended_execution_is_compacted_and_still_tells_its_end_and_its_s
         assert (await history.state_at("b")).result == result
         assert await read(history.stream("b")) == items
         assert await (await flow.async_resume("b", store=store)).async_get_result() == result
+
+
+async def test_what_only_forgotten_records_refer_to_goes_with_them(open_store: Open) -> None:
+    """A long conversation does not keep every large value that it has ever had."""
+    flow = TriggerFlow(name="talk")
+
+    async def turn(data: TriggerFlowRuntimeData[Any]) -> None:
+        data.state.set("last", data.value * 2000)
+        await data.async_put_into_stream(data.value.upper() * 2000)
+
+    flow.when("turn").to(turn)
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="t")
+        await execution.async_begin()
+        for word in "abc":
+            await execution.async_emit("turn", word, settle=True)
+        before = await payloads(store)
+        items = await read(flow.history(store).stream("t", follow=False))
+        assert len(before) == 6
+        await flow.history(store).compact("t")
+        with pytest.raises(StoreDamaged, match="missing"):
+            await store.payloads(before)
+        assert await read(flow.history(store).stream("t", follow=False)) == items == [it * 2000 for it in "ABC"]
+        await execution.async_emit("turn", "a", settle=True)  # what was given up comes again
+        assert (await flow.history(store).state_at("t")).state == {"last": "a" * 2000}
+        await execution.async_close()
+        await flow.history(store).compact("t")
+    async with open_store() as store:
+        assert await read(flow.history(store).stream("t")) == [*items, items[0]]
+
+
+async def payloads(store: Any) -> list[str]:
+    """The digests that the records of "t" refer to."""
+    return sorted({name for _, data in await store.records("t") for name in references(msgspec.json.decode(data))})
 
 
 async def test_an_execution_at_rest_is_compacted_and_goes_on(open_store: Open) -> None:

@@ -20,6 +20,7 @@ from triggerflow import (
     UnknownExecution,
     UsageError,
 )
+from triggerflow.portal import run_sync
 from triggerflow.stores import SQLiteStore
 
 Data = TriggerFlowRuntimeData[Any]
@@ -174,6 +175,29 @@ def test_a_script_without_asyncio_opens_a_store_and_resumes(tmp_path: Path) -> N
         execution = flow.resume("run", store=store)
         execution.continue_with("q", "yes")
         assert execution.get_result() == "yes done"
+
+
+def test_an_answer_of_a_script_is_on_disk_and_opens_what_was_parked(tmp_path: Path) -> None:
+    """S13: the sync twin does what `async_continue_with` does, also for a handle that was let go of."""
+    flow = approval("done")
+    with SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL") as store:
+        execution: Any = flow.create_execution(id="run", store=store)
+        next(execution.get_runtime_stream("page"))
+        run_sync(execution.async_suspend, "async_suspend")
+        assert execution.continue_with("q", "yes")["response"] == "yes"
+        stands = run_sync(lambda: flow.history(store).state_at("run"), "state_at")
+        assert not stands.interrupts
+        assert execution.get_result() == "yes done"
+        assert execution.committed(execution.get_status) == "completed"
+
+
+async def test_an_answer_inside_a_loop_is_awaited(open_store: Open) -> None:
+    """S13: "from inside a running loop the twin raises a clear error instead of blocking it"."""
+    async with open_store() as store:
+        execution = await asking(approval("done"), store)
+        with pytest.raises(BlockingCallError, match="async_continue_with"):
+            execution.continue_with("q", "yes")
+        assert list(execution.get_pending_interrupts()) == ["q"]
 
 
 async def test_with_inside_a_loop_names_async_with(open_store: Open) -> None:

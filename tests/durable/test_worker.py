@@ -349,6 +349,79 @@ async def test_a_worker_needs_flows_with_names_of_their_own() -> None:
             Worker(store, asking(), asking())
 
 
+async def test_one_that_is_slow_to_open_holds_up_nobody() -> None:
+    """What is claimed is opened at once: one has to wait for chunks of its last life that are slow to stop."""
+    opened_at = dict[str, float]()
+
+    class Slow:
+        """A flow of which one execution takes long to open."""
+
+        def __init__(self, flow: TriggerFlow) -> None:
+            self.flow, self.name = flow, flow.name
+
+        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+            if id == "slow":
+                await asyncio.sleep(60)
+            execution = await self.flow.async_resume(id, store=store)
+            opened_at[id] = asyncio.get_running_loop().time()
+            return execution
+
+    async def work(chunk: Data) -> Any:
+        if chunk.attempt == 1 and chunk.execution_id != "late":
+            await asyncio.sleep(10**9)
+        return chunk.value
+
+    flow, data = working(work), MemoryData()
+    async with MemoryStore(data, clock=loop_clock) as dead:
+        for id in ("slow", "first", "second"):
+            await started(flow, dead, id)
+        async with MemoryStore(data, clock=loop_clock) as store, Worker(store, Slow(flow), poll=1):
+            dead.crash()
+            begun = asyncio.get_running_loop().time()
+            for id in ("first", "second"):
+                assert await ended(store, id) == "completed"
+            await asyncio.sleep(5)
+            assert "slow" not in opened_at
+            async with MemoryStore(data, clock=loop_clock) as third:  # what comes meanwhile is taken up, too
+                await started(flow, third, "late")
+                third.crash()
+            assert await ended(store, "late") == "completed"
+            assert "slow" not in opened_at
+            assert await ended(store, "slow") == "completed"
+            assert opened_at["slow"] - begun < 100
+
+
+async def test_a_worker_that_leaves_while_it_opens_gives_everything_back() -> None:
+    """Cancelled openings leave nothing claimed."""
+    data, asked = MemoryData(), list[str]()
+
+    class Hanging:
+        name = "working"
+
+        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+            asked.append(id)
+            await asyncio.sleep(10**9)
+            raise AssertionError
+
+    async def work(chunk: Data) -> Any:
+        if chunk.attempt == 1:
+            await asyncio.sleep(10**9)
+        return chunk.value
+
+    flow = working(work)
+    async with MemoryStore(data, clock=loop_clock) as store:
+        async with MemoryStore(data, clock=loop_clock) as dead, Worker(store, Hanging(), poll=1, at_once=2):
+            for number in range(3):
+                await started(flow, dead, f"run-{number}")
+            dead.crash()
+            await come(lambda: len(asked) == 2)
+            await asyncio.sleep(100)
+            assert len(asked) == 2  # its limit
+        async with opened(data, working(work)) as (other, _):
+            for number in range(3):
+                assert await ended(other, f"run-{number}") == "completed"
+
+
 # -- what does not stop it -------------------------------------------------------------------------------------------
 
 

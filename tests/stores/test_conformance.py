@@ -34,6 +34,12 @@ class TestMemoryStore(StoreConformance):
             self.clock.turn(self.lease)
             assert (await other.claim("x")).records == 1
 
+    async def test_its_name_says_whose_it_is(self) -> None:
+        store = self.open_store()
+        assert repr(store) == "<MemoryStore not opened yet>"
+        async with store, self.open_store() as other:
+            assert (repr(store), repr(other)) == ("<MemoryStore memory-1>", "<MemoryStore memory-2>")
+
 
 class TestSQLiteStore(StoreConformance):
     @pytest.fixture(autouse=True)

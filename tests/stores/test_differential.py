@@ -82,7 +82,7 @@ class Script:
             "claim_work": ((rng.choice(["f", "fg"]),), {"limit": 2}),
             "next_due": (("fg",), {}),
             "release": ((some,), {}),
-            "trim": ((name, number), {}),
+            "trim": ((name, number), {"payloads": rng.choice([None, [], list(PAYLOADS)[:1]])}),
             "delete": ((some,), {}),
         }[kind]
 

@@ -320,7 +320,7 @@ class PlacesGranted(Event, tag="places_granted"):
 
 
 class Recovered(Event, tag="recovered"):
-    """The execution goes on in another process, or after a load: what was running is run again."""
+    """The execution goes on in another process, or after a load, and something was running: it is run again."""
 
     at: float
 

@@ -34,6 +34,13 @@ def close_scope(state: RunState, opening: Opening) -> None:
         del state.openings[opening.id]
 
 
+def drop_scope(state: RunState, opening: Opening) -> None:
+    """The pass is taken back, with all its branches: no collection inside will ever have them all."""
+    close_scope(state, opening)
+    for join in [key for key in state.joins or () if key[1] == opening.id]:
+        consume(state, join)
+
+
 def fill(state: RunState, frame: Frame | None, opener: Node | None, value: Any) -> Opening | None:
     """Put a branch's value into its slot; the opening, or None if this signal is not a branch arriving for the first
     time.
@@ -44,13 +51,15 @@ def fill(state: RunState, frame: Frame | None, opener: Node | None, value: Any) 
     if frame is None:
         return None
     opening = frame.opening
-    if opening.node is not opener or opening.slots[frame.index] is not UNSET:
+    if opening.node is not opener:
+        return None
+    if state.joins:  # collections of this branch are over with it, also where its pass was abandoned
+        for join in [key for key in state.joins if key[1:] == (opening.id, frame.index)]:
+            del state.joins[join]
+    if opening.slots[frame.index] is not UNSET:
         return None
     opening.slots[frame.index] = value
     opening.missing -= 1
-    if state.joins:  # collections of this branch are over with it
-        for join in [key for key in state.joins if key[1:] == (opening.id, frame.index)]:
-            del state.joins[join]
     return opening
 
 

@@ -8,7 +8,7 @@ from .groups import end_waits_of, leave_group
 from .leases import dismiss
 from .limits import acquire, release, unqueue
 from .operators import Effects
-from .state import READY, RUNNING, WAITING
+from .state import READY, RUNNING, WAITING, RunState
 
 
 def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
@@ -51,8 +51,20 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
         state.waits = None
         begun = []
     machine.out.extend(run for run in begun if run.phase is RUNNING)
-    for timer in (state.timers or {}).values():
-        machine.out.append(commands.StartTimer(timer.id, timer.due))
-    for opening in (state.openings or {}).values():
-        if opening.pulling:
-            machine.out.append(commands.Pull(opening, 1))
+    machine.out.extend(due_again(state))
+
+
+def due_again(state: RunState) -> list[commands.AnyCommand]:
+    """What was commanded, is not finished, and leaves no trace in the state when it is issued again."""
+    timers = [commands.StartTimer(timer.id, timer.due) for timer in (state.timers or {}).values()]
+    pulls = [commands.Pull(opening, 1) for opening in (state.openings or {}).values() if opening.pulling]
+    return [*timers, *pulls]
+
+
+def at_work(state: RunState) -> bool:
+    """Whether something had begun, so that `recover` would change the state: an attempt is counted, a place is lost."""
+    if state.closing is not None or state.retracted or state.guests:
+        return True
+    if state.lease is not None and (state.lease.held or state.lease.asked):
+        return True
+    return any(run.phase is RUNNING or run.phase is WAITING for run in state.runs.values())

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from . import commands
 from .groups import leave_group
 from .interrupts import close
+from .joins import drop_scope
 from .limits import unqueue
 from .operators import Effects, stop_pulling
-from .state import RUNNING, WAITING, Group, RunChunk, Wait
+from .state import KEPT, RUNNING, WAITING, Group, RunChunk, RunState, Wait
 from .timers import cancel_timer
 
 
@@ -19,8 +20,22 @@ def note_provisional(machine: Effects, number: int, group: Group | None) -> Grou
     state = machine.state
     if state.provisional is None:
         state.provisional = {}
+    count = len(state.provisional)
+    if count >= KEPT and not count & (count - 1):  # a power of two: seldom enough to look at all of them
+        _forget_undecided(state, state.provisional)
     made = state.provisional[number] = Group(group)
     return made
+
+
+def _forget_undecided(state: RunState, provisional: dict[int, Group]) -> None:
+    """Forget signals that nobody has decided on, where nothing is left to take back: what they started is over, and so
+    is the run that emitted them, which could come back to them."""
+    emitted = {kept.signal for run in state.runs.values() for kept in (run.kept or {}).values()}
+    asking = [it.run.group for it in (state.interrupts or {}).values() if it.status == "waiting"]
+    used = [*asking, *(opening.group for opening in (state.openings or {}).values())]
+    for number, group in list(provisional.items()):
+        if number not in emitted and not group.live and not any(_within(it, group) for it in used):
+            del provisional[number]
 
 
 def confirm(machine: Effects, number: int) -> None:
@@ -40,8 +55,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     if group is None:
         return
     for opening in [it for it in (state.openings or {}).values() if _within(it.group, group)]:
-        if state.openings is not None:
-            del state.openings[opening.id]
+        drop_scope(state, opening)
         stop_pulling(machine, opening)
     for run in [it for it in state.runs.values() if _within(it.group, group)]:
         del state.runs[run.id]

@@ -5,7 +5,8 @@
 The machine takes a record in at once, so that the next one is judged by a state that has it. What the record commands
 is *held* until the store has it: chunks start, readers see items, and waiters get answers after the commit only. So
 whatever anybody was told of an execution is on disk. Who looks into the handle of a running one (its state, its
-status) sees what was taken in.
+status) sees what was taken in: conditions that are waited for have to, and what has been set can be read. Whoever tells
+others awaits it (`Execution.async_committed`).
 
 `Log` is what the driver has in place of the machine: it takes records, and answers with no command. The commands come
 with the commit, one for all executions that have written something meanwhile (`durable.commit`).

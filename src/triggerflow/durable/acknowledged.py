@@ -3,12 +3,13 @@
 Each opens the execution first, wherever it was left: found in its store, or parked.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from .._core.state import UNSET
 from ..drivers.durable import Log
 from ..execution import Execution
+from ..portal import run_sync
 
 T = TypeVar("T")
 
@@ -63,6 +64,18 @@ class AcknowledgedExecution(Execution):
     ) -> dict[str, Any]:
         """See `Execution.async_continue_with`; the answer is on disk when this returns."""
         return await self._written(super().async_continue_with(interrupt_id, value, request_id=request_id))
+
+    def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
+        """The sync twin of `async_continue_with`. Raises `BlockingCallError` inside a running loop."""
+        return run_sync(
+            lambda: self.async_continue_with(interrupt_id, value, request_id=request_id),
+            "async_continue_with",
+            self.loop,
+        )
+
+    async def async_committed(self, read: Callable[[], T]) -> T:
+        """See `Execution.async_committed`; everything `read` has seen is on disk when this returns."""
+        return await self._written(super().async_committed(read))
 
     async def _written(self, call: Coroutine[Any, Any, T]) -> T:
         """Open, call, and wait until what the call has recorded is on disk."""

@@ -28,8 +28,9 @@ from .acknowledged import AcknowledgedExecution
 from .codec import encode
 from .commit import Desk, desk_of
 from .data import DurableRuntimeData
-from .loading import Loaded, items, load, moved, write_snapshot
+from .loading import Loaded, items, moved, write_snapshot
 from .parking import with_sub_flows
+from .past import Past
 from .rows import attempt_id, first_row, read_options
 
 #: After how many records a running execution keeps a snapshot.
@@ -154,7 +155,7 @@ class DurableExecution(AcknowledgedExecution):
         if row.status not in FINAL_STATUSES:
             row = await store.claim(self.id)
         try:
-            loaded = await load(store, row, program.plan, program.types)
+            loaded = await Past(program, self.shared, store).loaded(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.desk.keep_definition(program)
                 await self.desk.write_definitions()

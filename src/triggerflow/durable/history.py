@@ -1,13 +1,15 @@
 """What a store knows of a flow's executions: list them, read them, go back in them, compare, and put them in order."""
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .._core import events
 from .._core.state import UNSET
 from ..options import Options
+from ..portal import iterate_sync, run_sync
 from ..program import Program
 from ..shared import SharedData
 from ..stores.protocol import ExecutionRow, StatusName, Store
@@ -21,6 +23,9 @@ from .past import Past
 from .retention import Compacted, Pruned, compact, prune
 from .text import line
 from .view import StateView, view
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: The largest file that is read as an execution, in bytes.
 LIMIT = 256 * 1024 * 1024
@@ -36,6 +41,11 @@ class History:
     def __init__(self, program: Program, shared: SharedData, store: Store) -> None:
         #: how its executions are read
         self.past = Past(program, shared, store)
+
+    @property
+    def sync(self) -> "SyncHistory":
+        """The same for scripts."""
+        return SyncHistory(self)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -171,6 +181,53 @@ class History:
         exists. If it has not ended, it goes on with `flow.async_resume(id)`.
         """
         return await load_archive(self.past, source, id, limit)
+
+
+def _waiting(
+    method: Callable[Concatenate[History, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["SyncHistory", P], T]:
+    """The sync twin of a coroutine method."""
+
+    @wraps(method)
+    def call(self: "SyncHistory", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run_sync(lambda: method(self.history, *args, **kwargs), method.__name__)
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[History, P], AsyncIterator[T]],
+) -> Callable[Concatenate["SyncHistory", P], Iterator[T]]:
+    """The sync twin of a method that gives an async iterator."""
+
+    @wraps(method)
+    def call(self: "SyncHistory", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return iterate_sync(lambda: method(self.history, *args, **kwargs), method.__name__)
+
+    return call
+
+
+class SyncHistory:
+    """`History` in a script, which has opened the store with a plain `with`: `flow.history(store).sync`.
+
+    Each method is the twin of the one of that name. Raises `BlockingCallError` inside a running loop.
+    """
+
+    def __init__(self, history: History) -> None:
+        #: whose twin it is
+        self.history = history
+
+    executions = _waiting(History.executions)
+    journal = _iterating(History.journal)
+    lines = _iterating(History.lines)
+    state_at = _waiting(History.state_at)
+    stream = _iterating(History.stream)
+    diff = _waiting(History.diff)
+    fork = _waiting(History.fork)
+    compact = _waiting(History.compact)
+    prune = _waiting(History.prune)
+    export = _waiting(History.export)
+    load = _waiting(History.load)
 
 
 def _seconds(moment: float | datetime | None) -> float | None:

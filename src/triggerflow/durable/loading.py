@@ -1,4 +1,4 @@
-"""An execution out of its store: its newest snapshot, and the records after it."""
+"""What is read of an execution, and its snapshots: how they are written, read, and moved to another definition."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,17 +9,15 @@ from .._core import events
 from .._core.commands import AnyCommand
 from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
 from .._core.machine import Machine
-from .._core.operators import compile_plan
 from .._core.plan import Plan
 from .._core.snapshot import decode as decode_state
 from .._core.snapshot import encode as encode_state
 from .._core.state import UNSET
 from ..payload import Types
-from ..stores.protocol import ExecutionRow, Store
+from ..stores.protocol import Store
 from ..stream import Held
 from ..versions import apply_map
 from .codec import decode
-from .definitions import read_definition
 
 #: How many records are read at a time.
 PAGE = 500
@@ -30,33 +28,6 @@ class Loaded(NamedTuple):
 
     machine: Machine
     value: Any
-
-
-async def load(store: Store, row: ExecutionRow, plan: Plan, types: Types) -> Loaded:
-    """The execution after all its records, under the definition that they were written under.
-
-    `plan` is used if it is of that definition. Raises `StoreDamaged`, or `SnapshotError` for a type that is not
-    registered.
-    """
-    if plan.definition.fingerprint != row.definition:
-        data = await store.definition(row.definition)
-        plan = compile_plan(read_definition(data, row.definition, types))
-    end = row.records
-    machine, value = Machine(plan), UNSET
-    kept = await store.snapshot(row.id, records=end)
-    if kept is not None and kept[1] == row.definition:
-        machine, value = from_snapshot(kept[2], plan, types)
-    while machine.state.records < end:
-        first = machine.state.records
-        rows = await store.records(row.id, first=first, limit=min(PAGE, end - first))
-        if not rows or rows[0][0] != first:
-            found = rows[0][0] if rows else "none"
-            raise StoreDamaged(f"execution {row.id!r}: record {first} is missing in the store; the next one is {found}")
-        for record in await decode([data for _, data in rows], types, store.payloads):
-            receive(machine, record, row.id)
-            if isinstance(record, events.Started):
-                value = record.value
-    return Loaded(machine, value)
 
 
 async def items(store: Store, execution: str, types: Types, after: int) -> list[Held]:

@@ -5,7 +5,7 @@ snapshot stands that tells which one was before; so the past of an execution is 
 can be replayed, each with its definition.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 from .._core import events
@@ -70,12 +70,8 @@ class Past:
         found: list[Start] = []
         definition, until = row.definition, row.records
         while until >= 0 and (kept := await self.store.snapshot(row.id, records=until)) is not None:
-            records, under, data = kept
-            if under != definition:
-                raise StoreDamaged(f"execution {row.id!r}: its snapshot after {records} records is of {under!r}")
-            before = definition_before(data)
-            found.append(Start(records, under, data, before is not None))
-            definition, until = before or definition, records - 1
+            found.append(_start(row, kept, definition))
+            definition, until = definition_before(kept[2]) or definition, kept[0] - 1
         first = await self.store.records(row.id, limit=1)
         if (first and first[0][0] == 0) or (not found and not row.records):
             found.append(Start(0, definition, None))
@@ -87,16 +83,20 @@ class Past:
         return starts[0].records if starts else row.records
 
     async def loaded(self, row: ExecutionRow, records: int) -> Loaded:
-        """The execution after so many records. Raises `RecordsTrimmed`, `UsageError` if it has not had so many, and
-        what `loading.load` raises."""
-        start = self._start_before(row, await self.starts(row), records)
-        loaded = await self._begin(row, start)
-        value = loaded.value
-        async for _, record in self.journal(row, start.records, records):
-            receive(loaded.machine, record, row.id)
-            if isinstance(record, events.Started):
-                value = record.value
-        return Loaded(loaded.machine, value)
+        """The execution after so many records, under the definition that it had then.
+
+        Raises `RecordsTrimmed`, `UsageError` if it has not had so many, `StoreDamaged`, and `SnapshotError` for a type
+        that is not registered.
+        """
+        if records == row.records:
+            start = await self._latest(row)
+        else:
+            start = self._start_before(row, await self.starts(row), records)
+        machine, value = await self._begin(row, start)
+        async for step in self._replay(row, machine, records, {}):
+            if isinstance(step.record, events.Started):
+                value = step.record.value
+        return Loaded(machine, value)
 
     async def steps(self, row: ExecutionRow, first: int = 0, end: int | None = None) -> AsyncIterator[Step]:
         """Replay from record `first` on, or from the earliest that can be."""
@@ -104,13 +104,24 @@ class Past:
         start = self._start_before(row, starts, max(first, starts[0].records if starts else 0))
         machine = (await self._begin(row, start)).machine
         moves = {it.records: it for it in starts if it.moved and it.records > start.records}
-        async for number, record in self.journal(row, start.records, row.records if end is None else end):
+        async for step in self._replay(row, machine, row.records if end is None else end, moves):
+            if step.number >= first:
+                yield step
+
+    async def _replay(
+        self, row: ExecutionRow, machine: Machine, end: int, moves: Mapping[int, Start]
+    ) -> AsyncIterator[Step]:
+        """The steps that lead from a machine to the state after `end` records."""
+        async for number, record in self.journal(row, machine.state.records, end):
             if number in moves:
                 machine = (await self._begin(row, moves[number])).machine
+            if number != machine.state.records:
+                raise _missing(row, machine)
             run = machine.state.runs.get(getattr(record, "run", None) or 0)
             answer = receive(machine, record, row.id)
-            if number >= first:
-                yield Step(number, record, run.node.name if run else "", answer, machine)
+            yield Step(number, record, run.node.name if run else "", answer, machine)
+        if machine.state.records < end:
+            raise _missing(row, machine)
 
     async def journal(self, row: ExecutionRow, first: int, end: int) -> AsyncIterator[tuple[int, events.Record]]:
         """The records from `first` up to `end`, which is not among them, as far as they are held."""
@@ -123,6 +134,11 @@ class Past:
             for (number, _), record in zip(rows, records, strict=True):
                 yield number, record
             first = rows[-1][0] + 1
+
+    async def _latest(self, row: ExecutionRow) -> Start:
+        """The start of its newest state; those before need not be read for that."""
+        kept = await self.store.snapshot(row.id, records=row.records)
+        return Start(0, row.definition, None) if kept is None else _start(row, kept, row.definition)
 
     def _start_before(self, row: ExecutionRow, starts: list[Start], records: int) -> Start:
         if not 0 <= records <= row.records:
@@ -147,3 +163,15 @@ class Past:
             return self.program.plan
         data = await self.store.definition(definition)
         return compile_plan(read_definition(data, definition, self.program.types))
+
+
+def _start(row: ExecutionRow, kept: tuple[int, str, bytes], definition: str) -> Start:
+    """A snapshot as a start. Raises `StoreDamaged` if it is not of the definition that is known for its moment."""
+    records, under, data = kept
+    if under != definition:
+        raise StoreDamaged(f"execution {row.id!r}: its snapshot after {records} records is of {under!r}")
+    return Start(records, under, data, definition_before(data) is not None)
+
+
+def _missing(row: ExecutionRow, machine: Machine) -> StoreDamaged:
+    return StoreDamaged(f"execution {row.id!r}: record {machine.state.records} is missing in the store")

@@ -1,14 +1,15 @@
 """What is kept: compaction of one execution into a snapshot, and forgetting those that have ended."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from time import time
 
 import msgspec
 
 from .._core.errors import UnknownExecution, UsageError
-from ..stores.protocol import FINAL_STATUSES, ExecutionRow
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .commit import desk_of
-from .copying import all_sub_flows
+from .copying import all_sub_flows, payloads_of
 from .loading import write_snapshot
 from .past import Past
 
@@ -70,7 +71,17 @@ async def _compact_one(past: Past, row: ExecutionRow) -> int:
         loaded = await past.loaded(row, row.records)
         data = write_snapshot(loaded, past.program.types)
         await past.store.put_snapshot(row.id, row.records, row.definition, data)
-    return await past.store.trim(row.id, row.records)
+    return await past.store.trim(row.id, row.records, payloads=await _payloads_of_items(past.store, row.id))
+
+
+async def _payloads_of_items(store: Store, id: str) -> Collection[str]:
+    """What the stream still refers to; the snapshot holds its values itself."""
+    found: set[str] = set()
+    after = 0
+    while page := await store.items(id, after=after):
+        found |= (await payloads_of(store, (data for _, data in page))).keys()
+        after = page[-1][0]
+    return found
 
 
 async def prune(past: Past, older_than: float | timedelta | None, keep: int | None) -> Pruned:

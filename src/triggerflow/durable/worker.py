@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from .._core.errors import (
+    BlockingCallError,
     ExecutionSuspended,
     StoreConflict,
     StoreError,
@@ -20,6 +21,7 @@ from .._core.errors import (
     UnknownExecution,
     UsageError,
 )
+from ..portal import on_a_loop, run_sync
 from ..stores.protocol import Store
 from .commit import desk_of
 from .execution import DurableExecution
@@ -64,6 +66,8 @@ class Worker:
         self._claimed: dict[str, str] = {}
         #: the ids of what cannot be run here
         self._refused: set[str] = set()
+        self._being_opened: set[str] = set()
+        self._opening: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._idle: dict[str, DurableExecution] = {}
@@ -75,9 +79,10 @@ class Worker:
             raise UsageError(f"{self._store!r} has a worker already; give all flows to one")
         self._desk.keeper = self._look_at
         try:
-            await self._take_up()
+            await self._claim()
+            await self._open_claimed()
         except BaseException:
-            self._desk.keeper = None
+            await self._let_go(list(self._running.values()))
             raise
         self._task = asyncio.get_running_loop().create_task(self._run())
         return self
@@ -86,18 +91,52 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Suspend what runs."""
-        self._desk.keeper = None
-        tasks = [task for task in (self._parking, self._task) if task is not None]
+        tasks = [task for task in (self._task, self._parking, *self._opening) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        here = [execution for execution in self._desk.live.values() if execution.here]
-        ids = [execution.id for execution in here]
+        await self._let_go(list(self._desk.live.values()))
+
+    async def _let_go(self, executions: list[DurableExecution]) -> None:
+        """Suspend these, and give back what is ours."""
+        self._desk.keeper = None
+        here = [execution for execution in executions if execution.here]
+        ids = [*(execution.id for execution in here), *self._claimed]
         for execution in here:
             if execution.here:  # a sub-flow is let go of with its parent
                 execution.let_go(ExecutionSuspended(f"{execution!r} was suspended: its worker stops"))
-        with suppress(StoreError):  # then they are given back when the store is closed
-            await self._store.release([*ids, *self._claimed])
+        self._running.clear()
+        self._claimed.clear()
+        if ids:
+            with suppress(StoreError):  # then they are given back when the store is closed
+                await self._store.release(ids)
+
+    def run(self) -> None:
+        """Work until the process is interrupted, in a script that has opened the store with a plain `with`.
+
+        On `KeyboardInterrupt` it leaves as `async with` does, and passes it on. Raises `BlockingCallError` inside a
+        running loop, and what `async with` raises.
+        """
+        if on_a_loop():
+            raise BlockingCallError("`run` would stop the running event loop; write `async with Worker(store, flow):`")
+
+        async def begin() -> asyncio.Task[None]:
+            return asyncio.get_running_loop().create_task(self._serve())
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+        task = run_sync(begin, "run")
+        try:
+            run_sync(lambda: asyncio.wait((task,)), "run")
+            task.result()
+        finally:
+            run_sync(end, "run")
+
+    async def _serve(self) -> None:
+        async with self:
+            await asyncio.Event().wait()
 
     @property
     def running(self) -> int:
@@ -109,7 +148,11 @@ class Worker:
             wait = self._poll
             self._woken.clear()  # what comes from here on is looked for again
             try:
-                await self._take_up()
+                await self._claim()
+                if self._claimed.keys() - self._being_opened:
+                    task = asyncio.get_running_loop().create_task(self._open_claimed())
+                    self._opening.add(task)
+                    task.add_done_callback(self._opening.discard)
                 due = await self._store.next_due(self._flows)
                 if due is not None:
                     wait = min(wait, max(0.0, due - time()))
@@ -121,34 +164,50 @@ class Worker:
             except TimeoutError:
                 continue
 
-    async def _take_up(self) -> None:
-        """Claim what has something to do, up to the limit, and open what is claimed. Raises `StoreError`."""
-        room = self._at_once - len(self._running) - len(self._claimed)
+    async def _claim(self) -> None:
+        """Claim what has something to do, up to the limit. Raises `StoreError`."""
+        room = self._at_once - len(self._running.keys() | self._claimed.keys())
         if room > 0:
             rows = await self._store.claim_work(self._flows, limit=room + len(self._refused))
             refused = [row.id for row in rows if row.id in self._refused]
             self._claimed.update((row.id, row.flow) for row in rows if row.id not in self._refused)
             if refused:
                 await self._store.release(refused)
-        for id, flow in list(self._claimed.items()):
-            await self._open(id, flow)
 
-    async def _open(self, id: str, flow: str) -> None:
-        """Go on with what is ours. Raises `StoreUnavailable`; it is tried again then."""
+    async def _open_claimed(self) -> None:
+        """Open what is claimed, all at once: one of them may have to wait for the chunks of its last life here."""
+        ids = self._claimed.keys() - self._being_opened
+        self._being_opened |= ids
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._open(id, flow)) for id, flow in self._claimed.items() if id in ids]
+        finally:
+            self._being_opened -= ids
+        failures = [error for task in tasks if (error := task.result()) is not None]
+        if failures:
+            text = "the worker cannot open %d executions of %r; it tries again in %g s"
+            logger.error(text, len(failures), self._store, self._poll, exc_info=failures[0])
+
+    async def _open(self, id: str, flow: str) -> StoreError | None:
+        """Go on with what is ours; why the store did not let us, if it is to be tried again."""
         try:
             execution = await self._flows[flow].async_resume(id, store=self._store)
-        except StoreUnavailable:
-            raise
+        except StoreUnavailable as error:
+            return error
         except (StoreConflict, UnknownExecution):  # somebody else has it by now, or has deleted it
             self._claimed.pop(id, None)
         except Exception:  # of the flow's own classes, too: what was recorded may not fit them any more
             logger.exception("the worker cannot run execution %r of flow %r", id, flow)
+            try:
+                await self._store.release([id])
+            except StoreError as error:
+                return error
             self._claimed.pop(id, None)
             self._refused.add(id)
-            await self._store.release([id])
         else:
             self._claimed.pop(id, None)
             self._look_at(execution)
+        return None
 
     def _look_at(self, execution: DurableExecution) -> None:
         """Something of it is on disk, or it has left: run it on, forget it, or park it."""

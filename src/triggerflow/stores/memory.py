@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
 from types import TracebackType
 from typing import Self
@@ -63,6 +63,9 @@ class MemoryStore(OpenedInScripts):
         self._clock = clock
         self._door = Door("this MemoryStore")
         self._owner = ""
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore {self._owner or 'not opened yet'}>"
 
     @property
     def owner(self) -> str:
@@ -296,7 +299,7 @@ class MemoryStore(OpenedInScripts):
 
     # -- keeping house -----------------------------------------------------------------------------------------------
 
-    async def trim(self, execution: str, records: int) -> int:
+    async def trim(self, execution: str, records: int, *, payloads: Collection[str] | None = None) -> int:
         """See `Store.trim`."""
         self._begin()
         if not (kept := self.data.kept.get(execution)):
@@ -306,6 +309,9 @@ class MemoryStore(OpenedInScripts):
         kept.snapshots = {number: found for number, found in kept.snapshots.items() if number >= records}
         before = len(kept.records)
         kept.records = [(number, record) for number, record in kept.records if number >= records or record.item]
+        if payloads is not None and kept.row.records <= records:
+            kept.payloads.intersection_update(payloads)
+            self._sweep()
         return before - len(kept.records)
 
     async def delete(self, executions: Iterable[str]) -> int:
@@ -323,9 +329,13 @@ class MemoryStore(OpenedInScripts):
                         self.data.children[one.row.parent].discard(one.row.id)
                 forgotten += tree
         if any(kept.payloads for kept in forgotten):
-            used = set[str]().union(*(kept.payloads for kept in self.data.kept.values()))
-            self.data.payloads = {digest: data for digest, data in self.data.payloads.items() if digest in used}
+            self._sweep()
         return len(forgotten)
+
+    def _sweep(self) -> None:
+        """Forget the payloads that nobody refers to any more."""
+        used = set[str]().union(*(kept.payloads for kept in self.data.kept.values()))
+        self.data.payloads = {digest: data for digest, data in self.data.payloads.items() if digest in used}
 
     # -- what several of them need -----------------------------------------------------------------------------------
 

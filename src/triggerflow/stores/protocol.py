@@ -9,14 +9,14 @@ A store knows nothing of flows. It keeps numbered records as bytes, and says who
   `lease` seconds is dead, or earlier if its store can prove it, and what it had can be claimed by others. To what was
   claimed the old owner can append nothing any more; what nobody has claimed is still its own when it comes back.
 * Large payloads are kept once, under the digest of their content (`payload_digest`). A payload lives as long as an
-  execution that has referred to it.
+  execution that has referred to it, or until that is trimmed.
 * What has begun is done wholly or not at all: cancelling who waits for it neither stops nor tears it.
 * Of an execution that is not there, there are no records, items and snapshots: reading them gives none.
 
 `triggerflow.testing.StoreConformance` is the contract as tests; a store of your own has to pass them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -225,11 +225,14 @@ class Store(Protocol):
 
     # -- keeping house -----------------------------------------------------------------------------------------------
 
-    async def trim(self, execution: str, records: int) -> int:
+    async def trim(self, execution: str, records: int, *, payloads: Collection[str] | None = None) -> int:
         """Forget records before number `records` that are no stream items; how many were forgotten.
 
         Snapshots after fewer records go with them. One after at least that many must be there: raises `StoreConflict`
         otherwise, and `UnknownExecution`. Who owns the execution does not matter.
+
+        `payloads` are those that the stream items still refer to. With them, the execution gives up all others, unless
+        it has had more than `records` records: those may refer to some.
         """
         ...
 

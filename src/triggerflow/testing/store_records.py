@@ -274,6 +274,34 @@ class RecordTests(StoreTests):
             await store.append([more("x", 12, b"12")])
             assert (await store.records("x", first=11)) == [(12, b"12")]
 
+    async def test_trimming_gives_up_payloads_that_nothing_refers_to_any_more(self) -> None:
+        async with self.open_store() as store:
+            names = {payload_digest(data): data for data in (b"item", b"old", b"shared", b"new")}
+            item, old, shared, fresh = names
+            payloads = {digest: names[digest] for digest in (item, old, shared)}
+            await store.append([new("x", b"0", b"1", payloads=payloads), new("y", b"0", payloads={shared: b"shared"})])
+            await store.put_snapshot("x", 2, "d1", b"at 2")
+            later = more("x", 2, b"2")
+            later.payloads = {fresh: b"new"}
+            await store.append([later])
+            assert await store.trim("x", 2, payloads=[item]) == 2
+            assert await store.payloads(names) == names  # record 2 may refer to any of them
+            await store.put_snapshot("x", 3, "d1", b"at 3")
+            assert await store.trim("x", 3) == 1
+            assert await store.payloads(names) == names  # nobody said what is needed
+            assert await store.trim("x", 3, payloads=[item]) == 0
+            assert await store.payloads([item, shared]) == {item: b"item", shared: b"shared"}
+            for digest in (old, fresh):
+                with refused(StoreDamaged, digest):
+                    await store.payloads([digest])
+            again = more("x", 3, b"3", status="completed")
+            again.payloads = {old: b"old"}
+            await store.append([again, more("y", 1, status="completed")])
+            assert await store.payloads([old]) == {old: b"old"}
+            assert await store.delete(["y"]) == 1
+            with refused(StoreDamaged, shared):
+                await store.payloads([shared])
+
     async def test_definitions_are_kept_as_they_came_first(self) -> None:
         async with self.two() as (store, other):
             assert await store.definition("d1") is None

@@ -6,7 +6,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -205,9 +205,9 @@ class SQLiteStore(OpenedInScripts):
 
     # -- keeping house -----------------------------------------------------------------------------------------------
 
-    async def trim(self, execution: str, records: int) -> int:
+    async def trim(self, execution: str, records: int, *, payloads: Collection[str] | None = None) -> int:
         """See `Store.trim`."""
-        return await self._write(upkeep.trim, execution, records)
+        return await self._write(upkeep.trim, execution, records, payloads)
 
     async def delete(self, executions: Iterable[str]) -> int:
         """See `Store.delete`."""

@@ -1,19 +1,25 @@
 """Forgetting what is not needed any more. Each function runs inside one transaction."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..._core.errors import StoreConflict, UnknownExecution
 from ..protocol import FINAL_STATUSES
 from .tenure import Tenure
 
 
-def trim(connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int) -> int:
+def trim(
+    connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int, payloads: Collection[str] | None
+) -> int:
     """See `Store.trim`."""
-    found = connection.execute("SELECT key FROM executions WHERE id = ?", (execution,)).fetchone()
+    found = connection.execute(
+        """SELECT key, max(trimmed, coalesce((SELECT max(number) + 1 FROM records WHERE execution = executions.key), 0))
+        FROM executions WHERE id = ?""",
+        (execution,),
+    ).fetchone()
     if found is None:
         raise UnknownExecution(f"there is no execution {execution!r} in the store")
-    key: int = found[0]
+    key, count = found
     later = connection.execute("SELECT 1 FROM snapshots WHERE execution = ? AND records >= ?", (key, records))
     if later.fetchone() is None:
         raise StoreConflict(
@@ -27,6 +33,9 @@ def trim(connection: sqlite3.Connection, tenure: Tenure, execution: str, records
             (SELECT at FROM records WHERE execution = ?2 ORDER BY number DESC LIMIT 1), updated)) WHERE key = ?2""",
         (records, key),
     )
+    if payloads is not None and count <= records:
+        used = connection.execute("SELECT digest FROM payload_uses WHERE execution = ?", (key,)).fetchall()
+        _give_up(connection, key, [digest for (digest,) in used if digest not in payloads])
     return connection.execute(
         "DELETE FROM records WHERE execution = ? AND number < ? AND item IS NULL", (key, records)
     ).rowcount
@@ -52,10 +61,19 @@ def delete(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable[
 
 
 def _delete_one(connection: sqlite3.Connection, key: int) -> None:
-    used = connection.execute("DELETE FROM payload_uses WHERE execution = ? RETURNING digest", (key,)).fetchall()
-    connection.executemany(
-        "DELETE FROM payloads WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM payload_uses WHERE digest = ?1)", used
-    )
+    used = connection.execute("SELECT digest FROM payload_uses WHERE execution = ?", (key,)).fetchall()
+    _give_up(connection, key, [digest for (digest,) in used])
     connection.execute("DELETE FROM snapshots WHERE execution = ?", (key,))
     connection.execute("DELETE FROM records WHERE execution = ?", (key,))
     connection.execute("DELETE FROM executions WHERE key = ?", (key,))
+
+
+def _give_up(connection: sqlite3.Connection, key: int, digests: list[str]) -> None:
+    """The execution does not refer to these payloads any more; those that nobody refers to go."""
+    connection.executemany(
+        "DELETE FROM payload_uses WHERE execution = ? AND digest = ?", [(key, digest) for digest in digests]
+    )
+    connection.executemany(
+        "DELETE FROM payloads WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM payload_uses WHERE digest = ?1)",
+        [(digest,) for digest in digests],
+    )
