@@ -55,7 +55,6 @@ def test_signal_info_has_the_long_names_too() -> None:
     assert inside(tell) == ("START", "event", 1, "START", "event", "start", {})
 
 
-@pytest.mark.xfail(strict=True, reason="not there yet")
 def test_signal_as_data() -> None:
     def tell(data: Any) -> Any:
         return (data.signal.to_state_dict(), sorted(data.signal.to_debug_dict()), data.signal_id)
@@ -77,7 +76,6 @@ def test_signal_has_value_source_meta_and_marks() -> None:
     assert inside(tell) == ("START", "event", 1, "start", {}, [])
 
 
-@pytest.mark.xfail(strict=True, reason="a signal of the batch itself yet")
 def test_trigger_event_in_a_batch_is_what_began_it() -> None:
     flow, seen = Flow(), list[Any]()
     flow.batch(("x", noting(seen, lambda data: data.trigger_event)))
@@ -102,7 +100,6 @@ def test_trigger_of_data_is_the_key_and_its_kind() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="only signals from outside count yet")
 def test_last_signal_in_a_chain_is_what_triggered_the_chunk() -> None:
     flow, seen = Flow(), list[Any]()
     chunk = flow.chunk("c")(ident)
@@ -305,7 +302,6 @@ def test_resources_can_only_be_read() -> None:
     assert inside(work, runtime_resources={"r": 1}) == {"r": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="the parameter is called `name` yet")
 def test_resources_by_keyword() -> None:
     def work(data: Any) -> Any:
         data.set_resource(key="a", value=1)
@@ -332,7 +328,6 @@ def test_emit_by_keyword_and_with_marks_by_position() -> None:
     assert seen == [1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="called `_marks` yet")
 def test_emit_takes_layer_marks_by_keyword() -> None:
     inside(lambda data: data.emit("Ev", 1, _layer_marks=None))
 
@@ -362,7 +357,6 @@ def test_emit_from_many_items_fires_for_each() -> None:
     assert (flow.start([1, 2, 3]), sorted(seen)) == ([1, 2, 3], [1, 2, 3])
 
 
-@pytest.mark.xfail(strict=True, reason="the parameter is called `item` yet")
 def test_put_by_keyword() -> None:
     flow = Flow()
 
@@ -448,7 +442,6 @@ def test_pause_for_gives_a_dict() -> None:
     assert seen == [(True, "i", "?", "pause", "waiting")]
 
 
-@pytest.mark.xfail(strict=True, reason="not there yet")
 def test_pause_for_gives_the_interrupt() -> None:
     seen = list[Any]()
 

@@ -9,7 +9,7 @@ import pytest
 from agently import TriggerFlow, TriggerFlowBluePrint, TriggerFlowContractSpec
 from agently.types.data import RunContext
 
-from tests.bridge.support import double, ident, inc, noting
+from tests.bridge.support import after, double, ident, inc, noting
 
 Flow = TriggerFlow[Any, Any, Any]
 
@@ -62,7 +62,6 @@ def test_load_settings_takes_texts() -> None:
 
 
 @pytest.mark.parametrize("register", [lambda flow: flow.chunk(inc), lambda flow: flow.chunk("x")(inc)])
-@pytest.mark.xfail(strict=True, reason="the same function is the same chunk yet")
 def test_chunk_twice_is_two_chunks(register: Any) -> None:
     flow, seen = Flow(), list[Any]()
     first, second = register(flow), register(flow)
@@ -75,7 +74,6 @@ def test_chunk_twice_is_two_chunks(register: Any) -> None:
     assert seen == [("a", 2), ("b", 11)]
 
 
-@pytest.mark.xfail(strict=True, reason="each reading of `chunks` makes new objects yet")
 def test_chunks_holds_the_very_chunks_by_name() -> None:
     flow = Flow()
     chunk, named = flow.chunk(inc), flow.chunk("named")(double)
@@ -83,13 +81,11 @@ def test_chunks_holds_the_very_chunks_by_name() -> None:
     assert flow.chunks["named"] is named
 
 
-@pytest.mark.xfail(strict=True, reason="the trigger has the name of the chunk yet")
 def test_chunk_trigger_has_the_name_of_the_function() -> None:
     chunk = Flow().chunk("named")(inc)
     assert (chunk.name, chunk.trigger) == ("named", f"Chunk[inc]-{chunk.id}")
 
 
-@pytest.mark.xfail(strict=True, reason="a lambda is called 'lambda' yet")
 def test_chunk_of_a_lambda_has_its_name() -> None:
     flow = Flow()
     assert flow.chunk(lambda data: 1).name == "<lambda>"
@@ -97,7 +93,6 @@ def test_chunk_of_a_lambda_has_its_name() -> None:
     assert flow.start(1) == {"<lambda>": 1, "inc": 2}
 
 
-@pytest.mark.xfail(strict=True, reason="positional only yet")
 def test_chunk_by_keyword() -> None:
     chunk: Any = Flow().chunk(handler_or_name=inc)  # type: ignore[call-arg]
     assert chunk.name == "inc"
@@ -161,7 +156,6 @@ def test_get_runtime_stream_takes_resources_and_lineage() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-@pytest.mark.xfail(strict=True, reason="refused yet")
 def test_concurrency_of_nought_is_no_limit(limit: int) -> None:
     flow = Flow()
     flow.for_each(concurrency=limit).batch(inc, double, concurrency=limit).end_for_each().end()
@@ -213,7 +207,6 @@ def test_run_context_is_taken_as_it_is() -> None:
     assert Flow().create_execution(run_context=context).run_context is context
 
 
-@pytest.mark.xfail(strict=True, reason="the execution writes its id into the context it was given yet")
 def test_run_context_is_not_changed() -> None:
     flow, context, seen = Flow(), parent_context(), list[Any]()
     flow.to(noting(seen, lambda data: data.chunk_run_context.parent_run_id)).end()
@@ -221,14 +214,12 @@ def test_run_context_is_not_changed() -> None:
     assert (seen, context.execution_id) == (["P"], None)
 
 
-@pytest.mark.xfail(strict=True, reason="the parent wins yet")
 def test_run_context_beats_parent_run_context() -> None:
     other = RunContext(run_id="Q", run_kind="request")
     context = Flow().create_execution(run_context=parent_context(), parent_run_context=other).run_context
     assert (context.run_id, context.parent_run_id) == ("P", None)
 
 
-@pytest.mark.xfail(strict=True, reason="a chunk's context has only its own meta yet")
 def test_chunk_run_context_has_the_meta_of_its_execution() -> None:
     flow, seen = Flow(name="F"), list[Any]()
     flow.to(noting(seen, lambda data: data.chunk_run_context.meta)).end()
@@ -236,7 +227,6 @@ def test_chunk_run_context_has_the_meta_of_its_execution() -> None:
     assert (seen[0]["x"], seen[0]["flow_name"]) == (1, "F")
 
 
-@pytest.mark.xfail(strict=True, reason="not there yet")
 def test_run_context_makes_children() -> None:
     child = parent_context().create_child(run_kind="request", run_id="c")
     made = RunContext.create(run_kind="request", run_id="c", parent=parent_context())
@@ -269,7 +259,7 @@ def test_get_flow_data_takes_inherit_by_position() -> None:
 def test_set_flow_data_has_run_the_handlers_when_it_returns() -> None:
     flow, seen = Flow(), list[Any]()
     flow.to(ident)
-    flow.when({"flow_data": "k"}).to(noting(seen))
+    flow.when({"flow_data": "k"}).to(after(0.05)).to(noting(seen))
     execution = flow.create_execution()
     execution.start(1, wait_for_result=False)
     flow.set_flow_data("k", 1)
@@ -281,7 +271,7 @@ def test_set_flow_data_has_run_the_handlers_when_it_returns() -> None:
 async def test_async_set_flow_data_has_run_the_handlers_when_it_returns() -> None:
     flow, seen = Flow(), list[Any]()
     flow.to(ident)
-    flow.when({"flow_data": "k"}).to(noting(seen))
+    flow.when({"flow_data": "k"}).to(after(0.05)).to(noting(seen))
     execution = flow.create_execution()
     await execution.async_start(1, wait_for_result=False)
     await flow.async_set_flow_data("k", 1)
@@ -311,7 +301,6 @@ def test_resources_of_a_flow_chain_and_reach_executions_that_exist() -> None:
     assert execution.get_runtime_resources() == {"own": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="the parameter is called `name` yet")
 def test_resources_of_a_flow_by_keyword() -> None:
     flow = Flow()
     flow.set_runtime_resource(key="a", value=1)  # type: ignore[call-arg]
@@ -441,7 +430,6 @@ def test_blueprint_handlers_by_keyword() -> None:
     assert seen == [1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="not taken yet")
 def test_blueprint_create_execution_takes_an_id() -> None:
     flow = Flow()
     flow.to(inc).end()
@@ -461,7 +449,6 @@ def test_types_for_annotations_can_be_imported() -> None:
         assert hasattr(trigger_flow, name), name
 
 
-@pytest.mark.xfail(strict=True, reason="the parameter is called `config_` yet")
 def test_load_flow_config_by_keyword(tmp_path: Path) -> None:
     flow = Flow()
     flow.to(inc).end()
