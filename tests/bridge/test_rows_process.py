@@ -635,9 +635,8 @@ def test_sub_flow_has_events_of_its_own() -> None:
 @pytest.mark.xfail(strict=True, reason="joined by blanks, and no other keywords, yet")
 def test_separator_takes_any_keywords_and_prints_them_with_tabs(capsys: Any) -> None:
     flow = Flow()
-    flow.to(inc).____("hey", "you", print_info=True, x=1).end()  # type: ignore[call-arg]
-    assert flow.start(1) == 2
-    assert capsys.readouterr().out.split("\t")[:2] == ["hey", "you"]
+    flow.to(inc).____("hey", "you", print_info=True, show_value=True, x=1, y="z").end()  # type: ignore[call-arg]
+    assert (flow.start(1), capsys.readouterr().out) == (2, "hey\tyou\tx:1\ty:z 2\n")
 
 
 def test_separator_without_words() -> None:
