@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agently import TriggerFlow, TriggerFlowBluePrint, TriggerFlowContractSpec
+from agently import Agently, TriggerFlow, TriggerFlowBluePrint, TriggerFlowContractSpec
 from agently.types.data import RunContext
 
 from tests.bridge.support import double, ident, inc, noting
@@ -56,6 +56,32 @@ def test_load_settings_takes_texts() -> None:
     flow.load_settings("yaml", "z: 3")
     flow.load_settings(data_type="json", value='{"q": {"w": 1}}')
     assert (flow.settings.get("z"), flow.settings.get("q.w")) == (3, 1)
+
+
+@pytest.mark.xfail(strict=True, reason="it gives the settings yet")
+def test_set_settings_of_agently_gives_agently() -> None:
+    assert Agently.set_settings("rows.b", 1).set_settings("rows.c", 2) is Agently
+
+
+@pytest.mark.xfail(strict=True, reason="not taken yet")
+def test_set_settings_fills_in_the_environment_if_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROWS", "found")
+    flow: Any = Flow()
+    flow.set_settings("raw", "${ENV.ROWS}")
+    flow.set_settings("filled", "${ENV.ROWS}", auto_load_env=True)
+    assert (flow.settings.get("raw"), flow.settings.get("filled")) == ("${ENV.ROWS}", "found")
+
+
+@pytest.mark.xfail(strict=True, reason="it does without being asked yet")
+def test_load_settings_of_a_flow_fills_in_the_environment_if_asked_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROWS", "found")
+    (tmp_path / "s.json").write_text('{"a": "${ENV.ROWS}"}')
+    raw, filled = Flow(), Flow()
+    raw.load_settings("json_file", str(tmp_path / "s.json"))
+    filled.load_settings("json_file", str(tmp_path / "s.json"), auto_load_env=True)
+    assert (raw.settings.get("a"), filled.settings.get("a")) == ("${ENV.ROWS}", "found")
 
 
 # -- chunk -----------------------------------------------------------------------------------------------------------
