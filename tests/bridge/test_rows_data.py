@@ -134,7 +134,6 @@ def test_state_append_makes_lists() -> None:
     assert inside(work) == {"scalar": [5, 6], "new": [{"x": 1}, [7, 8]], "deep": {"list": ["a"]}}
 
 
-@pytest.mark.xfail(strict=True, reason="a set becomes an item, a tuple a list, yet")
 def test_state_append_to_a_set_and_a_tuple() -> None:
     def work(data: Any) -> Any:
         data.state.set("set", {1, 2})
@@ -156,7 +155,6 @@ def test_state_set_replaces_nothing_around_a_dotted_key() -> None:
     assert inside(work) == {"a": {"x": {"z": 2}}}
 
 
-@pytest.mark.xfail(strict=True, reason="the list is replaced silently yet")
 def test_state_set_below_what_is_no_dictionary_is_a_type_error() -> None:
     def work(data: Any) -> Any:
         data.state.set("k", [5])
@@ -166,7 +164,6 @@ def test_state_set_below_what_is_no_dictionary_is_a_type_error() -> None:
         inside(work)
 
 
-@pytest.mark.xfail(strict=True, reason="the way to it is made yet")
 def test_state_delete_of_what_is_not_there_changes_nothing() -> None:
     def work(data: Any) -> Any:
         data.state.delete("nope")
@@ -206,7 +203,6 @@ def test_state_takes_keywords_and_keys_that_are_no_names() -> None:
     assert inside(work) == (1, 2, None)
 
 
-@pytest.mark.xfail(strict=True, reason="no `inherit` yet")
 def test_state_to_dict_and_the_old_getters_take_inherit() -> None:
     def work(data: Any) -> Any:
         return (

@@ -210,7 +210,6 @@ def test_data_methods_by_keyword() -> None:
     assert execution.get_flow_data(key="f", default=2) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="takes two positionals yet")
 def test_get_runtime_data_takes_inherit_by_position() -> None:
     assert ended().create_execution().get_runtime_data("z", 4, False) == 4
 

@@ -63,7 +63,6 @@ def test_set_settings_of_agently_gives_agently() -> None:
     assert Agently.set_settings("rows.b", 1).set_settings("rows.c", 2) is Agently
 
 
-@pytest.mark.xfail(strict=True, reason="not taken yet")
 def test_set_settings_fills_in_the_environment_if_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROWS", "found")
     flow: Any = Flow()
@@ -276,7 +275,6 @@ def test_flow_data_has_defaults_and_dotted_keys() -> None:
     assert flow.get_flow_data(key="l") is None
 
 
-@pytest.mark.xfail(strict=True, reason="takes two positionals yet")
 def test_get_flow_data_takes_inherit_by_position() -> None:
     assert Flow().get_flow_data("z", 5, True) == 5
 
@@ -376,7 +374,6 @@ def test_contract_coerces_what_comes_in(promised: Any, value: Any, taken: Any) -
     assert flow.start(value) == taken
 
 
-@pytest.mark.xfail(strict=True, reason="Pydantic's own error yet")
 def test_contract_of_no_type_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="initial_input"):
         Flow().set_contract(initial_input=5)
