@@ -212,6 +212,8 @@ class Process:
     def case_else(self) -> "Process":
         """The chain that follows runs if no case fits."""
         block = self._next_case("case_else()")
+        if not block.ends:
+            raise DefinitionError(f"{self._where('case_else()')} stands before any case() and would always be chosen")
         return self._case(block._replace(otherwise=True), "else", None, {"otherwise": True})
 
     def end_match(self) -> "Process":

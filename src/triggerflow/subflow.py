@@ -224,6 +224,9 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
             raise DefinitionError(f"{where}: {target!r} is no target; use {sorted(targets)}")
         pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else _mapping(paths, where)
         for key, source in pairs.items():
+            if not key and scope not in ("input", "value"):
+                error = TypeError if isinstance(paths, str) else DefinitionError
+                raise error(f"{where}: {scope!r} takes keys only: {{{scope!r}: {{'key': {source!r}}}}}")
             if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")

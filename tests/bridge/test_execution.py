@@ -222,7 +222,7 @@ async def test_last_signal() -> None:
     await execution.async_start(1)
     assert (execution.get_last_signal().trigger_event, execution.get_last_signal().source) == ("START", "start")
     await execution.async_emit("Ev", 5)
-    await execution.async_emit("nobody hears this", 6)
+    await execution.async_set_runtime_data("nobody hears this", 6)
     signal = execution.get_last_signal()
     assert (signal.trigger_event, signal.event, signal.trigger_type, signal.value) == ("Ev", "Ev", "event", 5)
 

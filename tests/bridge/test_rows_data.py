@@ -328,7 +328,6 @@ def test_emit_takes_layer_marks_by_keyword() -> None:
     inside(lambda data: data.emit("Ev", 1, _layer_marks=None))
 
 
-@pytest.mark.xfail(strict=True, reason="taken for an event of flow data yet")
 def test_emit_of_an_unknown_type_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         inside(lambda data: data.emit("Ev", 1, trigger_type="nonsense"))

@@ -244,7 +244,6 @@ def test_set_concurrency_gives_the_execution() -> None:
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="only signals from outside count yet")
 def test_last_signal_may_be_the_completion_of_a_chunk() -> None:
     flow = Flow()
     chunk = flow.chunk("c")(inc)
@@ -260,7 +259,6 @@ def test_last_signal_may_be_the_completion_of_a_chunk() -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="changes of data that nobody waits for count yet")
 def test_last_signal_is_no_change_that_nobody_waits_for() -> None:
     execution = ended().create_execution()
     execution.emit("Ev", 7)
@@ -503,7 +501,6 @@ def test_save_shows_data_as_json(value: Any, shown: Any) -> None:
 
 
 @pytest.mark.parametrize(("value", "shown"), [((1, 2), [1, 2]), ([(1,)], [[1]])])
-@pytest.mark.xfail(strict=True, reason="they stay tuples in the dictionary yet")
 def test_save_shows_tuples_as_lists(value: Any, shown: Any) -> None:
     execution = ended().create_execution()
     execution.set_runtime_data("k", value)
@@ -521,7 +518,6 @@ def test_save_shows_models_as_dictionaries() -> None:
     assert execution.save()["result"] == {"ready": True, "value": {"a": 1}}
 
 
-@pytest.mark.xfail(strict=True, reason="the inner snapshot wins yet")
 def test_load_takes_what_was_edited() -> None:
     flow = asking()
     execution = flow.create_execution()
@@ -536,7 +532,6 @@ def test_load_takes_what_was_edited() -> None:
     assert other.get_result(timeout=1) == (5, {"a": 1, "b": 2})
 
 
-@pytest.mark.xfail(strict=True, reason="refused yet")
 def test_load_takes_a_state_written_by_hand() -> None:
     state = {
         "execution_id": "H", "status": "waiting", "runtime_data": {"a": 3}, "flow_data": {}, "last_signal": None,
@@ -558,7 +553,6 @@ def test_load_of_what_is_no_state_is_a_type_error(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["[]", "nowhere.json"])
-@pytest.mark.xfail(strict=True, reason="an error of the file system, or a ValueError, yet")
 def test_load_of_a_text_that_is_no_state_is_a_type_error(wrong: Any) -> None:
     with pytest.raises(TypeError):
         ended().create_execution().load(wrong)

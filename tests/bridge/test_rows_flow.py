@@ -50,7 +50,6 @@ def test_settings_are_a_mapping_with_dotted_keys() -> None:
     assert flow.create_execution().settings.get("i", 5, inherit=False) == 5
 
 
-@pytest.mark.xfail(strict=True, reason="a text is taken for a path")
 def test_load_settings_takes_texts() -> None:
     flow = Flow()
     flow.load_settings("yaml", "z: 3")
@@ -58,7 +57,6 @@ def test_load_settings_takes_texts() -> None:
     assert (flow.settings.get("z"), flow.settings.get("q.w")) == (3, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="it gives the settings yet")
 def test_set_settings_of_agently_gives_agently() -> None:
     assert Agently.set_settings("rows.b", 1).set_settings("rows.c", 2) is Agently
 
@@ -71,7 +69,6 @@ def test_set_settings_fills_in_the_environment_if_asked_to(monkeypatch: pytest.M
     assert (flow.settings.get("raw"), flow.settings.get("filled")) == ("${ENV.ROWS}", "found")
 
 
-@pytest.mark.xfail(strict=True, reason="it does without being asked yet")
 def test_load_settings_of_a_flow_fills_in_the_environment_if_asked_to(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -432,7 +429,6 @@ def test_blueprint_is_a_copy() -> None:
     assert Flow(copy).start(5) == Flow(blue_print).start(5) == 6
 
 
-@pytest.mark.xfail(strict=True, reason="what the loading flow had stays, and an inner chunk shows")
 def test_load_blue_print_replaces_the_chunks() -> None:
     flow, other = Flow(), Flow()
     flow.chunk("c")(inc)
@@ -450,7 +446,6 @@ def test_blueprint_remove_all_of_the_start() -> None:
     assert seen == []
 
 
-@pytest.mark.xfail(strict=True, reason="the parameters are called `target` yet")
 def test_blueprint_handlers_by_keyword() -> None:
     blue_print, seen = TriggerFlowBluePrint(), list[Any]()
     blue_print.add_event_handler(event="Ev", handler=noting(seen), id="e")  # type: ignore[call-arg]

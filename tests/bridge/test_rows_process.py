@@ -127,7 +127,6 @@ def test_side_branch_takes_chunks_names_pairs_and_flows() -> None:
 # -- processes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="not there yet")
 def test_process_tells_what_its_steps_listen_to() -> None:
     flow = Flow()
     chunk = flow.chunk("c")(inc)
@@ -451,7 +450,6 @@ def test_match_branches_may_end_and_have_side_branches() -> None:
     assert (given(build, 1), given(build, 2), seen) == ("x", "y", [1])
 
 
-@pytest.mark.xfail(strict=True, reason="accepted yet")
 def test_match_begins_with_a_case() -> None:
     with pytest.raises(NotImplementedError):
         Flow().match().case_else()
@@ -630,7 +628,6 @@ def test_sub_flow_has_events_of_its_own() -> None:
 # -- the rest --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="joined by blanks, and no other keywords, yet")
 def test_separator_takes_any_keywords_and_prints_them_with_tabs(capsys: Any) -> None:
     flow = Flow()
     flow.to(inc).____("hey", "you", print_info=True, show_value=True, x=1, y="z").end()  # type: ignore[call-arg]

@@ -12,8 +12,12 @@ class AgentlyMain:
     """The entrance: `Agently.set_settings(...)`, `Agently.event_center.register_hook(...)`."""
 
     settings, event_center, logger = GLOBAL, CENTER, logging.getLogger("agently")
-    set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
+    load_settings = delegate("settings", "load_settings")
     emit_runtime, async_emit_runtime = delegate("event_center", "emit"), delegate("event_center", "async_emit")
+
+    def set_settings(self, key: str, value: Any, **options: Any) -> "AgentlyMain":
+        self.settings.set_settings(key, value, **options)
+        return self
 
     def create_agent(self, name: str | None = None) -> Any:
         """An agent, which needs the extra `openai` and the settings "OpenAICompatible"."""

@@ -28,7 +28,7 @@ _FORMS = {
     "match_collect": ("match-collect-{group}", "match_result:{group}", "Match-{group}-Result"),
     "collect_branch": ("collect-{own}", "collect:{name}", "Collect-{name}"),
     "sub_flow": ("sub-flow-{own}", "{name}", "SubFlow-{own}-Result"),
-    "result_sink": ("result-{own}", "result", "Result-{own}"),
+    "result_sink": ("result-{own}", "result", ""),
 }
 _BLOCKS = {"batch_fanout": "batch", "for_each_split": "for_each", "match_route": "match"}
 
@@ -61,6 +61,8 @@ class Names:
             operator = self.by_id[name]
             if operator.kind == "signal_gate" and len(operator.listens) == 1:  # which is no operator for Agently
                 return self.signal(operator.listens[0])
+            if operator.kind == "result_sink":  # what follows it goes on with what it was given
+                return self.signal(operator.listens[0], operator)
             name = self.form(operator, 2)
             if listener is not None and operator.kind == "batch_fanout":
                 name = f"{name}-{self.form(listener, 0)}"

@@ -3,6 +3,7 @@
 # The engine's methods of these names take other parameters.
 # pyright: reportIncompatibleMethodOverride=false
 
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -38,6 +39,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     chunk_run_context = view(lambda self: chunk_context(self.execution, self.run))
     input = inputs = view(lambda self: self.value)
     layer_mark, upper_layer_mark = _mark(1), _mark(2)
+    resources = view(lambda self: MappingProxyType({**self.execution.resources}))
     layer_in = layer_out = method(lambda self: None)  # the engine keeps the branches apart
     engine_state, engine_flow_state = TriggerFlowRuntimeData.state, TriggerFlowRuntimeData.flow_state
     state = view(lambda self: StateData(self.engine_state, self.execution.machine.state.data))
@@ -71,7 +73,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         if trigger_type == "event":
             super().emit(trigger_event, value, **how)
         else:
-            changed: Any = self.state if trigger_type == "runtime_data" else self.flow_state
+            changed = {"runtime_data": self.state, "flow_data": self.flow_state}[trigger_type]
             self.execution.on_loop(lambda: changed.fire(trigger_event, value))
 
     emit_nowait, async_emit_nowait = emit, async_emit

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import msgspec
 
-from triggerflow import Execution, UsageError, records
+from triggerflow import Execution, SnapshotError, UsageError, records
 from triggerflow.execution import UNSET
 from triggerflow.options import Options
 from triggerflow.persistence import read, restore, write
@@ -78,6 +78,8 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     and in a script all do."""
 
     context: RunContext | None = None
+    #: the newest run of a chunk
+    latest: Any = None
     #: how to end what `on` has begun, by its id
     bindings: Mapping[str, Callable[[], None]] = {}
 
@@ -97,6 +99,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     get_contract, get_contract_metadata = delegate("flow", "get_contract"), delegate("flow", "get_contract_metadata")
 
     def invoke(self, run: Any) -> Any:
+        self.latest = run
         data, call = Data(self, run), self.program.invokers[run.node.index]
         if HOOKS and run.node.kind in ("chunk", "sub_flow") and run.node.name != OUTSIDE:
             return observed.observed(self, data, call)
@@ -329,7 +332,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
             "resource_keys": sorted(self.resources),
             "result": {"ready": result is not UNSET, "value": None if result is UNSET else result},
         }
-        saved = {**msgspec.to_builtins(shown, str_keys=True, enc_hook=_plain), SNAPSHOT: super().save()}
+        saved = {**_plain(shown), SNAPSHOT: super().save()}
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             write(saved, str(path), encoding)
@@ -340,25 +343,37 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     ) -> "TriggerFlowExecution":
         """Become the execution that `save` gave: from its dict, its text or its file. What was running runs again.
 
-        Flow data is taken over where the flow has none of that name. Raises `TypeError` or `ValueError`.
+        A state without the engine's snapshot (Agently's own, or written by hand) is at rest. Flow data is taken over
+        where the flow has none of that name. Raises `TypeError` or `ValueError`.
         """
-        if not is_a(state, Mapping, str, Path) or state == "":
-            raise TypeError(f"an execution is loaded from a dictionary, a path or text, not from {state!r}")
         if self.machine.state.runs:
             raise UsageError(f"execution {self.id} is at work; load into another one")
-        saved = read(state, encoding)
-        if SNAPSHOT not in saved:
-            raise ValueError(f"this is no saved execution, or one that Agently itself has saved: it lacks {SNAPSHOT!r}")
+        try:
+            saved = read(state if is_a(state, Mapping, Path) else str(state), encoding)
+        except (OSError, SnapshotError) as error:
+            raise TypeError(f"Can not load TriggerFlow execution state from {state!r}: {error}") from error
 
-        def again(*args: Any, **details: Any) -> "TriggerFlowExecution":
-            TriggerFlowExecution.__init__(self, self.flow, *args, **details)
+        def again(shared: SharedData, options: Options, id: str, **details: Any) -> "TriggerFlowExecution":
+            TriggerFlowExecution.__init__(self, self.flow, shared, options, saved.get("execution_id") or id, **details)
             return self
 
         own = {**self.own_resources, **(runtime_resources or {})}
-        restore(again, self.flow.program(), self.flow.shared, Options(), saved[SNAPSHOT], resources=own)
-        self.context = RunContext(**saved["run_context"])
-        for key, value in saved["flow_data"].items():
+        if SNAPSHOT in saved:
+            restore(again, self.flow.program(), self.flow.shared, Options(), saved[SNAPSHOT], resources=own)
+        else:
+            again(self.flow.shared, self.options, self.id, resources=own)
+            for asked in saved.get("interrupts", {}).values():
+                if asked["status"] == "waiting":
+                    question = {name: asked.get(name) for name in ("type", "payload", "resume_event")}
+                    self.pause_for(interrupt_id=asked["id"], **question)
+            if (result := saved.get("result") or {}).get("ready"):
+                self.set_result(result["value"])
+        for key, value in saved.get("runtime_data", {}).items():
+            if value != _plain(self.state.get(key)):
+                self.do(functools.partial(self.state.set, key, value, emit=False))
+        for key, value in saved.get("flow_data", {}).items():
             self.shared.values.setdefault(key, value)
+        self.context = RunContext(**saved["run_context"]) if "run_context" in saved else None
         if HOOKS:
             self.observe()
         return self
@@ -406,5 +421,13 @@ def _bound(handler: Any, record: Any, data: Data) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What a saved execution shows of an object; the engine's snapshot beside it holds the object itself."""
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else getattr(value, "__dict__", str(value))
+    """What a saved execution shows of a value; the engine's snapshot beside it holds the value itself."""
+
+    def described(object: Any) -> Any:
+        return (
+            object.model_dump(mode="json")
+            if hasattr(object, "model_dump")
+            else getattr(object, "__dict__", str(object))
+        )
+
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=described))

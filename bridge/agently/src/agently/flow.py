@@ -77,16 +77,19 @@ class TriggerFlowBluePrint(Definitions):
         self.name = name or f"BluePrint-{uuid4().hex}"
         self.blueprint = Graph(self.name, of and of.blueprint)
 
-    def add_handler(self, type: str, target: str, handler: Any, *, id: str | None = None) -> str:
+    def add_handler(
+        self, type: str, target: str = "", handler: Any = None, *, id: str | None = None, event: str = "", key: str = ""
+    ) -> str:
         """Run a handler for each signal of a type ("event", "runtime_data", "flow_data") and name."""
-        self.root.when({type: target}).to((id or uuid4().hex, handler))
+        self.root.when({type: target or event or key}).to((id or uuid4().hex, handler))
         return self.blueprint.operators[-1].name
 
-    def remove_handler(self, type: str, target: str, handler: Any = None) -> None:
+    def remove_handler(
+        self, type: str, target: str = "", handler: Any = None, *, event: str = "", key: str = ""
+    ) -> None:
         """Take a handler away, by its id or itself; without one all of that signal."""
-        core = self.blueprint
-        gates = [it for it in core.operators if it.name == f"when:{target}"]
-        heard = {it.emits[0] for it in gates if it.listens == core.triggers({type: target})}
+        core, wanted = self.blueprint, self.blueprint.triggers({type: target or event or key})
+        heard = {it.emits[0] for it in core.operators if it.kind == "signal_gate" and it.listens == wanted}
         gone = [it for it in core.operators if heard & {*it.listens}
                 and handler in (None, it.name, core.handlers.get(it.handler or ""))]  # fmt: skip
         core.operators = [it for it in core.operators if it not in gone]

@@ -53,7 +53,7 @@ class Graph(Blueprint):
     def take_over(self, other: Blueprint) -> None:
         """Hold what another one holds."""
         self.load(Definition(self.name, tuple(other.operators)), other.nodes, other.handlers, replace=True)
-        self.named_chunks.update(other.named_chunks if isinstance(other, Graph) else {})
+        self.named_chunks = dict(other.named_chunks) if isinstance(other, Graph) else {}
         self.flows.update(other.flows)
 
     def load(self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Any, *, replace: bool) -> None:

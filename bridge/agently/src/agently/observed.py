@@ -14,9 +14,11 @@ _KINDS: dict[str, Any] = {"runtime_data": "state", "flow_data": "flow_data"}
 _NO_PAUSE = {"returned_pause_signal": False}
 
 
-def named_in(record: Any) -> tuple[str, str] | None:
-    """Type and name of the signal that a record is, if it is one."""
+def named_in(record: Any, latest: Any = None) -> tuple[str, str] | None:
+    """Type and name of the signal that a record is, if it is one; of chunks only the latest run's completion is."""
     match record:
+        case records.Completed(run=number) if latest is not None and latest.id == number and latest.node.next:
+            return "event", latest.node.trigger.name
         case records.Emitted(name=name) if name != OUTSIDE:
             return "event", name
         case records.StateChanged(key=key, emit=True):
@@ -30,9 +32,9 @@ def named_in(record: Any) -> tuple[str, str] | None:
 
 
 def signal_in(run: Any, record: Any, number: int) -> Signal | None:
-    """The signal that a record, of this number, is: if it is one, and somebody hears it."""
-    kind, name = named_in(record) or ("", "")
-    if Trigger(_KINDS.get(kind, "event"), name) not in run.names.heard:
+    """The signal that a record, of this number, is; a change of data only is one if somebody hears it."""
+    kind, name = named_in(record, run.latest) or (None, "")
+    if kind is None or (kind in _KINDS and Trigger(_KINDS[kind], name) not in run.names.heard):
         return None
     source = "start" if isinstance(record, records.Started) else "runtime"
     return Signal(f"{run.id}:{number}", name, kind, record.value, source)

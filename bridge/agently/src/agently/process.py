@@ -63,5 +63,5 @@ class TriggerFlowProcess(Process):
     def ____(
         self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False, **more: Any
     ) -> Any:
-        text = "\t".join([*map(str, labels), *(f"{key}: {value}" for key, value in more.items())])
+        text = "\t".join([*map(str, labels), *(f"{key}:{value}" for key, value in more.items())])
         return super().____(text, log_info=log_info, print_info=print_info, show_value=show_value)

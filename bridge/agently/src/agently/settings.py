@@ -1,19 +1,18 @@
 """Settings, in three levels: Agently, flow or agent, execution."""
 
+import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
-
-from triggerflow.persistence import read
 
 from .adapt import is_a
 from .state import MISSING, copied, found, placed
 
 
-class Settings(Mapping[str, Any]):
+class Settings(MutableMapping[str, Any]):
     """Values by dotted key; what is not here the parent has. Dicts of both are merged."""
 
     def __init__(self, parent: "Settings | None" = None) -> None:
@@ -34,6 +33,13 @@ class Settings(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.get())
 
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.data = placed(self.data, key.split("."), copied(value))
+
+    def __delitem__(self, key: str) -> None:
+        found(self.data, key)
+        self.data = placed(self.data, key.split("."), MISSING)
+
     def set_settings(
         self, key: str, value: Any, *, auto_load_env: bool = False, raise_empty: bool = False
     ) -> "Settings":
@@ -43,18 +49,25 @@ class Settings(Mapping[str, Any]):
         return self
 
     def load_settings(
-        self, data_type: str, value: str | Path, *, auto_load_env: bool = True, raise_empty: bool = False
+        self, data_type: str, value: str | Path, *, auto_load_env: bool = False, raise_empty: bool = False
     ) -> "Settings":
         """Read a "json_file", "yaml_file" or "toml_file", or ("json" ...) such a text.
 
-        `${ENV.NAME}` in a text value stands for that variable of the environment, unless `auto_load_env` is off.
+        With `auto_load_env`, `${ENV.NAME}` in a text value stands for that variable of the environment.
         """
-        source: Any = Path(value) if data_type.endswith("_file") else value
-        text = source.read_text("utf-8") if data_type == "toml_file" else source
-        values: Mapping[str, Any] = tomllib.loads(text) if data_type.startswith("toml") else read(source, "utf-8")
+        text = Path(value).read_text("utf-8") if data_type.endswith("_file") else str(value)
+        values = {"json": json.loads, "toml": tomllib.loads, "yaml": _yaml}[data_type.removesuffix("_file")](text)
         for key, it in values.items():
             self.set_settings(key, it, auto_load_env=auto_load_env)
         return self
+
+    set = __setitem__
+
+
+def _yaml(text: str) -> Any:
+    import yaml  # who writes no YAML needs no parser for it
+
+    return yaml.safe_load(text)
 
 
 def _filled(value: Any) -> Any:

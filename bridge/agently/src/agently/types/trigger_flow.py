@@ -1,7 +1,13 @@
 """Runtime data, contracts and interrupts."""
 
+from collections.abc import Callable
+from typing import Any
+
 from .. import TriggerFlowEventData as TriggerFlowEventData
 from .. import TriggerFlowRuntimeData as TriggerFlowRuntimeData
 from ..contract import TriggerFlowContractSpec as TriggerFlowContractSpec
 from ..contract import TriggerFlowInterrupt as TriggerFlowInterrupt
 from ..contract import TriggerFlowInterruptEvent as TriggerFlowInterruptEvent
+
+TriggerFlowHandler = Callable[[TriggerFlowRuntimeData], Any]
+TriggerFlowSystemStreamEvent = TriggerFlowInterruptEvent
