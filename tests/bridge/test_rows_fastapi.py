@@ -1,10 +1,6 @@
 """The web service, row by row: every kind of provider, body, status and description. Needs FastAPI."""
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,6 +13,8 @@ from fastapi import Depends, HTTPException
 from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
+
+from tests.bridge.model_server import answering
 
 Flow = TriggerFlow[Any, Any, Any]
 MALFORMED = "Invalid request payload, expected JSON object with keys 'data' and 'options'. Error: "
@@ -379,51 +377,6 @@ def test_the_answer_is_described() -> None:
 
 
 # -- agents ------------------------------------------------------------------------------------------------------------
-
-
-class Model:
-    """A server that speaks as a provider of chat completions does; `requests` are the bodies it got."""
-
-    def __init__(self, text: str, status: int) -> None:
-        self.requests: list[dict[str, Any]] = []
-        model = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args: Any) -> None: ...
-
-            def do_POST(self) -> None:
-                model.requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                self.send_response(status)
-                self.send_header("content-type", "text/event-stream" if status == 200 else "application/json")
-                self.end_headers()
-                if status != 200:
-                    self.wfile.write(b'{"error": {"message": "nope", "type": "x"}}')
-                    return
-                chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-                pieces = [{"content": text[at : at + 4]} for at in range(0, len(text), 4)]
-                for delta in ({"role": "assistant"}, *pieces, None):
-                    choice = {"index": 0, "delta": delta or {}, "finish_reason": None if delta else "stop"}
-                    self.wfile.write(f"data: {json.dumps({**chunk, 'choices': [choice]})}\n\n".encode())
-                self.wfile.write(b"data: [DONE]\n\n")
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        host, port = self.server.server_address[:2]
-        self.settings = {"base_url": f"http://{host!s}:{port}/v1", "model": "m", "api_key": "k"}
-
-
-@contextlib.contextmanager
-def answering(text: str = "hello world", status: int = 200) -> Iterator[tuple[Model, Any]]:
-    model = Model(text, status)
-    thread = threading.Thread(target=model.server.serve_forever, args=[0.01])  # looks that often whether to stop
-    thread.start()
-    try:
-        agent: Any = Agently.create_agent("n")
-        agent.set_settings("OpenAICompatible", model.settings)
-        yield model, agent
-    finally:
-        model.server.shutdown()
-        thread.join()
-        model.server.server_close()
 
 
 AGENTS = pytest.mark.xfail(strict=True, reason="agents are no providers")
