@@ -120,7 +120,6 @@ def test_what_is_anonymous_says_so() -> None:
     assert kinds[:2] == ["anonymous", "anonymous"]
 
 
-@pytest.mark.xfail(strict=True, reason="a lambda is called 'lambda'")
 def test_the_name_of_a_lambda() -> None:
     flow = Flow()
     flow.to(lambda data: 1)
@@ -128,7 +127,6 @@ def test_the_name_of_a_lambda() -> None:
     assert (record["name"], record["handler_ref"]["name"], [*flow.chunks]) == ("<lambda>", "<lambda>", ["<lambda>"])
 
 
-@pytest.mark.xfail(strict=True, reason="the signal of a chunk has the chunk's name, not its function's")
 def test_the_signal_of_a_chunk_is_named_after_its_function() -> None:
     flow = Flow()
     chunk: Any = flow.chunk("first")(inc)
@@ -137,7 +135,6 @@ def test_the_signal_of_a_chunk_is_named_after_its_function() -> None:
     assert (record["name"], ids(record["emit_signals"])) == ("first", ["event:Chunk[inc]-A"])
 
 
-@pytest.mark.xfail(strict=True, reason="the record of a side branch has an option")
 def test_a_side_branch_is_a_chunk_that_nobody_follows() -> None:
     side, main, _ = operators(lambda flow: flow.side_branch(inc).to(double).end())
     assert (side["options"], ids(side["listen_signals"]), ids(main["listen_signals"])) == (
@@ -190,7 +187,6 @@ def test_the_record_of_a_gate(mode: Any) -> None:
     assert gate["group_id"] is None
 
 
-@pytest.mark.xfail(strict=True, reason="operators are named after what they are wired to")
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
@@ -206,7 +202,6 @@ def test_operators_are_named_by_their_block(build: Any, expected: dict[str, str]
         assert record["name"] == name + (record["group_id"] or record["id"].removeprefix("when-"))
 
 
-@pytest.mark.xfail(strict=True, reason="the opener and the closer of a block have ids of their own")
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
@@ -250,7 +245,6 @@ def test_a_block_in_a_block_names_the_outer_one(build: Any, outer: str, inner: s
     assert {"chunk"} < {it["kind"] for it in nested}
 
 
-@pytest.mark.xfail(strict=True, reason="the signals of a batch have other names and a role; it has other options")
 def test_the_wires_of_a_batch() -> None:
     (fanout,) = found(BATCH, "batch_fanout")
     (collect,) = found(BATCH, "batch_collect")
@@ -266,7 +260,6 @@ def test_the_wires_of_a_batch() -> None:
     assert ids(collect["emit_signals"]) == [f"event:Batch-{group}"]
 
 
-@pytest.mark.xfail(strict=True, reason="an option that was not given is left out")
 @pytest.mark.parametrize(
     ("build", "kind"),
     [
@@ -278,7 +271,6 @@ def test_a_concurrency_that_was_not_given_is_none(build: Any, kind: str) -> None
     assert found(build, kind)[0]["options"] == {"concurrency": None}
 
 
-@pytest.mark.xfail(strict=True, reason="the signals of a for_each have other names")
 def test_the_wires_of_a_for_each() -> None:
     split, chunk, collect, _ = operators(EACH)
     group = split["group_id"]
@@ -345,7 +337,6 @@ def test_the_signal_of_a_collection_has_its_name() -> None:
         assert record["options"]["mode"] == "filled_and_update"
 
 
-@pytest.mark.xfail(strict=True, reason="the record of a sub-flow has another signal and other options")
 def test_the_record_of_a_sub_flow() -> None:
     step, end = operators(STEP)
     number = step["id"].removeprefix("sub-flow-")
@@ -365,7 +356,6 @@ def test_a_sub_flow_carries_its_config() -> None:
     assert operators(lambda flow: flow.to(sub_flow()))[0]["name"] == "S"
 
 
-@pytest.mark.xfail(strict=True, reason="a flow that goes on after its end cannot be exported")
 def test_a_flow_that_goes_on_after_its_end() -> None:
     kinds = [it["kind"] for it in operators(lambda flow: flow.to(inc).end().to(double))]
     assert sorted(kinds) == ["chunk", "chunk", "result_sink"]
@@ -405,11 +395,8 @@ def loaded(flow: Flow) -> Flow:
         (collected, [3]),
         (lambda flow: (flow.to(inc), flow.when("inc").to(double).end()), [1]),
         (lambda flow: flow.side_branch(inc).to(double).end(), [1]),
-        pytest.param(STEP, [1], marks=pytest.mark.xfail(strict=True, reason="a sub-flow has to be registered")),
-        pytest.param(
-            lambda flow: flow.to_sub_flow(TriggerFlow(sub_flow().save_blue_print())).to(double).end(), [1],
-            marks=pytest.mark.xfail(strict=True, reason="a sub-flow has to be registered"),
-        ),
+        (STEP, [1]),
+        (lambda flow: flow.to_sub_flow(TriggerFlow(sub_flow().save_blue_print())).to(double).end(), [1]),
     ],
 )  # fmt: skip
 async def test_a_loaded_flow_does_the_same(build: Any, values: list[Any]) -> None:
@@ -624,7 +611,6 @@ def test_a_blueprint_shows_its_chunks_and_takes_a_name_for_its_texts() -> None:
     assert blueprint.to_mermaid(name="Z").startswith("flowchart TD")
 
 
-@pytest.mark.xfail(strict=True, reason="a blueprint does not take the id of an execution")
 def test_a_blueprint_makes_an_execution_of_an_id() -> None:
     flow = Flow()
     flow.to(inc).end()
@@ -632,7 +618,6 @@ def test_a_blueprint_makes_an_execution_of_an_id() -> None:
     assert (execution.id, execution.start(1)) == ("mine", 2)
 
 
-@pytest.mark.xfail(strict=True, reason="a blueprint without a name is called otherwise")
 def test_a_blueprint_without_a_name_gets_one() -> None:
     assert TriggerFlowBluePrint().name.startswith("BluePrint-")
 
