@@ -9,6 +9,9 @@ from agently import Agently, TriggerFlow
 
 from tests.bridge.model_server import answering
 
+#: Scripts that ask a model leave its connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 DATA = {"a": "xy", "b": [1, 2]}
 TEXT = '{"a":"xy","b":[1,2]}'
 OUTPUT = {"a": (str, "a word"), "b": [(int, "numbers")]}

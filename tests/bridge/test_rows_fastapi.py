@@ -17,6 +17,9 @@ from starlette.testclient import WebSocketDenialResponse
 from tests.bridge.model_server import answering
 
 Flow = TriggerFlow[Any, Any, Any]
+#: Scripts that ask a model leave its connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 MALFORMED = "Invalid request payload, expected JSON object with keys 'data' and 'options'. Error: "
 
 
