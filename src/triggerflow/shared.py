@@ -42,6 +42,10 @@ class SharedData:
         if self._listeners is not None:
             self._listeners.discard(execution)
 
+    def listening(self) -> "list[HostedExecution]":
+        """The executions that are told."""
+        return list(self._listeners or ())
+
     def tells(self, execution: "HostedExecution") -> bool:
         """Whether this execution is told of changes."""
         return self._listeners is not None and execution in self._listeners
@@ -78,7 +82,7 @@ class SharedData:
             self._tell(key, None, by)
 
     def _tell(self, key: str, value: Any, by: By) -> None:
-        for execution in list(self._listeners or ()):
+        for execution in self.listening():
             run = by[1] if by is not None and by[0] is execution else None
             try:
                 execution.post(FlowDataChanged(time(), run, key, value))

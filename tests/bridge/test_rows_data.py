@@ -48,7 +48,7 @@ def test_data_is_annotated_with_its_class_in_programs() -> None:
 def test_signal_info_has_the_long_names_too() -> None:
     def tell(data: Any) -> Any:
         info = data.signal_info
-        assert info.signal is data.signal
+        assert info.signal == data.signal
         assert (info.signal_id, info.signal_source, info.signal_meta) == (data.signal_id, "start", {})
         return (info.trigger_event, info.trigger_type, info.value, info.event, info.type, info.source, info.meta)
 
@@ -293,7 +293,7 @@ def test_resources_can_only_be_read() -> None:
     def work(data: Any) -> Any:
         with pytest.raises((TypeError, AttributeError)):
             data.resources["a"] = 1
-        return data.resources.to_dict()
+        return dict(data.resources)
 
     assert inside(work, runtime_resources={"r": 1}) == {"r": 1}
 

@@ -38,6 +38,21 @@ def later(name: str) -> Any:
     return call
 
 
+def settling(name: str) -> Any:
+    """The async twin of a method that does not wait: it waits until all that the method caused has settled."""
+
+    async def call(self: Any, *args: Any, **options: Any) -> Any:
+        return await self.settle(lambda: getattr(self, name)(*args, **options))
+
+    return call
+
+
+def doing(attribute: str, name: str) -> Any:
+    """A method that calls a method of an attribute, in a script on the loop where the execution lives."""
+    call = delegate(attribute, name)
+    return lambda self, *args, **options: self.do(lambda: call(self, *args, **options))
+
+
 def delegates(attribute: str, *names: str) -> Any:
     """A class decorator: methods that call the methods of these names of an attribute."""
 

@@ -73,7 +73,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         if trigger_type == "event":
             super().emit(trigger_event, value, **how)
         else:
-            changed = {"runtime_data": self.state, "flow_data": self.flow_state}[trigger_type]
+            changed: Any = {"runtime_data": self.state, "flow_data": self.flow_state}[trigger_type]
             self.execution.on_loop(lambda: changed.fire(trigger_event, value))
 
     emit_nowait, async_emit_nowait = emit, async_emit

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import msgspec
 
-from triggerflow import Execution, SnapshotError, UsageError, records
+from triggerflow import Execution, UsageError, records
 from triggerflow.execution import UNSET
 from triggerflow.options import Options
 from triggerflow.persistence import read, restore, write
@@ -28,7 +28,7 @@ from triggerflow.shared import SharedData
 from triggerflow.subflow import Link
 
 from . import observed
-from .adapt import delegate, is_a, later, method, twin, view
+from .adapt import delegate, delegates, doing, is_a, later, method, settling, twin, view
 from .config import OUTSIDE
 from .data import Data
 from .events import CENTER, RunContext
@@ -56,23 +56,10 @@ async def outside(data: Data) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def settling(name: str) -> Any:
-    """The async twin of a method that does not wait: it waits until all that the method caused has settled."""
-
-    async def call(self: Any, *args: Any, **options: Any) -> Any:
-        return await self.settle(lambda: getattr(self, name)(*args, **options))
-
-    return call
-
-
-def doing(attribute: str, name: str) -> Any:
-    """A method that calls a method of an attribute, in a script on the loop where the execution lives."""
-    call = delegate(attribute, name)
-    return lambda self, *args, **options: self.do(lambda: call(self, *args, **options))
-
-
 @data_methods("state", "runtime_data", "state", change=doing, change_async=settling)
-@data_methods("flow_state", "flow_data")
+@delegates(
+    "flow", "get_flow_data", *(f"{way}{verb}_flow_data" for way in ("", "async_") for verb in ("set", "append", "del"))
+)
 class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, ResultT]):
     """One run of a flow. What is done to it in a running loop does not wait for what it causes; the async twins do,
     and in a script all do."""
@@ -349,8 +336,8 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         if self.machine.state.runs:
             raise UsageError(f"execution {self.id} is at work; load into another one")
         try:
-            saved = read(state if is_a(state, Mapping, Path) else str(state), encoding)
-        except (OSError, SnapshotError) as error:
+            saved = read(state if is_a(state, Mapping, Path) else str(state or "."), encoding)
+        except OSError as error:
             raise TypeError(f"Can not load TriggerFlow execution state from {state!r}: {error}") from error
 
         def again(shared: SharedData, options: Options, id: str, **details: Any) -> "TriggerFlowExecution":
@@ -402,15 +389,18 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     async def settle(self, deed: Callable[[], Any]) -> Any:
         """Do something; wait until what it caused has settled, unless that could wait for us. Raises its failure."""
-        task, runs = asyncio.current_task(), self.machine.state.runs.values()
-        since, over = max(1, self.machine.state.records), self.has_ended
-        inside = any(it.handle is task for it in runs) or (self.options.concurrency is not None and len(runs) > 0)
+        since, over, waits = max(1, self.machine.state.records), self.has_ended, self.can_wait()
         answer = deed()
-        if not inside:
+        if waits:
             await self.async_settled(since=since)
         if not over and self.has_ended:
             self.outcome()
         return answer
+
+    def can_wait(self) -> bool:
+        """Whether who calls may wait for what this execution does, which cannot wait for him then."""
+        task, runs = asyncio.current_task(), self.machine.state.runs.values()
+        return not any(it.handle is task for it in runs) and (self.options.concurrency is None or not runs)
 
     _settle = twin("settle")
 

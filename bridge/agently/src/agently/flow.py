@@ -6,7 +6,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import lru_cache, partial, partialmethod
-from typing import Any, Generic
+from typing import Any, Generic, cast
 from uuid import uuid4
 
 from triggerflow import Chunk
@@ -15,12 +15,12 @@ from triggerflow.builder import START
 from triggerflow.defined import DefinedFlow
 from triggerflow.diagram import to_mermaid
 from triggerflow.options import Options
-from triggerflow.portal import iterate_sync
+from triggerflow.portal import iterate_sync, on_a_loop
 from triggerflow.program import Program
 from triggerflow.shared import SharedData
 
 from . import config, contract
-from .adapt import delegate, is_a, method, twin, view
+from .adapt import delegate, doing, is_a, method, settling, twin, view
 from .config import load
 from .data import asking
 from .events import RunContext
@@ -116,7 +116,7 @@ def _options(concurrency: int | None, skip_exceptions: bool) -> Options:
     return Options(concurrency=limit(concurrency), skip_exceptions=skip_exceptions, keep_open=True)
 
 
-@data_methods("flow_state", "flow_data")
+@data_methods("flow_state", "flow_data", change=doing, change_async=settling)
 class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     """A workflow of chunks wired by signals. `profile="4.1"` lets a start return a snapshot of the state."""
 
@@ -200,6 +200,8 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         execution.context = run_context
         if parent_run_context is not None:
             lineage(execution, parent_run_context)
+        if execution.program.plan.flow_data:
+            self.shared.listen(execution)
         return execution
 
     remove_execution = method(lambda self, execution: None)  # a flow does not keep its executions
@@ -239,4 +241,18 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     def get_runtime_stream(self, *args: Any, **options: Any) -> Iterator[Any]:
         return iterate_sync(lambda: self.get_async_runtime_stream(*args, **options), "get_async_runtime_stream")
 
+    def do(self, deed: Callable[[], Any]) -> Any:
+        """Change flow data: at once where a loop runs; in a script, wait for what the change causes."""
+        return deed() if on_a_loop() else self._settle(deed)
+
+    async def settle(self, deed: Callable[[], Any]) -> Any:
+        """Change flow data, and wait for what the change causes in the executions that live on this loop."""
+        here, told = (None, asyncio.get_running_loop()), cast("list[TriggerFlowExecution]", self.shared.listening())
+        waiting = [(it, max(1, it.machine.state.records)) for it in told if it.loop in here and it.can_wait()]
+        answer = deed()
+        for execution, since in waiting:
+            await execution.async_settled(since=since)
+        return answer
+
+    _settle = twin("settle")
     start, start_execution = twin("async_start"), twin("async_start_execution")

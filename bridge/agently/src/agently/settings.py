@@ -18,9 +18,9 @@ class Settings(MutableMapping[str, Any]):
     def __init__(self, parent: "Settings | None" = None) -> None:
         self.parent, self.data = parent, dict[str, Any]()
 
-    def get(self, key: str | None = None, default: Any = None) -> Any:
+    def get(self, key: str | None = None, default: Any = None, inherit: bool = True) -> Any:
         """A copy of the value at a key, or the default; without a key all."""
-        above = MISSING if self.parent is None else self.parent.get(key, MISSING)
+        above = MISSING if self.parent is None or not inherit else self.parent.get(key, MISSING)
         here = self.data if key is None else found(self.data, key, MISSING)
         return default if here is above is MISSING else _merged(above, here)
 

@@ -10,4 +10,6 @@ from ..contract import TriggerFlowInterrupt as TriggerFlowInterrupt
 from ..contract import TriggerFlowInterruptEvent as TriggerFlowInterruptEvent
 
 TriggerFlowHandler = Callable[[TriggerFlowRuntimeData], Any]
+TriggerFlowContractMetadata = TriggerFlowContractEntry = dict[str, Any]
+TriggerFlowSubFlowCapture = TriggerFlowSubFlowWriteBack = dict[str, str | dict[str, str]]
 TriggerFlowSystemStreamEvent = TriggerFlowInterruptEvent
