@@ -8,8 +8,8 @@ The theory, in five rules:
    either legal now, or it raises and nothing has changed: check first, then change.
 2. Nothing but the *order of records* decides. Time stands in the record, ids are counters in the state; no clock,
    randomness, hash order or user code is consulted. So `replay(records)` is the execution, on every machine.
-3. A record is answered by commands. What was commanded and is not finished stands in the state: after a crash
-   `outstanding()` says what to issue again. Chunks are therefore run at least once, and recorded exactly once.
+3. A record is answered by commands. What was commanded and is not finished stands in the state: after a crash the
+   record `Recovered` has it issued again. Chunks are therefore run at least once, and recorded exactly once.
 4. An execution is *at rest* when no run is left. At rest it closes, unless a signal from outside could still wake it
    (`closing.rest`). There is no idle time-out, because everything an execution waits for is counted in its state.
 5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
@@ -65,10 +65,6 @@ class Machine(Runs):
         self.out = NOTHING
         return out
 
-    def outstanding(self) -> list[commands.AnyCommand]:
-        """The commands to issue again after a load: every run that had started and not ended."""
-        return [run for run in self.state.runs.values() if run.phase is RUNNING or run.phase is WAITING]
-
     def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
         """For a driver that met a bug of the engine: fail at once, whatever state this is in."""
         self.out = out = list[commands.AnyCommand]()
@@ -86,18 +82,22 @@ class Machine(Runs):
     def _recovered(self, event: events.Recovered) -> None:
         self._open()
         recover(self, self._resume)
-        if not self.state.runs:
+        if self.state.idle():
             rest(self)
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
-        run = state.runs.get(event.run)
-        if run is None:
+        runs = state.many  # the most frequent record: what `run`, `end` and `idle` do, without the calls
+        run = state.sole if runs is None else runs.get(event.run)
+        if run is None or run.id != event.run:
             self._stopped(event.run)
             return
         if run.phase is not RUNNING:
             self._begun(run)
-        del state.runs[event.run]
+        if runs is None:
+            state.sole = None
+        else:
+            del runs[event.run]
         node = run.node
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
             self._give_back(run)
@@ -111,12 +111,12 @@ class Machine(Runs):
                     listener.enter(self, listener, trigger, value, scope, group)
         if run.group is not None:
             leave_group(run.group, self._end_wait)
-        if not state.runs:
+        if state.sole is None and not state.many:
             rest(self)
 
     def _failed(self, event: events.Failed) -> None:
         state = self.state
-        run = state.runs.get(event.run)
+        run = state.run(event.run)
         if run is None:
             self._stopped(event.run)
             return
@@ -133,7 +133,7 @@ class Machine(Runs):
         self._left(run)
 
     def _cancelled(self, event: events.Cancelled) -> None:
-        if event.run not in self.state.runs:
+        if self.state.run(event.run) is None:
             self._stopped(event.run)
             return
         if self.state.closing is None:
@@ -154,7 +154,7 @@ class Machine(Runs):
             start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
         for node in self.plan.start:
             node.enter(self, node, START, event.value, None, None)
-        if not state.runs:
+        if state.idle():
             rest(self)
 
     def _created(self, event: events.Created) -> None:
@@ -176,7 +176,7 @@ class Machine(Runs):
             state.limiters = (*state.limiters, state.lease)
 
     def _parked(self, event: events.Parked) -> None:
-        run = self._open().runs.get(event.run)
+        run = self._open().run(event.run)
         if run is None:
             raise self._unknown(event.run)
         self._begun(run)
@@ -205,7 +205,7 @@ class Machine(Runs):
         if run is not None and name in self.plan.outside:
             # A name that this execution emits itself is no longer one that only the outside sends (see closing.rest).
             if state.emitted is None:
-                state.emitted = set()
+                state.emitted = set[str]()
             state.emitted.add(name)
         nodes = self.plan.events.get(name)
         if nodes is None:
@@ -236,7 +236,7 @@ class Machine(Runs):
 
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
         state = self._open()
-        run = state.runs.get(event.run)
+        run = state.run(event.run)
         if run is None:
             raise self._unknown(event.run)
         self._begun(run)
@@ -259,7 +259,7 @@ class Machine(Runs):
     def _unheard(self, name: str) -> None:
         state = self.state
         if state.unheard is None:
-            state.unheard = set()
+            state.unheard = set[str]()
         if name not in state.unheard and len(state.unheard) < KEPT:
             state.unheard.add(name)
             self.out.append(commands.Unheard(name))
@@ -295,7 +295,7 @@ class Machine(Runs):
         state = self.state
         if state.status in FINAL:
             self._open()
-        run = state.runs.get(event.run)  # pyright: ignore[reportArgumentType] - None is nobody's number
+        run = state.run(event.run)
         if run is not None:
             effects = run.effects
             if effects is None:
@@ -319,19 +319,20 @@ class Machine(Runs):
         self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
-        if not state.runs:
+        if state.idle():
             rest(self)
 
     # -- waiting for the outside -------------------------------------------------------------------------------------
 
     def _paused(self, event: events.Paused) -> None:
         state = self._open()
-        if event.run not in state.runs:
+        run = state.run(event.run)
+        if run is None:
             raise self._unknown(event.run)
-        self._begun(state.runs[event.run])
+        self._begun(run)
         check_pause(self, event)
         if event.holds:
-            pause(self, event, state.runs[event.run])
+            pause(self, event, run)
             return
         run = self._take(event.run)
         run.kept = None
@@ -386,13 +387,13 @@ class Machine(Runs):
             return
         state.reason = event.reason
         close_down(self, Status.CANCELLED)
-        if not state.runs:
+        if state.idle():
             rest(self)
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._open()
         state.attended = state.keep_open = False
-        if not state.runs:
+        if state.idle():
             rest(self)
 
     def _abandoned(self, event: events.Abandoned) -> None:
