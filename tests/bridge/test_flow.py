@@ -401,7 +401,7 @@ def test_settings_come_from_toml_and_from_the_environment(tmp_path: Path, monkey
     path = tmp_path / "settings.toml"
     path.write_text('[model]\nkey = "${ENV.BRIDGE_KEY}"\nother = ["a ${ ENV.BRIDGE_KEY }", "${ENV.BRIDGE_NONE}"]\n')
     flow = TriggerFlow()
-    flow.load_settings("toml_file", path)
+    flow.load_settings("toml_file", path, auto_load_env=True)
     assert flow.settings.get("model") == {"key": "secret", "other": ["a secret", "${ENV.BRIDGE_NONE}"]}
-    flow.load_settings("json", '{"key": "${ENV.BRIDGE_KEY}"}', auto_load_env=False)
+    flow.load_settings("json", '{"key": "${ENV.BRIDGE_KEY}"}')
     assert flow.settings.get("key") == "${ENV.BRIDGE_KEY}"

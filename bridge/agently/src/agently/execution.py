@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import msgspec
 
-from triggerflow import Execution, UsageError, records
+from triggerflow import Execution, PayloadError, UsageError, records
 from triggerflow.execution import UNSET
 from triggerflow.options import Options
 from triggerflow.persistence import read, restore, write
@@ -304,8 +304,8 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     def save(self, path: Any = None, *, encoding: str = "utf-8") -> dict[str, Any]:
         """The execution as a dict, at any moment; with a path also as a JSON or YAML file.
 
-        Beside Agently's keys stands the engine's snapshot, from which `load` goes on with what was running. Raises
-        `PayloadError` for what cannot be recorded.
+        Beside Agently's keys stands the engine's snapshot, from which `load` goes on with what was running. Where that
+        cannot hold an object, what rests is saved without it, and for what runs it raises `PayloadError`.
         """
         signal, result = self.get_last_signal(), self.machine.state.result
         shown = {
@@ -319,7 +319,12 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
             "resource_keys": sorted(self.resources),
             "result": {"ready": result is not UNSET, "value": None if result is UNSET else result},
         }
-        saved = {**_plain(shown), SNAPSHOT: super().save()}
+        saved = _plain(shown)
+        try:
+            saved[SNAPSHOT] = super().save()
+        except PayloadError:
+            if not self.is_settled():
+                raise
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             write(saved, str(path), encoding)
