@@ -208,7 +208,6 @@ def test_the_default_model() -> None:
     assert model.requests[0]["model"] == "other"
 
 
-@pytest.mark.xfail(strict=True, reason="set_settings does not read the environment")
 def test_settings_are_filled_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROWS_KEY", "secret")
     flow: Any = TriggerFlow()
@@ -229,7 +228,6 @@ def test_settings_are_read_from_files_and_texts(kind: str, tmp_path: Path, monke
         assert flow.settings.get("rows.key") == "secret"
 
 
-@pytest.mark.xfail(strict=True, reason="Agently.set_settings gives the settings")
 def test_agently_s_settings_can_be_chained() -> None:
     assert Agently.set_settings("rows.chain", 1) is Agently
 

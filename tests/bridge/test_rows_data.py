@@ -44,7 +44,6 @@ def test_data_is_annotated_with_its_class_in_programs() -> None:
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="not all there yet")
 def test_signal_info_has_the_long_names_too() -> None:
     def tell(data: Any) -> Any:
         info = data.signal_info
@@ -288,7 +287,6 @@ def test_resources_that_are_not_there() -> None:
     assert inside(work) == (None, 3)
 
 
-@pytest.mark.xfail(strict=True, reason="a ChainMap that can be written to yet")
 def test_resources_can_only_be_read() -> None:
     def work(data: Any) -> Any:
         with pytest.raises((TypeError, AttributeError)):

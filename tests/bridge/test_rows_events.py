@@ -386,7 +386,6 @@ async def test_data_that_somebody_waits_for_is_a_signal() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="an event that nobody waits for is not told")
 async def test_an_event_that_nobody_waits_for_is_a_signal() -> None:
     flow = Flow()
 

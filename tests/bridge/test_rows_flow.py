@@ -38,7 +38,6 @@ def test_set_settings_returns_settings_and_not_the_flow() -> None:
     assert flow.settings.get("rows.a") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="Settings are no mapping yet")
 def test_settings_are_a_mapping_with_dotted_keys() -> None:
     flow = Flow()
     flow.settings.set("m.n", 1)
@@ -284,7 +283,6 @@ def noting_late(seen: list[Any]) -> Any:
     return note
 
 
-@pytest.mark.xfail(strict=True, reason="it does not wait for the handlers yet")
 def test_set_flow_data_has_run_the_handlers_when_it_returns() -> None:
     flow, seen = Flow(), list[Any]()
     flow.to(ident)
@@ -296,7 +294,6 @@ def test_set_flow_data_has_run_the_handlers_when_it_returns() -> None:
     assert seen == [1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="it does not wait for the handlers yet")
 async def test_async_set_flow_data_has_run_the_handlers_when_it_returns() -> None:
     flow, seen = Flow(), list[Any]()
     flow.to(ident)
@@ -308,7 +305,6 @@ async def test_async_set_flow_data_has_run_the_handlers_when_it_returns() -> Non
     assert seen == [1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="executions that have not started do not hear it yet")
 async def test_flow_data_reaches_executions_that_have_not_started() -> None:
     flow, seen = Flow(), list[Any]()
     flow.when({"flow_data": "k"}).to(noting(seen))
@@ -466,7 +462,6 @@ def test_blueprint_create_execution_takes_an_id() -> None:
 # -- names -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="not there yet")
 def test_types_for_annotations_can_be_imported() -> None:
     from agently.types import trigger_flow
 

@@ -552,17 +552,13 @@ def test_sub_flow_refuses_wrong_paths(options: Any, error: Any) -> None:
         told(**options)
 
 
-def accepted_yet(*values: Any) -> Any:
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason="accepted yet"))
-
-
 @pytest.mark.parametrize(
     ("options", "error"),
     [
         ({"capture": "value"}, TypeError), ({"capture": {"input": 5}}, TypeError),
         ({"capture": {"runtime_data": {"a": 5}}}, TypeError),
-        accepted_yet({"capture": {"runtime_data": "value"}}, TypeError),
-        accepted_yet({"capture": {"runtime_data": {"": "value"}}}, ValueError),
+        ({"capture": {"runtime_data": "value"}}, TypeError),
+        ({"capture": {"runtime_data": {"": "value"}}}, ValueError),
     ],
 )  # fmt: skip
 def test_sub_flow_refuses_what_is_no_path(options: Any, error: Any) -> None:

@@ -12,6 +12,11 @@ from tests.bridge.support import after, ident, inc, noting
 Flow = TriggerFlow[Any, Any, Any]
 
 
+class Client:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 def asking() -> Flow:
     flow = Flow(name="asking")
 
@@ -103,13 +108,16 @@ async def test_loading_does_not_erase_live_flow_data() -> None:
     assert flow.get_flow_data("shared") == "live"
 
 
-async def test_what_cannot_be_recorded_is_an_error_that_names_it() -> None:
+async def test_what_cannot_be_recorded_is_an_error_while_something_runs() -> None:
     flow = Flow()
-    flow.to(ident)
+    flow.to(after(1))
     execution = flow.create_execution()
-    await execution.async_set_runtime_data("client", object())
-    with pytest.raises(TypeError, match="object"):
+    await execution.async_set_runtime_data("client", Client("me"))
+    assert execution.save()["runtime_data"] == {"client": {"name": "me"}}
+    await execution.async_start(1, timeout=0.01, wait_for_result=False)
+    with pytest.raises(TypeError, match="Client"):
         execution.save()
+    await execution.async_cancel()
 
 
 def test_what_cannot_be_loaded() -> None:

@@ -239,7 +239,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         if initial_value is not None:
             self.begin(initial_value)
         reader = super().get_async_runtime_stream(timeout=timeout)
-        if not self.machine.state.runs:
+        if self.machine.state.idle():
             self.rested()
         try:
             async for item in reader:
@@ -338,7 +338,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         A state without the engine's snapshot (Agently's own, or written by hand) is at rest. Flow data is taken over
         where the flow has none of that name. Raises `TypeError` or `ValueError`.
         """
-        if self.machine.state.runs:
+        if not self.machine.state.idle():
             raise UsageError(f"execution {self.id} is at work; load into another one")
         try:
             saved = read(state if is_a(state, Mapping, Path) else str(state or "."), encoding)

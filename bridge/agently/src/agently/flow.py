@@ -228,7 +228,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         except asyncio.CancelledError:
             await execution.async_cancel("the call that ran it was cancelled")
             raise
-        if execution.machine.state.runs and not execution.is_settled():
+        if not execution.machine.state.idle() and not execution.is_settled():
             await execution.async_cancel("the call that ran it has timed out")
         return execution.snapshot() if self.profile == "4.1" else result if wait_for_result else None
 
