@@ -236,3 +236,48 @@ async def test_a_collection_may_feed_one_of_its_own_branches() -> None:
     flow.when({"collect": "c"}).to(("note", lambda data: seen.append(data.value["y"])))
     await flow.async_start()
     assert seen == [0, 1, 2]
+
+
+async def pause(data: Data) -> Any:
+    await asyncio.sleep(data.value)
+    return data.value
+
+
+async def echo(data: Data) -> Any:
+    return data.value
+
+
+BODIES = {
+    "one after the other": lambda at: at.to(("c", pause)).to(("d", echo)),
+    "the other way round": lambda at: at.to(("d", echo)).to(("c", pause)),
+    "side by side": lambda at: at.batch(("c", pause), ("d", echo)),
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("items", [[1, 5], [5, 1], [3, 2, 1]])
+async def test_s11_what_the_items_of_a_for_each_send_is_joined_item_by_item(items: list[int], body: Any) -> None:
+    """Joins are keyed by scope: signals of two items never mix, in whatever order the chunks end."""
+    flow, seen = TriggerFlow(), list[Any]()
+
+    async def note(data: Data) -> None:
+        seen.append(data.value["event"])
+
+    body(flow.for_each()).end_for_each().end()
+    flow.when(["c", "d"]).to(note)
+    await flow.async_start(items)
+    assert sorted(seen, key=str) == sorted(({"c": item, "d": item} for item in items), key=str)
+
+
+async def test_s11_an_item_that_sends_half_of_a_set_leaves_nothing_behind() -> None:
+    """A join by item is over with its item: nothing of it is kept, and nothing of it meets another item."""
+    flow, seen = TriggerFlow(), list[Any]()
+
+    async def note(data: Data) -> None:
+        seen.append(data.value["event"])
+
+    flow.for_each().to(("c", echo)).match().case(2).to(("d", echo)).end_match().end_for_each().end()
+    flow.when(["c", "d"]).to(note)
+    execution = flow.create_execution()
+    assert await execution.async_start([1, 2, 3]) == [1, 2, 3]
+    assert (seen, execution.machine.state.joins or {}) == ([{"c": 2, "d": 2}], {})

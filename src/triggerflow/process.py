@@ -75,7 +75,7 @@ class Process:
         `trigger_or_triggers`: the name of a chunk or event, a chunk, a list of them, or a dict with the keys `event`,
         `runtime_data`, `flow_data`, `collect`. With several, `mode` says what the chain gets: "and" waits for one of
         each and gives `{type: {name: value}}`; "or" gives `(type, name, value)` and "simple_or" the value, for every
-        signal. With a single one the chain gets its value.
+        signal. With a single one the chain gets its value. What the items of one for_each send is joined item by item.
         """
         blueprint = self.blueprint
         if mode not in ("and", "or", "simple_or"):

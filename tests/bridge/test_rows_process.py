@@ -219,7 +219,6 @@ def test_when_and_of_chunks_has_their_triggers_as_keys() -> None:
     assert seen == [{"event": {first.trigger: 4, second.trigger: 6}}]
 
 
-@pytest.mark.xfail(strict=True, reason="items are mixed and lost yet")
 def test_when_and_joins_item_by_item() -> None:
     flow, seen = Flow(), list[Any]()
     first, second = flow.chunk("aa")(double), flow.chunk("bb")(inc)

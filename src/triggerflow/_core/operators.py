@@ -74,11 +74,14 @@ def enter_gate(
 ) -> None:
     """`when`: pass each signal on (or, simple_or), or wait for one of each and pass them on together (and)."""
     if node.mode == "and":
-        wanted = node.operator.listens
-        slots = latest(machine.state, (node.id, 0, 0), trigger, value)
+        wanted, item = node.operator.listens, None if node.block is None else scope
+        while item is not None and item.opening.node is not node.block:
+            item = item.opening.outer
+        join = join_key(node.id, item)
+        slots = latest(machine.state, join, trigger, value)
         if len(slots) < len(wanted):
             return
-        consume(machine.state, (node.id, 0, 0))
+        consume(machine.state, join)
         joined: dict[str, dict[str, Any]] = {}
         for part in wanted:
             joined.setdefault(PUBLIC_KIND[part.kind], {})[part.name] = slots[part]

@@ -14,7 +14,8 @@ class Node:
     """One operator with its links.
 
     `next` are the listeners of its own trigger, in definition order. `block` is the operator at the other end of its
-    block: the collector of a fan-out, the fan-out of a collector.
+    block: the collector of a fan-out, the fan-out of a collector. For a `when` it is the for_each in whose items all
+    its signals arise, if there is one: it joins item by item.
     """
 
     __slots__ = (
@@ -76,6 +77,17 @@ class Plan:
             if opener is not None:
                 node.block = by_id[opener]
                 by_id[opener].block = node
+        fired: dict[Trigger, list[Node]] = {}
+        for node in self.nodes:
+            fired.setdefault(node.trigger, []).append(node)
+        for node in self.nodes:
+            if node.kind is OperatorKind.GATE and node.mode == "and":
+                sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]
+                items = {_item_of(source, by_id) for source in sources}
+                node.block = items.pop() if len(items) == 1 else None
+        for node in self.nodes:
+            # Before its item is over, with which its join ends: the last signal may be what ends the item.
+            node.next = tuple(sorted(node.next, key=lambda it: it.kind is not OperatorKind.GATE or it.block is None))
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
         self.state = _named(listeners, "state")
@@ -83,6 +95,15 @@ class Plan:
         self.errors = _named(listeners, "error")
         self.timers = _named(listeners, "timer")
         self.outside = definition.outside_events
+
+
+def _item_of(node: Node | None, by_id: Mapping[str, Node]) -> Node | None:
+    """The innermost for_each around a node; None for what comes from no node."""
+    while node is not None and node.operator.inside is not None:
+        node = by_id[node.operator.inside]
+        if node.kind is OperatorKind.FOR_EACH_SPLIT:
+            return node
+    return None
 
 
 def _named(listeners: Mapping[Trigger, list[Node]], kind: str) -> dict[str, tuple[Node, ...]]:
