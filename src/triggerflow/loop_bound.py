@@ -14,6 +14,7 @@ from typing import TypeVar
 from ._core import events
 from ._core.errors import ExecutionClosed, WrongLoopError
 from ._core.machine import FINAL, Machine
+from ._core.recovery import outstanding
 from ._core.state import StatusName
 from .drivers.local import LocalDriver
 from .options import Options
@@ -83,11 +84,11 @@ class LoopBoundExecution:
             if self.machine.plan.flow_data:
                 self.shared.listen(self)
             if self.machine.state.records:
-                outstanding = self.machine.outstanding()
-                if outstanding is None:
+                again = outstanding(self.machine.state)
+                if again is None:
                     driver.submit(events.Recovered(time()))
                 else:
-                    driver.perform(outstanding)
+                    driver.perform(again)
             elif not starting:
                 driver.submit(events.Created(time(), *self.options.course()))
         elif self.machine.state.status in FINAL:

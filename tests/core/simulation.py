@@ -20,6 +20,7 @@ from triggerflow._core.errors import ExecutionClosed
 from triggerflow._core.limits import around
 from triggerflow._core.machine import FINAL, Machine
 from triggerflow._core.plan import Plan
+from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import UNSET, Interrupt, Opening, RunChunk
 from triggerflow.payload import Types
@@ -265,10 +266,10 @@ class Simulation:
 
     def go_on(self) -> None:
         """Go on with a machine that was loaded."""
-        outstanding = self.machine.outstanding()
-        if outstanding is None:
+        again = outstanding(self.machine.state)
+        if again is None:
             self.send(events.Recovered(self.clock))
-        for command in outstanding or ():
+        for command in again or ():
             self.perform(command)
 
     def perform(self, command: commands.AnyCommand) -> None:

@@ -23,6 +23,7 @@ from tests.core.simulation import (
 from triggerflow._core import events
 from triggerflow._core.commands import Rested
 from triggerflow._core.machine import FINAL, Machine
+from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import encode
 
 
@@ -93,10 +94,10 @@ def test_going_on_takes_a_record_only_where_something_was_running(program: Progr
     for live in program.simulate(in_order_of(seed)).all():
         for before in saved(live):
             machine = restored(live.plan, before)
-            outstanding = None if machine.state.status in FINAL else machine.outstanding()
-            if outstanding is None:
+            again = None if machine.state.status in FINAL else outstanding(machine.state)
+            if again is None:
                 continue
-            told = [render(command) for command in outstanding]
+            told = [render(command) for command in again]
             answer = [render(it) for it in machine.receive(events.Recovered(0.0)) if not isinstance(it, Rested)]
             machine.state.records -= 1
             assert answer == told

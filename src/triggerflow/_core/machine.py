@@ -9,7 +9,7 @@ The theory, in five rules:
 2. Nothing but the *order of records* decides. Time stands in the record, ids are counters in the state; no clock,
    randomness, hash order or user code is consulted. So `replay(records)` is the execution, on every machine.
 3. A record is answered by commands. What was commanded and is not finished stands in the state, and is issued again
-   after a crash (`outstanding`, `Recovered`). Chunks are therefore run at least once, and recorded exactly once.
+   after a crash (`recovery`). Chunks are therefore run at least once, and recorded exactly once.
 4. An execution is *at rest* when no run is left. At rest it closes, unless a signal from outside could still wake it
    (`closing.rest`). There is no idle time-out, because everything an execution waits for is counted in its state.
 5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
@@ -36,7 +36,7 @@ from .limits import acquire
 from .operators import compile_plan, decide, fix_result
 from .plan import Plan
 from .pulls import pull_failed, pulled
-from .recovery import at_work, due_again, recover
+from .recovery import recover
 from .retraction import confirm, note_provisional, retract
 from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
 from .signals import START, Trigger
@@ -64,11 +64,6 @@ class Machine(Runs):
         state.records += 1
         self.out = NOTHING
         return out
-
-    def outstanding(self) -> list[commands.AnyCommand] | None:
-        """The commands to issue again after a load; None if a record has to tell of it (`Recovered`), because chunks
-        were running and run again."""
-        return None if at_work(self.state) else due_again(self.state)
 
     def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
         """For a driver that met a bug of the engine: fail at once, whatever state this is in."""

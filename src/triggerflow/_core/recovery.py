@@ -51,17 +51,23 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
         state.waits = None
         begun = []
     machine.out.extend(run for run in begun if run.phase is RUNNING)
-    machine.out.extend(due_again(state))
+    machine.out.extend(_due_again(state))
 
 
-def due_again(state: RunState) -> list[commands.AnyCommand]:
+def outstanding(state: RunState) -> list[commands.AnyCommand] | None:
+    """The commands to issue again after a load; None if a record has to tell of it (`Recovered`), because chunks were
+    running and run again."""
+    return None if _at_work(state) else _due_again(state)
+
+
+def _due_again(state: RunState) -> list[commands.AnyCommand]:
     """What was commanded, is not finished, and leaves no trace in the state when it is issued again."""
     timers = [commands.StartTimer(timer.id, timer.due) for timer in (state.timers or {}).values()]
     pulls = [commands.Pull(opening, 1) for opening in (state.openings or {}).values() if opening.pulling]
     return [*timers, *pulls]
 
 
-def at_work(state: RunState) -> bool:
+def _at_work(state: RunState) -> bool:
     """Whether something had begun, so that `recover` would change the state: an attempt is counted, a place is lost."""
     if state.closing is not None or state.retracted or state.guests:
         return True
