@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from .options import same_value
-from .stream import Held, ItemT, StreamReader
+from .stream import ItemT, StreamItem, StreamReader
 
 DELTA = "delta"
 
@@ -23,7 +23,7 @@ class Merged:
         self._beside, delta = _split(first)
         self._parts = [delta]
 
-    def add(self, held: Held) -> bool:
+    def add(self, held: StreamItem) -> bool:
         """Take one more item in; False if it stands for itself."""
         beside, delta = _split(held.item)
         if delta is None or self._parts[0] is None or held.path != self._path or not same_value(beside, self._beside):
@@ -53,7 +53,9 @@ def _split(item: Any) -> tuple[dict[Any, Any] | None, str | None]:
     return None, None
 
 
-async def merge(first: Any, path: str, peek: Callable[[], Awaitable[Held | None]], take: Callable[[Held], None]) -> Any:
+async def merge(
+    first: Any, path: str, peek: Callable[[], Awaitable[StreamItem | None]], take: Callable[[StreamItem], None]
+) -> Any:
     """`first` with everything that follows it, is there already, and can be one with it.
 
     `peek` tells the next item without taking it, None if one would have to wait for it.

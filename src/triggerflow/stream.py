@@ -40,7 +40,7 @@ class StreamGap:
         return f"<StreamGap {self.first}..{self.last}>"
 
 
-class Held(NamedTuple):
+class StreamItem(NamedTuple):
     """An item with its number, and the path of the sub-flow it comes from."""
 
     number: int
@@ -83,7 +83,7 @@ class RuntimeStream:
         self.writers: list[asyncio.Future[None]] = []
         self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
         #: where items are that are no longer held: some that follow a number. None: nowhere
-        self.older: Callable[[int], Awaitable[list[Held]]] | None = None
+        self.older: Callable[[int], Awaitable[list[StreamItem]]] | None = None
         self._followers: weakref.WeakSet[StreamReader[Any]] | None = None
         #: from this number on, writers have to ask whether the stream is `full`
         self.ceiling = NEVER
@@ -255,7 +255,7 @@ class StreamReader(Generic[ItemT]):
         self._begin = begin
         self._begun = False
         self._left = False
-        self._page: deque[Held] | None = None
+        self._page: deque[StreamItem] | None = None
         self._path = ""
 
     @property
@@ -320,20 +320,20 @@ class StreamReader(Generic[ItemT]):
         self.take(held)
         return held.item
 
-    async def peek(self) -> Held | None:
+    async def peek(self) -> StreamItem | None:
         """The next item if it is there already, in memory or in the store; it is not taken."""
         stream, number = self.stream, self.position + 1
         if number > stream.last or self._left:
             return None
         if number >= stream.first:
-            return Held(number, stream.items[number - stream.first], stream.paths.get(number, ""))
+            return StreamItem(number, stream.items[number - stream.first], stream.paths.get(number, ""))
         if stream.older is None:
             return None
         if not self._page or self._page[0].number != number:
             self._page = deque(await stream.older(self.position))
         return self._page[0] if self._page and self._page[0].number == number else None
 
-    def take(self, held: Held) -> None:
+    def take(self, held: StreamItem) -> None:
         """Go on after the item that `peek` has told."""
         if self._page and self._page[0].number == held.number:
             self._page.popleft()

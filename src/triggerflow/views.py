@@ -2,17 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from time import time
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ._core import events
 from ._core.errors import ContractError
 
 if TYPE_CHECKING:
-    from .execution import Execution
     from .hosting import HostedExecution
-
-
-T = TypeVar("T")
 
 
 class Recorder(Protocol):
@@ -36,12 +32,11 @@ class State:
     """The state of one execution: values by key. Each change is recorded and triggers `when({"runtime_data": key})`.
 
     `set` replaces. With `emit=False` nothing is triggered. Raises `ExecutionClosed` when the execution has ended.
-    From outside the chunks of a durable execution, what an async method reads or changes is on disk when it returns.
     """
 
     __slots__ = ("_data", "_execution")
 
-    def __init__(self, execution: "Execution", data: "Recorder | None" = None) -> None:
+    def __init__(self, execution: "HostedExecution", data: "Recorder | None" = None) -> None:
         self._execution = execution
         self._data = data
 
@@ -68,19 +63,19 @@ class State:
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
-        return await self._kept(lambda: self.get(key, default))
+        return self.get(key, default)
 
     async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `set`."""
-        await self._kept(lambda: self.set(key, value, emit=emit))
+        self.set(key, value, emit=emit)
 
     async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `append`."""
-        await self._kept(lambda: self.append(key, value, emit=emit))
+        self.append(key, value, emit=emit)
 
     async def async_delete(self, key: str, *, emit: bool = True) -> None:
         """See `delete`."""
-        await self._kept(lambda: self.delete(key, emit=emit))
+        self.delete(key, emit=emit)
 
     def update(self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True) -> Any:
         """Replace the value at a key by `function(value)`, with nothing in between, and return the new one.
@@ -101,7 +96,7 @@ class State:
         self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True
     ) -> Any:
         """See `update`."""
-        return await self._kept(lambda: self.update(key, function, default, emit=emit))
+        return self.update(key, function, default, emit=emit)
 
     def reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """Combine a value into the key with the reducer declared for it (`flow.set_state`); returns the new value.
@@ -118,11 +113,7 @@ class State:
 
     async def async_reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """See `reduce`."""
-        return await self._kept(lambda: self.reduce(key, value, emit=emit))
-
-    async def _kept(self, call: Callable[[], T]) -> T:
-        """A chunk does not wait for the disk; who holds the handle of a durable execution does."""
-        return call() if self._data is not None else await self._execution.async_committed(call)
+        return self.reduce(key, value, emit=emit)
 
     def _change(self, op: Literal["set", "append", "delete"], key: str, value: Any, emit: bool) -> None:
         model = self._execution.program.state

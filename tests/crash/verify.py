@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from triggerflow.durable.loading import load
 from triggerflow.durable.past import Past
 from triggerflow.program import Program
 from triggerflow.shared import SharedData
@@ -56,7 +55,7 @@ class _Check:
             return
         expected = Expected(self.world.values[id], self.world.rounds)
         records = await self._records(row)
-        loaded = await load(self.store, row, self.program.plan, self.program.types)
+        loaded = await Past(self.program, SharedData(), self.store).loaded(row, row.records)
         state = loaded.machine.state
         self._same(id, "status", row.status, "completed")
         self._same(id, "result", state.result, expected.result)
@@ -71,7 +70,7 @@ class _Check:
             self.counts["sub-flows"] += 1
             self._same(child.id, "status", child.status, "completed")
             self._runs(child.id, await self._records(child))
-            await load(self.store, child, self.child.plan, self.child.types)
+            await Past(self.child, SharedData(), self.store).loaded(child, child.records)
 
     async def _records(self, row: ExecutionRow) -> list[Record]:
         found: list[Record] = []

@@ -14,7 +14,7 @@ import msgspec
 from tests.support import turns
 from triggerflow import StoreUnavailable, TriggerFlow, TriggerFlowError
 from triggerflow._core.snapshot import encode
-from triggerflow.durable.commit import desk_of
+from triggerflow.durable.commit import session_of
 from triggerflow.durable.past import Past
 from triggerflow.stores.memory import MemoryStore
 from triggerflow.stores.protocol import FINAL_STATUSES, Append, Store
@@ -116,7 +116,7 @@ class Client:
         if working.done():
             await working
             return True
-        live = [execution for execution in desk_of(store).live.values() if execution.log is not None]
+        live = [execution for execution in session_of(store).live.values() if execution.log is not None]
         for execution in live:
             execution.let_go(Died("the process died"))
         working.cancel()

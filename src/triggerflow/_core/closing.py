@@ -82,9 +82,9 @@ def close_down(machine: Effects, outcome: Status) -> None:
 
 
 def rest(machine: Effects) -> None:
-    """No run is left. Close, unless something can still wake the execution."""
+    """If no run is left: close, unless something can still wake the execution."""
     state = machine.state
-    if state.pulls or state.retracted or state.status in FINAL:
+    if not state.idle() or state.pulls or state.retracted or state.status in FINAL:
         return
     if state.closing is not None:
         state.status = state.closing

@@ -82,8 +82,7 @@ class Machine(Runs):
     def _recovered(self, event: events.Recovered) -> None:
         self._open()
         recover(self, self._resume)
-        if self.state.idle():
-            rest(self)
+        rest(self)
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
@@ -154,8 +153,7 @@ class Machine(Runs):
             start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
         for node in self.plan.start:
             node.enter(self, node, START, event.value, None, None)
-        if state.idle():
-            rest(self)
+        rest(self)
 
     def _created(self, event: events.Created) -> None:
         if self._open().records:
@@ -319,8 +317,7 @@ class Machine(Runs):
         self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
-        if state.idle():
-            rest(self)
+        rest(self)
 
     # -- waiting for the outside -------------------------------------------------------------------------------------
 
@@ -387,14 +384,12 @@ class Machine(Runs):
             return
         state.reason = event.reason
         close_down(self, Status.CANCELLED)
-        if state.idle():
-            rest(self)
+        rest(self)
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._open()
         state.attended = state.keep_open = False
-        if state.idle():
-            rest(self)
+        rest(self)
 
     def _abandoned(self, event: events.Abandoned) -> None:
         state = self._open()

@@ -73,4 +73,4 @@ def _at_work(state: RunState) -> bool:
         return True
     if state.lease is not None and (state.lease.held or state.lease.asked):
         return True
-    return any(run.phase is RUNNING or run.phase is WAITING for run in state.runs.values())
+    return not state.idle() and any(run.phase is RUNNING or run.phase is WAITING for run in state.runs.values())

@@ -10,8 +10,34 @@ from .._core.state import UNSET
 from ..drivers.durable import Log
 from ..execution import Execution
 from ..portal import run_sync
+from ..views import State
 
 T = TypeVar("T")
+
+
+def _committed(method: str) -> Any:
+    """The async twin of a method, which waits for the disk."""
+
+    async def call(self: "AcknowledgedState", *args: Any, **options: Any) -> Any:
+        return await self.execution.async_committed(lambda: getattr(self, method)(*args, **options))
+
+    return call
+
+
+class AcknowledgedState(State):
+    """The state as the holder of the handle has it: what an async method reads or changes is on disk when it returns.
+
+    Chunks do not wait for the disk; they have a plain `State`.
+    """
+
+    __slots__ = ("execution",)
+
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(execution)
+        self.execution = execution
+
+    async_get, async_set, async_append = _committed("get"), _committed("set"), _committed("append")
+    async_delete, async_update, async_reduce = _committed("delete"), _committed("update"), _committed("reduce")
 
 
 class AcknowledgedExecution(Execution):
@@ -21,6 +47,11 @@ class AcknowledgedExecution(Execution):
 
     #: its way to the store while this process runs it
     log: Log | None
+
+    @property
+    def state(self) -> State:
+        """The state of this execution, by key."""
+        return AcknowledgedState(self)
 
     async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
         """See `Execution.async_start`. Started before, here or elsewhere, it goes on."""

@@ -16,7 +16,7 @@ from ..stores.protocol import Append, Store
 from .definitions import write_definition
 
 
-class Desk:
+class StoreSession:
     """What the durable executions of one opened store share: its commits, and which execution is here already."""
 
     def __init__(self, store: Store) -> None:
@@ -111,14 +111,14 @@ def give_up(log: Log, why: BaseException) -> None:
         log.suspend(why)
 
 
-_desks: "WeakKeyDictionary[Store, Desk]" = WeakKeyDictionary()
+_sessions: "WeakKeyDictionary[Store, StoreSession]" = WeakKeyDictionary()
 
 
-def desk_of(store: Store) -> Desk:
-    """The desk of an opened store. Raises `UsageError` for what is no store."""
+def session_of(store: Store) -> StoreSession:
+    """The session of an opened store. Raises `UsageError` for what is no store."""
     if not hasattr(store, "claim_work"):
         raise UsageError(f"a store is needed, such as an opened SQLiteStore({store!r}); got {store!r}")
-    desk = _desks.get(store)
-    if desk is None:
-        desk = _desks[store] = Desk(store)
-    return desk
+    session = _sessions.get(store)
+    if session is None:
+        session = _sessions[store] = StoreSession(store)
+    return session

@@ -22,11 +22,11 @@ from ..options import Options
 from ..program import Program
 from ..shared import SharedData
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
-from ..stream import Held, RuntimeStream
+from ..stream import RuntimeStream, StreamItem
 from ..subflow import Link
 from .acknowledged import AcknowledgedExecution
 from .codec import encode
-from .commit import Desk, desk_of
+from .commit import StoreSession, session_of
 from .data import DurableRuntimeData
 from .loading import Loaded, items, moved, write_snapshot
 from .parking import with_sub_flows
@@ -46,7 +46,7 @@ class DurableExecution(AcknowledgedExecution):
     """
 
     __slots__ = ("_must_exist", "_new", "_opened", "_operator_map", "_parent", "_snapshot_at",
-                 "desk", "given_back", "lock")  # fmt: skip
+                 "given_back", "lock", "session")  # fmt: skip
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class DurableExecution(AcknowledgedExecution):
     ) -> None:
         super().__init__(program, shared, options, id, resources=resources, link=link)
         self.log = None
-        self.desk: Desk = desk_of(store)
+        self.session: StoreSession = session_of(store)
         #: held while it is opened or let go of
         self.lock = asyncio.Lock()
         #: whether its owner let go of it; suspended otherwise (the store failed), it is its owner's still
@@ -133,7 +133,7 @@ class DurableExecution(AcknowledgedExecution):
                 raise UsageError(f"{self!r} was suspended here, and {len(staying)} of its chunks do not stop")
 
     async def _open(self) -> None:
-        store = self.desk.store
+        store = self.session.store
         row = None if self._new else await store.find(self.id)
         if row is None:
             if self._must_exist:
@@ -147,18 +147,18 @@ class DurableExecution(AcknowledgedExecution):
     def _create(self) -> None:
         """Begin a new one, of which nothing is on disk yet."""
         self._value, self._new = UNSET, False
-        self.desk.keep_definition(self.program)
+        self.session.keep_definition(self.program)
         self._begin_log(Machine(self.program.plan), create=first_row(self.id, self.program, self.options, self._parent))
 
     async def _go_on(self, row: ExecutionRow) -> None:
-        store, program = self.desk.store, self.program
+        store, program = self.session.store, self.program
         if row.status not in FINAL_STATUSES:
             row = await store.claim(self.id)
         try:
             loaded = await Past(program, self.shared, store).loaded(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
-                self.desk.keep_definition(program)
-                await self.desk.write_definitions()
+                self.session.keep_definition(program)
+                await self.session.write_definitions()
                 try:
                     loaded, snapshot = moved(loaded, program.plan, program.types, self._operator_map)
                 except SnapshotError as error:
@@ -182,7 +182,7 @@ class DurableExecution(AcknowledgedExecution):
             self.id,
             self.journal,
             lambda record, payloads: encode(record, types, state, payloads),
-            self.desk.enqueue,
+            self.session.enqueue,
             create=create,
         )
         if self.stream is not None and not self.stream.items:
@@ -230,7 +230,7 @@ class DurableExecution(AcknowledgedExecution):
         if self.here:
             ids = with_sub_flows(self)
             self.let_go(ExecutionSuspended(f"{self!r} was suspended: {reason}"))
-            await self.desk.store.release(ids)
+            await self.session.store.release(ids)
 
     def suspended(self, why: BaseException) -> None:
         """What the driver calls when the execution does not go on here."""
@@ -256,12 +256,12 @@ class DurableExecution(AcknowledgedExecution):
         """See `drivers.durable.DurableHost.written`."""
         if self.machine.state.records - self._snapshot_at >= SNAPSHOT_EVERY:
             self._snapshot_at = self.machine.state.records
-            self.desk.background(self._keep_snapshot())
+            self.session.background(self._keep_snapshot())
         self._tell_keeper()
 
     def _tell_keeper(self) -> None:
-        if self.desk.keeper is not None:
-            self.desk.keeper(self)
+        if self.session.keeper is not None:
+            self.session.keeper(self)
 
     async def _keep_snapshot(self) -> None:
         """A snapshot bounds what a recovery has to replay; it is a cache, and its failure is none."""
@@ -271,7 +271,7 @@ class DurableExecution(AcknowledgedExecution):
             data = write_snapshot(Loaded(machine, self._value), types)
             if log is not None:
                 await log.on_disk()
-                await self.desk.store.put_snapshot(self.id, number, definition, data)
+                await self.session.store.put_snapshot(self.id, number, definition, data)
 
     # -- what the driver calls ---------------------------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ class DurableExecution(AcknowledgedExecution):
         on; where that one failed, and the step is tried again, the attempt gets a new one."""
         number = 1
         while True:
-            child = durable_execution(program, shared, options, self.desk.store, attempt_id(id, number),
+            child = durable_execution(program, shared, options, self.session.store, attempt_id(id, number),
                                       resources=resources, link=link)  # fmt: skip
             self.children[link.path] = (child, "")  # what it asks for while it is opened is answered there
             try:
@@ -388,8 +388,8 @@ class DurableExecution(AcknowledgedExecution):
             stream.end(self._why_ended())
         return stream
 
-    async def _older_items(self, after: int) -> list[Held]:
-        return await items(self.desk.store, self.id, self.program.types, after)
+    async def _older_items(self, after: int) -> list[StreamItem]:
+        return await items(self.session.store, self.id, self.program.types, after)
 
 
 def durable_execution(
@@ -399,15 +399,15 @@ def durable_execution(
 
     Raises `UsageError` if that is of another flow.
     """
-    desk = desk_of(store)
+    session = session_of(store)
     if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")
-    known: DurableExecution | None = None if id is None else desk.live.get(id)
+    known: DurableExecution | None = None if id is None else session.live.get(id)
     if known is not None and (known.log is not None or known.program.name == program.name):
         known.asked_for(program, shared, options, **details)
         return known
     execution = DurableExecution(program, shared, options, store, id, **details)
-    desk.live[execution.id] = execution
+    session.live[execution.id] = execution
     return execution
 
 

@@ -11,7 +11,7 @@ from .._core.state import Status
 from ..compaction import merge
 from ..notices import told_failure
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
-from ..stream import Held
+from ..stream import StreamItem
 from .loading import items
 from .past import Past
 
@@ -48,7 +48,7 @@ class StoreReader:
         self._compact = compact
         self._timeout = timeout
         self._poll = poll
-        self._page: deque[Held] = deque()
+        self._page: deque[StreamItem] = deque()
         self._machine: Machine | None = None
         self._over = False
         self._stopped = False
@@ -75,7 +75,7 @@ class StoreReader:
         """Leave; nothing waits for this reader."""
         self._over = True
 
-    async def _next(self) -> Held:
+    async def _next(self) -> StreamItem:
         pause = SOON
         try:
             async with asyncio.timeout(self._timeout):
@@ -95,7 +95,7 @@ class StoreReader:
             raise TimeoutError(f"no item of execution {self._id!r} for {self._timeout} s") from None
         raise StopAsyncIteration
 
-    async def _peek(self) -> Held | None:
+    async def _peek(self) -> StreamItem | None:
         """The next item, if the store has it."""
         if not self._page or self._page[0].number != self.position + 1:
             past = self._past
@@ -106,7 +106,7 @@ class StoreReader:
             raise StoreDamaged(f"execution {self._id!r}: item {self.position + 1} of its stream is missing")
         return self._page[0]
 
-    def _take(self, held: Held) -> None:
+    def _take(self, held: StreamItem) -> None:
         self._page.popleft()
         self.position, self.path = held.number, held.path
 

@@ -15,7 +15,7 @@ from .._core.snapshot import encode as encode_state
 from .._core.state import UNSET
 from ..payload import Types
 from ..stores.protocol import Store
-from ..stream import Held
+from ..stream import StreamItem
 from ..versions import apply_map
 from .codec import decode
 
@@ -30,15 +30,15 @@ class Loaded(NamedTuple):
     value: Any
 
 
-async def items(store: Store, execution: str, types: Types, after: int) -> list[Held]:
+async def items(store: Store, execution: str, types: Types, after: int) -> list[StreamItem]:
     """Some items of a stream that follow number `after`, or none. Raises `StoreDamaged`."""
     rows = await store.items(execution, after=after, limit=PAGE)
     records = await decode([data for _, data in rows], types, store.payloads)
-    held: list[Held] = []
+    held: list[StreamItem] = []
     for (number, _), record in zip(rows, records, strict=True):
         if not isinstance(record, events.StreamPut):
             raise StoreDamaged(f"execution {execution!r}: item {number} of its stream is no stream item in the store")
-        held.append(Held(number, record.item, record.path))
+        held.append(StreamItem(number, record.item, record.path))
     return held
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from .._core.errors import UnknownExecution, UsageError
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
-from .commit import desk_of
+from .commit import session_of
 from .copying import all_sub_flows, payloads_of
 from .loading import write_snapshot
 from .past import Past
@@ -41,7 +41,7 @@ async def compact(past: Past, row: ExecutionRow) -> Compacted:
     try:
         return await _compact_tree(past, row)
     finally:
-        handle = desk_of(store).live.get(row.id)
+        handle = session_of(store).live.get(row.id)
         if before is None and (handle is None or not (handle.here or handle.lock.locked())):
             await store.release([row.id])
 

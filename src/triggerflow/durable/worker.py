@@ -23,7 +23,7 @@ from .._core.errors import (
 )
 from ..portal import on_a_loop, run_sync
 from ..stores.protocol import Store
-from .commit import desk_of
+from .commit import session_of
 from .execution import DurableExecution
 from .parking import is_idle, park
 
@@ -58,7 +58,7 @@ class Worker:
         if not flows or len(self._flows) < len(flows):
             raise UsageError("a worker needs flows, each with a name of its own: TriggerFlow(name='...')")
         self._store = store
-        self._desk = desk_of(store)
+        self._session = session_of(store)
         self._poll = poll
         self._at_once = at_once
         self._running: dict[str, DurableExecution] = {}
@@ -75,9 +75,9 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         """Take up what was left behind. Raises `UsageError` if the store has a worker in this process already."""
-        if self._desk.keeper is not None:
+        if self._session.keeper is not None:
             raise UsageError(f"{self._store!r} has a worker already; give all flows to one")
-        self._desk.keeper = self._look_at
+        self._session.keeper = self._look_at
         try:
             await self._claim()
             await self._open_claimed()
@@ -95,11 +95,11 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._let_go(list(self._desk.live.values()))
+        await self._let_go(list(self._session.live.values()))
 
     async def _let_go(self, executions: list[DurableExecution]) -> None:
         """Suspend these, and give back what is ours."""
-        self._desk.keeper = None
+        self._session.keeper = None
         here = [execution for execution in executions if execution.here]
         ids = [*(execution.id for execution in here), *self._claimed]
         for execution in here:

@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from .._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, UnknownExecution
-from .door import Door, OpenedInScripts
+from .lifecycle import Lifecycle, OpenedInScripts
 from .protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, payload_digest
 
 _FIRST = itemgetter(0)
@@ -61,7 +61,7 @@ class MemoryStore(OpenedInScripts):
         self.data = MemoryData() if data is None else data
         self._lease = lease
         self._clock = clock
-        self._door = Door("this MemoryStore")
+        self._lifecycle = Lifecycle("this MemoryStore")
         self._owner = ""
 
     def __repr__(self) -> str:
@@ -70,12 +70,12 @@ class MemoryStore(OpenedInScripts):
     @property
     def owner(self) -> str:
         """The id under which this opened store claims executions: "memory-1" for the first one over its data."""
-        self._door.check()
+        self._lifecycle.check()
         return self._owner
 
     async def __aenter__(self) -> Self:
         """Open: after this the owner is known and kept alive."""
-        self._door.open()
+        self._lifecycle.open()
         self.data.opened += 1
         self._owner = f"memory-{self.data.opened}"
         self.data.owners[self._owner] = float("inf")
@@ -85,14 +85,14 @@ class MemoryStore(OpenedInScripts):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close: what this owner has is released."""
-        if self._door.is_open:
-            self._door.close()
+        if self._lifecycle.is_open:
+            self._lifecycle.close()
             self.data.owners.pop(self._owner, None)
 
     def crash(self) -> None:
         """Do as if the process had died: close, but release nothing; others have to wait for the lease to end."""
-        self._door.check()
-        self._door.close()
+        self._lifecycle.check()
+        self._lifecycle.close()
         self.data.owners[self._owner] = self._clock() + self._lease
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class MemoryStore(OpenedInScripts):
 
     async def find(self, execution: str) -> ExecutionRow | None:
         """See `Store.find`."""
-        self._door.check()
+        self._lifecycle.check()
         kept = self.data.kept.get(execution)
         return kept and self._row(kept)
 
@@ -194,7 +194,7 @@ class MemoryStore(OpenedInScripts):
         limit: int = 100,
     ) -> list[ExecutionRow]:
         """See `Store.executions`."""
-        self._door.check()
+        self._lifecycle.check()
         statuses = None if status is None else set(status)
         last = None
         if after is not None:
@@ -215,7 +215,7 @@ class MemoryStore(OpenedInScripts):
 
     async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """See `Store.records`."""
-        self._door.check()
+        self._lifecycle.check()
         if not (kept := self.data.kept.get(execution)):
             return []
         start = bisect_left(kept.records, first, key=_FIRST)
@@ -223,7 +223,7 @@ class MemoryStore(OpenedInScripts):
 
     async def items(self, execution: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """See `Store.items`."""
-        self._door.check()
+        self._lifecycle.check()
         if not (kept := self.data.kept.get(execution)):
             return []
         start = bisect_left(kept.items, after + 1, key=_FIRST)
@@ -231,7 +231,7 @@ class MemoryStore(OpenedInScripts):
 
     async def payloads(self, digests: Iterable[str]) -> dict[str, bytes]:
         """See `Store.payloads`."""
-        self._door.check()
+        self._lifecycle.check()
         found: dict[str, bytes] = {}
         for digest in digests:
             if digest not in self.data.payloads:
@@ -243,7 +243,7 @@ class MemoryStore(OpenedInScripts):
 
     async def snapshot(self, execution: str, *, records: int | None = None) -> tuple[int, str, bytes] | None:
         """See `Store.snapshot`."""
-        self._door.check()
+        self._lifecycle.check()
         if not (kept := self.data.kept.get(execution)):
             return None
         numbers = [number for number in kept.snapshots if records is None or number <= records]
@@ -251,7 +251,7 @@ class MemoryStore(OpenedInScripts):
 
     async def definition(self, fingerprint: str) -> bytes | None:
         """See `Store.definition`."""
-        self._door.check()
+        self._lifecycle.check()
         return self.data.definitions.get(fingerprint)
 
     # -- who runs what -----------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ class MemoryStore(OpenedInScripts):
 
     async def next_due(self, flows: Iterable[str]) -> float | None:
         """See `Store.next_due`."""
-        self._door.check()
+        self._lifecycle.check()
         free = self._free(set(flows))
         dues = [kept.row.due for kept in free if kept.row.status == "waiting" and kept.row.due is not None]
         return min(dues, default=None)
@@ -341,7 +341,7 @@ class MemoryStore(OpenedInScripts):
 
     def _begin(self) -> None:
         """What everything begins with that writes. An owner that was counted as dead and comes back is alive again."""
-        self._door.check()
+        self._lifecycle.check()
         self.data.owners[self._owner] = float("inf")
 
     def _purge(self) -> None:

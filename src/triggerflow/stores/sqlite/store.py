@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from ..._core.errors import StoreUnavailable
-from ..door import Door, OpenedInScripts
+from ..lifecycle import Lifecycle, OpenedInScripts
 from ..protocol import Append, ExecutionCopy, ExecutionRow, StatusName
 from . import claims, reading, upkeep, writing
 from .connection import Synchronous
@@ -57,7 +57,7 @@ class SQLiteStore(OpenedInScripts):
         self._lease = lease
         self._busy_timeout = busy_timeout
         self._clock = clock
-        self._door = Door(f"store {self.path}")
+        self._lifecycle = Lifecycle(f"store {self.path}")
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self.path)!r})"
@@ -65,24 +65,24 @@ class SQLiteStore(OpenedInScripts):
     @property
     def owner(self) -> str:
         """The id under which this opened store claims executions: host, process and a random part."""
-        self._door.check()
+        self._lifecycle.check()
         return self._owner
 
     async def __aenter__(self) -> Self:
         """Open the file, and make it if there is none. Raises `StoreUnavailable` or `StoreDamaged`."""
-        self._door.open()
+        self._lifecycle.open()
         self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
         tenure = Tenure(self._owner, self._lease, self._clock)
         self._writer = Writer(self.path, tenure, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
         self._reading = SingleThread(f"the reader of {self.path}")
-        loop = self._door.check()
+        loop = self._lifecycle.check()
         try:
             await loop.run_in_executor(self._writing, self._writer.open)
             await loop.run_in_executor(self._reading, self._reader.open)
         except BaseException:
-            self._door.close()
+            self._lifecycle.close()
             for worker, close in self._ends():
                 worker.submit(close)
                 worker.shutdown()
@@ -93,8 +93,8 @@ class SQLiteStore(OpenedInScripts):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close: what was begun is completed, then what this owner has is released."""
-        loop = self._door.check()
-        self._door.close()
+        loop = self._lifecycle.check()
+        self._lifecycle.close()
         closing: list[asyncio.Future[None]] = []
         for worker, close in self._ends():
             with suppress(StoreUnavailable):  # its thread has died
@@ -108,13 +108,13 @@ class SQLiteStore(OpenedInScripts):
     async def _write(
         self, work: Callable[Concatenate[sqlite3.Connection, Tenure, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        loop = self._door.check()
+        loop = self._lifecycle.check()
         return await loop.run_in_executor(self._writing, partial(self._writer.run, work, *args, **kwargs))
 
     async def _read(
         self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        loop = self._door.check()
+        loop = self._lifecycle.check()
         return await loop.run_in_executor(self._reading, partial(self._reader.run, query, *args, **kwargs))
 
     # -- writing -----------------------------------------------------------------------------------------------------

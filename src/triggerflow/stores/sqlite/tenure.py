@@ -14,7 +14,7 @@ from ..protocol import FINAL_STATUSES
 from .processes import has_ended
 
 
-class Held(NamedTuple):
+class Claim(NamedTuple):
     """What is remembered of an execution that is ours, so that appending needs no query."""
 
     key: int
@@ -30,9 +30,9 @@ class Tenure:
         self.owner = owner
         self.lease = lease
         self.clock = clock
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, Claim] = {}
         #: what the open transaction changes in `_held`; None: no longer held
-        self._changes: dict[str, Held | None] = {}
+        self._changes: dict[str, Claim | None] = {}
         self._renewed: float | None = None
 
     def begin(self, connection: sqlite3.Connection) -> None:
@@ -68,7 +68,7 @@ class Tenure:
         """Have the next transaction renew the row, due or not."""
         self._renewed = None
 
-    def remember(self, execution: str, held: Held) -> None:
+    def remember(self, execution: str, held: Claim) -> None:
         """What holds of an execution once this transaction is committed."""
         self._changes[execution] = None if held.status in FINAL_STATUSES else held
 
@@ -76,7 +76,7 @@ class Tenure:
         """The execution is not ours any more once this transaction is committed."""
         self._changes[execution] = None
 
-    def require(self, connection: sqlite3.Connection, execution: str) -> Held:
+    def require(self, connection: sqlite3.Connection, execution: str) -> Claim:
         """What is known of an execution that is ours and has not ended. Raises `StoreConflict`."""
         held = self._changes[execution] if execution in self._changes else self._held.get(execution)
         if held is not None:
@@ -95,7 +95,7 @@ class Tenure:
         if owner != self.owner:
             now_with = f"owner {owner} has it now" if owner else "nobody has it now"
             raise StoreConflict(f"execution {execution!r} is not run by owner {self.owner} any more: {now_with}")
-        return Held(key, records, status, due)
+        return Claim(key, records, status, due)
 
     def purge(self, connection: sqlite3.Connection) -> None:
         """Delete the rows of the owners that are dead: what they had is free from here on."""

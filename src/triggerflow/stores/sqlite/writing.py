@@ -7,7 +7,7 @@ from typing import Any
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
 from . import reading
-from .tenure import Held, Tenure
+from .tenure import Claim, Tenure
 
 
 def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[Append]) -> None:
@@ -33,7 +33,7 @@ def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[App
             changed.append((add.status, add.due, at, owner, key))
         if add.payloads:
             _keep_payloads(connection, key, add.payloads)
-        tenure.remember(name, Held(key, count, add.status, add.due))
+        tenure.remember(name, Claim(key, count, add.status, add.due))
     connection.executemany("INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)", records)
     if changed:
         connection.executemany(
@@ -41,7 +41,7 @@ def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[App
         )
 
 
-def _create(connection: sqlite3.Connection, tenure: Tenure, add: Append, row: ExecutionRow) -> Held:
+def _create(connection: sqlite3.Connection, tenure: Tenure, add: Append, row: ExecutionRow) -> Claim:
     if row.id != add.execution:
         raise ValueError(f"the append is for execution {add.execution!r}, but creates {row.id!r}")
     forked_execution, forked_records = row.forked_from or (None, None)
@@ -57,7 +57,7 @@ def _create(connection: sqlite3.Connection, tenure: Tenure, add: Append, row: Ex
     )
     if not cursor.rowcount or cursor.lastrowid is None:
         raise StoreConflict(f"execution {row.id!r} exists already")
-    return Held(cursor.lastrowid, 0, add.status, add.due)
+    return Claim(cursor.lastrowid, 0, add.status, add.due)
 
 
 def _keep_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str, bytes]) -> None:
@@ -108,7 +108,7 @@ def put_copies(connection: sqlite3.Connection, tenure: Tenure, copies: Sequence[
         # The newest records may be trimmed: how many there were stands in the row.
         connection.execute("UPDATE executions SET trimmed = ? WHERE key = ?", (row.records, key))
         _keep_payloads(connection, key, copy.payloads)
-        tenure.remember(row.id, Held(key, row.records, row.status, row.due))
+        tenure.remember(row.id, Claim(key, row.records, row.status, row.due))
 
 
 def put_definition(connection: sqlite3.Connection, tenure: Tenure, fingerprint: str, data: bytes) -> None:

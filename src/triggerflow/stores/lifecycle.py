@@ -8,7 +8,7 @@ from .._core.errors import BlockingCallError, StoreUnavailable, UsageError, Wron
 from ..portal import on_a_loop, run_sync
 
 
-class Door:
+class Lifecycle:
     """Open between `open` and `close`, for the event loop it was opened on."""
 
     def __init__(self, name: str) -> None:
