@@ -92,12 +92,12 @@ async def test_d19_a_chain_costs_no_task_and_a_constant_number_of_records_per_ch
     no task and no thread per chunk, and records per chunk that do not depend on the length."""
 
     async def cost(length: int) -> tuple[int, int, int]:
-        flow, tasks = TriggerFlow(), set[str]()
+        flow, tasks = TriggerFlow(), set[asyncio.Task[Any]]()
 
         async def step(data: Data) -> int:
             task = asyncio.current_task()
             assert task is not None
-            tasks.add(task.get_name())
+            tasks.add(task)
             return data.value + 1
 
         process = flow.to(("step0", step))

@@ -37,6 +37,7 @@ LAYERS = [
         "in_flight",
         "invoke",
         "lazy",
+        "loop_bound",
         "notices",
         "options",
     }

@@ -236,7 +236,7 @@ class Execution(HostedExecution, ResourceHolder):
     def own_resources(self) -> dict[str, Any]:
         """The resources of this execution only. After a load they have to be given again: they are never recorded."""
         if self._resources is None:
-            self._resources = {}
+            self._resources = dict[str, Any]()
         return self._resources
 
     def require_resource(self, key: str) -> Any:
@@ -355,7 +355,7 @@ class Execution(HostedExecution, ResourceHolder):
         if holds():
             return True
         due = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        remove = self.add_observer(lambda _: self._wake()) if every_record else None
+        remove = self.add_observer(lambda _: self.wake()) if every_record else None
         try:
             while (waiter := self.ended(None if due is None else due - asyncio.get_running_loop().time())) is not None:
                 await waiter
@@ -378,11 +378,11 @@ class Execution(HostedExecution, ResourceHolder):
             case _:
                 super().notice(command)
                 if self.options.keep_open and isinstance(command, commands.OpenInterrupt):
-                    self._wake()
+                    self.wake()
 
     def rested(self) -> None:
         """It is kept open, and no chunk runs any more."""
-        self._wake()
+        self.wake()
 
     def result_fixed(self, by: int | str | None) -> None:
         """It is kept open, and has a result: by a run (its number), an `end()` (its id) or from outside (None)."""
@@ -393,13 +393,8 @@ class Execution(HostedExecution, ResourceHolder):
             except ContractError as broken:
                 self._failure, state.result = broken, UNSET
                 close = events.CancelRequested(time(), "its result broke the contract")
-                self.driver.loop.call_soon(self._submit_late, close)
-        self._wake()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            finish(waiter)
+                self.driver.loop.call_soon(self.submit_late, close)
+        self.wake()
 
     def _has_answer(self) -> bool:
         state = self.machine.state

@@ -9,10 +9,8 @@ import logging
 import os
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from threading import get_ident
 from time import time
-from typing import Any, TypeVar
+from typing import Any
 
 from ._core import commands, events
 from ._core.definition import OperatorKind
@@ -20,55 +18,55 @@ from ._core.errors import (
     AlreadyStarted,
     ContractError,
     ExecutionCancelled,
-    ExecutionClosed,
     PayloadError,
     UsageError,
     WrongLoopError,
 )
 from ._core.machine import FINAL, Machine
+from ._core.rarely import Rarely
 from ._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from .answers import admit
 from .contract import Check
 from .data import TriggerFlowRuntimeData
 from .drivers.local import LocalDriver
 from .journal import RingJournal
+from .loop_bound import LoopBoundExecution
 from .notices import describe_interrupt, log_notice, told_failure
 from .options import Options, same_value
-from .portal import run_sync, running_loop
 from .program import Program
 from .shared import SharedData
 from .stream import RuntimeStream
 from .subflow import Link, hand_down
 
 logger = logging.getLogger("triggerflow")
-T = TypeVar("T")
 EMPTY: dict[str, Any] = {}
 
 
-class HostedExecution:
+class HostedExecution(LoopBoundExecution):
     """One run of a flow, as the engine sees it."""
 
     __slots__ = (
-        "__weakref__",
-        "_children",
-        "_failure",
-        "_id",
         "_link",
         "_observed",
-        "_resources",
-        "_thread",
         "_value",
-        "_waiters",
+        "_waiter",
         "journal",
-        "machine",
-        "options",
         "program",
-        "running",
-        "saved_children",
-        "schemas",
-        "shared",
+        "rare",
         "stream",
     )
+
+    #: the id, once there is one
+    _id: Rarely[str | None] = Rarely(None)
+    _resources: Rarely[dict[str, Any] | None] = Rarely(None)
+    #: who else waits beside `_waiter`, in the order of their coming
+    _others: Rarely[tuple[asyncio.Future[None], ...]] = Rarely(())
+    _failure: Rarely[BaseException | None] = Rarely(None)
+    _children: Rarely["dict[str, tuple[HostedExecution, str]] | None"] = Rarely(None)
+    #: snapshots of sub-flows that were running when this execution was saved, by path
+    saved_children: Rarely[dict[str, Any]] = Rarely(EMPTY)
+    #: the checks of answers, by interrupt
+    schemas: Rarely[dict[str, Check] | None] = Rarely(None)
 
     def __init__(
         self,
@@ -81,29 +79,20 @@ class HostedExecution:
         resources: Mapping[str, Any] | None = None,
         link: Link | None = None,
     ) -> None:
-        self.machine = Machine(program.plan, state)
+        super().__init__(Machine(program.plan, state), shared, options)
+        self.rare: dict[str, Any] | None = None
         #: the records of this execution, as far as they are held
         self.journal = RingJournal(options.journal_limit)
-        self.shared = shared
         self.stream: RuntimeStream | None = None
-        #: snapshots of sub-flows that were running when this execution was saved, by path
-        self.saved_children: dict[str, Any] = EMPTY
-        self._id = id
+        if id is not None:
+            self._id = id
         #: the flow this execution runs, as it was when the execution was created
         self.program = program
-        #: what it was created with
-        self.options = options
-        self._resources: dict[str, Any] | None = dict(resources) if resources else None
+        if resources:
+            self._resources = dict(resources)
         self._link = link
-        self._children: dict[str, tuple[HostedExecution, str]] | None = None
-        #: the checks of answers, by interrupt
-        self.schemas: dict[str, Check] | None = None
-        #: the driver, once there is one
-        self.running: LocalDriver | None = None
-        self._thread = 0
         self._value: Any = UNSET
-        self._waiters: list[asyncio.Future[None]] | None = None
-        self._failure: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._observed = False
 
     @property
@@ -142,7 +131,7 @@ class HostedExecution:
         options, program = self.options, self.program
         value = None if value is UNSET else value
         started = value if program.contract.initial_input is None else program.contract.initial_input(value)
-        driver = self._drive(starting=program.state is None)
+        driver = self.drive(starting=program.state is None)
         if program.state is not None:
             for key, default in program.state.initial().items():
                 if key not in self.machine.state.data:
@@ -166,11 +155,11 @@ class HostedExecution:
         if driver.loop is not loop:
             raise WrongLoopError(f"{self!r} lives on another event loop; wait for it there, or use the sync methods")
         waiter: asyncio.Future[None] = loop.create_future()
-        if self._waiters is None:
-            self._waiters = []
-        elif len(self._waiters) > 8:
-            self._waiters = [other for other in self._waiters if not other.done()]
-        self._waiters.append(waiter)
+        others = tuple(other for other in self._others if not other.done())
+        if self._waiter is None or (self._waiter.done() and not others):
+            self._waiter = waiter
+        else:
+            self._others = (*others, waiter)
         if timeout is not None:
             timer = loop.call_later(timeout, finish, waiter)
             waiter.add_done_callback(lambda _: timer.cancel())
@@ -188,110 +177,20 @@ class HostedExecution:
             raise TimeoutError(f"{self!r} has not ended after {timeout} s; {then}")
         raise self._failed()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether it takes nothing any more."""
-        self.check_loop()
-        return self.machine.state.status in FINAL
-
     def get_status(self) -> StatusName:
-        """Where it stands: created, running, waiting (for something from outside), completed, failed or cancelled."""
-        self.check_loop()
-        status = self.machine.state.status.value
+        """Where it stands; see `LoopBoundExecution.get_status`."""
+        status = super().get_status()
         if self._failure is not None and status in ("completed", "cancelled"):  # the result broke the contract
             return "failed"
         if status == "running" and self._children and self._only_children_wait():
             return "waiting"
         return status
 
-    # -- where it lives ----------------------------------------------------------------------------------------------
-
-    @property
-    def driver(self) -> LocalDriver:
-        """The driver of this execution, made on first use on the running loop. Raises `WrongLoopError` on another."""
-        return self._drive(starting=False)
-
-    def check_loop(self) -> None:
-        """Where its loop was closed under it, end it as cancelled; kept open and at rest it moves to the loop here."""
-        driver = self.running
-        if driver is None or self.machine.state.status in FINAL:
-            return
-        if self.machine.state.keep_open and not self.machine.state.runs:
-            here = running_loop()
-            if driver.loop.is_closed() or (here is not None and here is not driver.loop):
-                self.running = None  # it is at rest, and goes on where it is used next
-        elif driver.loop.is_closed():
-            driver.lose("its event loop was closed while it ran")
-
-    def _drive(self, *, starting: bool) -> LocalDriver:
-        self.check_loop()
-        driver = self.running
-        if driver is None:
-            if self.machine.state.status in FINAL:
-                raise ExecutionClosed(f"{self!r} has ended ({self.get_status()})")
-            driver = self.running = self.make_driver()
-            self._thread = get_ident()
-            if self.machine.plan.flow_data:
-                self.shared.listen(self)
-            if self.machine.state.records:
-                outstanding = self.machine.outstanding()
-                if outstanding is None:
-                    driver.submit(events.Recovered(time()))
-                else:
-                    driver.perform(outstanding)
-            elif not starting:
-                driver.submit(events.Created(time(), *self.options.course()))
-        elif self.machine.state.status in FINAL:
-            raise ExecutionClosed(f"{self!r} has ended ({self.machine.state.status.value}); it takes nothing any more")
-        elif get_ident() != self._thread:
-            raise WrongLoopError(f"{self!r} lives on the event loop of another thread; use its sync methods from here")
-        return driver
+    # -- for the driver ----------------------------------------------------------------------------------------------
 
     def make_driver(self) -> LocalDriver:
         """A driver for this execution on the running loop."""
-        return LocalDriver(self.machine, self.journal, self, deadline=self.options.deadline)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop it lives on, None before the start and after the end."""
-        self.check_loop()
-        if self.running is None or self.machine.state.status in FINAL:
-            return None
-        return self.running.loop
-
-    @property
-    def on_loop_thread(self) -> bool:
-        """Whether the calling thread is the one that runs this execution."""
-        return get_ident() == self._thread
-
-    def on_loop(self, call: Callable[[], T]) -> T:
-        """Call a function on the thread that runs this execution, and wait for it."""
-        self.check_loop()
-        if self.running is None or get_ident() == self._thread:
-            return call()
-
-        async def there() -> T:
-            return call()
-
-        return run_sync(there, "async_...", self.running.loop)
-
-    def post(self, event: events.Event) -> None:
-        """Hand a record to the driver from any thread without waiting: at once where it lives, else soon."""
-        loop = self.loop
-        if loop is None or get_ident() == self._thread:
-            self.driver.submit(event)
-        else:
-            loop.call_soon_threadsafe(self._submit_late, event)
-
-    def _submit_late(self, event: events.Event) -> None:
-        with suppress(ExecutionClosed):
-            self.driver.submit(event)
-
-    def submit(self, event: events.Event) -> None:
-        """Hand a record to the driver from any thread; returns when it is accepted."""
-        self.on_loop(lambda: self.driver.submit(event))
-
-    # -- what the driver calls ---------------------------------------------------------------------------------------
+        return LocalDriver(self.machine, self.journal, self)
 
     def invoke(self, run: RunChunk) -> Any:
         """Call the handler of a run."""
@@ -314,8 +213,7 @@ class HostedExecution:
         """What an observer is told; see `notices`."""
         match command:
             case commands.StopStream():
-                if self.stream is None:
-                    self.stream = self._new_stream()
+                self.stream = self.stream or self._new_stream()
                 self.stream.end()
             case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
                 del self.schemas[interrupt.id]
@@ -328,6 +226,11 @@ class HostedExecution:
                 if self._link is None or not self._link.take(self, command):
                     log_notice(self, command, self.machine.plan.events)
 
+    @property
+    def deadline(self) -> float:
+        """How long chunks that are told to stop have for their clean-up, in seconds."""
+        return self.options.deadline
+
     def closing(self) -> None:
         """Chunks are being stopped: no reader holds them up any more."""
         if self.stream is not None:
@@ -336,7 +239,8 @@ class HostedExecution:
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
         """The execution has ended: tell everybody who waits."""
         state = self.machine.state
-        self._failure = error if state.status is Status.FAILED else self._failure
+        if state.status is Status.FAILED:
+            self._failure = error
         self.check_result()
         self.shared.forget(self)
         self._observed = self._observed or self.waited_for
@@ -358,15 +262,22 @@ class HostedExecution:
     @property
     def waited_for(self) -> bool:
         """Whether somebody waits for its end or reads its stream now."""
-        return any(not waiter.done() for waiter in self._waiters or ()) or bool(self.stream and self.stream.observed)
+        waiting = any(not waiter.done() for waiter in (self._waiter, *self._others) if waiter is not None)
+        return waiting or bool(self.stream and self.stream.observed)
 
     def tell_waiters(self, failure: Callable[[], BaseException] | None) -> None:
         """Nothing more will come: those who wait look for the outcome, readers get the failure after the last item."""
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            finish(waiter)
+        self.wake()
         if self.stream is not None:
             self.stream.end(failure)
+
+    def wake(self) -> None:
+        """Let those who wait look at how it stands now."""
+        waiters = (self._waiter, *self._others)
+        self._waiter, self._others = None, ()
+        for waiter in waiters:
+            if waiter is not None:
+                finish(waiter)
 
     # -- what chunks and sub-flows need ------------------------------------------------------------------------------
 

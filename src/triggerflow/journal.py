@@ -9,27 +9,31 @@ logger = logging.getLogger("triggerflow")
 Observer = Callable[[Event], None]
 
 
-class RingJournal:
+class RingJournal(list[Event]):
     """A bounded list of records. Record `n` of the execution (counted from 0) is `records[n - first]`.
 
-    Trimming drops `limit` records when twice as many are held: each record is moved once at most, and a short run
+    Appending drops `limit` records when twice as many are held: each record is moved once at most, and a short run
     pays for a list of its own length only. `observers` are told of each record as it comes.
     """
 
-    __slots__ = ("first", "limit", "observers", "records")
+    __slots__ = ("first", "limit", "observers")
 
     def __init__(self, limit: int, observers: tuple[Observer, ...] = ()) -> None:
+        super().__init__()
         self.limit = limit
         self.first = 0
-        self.records: list[Event] = []
         self.observers = observers
 
-    def append(self, record: Event) -> None:
+    @property
+    def records(self) -> list[Event]:
+        """The records that are held, oldest first."""
+        return self
+
+    def append(self, record: Event, /) -> None:
         """Add the next record."""
-        records = self.records
-        records.append(record)
-        if len(records) > 2 * self.limit:
-            del records[: -self.limit]
+        list.append(self, record)  # pyright: ignore[reportUnknownMemberType] - `super()` costs as much as all the rest
+        if len(self) > 2 * self.limit:
+            del self[: -self.limit]
             self.first += self.limit + 1
         if self.observers:
             self._tell(record)

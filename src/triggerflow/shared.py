@@ -10,9 +10,9 @@ from ._core.errors import ExecutionClosed
 from ._core.events import FlowDataChanged
 
 if TYPE_CHECKING:
-    from .hosting import HostedExecution
+    from .loop_bound import LoopBoundExecution
 
-By = tuple["HostedExecution", int | None] | None
+By = tuple["LoopBoundExecution", int | None] | None
 
 
 class SharedData:
@@ -29,24 +29,24 @@ class SharedData:
         self.own: set[str] | None = None
         #: the flow's resources by name
         self.resources: dict[str, Any] = {}
-        self._listeners: WeakSet[HostedExecution] | None = None
+        self._listeners: WeakSet[LoopBoundExecution] | None = None
 
-    def listen(self, execution: "HostedExecution") -> None:
+    def listen(self, execution: "LoopBoundExecution") -> None:
         """Tell this execution of every change from here on."""
         if self._listeners is None:  # most flows have none, and every sub-flow has shared data of its own
             self._listeners = WeakSet()
         self._listeners.add(execution)
 
-    def forget(self, execution: "HostedExecution") -> None:
+    def forget(self, execution: "LoopBoundExecution") -> None:
         """Tell this execution no more."""
         if self._listeners is not None:
             self._listeners.discard(execution)
 
-    def listening(self) -> "list[HostedExecution]":
+    def listening(self) -> "list[LoopBoundExecution]":
         """The executions that are told."""
         return list(self._listeners or ())
 
-    def tells(self, execution: "HostedExecution") -> bool:
+    def tells(self, execution: "LoopBoundExecution") -> bool:
         """Whether this execution is told of changes."""
         return self._listeners is not None and execution in self._listeners
 

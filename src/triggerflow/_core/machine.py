@@ -40,7 +40,7 @@ from .recovery import at_work, due_again, recover
 from .retraction import confirm, note_provisional, retract
 from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import BACKOFF, KEPT, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
+from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
 from .timers import start_timer
 
 
@@ -87,18 +87,22 @@ class Machine(Runs):
     def _recovered(self, event: events.Recovered) -> None:
         self._open()
         recover(self, self._resume)
-        if not self.state.runs:
+        if self.state.idle():
             rest(self)
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
-        run = state.runs.get(event.run)
-        if run is None:
+        runs = state.many  # the most frequent record: what `run`, `end` and `idle` do, without the calls
+        run = state.sole if runs is None else runs.get(event.run)
+        if run is None or run.id != event.run:
             self._stopped(event.run)
             return
         if run.phase is not RUNNING:
             self._begun(run)
-        del state.runs[event.run]
+        if runs is None:
+            state.sole = None
+        else:
+            del runs[event.run]
         node = run.node
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
             self._give_back(run)
@@ -112,12 +116,12 @@ class Machine(Runs):
                     listener.enter(self, listener, trigger, value, scope, group)
         if run.group is not None:
             leave_group(run.group, self._end_wait)
-        if not state.runs:
+        if state.sole is None and not state.many:
             rest(self)
 
     def _failed(self, event: events.Failed) -> None:
         state = self.state
-        run = state.runs.get(event.run)
+        run = state.run(event.run)
         if run is None:
             self._stopped(event.run)
             return
@@ -134,7 +138,7 @@ class Machine(Runs):
         self._left(run)
 
     def _cancelled(self, event: events.Cancelled) -> None:
-        if event.run not in self.state.runs:
+        if self.state.run(event.run) is None:
             self._stopped(event.run)
             return
         if self.state.closing is None:
@@ -155,7 +159,7 @@ class Machine(Runs):
             start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
         for node in self.plan.start:
             node.enter(self, node, START, event.value, None, None)
-        if not state.runs:
+        if state.idle():
             rest(self)
 
     def _created(self, event: events.Created) -> None:
@@ -177,7 +181,7 @@ class Machine(Runs):
             state.limiters = (*state.limiters, state.lease)
 
     def _parked(self, event: events.Parked) -> None:
-        run = self._open().runs.get(event.run)
+        run = self._open().run(event.run)
         if run is None:
             raise self._unknown(event.run)
         self._begun(run)
@@ -206,7 +210,7 @@ class Machine(Runs):
         if run is not None and name in self.plan.outside:
             # A name that this execution emits itself is no longer one that only the outside sends (see closing.rest).
             if state.emitted is None:
-                state.emitted = set()
+                state.emitted = set[str]()
             state.emitted.add(name)
         nodes = self.plan.events.get(name)
         if nodes is None:
@@ -237,7 +241,7 @@ class Machine(Runs):
 
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
         state = self._open()
-        run = state.runs.get(event.run)
+        run = state.run(event.run)
         if run is None:
             raise self._unknown(event.run)
         self._begun(run)
@@ -256,14 +260,6 @@ class Machine(Runs):
         if state.closing is None:
             retract(self, event.signal, self._end_wait)
             self._awake()
-
-    def _unheard(self, name: str) -> None:
-        state = self.state
-        if state.unheard is None:
-            state.unheard = set()
-        if name not in state.unheard and len(state.unheard) < KEPT:
-            state.unheard.add(name)
-            self.out.append(commands.Unheard(name))
 
     def _state_changed(self, event: events.StateChanged) -> None:
         state = self._open()
@@ -296,7 +292,7 @@ class Machine(Runs):
         state = self.state
         if state.status in FINAL:
             self._open()
-        run = state.runs.get(event.run)  # pyright: ignore[reportArgumentType] - None is nobody's number
+        run = state.run(event.run)
         if run is not None:
             effects = run.effects
             if effects is None:
@@ -320,19 +316,20 @@ class Machine(Runs):
         self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
-        if not state.runs:
+        if state.idle():
             rest(self)
 
     # -- waiting for the outside -------------------------------------------------------------------------------------
 
     def _paused(self, event: events.Paused) -> None:
         state = self._open()
-        if event.run not in state.runs:
+        run = state.run(event.run)
+        if run is None:
             raise self._unknown(event.run)
-        self._begun(state.runs[event.run])
+        self._begun(run)
         check_pause(self, event)
         if event.holds:
-            pause(self, event, state.runs[event.run])
+            pause(self, event, run)
             return
         run = self._take(event.run)
         run.kept = None
@@ -387,13 +384,13 @@ class Machine(Runs):
             return
         state.reason = event.reason
         close_down(self, Status.CANCELLED)
-        if not state.runs:
+        if state.idle():
             rest(self)
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._open()
         state.attended = state.keep_open = False
-        if not state.runs:
+        if state.idle():
             rest(self)
 
     def _abandoned(self, event: events.Abandoned) -> None:

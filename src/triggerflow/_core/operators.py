@@ -43,7 +43,10 @@ def enter_chunk(
     if node.concurrency is not None:
         limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
     run = RunChunk(number, node, trigger, value, state.records, scope, group, limiters)
-    state.runs[number] = run
+    if state.many is not None:  # as `begin` does, without the call
+        state.many[number] = run
+    else:
+        state.begin(run)
     if group is not None:
         enter_group(group)
     if limiters and not acquire(run):
@@ -59,7 +62,8 @@ def enter_sub_flow(
     state = machine.state
     number = state.next_id
     state.next_id = number + 1
-    run = state.runs[number] = RunChunk(number, node, trigger, value, state.records, scope, group, ())
+    run = RunChunk(number, node, trigger, value, state.records, scope, group, ())
+    state.begin(run)
     if group is not None:
         enter_group(group)
     machine.out.append(run)

@@ -25,7 +25,7 @@ def pull_failed(machine: Effects, event: events.PullFailed) -> None:
 
 
 def _went_on(machine: Effects) -> None:
-    if not machine.state.runs:
+    if machine.state.idle():
         rest(machine)
     elif machine.state.status is Status.WAITING:
         machine.state.status = Status.RUNNING

@@ -14,7 +14,7 @@ from .leases import dismiss, granted, returned, wanted
 from .limits import release, unqueue
 from .plan import Node, Plan
 from .signals import Trigger
-from .state import RUNNING, WAITING, Group, Guest, RunChunk, RunState, Status, Wait
+from .state import KEPT, RUNNING, WAITING, Group, Guest, RunChunk, RunState, Status, Wait
 
 NOTHING: list[commands.AnyCommand] = []
 MATCH_CASE, SUB_FLOW = OperatorKind.MATCH_CASE, OperatorKind.SUB_FLOW
@@ -32,16 +32,17 @@ class Runs:
         self.out: list[commands.AnyCommand] = NOTHING
 
     def _take(self, number: int) -> RunChunk:
-        run = self.state.runs.pop(number, None)
+        run = self.state.run(number)
         if run is None:
             raise self._unknown(number)
+        self.state.end(run)
         self._give_back(run)
         return run
 
     def _left(self, run: RunChunk) -> None:
         if run.group is not None:
             leave_group(run.group, self._end_wait)
-        if not self.state.runs:
+        if self.state.idle():
             rest(self)
 
     def _give_back(self, run: RunChunk) -> None:
@@ -79,12 +80,14 @@ class Runs:
 
     def _effect_of(self, event: events.Event, number: int | None) -> RunChunk | None:
         """The run that has this effect, which is counted; None for the outside, and for a run that has ended."""
-        run = None if number is None else self.state.runs.get(number)
-        if run is not None:
-            if run.effects is None:
-                run.effects = {}
-            effect = event.effect
-            run.effects[effect] = run.effects.get(effect, 0) + 1
+        runs = self.state.many
+        run = self.state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
+        if run is None or run.id != number:
+            return None
+        if run.effects is None:
+            run.effects = {}
+        effect = event.effect
+        run.effects[effect] = run.effects.get(effect, 0) + 1
         return run
 
     def _may_start(self, by: int | None) -> bool:
@@ -100,17 +103,26 @@ class Runs:
             node.enter(self, node, trigger, value, None, group)
         self._awake()
 
+    def _unheard(self, name: str) -> None:
+        """Nobody listens to this event: tell it of the first of each name."""
+        state = self.state
+        if state.unheard is None:
+            state.unheard = set[str]()
+        if name not in state.unheard and len(state.unheard) < KEPT:
+            state.unheard.add(name)
+            self.out.append(commands.Unheard(name))
+
     def _awake(self) -> None:
         """After a signal: it may have started something, or ended the execution without any run."""
         state = self.state
-        if not state.runs:
+        if state.sole is None and not state.many:
             rest(self)
         elif state.status is Status.WAITING:
             state.status = Status.RUNNING
 
     def places_wanted(self, event: events.PlacesWanted) -> None:
         """A sub-flow asks for places in the limits around its step."""
-        step = self._open().runs.get(event.run)
+        step = self._open().run(event.run)
         if step is None and event.run not in (self.state.retracted or ()):
             raise self._unknown(event.run)
         if step is not None and self.state.closing is None:  # else nothing starts there any more

@@ -197,7 +197,7 @@ class _Decoder:
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
-        state.data = {key: unpack(value) for key, value in snapshot["data"].items()}
+        state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
         state.emitted = set(snapshot["emitted"]) or None
         state.unheard = set(snapshot["unheard"]) or None
         state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None

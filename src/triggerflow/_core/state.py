@@ -20,6 +20,7 @@ import msgspec
 from .errors import ProtocolError
 from .events import ErrorInfo
 from .plan import Node
+from .rarely import Rarely
 from .signals import Trigger
 
 #: A named join: its name, and the branch it is kept for, as opening and index; (name, 0, 0) outside every block.
@@ -297,54 +298,63 @@ class RunState:
     """The whole memory of one execution."""
 
     __slots__ = (
+        "_data",
         "attended",
         "chunk_limiters",
         "closing",
         "configured",
-        "data",
-        "emitted",
-        "error",
-        "guests",
-        "interrupts",
         "joins",
-        "keep_open",
         "lease",
         "limiters",
+        "many",
         "max_pending",
         "next_id",
         "openings",
-        "owned",
-        "provisional",
-        "pulls",
-        "reason",
+        "rare",
         "records",
         "result",
         "retracted",
-        "runs",
-        "skip_exceptions",
-        "skipped",
+        "sole",
         "started",
         "status",
         "stream",
         "stream_stopped",
-        "timers",
-        "unheard",
         "waits",
     )
 
+    # What an execution needs only if it does more than run its chunks and signals.
+    keep_open = Rarely(False)
+    skip_exceptions = Rarely(False)
+    error: Rarely[ErrorInfo | None] = Rarely(None)
+    reason = Rarely("")
+    skipped: Rarely[list[ErrorInfo] | None] = Rarely(None)
+    #: keys whose list is the state's own
+    owned: Rarely[set[str] | None] = Rarely(None)
+    emitted: Rarely[set[str] | None] = Rarely(None)
+    unheard: Rarely[set[str] | None] = Rarely(None)
+    timers: Rarely[dict[int, Timer] | None] = Rarely(None)
+    interrupts: Rarely[dict[str, Interrupt] | None] = Rarely(None)
+    #: provisional signals, by the number of their record
+    provisional: Rarely[dict[int, Group] | None] = Rarely(None)
+    #: the chunks of sub-flows that have a place here, or wait for one
+    guests: Rarely[dict[int, Guest] | None] = Rarely(None)
+    #: how many lazy sources are being asked for items
+    pulls = Rarely(0)
+
     def __init__(self) -> None:
+        self.rare: dict[str, Any] | None = None
         self.status = Status.CREATED
         self.started = False
         self.configured = False
         self.attended = True
-        self.keep_open = False
-        self.skip_exceptions = False
         self.max_pending = 1024
         self.records = 0
         self.next_id = 1
-        self.runs: dict[int, RunChunk] = {}
+        #: the run that goes on, as long as it was never more than one: that needs no dict; then all of them, by number
+        self.sole: RunChunk | None = None
+        self.many: dict[int, RunChunk] | None = None
         self.result: Any = UNSET
-        self.data: dict[str, Any] = {}
+        self._data: dict[str, Any] | None = None
         self.stream = 0
         self.stream_stopped = False
         #: the execution's own limit and its lease, as a tuple so that a run without other limits can share it
@@ -352,26 +362,55 @@ class RunState:
         #: set in a sub-flow with limits around its step
         self.lease: Lease | None = None
         self.closing: Status | None = None
-        self.error: ErrorInfo | None = None
-        self.reason = ""
         # What most executions never need is made on first use: an execution held waiting stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
         self.openings: dict[int, Opening] | None = None
         self.joins: dict[JoinKey, dict[Any, Any]] | None = None
-        self.owned: set[str] | None = None
-        self.emitted: set[str] | None = None
-        self.unheard: set[str] | None = None
         self.waits: dict[int, Wait] | None = None
-        self.skipped: list[ErrorInfo] | None = None
-        self.timers: dict[int, Timer] | None = None
-        self.interrupts: dict[str, Interrupt] | None = None
-        #: provisional signals by the number of their record, and runs that were cancelled with one and have not stopped
-        self.provisional: dict[int, Group] | None = None
+        #: runs that were cancelled with a provisional signal and have not stopped
         self.retracted: dict[int, RunChunk] | None = None
-        #: the chunks of sub-flows that have a place here, or wait for one
-        self.guests: dict[int, Guest] | None = None
-        #: how many lazy sources are being asked for items
-        self.pulls = 0
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The user's data by key."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @property
+    def runs(self) -> dict[int, RunChunk]:
+        """The runs that have begun and not ended, by number. To ask for one, or whether there is any, costs less."""
+        if self.many is None:
+            self.many = {} if self.sole is None else {self.sole.id: self.sole}
+            self.sole = None
+        return self.many
+
+    def run(self, number: int | None) -> RunChunk | None:
+        """The run of a number."""
+        if self.many is not None:
+            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is nobody's number
+        sole = self.sole
+        return sole if sole is not None and sole.id == number else None
+
+    def begin(self, run: RunChunk) -> None:
+        """One run more."""
+        if self.many is not None:
+            self.many[run.id] = run
+        elif self.sole is None:
+            self.sole = run
+        else:
+            self.runs[run.id] = run
+
+    def end(self, run: RunChunk) -> None:
+        """One run less."""
+        if self.many is None:
+            self.sole = None
+        else:
+            del self.many[run.id]
+
+    def idle(self) -> bool:
+        """Whether no run goes on."""
+        return self.sole is None and not self.many
 
     def disown(self, key: str) -> None:
         """Somebody else has the value at a key now: the next append makes a new list instead of growing that one."""
@@ -388,7 +427,7 @@ class RunState:
         if not isinstance(held, list | tuple):
             raise ProtocolError(f"state[{key!r}] is a {type(self.data[key]).__name__}; only a list can be appended to")
         if self.owned is None:
-            self.owned = set()
+            self.owned = set[str]()
         if key not in self.owned:
             self.owned.add(key)
             self.data[key] = [*held]

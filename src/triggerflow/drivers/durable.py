@@ -224,8 +224,8 @@ class DurableDriver(LocalDriver):
 
     host: DurableHost
 
-    def __init__(self, machine: Machine, host: DurableHost, log: Log, *, deadline: float) -> None:
-        super().__init__(machine, _Journaled(), host, deadline=deadline, receiver=log)
+    def __init__(self, machine: Machine, host: DurableHost, log: Log) -> None:
+        super().__init__(machine, _Journaled(), host, receiver=log)
         self.log = log
         log.driver = self
         #: tasks that were told to stop when it was suspended

@@ -25,27 +25,32 @@ from typing import Any, ClassVar
 from .._core import commands, events
 from .._core.errors import ExecutionClosed, InternalError, PayloadError, ProtocolError
 from .._core.machine import Machine
+from .._core.rarely import Rarely
 from .._core.state import Opening, RunChunk
 from .ports import ChunkPaused, Host, Journal, Receiver
 from .raised import describe, noted, own_cancellation
 from .sources import Sources
-from .tasks import changed, destroy, mark_seen
+from .tasks import changed, destroy, mark_seen, own_context
 from .timers import Timers
 from .waits import Waits
 
 #: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
 CHUNKS_PER_TURN = 100
 
+#: The name of a worker's task: one for all, since asyncio would make one for each.
+WORKER = "triggerflow worker"
+
 #: Numbers of the timers that bound the clean-up of a closing execution and of retracted runs; the core's start at 1.
 CLEAN_UP, GIVE_UP = 0, -1
 
 #: Executions with chunks at work: the event loop itself refers to tasks weakly only.
-_running: set["LocalDriver"] = set()
+#: (A dict, because it takes half the room of a set.)
+_running: dict["LocalDriver", None] = {}
 
 
 def forget(driver: "LocalDriver") -> None:
     """Nothing of this execution is at work any more."""
-    _running.discard(driver)
+    _running.pop(driver, None)
 
 
 class LocalDriver:
@@ -54,44 +59,39 @@ class LocalDriver:
     __slots__ = (
         "_base",
         "_burst",
-        "_deadline",
         "_hired",
         "_pumping",
         "_ready",
-        "_sources",
-        "_timers",
-        "_waits",
         "_yielding",
-        "error",
         "host",
         "journal",
         "loop",
         "machine",
+        "rare",
         "receiver",
     )
 
-    def __init__(
-        self, machine: Machine, journal: Journal, host: Host, *, deadline: float, receiver: Receiver | None = None
-    ) -> None:
+    #: the exception that made the execution fail
+    error: Rarely[BaseException | None] = Rarely(None)
+    _waits: Rarely[Waits | None] = Rarely(None)
+    _timers: Rarely[Timers | None] = Rarely(None)
+    _sources: Rarely[Sources | None] = Rarely(None)
+
+    def __init__(self, machine: Machine, journal: Journal, host: Host, *, receiver: Receiver | None = None) -> None:
         self.machine = machine
         #: who takes records in, and answers with what is to be done now: the machine, or what stands before it
         self.receiver: Receiver = machine if receiver is None else receiver
         self.journal = journal
         self.host = host
         self.loop = asyncio.get_running_loop()
-        #: the exception that made the execution fail
-        self.error: BaseException | None = None
-        self._base = copy_context()
-        self._deadline = deadline
+        self.rare: dict[str, Any] | None = None
+        self._base = own_context()
         self._pumping = False
         #: workers that have not started yet, and how many to hire next time
         self._hired = 0
         self._burst = 1
         self._yielding = False
         self._ready: deque[RunChunk] | None = None
-        self._waits: Waits | None = None
-        self._timers: Timers | None = None
-        self._sources: Sources | None = None
 
     # -- the shell loop ----------------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class LocalDriver:
                     performer(self, command)
         if self._ready and not self._pumping:
             self._pumping = True
-            self.loop.call_soon(self._pump, context=self._base)
+            self.loop.call_soon(self._pump, context=self._base.copy())
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
@@ -183,30 +183,29 @@ class LocalDriver:
             count = min(waiting, self._burst)
             self._burst *= 2
             self._hired += count
-            _running.add(self)
             for _ in range(count):
-                self.loop.create_task(self._work(), context=self._base.copy())
+                self._hire()
 
-    def _hire(self, run: RunChunk) -> None:
-        _running.add(self)
-        run.handle = self.loop.create_task(self._work(run), context=self._base.copy())
+    def _hire(self, run: RunChunk | None = None) -> None:
+        """A worker that begins with this run, or with the oldest that is left when it starts."""
+        _running[self] = None
+        task = self.loop.create_task(self._work(run), name=WORKER, context=self._base.copy())
+        if run is not None:
+            run.handle = task
 
     async def _work(self, run: RunChunk | None = None) -> None:
-        # One function, although long: what each chunk costs is the sum of the calls made here.
         if run is None:
             self._hired -= 1
             if not self._ready:
                 return
             run = self._ready.popleft()
         worker = run.handle = asyncio.current_task()
-        receive, journal, base = self.receiver.receive, self.journal, self._base
-        variables = tuple(base.items())
         error: BaseException | None = None
         chunks = 0
         while True:
             if self._ready and not self._pumping:
                 self._pumping = True
-                self.loop.call_soon(self._pump, context=base)
+                self.loop.call_soon(self._pump, context=self._base.copy())
             try:
                 value = await self.host.invoke(run)
             except BaseException as raised:
@@ -215,27 +214,11 @@ class LocalDriver:
                 if worker is not None and worker.cancelling():  # asked to stop, and it returned all the same
                     self.cancelled_from_outside(run)
                 event = events.Completed(time(), run.id, value)
-                value = None
-            try:
-                answer = receive(event)
-            except Exception as refused:
-                instead = self._not_taken(run, event, refused)
-                if instead is None:
-                    return
-                error, event, answer = instead
-            journal.append(event)
-            if error is not None:
-                self._keep(error, event, run)
-                error = None
-            run.handle = None
-            if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
-                run = answer[0]
-            else:
-                following = self._following(answer)
-                if following is None:
-                    return
-                run = following
-            if changed(copy_context(), variables):
+            run = self._record(run, event, error)
+            value = event = error = None  # a frame that keeps an error is kept by it, too
+            if run is None:
+                return
+            if (copy_context() or self._base) and changed(self._base):
                 self._hire(run)
                 return
             chunks += 1
@@ -246,13 +229,26 @@ class LocalDriver:
                     return
             run.handle = worker
 
-    def _following(self, answer: list[commands.AnyCommand]) -> RunChunk | None:
-        """Perform what the record of a chunk has commanded; the run its worker takes next, if there is one for it."""
+    def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
+        """Take in how a run has ended, and do what follows; the run its worker takes next, if there is one for it."""
+        try:
+            answer = self.receiver.receive(event)
+        except Exception as refused:
+            instead = self._not_taken(run, event, refused)
+            if instead is None:
+                return None
+            error, event, answer = instead
+        self.journal.append(event)
+        if error is not None:
+            self._keep(error, event, run)
+        run.handle = None
+        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
+            return answer[0]
         if answer:
             self.perform(answer)
         # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
         if not self._ready or len(self._ready) <= self._hired:
-            if not self.machine.state.runs:
+            if self.machine.state.idle():
                 forget(self)
             return None
         return self._ready.popleft()
@@ -342,7 +338,7 @@ class LocalDriver:
     def _cancel_run(self, command: commands.CancelRun) -> None:
         closing = self.machine.state.closing is not None
         if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
-            self._set_timer(CLEAN_UP if closing else GIVE_UP, self._deadline, self._abandon)
+            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.host.deadline, self._abandon)
         if closing:
             self._waiting().release()
             self.host.closing()
@@ -416,9 +412,12 @@ class LocalDriver:
 
     def let_go(self) -> None:
         """Give back what is held outside the state: timers, sources, tasks, those who wait."""
+        self._ready = None
+        if self.rare is None:
+            return
         if self._timers is not None:
             self._timers.close()
-        self._timers = self._ready = None
+            self._timers = None
         if self._sources is not None:
             self._sources.close()
             self._sources = None

@@ -27,6 +27,11 @@ class Host(Protocol):
         """In how many seconds the policy of this chunk tries again after this error; None if it does not."""
         ...
 
+    @property
+    def deadline(self) -> float:
+        """How long chunks that are told to stop have for their clean-up, in seconds."""
+        ...
+
     def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers of the stream."""
         ...
@@ -47,7 +52,7 @@ class Host(Protocol):
 class Journal(Protocol):
     """Where records go."""
 
-    def append(self, record: Event) -> None:
+    def append(self, record: Event, /) -> None:
         """Add the next record."""
         ...
 

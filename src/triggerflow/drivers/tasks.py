@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from contextvars import Context, ContextVar
-from typing import Any
+from contextvars import Context, copy_context
+from typing import Any, Final
+
+#: The context in which nothing is set.
+_EMPTY: Final = Context()
 
 
 def mark_seen(task: "asyncio.Task[Any]") -> None:
@@ -22,8 +25,15 @@ def destroy(tasks: Iterable[Any]) -> None:
             task.get_coro().close()
 
 
-def changed(context: Context, variables: tuple[tuple[ContextVar[Any], Any], ...]) -> bool:
-    """Whether a context differs from these variables. By identity: a value's own `==` may fail, or lie."""
-    if len(context) != len(variables):
+def changed(before: Context) -> bool:
+    """Whether other variables are set here than in a context. By identity: a value's own `==` may fail, or lie."""
+    context = copy_context()
+    if len(context) != len(before):
         return True
-    return any(context.get(variable) is not value for variable, value in variables) if variables else False
+    return any(context.get(variable) is not value for variable, value in before.items())
+
+
+def own_context() -> Context:
+    """The variables that are set here, to be copied for each task and never entered: where none is, all share one."""
+    context = copy_context()
+    return context or _EMPTY

@@ -198,7 +198,7 @@ class DurableExecution(AcknowledgedExecution):
             self._opened = True
         if not self._opened or self.log is None:
             raise UsageError(f"{self!r} is not open here; use its async methods, or `await execution.async_open()`")
-        return DurableDriver(self.machine, self, self.log, deadline=self.options.deadline)
+        return DurableDriver(self.machine, self, self.log)
 
     # -- letting go --------------------------------------------------------------------------------------------------
 
