@@ -49,6 +49,7 @@ LAYERS = [
         "program",
         "records",
         "resources",
+        "runnable",
         "shared",
         "stream",
         "subflow",

@@ -40,7 +40,7 @@ from .recovery import recover
 from .retraction import confirm, note_provisional, retract
 from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import BACKOFF, KEPT, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
+from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
 from .timers import start_timer
 
 
@@ -253,14 +253,6 @@ class Machine(Runs):
         if state.closing is None:
             retract(self, event.signal, self._end_wait)
             self._awake()
-
-    def _unheard(self, name: str) -> None:
-        state = self.state
-        if state.unheard is None:
-            state.unheard = set[str]()
-        if name not in state.unheard and len(state.unheard) < KEPT:
-            state.unheard.add(name)
-            self.out.append(commands.Unheard(name))
 
     def _state_changed(self, event: events.StateChanged) -> None:
         state = self._open()

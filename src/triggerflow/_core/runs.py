@@ -14,7 +14,7 @@ from .leases import dismiss, granted, returned, wanted
 from .limits import release, unqueue
 from .plan import Node, Plan
 from .signals import Trigger
-from .state import RUNNING, WAITING, Group, Guest, RunChunk, RunState, Status, Wait
+from .state import KEPT, RUNNING, WAITING, Group, Guest, RunChunk, RunState, Status, Wait
 
 NOTHING: list[commands.AnyCommand] = []
 MATCH_CASE, SUB_FLOW = OperatorKind.MATCH_CASE, OperatorKind.SUB_FLOW
@@ -102,6 +102,15 @@ class Runs:
         for node in nodes:
             node.enter(self, node, trigger, value, None, group)
         self._awake()
+
+    def _unheard(self, name: str) -> None:
+        """Nobody listens to this event: tell it of the first of each name."""
+        state = self.state
+        if state.unheard is None:
+            state.unheard = set[str]()
+        if name not in state.unheard and len(state.unheard) < KEPT:
+            state.unheard.add(name)
+            self.out.append(commands.Unheard(name))
 
     def _awake(self) -> None:
         """After a signal: it may have started something, or ended the execution without any run."""
