@@ -7,7 +7,7 @@ from triggerflow.portal import run_sync
 
 #: A property, and a method, that need no more than an expression.
 view: Callable[[Callable[[Any], Any]], Any] = property
-method: Callable[[Callable[[Any], Any] | Callable[[Any, Any], Any]], Any] = lambda call: call  # noqa: E731
+method: Callable[[Callable[[Any], Any] | Callable[[Any, Any], Any]], Any] = lambda call: call
 
 
 def is_a(value: Any, *kinds: type) -> bool:

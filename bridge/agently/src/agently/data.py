@@ -1,22 +1,19 @@
 """What a chunk receives, under Agently's names."""
 
-# The engine's methods of these names take other parameters.
-# pyright: reportIncompatibleMethodOverride=false
-
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from triggerflow import TriggerFlowRuntimeData
 
-from .adapt import delegate, delegates, later, method, view
+from .adapt import delegate, delegates, later
 from .observed import chunk_context
 from .signals import PauseSignal
 from .state import StateData, data_methods
 
 
 def _mark(depth: int) -> Any:
-    return view(lambda self: "{1}.{2}".format(*self.path[-depth]) if len(self.path) >= depth else None)
+    return property(lambda self: "{1}.{2}".format(*self.path[-depth]) if len(self.path) >= depth else None)
 
 
 @data_methods("state", "runtime_data", "state")
@@ -29,31 +26,26 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     __slots__ = ("question",)
 
     execution: Any  # a `TriggerFlowExecution`, which imports this
-    settings = view(lambda self: self.execution.settings)
-    signal = signal_info = view(lambda self: self.execution.signal_of(self.run))
-    get_last_signal = method(lambda self: self.signal)
-    trigger_event = event = view(lambda self: self.signal.trigger_event)
-    trigger_type = type = view(lambda self: self.signal.trigger_type)
-    signal_id, signal_source = view(lambda self: self.signal.id), view(lambda self: self.signal.source)
-    signal_meta = view(lambda self: self.signal.meta)
-    chunk_run_context = view(lambda self: chunk_context(self.execution, self.run))
-    input = inputs = view(lambda self: self.value)
+    settings = property(lambda self: self.execution.settings)
+    signal = signal_info = property(lambda self: self.execution.signal_of(self.run))
+    get_last_signal = lambda self: self.signal
+    trigger_event = event = property(lambda self: self.signal.trigger_event)
+    trigger_type = type = property(lambda self: self.signal.trigger_type)
+    signal_id, signal_source = property(lambda self: self.signal.id), property(lambda self: self.signal.source)
+    signal_meta = property(lambda self: self.signal.meta)
+    chunk_run_context = property(lambda self: chunk_context(self.execution, self.run))
+    input = inputs = property(lambda self: self.value)
     layer_mark, upper_layer_mark = _mark(1), _mark(2)
-    resources = view(lambda self: MappingProxyType({**self.execution.resources}))
-    layer_in = layer_out = method(lambda self: None)  # the engine keeps the branches apart
+    resources = property(lambda self: MappingProxyType({**self.execution.resources}))
+    layer_in = layer_out = lambda self: None  # the engine keeps the branches apart
     engine_state, engine_flow_state = TriggerFlowRuntimeData.state, TriggerFlowRuntimeData.flow_state
-    state = view(lambda self: StateData(self.engine_state, self.execution.machine.state.data))
-    flow_state = view(lambda self: StateData(self.engine_flow_state, self.execution.shared.values))
+    state = property(lambda self: StateData(self.engine_state, self.execution.machine.state.data))
+    flow_state = property(lambda self: StateData(self.engine_flow_state, self.execution.shared.values))
 
     async def async_emit(
-        self,
-        trigger_event: str,
-        value: Any = None,
-        _layer_marks: Any = None,
-        *,
-        trigger_type: str = "event",
+        self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event",
         **how: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Emit a signal. Returns once it is accepted; `settle=True` waits for all that it causes."""
         if trigger_type != "event":
             self.emit(trigger_event, value, trigger_type=trigger_type)
@@ -61,14 +53,9 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
             await super().async_emit(trigger_event, value, **how)
 
     def emit(
-        self,
-        trigger_event: str,
-        value: Any = None,
-        _layer_marks: Any = None,
-        *,
-        trigger_type: str = "event",
+        self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event",
         **how: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """See `async_emit`; it does not wait."""
         if trigger_type == "event":
             super().emit(trigger_event, value, **how)

@@ -4,9 +4,6 @@ It takes signals before its start and after its result: the engine keeps it open
 it: it is gone when nobody does.
 """
 
-# The engine's methods of these names take other parameters.
-# pyright: reportIncompatibleMethodOverride=false
-
 import asyncio
 import functools
 import inspect
@@ -28,7 +25,7 @@ from triggerflow.shared import SharedData
 from triggerflow.subflow import Link
 
 from . import observed
-from .adapt import delegate, delegates, doing, is_a, later, method, settling, twin, view
+from .adapt import delegate, delegates, doing, later, settling, twin
 from .config import OUTSIDE
 from .data import Data
 from .events import CENTER, RunContext
@@ -80,9 +77,9 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     settings = functools.cached_property(lambda self: Settings(self.flow.settings))
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
-    run_context = view(observed.lineage)
-    run_id = view(lambda self: self.run_context.run_id)
-    started = view(lambda self: self.start_value is not UNSET)
+    run_context = property(observed.lineage)
+    run_id = property(lambda self: self.run_context.run_id)
+    started = property(lambda self: self.start_value is not UNSET)
     get_contract, get_contract_metadata = delegate("flow", "get_contract"), delegate("flow", "get_contract_metadata")
 
     def invoke(self, run: Any) -> Any:
@@ -210,8 +207,8 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     async_emit, emit_nowait, async_emit_nowait = settling("emit"), emit, later("emit")
     engine_state = Execution.state
-    state = view(lambda self: StateData(self.engine_state, self.machine.state.data))
-    flow_state = view(lambda self: self.flow.flow_state)
+    state = property(lambda self: StateData(self.engine_state, self.machine.state.data))
+    flow_state = property(lambda self: self.flow.flow_state)
 
     def on(
         self, event: str, handler: Any, *, trigger_type: str = "event", binding_id: str | None = None, **_: Any
@@ -226,7 +223,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         self.bindings = {**self.bindings, binding_id: self.add_observer(heard)}
         return binding_id
 
-    off = method(lambda self, binding_id: self.bindings.get(binding_id, bool)())
+    off = lambda self, binding_id: self.bindings.get(binding_id, bool)()
 
     async def get_async_runtime_stream(
         self, initial_value: Any = None, *, timeout: float | None = DEFAULT_TIMEOUT
@@ -261,7 +258,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
         """Open an interrupt from outside: `type`, `payload`, `resume_event`."""
         question["interrupt_id"] = interrupt_id or uuid4().hex
-        ask: Callable[[Any], Any] = lambda data: data.pause_for(**question)  # noqa: E731
+        ask: Callable[[Any], Any] = lambda data: data.pause_for(**question)
         self.do(functools.partial(super().emit, OUTSIDE, ask))
         return PauseSignal(**question)
 
@@ -286,7 +283,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         """All interrupts by id: id, type, payload, resume_event, status, and response once there is one."""
         return {id: shown_interrupt(it) for id, it in super().get_interrupts().items()}
 
-    get_interrupt = method(lambda self, interrupt_id: self.get_interrupts().get(interrupt_id))
+    get_interrupt: Any = lambda self, interrupt_id: self.get_interrupts().get(interrupt_id)
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
         """An item of the stream; one that tells of an interrupt in Agently's shape."""
@@ -299,7 +296,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         return {**shown, "signal": None if known is None else self.signal_of(known.run).to_state_dict()}
 
     require_runtime_resource = Execution.require_resource
-    get_runtime_resources = method(lambda self: dict(self.resources))
+    get_runtime_resources = lambda self: dict(self.resources)
 
     def save(self, path: Any = None, *, encoding: str = "utf-8") -> dict[str, Any]:
         """The execution as a dict, at any moment; with a path also as a JSON or YAML file.
@@ -341,7 +338,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         if not self.machine.state.idle():
             raise UsageError(f"execution {self.id} is at work; load into another one")
         try:
-            saved = read(state if is_a(state, Mapping, Path) else str(state or "."), encoding)
+            saved = read(state if isinstance(state, Mapping | Path) else str(state or "."), encoding)
         except OSError as error:
             raise TypeError(f"Can not load TriggerFlow execution state from {state!r}: {error}") from error
 

@@ -136,7 +136,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     def chunk(self, handler_or_name: Any = None, **options: Any) -> Any:
         """Register a chunk: `@flow.chunk("name")` or `flow.chunk(function)`; the options are the engine's."""
         made: Any = super().chunk(handler_or_name, **options)
-        named: Callable[[Any], Any] = lambda handler: self.chunks[made(handler).name]  # noqa: E731
+        named: Callable[[Any], Any] = lambda handler: self.chunks[made(handler).name]
         return self.chunks[made.name] if is_a(made, Chunk) else named
 
     to_sub_flow = method(lambda self, *args, **options: self.root.to_sub_flow(*args, **options))

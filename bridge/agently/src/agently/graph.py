@@ -11,7 +11,7 @@ import msgspec
 from triggerflow import Chunk, Definition, DefinitionError
 from triggerflow.builder import START, Blueprint, Trigger
 
-from .adapt import is_a, twin, view
+from .adapt import twin
 from .config import OUTSIDE, RESTART, Names, digest, reference
 
 _CLOSED_BY = {"for_each_split": "for_each_collect", "match_route": "match_collect"}
@@ -26,8 +26,8 @@ class TriggerFlowChunk:
         self.chunk, self.name, self.handler, self.trigger = chunk, chunk.name, chunk.handler, chunk.trigger.name
         self.id = self.trigger.rpartition("]-")[2]
 
-    emit_signals = view(lambda self: list(self.chunk.emits))
-    callable_ref = view(lambda self: reference(self.handler, self.name, "registered"))
+    emit_signals = property(lambda self: list(self.chunk.emits))
+    callable_ref = property(lambda self: reference(self.handler, self.name, "registered"))
 
     def declare_emits(self, *signals: str) -> "TriggerFlowChunk":
         """Say which events the chunk emits, for diagrams and exports. Raises `TypeError` for what is no name."""
@@ -84,15 +84,15 @@ class Graph(Blueprint):
             return chunk
         if isinstance(reference, str) and reference in self.named_chunks:
             return self.named_chunks[reference].chunk
-        if is_a(reference, tuple) and len(reference) == 2:
+        if isinstance(reference, tuple) and len(reference) == 2:
             name, handler = reference
             return self.register(name, handler.handler if isinstance(handler, TriggerFlowChunk) else handler)
         return self.register(None, reference) if callable(reference) else super().resolve(reference)
 
     def triggers(self, wanted: Any) -> tuple[Trigger, ...]:
-        if is_a(wanted, dict):
+        if isinstance(wanted, dict):
             return super().triggers({kind: self._meant(it, kind == "event") for kind, it in wanted.items()})
-        several = wanted if is_a(wanted, list, tuple, set, frozenset) else [wanted]
+        several = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
         return super().triggers(self._meant([self._chunk(it) for it in several], True))
 
     def _chunk(self, wanted: Any) -> Any:
@@ -100,7 +100,7 @@ class Graph(Blueprint):
 
     def _meant(self, wanted: Any, is_event: bool) -> Any:
         """Chunks, events and internal signals (`START`, the `trigger_event` of a process) as triggers."""
-        if is_a(wanted, list, tuple, set, frozenset):
+        if isinstance(wanted, list | tuple | set | frozenset):
             return [self._meant(it, is_event) for it in wanted]
         if isinstance(wanted, TriggerFlowChunk):
             return wanted.chunk.trigger

@@ -6,7 +6,7 @@ from typing import Any
 from triggerflow import Execution, UsageError
 from triggerflow.execution import UNSET
 
-from .adapt import delegate, later, method, twin, view
+from .adapt import delegate, later, twin
 
 
 class Lifecycle(Execution):
@@ -18,8 +18,8 @@ class Lifecycle(Execution):
     def is_waiting(self) -> bool:
         return bool(self.machine.state.interrupts and self.get_pending_interrupts()) and not self.has_ended
 
-    seal = method(lambda self, reason=None: setattr(self, "sealed", True))
-    unseal = method(lambda self: setattr(self, "sealed", False))
+    seal = lambda self, reason=None: setattr(self, "sealed", True)
+    unseal = lambda self: setattr(self, "sealed", False)
 
     async def async_close(
         self, *, reason: str = "manual", timeout: float | None = None, seal: bool = True,
@@ -43,12 +43,12 @@ class Lifecycle(Execution):
         result = self.machine.state.result
         return {**self.state.to_dict(), **({} if result is UNSET else {"$final_result": result})}
 
-    get_lifecycle_state = method(lambda self: "closed" if self.has_ended else "sealed" if self.sealed else "open")
-    is_open = view(lambda self: self.get_lifecycle_state() == "open")
-    is_sealed = view(lambda self: self.get_lifecycle_state() == "sealed")
-    is_closed = view(lambda self: self.get_lifecycle_state() == "closed")
-    is_idle = view(lambda self: self.is_settled())
-    result = view(lambda self: ExecutionResult(self))
+    get_lifecycle_state = lambda self: "closed" if self.has_ended else "sealed" if self.sealed else "open"
+    is_open = property(lambda self: self.get_lifecycle_state() == "open")
+    is_sealed = property(lambda self: self.get_lifecycle_state() == "sealed")
+    is_closed = property(lambda self: self.get_lifecycle_state() == "closed")
+    is_idle = property(lambda self: self.is_settled())
+    result = property(lambda self: ExecutionResult(self))
 
 
 class ExecutionResult:

@@ -5,7 +5,6 @@ from typing import Any
 
 from triggerflow import DefinitionError, Process, UnknownChunkError
 
-from .adapt import view
 from .config import Names
 from .graph import TriggerFlowChunk
 
@@ -34,10 +33,10 @@ class TriggerFlowProcess(Process):
     __slots__ = ()
     case, case_else, end_match = map(_refusing, (Process.case, Process.case_else, Process.end_match))
     end_for_each = _refusing(Process.end_for_each)
-    signal = view(lambda self: Names(self.blueprint.freeze()).signal(self.at))
+    signal = property(lambda self: Names(self.blueprint.freeze()).signal(self.at))
     trigger_event, trigger_type = (
-        view(lambda self: self.signal["trigger_event"]),
-        view(lambda self: self.signal["trigger_type"]),
+        property(lambda self: self.signal["trigger_event"]),
+        property(lambda self: self.signal["trigger_type"]),
     )
 
     def _to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Any:

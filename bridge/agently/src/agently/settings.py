@@ -8,7 +8,6 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from .adapt import is_a
 from .state import MISSING, copied, found, placed
 
 
@@ -73,13 +72,13 @@ def _yaml(text: str) -> Any:
 def _filled(value: Any) -> Any:
     if isinstance(value, str):
         return re.sub(r"\$\{\s*ENV\.(\w+)\s*\}", lambda it: os.environ.get(it[1], it[0]), value)
-    if is_a(value, dict):
+    if isinstance(value, dict):
         return {key: _filled(item) for key, item in value.items()}
-    return [_filled(item) for item in value] if is_a(value, list) else value
+    return [_filled(item) for item in value] if isinstance(value, list) else value
 
 
 def _merged(below: Any, above: Any) -> Any:
-    if not (is_a(below, dict) and is_a(above, dict)):
+    if not (isinstance(below, dict) and isinstance(above, dict)):
         return copied(below if above is MISSING else above)
     return {**copied(below), **{key: _merged(below.get(key, MISSING), value) for key, value in above.items()}}
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .adapt import method, view
-
 
 @dataclass
 class Signal:
@@ -19,10 +17,10 @@ class Signal:
     meta: dict[str, Any] = field(default_factory=dict[str, Any])
     layer_marks: list[str] = field(default_factory=list[str])
 
-    event, type = view(lambda self: self.trigger_event), view(lambda self: self.trigger_type)
-    signal, signal_id = view(lambda self: self), view(lambda self: self.id)
-    signal_source, signal_meta = view(lambda self: self.source), view(lambda self: self.meta)
-    to_state_dict = method(lambda self: asdict(self))
+    event, type = property(lambda self: self.trigger_event), property(lambda self: self.trigger_type)
+    signal, signal_id = property(lambda self: self), property(lambda self: self.id)
+    signal_source, signal_meta = property(lambda self: self.source), property(lambda self: self.meta)
+    to_state_dict = lambda self: asdict(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The signal as a chunk is told of it."""
@@ -41,7 +39,7 @@ class PauseSignal(dict[str, Any]):
     def __init__(self, interrupt_id: str, type: str = "pause", payload: Any = None, resume_event: Any = None, **_: Any):
         super().__init__(id=interrupt_id, type=type, payload=payload, resume_event=resume_event, status="waiting")
 
-    interrupt = view(dict)
+    interrupt = property(dict)
 
 
 def shown_interrupt(interrupt: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from .adapt import delegate, is_a, later
+from .adapt import delegate, later
 
 MISSING: Any = object()
 
@@ -19,7 +19,7 @@ def copied(value: Any) -> Any:
 def found(values: Any, key: str, *default: Any) -> Any:
     """What a dotted key leads to, or the default. Raises `KeyError` without one."""
     for name in str(key).split("."):
-        if not is_a(values, Mapping) or name not in values:
+        if not isinstance(values, Mapping) or name not in values:
             return default[0] if default else values[key]
         values = values[name]
     return values
@@ -29,7 +29,7 @@ def placed(root: Any, path: list[str], value: Any) -> Any:
     """Nested dicts with the value at a path, copied along it; `MISSING` takes out what stands there."""
     if not path or (root is MISSING is value):
         return value
-    if root is not MISSING and not is_a(root, Mapping):
+    if root is not MISSING and not isinstance(root, Mapping):
         raise TypeError(f"there is no place for {path[0]!r}: what stands above it is {root!r} and not a dictionary")
     tree: dict[str, Any] = {} if root is MISSING else dict(root)
     tree[path[0]] = placed(tree.get(path[0], MISSING), path[1:], value)
@@ -65,7 +65,7 @@ class StateData(Mapping[str, Any]):
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a value that is no list becomes the first item of one."""
         held: Any = found(self._values, key, [])
-        added = {*held, value} if is_a(held, set) else [*held, value] if is_a(held, list) else [held, value]
+        added = {*held, value} if isinstance(held, set) else [*held, value] if isinstance(held, list) else [held, value]
         self.set(key, added, emit=emit)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
