@@ -49,7 +49,7 @@ async def test_openai_answers_field_by_field() -> None:
         done = [event.path async for event in response.get_async_generator("instant") if event.is_complete]
         assert done == ["title", "queries[0]", "queries[1]", "queries", ""]
         meta = await response.async_get_meta()
-        assert meta["usage"] == {"input_tokens": 5, "output_tokens": 7}
+        assert meta["usage"] == {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
         assert (meta["id"], meta["model"], meta["finish_reason"]) == ("c1", "small", "stop")
         await model.aclose()
     (sent,) = server.requests
@@ -224,7 +224,7 @@ async def test_anthropic_answers_field_by_field(structured: Any, kind: str) -> N
         assert done == ["title", "queries[0]", "queries[1]", "queries", ""]
         assert await response.async_get_data() == ANSWER
         meta = await response.async_get_meta()
-        assert meta["usage"] == {"input_tokens": 5, "output_tokens": 7}
+        assert meta["usage"] == {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
         assert (meta["id"], meta["model"], meta["finish_reason"]) == ("m1", "small", "stop")
         await model.aclose()
     (sent,) = server.requests
