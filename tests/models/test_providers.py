@@ -60,6 +60,25 @@ async def test_openai_answers_field_by_field() -> None:
     assert sent["response_format"]["json_schema"]["strict"]
 
 
+async def test_openai_can_be_asked_at_any_address_without_a_key() -> None:
+    async with provider(*[Reply(openai_events(PIECES))] * 3) as server:
+        root = server.url.removesuffix("/v1")
+        for options in (
+            {"base_url": server.url, "api_key": "k"},
+            {"url": f"{root}/mine?v=1", "api_key": "", "http": {"headers": {"x-team": "t"}}},
+            {"base_url": server.url, "api_key": "", "extra_headers": {"Authorization": "Mine"}},
+        ):
+            model = OpenAIProvider("small", **options)
+            assert await REQUEST.get_response(model).async_get_data() == ANSWER
+            await model.aclose()
+    first, second, third = (head.lower() for head in server.heads)
+    assert "/chat/completions http" in first
+    assert "authorization: bearer k" in first
+    assert second.startswith("post /mine?v=1 http")
+    assert ("authorization" in second, "x-team: t" in second) == (False, True)
+    assert "authorization: mine" in third
+
+
 async def test_where_the_server_cannot_constrain_the_prompt_asks() -> None:
     async with provider(Reply(openai_events(["Sure:\n```json\n", *PIECES, "\n```"]))) as server:
         assert await openai(server.url, structured="prompt") == ANSWER

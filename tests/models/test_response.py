@@ -110,7 +110,8 @@ async def test_views() -> None:
         *[("reasoning_delta", "hm"), ("delta", '{"a":'), ("delta", " 1}")],
         *[("reasoning_done", "hm"), ("done", '{"a": 1}')],
     ]
-    assert await all_of(response, "specific", specific=["done"]) == [("done", '{"a": 1}')]
+    for one in (["done"], "done"):
+        assert await all_of(response, "specific", specific=one) == [("done", '{"a": 1}')]
     meta = {"role": "assistant", "finish_reason": "stop", "usage": {"completion_tokens": 3}, "attempt": 1}
     assert (await all_of(response, "all"))[-1] == ("meta", meta)
     assert await response.async_get_meta() == meta

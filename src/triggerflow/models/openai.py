@@ -50,6 +50,7 @@ class OpenAIProvider:
             options["extra_headers"] = {"Authorization": Omit(), **options.get("extra_headers", {})}
         self._options: Mapping[str, Any] = options
         self._client = None if client is None else client.with_options(max_retries=0)
+
         async def readdress(request: Any) -> None:
             request.url = request.url.join(url or "")
 

@@ -28,7 +28,6 @@ _DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 _SYSTEM = ("role", "system", "rule", "user_info")
 _FIELDS = ("path", "value", "delta", "is_complete", "wildcard_path", "indexes", "event_type", "full_data")
-
 StreamingData = make_dataclass("StreamingData", _FIELDS)
 
 
@@ -39,8 +38,7 @@ def _provider(settings: str) -> OpenAIProvider:
     its: Any = SimpleNamespace(**{**_DEFAULTS, **given})
     auth: Any = {"api_key": its.auth} if isinstance(its.auth, str) else its.auth
     model = its.model or (its.default_model["chat"] if is_a(its.default_model, dict) else its.default_model)
-    faults = {"no model": not model, f"the model type {its.model_type}": its.model_type != "chat"}
-    if wrong := [*(given.keys() - _DEFAULTS), *(name for name, there in faults.items() if there)]:
+    if wrong := [*(given.keys() - _DEFAULTS), *({its.model_type} - {"chat"}), *([] if model else ["no model"])]:
         raise ValueError(f'set_settings("OpenAICompatible", ...): {wrong} cannot be used; settings are {[*_DEFAULTS]}')
     http = {"proxy": its.proxy, "timeout": tuple(its.timeout.values()), **its.client_options}
     options: Any = {"api_key": auth.get("api_key", its.api_key) or "", "extra_body": auth.get("body"), "http": http}
@@ -60,7 +58,7 @@ class ModelResponse(Response):
                 if isinstance(item, Event):
                     if item.keys:  # neither the whole answer nor the beginning of another one
                         yield StreamingData(*(getattr(item, name) for name in _FIELDS))
-                elif isinstance(item, str | tuple):
+                elif is_a(item, str, tuple):
                     yield (item[0], item[1].to_json(indent=None)) if item[:1] == ("original_delta",) else item
                 else:
                     yield item.to_json(indent=None)
@@ -68,11 +66,12 @@ class ModelResponse(Response):
     async def async_get_data(self, *, type: Any = "parsed", **options: Any) -> Any:
         """Wait for the end; return the data that `.output()` describes, or the text; "all" is a dict of everything."""
         if type == "all":
-            text, data, meta = await self.async_get_text(), await self.async_get_data(**options), await self.async_get_meta()
-            made = await self.async_get_data_object() if self.output else None
+            whole = await super().async_get_data(type="all", **options)
+            data = whole["data"] if self.output else whole["text"]
+            parsed = {"parsed_result": data, "result_object": self.output and await self.async_get_data_object()}
+            text = {"text_result": whole["text"], "cleaned_result": json.dumps(data), "meta": whole["meta"]}
             raw = [item async for item in self.get_async_generator("original")]
-            found = {"text_result": text, "parsed_result": data, "cleaned_result": json.dumps(data), "result_object": made}
-            return {**found, "meta": meta, "original_delta": raw, "original_done": {}, "errors": [], "extra": {}}
+            return {**text, **parsed, "original_delta": raw, "original_done": {}, "errors": [], "extra": {}}
         if type == "parsed" and self.output is None:
             return await self.async_get_text()
         return await super().async_get_data(type=type, **options)
@@ -124,8 +123,7 @@ class Agent:
         output, attached, _ = said.pop("output", None), said.pop("attachment", ()), said.pop("options", None)
         if not (said or output or attached):
             raise KeyError("Prompt requires at least one of 'input', 'info', 'instruct', 'output', 'attachment'.")
-        described = None if output is None else Output(output)
-        return Request((), "\n\n".join(system) or None, said, described, tuple(attached))
+        return Request((), "\n\n".join(system) or None, said, output and Output(output), tuple(attached))
 
     _response, get_result = property(get_response), get_response
     start, async_start = delegate("_response", "get_data"), delegate("_response", "async_get_data")

@@ -78,7 +78,7 @@ def filled(value: Any, known: Mapping[str, Any]) -> Any:
         return known.get(whole[1], value) if whole else re.sub(_PLACE, lambda it: str(known.get(it[1], it[0])), value)
     if isinstance(value, dict):
         return {filled(key, known): filled(item, known) for key, item in value.items()}
-    return [filled(item, known) for item in value] if isinstance(value, list) else value
+    return type(value)([filled(item, known) for item in value]) if type(value) in (list, tuple) else value
 
 
 def merged(below: Any, above: Any) -> Any:

@@ -12,16 +12,12 @@ from fastapi.concurrency import iterate_in_threadpool
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field, create_model
-from starlette.datastructures import Headers
-
-from triggerflow import ContractError
 
 from ..adapt import is_a
 from ..execution import TriggerFlowExecution
 from ..flow import TriggerFlow
 
-#: The largest request that is read, in bytes.
-MAX_REQUEST = 1024 * 1024
+MAX_REQUEST = 1024 * 1024  # bytes; what is larger is not read
 #: What a stranger may say to an agent, how he may read its result or stream, (`max_retries`: 3 at most).
 _SLOTS = {"input", "info", "instruct", "examples", "user_info"}
 _READING = (("type", "ensure_keys", "key_style", "max_retries", "raise_ensure_failure"), ("type", "specific"))
@@ -40,11 +36,11 @@ def default_wrapper(response: Any) -> Any:
     if not isinstance(response, Exception):
         return {"status": 200, "data": response, "msg": None}
     status = 422 if isinstance(response, ValueError) else 504 if isinstance(response, TimeoutError) else 400
-    kind = ValueError if isinstance(response, ContractError) else type(response)
+    kind = ValueError if status == 422 and type(response).__module__.startswith("triggerflow") else type(response)
     error: dict[str, Any] = {"type": kind.__name__, "module": kind.__module__, "message": str(response)}
-    origins = {"cause": response.__cause__, "context": response.__context__}
-    for name, it in origins.items():
-        if it is not None and (name == "cause" or not response.__suppress_context__):
+    context = None if response.__suppress_context__ else response.__context__
+    for name, it in (("cause", response.__cause__), ("context", context)):
+        if it is not None:
             error[name] = {"type": type(it).__name__, "message": str(it)}
     error["args"] = [str(it) for it in response.args]
     return {"status": status, "data": None, "msg": str(response), "error": error}
@@ -77,10 +73,9 @@ class FastAPIHelper(FastAPI):
     use_sse, use_websocket = _route("get", "sse_handler"), _route("websocket", "websocket_handler")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        length = Headers(scope=scope).get("content-length", "unknown") if scope.get("method") == "POST" else "0"
-        fits = length.isdecimal() and int(length) <= MAX_REQUEST
+        size = dict(scope["headers"]).get(b"content-length", MAX_REQUEST + 1) if scope.get("method") == "POST" else 0
         refused = PlainTextResponse(f"a request has to say its length, of {MAX_REQUEST} bytes at most", 413)
-        await (super().__call__ if fits else refused)(scope, receive, send)
+        await (super().__call__ if int(size) <= MAX_REQUEST else refused)(scope, receive, send)
 
     async def get_handler(self, payload: str) -> Response:
         ((_, answer),) = [it async for it in self._answers(payload, stream=False)]
@@ -149,8 +144,7 @@ async def _items(provider: Any, data: Any, options: dict[str, Any], *, stream: b
     elif inspect.isasyncgen(found) or inspect.isgenerator(found):
         items = found if inspect.isasyncgen(found) else iterate_in_threadpool(found)
     else:
-        known = "a flow, an execution, an agent, or a function that gives one or generates items"
-        raise TypeError(f"a response provider is {known}, and not {found!r}")
+        raise TypeError(f"expected a flow, execution, agent or generator function as response provider, not {found!r}")
     if inspect.isawaitable(items):
         yield await items
     elif stream:
