@@ -18,7 +18,7 @@ from ..execution import TriggerFlowExecution
 from ..flow import TriggerFlow
 
 MAX_REQUEST = 1024 * 1024  # bytes; what is larger is not read
-#: What a stranger may say to an agent, how he may read its result or stream, (`max_retries`: 3 at most).
+#: What a stranger may say to an agent, and how he may read its result and its stream; he gets three retries at most.
 _SLOTS = {"input", "info", "instruct", "examples", "user_info"}
 _READING = (("type", "ensure_keys", "key_style", "max_retries", "raise_ensure_failure"), ("type", "specific"))
 _as_json = partial(jsonable_encoder, custom_encoder={Response: lambda it: it})
