@@ -101,7 +101,8 @@ async def test_the_types_of_the_generators() -> None:
         names = {name async for name, _ in response.get_async_generator(type="all")}
         assert {"original_delta", "delta", "done", "meta"} <= names
         assert await response.async_get_data() == text  # nothing else was asked for
-        assert (await response.async_get_meta())["usage"] == {"input_tokens": 5, "output_tokens": 7}
+        usage = (await response.async_get_meta())["usage"]
+        assert usage == {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 
 
 async def test_missing_keys_are_asked_for_again_and_end_in_a_value_error() -> None:
@@ -137,7 +138,7 @@ async def test_scripts_block() -> None:
 
     async with serving(REPLY, REPLY, REPLY) as (_, agent):
         paths, data, started, text = await asyncio.to_thread(script, agent)
-    assert paths[-1] == ""
+    assert paths[-1] == "queries"
     assert data == ANSWER
     assert started == text == json.dumps(ANSWER)
 
@@ -200,5 +201,5 @@ async def test_a_real_model_is_read_field_by_field() -> None:
                 done.append(item.path)
                 first = first or (length if item.path == "queries[0]" else 0)
         data = await response.async_get_data()
-    assert done == ["title", *(f"queries[{n}]" for n in range(len(data["queries"]))), "queries", "summary", ""]
+    assert done == ["title", *(f"queries[{n}]" for n in range(len(data["queries"]))), "queries", "summary"]
     assert first < length / 2

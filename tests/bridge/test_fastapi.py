@@ -8,6 +8,8 @@ from agently import TriggerFlow
 
 pytest.importorskip("fastapi")
 
+from tests.bridge.model_server import answering
+
 Flow = TriggerFlow[Any, Any, Any]
 
 
@@ -70,6 +72,22 @@ def test_a_request_that_is_none() -> None:
     assert web.post("/post", json={"data": "x" * 2_000_000}).status_code == 413
 
 
+async def test_nothing_is_read_of_a_body_that_is_too_large_or_does_not_say_its_size() -> None:
+    app = client(served()).app
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        pytest.fail("the body was read")
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("status"))
+
+    for headers in ([], [(b"content-length", b"2000000")]):
+        scope = {"type": "http", "method": "POST", "path": "/post", "query_string": b"", "headers": headers}
+        await app(scope, receive, send)
+    assert sent == [413, None] * 2
+
+
 def test_server_sent_events() -> None:
     answer = client(served()).get("/sse", params=payload("x"))
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -124,3 +142,24 @@ def test_other_providers_and_an_own_wrapper() -> None:
     assert client(numbers).get("/sse", params=payload(1)).text.count("data: ") == 2
     body = client(lambda data: data).post("/post", json={"data": 1}).json()
     assert (body["status"], body["error"]["type"]) == (400, "TypeError")
+
+
+def test_what_a_stranger_may_decide_of_an_agent_is_little() -> None:
+    with answering('{"x": "hi"}') as (model, agent):
+        web = client(agent.system("mine", always=True).output({"x": (str, "the word")}, always=True))
+        for slot in ("system", "output", "options", "attachment", "zzz"):
+            assert web.post("/post", json={"data": {"input": "q", slot: {}}}).json()["status"] == 400
+        assert model.requests == []
+        body = {"data": {"input": "q"}, "options": {"ensure_keys": ["y"], "max_retries": 50}}
+        assert web.post("/post", json=body).json()["status"] == 422
+        assert len(model.requests) == 4
+        assert web.get("/sse", params=payload({"input": "q"}, type="delta", unknown=1)).text.count("data: ") == 3
+
+
+def test_requests_to_one_agent_do_not_hear_of_each_other() -> None:
+    with answering() as (model, agent):
+        web = client(agent.instruct("N1"))
+        for number in (1, 2):
+            web.post("/post", json={"data": {"input": {f"Q{number}": number}}})
+    texts = [json.dumps(it["messages"]) for it in model.requests]
+    assert [("N1" in it, "Q1" in it, "Q2" in it) for it in texts] == [(True, True, False), (True, False, True)]

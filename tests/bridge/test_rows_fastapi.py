@@ -17,9 +17,6 @@ from starlette.testclient import WebSocketDenialResponse
 from tests.bridge.model_server import answering
 
 Flow = TriggerFlow[Any, Any, Any]
-#: Scripts that ask a model leave its connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-
 MALFORMED = "Invalid request payload, expected JSON object with keys 'data' and 'options'. Error: "
 
 
@@ -124,7 +121,6 @@ def test_a_payload_that_does_not_fit_is_told_in_the_answer(text: str) -> None:
         assert socket.receive_json()["data"] == {"p": "x"}  # the connection lives on
 
 
-@pytest.mark.xfail(strict=True, reason="server-sent events are written in ASCII")
 def test_events_are_written_in_utf_8() -> None:
     answer = client(served()).get("/sse", params=payload("名"))
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -173,14 +169,12 @@ def test_an_error_is_told_with_its_class_and_arguments(error: Exception, status:
     assert set(told["error"]) == {"type", "module", "message", "args"}
 
 
-@pytest.mark.xfail(strict=True, reason="what an error came from is not told")
 def test_an_error_is_told_with_what_it_came_from() -> None:
     zero = {"type": "ZeroDivisionError", "message": "zero"}
     assert wrapped(raising(ValueError("v"), "zero"))["error"]["cause"] == zero
     assert wrapped(raising(ValueError("v")))["error"]["context"] == zero
 
 
-@pytest.mark.xfail(strict=True, reason="the class of the error is one of the engine's")
 def test_a_broken_contract_is_a_value_error() -> None:
     body = client(typed(initial_input=int)).get("/get", params=payload("x")).json()
     assert (body["status"], body["error"]["type"], body["error"]["module"]) == (422, "ValueError", "builtins")
@@ -301,7 +295,6 @@ def test_a_wrapper_that_fails_is_a_fault_of_the_server() -> None:
     assert client(numbers, response_warper=fails).post("/post", json={"data": 1}).status_code == 500
 
 
-@pytest.mark.xfail(strict=True, reason="a response of the wrapper is encoded instead of sent")
 def test_a_wrapper_may_give_a_response() -> None:
     web = client(numbers, response_warper=lambda it: PlainTextResponse("mine", status_code=201))
     answer = web.post("/post", json={"data": 1})
@@ -366,7 +359,6 @@ def test_a_contract_says_only_what_is_promised(contract: Any, keys: set[str]) ->
     assert {key for key, it in told.items() if it} == keys
 
 
-@pytest.mark.xfail(strict=True, reason="answers are not described")
 def test_the_answer_is_described() -> None:
     found = described(typed(result=Answer))
     schemas = found["components"]["schemas"]
@@ -380,10 +372,6 @@ def test_the_answer_is_described() -> None:
 # -- agents ------------------------------------------------------------------------------------------------------------
 
 
-AGENTS = pytest.mark.xfail(strict=True, reason="agents are no providers")
-
-
-@AGENTS
 def test_an_agent_answers_what_the_slots_say() -> None:
     with answering() as (model, agent):
         for body in (post(agent, {"input": "q1", "info": "the facts"}), post(agent, {"input": "q2"})):
@@ -393,7 +381,6 @@ def test_an_agent_answers_what_the_slots_say() -> None:
     assert ("q1" in first, "the facts" in first, "q2" in second, "the facts" in second) == (True, True, True, False)
 
 
-@AGENTS
 def test_an_agent_is_streamed_piece_by_piece() -> None:
     with answering() as (_, agent):
         assert sse(agent, {"input": "q"}) == good("hell", "o wo", "rld")
@@ -402,7 +389,6 @@ def test_an_agent_is_streamed_piece_by_piece() -> None:
             assert [socket.receive_json()["data"] for _ in range(3)] == ["hell", "o wo", "rld"]
 
 
-@AGENTS
 def test_the_presets_of_an_agent_hold_and_data_comes_parsed() -> None:
     with answering('{"x": "hi"}') as (model, agent):
         agent.instruct("Do it", always=True).output({"x": (str, "the word")}, always=True)
@@ -413,7 +399,6 @@ def test_the_presets_of_an_agent_hold_and_data_comes_parsed() -> None:
     assert [(it["value"], it["event_type"], it["wildcard_path"]) for it in done] == [("hi", "done", "x")]
 
 
-@AGENTS
 def test_options_of_a_post_are_those_of_get_data() -> None:
     with answering('{"x": "hi"}') as (model, agent):
         agent.output({"x": (str, "the word")}, always=True)
@@ -422,7 +407,6 @@ def test_options_of_a_post_are_those_of_get_data() -> None:
         assert len(model.requests) == 2
 
 
-@AGENTS
 def test_data_for_an_agent_is_a_dictionary_of_slots() -> None:
     with answering() as (model, agent):
         for data in ("q", None):
@@ -439,7 +423,6 @@ def test_a_model_that_fails_is_told() -> None:
         assert (name, body["status"]) == ("error", 400)
 
 
-@pytest.mark.xfail(strict=True, reason="model requests are no providers")
 def test_a_model_request_is_a_provider() -> None:
     with answering() as (model, _):
         request: Any = Agently.create_request()

@@ -28,6 +28,8 @@ class Provider:
     def __init__(self, replies: Sequence[Reply]) -> None:
         self.replies = list(replies)
         self.requests: list[dict[str, Any]] = []
+        self.heads: list[str] = []
+        """The request lines and headers."""
         self.left = asyncio.Event()
         """Set when a client hung up before the end of its reply."""
         self.url = ""
@@ -50,6 +52,7 @@ class Provider:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.heads.append(head)
             length = next(int(line.split(":")[1]) for line in head.lower().split("\r\n") if "content-length" in line)
             self.requests.append(json.loads(await reader.readexactly(length)))
             reply = self.replies.pop(0)

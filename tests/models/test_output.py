@@ -140,6 +140,21 @@ def test_a_request_is_rendered_in_sections() -> None:
     assert base.parts == {"info": {"today": "Monday"}}, "each call makes a new request"
 
 
+def test_a_section_of_another_name_comes_first() -> None:
+    request = Request(parts={"input": "x", "examples": ["y"], "info": "z"})
+    (user,) = request.to_messages(ask_for_json=True)
+    assert user["content"] == '[EXAMPLES]\n[\n  "y"\n]\n\n[INFO]\nz\n\n[INPUT]\nx'
+
+
+def test_what_is_attached_stands_behind_the_text() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:..."}}
+    text = {"type": "text", "text": "What is it?"}
+    base = Request().attach([image])
+    assert base.to_messages(ask_for_json=True) == [{"role": "user", "content": [image]}]
+    request = base.attach([image]).input("What is it?")
+    assert request.to_messages(ask_for_json=True) == [{"role": "user", "content": [text, image, image]}]
+
+
 def test_a_plain_question_is_sent_as_it_is() -> None:
     said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     request = Request().history(said).input("What now?")

@@ -49,7 +49,7 @@ async def test_openai_answers_field_by_field() -> None:
         done = [event.path async for event in response.get_async_generator("instant") if event.is_complete]
         assert done == ["title", "queries[0]", "queries[1]", "queries", ""]
         meta = await response.async_get_meta()
-        assert meta["usage"] == {"input_tokens": 5, "output_tokens": 7}
+        assert meta["usage"] == {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
         assert (meta["id"], meta["model"], meta["finish_reason"]) == ("c1", "small", "stop")
         await model.aclose()
     (sent,) = server.requests
@@ -58,6 +58,25 @@ async def test_openai_answers_field_by_field() -> None:
     assert sent["messages"][0] == {"role": "system", "content": "You plan."}
     assert sent["response_format"]["json_schema"]["schema"]["required"] == ["title", "queries"]
     assert sent["response_format"]["json_schema"]["strict"]
+
+
+async def test_openai_can_be_asked_at_any_address_without_a_key() -> None:
+    async with provider(*[Reply(openai_events(PIECES))] * 3) as server:
+        root = server.url.removesuffix("/v1")
+        for options in (
+            {"base_url": server.url, "api_key": "k"},
+            {"url": f"{root}/mine?v=1", "api_key": "", "http": {"headers": {"x-team": "t"}}},
+            {"base_url": server.url, "api_key": "", "extra_headers": {"Authorization": "Mine"}},
+        ):
+            model = OpenAIProvider("small", **options)
+            assert await REQUEST.get_response(model).async_get_data() == ANSWER
+            await model.aclose()
+    first, second, third = (head.lower() for head in server.heads)
+    assert "/chat/completions http" in first
+    assert "authorization: bearer k" in first
+    assert second.startswith("post /mine?v=1 http")
+    assert ("authorization" in second, "x-team: t" in second) == (False, True)
+    assert "authorization: mine" in third
 
 
 async def test_where_the_server_cannot_constrain_the_prompt_asks() -> None:
@@ -224,7 +243,7 @@ async def test_anthropic_answers_field_by_field(structured: Any, kind: str) -> N
         assert done == ["title", "queries[0]", "queries[1]", "queries", ""]
         assert await response.async_get_data() == ANSWER
         meta = await response.async_get_meta()
-        assert meta["usage"] == {"input_tokens": 5, "output_tokens": 7}
+        assert meta["usage"] == {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
         assert (meta["id"], meta["model"], meta["finish_reason"]) == ("m1", "small", "stop")
         await model.aclose()
     (sent,) = server.requests

@@ -89,7 +89,7 @@ async def test_fields_arrive_before_the_answer_is_complete() -> None:
         assert written["queries[0]"] < length / 2
         meta = await response.async_get_meta()
         assert meta["finish_reason"] == "stop"
-        assert meta["usage"]["output_tokens"] > 10
+        assert meta["usage"]["completion_tokens"] > 10
 
 
 async def test_a_server_that_dies_in_the_middle_takes_everything_back() -> None:

@@ -102,7 +102,7 @@ async def test_views() -> None:
     chunks = [
         Delta(reasoning="hm"),
         Delta(text='{"a":'),
-        Delta(text=" 1}", finish_reason="stop", usage={"output_tokens": 3}),
+        Delta(text=" 1}", finish_reason="stop", usage={"completion_tokens": 3}),
     ]
     response = Response(Source(list(chunks)))
     assert await all_of(response) == ['{"a":', " 1}"]
@@ -110,8 +110,9 @@ async def test_views() -> None:
         *[("reasoning_delta", "hm"), ("delta", '{"a":'), ("delta", " 1}")],
         *[("reasoning_done", "hm"), ("done", '{"a": 1}')],
     ]
-    assert await all_of(response, "specific", specific=["done"]) == [("done", '{"a": 1}')]
-    meta = {"role": "assistant", "finish_reason": "stop", "usage": {"output_tokens": 3}, "attempt": 1}
+    for one in (["done"], "done"):
+        assert await all_of(response, "specific", specific=one) == [("done", '{"a": 1}')]
+    meta = {"role": "assistant", "finish_reason": "stop", "usage": {"completion_tokens": 3}, "attempt": 1}
     assert (await all_of(response, "all"))[-1] == ("meta", meta)
     assert await response.async_get_meta() == meta
     assert await response.async_get_data(type="original") == '{"a": 1}'
@@ -348,7 +349,7 @@ async def test_of_two_blocks_the_one_that_was_asked_for_counts() -> None:
     assert await Response([text], output=OUTPUT).async_get_data() == ANSWER
 
 
-@pytest.mark.parametrize("pieces", [[], [""], [Delta(usage={"input_tokens": 1})]])
+@pytest.mark.parametrize("pieces", [[], [""], [Delta(usage={"prompt_tokens": 1})]])
 async def test_an_empty_stream_is_an_error(pieces: list[Any]) -> None:
     with pytest.raises(InvalidResponseError, match="empty"):
         await Response(pieces).async_get_text()

@@ -108,7 +108,7 @@ async def test_providers_shapes_as_dicts_and_as_objects(chunks: list[Any], objec
     usage: dict[str, int] = {}
     for delta in deltas:
         usage.update(delta.usage or {})
-    assert usage == {"input_tokens": 3, "output_tokens": 2}
+    assert usage == {"prompt_tokens": 3, "completion_tokens": 2}
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,10 @@ class Answer:
     def meta(self) -> dict[str, Any]:
         """`id` and `model` if the provider says them, `role`, `finish_reason`, `usage`, and the attempt's number."""
         said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
-        return {**said, "usage": dict(self.usage), "attempt": self.parser.attempt}
+        usage = dict(self.usage)
+        if len(usage) == 2:  # some providers tell one count at the beginning, the other at the end
+            usage["total_tokens"] = sum(usage.values())
+        return {**said, "usage": usage, "attempt": self.parser.attempt}
 
     def take(self, delta: Delta) -> list[Event]:
         """Add a delta; return the events that it proves."""

@@ -18,7 +18,9 @@ class OpenAIProvider:
     `base_url` and `api_key` as in the SDK, which reads OPENAI_BASE_URL and OPENAI_API_KEY by default.
     `structured`: how described output is asked for. "json_schema" lets the server constrain the text; "json_object"
     does for servers that only know that there shall be JSON, and "prompt" for those that know nothing of it.
-    `client`: an `AsyncOpenAI` of your own, for proxies and headers; it is used on every loop and never closed here.
+    `api_key=""`: for servers that ask for none. `url`: where requests go if that is not `/chat/completions` behind
+    `base_url`. `http`: options of the HTTP client: `{"proxy": ..., "timeout": ..., "verify": ...}`.
+    `client`: an `AsyncOpenAI` of your own, which replaces all of these; it is used on every loop and never closed here.
     Other options go into every request: `temperature`, `max_tokens` and so on.
 
     Raises `MissingExtraError` when the SDK is not installed. Retries are the response's: the SDK's own are off.
@@ -30,21 +32,38 @@ class OpenAIProvider:
         *,
         base_url: str | None = None,
         api_key: str | None = None,
+        url: str | None = None,
+        http: Mapping[str, Any] | None = None,
         structured: Literal["json_schema", "json_object", "prompt"] = "json_schema",
         client: Any = None,
         **options: Any,
     ) -> None:
         try:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit
         except ImportError:
             raise MissingExtraError(
                 "OpenAIProvider needs the OpenAI SDK: pip install 'triggerflow-engine[openai]'"
             ) from None
         self._model = model
         self._structured = structured
+        if api_key == "":
+            options["extra_headers"] = {"Authorization": Omit(), **options.get("extra_headers", {})}
         self._options: Mapping[str, Any] = options
         self._client = None if client is None else client.with_options(max_retries=0)
-        self._clients = Clients(lambda: AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=0))
+
+        async def readdress(request: Any) -> None:
+            request.url = request.url.join(url or "")
+
+        def connect() -> Any:
+            hooks = {"request": [readdress] if url else []}
+            return AsyncOpenAI(
+                base_url=url or base_url,
+                api_key="none" if api_key == "" else api_key,  # the SDK insists on one
+                http_client=DefaultAsyncHttpxClient(event_hooks=hooks, **(http or {})),
+                max_retries=0,
+            )
+
+        self._clients = Clients(connect)
 
     @property
     def constrained(self) -> bool:

@@ -16,7 +16,7 @@ from .output import Output
 from .response import Response
 
 Message = Mapping[str, Any]
-_SECTIONS = {"info": "INFO", "instruct": "INSTRUCT", "input": "INPUT"}
+_LAST = ("info", "instruct", "input")
 
 
 class Provider(Protocol):
@@ -40,7 +40,9 @@ class Request:
     """Said before the other parts: `{"role": "user" | "assistant", "content": ...}`."""
     system_prompt: str | None = None
     parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The sections of the message by their names: those of other names stand before info, instruct and input."""
     described: Output | None = None
+    attached: tuple[Mapping[str, Any], ...] = ()
 
     def history(self, messages: Sequence[Message]) -> "Request":
         """Add messages, oldest first."""
@@ -62,6 +64,10 @@ class Request:
         """Add what it should do it with."""
         return self._with("input", input)
 
+    def attach(self, parts: Sequence[Mapping[str, Any]]) -> "Request":
+        """Add parts that are no text of ours, images say, as the provider takes them: `{"type": ..., ...}`."""
+        return replace(self, attached=(*self.attached, *parts))
+
     def output(self, description: Any) -> "Request":
         """Describe the answer, see `Output`. Raises `OutputError` for something that describes none."""
         return replace(self, described=Output(description))
@@ -69,17 +75,22 @@ class Request:
     def to_messages(self, *, ask_for_json: bool) -> list[dict[str, Any]]:
         """The request as messages, the system prompt first. `ask_for_json`: describe the output in the prompt."""
         said = [dict(message) for message in self.messages]
-        sections = {title: self.parts[name] for name, title in _SECTIONS.items() if name in self.parts}
+        names = [*(name for name in self.parts if name not in _LAST), *(name for name in _LAST if name in self.parts)]
+        sections = {name.upper(): self.parts[name] for name in names}
         if ask_for_json and self.described is not None:
             sections["OUTPUT REQUIREMENT"] = (
                 "Answer with JSON of exactly this structure and nothing else. Replace each <type> by a value; the"
                 f" comments say what it is.\n{self.described.prompt}"
             )
         if list(sections) == ["INPUT"]:
-            said.append({"role": "user", "content": _text(sections["INPUT"])})
-        elif sections:
-            content = "\n\n".join(f"[{title}]\n{_text(part)}" for title, part in sections.items())
+            text = _text(sections["INPUT"])
+        else:
+            text = "\n\n".join(f"[{title}]\n{_text(part)}" for title, part in sections.items())
+        if self.attached:
+            content = [*([{"type": "text", "text": text}] if text else []), *self.attached]
             said.append({"role": "user", "content": content})
+        elif sections:
+            said.append({"role": "user", "content": text})
         if self.system_prompt is not None:
             said.insert(0, {"role": "system", "content": self.system_prompt})
         return said

@@ -83,7 +83,7 @@ class Response:
         self,
         type: StreamType = "delta",
         *,
-        specific: Sequence[str] = ("reasoning_delta", "delta", "reasoning_done", "done", "tool_calls"),
+        specific: str | Sequence[str] = ("reasoning_delta", "delta", "reasoning_done", "done", "tool_calls"),
     ) -> AsyncGenerator[Any, None]:
         """Yield the answer while it is written, from its beginning, whenever this reader comes.
 

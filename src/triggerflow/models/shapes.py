@@ -1,7 +1,7 @@
 """What a provider sends, recognised by its shape: the chunk's own class is never imported, objects and dicts are equal.
 
 Each shape is read by one function into a `Delta`. The words differ between providers, so finish reasons become OpenAI's
-("stop", "length", "tool_calls", "content_filter") and token counts become `input_tokens` and `output_tokens`.
+("stop", "length", "tool_calls", "content_filter") and token counts `prompt_tokens` and `completion_tokens`.
 """
 
 import json
@@ -182,7 +182,7 @@ def _reason(value: Any) -> str | None:
 
 
 def _usage(counted: Any, read: str, written: str) -> dict[str, int] | None:
-    pairs = (("input_tokens", get(counted, read)), ("output_tokens", get(counted, written)))
+    pairs = (("prompt_tokens", get(counted, read)), ("completion_tokens", get(counted, written)))
     return {name: count for name, count in pairs if isinstance(count, int)} or None
 
 

@@ -41,13 +41,14 @@ class TextReset(str):
         return mark
 
 
-def view(type: StreamType, specific: Sequence[str]) -> View:
+def view(type: StreamType, specific: str | Sequence[str]) -> View:
     """What turns an item of the log into those of this type. Raises ValueError for a type or name that is none."""
     if type == "specific":
-        unknown = set(specific) - _PAIRS
+        names = {specific} if isinstance(specific, str) else {*specific}
+        unknown = names - _PAIRS
         if unknown:
             raise ValueError(f"specific={sorted(unknown)}: there is no such part; write any of {sorted(_PAIRS)}")
-        wanted = {*specific, "reset"}
+        wanted = {*names, "reset"}
         return lambda item: (pair for pair in _pairs(item) if pair[0] in wanted)
     views: dict[str, View] = {"delta": _texts, "instant": _events, "original": _originals, "all": _pairs}
     if type not in views:

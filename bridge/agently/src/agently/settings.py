@@ -4,11 +4,13 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from .state import MISSING, copied, found, placed
+
+_PLACE = r"\$\{\s*([^{}]+?)\s*\}"
 
 
 class Settings(MutableMapping[str, Any]):
@@ -21,7 +23,7 @@ class Settings(MutableMapping[str, Any]):
         """A copy of the value at a key, or the default; without a key all."""
         above = MISSING if self.parent is None or not inherit else self.parent.get(key, MISSING)
         here = self.data if key is None else found(self.data, key, MISSING)
-        return default if here is above is MISSING else _merged(above, here)
+        return default if here is above is MISSING else merged(above, here)
 
     def __getitem__(self, key: str) -> Any:
         return found(self.get(), key)
@@ -43,8 +45,8 @@ class Settings(MutableMapping[str, Any]):
         self, key: str, value: Any, *, auto_load_env: bool = False, raise_empty: bool = False
     ) -> "Settings":
         """Set a value at this level; a dict is merged with what is there."""
-        value = _filled(value) if auto_load_env else value
-        self.data = placed(self.data, key.split("."), _merged(found(self.data, key, MISSING), value))
+        value = filled(value, {f"ENV.{name}": it for name, it in os.environ.items()}) if auto_load_env else value
+        self.data = placed(self.data, key.split("."), merged(found(self.data, key, MISSING), value))
         return self
 
     def load_settings(
@@ -69,18 +71,21 @@ def _yaml(text: str) -> Any:
     return yaml.safe_load(text)
 
 
-def _filled(value: Any) -> Any:
+def filled(value: Any, known: Mapping[str, Any]) -> Any:
+    """The value with what is known in the place of each `${name}`; what is not known stays as it is."""
     if isinstance(value, str):
-        return re.sub(r"\$\{\s*ENV\.(\w+)\s*\}", lambda it: os.environ.get(it[1], it[0]), value)
+        whole = re.fullmatch(_PLACE, value)
+        return known.get(whole[1], value) if whole else re.sub(_PLACE, lambda it: str(known.get(it[1], it[0])), value)
     if isinstance(value, dict):
-        return {key: _filled(item) for key, item in value.items()}
-    return [_filled(item) for item in value] if isinstance(value, list) else value
+        return {filled(key, known): filled(item, known) for key, item in value.items()}
+    return type(value)([filled(item, known) for item in value]) if type(value) in (list, tuple) else value
 
 
-def _merged(below: Any, above: Any) -> Any:
+def merged(below: Any, above: Any) -> Any:
+    """Two values as one: dicts of both are merged at every depth, else the second stands, unless it is `MISSING`."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return copied(below if above is MISSING else above)
-    return {**copied(below), **{key: _merged(below.get(key, MISSING), value) for key, value in above.items()}}
+    return {**copied(below), **{key: merged(below.get(key, MISSING), value) for key, value in above.items()}}
 
 
 #: What `Agently.set_settings` sets.

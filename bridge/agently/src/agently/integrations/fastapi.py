@@ -1,27 +1,31 @@
-"""A flow as a web service: POST, GET, server-sent events and WebSocket routes. Needs `triggerflow-agently[fastapi]`."""
+"""Flows and agents as a web service: POST, GET, server-sent events, WebSocket. Needs `triggerflow-agently[fastapi]`."""
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
+from fastapi.concurrency import iterate_in_threadpool
 from fastapi.encoders import jsonable_encoder
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field, create_model
 
 from ..adapt import is_a
 from ..execution import TriggerFlowExecution
 from ..flow import TriggerFlow
 
-#: The largest request that is read, in bytes.
-MAX_REQUEST = 1024 * 1024
-_RUNNABLE = (TriggerFlow, TriggerFlowExecution)
-_MALFORMED = "Invalid request payload, expected JSON object with keys 'data' and 'options'. Error: "
+MAX_REQUEST = 1024 * 1024  # bytes; what is larger is not read
+#: What a stranger may say to an agent, and how he may read its result and its stream; he gets three retries at most.
+_SLOTS = {"input", "info", "instruct", "examples", "user_info"}
+_READING = (("type", "ensure_keys", "key_style", "max_retries", "raise_ensure_failure"), ("type", "specific"))
+_as_json = partial(jsonable_encoder, custom_encoder={Response: lambda it: it})
 
 
 class FastAPIHelperRequestData(BaseModel):
-    """What a client sends: the start value, and options (`timeout`, `concurrency`, or parameters of a function)."""
+    """What a client sends: the start value or an agent's slots, and options (`timeout`, `concurrency`, parameters)."""
 
     data: Any
     options: dict[str, Any] = Field(default_factory=dict)
@@ -32,145 +36,131 @@ def default_wrapper(response: Any) -> Any:
     if not isinstance(response, Exception):
         return {"status": 200, "data": response, "msg": None}
     status = 422 if isinstance(response, ValueError) else 504 if isinstance(response, TimeoutError) else 400
-    error = {"type": type(response).__name__, "module": type(response).__module__, "message": str(response)}
-    error["args"] = [str(it) for it in response.args]  # type: ignore[assignment]
+    kind = ValueError if status == 422 and type(response).__module__.startswith("triggerflow") else type(response)
+    error: dict[str, Any] = {"type": kind.__name__, "module": kind.__module__, "message": str(response)}
+    context = None if response.__suppress_context__ else response.__context__
+    for name, it in (("cause", response.__cause__), ("context", context)):
+        if it is not None:
+            error[name] = {"type": type(it).__name__, "message": str(it)}
+    error["args"] = [str(it) for it in response.args]
     return {"status": status, "data": None, "msg": str(response), "error": error}
 
 
-def _check_size(request: Request) -> None:
-    if int(request.headers.get("content-length", MAX_REQUEST + 1)) > MAX_REQUEST:
-        raise HTTPException(413, f"a request has to say its length, of {MAX_REQUEST} bytes at most")
+def _route(kind: str, handler: str) -> Any:
+    def use(self: Any, path: str, name: str | None = None, *, dependencies: Any = None) -> Any:
+        add = partial(getattr(self, kind), path, name=name, dependencies=dependencies)
+        add(**self.described.get(handler, {}))(getattr(self, handler))
+        return self
+
+    return use
 
 
 class FastAPIHelper(FastAPI):
-    """A FastAPI app that serves a flow, an execution, or a function that gives one or generates items."""
+    """A FastAPI app that serves a flow, an execution, an agent, or a function that gives one or generates items."""
 
     def __init__(self, *, response_provider: Any, response_warper: Callable[[Any], Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.response_provider, self.response_warper = response_provider, response_warper or default_wrapper
+        model, self.described = _described(getattr(response_provider, "flow", response_provider))
 
-    def use_post(self, path: str, name: str | None = None, *, dependencies: Any = None) -> "FastAPIHelper":
-        """`{"data": ..., "options": {...}}` in the body; the result comes back."""
-        flow, described = self._described()
-        expected = flow and flow.get_contract().initial_input
-        model: Any = FastAPIHelperRequestData
-        if expected is not None:
-            named = f"FastAPIHelperRequestData_{flow.name}"
-            model = create_model(named, __base__=FastAPIHelperRequestData, data=(expected, ...))
-
-        async def post_handler(request: Any) -> Any:
-            return await self._answered(request)
+        async def post_handler(request: Any) -> Response:
+            return await self.get_handler(request)
 
         post_handler.__annotations__["request"] = model
+        self.post_handler = post_handler
 
-        guards: list[Any] = [Depends(_check_size), *(dependencies or ())]
-        self.post(path, name=name, dependencies=guards, **described)(post_handler)
-        return self
+    use_post, use_get = _route("post", "post_handler"), _route("get", "get_handler")
+    use_sse, use_websocket = _route("get", "sse_handler"), _route("websocket", "websocket_handler")
 
-    def use_get(self, path: str, name: str | None = None, *, dependencies: Any = None) -> "FastAPIHelper":
-        """The same as JSON in the query parameter `payload`."""
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        size = dict(scope["headers"]).get(b"content-length", MAX_REQUEST + 1) if scope.get("method") == "POST" else 0
+        refused = PlainTextResponse(f"a request has to say its length, of {MAX_REQUEST} bytes at most", 413)
+        await (super().__call__ if int(size) <= MAX_REQUEST else refused)(scope, receive, send)
 
-        async def get_handler(payload: str) -> Any:
-            return await self._answered(payload)
+    async def get_handler(self, payload: str) -> Response:
+        ((_, answer),) = [it async for it in self._answers(payload, stream=False)]
+        return answer if isinstance(answer, Response) else JSONResponse(answer)
 
-        self.get(path, name=name, dependencies=dependencies, **self._described()[1])(get_handler)
-        return self
+    async def sse_handler(self, payload: str) -> Response:
+        answers = self._answers(payload, stream=True)
+        events = (f"{name}data: {json.dumps(it, ensure_ascii=False)}\n\n" async for name, it in answers)
+        return StreamingResponse(events, media_type="text/event-stream")
 
-    def use_sse(self, path: str, name: str | None = None, *, dependencies: Any = None) -> "FastAPIHelper":
-        """The items of the runtime stream as server-sent events; a failure is an event named error."""
+    async def websocket_handler(self, socket: WebSocket) -> None:
+        await socket.accept()
+        with suppress(WebSocketDisconnect):
+            while True:
+                async for _, item in self._answers(await socket.receive_text(), stream=True):
+                    await socket.send_json(item)
 
-        async def events(payload: str) -> AsyncIterator[str]:
-            async for failed, item in self._wrapped_items(payload):
-                yield f"{'event: error' if failed else ''}\ndata: {json.dumps(item)}\n\n".lstrip("\n")
-
-        async def sse_handler(payload: str) -> StreamingResponse:
-            return StreamingResponse(events(payload), media_type="text/event-stream")
-
-        self.get(path, name=name, dependencies=dependencies, **self._described()[1])(sse_handler)
-        return self
-
-    def use_websocket(self, path: str, name: str | None = None, *, dependencies: Any = None) -> "FastAPIHelper":
-        """A request a message; the items of its stream come back, one message each."""
-
-        async def websocket_handler(socket: WebSocket) -> None:
-            await socket.accept()
-            try:
-                while True:
-                    async for _, item in self._wrapped_items(await socket.receive_text()):
-                        await socket.send_json(item)
-            except WebSocketDisconnect:
-                return
-
-        self.websocket(path, name=name, dependencies=dependencies)(websocket_handler)
-        return self
-
-    def _described(self) -> tuple[Any, dict[str, Any]]:
-        """The flow that is served, if it is one, and what OpenAPI tells of its contract."""
-        flow = getattr(self.response_provider, "flow", self.response_provider)
-        promised: dict[str, Any] = flow.get_contract_metadata() if is_a(flow, TriggerFlow) else {}
-        told = {key: it for key, it in promised.items() if it is not None}
-        return (flow, {"openapi_extra": {"x-agently-triggerflow-contract": told}}) if told else (None, {})
-
-    async def _answered(self, request: Any) -> JSONResponse:
+    async def _answers(self, request: Any, *, stream: bool) -> AsyncIterator[tuple[str, Any]]:
+        """The items of the stream, or the one result, as JSON; that of an error goes under a name."""
         try:
-            answer = await self._answer(self.response_provider, *_parsed(request))
+            asked = _parsed(request)
+            async for item in _items(self.response_provider, asked.data, asked.options, stream=stream):
+                yield "", _as_json(self.response_warper(item))
         except Exception as error:
-            answer = error
-        return JSONResponse(jsonable_encoder(self.response_warper(answer)))
+            yield "event: error\n", _as_json(self.response_warper(error))
 
-    async def _answer(self, provider: Any, data: Any, options: dict[str, Any]) -> Any:
-        if isinstance(provider, _RUNNABLE):
-            return await provider.async_start(data, **_allowed(provider, options))
-        made = await _called(provider, data, options)
-        return (
-            await self._answer(made, data, options) if isinstance(made, _RUNNABLE) else [it async for it in _each(made)]
-        )
 
-    async def _items(self, provider: Any, data: Any, options: dict[str, Any]) -> AsyncIterator[Any]:
-        made = provider if isinstance(provider, _RUNNABLE) else await _called(provider, data, options)
-        runs = isinstance(made, _RUNNABLE)
-        async for item in made.get_async_runtime_stream(data, **_allowed(made, options)) if runs else _each(made):
+def _described(flow: Any) -> tuple[Any, dict[str, Any]]:
+    """The model of a request, and what OpenAPI tells of the routes: the flow's contract, and the answer."""
+    promised: dict[str, Any] = flow.get_contract_metadata() if is_a(flow, TriggerFlow) else {}
+    if not promised:
+        return FastAPIHelperRequestData, {}
+    told = {"x-agently-triggerflow-contract": {key: it for key, it in promised.items() if it is not None}}
+    given, result = flow.get_contract().initial_input or Any, flow.get_contract().result or Any
+    parts: Any = {"data": (result | None, None), "msg": (str | None, None), "error": (dict[str, Any] | None, None)}
+    answer = create_model(f"FastAPIHelperResponseData_{flow.name}", status=(int, ...), **parts)
+    asked = create_model(f"FastAPIHelperRequestData_{flow.name}", __base__=FastAPIHelperRequestData, data=(given, ...))
+    both: Any = {"openapi_extra": told, "responses": {200: {"model": answer}}}
+    return asked, {"post_handler": both, "get_handler": both, "sse_handler": {"openapi_extra": told}}
+
+
+def _parsed(request: Any) -> Any:
+    try:
+        if isinstance(request, str) and len(request) > MAX_REQUEST:
+            raise ValueError(f"it is larger than {MAX_REQUEST} bytes")
+        return FastAPIHelperRequestData.model_validate_json(request) if isinstance(request, str) else request
+    except ValueError as error:
+        expected = "expected JSON object with keys 'data' and 'options'"
+        raise ValueError(f"Invalid request payload, {expected}. Error: {error}") from error
+
+
+async def _items(provider: Any, data: Any, options: dict[str, Any], *, stream: bool) -> AsyncIterator[Any]:
+    """The items of a provider's stream, or its result as the only one."""
+    found: Any = await _called(provider, data, options) if callable(provider) else provider
+    if isinstance(found, TriggerFlow | TriggerFlowExecution):
+        allowed = _only(("timeout", "concurrency") if isinstance(found, TriggerFlow) else ("timeout",), options)
+        items = (found.get_async_runtime_stream if stream else found.async_start)(data, **allowed)
+    elif hasattr(found, "create_request"):
+        if not (is_a(data, dict) and _SLOTS.issuperset(data)):
+            raise TypeError(f"expect prompt configures as a dictionary of {sorted(_SLOTS)}, not {data!r}")
+        request = found.create_request()
+        for slot, value in data.items():
+            request.set_request_prompt(slot, value)
+        allowed = _only(_READING[stream], {**options, "max_retries": min(options.get("max_retries", 3), 3)})
+        items = (request.get_async_generator if stream else request.async_get_data)(**allowed)
+    elif inspect.isasyncgen(found) or inspect.isgenerator(found):
+        items = found if inspect.isasyncgen(found) else iterate_in_threadpool(found)
+    else:
+        raise TypeError(f"expected a flow, execution, agent or generator function as response provider, not {found!r}")
+    if inspect.isawaitable(items):
+        yield await items
+    elif stream:
+        async for item in items:
             yield item
-
-    async def _wrapped_items(self, payload: str) -> AsyncIterator[tuple[bool, Any]]:
-        try:
-            async for item in self._items(self.response_provider, *_parsed(payload)):
-                yield False, jsonable_encoder(self.response_warper(item))
-        except Exception as error:
-            yield True, jsonable_encoder(self.response_warper(error))
-
-
-def _parsed(request: Any) -> tuple[Any, dict[str, Any]]:
-    if isinstance(request, str):
-        if len(request) > MAX_REQUEST:
-            raise ValueError(f"{_MALFORMED}it is larger than {MAX_REQUEST} bytes")
-        try:
-            request = FastAPIHelperRequestData.model_validate_json(request)
-        except ValueError as error:
-            raise ValueError(f"{_MALFORMED}{error}") from error
-    return request.data, request.options
-
-
-def _allowed(provider: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Of what a stranger sends, what he may decide."""
-    names = ("timeout", "concurrency") if isinstance(provider, TriggerFlow) else ("timeout",)
-    return {name: options[name] for name in names if name in options}
+    else:
+        yield [item async for item in items]
 
 
 async def _called(provider: Any, data: Any, options: dict[str, Any]) -> Any:
     known = inspect.signature(provider).parameters
     rest = any(it.kind is it.VAR_KEYWORD for it in known.values())
-    made = provider(data, **{name: it for name, it in options.items() if rest or name in known})
+    made = provider(data, **(options if rest else _only(known, options)))
     return await made if inspect.isawaitable(made) else made
 
 
-async def _each(made: Any) -> AsyncIterator[Any]:
-    if not (inspect.isasyncgen(made) or inspect.isgenerator(made)):
-        known = "a flow, an execution, or a function that gives one or generates items"
-        raise TypeError(f"a response provider is {known}; this one gave {made!r}")
-    if inspect.isgenerator(made):
-        for item in made:
-            yield item
-    else:
-        async for item in made:
-            yield item
+def _only(names: Iterable[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Of what a stranger sends, what he may decide."""
+    return {name: options[name] for name in names if name in options}
