@@ -73,26 +73,21 @@ class ErrorInfo(Record):
 
 
 class RuntimeEvent(Record):
-    """Something that happened; `timestamp` in milliseconds since the epoch."""
+    """Something that happened; `timestamp` in milliseconds since the epoch. An error becomes an `ErrorInfo`, a dict as
+    run a `RunContext`."""
 
     event_type: str
 
-    def __init__(
-        self,
-        event_type: str,
-        source: str = "Agently",
-        level: str = "INFO",
-        error: Any = None,
-        run: Any = None,
-        **more: Any,
-    ) -> None:
-        if level not in LEVELS:
-            raise ValueError(f"the level of an event is one of {LEVELS}, not {level!r}")
-        error = ErrorInfo.from_exception(error) if isinstance(error, BaseException) else error
-        about = {"event_id": uuid4().hex, "event_type": event_type, "source": source, "level": level}
-        about |= {"message": None, "payload": None, "error": ErrorInfo(**error) if is_a(error, dict) else error}
-        about |= {"run": RunContext(**run) if is_a(run, dict) else run, "meta": {}, "timestamp": int(time() * 1000)}
-        super().__init__(**{**about, **more})
+    def __init__(self, event_type: str = "", level: str = "INFO", **more: Any) -> None:
+        if not event_type or level not in LEVELS:
+            raise ValueError(f"a RuntimeEvent has an event_type and one of the levels {LEVELS}, not {level!r}")
+        about = dict.fromkeys(("message", "payload", "error", "run")) | {"source": "Agently", "meta": {}, **more}
+        if is_a(error := about["error"], BaseException, dict):
+            about["error"] = ErrorInfo(**error) if is_a(error, dict) else ErrorInfo.from_exception(error)
+        if is_a(run := about["run"], dict):
+            about["run"] = RunContext(**run)
+        fixed = {"event_id": uuid4().hex, "event_type": event_type, "level": level, "timestamp": int(time() * 1000)}
+        super().__init__(**{**fixed, **about})
 
 
 class EventCenter:
@@ -114,7 +109,6 @@ class EventCenter:
         self.hooks.pop(hook_name, None)
 
     def create_emitter(self, source: str | None = None, *, base_meta: Any = None, base_run: Any = None) -> "Emitter":
-        """What emits events in the name of a source."""
         return Emitter(self, {"source": source or "Agently", "run": base_run}, dict(base_meta or {}))
 
     def emit(self, event: Mapping[str, Any] | RuntimeEvent) -> None:
@@ -156,27 +150,33 @@ class EventCenter:
 
 
 class Emitter:
-    """Emits events of one source: `emit(type, level=, message=, payload=, error=, run=, meta=)`, and `info("text")`,
-    `error(exception)` ... of each level; all with `async_` too, which waits for the hooks."""
+    """Emits events of one source: `emit(type, level=, message=, payload=, error=, run=, meta=)`, and of each level as
+    `info("text")`; `error` and `critical` raise their error then. All with `async_` too, which waits for the hooks."""
 
     def __init__(self, center: EventCenter, base: dict[str, Any], meta: dict[str, Any]) -> None:
         self._center, self._base, self._meta, self.update_base_meta = center, base, meta, meta.update
+        self.async_emit = functools.partial(self._later, self.emit)
         for level in LEVELS:
-            setattr(self, level.lower(), functools.partial(self._say, self.emit, level))
-            setattr(self, f"async_{level.lower()}", functools.partial(self._say, self.async_emit, level))
+            say = functools.partial(self._say, level)
+            setattr(self, level.lower(), say)
+            setattr(self, f"async_{level.lower()}", functools.partial(self._later, say))
 
     def emit(self, event_type: str, **more: Any) -> None:
         given = {key: it for key, it in more.items() if it is not None}
         about = {"event_type": event_type, "meta": {**self._meta, **given.pop("meta", {})}}
         self._center.emit({**self._base, **given, **about})
 
-    async def async_emit(self, event_type: str, **more: Any) -> None:
-        self.emit(event_type, **more)
-        await self._center.drain()
+    def _say(self, level: str, said: Any, *, event_type: str | None = None, **more: Any) -> None:
+        error = None if level in LEVELS[:3] else said if isinstance(said, Exception) else RuntimeError(said)
+        self.emit(event_type or f"runtime.{level.lower()}", level=level, error=error, message=str(said), **more)
+        if error is not None:
+            raise error
 
-    def _say(self, send: Any, level: str, said: Any, *, event_type: str | None = None, **more: Any) -> Any:
-        about = {"level": level, "error": said if is_a(said, Exception) else None, "message": str(said), **more}
-        return send(event_type or f"runtime.{level.lower()}", **about)
+    async def _later(self, send: Any, *args: Any, **options: Any) -> None:
+        try:
+            send(*args, **options)
+        finally:
+            await self._center.drain()
 
 
 #: The one centre, `Agently.event_center`.

@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgspec
 
 from triggerflow import Execution, PayloadError, UsageError, records
+from triggerflow.drivers.local import LocalDriver
 from triggerflow.execution import UNSET
 from triggerflow.options import Options
 from triggerflow.persistence import read, restore, write
@@ -64,6 +65,10 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     context: RunContext | None = None
     #: the newest run of a chunk
     latest: Any = None
+    #: the journal that hooks are told of
+    told: Any = None
+    #: whether it was known to have a result
+    has_result = False
     #: how to end what `on` has begun, by its id
     bindings: Mapping[str, Callable[[], None]] = {}
 
@@ -86,6 +91,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         self.latest = run
         data, call = Data(self, run), self.program.invokers[run.node.index]
         if HOOKS and run.node.kind in ("chunk", "sub_flow") and run.node.name != OUTSIDE:
+            self.observe()
             return observed.observed(self, data, call)
         return call(data)
 
@@ -100,7 +106,22 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     def observe(self) -> None:
         """Tell the hooks of every record from now on."""
-        self.add_observer(functools.partial(observed.recorded, self))
+        if self.told is not self.journal:
+            self.told = self.journal
+            self.add_observer(functools.partial(observed.recorded, self))
+
+    @property
+    def driver(self) -> LocalDriver:
+        """What all from outside goes through."""
+        if HOOKS:
+            self.observe()
+        return super().driver
+
+    def notice(self, command: Any) -> None:
+        if is_a(command, functools.partial):  # what `observed.telling` adds
+            command(self)
+        else:
+            super().notice(command)
 
     def rested(self) -> None:
         """No chunk runs any more: the stream ends, if nothing can follow."""
@@ -110,14 +131,15 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     def result_fixed(self, by: Any) -> None:
         super().result_fixed(by)
-        if HOOKS and self.machine.state.result is not UNSET:
+        first, self.has_result = not self.has_result, True
+        if HOOKS and first and not isinstance(by, str):  # an `.end()` tells of itself
             observed.concluded(self, by)
 
     def closed(self, close: Any, error: BaseException | None) -> None:
         super().closed(close, error)
         if HOOKS and self.get_status() == "failed":
             observed.failed(self)
-        elif HOOKS and not self.options.keep_open and self.machine.state.result is not UNSET:
+        elif HOOKS and not self.has_result and self.machine.state.result is not UNSET:
             observed.concluded(self, None)
 
     def concluded(self) -> bool:
@@ -240,7 +262,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
             self.rested()
         try:
             async for item in reader:
-                yield self._shown(item) if item.__class__ is dict else item
+                yield self.shown(item) if item.__class__ is dict else item
         except TimeoutError:
             if self.has_ended:
                 raise
@@ -285,7 +307,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     get_interrupt: Any = lambda self, interrupt_id: self.get_interrupts().get(interrupt_id)
 
-    def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
+    def shown(self, item: dict[str, Any]) -> dict[str, Any]:
         """An item of the stream; one that tells of an interrupt in Agently's shape."""
         if item.get("type") != "interrupt":
             return item
