@@ -149,7 +149,7 @@ def test_what_cannot_be_exported_or_loaded() -> None:
     with pytest.raises(ValueError, match="version"):
         Flow().load_flow_config({"version": "trigger_flow/v2"})
     with pytest.raises(ValueError, match="exported anew"):
-        Flow().load_flow_config({"version": "trigger_flow/v1", "operators": []})
+        Flow().load_flow_config({"version": "trigger_flow/v1", "operators": [{"id": "a"}]})
     with pytest.raises(ValueError, match="inc"):
         Flow().load_flow_config(_simple().get_flow_config())
 

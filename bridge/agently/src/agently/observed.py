@@ -65,7 +65,9 @@ def _context(run: Any, node: Any, number: str, signal: Signal) -> RunContext:
     return parent.create_child(run_kind="chunk_execution", run_id=digest(f"{parent.run_id}:{number}"), meta=meta)
 
 
-def _tell(run: Any, event: str, what: str, payload: Any, level: Any = "INFO", error: Any = None, by: Any = None) -> None:
+def _tell(
+    run: Any, event: str, what: str, payload: Any, level: Any = "INFO", error: Any = None, by: Any = None
+) -> None:
     """Tell of an execution, or, with its context as `by`, of a chunk."""
     message = f"Workflow execution {run.id!r} {what}." if by is None else f"Chunk {by.meta['chunk_name']!r} {what}."
     about = {"payload": payload, "error": error, "run": by or lineage(run), "meta": {"execution_id": run.id}}
