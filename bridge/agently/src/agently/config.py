@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from triggerflow import Definition, DefinitionError, Operator
+from triggerflow import Definition, Operator
 from triggerflow.builder import Trigger, is_stable_name
 from triggerflow.config import FORMAT
 from triggerflow.flow_config import get_flow_config, load_flow_config
@@ -32,6 +32,16 @@ _FORMS = {
     "result_sink": ("result-{own}", "result", ""),
 }
 _BLOCKS = {"batch_fanout": "batch", "for_each_split": "for_each", "match_route": "match"}
+#: The options of Agently's operators by the engine's names, and those that stand there also when they were not given.
+_OPTIONS = {
+    "mode": "mode", "concurrency": "concurrency", "child_concurrency": "concurrency", "capture": "capture",
+    "write_back": "write_back", "equals": "condition_value", "otherwise": "is_else", "branch": "branch_id",
+    "branches": "branch_ids",
+}  # fmt: skip
+_ALWAYS = {
+    "batch_fanout": ["concurrency"], "for_each_split": ["concurrency"],
+    "sub_flow": ["capture", "write_back", "concurrency", "sub_flow_config"],
+}  # fmt: skip
 
 
 def digest(text: str) -> str:
@@ -40,10 +50,10 @@ def digest(text: str) -> str:
 
 
 class Names:
-    """Agently's ids, names, signals and blocks for the operators of a definition."""
+    """Agently's words for the operators of a definition, and, with its graph, for all of the flow."""
 
-    def __init__(self, definition: Definition) -> None:
-        self.operators, self.by_id = definition.operators, definition.by_id
+    def __init__(self, definition: Definition, graph: Any = None) -> None:
+        self.graph, self.operators, self.by_id = graph, definition.operators, definition.by_id
         self.heard = {trigger for it in definition.operators for trigger in it.listens}
 
     def form(self, operator: Operator, which: int) -> str:
@@ -84,8 +94,7 @@ class Names:
         return {"group_id": group, "group_kind": kind, "parent_group_id": parent, "parent_group_kind": parent_kind}
 
     def wires(self, operator: Operator) -> dict[str, list[dict[str, Any]]]:
-        """The signals that an operator listens to, and those that it sends: to what follows (its continuation) or to
-        the branches that it opens; and what it declares."""
+        """The signals that an operator hears, and sends: to what follows, to the branches it opens, those it declares."""
         (own, *declared), kind = operator.emits, operator.kind
         sent = [] if kind in ("result_sink", "batch_fanout") else [{**self.signal(own), "role": "continuation"}]
         if kind in ("batch_fanout", "match_route"):
@@ -94,77 +103,56 @@ class Names:
         heard = [self.signal(trigger, operator) for trigger in operator.listens]
         return {"listen_signals": heard, "emit_signals": sent}
 
-
-class Export:
-    """A graph in Agently's words. With `validate`, what no other process could know is a `ValueError`."""
-
-    def __init__(self, graph: Any, validate: bool) -> None:
-        self.graph, self.validate, self.names = graph, validate, Names(graph.freeze())
-
-    def config(self, contract: Mapping[str, Any]) -> dict[str, Any]:
-        """The flow as Agently's config, and the engine's definition under "triggerflow"."""
-        records = dict[str, dict[str, Any]]()
-        for operator in self.names.operators:
+    def config(self, contract: Mapping[str, Any], origin: Any, validate: bool) -> dict[str, Any]:
+        """The flow as Agently's config, and the engine's definition under "triggerflow"; `origin` is the flow's graph.
+        With `validate`, what no other process could know is a `ValueError`."""
+        engine, records = get_flow_config(self.graph, validate_serializable=validate), dict[str, dict[str, Any]]()
+        for operator in self.operators:
             if operator.kind != "signal_gate" or len(operator.listens) > 1:
                 record = self.record(operator)
                 if (known := records.setdefault(record["id"], record)) is not record:  # a chunk wired in once more
                     known["listen_signals"] += record["listen_signals"]
+                flow = getattr(self.graph.handlers.get(operator.handler or ""), "flow", None)
+                if flow is not None and flow.blueprint is not origin:
+                    record["options"]["sub_flow_config"] = flow.get_flow_config(validate_serializable=validate)
         found = {"operators": list(records.values()), "meta": {}, "contract": dict(contract)}
-        engine = get_flow_config(self.graph, validate_serializable=self.validate)
         return {"version": VERSION, "name": self.graph.name, **found, "triggerflow": engine}
 
     def record(self, operator: Operator) -> dict[str, Any]:
-        names, place = self.names, "condition_ref" if operator.kind == "match_case" else "handler_ref"
-        about = {"id": names.form(operator, 0), "kind": operator.kind.value, "name": names.form(operator, 1)}
+        about = {"id": self.form(operator, 0), "kind": operator.kind.value, "name": self.form(operator, 1)}
+        place = "condition_ref" if operator.kind == "match_case" else "handler_ref"
         refs = {"handler_ref": None, "condition_ref": None, place: self.reference(operator)}
-        return {**about, "options": self.options(operator), **refs, **names.wires(operator), **names.groups(operator)}
+        return {**about, "options": self.options(operator), **refs, **self.wires(operator), **self.groups(operator)}
 
     def reference(self, operator: Operator) -> dict[str, Any] | None:
-        """Which callable an operator runs, if it is one."""
         name, handler = operator.handler, self.graph.handlers.get(operator.handler or "")
         if name is None or hasattr(handler, "flow"):
             return None
-        what, kind = ("handler", "registered") if operator.kind == "chunk" else ("condition", "inspected")
-        if self.validate and not is_stable_name(name, handler):
-            where = f"flow {self.graph.name!r}: {operator.name!r}"
-            raise DefinitionError(f"{where} has a non-serializable {what}, a lambda; name it")
+        kind = "registered" if operator.kind == "chunk" else "inspected"
         return reference(handler, name, kind if is_stable_name(name, handler) else "anonymous")
 
     def options(self, operator: Operator) -> dict[str, Any]:
-        """What an operator was told."""
-        names, given = self.names, operator.options
-        match operator.kind.value:
-            case "batch_fanout" | "for_each_split":
-                return {"concurrency": given.get("concurrency")}
-            case "batch_collect":
-                heard = zip(operator.listens, given["slots"], strict=True)
-                return {"result_keys": {names.signal(trigger)["id"]: name for trigger, name in heard}}
-            case "match_route":
-                cases = [it for it in names.operators if it.listens == operator.emits[:1]]
-                other = [names.signal(operator.emits[0], it) for it in cases if "otherwise" in it.options]
-                told = [self.case(it) for it in cases if "otherwise" not in it.options]
-                return {"mode": given["mode"], "cases": told, "else_signal": other[0] if other else None}
-            case "match_case" if "otherwise" in given:
-                return {"is_else": True}
-            case "match_case" if "equals" in given:
-                return {"condition_value": given["equals"]}
-            case "collect_branch":
-                found = {"collect_id": names.groups(operator)["group_id"], "collection_name": operator.name}
-                return {"branch_id": given["branch"], "branch_ids": given["branches"], "mode": given["mode"], **found}
-            case "sub_flow":
-                flow = self.graph.handlers[operator.handler].flow
-                found = {"sub_flow_name": flow.name, "concurrency": given.get("child_concurrency")}
-                if flow.blueprint.name != self.graph.name:  # else it runs itself
-                    found["sub_flow_config"] = flow.get_flow_config(validate_serializable=self.validate)
-                return {key: given.get(key) for key in ("capture", "write_back", "sub_flow_config")} | found
-            case _:
-                return {"mode": given["mode"]} if "mode" in given else {}
+        kind, given = operator.kind.value, operator.options if operator.kind != "chunk" else {}
+        told = dict.fromkeys(_ALWAYS.get(kind, ())) | {_OPTIONS[key]: given[key] for key in given if key in _OPTIONS}
+        if kind == "batch_collect":
+            heard = zip(operator.listens, given["slots"], strict=True)
+            told["result_keys"] = {self.signal(trigger)["id"]: name for trigger, name in heard}
+        elif kind == "match_route":
+            cases = [it for it in self.operators if it.listens == operator.emits[:1]]
+            told["cases"] = [self.case(it) for it in cases if "otherwise" not in it.options]
+            others = [self.signal(it.listens[0], it) for it in cases if "otherwise" in it.options]
+            told["else_signal"] = others[0] if others else None
+        elif kind == "collect_branch":
+            told |= {"collect_id": self.groups(operator)["group_id"], "collection_name": operator.name}
+        elif kind == "sub_flow":
+            told["sub_flow_name"] = self.graph.handlers[operator.handler].flow.name
+        return told
 
     def case(self, case: Operator) -> dict[str, Any]:
         """A case as its match knows it."""
-        number, value = self.names.form(case, 0).removeprefix("match-case-"), case.options.get("equals")
+        number, value = self.form(case, 0).removeprefix("match-case-"), case.options.get("equals")
         about = {"case_id": number, "condition_ref": self.reference(case), "condition_value": value}
-        return {**about, "is_else": False, "route_signal": self.names.signal(case.listens[0], case)}
+        return {**about, "is_else": False, "route_signal": self.signal(case.listens[0], case)}
 
 
 def reference(handler: Any, name: str, kind: str) -> dict[str, Any]:

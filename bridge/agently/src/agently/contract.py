@@ -11,26 +11,19 @@ from triggerflow.execution import UNSET
 PLACES = ("initial_input", "stream", "result")
 
 
-class TriggerFlowInterrupt(TypedDict):
-    """A question to the outside."""
-
-    id: str
-    type: str
-    status: Literal["waiting", "resumed"]
-    payload: NotRequired[Any]
-    resume_event: NotRequired[str | None]
-    response: NotRequired[Any]
-
-
 class TriggerFlowInterruptEvent(TypedDict):
-    """A stream item that tells of one."""
+    """A stream item that tells of a question to the outside, or of its answer."""
 
     type: Literal["interrupt"]
     action: Literal["pause", "resume"]
     execution_id: str
-    interrupt: TriggerFlowInterrupt
+    interrupt: dict[str, Any]
     signal: NotRequired[dict[str, Any] | None]
     value: NotRequired[Any]
+
+
+#: The question: id, type, status ("waiting" or "resumed"), payload, resume_event, response.
+TriggerFlowInterrupt = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-from triggerflow.portal import run_sync
+from triggerflow.portal import on_a_loop, run_sync
 
 from .adapt import is_a
 
@@ -49,7 +49,6 @@ class RunContext(Record):
 
     @classmethod
     def create(cls, *, run_kind: str, parent: "RunContext | None" = None, **about: Any) -> "RunContext":
-        """A run, under another one if that is named."""
         given = {key: it for key, it in about.items() if it is not None}
         above: dict[str, Any] = {"meta": {}} if parent is None else {**vars(parent), "parent_run_id": parent.run_id}
         given["meta"] = {**above["meta"], **given.get("meta", {})}
@@ -73,21 +72,20 @@ class ErrorInfo(Record):
 
 
 class RuntimeEvent(Record):
-    """Something that happened; `timestamp` in milliseconds since the epoch. An error becomes an `ErrorInfo`, a dict as
-    run a `RunContext`."""
+    """Something that happened; `timestamp` in milliseconds since the epoch."""
 
     event_type: str
 
-    def __init__(self, event_type: str = "", level: str = "INFO", **more: Any) -> None:
+    def __init__(
+        self, event_type: str = "", level: str = "INFO", error: Any = None, run: Any = None, **more: Any
+    ) -> None:
         if not event_type or level not in LEVELS:
             raise ValueError(f"a RuntimeEvent has an event_type and one of the levels {LEVELS}, not {level!r}")
-        about = dict.fromkeys(("message", "payload", "error", "run")) | {"source": "Agently", "meta": {}, **more}
-        if is_a(error := about["error"], BaseException, dict):
-            about["error"] = ErrorInfo(**error) if is_a(error, dict) else ErrorInfo.from_exception(error)
-        if is_a(run := about["run"], dict):
-            about["run"] = RunContext(**run)
-        fixed = {"event_id": uuid4().hex, "event_type": event_type, "level": level, "timestamp": int(time() * 1000)}
-        super().__init__(**{**fixed, **about})
+        error = ErrorInfo.from_exception(error) if isinstance(error, BaseException) else error
+        about = {"event_id": uuid4().hex, "event_type": event_type, "source": "Agently", "level": level}
+        about |= {"message": None, "payload": None, "error": ErrorInfo(**error) if is_a(error, dict) else error}
+        about |= {"run": RunContext(**run) if is_a(run, dict) else run, "meta": {}, "timestamp": int(time() * 1000)}
+        super().__init__(**{**about, **more})
 
 
 class EventCenter:
@@ -100,7 +98,6 @@ class EventCenter:
     def register_hook(
         self, callback: Any, *, event_types: str | Iterable[str] | None = None, hook_name: str | None = None
     ) -> None:
-        """Call a function, sync or async, for every event, or for those of some types. The same name replaces."""
         types = [event_types] if isinstance(event_types, str) else event_types
         name = hook_name or getattr(callback, "__name__", repr(callback))
         self.hooks[name] = (callback, None if types is None else frozenset(types))
@@ -140,13 +137,11 @@ class EventCenter:
             except Exception:
                 logger.exception("an event hook failed")
 
-        try:
-            task = asyncio.get_running_loop().create_task(guarded())
-        except RuntimeError:  # a thread without a loop
-            run_sync(guarded, "async_emit")
-        else:
-            self.tasks.add(task)
+        if on_a_loop():
+            self.tasks.add(task := asyncio.ensure_future(guarded()))
             task.add_done_callback(self.tasks.discard)
+        else:
+            run_sync(guarded, "async_emit")
 
 
 class Emitter:

@@ -48,7 +48,8 @@ class Definitions(DefinedFlow):
 
     def get_flow_config(self, *, name: str | None = None, validate_serializable: bool = True) -> dict[str, Any]:
         """The flow as data. Raises `ValueError` for handlers that no other process could know: lambdas."""
-        made = config.Export(self.blueprint.complete(), validate_serializable).config(self.get_contract_metadata())
+        graph, contract = self.blueprint.complete(), self.get_contract_metadata()
+        made = config.Names(graph.freeze(), graph).config(contract, self.blueprint, validate_serializable)
         return {**made, "name": name or made["name"]}
 
     def load_flow_config(self, config: Any, *, replace: bool = True) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 from triggerflow import records
@@ -13,24 +14,18 @@ from .config import OUTSIDE, digest
 from .events import CENTER, RunContext, RuntimeEvent
 from .signals import Signal
 
-#: The records that are signals, and of which type.
-_SIGNALS: dict[Any, str] = {
-    records.Started: "event",
-    records.Emitted: "event",
-    records.StateChanged: "runtime_data",
-    records.FlowDataChanged: "flow_data",
-}
+_DATA: dict[Any, str] = {records.StateChanged: "runtime_data", records.FlowDataChanged: "flow_data"}
 
 
 def named_in(record: Any) -> tuple[str, str] | None:
     """Type and name of the signal that a record is, if it is one."""
-    kind, name = _SIGNALS.get(type(record)), getattr(record, "name", getattr(record, "key", "START"))
+    kind = "event" if isinstance(record, records.Started | records.Emitted) else _DATA.get(type(record))
+    name = getattr(record, "name", getattr(record, "key", "START"))
     return None if kind is None or name == OUTSIDE or not getattr(record, "emit", True) else (kind, name)
 
 
 def signal_in(run: Any, record: Any, number: int) -> Signal | None:
-    """The signal that a record, of this number, is; of chunks only the latest run's completion is one, of changes of
-    data what somebody hears."""
+    """The signal that a record is: of completions the latest run's, of changes of data what somebody hears."""
     kind, name = named_in(record) or ("event", "")
     source, meta, latest = "start" if isinstance(record, records.Started) else "runtime", dict[str, Any](), run.latest
     if isinstance(record, records.Completed) and latest and latest.id == record.run and latest.node.next:
@@ -53,22 +48,17 @@ def lineage(run: Any, parent: RunContext | None = None) -> RunContext:
 
 def chunk_context(run: Any, chunk: Any) -> RunContext:
     """The lineage of one run of a chunk."""
-    return _context(run, chunk.node, f"{chunk.id}:{chunk.attempt}", run.signal_of(chunk))
-
-
-def _context(run: Any, node: Any, number: str, signal: Signal) -> RunContext:
-    names, parent, operator = run.names, lineage(run), run.names.by_id.get(node.id) or node.operator
+    names, parent, operator, signal = run.names, lineage(run), chunk.node.operator, run.signal_of(chunk)
     about = {"chunk_id": names.form(operator, 0), "chunk_name": names.form(operator, 1)}
     about |= {"flow_name": run.flow.name, "operator_kind": operator.kind.value}
     about |= {"trigger_event": signal.event, "trigger_type": signal.type, "signal_id": signal.id}
-    meta = {**about, **names.groups(operator), **names.wires(operator)}
+    meta, number = {**about, **names.groups(operator), **names.wires(operator)}, f"{chunk.id}:{chunk.attempt}"
     return parent.create_child(run_kind="chunk_execution", run_id=digest(f"{parent.run_id}:{number}"), meta=meta)
 
 
 def _tell(
-    run: Any, event: str, what: str, payload: Any, level: Any = "INFO", error: Any = None, by: Any = None
+    run: Any, event: str, what: str, payload: Any, level: str = "INFO", error: Any = None, by: Any = None
 ) -> None:
-    """Tell of an execution, or, with its context as `by`, of a chunk."""
     message = f"Workflow execution {run.id!r} {what}." if by is None else f"Chunk {by.meta['chunk_name']!r} {what}."
     about = {"payload": payload, "error": error, "run": by or lineage(run), "meta": {"execution_id": run.id}}
     CENTER.emit(RuntimeEvent(event, level, source="TriggerFlowExecution", message=message, **about))
@@ -87,30 +77,28 @@ def began(run: Any, value: Any) -> None:
 
 def failed(run: Any) -> None:
     """The execution has failed."""
-    payload = {"status": "failed", "last_signal": (last := run.get_last_signal()) and last.to_debug_dict()}
-    _tell(run, "workflow.execution_failed", "failed", payload, "ERROR", _failure(run))
-
-
-def _failure(run: Any) -> Exception | None:
+    last, error = run.get_last_signal(), None
     try:
-        return run.outcome() and None
-    except Exception as failure:
-        return failure
+        run.outcome()
+    except Exception as raised:
+        error = raised
+    payload = {"status": "failed", "last_signal": last and last.to_debug_dict()}
+    _tell(run, "workflow.execution_failed", "failed", payload, "ERROR", error)
 
 
 def concluded(run: Any, by: Any) -> None:
-    """The execution has a result, by a run of a chunk (its number), an `.end()` (its context) or the outside (None)."""
+    """The execution has a result, by a run of a chunk (or its number), an `.end()` or the outside (None)."""
     payload = {"result": run.machine.state.result, "origin_chunk": _origin(run, by)}
     _tell(run, "workflow.result_set", "set a result", payload)
     _tell(run, "workflow.execution_completed", "completed", payload)
 
 
 def _origin(run: Any, by: Any) -> dict[str, Any] | None:
-    """What something comes from, in short: a run of a chunk or its number, or a context; None for the outside."""
+    """What something comes from, in short: a run of a chunk, or its number; None for the outside."""
     chunk = run.machine.state.runs.get(by) if isinstance(by, int) else by
-    if chunk is None or (not isinstance(chunk, RunContext) and chunk.node.name == OUTSIDE):
+    if chunk is None or chunk.node.name == OUTSIDE:
         return None
-    context = chunk if isinstance(chunk, RunContext) else chunk_context(run, chunk)
+    context = chunk_context(run, chunk)
     return {"run_id": context.run_id} | {key: context.meta[key] for key in ("chunk_id", "chunk_name", "operator_kind")}
 
 
@@ -142,36 +130,33 @@ def recorded(run: Any, record: Any) -> None:
 def telling(enter: Any) -> Any:
     """How a run enters an `.end()`: with hooks, it tells of that as of a chunk, when the core has done its work."""
 
-    def entered(machine: Any, node: Any, trigger: Trigger, value: Any, *place: Any) -> None:
-        first = machine.state.result is UNSET
+    def entered(machine: Any, node: Any, trigger: Any, value: Any, *place: Any) -> None:
+        first, number = machine.state.result is UNSET, machine.state.records
         enter(machine, node, trigger, value, *place)
         if CENTER.hooks:
-            machine.out.append(functools.partial(_ended, node, trigger, value, first))
+            end = {"node": node, "trigger": trigger, "value": value, "signal": number}
+            machine.out.append(functools.partial(_ended, SimpleNamespace(id=node.id, attempt=number, **end), first))
 
     return entered
 
 
-def _ended(node: Any, trigger: Trigger, value: Any, first: bool, run: Any) -> None:
+def _ended(end: Any, first: bool, run: Any) -> None:
     """An `.end()` was reached; the first one gives the result, unless that breaks the contract."""
-    number, heard = f"{run.id}:{run.machine.state.records - 1}", run.names.signal(trigger, node.operator)
-    source = "start" if trigger.kind == "start" else "runtime"
-    signal = Signal(number, heard["trigger_event"], heard["trigger_type"], value, source)
-    by = _context(run, node, f"{node.id}:{number}", signal)
-    told = _begun(run, by, signal)
     if run.machine.state.result is UNSET:
-        told("failed", "failed", _failure(run))
         return
+    told = _begun(run, end)
     if first:
         run.has_result = True
-        concluded(run, by)
+        concluded(run, end)
     told("completed", "completed", returned_pause_signal=False, output=None)
 
 
-def _begun(run: Any, by: RunContext, signal: Signal) -> Any:
-    """Tell that a chunk begins, and give what tells how it ends."""
-    about = signal.to_dict() | {key: by.meta[key] for key in ("chunk_id", "chunk_name", "operator_kind")}
-    about["input"] = about.pop("value")
-    sent = {"signal_id": signal.id, "event": signal.event, "type": signal.type, "handler": about["chunk_id"]}
+def _begun(run: Any, chunk: Any) -> Any:
+    """Tell that a run of a chunk begins, and give what tells how it ends."""
+    by, about = chunk_context(run, chunk), run.signal_of(chunk).to_dict()
+    about |= {"input": about.pop("value")} | {key: by.meta[key] for key in ("chunk_id", "chunk_name", "operator_kind")}
+    sent = {"event": about["trigger_event"], "type": about["trigger_type"], "handler": about["chunk_id"]}
+    sent["signal_id"] = about["signal_id"]
     _tell(run, "trigger_flow.handler_dispatch", f"dispatched {about['chunk_name']!r}", sent, "DEBUG")
 
     def told(event: str, status: str, error: Any = None, **more: Any) -> None:
@@ -184,8 +169,7 @@ def _begun(run: Any, by: RunContext, signal: Signal) -> Any:
 
 async def observed(run: Any, data: Any, call: Any) -> Any:
     """Call a handler, and tell of its start and its end."""
-    by = chunk_context(run, data.run)
-    told = _begun(run, by, run.signal_of(data.run))
+    told = _begun(run, data.run)
     try:
         output = await call(data)
     except asyncio.CancelledError:
@@ -196,7 +180,7 @@ async def observed(run: Any, data: Any, call: Any) -> Any:
     except BaseException:  # how the engine ends a chunk that pauses
         told("completed", "waiting", returned_pause_signal=True, output=None)
         raise
-    number = f"{run.id}:{run.machine.state.records}"  # of its record, which comes next
-    _tell_signal(run, Signal(number, by.meta["emit_signals"][0]["trigger_event"], "event", output))
+    number, event = f"{run.id}:{run.machine.state.records}", run.names.signal(data.run.node.trigger)["trigger_event"]
+    _tell_signal(run, Signal(number, event, "event", output))  # its record comes next
     told("completed", "completed", returned_pause_signal=False, output=output)
     return output
