@@ -32,15 +32,11 @@ _FORMS = {
     "result_sink": ("result-{own}", "result", ""),
 }
 _BLOCKS = {"batch_fanout": "batch", "for_each_split": "for_each", "match_route": "match"}
-#: The options of Agently's operators by the engine's names, and those that stand there also when they were not given.
+#: The options of Agently's operators by the engine's names.
 _OPTIONS = {
     "mode": "mode", "concurrency": "concurrency", "child_concurrency": "concurrency", "capture": "capture",
     "write_back": "write_back", "equals": "condition_value", "otherwise": "is_else", "branch": "branch_id",
     "branches": "branch_ids",
-}  # fmt: skip
-_ALWAYS = {
-    "batch_fanout": ["concurrency"], "for_each_split": ["concurrency"],
-    "sub_flow": ["capture", "write_back", "concurrency", "sub_flow_config"],
 }  # fmt: skip
 
 
@@ -94,7 +90,7 @@ class Names:
         return {"group_id": group, "group_kind": kind, "parent_group_id": parent, "parent_group_kind": parent_kind}
 
     def wires(self, operator: Operator) -> dict[str, list[dict[str, Any]]]:
-        """The signals that an operator hears, and sends: to what follows, to the branches it opens, those it declares."""
+        """The signals that an operator hears, and sends: to what follows, to its branches, and those it declares."""
         (own, *declared), kind = operator.emits, operator.kind
         sent = [] if kind in ("result_sink", "batch_fanout") else [{**self.signal(own), "role": "continuation"}]
         if kind in ("batch_fanout", "match_route"):
@@ -133,7 +129,9 @@ class Names:
 
     def options(self, operator: Operator) -> dict[str, Any]:
         kind, given = operator.kind.value, operator.options if operator.kind != "chunk" else {}
-        told = dict.fromkeys(_ALWAYS.get(kind, ())) | {_OPTIONS[key]: given[key] for key in given if key in _OPTIONS}
+        told: dict[str, Any] = {_OPTIONS[key]: given[key] for key in given if key in _OPTIONS}
+        if kind in ("batch_fanout", "for_each_split", "sub_flow"):
+            told.setdefault("concurrency", None)
         if kind == "batch_collect":
             heard = zip(operator.listens, given["slots"], strict=True)
             told["result_keys"] = {self.signal(trigger)["id"]: name for trigger, name in heard}
@@ -145,7 +143,8 @@ class Names:
         elif kind == "collect_branch":
             told |= {"collect_id": self.groups(operator)["group_id"], "collection_name": operator.name}
         elif kind == "sub_flow":
-            told["sub_flow_name"] = self.graph.handlers[operator.handler].flow.name
+            name = self.graph.handlers[operator.handler].flow.name
+            told = {"capture": None, "write_back": None, "sub_flow_config": None, **told, "sub_flow_name": name}
         return told
 
     def case(self, case: Operator) -> dict[str, Any]:
@@ -164,10 +163,8 @@ def reference(handler: Any, name: str, kind: str) -> dict[str, Any]:
 
 
 def load(core: Any, config: Any, make: Any, *, replace: bool) -> None:
-    """Take over the flow that a config describes; nothing is changed if that raises. `make` makes the flow of a config,
-    for the sub-flows that are not registered.
-
-    Raises `TypeError` for what is no dict, `ValueError` for another version or for handlers that are not registered.
+    """Take over the flow that a config describes. `make` makes sub-flows that are not registered. Raises `TypeError`
+    for what is no dict, `ValueError` for another version or handlers that are not registered; nothing is changed then.
     """
     if not is_a(config, Mapping):
         raise TypeError(f"a TriggerFlow config is a dictionary, not {type(config)}: {config!r:.200}")

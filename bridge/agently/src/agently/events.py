@@ -54,8 +54,8 @@ class RunContext(Record):
         given["meta"] = {**above["meta"], **given.get("meta", {})}
         return cls(**{**above, "run_id": uuid4().hex, "run_kind": run_kind, **given})
 
-    def create_child(self, *, run_kind: str, **about: Any) -> "RunContext":
-        return self.create(run_kind=run_kind, parent=self, **about)
+    def create_child(self, **about: Any) -> "RunContext":
+        return self.create(parent=self, **about)
 
 
 class ErrorInfo(Record):
@@ -150,16 +150,15 @@ class Emitter:
 
     def __init__(self, center: EventCenter, base: dict[str, Any], meta: dict[str, Any]) -> None:
         self._center, self._base, self._meta, self.update_base_meta = center, base, meta, meta.update
-        self.async_emit = functools.partial(self._later, self.emit)
-        for level in LEVELS:
-            say = functools.partial(self._say, level)
-            setattr(self, level.lower(), say)
-            setattr(self, f"async_{level.lower()}", functools.partial(self._later, say))
+        says = {level.lower(): functools.partial(self._say, level) for level in LEVELS} | {"emit": self.emit}
+        for name, say in says.items():
+            setattr(self, name, say)
+            setattr(self, f"async_{name}", functools.partial(self._later, say))
 
     def emit(self, event_type: str, **more: Any) -> None:
         given = {key: it for key, it in more.items() if it is not None}
-        about = {"event_type": event_type, "meta": {**self._meta, **given.pop("meta", {})}}
-        self._center.emit({**self._base, **given, **about})
+        meta = {**self._meta, **given.pop("meta", {})}
+        self._center.emit({**self._base, **given, "event_type": event_type, "meta": meta})
 
     def _say(self, level: str, said: Any, *, event_type: str | None = None, **more: Any) -> None:
         error = None if level in LEVELS[:3] else said if isinstance(said, Exception) else RuntimeError(said)

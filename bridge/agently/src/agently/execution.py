@@ -65,8 +65,8 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     context: RunContext | None = None
     #: the newest run of a chunk
     latest: Any = None
-    #: the journal that hooks are told of
-    told: Any = None
+    #: who tells the hooks of it
+    told: observed.Observer | None = None
     #: whether it was known to have a result
     has_result = False
     #: how to end what `on` has begun, by its id
@@ -91,8 +91,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         self.latest = run
         data, call = Data(self, run), self.program.invokers[run.node.index]
         if HOOKS and run.node.kind in ("chunk", "sub_flow") and run.node.name != OUTSIDE:
-            self.observe()
-            return observed.observed(self, data, call)
+            return self.observer().watch(data, call)
         return call(data)
 
     def begin(self, value: Any = UNSET) -> None:
@@ -100,26 +99,25 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         if self.start_value is UNSET:
             value = None if value is UNSET else value
             if HOOKS:
-                self.observe()
-                observed.began(self, value)
+                self.observer().began(value)
             super().begin(value)
 
-    def observe(self) -> None:
-        """Tell the hooks of every record from now on."""
-        if self.told is not self.journal:
-            self.told = self.journal
-            self.add_observer(functools.partial(observed.recorded, self))
+    def observer(self) -> observed.Observer:
+        """Who tells the hooks of it."""
+        if self.told is None or self.told.journal is not self.journal:
+            self.told = observed.Observer(self)
+        return self.told
 
     @property
     def driver(self) -> LocalDriver:
         """What all from outside goes through."""
         if HOOKS:
-            self.observe()
+            self.observer()
         return super().driver
 
     def notice(self, command: Any) -> None:
-        if is_a(command, functools.partial):  # what `observed.telling` adds
-            command(self)
+        if callable(command):  # what `observed.telling` adds
+            command(self.observer())
         else:
             super().notice(command)
 
@@ -133,14 +131,14 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         super().result_fixed(by)
         first, self.has_result = not self.has_result, True
         if HOOKS and first and not isinstance(by, str):  # an `.end()` tells of itself
-            observed.concluded(self, by)
+            self.observer().concluded(by)
 
     def closed(self, close: Any, error: BaseException | None) -> None:
         super().closed(close, error)
         if HOOKS and self.get_status() == "failed":
-            observed.failed(self)
+            self.observer().failed()
         elif HOOKS and not self.has_result and self.machine.state.result is not UNSET:
-            observed.concluded(self, None)
+            self.observer().concluded(None)
 
     def concluded(self) -> bool:
         """Whether all is done that does not depend on new signals from outside."""
@@ -385,8 +383,6 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         for key, value in saved.get("flow_data", {}).items():
             self.shared.values.setdefault(key, value)
         self.context = RunContext(**saved["run_context"]) if "run_context" in saved else None
-        if HOOKS:
-            self.observe()
         return self
 
     def signal_of(self, run: Any) -> Signal:

@@ -1,7 +1,6 @@
 """What a run of a flow tells the event centre, and the lineage of its chunks."""
 
 import asyncio
-import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from .config import OUTSIDE, digest
 from .events import CENTER, RunContext, RuntimeEvent
 from .signals import Signal
 
+_CHUNK = ("chunk_id", "chunk_name", "operator_kind")
 _DATA: dict[Any, str] = {records.StateChanged: "runtime_data", records.FlowDataChanged: "flow_data"}
 
 
@@ -56,75 +56,116 @@ def chunk_context(run: Any, chunk: Any) -> RunContext:
     return parent.create_child(run_kind="chunk_execution", run_id=digest(f"{parent.run_id}:{number}"), meta=meta)
 
 
-def _tell(
-    run: Any, event: str, what: str, payload: Any, level: str = "INFO", error: Any = None, by: Any = None
-) -> None:
-    message = f"Workflow execution {run.id!r} {what}." if by is None else f"Chunk {by.meta['chunk_name']!r} {what}."
-    about = {"payload": payload, "error": error, "run": by or lineage(run), "meta": {"execution_id": run.id}}
-    CENTER.emit(RuntimeEvent(event, level, source="TriggerFlowExecution", message=message, **about))
+class Observer:
+    """Tells the event centre of an execution, from when it is made."""
 
+    def __init__(self, run: Any) -> None:
+        self.run, self.journal = run, run.journal
+        run.add_observer(self.recorded)
 
-def _tell_signal(run: Any, signal: Signal) -> None:
-    _tell(run, "trigger_flow.signal", f"dispatched signal {signal.event!r}", signal.to_debug_dict(), "DEBUG")
+    def tell(self, event: str, what: str, payload: Any, level: str = "INFO", error: Any = None, by: Any = None) -> None:
+        """Tell of the execution, or, with its context as `by`, of a chunk."""
+        message = f"Chunk {by.meta['chunk_name']!r} {what}." if by else f"Workflow execution {self.run.id!r} {what}."
+        about = {"payload": payload, "error": error, "run": by or lineage(self.run)}
+        about |= {"message": message, "source": "TriggerFlowExecution", "meta": {"execution_id": self.run.id}}
+        CENTER.emit(RuntimeEvent(event, level, **about))
 
+    def signalled(self, signal: Signal) -> None:
+        self.tell("trigger_flow.signal", f"dispatched signal {signal.event!r}", signal.to_debug_dict(), "DEBUG")
 
-def began(run: Any, value: Any) -> None:
-    """The execution starts."""
-    declared = {"flow_name": run.flow.name, "definition": run.flow.get_flow_config(validate_serializable=False)}
-    _tell(run, "workflow.definition_declared", "declared its definition", declared)
-    _tell(run, "workflow.execution_started", "started", {"initial_value": value})
+    def began(self, value: Any) -> None:
+        flow = self.run.flow
+        declared = {"flow_name": flow.name, "definition": flow.get_flow_config(validate_serializable=False)}
+        self.tell("workflow.definition_declared", "declared its definition", declared)
+        self.tell("workflow.execution_started", "started", {"initial_value": value})
 
+    def failed(self) -> None:
+        last, error = self.run.get_last_signal(), None
+        try:
+            self.run.outcome()
+        except Exception as raised:
+            error = raised
+        payload = {"status": "failed", "last_signal": last and last.to_debug_dict()}
+        self.tell("workflow.execution_failed", "failed", payload, "ERROR", error)
 
-def failed(run: Any) -> None:
-    """The execution has failed."""
-    last, error = run.get_last_signal(), None
-    try:
-        run.outcome()
-    except Exception as raised:
-        error = raised
-    payload = {"status": "failed", "last_signal": last and last.to_debug_dict()}
-    _tell(run, "workflow.execution_failed", "failed", payload, "ERROR", error)
+    def concluded(self, by: Any) -> None:
+        """There is a result, by a run of a chunk (or its number), an `.end()` or the outside (None)."""
+        payload = {"result": self.run.machine.state.result, "origin_chunk": self.origin(by)}
+        self.tell("workflow.result_set", "set a result", payload)
+        self.tell("workflow.execution_completed", "completed", payload)
 
+    def origin(self, by: Any) -> dict[str, Any] | None:
+        chunk = self.run.machine.state.runs.get(by) if isinstance(by, int) else by
+        if chunk is None or chunk.node.name == OUTSIDE:
+            return None
+        context = chunk_context(self.run, chunk)
+        return {"run_id": context.run_id, **{key: context.meta[key] for key in _CHUNK}}
 
-def concluded(run: Any, by: Any) -> None:
-    """The execution has a result, by a run of a chunk (or its number), an `.end()` or the outside (None)."""
-    payload = {"result": run.machine.state.result, "origin_chunk": _origin(run, by)}
-    _tell(run, "workflow.result_set", "set a result", payload)
-    _tell(run, "workflow.execution_completed", "completed", payload)
+    def recorded(self, record: Any) -> None:
+        run = self.run
+        match record:
+            case records.StreamPut(item=item, run=by, path=path):
+                item = run.shown(item) if item.__class__ is dict else item
+                if path:  # to the step whose sub-flow it comes from
+                    by = int(path.partition("/")[0].rpartition(".")[2])
+                elif by is None and is_a(item, dict) and item.get("action") == "pause":
+                    by = run.machine.state.interrupts[item["interrupt"]["id"]].run
+                payload = {"item": item, "item_type": type(item).__name__, "origin_chunk": self.origin(by)}
+                self.tell("workflow.stream_item_emitted", "emitted a stream item", payload)
+            case records.Paused(interrupt=id):
+                asked = {"interrupt": run.get_interrupt(id)}
+                self.tell("workflow.interrupt_raised", f"paused for interrupt {id!r}", asked, "WARNING")
+            case records.Resumed(interrupt=id, value=value):
+                answer = {"interrupt_id": id, "value": value}
+                self.tell("workflow.execution_resumed", f"resumed from interrupt {id!r}", answer)
+            case _:
+                pass
+        signal = signal_in(run, record, run.machine.state.records - 1)
+        if signal is not None and not isinstance(record, records.Completed):  # which `watch` tells
+            self.signalled(signal)
 
+    def ended(self, end: Any, first: bool) -> None:
+        """An `.end()` was reached; the first one gives the result, unless that breaks the contract."""
+        if self.run.machine.state.result is not UNSET:
+            told = self.starting(end)
+            if first:
+                self.run.has_result = True
+                self.concluded(end)
+            told("completed", "completed", returned_pause_signal=False, output=None)
 
-def _origin(run: Any, by: Any) -> dict[str, Any] | None:
-    """What something comes from, in short: a run of a chunk, or its number; None for the outside."""
-    chunk = run.machine.state.runs.get(by) if isinstance(by, int) else by
-    if chunk is None or chunk.node.name == OUTSIDE:
-        return None
-    context = chunk_context(run, chunk)
-    return {"run_id": context.run_id} | {key: context.meta[key] for key in ("chunk_id", "chunk_name", "operator_kind")}
+    def starting(self, chunk: Any) -> Any:
+        """Tell that a run of a chunk begins, and give what tells how it ends."""
+        by, about = chunk_context(self.run, chunk), self.run.signal_of(chunk).to_dict()
+        about |= {"input": about.pop("value"), **{key: by.meta[key] for key in _CHUNK}}
+        sent = {"event": about["trigger_event"], "type": about["trigger_type"], "signal_id": about["signal_id"]}
+        what = f"dispatched {about['chunk_name']!r}"
+        self.tell("trigger_flow.handler_dispatch", what, {**sent, "handler": about["chunk_id"]}, "DEBUG")
 
+        def told(event: str, status: str, error: Any = None, **more: Any) -> None:
+            payload = {**about, "status": status, **more}
+            self.tell(f"chunk.{event}", event, payload, "ERROR" if error else "INFO", error, by)
 
-def recorded(run: Any, record: Any) -> None:
-    """A record was accepted."""
-    match record:
-        case records.StreamPut(item=item, run=by, path=path):
-            item = run.shown(item) if item.__class__ is dict else item
-            if path:  # to the step whose sub-flow it comes from
-                by = int(path.partition("/")[0].rpartition(".")[2])
-            elif by is None and is_a(item, dict) and item.get("action") == "pause":
-                by = run.machine.state.interrupts[item["interrupt"]["id"]].run
-            payload = {"item": item, "item_type": type(item).__name__, "origin_chunk": _origin(run, by)}
-            _tell(run, "workflow.stream_item_emitted", "emitted a stream item", payload)
-        case records.Paused(interrupt=id):
-            asked = {"interrupt": run.get_interrupt(id)}
-            _tell(run, "workflow.interrupt_raised", f"paused for interrupt {id!r}", asked, "WARNING")
-        case records.Resumed(interrupt=id, value=value):
-            answer = {"interrupt_id": id, "value": value}
-            _tell(run, "workflow.execution_resumed", f"resumed from interrupt {id!r}", answer)
-        case records.Completed():  # was told before, by `observed`
-            return
-        case _:
-            pass
-    if (signal := signal_in(run, record, run.machine.state.records - 1)) is not None:
-        _tell_signal(run, signal)
+        told("started", "running")
+        return told
+
+    async def watch(self, data: Any, call: Any) -> Any:
+        """Call a handler, and tell of its start and its end."""
+        told = self.starting(data.run)
+        try:
+            output = await call(data)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            told("failed", "failed", error)
+            raise
+        except BaseException:  # how the engine ends a chunk that pauses
+            told("completed", "waiting", returned_pause_signal=True, output=None)
+            raise
+        number = f"{self.run.id}:{self.run.machine.state.records}"  # of its record, which comes next
+        event = self.run.names.signal(data.run.node.trigger)["trigger_event"]
+        self.signalled(Signal(number, event, "event", output))
+        told("completed", "completed", returned_pause_signal=False, output=output)
+        return output
 
 
 def telling(enter: Any) -> Any:
@@ -134,53 +175,8 @@ def telling(enter: Any) -> Any:
         first, number = machine.state.result is UNSET, machine.state.records
         enter(machine, node, trigger, value, *place)
         if CENTER.hooks:
-            end = {"node": node, "trigger": trigger, "value": value, "signal": number}
-            machine.out.append(functools.partial(_ended, SimpleNamespace(id=node.id, attempt=number, **end), first))
+            about = {"node": node, "trigger": trigger, "value": value, "signal": number}
+            end = SimpleNamespace(id=node.id, attempt=number, **about)
+            machine.out.append(lambda observer: observer.ended(end, first))
 
     return entered
-
-
-def _ended(end: Any, first: bool, run: Any) -> None:
-    """An `.end()` was reached; the first one gives the result, unless that breaks the contract."""
-    if run.machine.state.result is UNSET:
-        return
-    told = _begun(run, end)
-    if first:
-        run.has_result = True
-        concluded(run, end)
-    told("completed", "completed", returned_pause_signal=False, output=None)
-
-
-def _begun(run: Any, chunk: Any) -> Any:
-    """Tell that a run of a chunk begins, and give what tells how it ends."""
-    by, about = chunk_context(run, chunk), run.signal_of(chunk).to_dict()
-    about |= {"input": about.pop("value")} | {key: by.meta[key] for key in ("chunk_id", "chunk_name", "operator_kind")}
-    sent = {"event": about["trigger_event"], "type": about["trigger_type"], "handler": about["chunk_id"]}
-    sent["signal_id"] = about["signal_id"]
-    _tell(run, "trigger_flow.handler_dispatch", f"dispatched {about['chunk_name']!r}", sent, "DEBUG")
-
-    def told(event: str, status: str, error: Any = None, **more: Any) -> None:
-        level = "ERROR" if error else "INFO"
-        _tell(run, f"chunk.{event}", event, {**about, "status": status, **more}, level, error, by)
-
-    told("started", "running")
-    return told
-
-
-async def observed(run: Any, data: Any, call: Any) -> Any:
-    """Call a handler, and tell of its start and its end."""
-    told = _begun(run, data.run)
-    try:
-        output = await call(data)
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
-        told("failed", "failed", error)
-        raise
-    except BaseException:  # how the engine ends a chunk that pauses
-        told("completed", "waiting", returned_pause_signal=True, output=None)
-        raise
-    number, event = f"{run.id}:{run.machine.state.records}", run.names.signal(data.run.node.trigger)["trigger_event"]
-    _tell_signal(run, Signal(number, event, "event", output))  # its record comes next
-    told("completed", "completed", returned_pause_signal=False, output=output)
-    return output
