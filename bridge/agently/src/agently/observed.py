@@ -64,7 +64,6 @@ class Observer:
         run.add_observer(self.recorded)
 
     def tell(self, event: str, what: str, payload: Any, level: str = "INFO", error: Any = None, by: Any = None) -> None:
-        """Tell of the execution, or, with its context as `by`, of a chunk."""
         message = f"Chunk {by.meta['chunk_name']!r} {what}." if by else f"Workflow execution {self.run.id!r} {what}."
         about = {"payload": payload, "error": error, "run": by or lineage(self.run)}
         about |= {"message": message, "source": "TriggerFlowExecution", "meta": {"execution_id": self.run.id}}
@@ -102,24 +101,22 @@ class Observer:
         return {"run_id": context.run_id, **{key: context.meta[key] for key in _CHUNK}}
 
     def recorded(self, record: Any) -> None:
-        run = self.run
-        match record:
-            case records.StreamPut(item=item, run=by, path=path):
-                item = run.shown(item) if item.__class__ is dict else item
-                if path:  # to the step whose sub-flow it comes from
-                    by = int(path.partition("/")[0].rpartition(".")[2])
-                elif by is None and is_a(item, dict) and item.get("action") == "pause":
-                    by = run.machine.state.interrupts[item["interrupt"]["id"]].run
-                payload = {"item": item, "item_type": type(item).__name__, "origin_chunk": self.origin(by)}
-                self.tell("workflow.stream_item_emitted", "emitted a stream item", payload)
-            case records.Paused(interrupt=id):
-                asked = {"interrupt": run.get_interrupt(id)}
-                self.tell("workflow.interrupt_raised", f"paused for interrupt {id!r}", asked, "WARNING")
-            case records.Resumed(interrupt=id, value=value):
-                answer = {"interrupt_id": id, "value": value}
-                self.tell("workflow.execution_resumed", f"resumed from interrupt {id!r}", answer)
-            case _:
-                pass
+        run, id = self.run, getattr(record, "interrupt", None)
+        if isinstance(record, records.StreamPut):
+            item, by = record.item, record.run
+            item = run.shown(item) if item.__class__ is dict else item
+            if record.path:  # to the step whose sub-flow it comes from
+                by = int(record.path.partition("/")[0].rpartition(".")[2])
+            elif by is None and is_a(item, dict) and item.get("action") == "pause":
+                by = run.machine.state.interrupts[item["interrupt"]["id"]].run
+            payload = {"item": item, "item_type": type(item).__name__, "origin_chunk": self.origin(by)}
+            self.tell("workflow.stream_item_emitted", "emitted a stream item", payload)
+        elif isinstance(record, records.Paused):
+            asked = {"interrupt": run.get_interrupt(id)}
+            self.tell("workflow.interrupt_raised", f"paused for interrupt {id!r}", asked, "WARNING")
+        elif isinstance(record, records.Resumed):
+            answer = {"interrupt_id": id, "value": record.value}
+            self.tell("workflow.execution_resumed", f"resumed from interrupt {id!r}", answer)
         signal = signal_in(run, record, run.machine.state.records - 1)
         if signal is not None and not isinstance(record, records.Completed):  # which `watch` tells
             self.signalled(signal)
@@ -175,8 +172,7 @@ def telling(enter: Any) -> Any:
         first, number = machine.state.result is UNSET, machine.state.records
         enter(machine, node, trigger, value, *place)
         if CENTER.hooks:
-            about = {"node": node, "trigger": trigger, "value": value, "signal": number}
-            end = SimpleNamespace(id=node.id, attempt=number, **about)
+            end = SimpleNamespace(id=node.id, attempt=number, node=node, trigger=trigger, value=value, signal=number)
             machine.out.append(lambda observer: observer.ended(end, first))
 
     return entered
