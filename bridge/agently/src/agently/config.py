@@ -32,12 +32,10 @@ _FORMS = {
     "result_sink": ("result-{own}", "result", ""),
 }
 _BLOCKS = {"batch_fanout": "batch", "for_each_split": "for_each", "match_route": "match"}
-#: The options of Agently's operators by the engine's names.
-_OPTIONS = {
-    "mode": "mode", "concurrency": "concurrency", "child_concurrency": "concurrency", "capture": "capture",
-    "write_back": "write_back", "equals": "condition_value", "otherwise": "is_else", "branch": "branch_id",
-    "branches": "branch_ids",
-}  # fmt: skip
+#: Options that have another name in Agently, by the engine's; and what is no option there.
+_RENAMED = {"child_concurrency": "concurrency", "equals": "condition_value", "otherwise": "is_else",
+            "branch": "branch_id", "branches": "branch_ids"}  # fmt: skip
+_HIDDEN = ("slots", "flow", "side_branch")
 
 
 def digest(text: str) -> str:
@@ -129,7 +127,7 @@ class Names:
 
     def options(self, operator: Operator) -> dict[str, Any]:
         kind, given = operator.kind.value, operator.options if operator.kind != "chunk" else {}
-        told: dict[str, Any] = {_OPTIONS[key]: given[key] for key in given if key in _OPTIONS}
+        told: dict[str, Any] = {_RENAMED.get(key, key): given[key] for key in given if key not in _HIDDEN}
         if kind in ("batch_fanout", "for_each_split", "sub_flow"):
             told.setdefault("concurrency", None)
         if kind == "batch_collect":

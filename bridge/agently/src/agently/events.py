@@ -43,9 +43,9 @@ class RunContext(Record):
     run_id: str
 
     def __init__(self, run_id: str, run_kind: str = "workflow_execution", **more: Any) -> None:
-        own = {"run_id": run_id, "run_kind": run_kind, "root_run_id": run_id, "parent_run_id": None}
-        of_agents = dict.fromkeys(("agent_id", "agent_name", "session_id", "response_id", "execution_id"))
-        super().__init__(**{**own, **of_agents, "meta": {}, **more})
+        own = {"run_id": run_id, "run_kind": run_kind, "root_run_id": run_id, "meta": {}}
+        rest = ("parent_run_id", "agent_id", "agent_name", "session_id", "response_id", "execution_id")
+        super().__init__(**{**own, **dict.fromkeys(rest), **more})
 
     @classmethod
     def create(cls, *, run_kind: str, parent: "RunContext | None" = None, **about: Any) -> "RunContext":
@@ -76,9 +76,7 @@ class RuntimeEvent(Record):
 
     event_type: str
 
-    def __init__(
-        self, event_type: str = "", level: str = "INFO", error: Any = None, run: Any = None, **more: Any
-    ) -> None:
+    def __init__(self, event_type: str = "", level: str = "INFO", error: Any = None, run: Any = None, **more: Any):
         if not event_type or level not in LEVELS:
             raise ValueError(f"a RuntimeEvent has an event_type and one of the levels {LEVELS}, not {level!r}")
         error = ErrorInfo.from_exception(error) if isinstance(error, BaseException) else error
