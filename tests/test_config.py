@@ -644,6 +644,20 @@ def test_a_text_that_is_no_flow_is_refused() -> None:
             Held(Blueprint("f")).load_yaml_flow(source)
 
 
+@pytest.mark.parametrize("source", ["no/such/file", "", "5", "[1]", "- 1", "a" * 300])
+def test_what_is_neither_a_file_nor_a_flow_is_refused(source: str) -> None:
+    for load in (Held(Blueprint("f")).load_json_flow, Held(Blueprint("f")).load_yaml_flow):
+        with pytest.raises(DefinitionError, match=r"is no JSON|a flow's config is a mapping"):
+            load(source)
+    with pytest.raises(DefinitionError, match="'no/such/file', which is no file, is no JSON"):
+        Held(Blueprint("f")).load_json_flow("no/such/file")
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "flow.json"
+    assert Held(sample()).get_json_flow(path) == path.read_text("utf-8")
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.json"
     path.write_bytes(b'{"format": "\xff"}')

@@ -1092,3 +1092,14 @@ async def test_s19_an_unregistered_type_is_named_on_load() -> None:
         two.load_execution(saved)
     two.register_type(Point)
     assert await two.load_execution(saved).async_get_result() == Point(1)
+
+
+async def test_the_records_of_a_loaded_execution_go_on_with_their_numbers() -> None:
+    flow = TriggerFlow()
+    flow.to(asking())
+    execution = await begun(flow)
+    before = execution.machine.state.records
+    loaded = await moved(execution, flow)
+    await loaded.async_continue_with("q", 1)
+    journal = loaded.journal
+    assert (journal.first, journal.first + len(journal.records)) == (before, loaded.machine.state.records)

@@ -74,7 +74,7 @@ def to_config(definition: Definition, *, validate_serializable: bool = True) -> 
 def from_config(config: Mapping[str, Any]) -> Definition:
     """The definition that a dict describes. Raises `DefinitionError` that names the place."""
     if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DefinitionError(f"a flow's config is a mapping, this is a {type(config).__name__}")
+        raise DefinitionError(f"a flow's config is a mapping, this is a {type(config).__name__}: {config!r:.200}")
     _check_format(config)
     operators: object = config.get("operators")
     if isinstance(operators, list) and len(cast("list[Any]", operators)) > MAX_OPERATORS:
@@ -130,7 +130,7 @@ def parse_json(text: str) -> Any:
     except RecursionError:
         raise DefinitionError("the JSON text is nested too deep") from None
     except ValueError as error:
-        raise DefinitionError(f"this is no JSON: {error}") from None
+        raise DefinitionError(f"{_begins(text)} is no JSON: {error}") from None
 
 
 def parse_yaml(text: str) -> Any:
@@ -145,7 +145,12 @@ def parse_yaml(text: str) -> Any:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a number or date that is none
         if isinstance(error, DefinitionError):
             raise
-        raise DefinitionError(f"this is no YAML: {error}") from None
+        raise DefinitionError(f"{_begins(text)} is no YAML: {error}") from None
+
+
+def _begins(text: str) -> str:
+    """A text as complaints call it; a short one may have been meant for the path of a file."""
+    return "this" if len(text) > 200 or "\n" in text or "{" in text else f"{text!r}, which is no file,"
 
 
 def _check_size(text: str) -> None:

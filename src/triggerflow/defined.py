@@ -45,17 +45,17 @@ class DefinedFlow:
 
         return flow_config.get_flow_config(self.blueprint, validate_serializable=validate_serializable)
 
-    def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
-        """The flow as JSON text, which is also written to a file if one is named."""
+    def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
+        """The flow as JSON text, which is also written to a file if one is named; options of `get_flow_config`."""
         from . import config, flow_config
 
-        return flow_config.saved(config.to_json(self.get_flow_config()), save_to, encoding)
+        return flow_config.saved(config.to_json(self.get_flow_config(**options)), save_to, encoding)
 
-    def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8") -> str:
-        """The flow as YAML text, which is also written to a file if one is named."""
+    def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
+        """The flow as YAML text, which is also written to a file if one is named; options of `get_flow_config`."""
         from . import config, flow_config
 
-        return flow_config.saved(config.to_yaml(self.get_flow_config()), save_to, encoding)
+        return flow_config.saved(config.to_yaml(self.get_flow_config(**options)), save_to, encoding)
 
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
         """Make a function known by name, so that a definition that is loaded later can use it as a chunk."""

@@ -7,6 +7,7 @@ by a name that stands in a config.
 
 import builtins
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,9 +57,10 @@ def _check_handler(blueprint: Blueprint, operator: Operator, where: str) -> None
 
 
 def saved(text: str, save_to: str | Path | None, encoding: str) -> str:
-    """The text, which is also written to a file if one is named; whole or not at all."""
+    """The text, which is also written to a file if one is named; whole or not at all. Missing folders are made."""
     if save_to is not None:
         target = Path(save_to)
+        target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(target.name + ".part")
         draft.write_text(text, encoding=encoding)
         draft.replace(target)
@@ -95,8 +97,8 @@ def load_flow_config(blueprint: Blueprint, config: Mapping[str, Any], *, replace
 
 
 def text(source: str | Path, encoding: str) -> str:
-    """What is a path, and what the text itself: a text begins with a brace or has several lines."""
-    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
+    """What is a path, and what the text itself: a text begins with a brace, has several lines, or is no file here."""
+    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{") or not os.path.isfile(source)):
         return source
     with Path(source).open(encoding=encoding) as file:
         try:

@@ -83,6 +83,7 @@ class HostedExecution(LoopBoundExecution):
         self.rare: dict[str, Any] | None = None
         #: the records of this execution, as far as they are held
         self.journal = RingJournal(options.journal_limit)
+        self.journal.first = self.machine.state.records
         self.stream: RuntimeStream | None = None
         if id is not None:
             self._id = id

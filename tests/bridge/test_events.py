@@ -173,7 +173,8 @@ async def test_an_emitter_speaks_for_a_source() -> None:
     with hooked("mine") as events:
         await emitter.async_emit("mine", payload=5, meta={"b": 2})
         emitter.emit("mine", level="DEBUG")
-        await emitter.async_error(ValueError("no"), event_type="mine")
+        with pytest.raises(ValueError, match="no"):
+            await emitter.async_error(ValueError("no"), event_type="mine")
         emitter.info("hello", event_type="mine")
     assert [(it.source, it.level, it.payload, it.message) for it in events] == [
         ("me", "INFO", 5, None), ("me", "DEBUG", None, None), ("me", "ERROR", None, "no"),

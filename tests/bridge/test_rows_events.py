@@ -156,7 +156,6 @@ def test_the_error_of_an_event_of_ones_own_becomes_a_description(error: Any) -> 
     )  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="an event without a type is a TypeError; an unknown level is taken")
 @pytest.mark.parametrize("event", [{"payload": 1}, {"event_type": "rows.a", "level": "LOUD"}])
 def test_an_event_that_is_none_is_a_value_error(event: Any) -> None:
     with pytest.raises(ValueError, match="RuntimeEvent"):
@@ -189,7 +188,6 @@ async def test_the_levels_of_an_emitter_take_a_message(level: str) -> None:
     assert (events[1].source, events[1].payload, events[1].meta) == ("me", 5, {"a": 1, "b": 2})
 
 
-@pytest.mark.xfail(strict=True, reason="an emitter's error() and critical() take the event type first")
 @pytest.mark.parametrize("level", ["error", "critical"])
 async def test_an_emitter_tells_of_an_error_and_raises_it(level: str) -> None:
     emitter: Any = CENTER.create_emitter("me")
@@ -307,7 +305,6 @@ async def test_a_result_of_a_chunk_names_the_chunk() -> None:
     assert (origin["chunk_name"], origin["operator_kind"]) == ("chunk", "chunk")
 
 
-@pytest.mark.xfail(strict=True, reason="a second result is told again")
 async def test_a_second_result_is_not_told() -> None:
     flow = Flow()
     flow.when("x").to(ident)
@@ -386,6 +383,14 @@ async def test_data_that_somebody_waits_for_is_a_signal() -> None:
     ]  # fmt: skip
 
 
+async def test_a_signal_is_told_once() -> None:
+    flow = Flow()
+    flow.to(inc).to(double).end()
+    with hooked("trigger_flow.signal") as events:
+        assert await flow.async_start(1) == 4
+    assert [it.payload["VALUE"] for it in events] == [1, 2, 4]
+
+
 async def test_an_event_that_nobody_waits_for_is_a_signal() -> None:
     flow = Flow()
 
@@ -410,7 +415,6 @@ async def test_data_that_nobody_waits_for_is_no_signal() -> None:
     assert [it for it in events if it.payload["TYPE"] != "event"] == []
 
 
-@pytest.mark.xfail(strict=True, reason="what happens before the start is not told")
 async def test_what_happens_before_the_start_is_told_at_once() -> None:
     flow = Flow()
     flow.to(ident).end()
@@ -454,7 +458,6 @@ async def test_a_chunk_that_paused_is_told_as_waiting() -> None:
     assert about(events[0], "chunk_name", "status", "returned_pause_signal", "output") == ("ask", "waiting", True, None)
 
 
-@pytest.mark.xfail(strict=True, reason="the event of an interrupt's stream item has another item than the stream")
 async def test_the_stream_items_of_an_interrupt_are_told_as_they_are() -> None:
     execution = asking().create_execution()
     with hooked("workflow.stream_item_emitted") as events:
@@ -466,7 +469,6 @@ async def test_the_stream_items_of_an_interrupt_are_told_as_they_are() -> None:
     assert events[1].payload["origin_chunk"] is None
 
 
-@pytest.mark.xfail(strict=True, reason="the signal of an answer is not told")
 @pytest.mark.parametrize("loaded", [False, True])
 async def test_an_answer_is_told_with_its_signal(loaded: bool) -> None:
     flow = asking()
@@ -485,7 +487,6 @@ async def test_an_answer_is_told_with_its_signal(loaded: bool) -> None:
     assert about(started, "signal_source", "signal_meta") == ("interrupt", {"interrupt_id": "i"})
 
 
-@pytest.mark.xfail(strict=True, reason="a hook that comes after the start hears of chunks only")
 async def test_a_hook_may_come_after_the_start() -> None:
     execution = asking().create_execution()
     await execution.async_start(1, wait_for_result=False)
@@ -534,7 +535,6 @@ async def test_a_sub_flow_tells_of_itself_and_its_items_twice() -> None:
     assert events[1].run.meta["chunk_name"] == "step"
 
 
-@pytest.mark.xfail(strict=True, reason="the result of a sub-flow, and its items in the parent, have no origin")
 async def test_what_comes_out_of_a_sub_flow_has_an_origin() -> None:
     with hooked("workflow.stream_item_emitted", "workflow.result_set") as events:
         assert await nested().async_start(1) == 2
@@ -544,14 +544,12 @@ async def test_what_comes_out_of_a_sub_flow_has_an_origin() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="the end of a sub-flow is not told like a chunk")
 async def test_the_end_of_a_sub_flow_is_told_like_a_chunk() -> None:
     with hooked("chunk.started") as events:
         assert await nested().async_start(1) == 2
     assert [it.run.meta["flow_name"] for it in chunks(events, "result_sink")] == ["S", "F"]
 
 
-@pytest.mark.xfail(strict=True, reason="an end that comes second is not told like a chunk")
 async def test_each_end_of_a_flow_is_told_like_a_chunk() -> None:
     flow = Flow()
     flow.to(inc).end().to(double).end()

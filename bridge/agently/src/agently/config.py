@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from triggerflow import Definition, DefinitionError, Operator
-from triggerflow.builder import Blueprint, Trigger, is_stable_name
+from triggerflow import Definition, Operator
+from triggerflow.builder import Trigger, is_stable_name
+from triggerflow.config import FORMAT
 from triggerflow.flow_config import get_flow_config, load_flow_config
 
 from .adapt import is_a
@@ -22,15 +23,19 @@ _FORMS = {
     "batch_collect": ("batch-collect-{group}", "batch_collect:{group}", "Batch-{group}"),
     "for_each_split": ("for_each-split-{group}", "for_each:{group}", "ForEach-{group}-Send"),
     "for_each_collect": ("for_each-collect-{group}", "for_each_collect:{group}", "ForEach-{group}-End"),
-    "match_route": ("match-route-{group}", "match:{group}", "Match-{group}-Case"),
+    "match_route": ("match-route-{group}", "match:{group}", "Match-{group}-Result"),
     "match_case": ("match-case-{own}", "case:{own}", "Match-{group}-Case-{own}-Branch"),
     "else": ("match-else-{group}", "else:{group}", "Match-{group}-Else-Branch"),
     "match_collect": ("match-collect-{group}", "match_result:{group}", "Match-{group}-Result"),
-    "collect_branch": ("collect-{own}", "collect:{name}", "Collect-{name}"),
+    "collect_branch": ("collect-{group}-{branch}", "collect:{name}", "Collect-{name}"),
     "sub_flow": ("sub-flow-{own}", "{name}", "SubFlow-{own}-Result"),
     "result_sink": ("result-{own}", "result", ""),
 }
 _BLOCKS = {"batch_fanout": "batch", "for_each_split": "for_each", "match_route": "match"}
+#: Options that have another name in Agently, by the engine's; and what is no option there.
+_RENAMED = {"child_concurrency": "concurrency", "equals": "condition_value", "otherwise": "is_else",
+            "branch": "branch_id", "branches": "branch_ids"}  # fmt: skip
+_HIDDEN = ("slots", "flow", "side_branch")
 
 
 def digest(text: str) -> str:
@@ -39,18 +44,18 @@ def digest(text: str) -> str:
 
 
 class Names:
-    """Agently's ids, names, signals and blocks for the operators of a definition."""
+    """Agently's words for the operators of a definition, and, with its graph, for all of the flow."""
 
-    def __init__(self, definition: Definition) -> None:
-        self.operators, self.by_id = definition.operators, definition.by_id
+    def __init__(self, definition: Definition, graph: Any = None) -> None:
+        self.graph, self.operators, self.by_id = graph, definition.operators, definition.by_id
         self.heard = {trigger for it in definition.operators for trigger in it.listens}
 
     def form(self, operator: Operator, which: int) -> str:
         """The id (0), the name (1) or the signal (2) of an operator; a chunk wired in several places has one id."""
         kind, fired = "else" if operator.options.get("otherwise") else operator.kind.value, operator.emits[0].name
         own = fired.rpartition("]-")[2] if operator.kind == "chunk" else digest(operator.id)
-        group = digest(operator.group or (operator.id if operator.kind in _BLOCKS else operator.inside or ""))
-        return _FORMS[kind][which].format(own=own, group=group, name=operator.name, fired=fired)
+        seen = {"group": self.groups(operator)["group_id"], "branch": operator.options.get("branch")}
+        return _FORMS[kind][which].format(own=own, name=operator.name, fired=fired, **seen)
 
     def signal(self, trigger: Trigger, listener: Operator | None = None) -> dict[str, Any]:
         """A trigger as the signal that an operator hears: a branch of a batch, or a case, has one of its own."""
@@ -75,106 +80,96 @@ class Names:
     def groups(self, operator: Operator) -> dict[str, Any]:
         """The block of an operator, and the block around that."""
         opener = self.by_id.get(operator.group or (operator.id if operator.kind in _BLOCKS else operator.inside or ""))
-        blocks = {"": opener, "parent_": opener and self.by_id.get(opener.inside or "")}
-        ids = {f"{prefix}group_id": it and digest(it.id) for prefix, it in blocks.items()}
-        return ids | {f"{prefix}group_kind": it and _BLOCKS[it.kind] for prefix, it in blocks.items()}
+        openers = (opener, opener and self.by_id.get(opener.inside or ""))
+        blocks = [(digest(it.id), _BLOCKS[it.kind]) if it else (None, None) for it in openers]
+        if operator.kind == "collect_branch":
+            blocks.insert(0, (digest(f"collect {operator.name}"), "collect"))
+        (group, kind), (parent, parent_kind) = blocks[:2]
+        return {"group_id": group, "group_kind": kind, "parent_group_id": parent, "parent_group_kind": parent_kind}
 
     def wires(self, operator: Operator) -> dict[str, list[dict[str, Any]]]:
-        """The signals that an operator listens to, and those that it sends: to what follows (its continuation) or to
-        the branches that it opens; and what it declares."""
-        own, *declared = operator.emits
-        sent = (
-            [{**self.signal(own), "role": "continuation"}]
-            if operator.kind not in ("result_sink", "batch_fanout")
-            else []
-        )
-        if operator.kind in ("batch_fanout", "match_route"):
+        """The signals that an operator hears, and sends: to what follows, to its branches, and those it declares."""
+        (own, *declared), kind = operator.emits, operator.kind
+        sent = [] if kind in ("result_sink", "batch_fanout") else [{**self.signal(own), "role": "continuation"}]
+        if kind in ("batch_fanout", "match_route"):
             sent += [self.signal(own, it) for it in self.operators if it.listens == (own,)]
         sent += [{**self.signal(trigger), "role": "declared_emit"} for trigger in declared]
         heard = [self.signal(trigger, operator) for trigger in operator.listens]
         return {"listen_signals": heard, "emit_signals": sent}
 
+    def config(self, contract: Mapping[str, Any], origin: Any, validate: bool) -> dict[str, Any]:
+        """The flow as Agently's config, and the engine's definition under "triggerflow"; `origin` is the flow's graph.
+        With `validate`, what no other process could know is a `ValueError`."""
+        engine, records = get_flow_config(self.graph, validate_serializable=validate), dict[str, dict[str, Any]]()
+        for operator in self.operators:
+            if operator.kind != "signal_gate" or len(operator.listens) > 1:
+                record = self.record(operator)
+                if (known := records.setdefault(record["id"], record)) is not record:  # a chunk wired in once more
+                    known["listen_signals"] += record["listen_signals"]
+                flow = getattr(self.graph.handlers.get(operator.handler or ""), "flow", None)
+                if flow is not None and flow.blueprint is not origin:
+                    record["options"]["sub_flow_config"] = flow.get_flow_config(validate_serializable=validate)
+        found = {"operators": list(records.values()), "meta": {}, "contract": dict(contract)}
+        return {"version": VERSION, "name": self.graph.name, **found, "triggerflow": engine}
+
+    def record(self, operator: Operator) -> dict[str, Any]:
+        about = {"id": self.form(operator, 0), "kind": operator.kind.value, "name": self.form(operator, 1)}
+        place = "condition_ref" if operator.kind == "match_case" else "handler_ref"
+        refs = {"handler_ref": None, "condition_ref": None, place: self.reference(operator)}
+        return {**about, "options": self.options(operator), **refs, **self.wires(operator), **self.groups(operator)}
+
+    def reference(self, operator: Operator) -> dict[str, Any] | None:
+        name, handler = operator.handler, self.graph.handlers.get(operator.handler or "")
+        if name is None or hasattr(handler, "flow"):
+            return None
+        kind = "registered" if operator.kind == "chunk" else "inspected"
+        return reference(handler, name, kind if is_stable_name(name, handler) else "anonymous")
+
     def options(self, operator: Operator) -> dict[str, Any]:
-        """What an operator was told, in Agently's words."""
-        given, kind = dict(operator.options), operator.kind
-        if kind in ("batch_fanout", "for_each_split"):
-            return {"concurrency": given.get("concurrency")}
+        kind, given = operator.kind.value, operator.options if operator.kind != "chunk" else {}
+        told: dict[str, Any] = {_RENAMED.get(key, key): given[key] for key in given if key not in _HIDDEN}
+        if kind in ("batch_fanout", "for_each_split", "sub_flow"):
+            told.setdefault("concurrency", None)
         if kind == "batch_collect":
             heard = zip(operator.listens, given["slots"], strict=True)
-            return {"result_keys": {self.signal(trigger)["id"]: name for trigger, name in heard}}
-        if kind == "match_case":
-            return (
-                {"is_else": True}
-                if "otherwise" in given
-                else {"condition_value": given["equals"]}
-                if "equals" in given
-                else {}
-            )
-        if kind == "collect_branch":
-            name, places = operator.name, {"branch_id": given["branch"], "branch_ids": given["branches"]}
-            return {**places, "collect_id": digest(name), "collection_name": name, "mode": given["mode"]}
-        if kind == "sub_flow":
-            return {"capture": given.get("capture"), "write_back": given.get("write_back"),
-                    "concurrency": given.get("child_concurrency")}  # fmt: skip
-        return {"mode": given["mode"]} if "mode" in given else {}
+            told["result_keys"] = {self.signal(trigger)["id"]: name for trigger, name in heard}
+        elif kind == "match_route":
+            cases = [it for it in self.operators if it.listens == operator.emits[:1]]
+            told["cases"] = [self.case(it) for it in cases if "otherwise" not in it.options]
+            others = [self.signal(it.listens[0], it) for it in cases if "otherwise" in it.options]
+            told["else_signal"] = others[0] if others else None
+        elif kind == "collect_branch":
+            told |= {"collect_id": self.groups(operator)["group_id"], "collection_name": operator.name}
+        elif kind == "sub_flow":
+            name = self.graph.handlers[operator.handler].flow.name
+            told = {"capture": None, "write_back": None, "sub_flow_config": None, **told, "sub_flow_name": name}
+        return told
 
-
-def to_config(core: Blueprint, contract: Mapping[str, Any], *, validate: bool = True) -> dict[str, Any]:
-    """The flow as Agently's config, and the engine's definition under "triggerflow".
-
-    Raises `ValueError` for handlers that no other process could know.
-    """
-    names, records = Names(core.freeze()), dict[str, dict[str, Any]]()
-    for operator in names.operators:
-        if operator.kind != "signal_gate" or len(operator.listens) > 1:
-            record = _record(core, names, operator, validate)
-            if (known := records.setdefault(record["id"], record)) is not record:  # a chunk that is wired in once more
-                known["listen_signals"] += record["listen_signals"]
-    found = {"operators": list(records.values()), "meta": {}, "contract": dict(contract)}
-    engine = get_flow_config(core, validate_serializable=validate)
-    return {"version": VERSION, "name": core.name, **found, "triggerflow": engine}
-
-
-def _record(core: Blueprint, names: Names, operator: Operator, validate: bool) -> dict[str, Any]:
-    options, handler = names.options(operator), core.handlers.get(operator.handler or "")
-    flow: Any = getattr(handler, "flow", None)
-    if operator.kind == "sub_flow":
-        nested = flow.get_flow_config(validate_serializable=validate) if flow.blueprint is not core else None
-        options |= {"sub_flow_name": flow.name, "sub_flow_config": nested}
-    about = {"id": names.form(operator, 0), "kind": operator.kind.value, "name": names.form(operator, 1)}
-    place = "condition_ref" if operator.kind == "match_case" else "handler_ref"
-    refs: dict[str, Any] = {"handler_ref": None, "condition_ref": None}
-    if operator.handler is not None and flow is None:
-        stable = is_stable_name(operator.handler, handler or print)
-        if validate and not stable:
-            what = place.removesuffix("_ref")
-            raise DefinitionError(
-                f"flow {core.name!r}: {about['name']!r} has a non-serializable {what}, a lambda; name it"
-            )
-        known = "registered" if core.chunks.get(operator.handler) else "inspected"
-        refs[place] = reference(handler, operator.handler, known if stable else "anonymous")
-    return {**about, "options": options, **refs, **names.wires(operator), **names.groups(operator)}
+    def case(self, case: Operator) -> dict[str, Any]:
+        """A case as its match knows it."""
+        number, value = self.form(case, 0).removeprefix("match-case-"), case.options.get("equals")
+        about = {"case_id": number, "condition_ref": self.reference(case), "condition_value": value}
+        return {**about, "is_else": False, "route_signal": self.signal(case.listens[0], case)}
 
 
 def reference(handler: Any, name: str, kind: str) -> dict[str, Any]:
-    """Which callable an operator runs. Where its source file lies is nobody's business."""
+    """Which callable that is. Where its source file lies is nobody's business."""
     function = inspect.unwrap(getattr(handler, "func", handler))
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     named = {"kind": kind, "name": name, "callable_name": getattr(function, "__name__", qualname)}
     return {**named, "module": module, "qualname": qualname, "file": None, "line": None}
 
 
-def load(core: Blueprint, config: Any, make: Any, *, replace: bool) -> None:
-    """Take over the flow that a config describes; nothing is changed if that raises. `make` makes the flow of a config,
-    for the sub-flows that are not registered.
-
-    Raises `TypeError` for what is no dict, `ValueError` for another version or for handlers that are not registered.
+def load(core: Any, config: Any, make: Any, *, replace: bool) -> None:
+    """Take over the flow that a config describes. `make` makes sub-flows that are not registered. Raises `TypeError`
+    for what is no dict, `ValueError` for another version or handlers that are not registered; nothing is changed then.
     """
     if not is_a(config, Mapping):
-        raise TypeError(f"a TriggerFlow config is a dictionary, not {type(config)}")
+        raise TypeError(f"a TriggerFlow config is a dictionary, not {type(config)}: {config!r:.200}")
     if config.get("version") != VERSION:
         raise ValueError(f"TriggerFlow config version {config.get('version')!r} cannot be read; it must be {VERSION!r}")
-    if not is_a(engine := config.get("triggerflow"), Mapping):
+    empty = {"format": FORMAT, "name": config.get("name") or core.name, "operators": []}
+    if not is_a(engine := config.get("triggerflow", None if config.get("operators") else empty), Mapping):
         raise ValueError("a config that Agently itself wrote lacks 'triggerflow', the engine's definition; build the "
                          "flow by its own code here, and it can be exported anew")  # fmt: skip
     for record in config.get("operators", ()):

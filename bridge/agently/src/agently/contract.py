@@ -1,9 +1,7 @@
 """What a flow promises, checked and described by Pydantic."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NotRequired, TypedDict
-
-import msgspec
+from typing import Any
 
 from triggerflow.contract import Contract, checker
 from triggerflow.execution import UNSET
@@ -11,26 +9,9 @@ from triggerflow.execution import UNSET
 PLACES = ("initial_input", "stream", "result")
 
 
-class TriggerFlowInterrupt(TypedDict):
-    """A question to the outside."""
-
-    id: str
-    type: str
-    status: Literal["waiting", "resumed"]
-    payload: NotRequired[Any]
-    resume_event: NotRequired[str | None]
-    response: NotRequired[Any]
-
-
-class TriggerFlowInterruptEvent(TypedDict):
-    """A stream item that tells of one."""
-
-    type: Literal["interrupt"]
-    action: Literal["pause", "resume"]
-    execution_id: str
-    interrupt: TriggerFlowInterrupt
-    signal: NotRequired[dict[str, Any] | None]
-    value: NotRequired[Any]
+#: A question to the outside: id, type, status ("waiting" or "resumed"), payload, resume_event, response; and the stream
+#: item that tells of one: type ("interrupt"), action ("pause" or "resume"), execution_id, interrupt, signal or value.
+TriggerFlowInterrupt = TriggerFlowInterruptEvent = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,7 +40,7 @@ def metadata(contract: Contract) -> dict[str, Any]:
     """The promises as data."""
     if not contract.meta and not any(contract.types.values()):
         return {}
-    event = {"label": "TriggerFlowInterruptEvent", "schema": msgspec.json.schema(TriggerFlowInterruptEvent)}
+    event = {"label": "TriggerFlowInterruptEvent", "schema": {"type": "object"}}
     types = {place: _entry(contract.types.get(place), place) for place in PLACES}
     return {**types, "meta": contract.meta or {}, "system_stream": {"interrupt": event}}
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-from triggerflow.portal import run_sync
+from triggerflow.portal import on_a_loop, run_sync
 
 from .adapt import is_a
 
@@ -43,20 +43,19 @@ class RunContext(Record):
     run_id: str
 
     def __init__(self, run_id: str, run_kind: str = "workflow_execution", **more: Any) -> None:
-        own = {"run_id": run_id, "run_kind": run_kind, "root_run_id": run_id, "parent_run_id": None}
-        of_agents = dict.fromkeys(("agent_id", "agent_name", "session_id", "response_id", "execution_id"))
-        super().__init__(**{**own, **of_agents, "meta": {}, **more})
+        own = {"run_id": run_id, "run_kind": run_kind, "root_run_id": run_id, "meta": {}}
+        rest = ("parent_run_id", "agent_id", "agent_name", "session_id", "response_id", "execution_id")
+        super().__init__(**{**own, **dict.fromkeys(rest), **more})
 
     @classmethod
     def create(cls, *, run_kind: str, parent: "RunContext | None" = None, **about: Any) -> "RunContext":
-        """A run, under another one if that is named."""
         given = {key: it for key, it in about.items() if it is not None}
         above: dict[str, Any] = {"meta": {}} if parent is None else {**vars(parent), "parent_run_id": parent.run_id}
         given["meta"] = {**above["meta"], **given.get("meta", {})}
         return cls(**{**above, "run_id": uuid4().hex, "run_kind": run_kind, **given})
 
-    def create_child(self, *, run_kind: str, **about: Any) -> "RunContext":
-        return self.create(run_kind=run_kind, parent=self, **about)
+    def create_child(self, **about: Any) -> "RunContext":
+        return self.create(parent=self, **about)
 
 
 class ErrorInfo(Record):
@@ -77,19 +76,11 @@ class RuntimeEvent(Record):
 
     event_type: str
 
-    def __init__(
-        self,
-        event_type: str,
-        source: str = "Agently",
-        level: str = "INFO",
-        error: Any = None,
-        run: Any = None,
-        **more: Any,
-    ) -> None:
-        if level not in LEVELS:
-            raise ValueError(f"the level of an event is one of {LEVELS}, not {level!r}")
+    def __init__(self, event_type: str = "", level: str = "INFO", error: Any = None, run: Any = None, **more: Any):
+        if not event_type or level not in LEVELS:
+            raise ValueError(f"a RuntimeEvent has an event_type and one of the levels {LEVELS}, not {level!r}")
         error = ErrorInfo.from_exception(error) if isinstance(error, BaseException) else error
-        about = {"event_id": uuid4().hex, "event_type": event_type, "source": source, "level": level}
+        about = {"event_id": uuid4().hex, "event_type": event_type, "source": "Agently", "level": level}
         about |= {"message": None, "payload": None, "error": ErrorInfo(**error) if is_a(error, dict) else error}
         about |= {"run": RunContext(**run) if is_a(run, dict) else run, "meta": {}, "timestamp": int(time() * 1000)}
         super().__init__(**{**about, **more})
@@ -105,7 +96,6 @@ class EventCenter:
     def register_hook(
         self, callback: Any, *, event_types: str | Iterable[str] | None = None, hook_name: str | None = None
     ) -> None:
-        """Call a function, sync or async, for every event, or for those of some types. The same name replaces."""
         types = [event_types] if isinstance(event_types, str) else event_types
         name = hook_name or getattr(callback, "__name__", repr(callback))
         self.hooks[name] = (callback, None if types is None else frozenset(types))
@@ -114,7 +104,6 @@ class EventCenter:
         self.hooks.pop(hook_name, None)
 
     def create_emitter(self, source: str | None = None, *, base_meta: Any = None, base_run: Any = None) -> "Emitter":
-        """What emits events in the name of a source."""
         return Emitter(self, {"source": source or "Agently", "run": base_run}, dict(base_meta or {}))
 
     def emit(self, event: Mapping[str, Any] | RuntimeEvent) -> None:
@@ -146,37 +135,40 @@ class EventCenter:
             except Exception:
                 logger.exception("an event hook failed")
 
-        try:
-            task = asyncio.get_running_loop().create_task(guarded())
-        except RuntimeError:  # a thread without a loop
-            run_sync(guarded, "async_emit")
-        else:
-            self.tasks.add(task)
+        if on_a_loop():
+            self.tasks.add(task := asyncio.ensure_future(guarded()))
             task.add_done_callback(self.tasks.discard)
+        else:
+            run_sync(guarded, "async_emit")
 
 
 class Emitter:
-    """Emits events of one source: `emit(type, level=, message=, payload=, error=, run=, meta=)`, and `info("text")`,
-    `error(exception)` ... of each level; all with `async_` too, which waits for the hooks."""
+    """Emits events of one source: `emit(type, level=, message=, payload=, error=, run=, meta=)`, and of each level as
+    `info("text")`; `error` and `critical` raise their error then. All with `async_` too, which waits for the hooks."""
 
     def __init__(self, center: EventCenter, base: dict[str, Any], meta: dict[str, Any]) -> None:
         self._center, self._base, self._meta, self.update_base_meta = center, base, meta, meta.update
-        for level in LEVELS:
-            setattr(self, level.lower(), functools.partial(self._say, self.emit, level))
-            setattr(self, f"async_{level.lower()}", functools.partial(self._say, self.async_emit, level))
+        says = {level.lower(): functools.partial(self._say, level) for level in LEVELS} | {"emit": self.emit}
+        for name, say in says.items():
+            setattr(self, name, say)
+            setattr(self, f"async_{name}", functools.partial(self._later, say))
 
     def emit(self, event_type: str, **more: Any) -> None:
         given = {key: it for key, it in more.items() if it is not None}
-        about = {"event_type": event_type, "meta": {**self._meta, **given.pop("meta", {})}}
-        self._center.emit({**self._base, **given, **about})
+        meta = {**self._meta, **given.pop("meta", {})}
+        self._center.emit({**self._base, **given, "event_type": event_type, "meta": meta})
 
-    async def async_emit(self, event_type: str, **more: Any) -> None:
-        self.emit(event_type, **more)
-        await self._center.drain()
+    def _say(self, level: str, said: Any, *, event_type: str | None = None, **more: Any) -> None:
+        error = None if level in LEVELS[:3] else said if isinstance(said, Exception) else RuntimeError(said)
+        self.emit(event_type or f"runtime.{level.lower()}", level=level, error=error, message=str(said), **more)
+        if error is not None:
+            raise error
 
-    def _say(self, send: Any, level: str, said: Any, *, event_type: str | None = None, **more: Any) -> Any:
-        about = {"level": level, "error": said if is_a(said, Exception) else None, "message": str(said), **more}
-        return send(event_type or f"runtime.{level.lower()}", **about)
+    async def _later(self, send: Any, *args: Any, **options: Any) -> None:
+        try:
+            send(*args, **options)
+        finally:
+            await self._center.drain()
 
 
 #: The one centre, `Agently.event_center`.

@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgspec
 
 from triggerflow import Execution, PayloadError, UsageError, records
+from triggerflow.drivers.local import LocalDriver
 from triggerflow.execution import UNSET
 from triggerflow.options import Options
 from triggerflow.persistence import read, restore, write
@@ -64,6 +65,10 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     context: RunContext | None = None
     #: the newest run of a chunk
     latest: Any = None
+    #: who tells the hooks of it
+    told: observed.Observer | None = None
+    #: whether it was known to have a result
+    has_result = False
     #: how to end what `on` has begun, by its id
     bindings: Mapping[str, Callable[[], None]] = {}
 
@@ -86,7 +91,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         self.latest = run
         data, call = Data(self, run), self.program.invokers[run.node.index]
         if HOOKS and run.node.kind in ("chunk", "sub_flow") and run.node.name != OUTSIDE:
-            return observed.observed(self, data, call)
+            return self.observer().watch(data, call)
         return call(data)
 
     def begin(self, value: Any = UNSET) -> None:
@@ -94,13 +99,27 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         if self.start_value is UNSET:
             value = None if value is UNSET else value
             if HOOKS:
-                self.observe()
-                observed.began(self, value)
+                self.observer().began(value)
             super().begin(value)
 
-    def observe(self) -> None:
-        """Tell the hooks of every record from now on."""
-        self.add_observer(functools.partial(observed.recorded, self))
+    def observer(self) -> observed.Observer:
+        """Who tells the hooks of it."""
+        if self.told is None or self.told.journal is not self.journal:
+            self.told = observed.Observer(self)
+        return self.told
+
+    @property
+    def driver(self) -> LocalDriver:
+        """What all from outside goes through."""
+        if HOOKS:
+            self.observer()
+        return super().driver
+
+    def notice(self, command: Any) -> None:
+        if callable(command):  # what `observed.telling` adds
+            command(self.observer())
+        else:
+            super().notice(command)
 
     def rested(self) -> None:
         """No chunk runs any more: the stream ends, if nothing can follow."""
@@ -110,15 +129,16 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     def result_fixed(self, by: Any) -> None:
         super().result_fixed(by)
-        if HOOKS and self.machine.state.result is not UNSET:
-            observed.concluded(self, by)
+        first, self.has_result = not self.has_result, True
+        if HOOKS and first and not isinstance(by, str):  # an `.end()` tells of itself
+            self.observer().concluded(by)
 
     def closed(self, close: Any, error: BaseException | None) -> None:
         super().closed(close, error)
         if HOOKS and self.get_status() == "failed":
-            observed.failed(self)
-        elif HOOKS and not self.options.keep_open and self.machine.state.result is not UNSET:
-            observed.concluded(self, None)
+            self.observer().failed()
+        elif HOOKS and not self.has_result and self.machine.state.result is not UNSET:
+            self.observer().concluded(None)
 
     def concluded(self) -> bool:
         """Whether all is done that does not depend on new signals from outside."""
@@ -240,7 +260,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
             self.rested()
         try:
             async for item in reader:
-                yield self._shown(item) if item.__class__ is dict else item
+                yield self.shown(item) if item.__class__ is dict else item
         except TimeoutError:
             if self.has_ended:
                 raise
@@ -285,7 +305,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     get_interrupt: Any = lambda self, interrupt_id: self.get_interrupts().get(interrupt_id)
 
-    def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
+    def shown(self, item: dict[str, Any]) -> dict[str, Any]:
         """An item of the stream; one that tells of an interrupt in Agently's shape."""
         if item.get("type") != "interrupt":
             return item
@@ -363,8 +383,6 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         for key, value in saved.get("flow_data", {}).items():
             self.shared.values.setdefault(key, value)
         self.context = RunContext(**saved["run_context"]) if "run_context" in saved else None
-        if HOOKS:
-            self.observe()
         return self
 
     def signal_of(self, run: Any) -> Signal:

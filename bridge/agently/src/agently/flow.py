@@ -26,7 +26,7 @@ from .data import asking
 from .events import RunContext
 from .execution import DEFAULT_TIMEOUT, InputT, ResultT, StreamT, TriggerFlowExecution, outside
 from .graph import Graph, TriggerFlowChunk
-from .observed import lineage
+from .observed import lineage, telling
 from .process import TriggerFlowProcess, limit
 from .settings import GLOBAL, Settings
 from .state import StateData, data_methods
@@ -48,7 +48,8 @@ class Definitions(DefinedFlow):
 
     def get_flow_config(self, *, name: str | None = None, validate_serializable: bool = True) -> dict[str, Any]:
         """The flow as data. Raises `ValueError` for handlers that no other process could know: lambdas."""
-        made = config.to_config(self.blueprint, self.get_contract_metadata(), validate=validate_serializable)
+        graph, contract = self.blueprint.complete(), self.get_contract_metadata()
+        made = config.Names(graph.freeze(), graph).config(contract, self.blueprint, validate_serializable)
         return {**made, "name": name or made["name"]}
 
     def load_flow_config(self, config: Any, *, replace: bool = True) -> Any:
@@ -181,6 +182,8 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         if self._made[0] is not program:
             calls = zip(program.plan.nodes, program.invokers, strict=True)
             program.invokers = tuple(partial(asking, call) if node.kind == "chunk" else call for node, call in calls)
+            for node in program.plan.nodes:
+                node.enter = telling(node.enter) if node.kind == "result_sink" else node.enter
             awaited = program.plan.outside - {config.OUTSIDE, config.RESTART.name}
             self._made = (program, config.Names(program.plan.definition), awaited)
         return self._made

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from triggerflow import Chunk, Definition, DefinitionError
-from triggerflow.builder import START, Blueprint, Trigger
+from triggerflow.builder import START, Blueprint, OperatorKind, Trigger
 
 from .adapt import twin
 from .config import OUTSIDE, RESTART, Names, digest, reference
@@ -58,9 +58,8 @@ class Graph(Blueprint):
 
     def load(self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Any, *, replace: bool) -> None:
         super().load(definition, chunks, handlers, replace=replace)
-        self.named_chunks.update(
-            {it.name: TriggerFlowChunk(it) for it in chunks.values() if it.trigger.kind == "chunk"}
-        )
+        loaded = {it.name: TriggerFlowChunk(it) for it in chunks.values() if it.trigger.kind == "chunk"}
+        self.named_chunks = loaded if replace else {**self.named_chunks, **loaded}
 
     def register(self, name: str | None, handler: Any, **options: Any) -> Chunk:
         function: str = getattr(getattr(handler, "func", handler), "__name__", type(handler).__name__)
@@ -110,6 +109,16 @@ class Graph(Blueprint):
         internal = {names.signal(it)["trigger_event"]: it for it in fired} if _INTERNAL.match(wanted) else {}
         kind = "collect" if wanted.startswith("Collect-") else "event"
         return internal.get(wanted) or Trigger(kind, wanted.removeprefix("Collect-"))
+
+    def complete(self) -> "Graph":
+        """This graph with the chunks that are not wired, as operators that listen to nothing."""
+        made = Graph(self.name, self)
+        for chunk in [it.chunk for it in self.named_chunks.values() if it.trigger not in self.nodes]:
+            key, kind = made.handler_key(chunk.handler, chunk.name), OperatorKind.CHUNK
+            made.add(kind, chunk.trigger.name, (), name=chunk.name, emits=(chunk.trigger,), handler=key)
+            made.operators.insert(0, made.operators.pop())
+            made.nodes[chunk.trigger.name] = chunk
+        return made
 
     def executable(self, outside: Any) -> "Graph":
         """This graph as executions run it: with a chunk for what is done from outside; with the blocks closed that were
