@@ -1,18 +1,8 @@
 """What the bridge is made of: short ways to say that a name of Agently's leads to one of the engine's."""
 
-from collections.abc import Callable
 from typing import Any
 
 from triggerflow.portal import run_sync
-
-#: A property, and a method, that need no more than an expression.
-view: Callable[[Callable[[Any], Any]], Any] = property
-method: Callable[[Callable[[Any], Any] | Callable[[Any, Any], Any]], Any] = lambda call: call
-
-
-def is_a(value: Any, *kinds: type) -> bool:
-    """`isinstance`, after which a type checker still takes the value for anything: what it holds is not known."""
-    return isinstance(value, kinds)
 
 
 def delegate(attribute: str, name: str) -> Any:

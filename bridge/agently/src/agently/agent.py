@@ -13,7 +13,7 @@ from triggerflow.models import Output, Request, Response
 from triggerflow.models.instant import Event
 from triggerflow.models.openai import OpenAIProvider
 
-from .adapt import delegate, delegates, is_a, view
+from .adapt import delegate, delegates
 from .settings import GLOBAL, Settings, filled, merged
 
 #: The settings of the model go by all of these names; where two of them are set, the later one counts.
@@ -37,7 +37,7 @@ def _provider(settings: str) -> OpenAIProvider:
     given: dict[str, Any] = {key: it for key, it in json.loads(settings).items() if it is not None}
     its: Any = SimpleNamespace(**{**_DEFAULTS, **given})
     auth: Any = {"api_key": its.auth} if isinstance(its.auth, str) else its.auth
-    model = its.model or (its.default_model["chat"] if is_a(its.default_model, dict) else its.default_model)
+    model = its.model or (its.default_model["chat"] if isinstance(its.default_model, dict) else its.default_model)
     if wrong := [*(given.keys() - _DEFAULTS), *({its.model_type} - {"chat"}), *([] if model else ["no model"])]:
         raise ValueError(f'set_settings("OpenAICompatible", ...): {wrong} cannot be used; settings are {[*_DEFAULTS]}')
     http = {"proxy": its.proxy, "timeout": tuple(its.timeout.values()), **its.client_options}
@@ -49,7 +49,7 @@ def _provider(settings: str) -> OpenAIProvider:
 class ModelResponse(Response):
     """An answer, read as Agently's programs do; one that no `.output()` describes is text."""
 
-    result = view(lambda self: self)
+    result = property(lambda self: self)
 
     async def get_async_generator(self, type: Any = "delta", **options: Any) -> AsyncGenerator[Any, None]:
         known: Any = {None: "delta", "streaming_parse": "instant"}.get(type, type)
@@ -58,10 +58,10 @@ class ModelResponse(Response):
                 if isinstance(item, Event):
                     if item.keys:  # neither the whole answer nor the beginning of another one
                         yield StreamingData(*(getattr(item, name) for name in _FIELDS))
-                elif is_a(item, str, tuple):
-                    yield (item[0], item[1].to_json(indent=None)) if item[:1] == ("original_delta",) else item
+                elif isinstance(item, tuple) and item[0] == "original_delta":
+                    yield (item[0], item[1].to_json(indent=None))
                 else:
-                    yield item.to_json(indent=None)
+                    yield item if isinstance(item, str | tuple) else item.to_json(indent=None)
 
     async def async_get_data(self, *, type: Any = "parsed", **options: Any) -> Any:
         """Wait for the end; return the data that `.output()` describes, or the text; "all" is a dict of everything."""

@@ -10,8 +10,6 @@ from triggerflow.builder import Trigger, is_stable_name
 from triggerflow.config import FORMAT
 from triggerflow.flow_config import get_flow_config, load_flow_config
 
-from .adapt import is_a
-
 VERSION = "trigger_flow/v1"
 #: An event that only the outside sends (see `execution.outside`), and one at which what starts at the start does again.
 OUTSIDE, RESTART = "$outside", Trigger("event", "START")
@@ -164,12 +162,12 @@ def load(core: Any, config: Any, make: Any, *, replace: bool) -> None:
     """Take over the flow that a config describes. `make` makes sub-flows that are not registered. Raises `TypeError`
     for what is no dict, `ValueError` for another version or handlers that are not registered; nothing is changed then.
     """
-    if not is_a(config, Mapping):
+    if not isinstance(config, Mapping):
         raise TypeError(f"a TriggerFlow config is a dictionary, not {type(config)}: {config!r:.200}")
     if config.get("version") != VERSION:
         raise ValueError(f"TriggerFlow config version {config.get('version')!r} cannot be read; it must be {VERSION!r}")
     empty = {"format": FORMAT, "name": config.get("name") or core.name, "operators": []}
-    if not is_a(engine := config.get("triggerflow", None if config.get("operators") else empty), Mapping):
+    if not isinstance(engine := config.get("triggerflow", None if config.get("operators") else empty), Mapping):
         raise ValueError("a config that Agently itself wrote lacks 'triggerflow', the engine's definition; build the "
                          "flow by its own code here, and it can be exported anew")  # fmt: skip
     for record in config.get("operators", ()):

@@ -1,7 +1,9 @@
 """What a flow promises, checked and described by Pydantic."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
+
+import msgspec
 
 from triggerflow.contract import Contract, checker
 from triggerflow.execution import UNSET
@@ -9,9 +11,26 @@ from triggerflow.execution import UNSET
 PLACES = ("initial_input", "stream", "result")
 
 
-#: A question to the outside: id, type, status ("waiting" or "resumed"), payload, resume_event, response; and the stream
-#: item that tells of one: type ("interrupt"), action ("pause" or "resume"), execution_id, interrupt, signal or value.
-TriggerFlowInterrupt = TriggerFlowInterruptEvent = dict[str, Any]
+class TriggerFlowInterrupt(TypedDict):
+    """A question to the outside."""
+
+    id: str
+    type: str
+    status: Literal["waiting", "resumed"]
+    payload: NotRequired[Any]
+    resume_event: NotRequired[str | None]
+    response: NotRequired[Any]
+
+
+class TriggerFlowInterruptEvent(TypedDict):
+    """The item of the stream that tells of one."""
+
+    type: Literal["interrupt"]
+    action: Literal["pause", "resume"]
+    execution_id: str
+    interrupt: TriggerFlowInterrupt
+    signal: NotRequired[dict[str, Any] | None]
+    value: NotRequired[Any]
 
 
 @dataclass(frozen=True)
@@ -40,8 +59,8 @@ def metadata(contract: Contract) -> dict[str, Any]:
     """The promises as data."""
     if not contract.meta and not any(contract.types.values()):
         return {}
-    event = {"label": "TriggerFlowInterruptEvent", "schema": {"type": "object"}}
     types = {place: _entry(contract.types.get(place), place) for place in PLACES}
+    event = {"label": "TriggerFlowInterruptEvent", "schema": msgspec.json.schema(TriggerFlowInterruptEvent)}
     return {**types, "meta": contract.meta or {}, "system_stream": {"interrupt": event}}
 
 

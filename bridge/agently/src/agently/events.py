@@ -14,8 +14,6 @@ from uuid import uuid4
 
 from triggerflow.portal import on_a_loop, run_sync
 
-from .adapt import is_a
-
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 logger = logging.getLogger("agently")
 #: Set where a hook runs: a hook that runs a flow must not wait for hooks, which may wait for it.
@@ -27,7 +25,9 @@ class Record(SimpleNamespace):
 
     def model_dump(self, *, mode: str = "python", exclude_none: bool = False, **_: Any) -> dict[str, Any]:
         shown = {key: it for key, it in vars(self).items() if not (exclude_none and it is None)}
-        shown = {key: it.model_dump(exclude_none=exclude_none) if is_a(it, Record) else it for key, it in shown.items()}
+        shown = {
+            key: it.model_dump(exclude_none=exclude_none) if isinstance(it, Record) else it for key, it in shown.items()
+        }
         return shown if mode == "python" else json.loads(json.dumps(shown, default=str))
 
     def model_dump_json(self, **options: Any) -> str:
@@ -81,8 +81,12 @@ class RuntimeEvent(Record):
             raise ValueError(f"a RuntimeEvent has an event_type and one of the levels {LEVELS}, not {level!r}")
         error = ErrorInfo.from_exception(error) if isinstance(error, BaseException) else error
         about = {"event_id": uuid4().hex, "event_type": event_type, "source": "Agently", "level": level}
-        about |= {"message": None, "payload": None, "error": ErrorInfo(**error) if is_a(error, dict) else error}
-        about |= {"run": RunContext(**run) if is_a(run, dict) else run, "meta": {}, "timestamp": int(time() * 1000)}
+        about |= {"message": None, "payload": None, "error": ErrorInfo(**error) if isinstance(error, dict) else error}
+        about |= {
+            "run": RunContext(**run) if isinstance(run, dict) else run,
+            "meta": {},
+            "timestamp": int(time() * 1000),
+        }
         super().__init__(**{**about, **more})
 
 
@@ -112,7 +116,7 @@ class EventCenter:
         for callback, types in list(self.hooks.values()):
             if types is None or event.event_type in types:
                 try:
-                    if is_a(answer := callback(event), Awaitable):
+                    if isinstance(answer := callback(event), Awaitable):
                         self._start(answer)
                 except Exception:
                     logger.exception("an event hook failed on %s", event.event_type)

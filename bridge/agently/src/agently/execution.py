@@ -115,12 +115,6 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
             self.observer()
         return super().driver
 
-    def notice(self, command: Any) -> None:
-        if callable(command):  # what `observed.telling` adds
-            command(self.observer())
-        else:
-            super().notice(command)
-
     def rested(self) -> None:
         """No chunk runs any more: the stream ends, if nothing can follow."""
         super().rested()
@@ -130,7 +124,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     def result_fixed(self, by: Any) -> None:
         super().result_fixed(by)
         first, self.has_result = not self.has_result, True
-        if HOOKS and first and not isinstance(by, str):  # an `.end()` tells of itself
+        if HOOKS and first and self.machine.state.result is not UNSET:
             self.observer().concluded(by)
 
     def closed(self, close: Any, error: BaseException | None) -> None:

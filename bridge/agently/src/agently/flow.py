@@ -1,8 +1,5 @@
 """The flow and its blueprint, with Agently's names and defaults."""
 
-# The engine's methods of these names take other parameters.
-# pyright: reportIncompatibleMethodOverride=false
-
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import lru_cache, partial, partialmethod
@@ -20,13 +17,13 @@ from triggerflow.program import Program
 from triggerflow.shared import SharedData
 
 from . import config, contract
-from .adapt import delegate, doing, is_a, method, settling, twin, view
+from .adapt import delegate, doing, settling, twin
 from .config import load
 from .data import asking
 from .events import RunContext
 from .execution import DEFAULT_TIMEOUT, InputT, ResultT, StreamT, TriggerFlowExecution, outside
 from .graph import Graph, TriggerFlowChunk
-from .observed import lineage, telling
+from .observed import lineage
 from .process import TriggerFlowProcess, limit
 from .settings import GLOBAL, Settings
 from .state import StateData, data_methods
@@ -36,15 +33,17 @@ class Definitions(DefinedFlow):
     """What flows and blueprints share: a `blueprint` that holds operators and handlers, its data form and picture."""
 
     blueprint: Graph
-    root = view(lambda self: TriggerFlowProcess(self.blueprint, START))
-    chunks = view(lambda self: self.blueprint.named_chunks)
+    root = property(lambda self: TriggerFlowProcess(self.blueprint, START))
+    chunks = property(lambda self: self.blueprint.named_chunks)
 
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Any:
         """Make a handler known under a name, for flows that are loaded. A flow is registered for sub-flows."""
-        return super().register_chunk_handler(handler.chunk if is_a(handler, TriggerFlowChunk) else handler, name=name)
+        return super().register_chunk_handler(
+            handler.chunk if isinstance(handler, TriggerFlowChunk) else handler, name=name
+        )
 
     register_condition_handler = register_chunk_handler
-    get_contract_metadata = method(lambda self: {})
+    get_contract_metadata = lambda self: {}
 
     def get_flow_config(self, *, name: str | None = None, validate_serializable: bool = True) -> dict[str, Any]:
         """The flow as data. Raises `ValueError` for handlers that no other process could know: lambdas."""
@@ -97,7 +96,7 @@ class TriggerFlowBluePrint(Definitions):
         core.version += 1
 
     remove_all = remove_handler
-    copy = method(lambda self, name=None: TriggerFlowBluePrint(name=name or self.name, of=self))
+    copy = lambda self, name=None: TriggerFlowBluePrint(name=name or self.name, of=self)
 
     def create_execution(
         self, trigger_flow: "TriggerFlow[Any, Any, Any]", *, execution_id: str | None = None, **options: Any
@@ -132,15 +131,15 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         self._loaded_contract: dict[str, Any] = {}
 
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
-    flow_state = view(lambda self: StateData(self.shared, self.shared.values))
+    flow_state = property(lambda self: StateData(self.shared, self.shared.values))
 
     def chunk(self, handler_or_name: Any = None, **options: Any) -> Any:
         """Register a chunk: `@flow.chunk("name")` or `flow.chunk(function)`; the options are the engine's."""
         made: Any = super().chunk(handler_or_name, **options)
         named: Callable[[Any], Any] = lambda handler: self.chunks[made(handler).name]
-        return self.chunks[made.name] if is_a(made, Chunk) else named
+        return self.chunks[made.name] if isinstance(made, Chunk) else named
 
-    to_sub_flow = method(lambda self, *args, **options: self.root.to_sub_flow(*args, **options))
+    to_sub_flow = lambda self, *args, **options: self.root.to_sub_flow(*args, **options)
 
     def set_contract(self, **promised: Any) -> Any:
         """Promise types, any that Pydantic knows: `initial_input`, `stream`, `result`; `meta` is replaced."""
@@ -182,8 +181,6 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         if self._made[0] is not program:
             calls = zip(program.plan.nodes, program.invokers, strict=True)
             program.invokers = tuple(partial(asking, call) if node.kind == "chunk" else call for node, call in calls)
-            for node in program.plan.nodes:
-                node.enter = telling(node.enter) if node.kind == "result_sink" else node.enter
             awaited = program.plan.outside - {config.OUTSIDE, config.RESTART.name}
             self._made = (program, config.Names(program.plan.definition), awaited)
         return self._made
@@ -207,7 +204,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
             self.shared.listen(execution)
         return execution
 
-    remove_execution = method(lambda self, execution: None)  # a flow does not keep its executions
+    remove_execution = lambda self, execution: None  # a flow does not keep its executions
 
     async def async_start_execution(
         self, initial_value: Any, *, wait_for_result: bool = False, **options: Any

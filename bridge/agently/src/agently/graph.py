@@ -47,6 +47,8 @@ class Graph(Blueprint):
     def __init__(self, name: str, of: Blueprint | None = None) -> None:
         super().__init__(name)
         self.named_chunks: dict[str, TriggerFlowChunk] = {}
+        #: how many chunks have had a name
+        self.made: dict[str, int] = {}
         if of is not None:
             self.take_over(of)
 
@@ -55,6 +57,7 @@ class Graph(Blueprint):
         self.load(Definition(self.name, tuple(other.operators)), other.nodes, other.handlers, replace=True)
         self.named_chunks = dict(other.named_chunks) if isinstance(other, Graph) else {}
         self.flows.update(other.flows)
+        self.made = dict(getattr(other, "made", {}))
 
     def load(self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Any, *, replace: bool) -> None:
         super().load(definition, chunks, handlers, replace=replace)
@@ -69,7 +72,7 @@ class Graph(Blueprint):
                 f"flow {self.name!r}: the chunk name {name!r} is already registered to another callable"
             )
         name = name or function
-        number = self._counted["chunk", name] = self._counted.get(("chunk", name), 0) + 1
+        number = self.made[name] = self.made.get(name, 0) + 1
         trigger = Trigger("chunk", f"Chunk[{function}]-{digest(f'{name} {number}')}")
         chunk = Chunk(name, handler, trigger=trigger, **options)
         self.named_chunks[name], self.chunks[name] = TriggerFlowChunk(chunk), chunk

@@ -6,9 +6,7 @@ from typing import Any
 
 from triggerflow import records
 from triggerflow.builder import WHEN_KEYS, Trigger
-from triggerflow.execution import UNSET
 
-from .adapt import is_a
 from .config import OUTSIDE, digest
 from .events import CENTER, RunContext, RuntimeEvent
 from .signals import Signal
@@ -88,10 +86,18 @@ class Observer:
         self.tell("workflow.execution_failed", "failed", payload, "ERROR", error)
 
     def concluded(self, by: Any) -> None:
-        """There is a result, by a run of a chunk (or its number), an `.end()` or the outside (None)."""
-        payload = {"result": self.run.machine.state.result, "origin_chunk": self.origin(by)}
+        """There is a result, by a run of a chunk (its number), an `.end()` (its id) or the outside (None)."""
+        run, told = self.run, None
+        if isinstance(by, str):  # which is told like a chunk
+            node, number = next(it for it in run.program.plan.nodes if it.id == by), run.machine.state.records
+            end = {"node": node, "trigger": node.operator.listens[0], "value": run.machine.state.result}
+            by = SimpleNamespace(id=by, attempt=number, signal=number, **end)
+            told = self.starting(by)
+        payload = {"result": run.machine.state.result, "origin_chunk": self.origin(by)}
         self.tell("workflow.result_set", "set a result", payload)
         self.tell("workflow.execution_completed", "completed", payload)
+        if told is not None:
+            told("completed", "completed", returned_pause_signal=False, output=None)
 
     def origin(self, by: Any) -> dict[str, Any] | None:
         chunk = self.run.machine.state.runs.get(by) if isinstance(by, int) else by
@@ -107,7 +113,7 @@ class Observer:
             item = run.shown(item) if item.__class__ is dict else item
             if record.path:  # to the step whose sub-flow it comes from
                 by = int(record.path.partition("/")[0].rpartition(".")[2])
-            elif by is None and is_a(item, dict) and item.get("action") == "pause":
+            elif by is None and isinstance(item, dict) and item.get("action") == "pause":
                 by = run.machine.state.interrupts[item["interrupt"]["id"]].run
             payload = {"item": item, "item_type": type(item).__name__, "origin_chunk": self.origin(by)}
             self.tell("workflow.stream_item_emitted", "emitted a stream item", payload)
@@ -120,15 +126,6 @@ class Observer:
         signal = signal_in(run, record, run.machine.state.records - 1)
         if signal is not None and not isinstance(record, records.Completed):  # which `watch` tells
             self.signalled(signal)
-
-    def ended(self, end: Any, first: bool) -> None:
-        """An `.end()` was reached; the first one gives the result, unless that breaks the contract."""
-        if self.run.machine.state.result is not UNSET:
-            told = self.starting(end)
-            if first:
-                self.run.has_result = True
-                self.concluded(end)
-            told("completed", "completed", returned_pause_signal=False, output=None)
 
     def starting(self, chunk: Any) -> Any:
         """Tell that a run of a chunk begins, and give what tells how it ends."""
@@ -163,16 +160,3 @@ class Observer:
         self.signalled(Signal(number, event, "event", output))
         told("completed", "completed", returned_pause_signal=False, output=output)
         return output
-
-
-def telling(enter: Any) -> Any:
-    """How a run enters an `.end()`: with hooks, it tells of that as of a chunk, when the core has done its work."""
-
-    def entered(machine: Any, node: Any, trigger: Any, value: Any, *place: Any) -> None:
-        first, number = machine.state.result is UNSET, machine.state.records
-        enter(machine, node, trigger, value, *place)
-        if CENTER.hooks:
-            end = SimpleNamespace(id=node.id, attempt=number, node=node, trigger=trigger, value=value, signal=number)
-            machine.out.append(lambda observer: observer.ended(end, first))
-
-    return entered

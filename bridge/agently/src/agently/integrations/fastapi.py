@@ -13,7 +13,6 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field, create_model
 
-from ..adapt import is_a
 from ..execution import TriggerFlowExecution
 from ..flow import TriggerFlow
 
@@ -105,7 +104,7 @@ class FastAPIHelper(FastAPI):
 
 def _described(flow: Any) -> tuple[Any, dict[str, Any]]:
     """The model of a request, and what OpenAPI tells of the routes: the flow's contract, and the answer."""
-    promised: dict[str, Any] = flow.get_contract_metadata() if is_a(flow, TriggerFlow) else {}
+    promised: dict[str, Any] = flow.get_contract_metadata() if isinstance(flow, TriggerFlow) else {}
     if not promised:
         return FastAPIHelperRequestData, {}
     told = {"x-agently-triggerflow-contract": {key: it for key, it in promised.items() if it is not None}}
@@ -134,7 +133,7 @@ async def _items(provider: Any, data: Any, options: dict[str, Any], *, stream: b
         allowed = _only(("timeout", "concurrency") if isinstance(found, TriggerFlow) else ("timeout",), options)
         items = (found.get_async_runtime_stream if stream else found.async_start)(data, **allowed)
     elif hasattr(found, "create_request"):
-        if not (is_a(data, dict) and _SLOTS.issuperset(data)):
+        if not (isinstance(data, dict) and _SLOTS.issuperset(data)):
             raise TypeError(f"expect prompt configures as a dictionary of {sorted(_SLOTS)}, not {data!r}")
         request = found.create_request()
         for slot, value in data.items():
