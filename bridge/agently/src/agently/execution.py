@@ -21,7 +21,6 @@ from triggerflow.execution import UNSET
 from triggerflow.options import Options
 from triggerflow.persistence import read, restore, write
 from triggerflow.portal import iterate_sync, on_a_loop
-from triggerflow.program import Program
 from triggerflow.shared import SharedData
 from triggerflow.subflow import Link
 
@@ -67,8 +66,6 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     latest: Any = None
     #: who tells the hooks of it
     told: observed.Observer | None = None
-    #: whether it was known to have a result
-    has_result = False
     #: how to end what `on` has begun, by its id
     bindings: Mapping[str, Callable[[], None]] = {}
 
@@ -76,9 +73,8 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         self, flow: Any, shared: SharedData, options: Options, id: str | None = None, *, resources: Any = None,
         state: Any = None, link: Link | None = None,
     ) -> None:  # fmt: skip
-        compiled: tuple[Program, Any, frozenset[str]] = flow.compiled()
-        self.flow, self.names, self.awaited, self.parent = flow, *compiled[1:], link
-        super().__init__(compiled[0], shared, options, id, state=state, resources=resources, link=link)
+        self.flow, self.parent, (program, self.names, self.awaited) = flow, link, flow.compiled()
+        super().__init__(program, shared, options, id, state=state, resources=resources, link=link)
 
     settings = functools.cached_property(lambda self: Settings(self.flow.settings))
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
@@ -102,10 +98,10 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
                 self.observer().began(value)
             super().begin(value)
 
-    def observer(self) -> observed.Observer:
+    def observer(self, *, concluding: bool = False) -> observed.Observer:
         """Who tells the hooks of it."""
         if self.told is None or self.told.journal is not self.journal:
-            self.told = observed.Observer(self)
+            self.told = observed.Observer(self, self.machine.state.result is not UNSET and not concluding)
         return self.told
 
     @property
@@ -123,16 +119,15 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     def result_fixed(self, by: Any) -> None:
         super().result_fixed(by)
-        first, self.has_result = not self.has_result, True
-        if HOOKS and first and self.machine.state.result is not UNSET:
-            self.observer().concluded(by)
+        if HOOKS:
+            self.observer(concluding=True).concluded(by)
 
     def closed(self, close: Any, error: BaseException | None) -> None:
         super().closed(close, error)
         if HOOKS and self.get_status() == "failed":
             self.observer().failed()
-        elif HOOKS and not self.has_result and self.machine.state.result is not UNSET:
-            self.observer().concluded(None)
+        elif HOOKS:
+            self.observer(concluding=True).concluded(None)
 
     def concluded(self) -> bool:
         """Whether all is done that does not depend on new signals from outside."""

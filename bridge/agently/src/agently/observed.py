@@ -6,6 +6,7 @@ from typing import Any
 
 from triggerflow import records
 from triggerflow.builder import WHEN_KEYS, Trigger
+from triggerflow.execution import UNSET
 
 from .config import OUTSIDE, digest
 from .events import CENTER, RunContext, RuntimeEvent
@@ -57,8 +58,8 @@ def chunk_context(run: Any, chunk: Any) -> RunContext:
 class Observer:
     """Tells the event centre of an execution, from when it is made."""
 
-    def __init__(self, run: Any) -> None:
-        self.run, self.journal = run, run.journal
+    def __init__(self, run: Any, has_result: bool) -> None:
+        self.run, self.journal, self.has_result = run, run.journal, has_result
         run.add_observer(self.recorded)
 
     def tell(self, event: str, what: str, payload: Any, level: str = "INFO", error: Any = None, by: Any = None) -> None:
@@ -88,6 +89,9 @@ class Observer:
     def concluded(self, by: Any) -> None:
         """There is a result, by a run of a chunk (its number), an `.end()` (its id) or the outside (None)."""
         run, told = self.run, None
+        if self.has_result or run.machine.state.result is UNSET:
+            return
+        self.has_result = True
         if isinstance(by, str):  # which is told like a chunk
             node, number = next(it for it in run.program.plan.nodes if it.id == by), run.machine.state.records
             end = {"node": node, "trigger": node.operator.listens[0], "value": run.machine.state.result}
