@@ -433,7 +433,6 @@ def test_load_blue_print_replaces_the_chunks() -> None:
     assert sorted(other.chunks) == ["c"]
 
 
-@pytest.mark.xfail(strict=True, reason="handlers of the start stay yet")
 def test_blueprint_remove_all_of_the_start() -> None:
     blue_print, seen = TriggerFlowBluePrint(), list[Any]()
     blue_print.add_handler("event", "START", noting(seen), id="h")

@@ -108,7 +108,7 @@ class Graph(Blueprint):
             return wanted.chunk.trigger
         if not isinstance(wanted, str) or not (is_event or _INTERNAL.match(wanted)):
             return wanted
-        names, fired = Names(self.freeze()), [START, *(it.emits[0] for it in self.operators)]
+        names, fired = Names(self.freeze()), [*(it.emits[0] for it in self.operators), START]
         internal = {names.signal(it)["trigger_event"]: it for it in fired} if _INTERNAL.match(wanted) else {}
         kind = "collect" if wanted.startswith("Collect-") else "event"
         return internal.get(wanted) or Trigger(kind, wanted.removeprefix("Collect-"))
