@@ -476,3 +476,31 @@ def test_load_flow_config_by_keyword(tmp_path: Path) -> None:
     other = Flow()
     other.register_chunk_handler(inc)
     assert other.load_flow_config(config=config).start(1) == 2  # type: ignore[call-arg]
+
+
+def test_flows_of_one_blueprint_have_one_graph() -> None:
+    blue_print = TriggerFlowBluePrint()
+    first, second = Flow(blue_print), Flow(blue_print)
+    first.to(inc).end()
+    assert (second.start(1), Flow(blue_print.copy()).start(1)) == (2, 2)
+    third = Flow()
+    third.to(double).end()
+    assert third.start(5) == 10
+    third.load_blue_print(blue_print)
+    assert third.start(5) == 6
+
+
+def test_a_loaded_flow_has_no_contract_of_before() -> None:
+    flow, other = Flow(), Flow()
+    flow.to(ident).end()
+    other.register_chunk_handler(ident)
+    other.set_contract(initial_input=int)
+    other.load_flow_config(flow.get_flow_config())
+    assert (other.get_contract().initial_input, other.start("text")) == (None, "text")
+
+
+def test_settings_update_merges() -> None:
+    flow = Flow()
+    flow.settings.update({"app": {"a": 1}})
+    flow.settings.update({"app": {"b": 2}})
+    assert flow.settings.get("app") == {"a": 1, "b": 2}

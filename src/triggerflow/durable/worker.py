@@ -129,7 +129,8 @@ class Worker:
 
         task = run_sync(begin, "run")
         try:
-            run_sync(lambda: asyncio.wait((task,)), "run")
+            while not task.done():  # an interrupt that comes just before a wait begins is noticed when that ends
+                run_sync(lambda: asyncio.wait((task,), timeout=0.5), "run")
             task.result()
         finally:
             run_sync(end, "run")

@@ -1,6 +1,6 @@
 """What a chunk receives, under Agently's names."""
 
-from types import MappingProxyType
+from collections import ChainMap
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +10,13 @@ from .adapt import delegate, delegates, later
 from .observed import chunk_context
 from .signals import PauseSignal
 from .state import StateData, data_methods
+
+
+class Resources(ChainMap[str, Any]):
+    """Resources by name, to be read."""
+
+    __setitem__ = __delitem__ = None  # pyright: ignore[reportAssignmentType]
+    to_dict = lambda self: dict(self)
 
 
 def _mark(depth: int) -> Any:
@@ -23,7 +30,7 @@ def _mark(depth: int) -> Any:
 class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     """The argument of every chunk and condition."""
 
-    __slots__ = ("question",)
+    __slots__ = ("__dict__", "question")  # programs keep things of their own on it
 
     execution: Any  # a `TriggerFlowExecution`, which imports this
     settings = property(lambda self: self.execution.settings)
@@ -36,7 +43,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     chunk_run_context = property(lambda self: chunk_context(self.execution, self.run))
     input = inputs = property(lambda self: self.value)
     layer_mark, upper_layer_mark = _mark(1), _mark(2)
-    resources = property(lambda self: MappingProxyType({**self.execution.resources}))
+    resources = property(lambda self: Resources(self.execution.resources))
     layer_in = layer_out = lambda self: None  # the engine keeps the branches apart
     engine_state, engine_flow_state = TriggerFlowRuntimeData.state, TriggerFlowRuntimeData.flow_state
     state = property(lambda self: StateData(self.engine_state, self.execution.machine.state.data))

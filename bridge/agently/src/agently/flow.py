@@ -125,7 +125,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         profile: str = "4.0",
     ) -> None:  # fmt: skip
         super().__init__(name=name or uuid4().hex, skip_exceptions=skip_exceptions)
-        self.blueprint = Graph(self.name, blue_print and blue_print.blueprint)
+        self.blueprint = blue_print.blueprint if blue_print else Graph(self.name)
         self.profile, self.settings = profile, Settings(GLOBAL)
         self._made: tuple[Any, ...] = (None,)
         self._loaded_contract: dict[str, Any] = {}
@@ -159,6 +159,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     def load_flow_config(self, config: Any, *, replace: bool = True) -> Any:
         """Take over a flow from its data; its handlers have to be registered. A contract comes without its checks."""
         super().load_flow_config(config, replace=replace)
+        self.set_contract(**dict.fromkeys((*contract.PLACES, "meta")))
         self.name, self._loaded_contract = config.get("name") or self.name, dict(config.get("contract") or {})
         return self
 
@@ -166,8 +167,9 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         return TriggerFlowBluePrint(of=self)
 
     def load_blue_print(self, new_blue_print: TriggerFlowBluePrint) -> "TriggerFlow[Any, Any, Any]":
-        """Take over a graph; the contract is gone then."""
-        self.blueprint.take_over(new_blue_print.blueprint)
+        """Work on this graph from now on; the contract is gone then."""
+        new_blue_print.blueprint.version += self.blueprint.version + 1  # no program of before is taken for its
+        self.blueprint = new_blue_print.blueprint
         return self.set_contract(**dict.fromkeys((*contract.PLACES, "meta")))
 
     save_blueprint, load_blueprint = save_blue_print, load_blue_print

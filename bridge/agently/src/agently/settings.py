@@ -49,6 +49,11 @@ class Settings(MutableMapping[str, Any]):
         self.data = placed(self.data, key.split("."), merged(found(self.data, key, MISSING), value))
         return self
 
+    def update(self, values: Mapping[str, Any], **options: Any) -> None:
+        """Set several values; dicts are merged with what is there."""
+        for key, value in values.items():
+            self.set_settings(key, value, **options)
+
     def load_settings(
         self, data_type: str, value: str | Path, *, auto_load_env: bool = False, raise_empty: bool = False
     ) -> "Settings":
@@ -58,8 +63,7 @@ class Settings(MutableMapping[str, Any]):
         """
         text = Path(value).read_text("utf-8") if data_type.endswith("_file") else str(value)
         values = {"json": json.loads, "toml": tomllib.loads, "yaml": _yaml}[data_type.removesuffix("_file")](text)
-        for key, it in values.items():
-            self.set_settings(key, it, auto_load_env=auto_load_env)
+        self.update(values, auto_load_env=auto_load_env)
         return self
 
     set = __setitem__
