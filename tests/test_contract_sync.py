@@ -208,3 +208,15 @@ async def test_s13_inside_a_chunk_the_twin_raises_too() -> None:
     flow.when("e").to(note)
     await flow.async_start()
     assert seen == [1]
+
+
+async def test_s13_sync_chunks_at_once_append_to_flow_data_without_losing_anything() -> None:
+    """S13: "Sync chunks run in a worker thread": what they append to the shared data is all there."""
+    flow = TriggerFlow()
+
+    def note(data: Data) -> None:
+        data.flow_state.append("seen", data.value)
+
+    flow.for_each().to(note).end_for_each().end()
+    await asyncio.gather(*(flow.async_start(range(50)) for _ in range(4)))
+    assert sorted(flow.get_flow_data("seen")) == sorted([*range(50)] * 4)

@@ -1,9 +1,10 @@
 """The data that all executions of a flow share. It belongs to the flow, not to a run: runs see its changes as
 records."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from threading import RLock
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from ._core.errors import ExecutionClosed
@@ -12,6 +13,7 @@ from ._core.events import FlowDataChanged
 if TYPE_CHECKING:
     from .loop_bound import LoopBoundExecution
 
+T = TypeVar("T")
 By = tuple["LoopBoundExecution", int | None] | None
 
 
@@ -21,6 +23,8 @@ class SharedData:
     They are referred to weakly: one that waits and that nobody holds any more is gone.
     """
 
+    #: one for all flows: it is held for moments
+    _changing = RLock()
     __slots__ = ("_listeners", "own", "resources", "values")
 
     def __init__(self) -> None:
@@ -58,6 +62,11 @@ class SharedData:
         made.own = set(changes)
         return made
 
+    def alone(self, change: Callable[[], T]) -> T:
+        """Make a change that depends on what is there, with no other one in between: chunks may run in threads."""
+        with self._changing:
+            return change()
+
     def set(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
         """Replace the value at a key and tell the executions that listen."""
         self.values[key] = value
@@ -68,10 +77,14 @@ class SharedData:
 
     def append(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
         """Append to the list at a key, which becomes a new list: records keep the one they were given."""
-        held = self.values.get(key, ())
-        if not isinstance(held, list | tuple):
-            raise TypeError(f"flow_data[{key!r}] is a {type(held).__name__}; only a list can be appended to")
-        self.set(key, [*held, value], emit=emit, by=by)
+
+        def change() -> None:
+            held = self.values.get(key, ())
+            if not isinstance(held, list | tuple):
+                raise TypeError(f"flow_data[{key!r}] is a {type(held).__name__}; only a list can be appended to")
+            self.set(key, [*held, value], emit=emit, by=by)
+
+        self.alone(change)
 
     def delete(self, key: str, *, emit: bool = True, by: By = None) -> None:
         """Remove a key, if it is there."""

@@ -568,3 +568,79 @@ def test_load_keeps_the_resources_of_the_execution_and_adds_those_given() -> Non
     execution = flow.create_execution(runtime_resources={"a": 1}).load(saved, runtime_resources={"b": 2})
     assert execution.get_runtime_resources() == {"a": 1, "b": 2}
     assert saved["resource_keys"] == ["lost"]
+
+
+def listening() -> Flow:
+    """A flow that sends "Approved" itself for small values, and leaves it to the outside for others."""
+    flow = Flow()
+
+    async def decide(data: Any) -> None:
+        if data.value < 100:
+            await data.async_emit("Approved", "auto")
+
+    flow.to(decide)
+    flow.when("Approved").to(ident).end()
+    return flow
+
+
+async def test_an_event_that_a_chunk_may_send_may_come_from_outside() -> None:
+    assert await listening().async_start(5) == "auto"
+    execution = listening().create_execution()
+    start = asyncio.create_task(execution.async_start(500, timeout=5))
+    await asyncio.sleep(0.05)
+    assert (execution.get_status(), start.done()) == ("running", False)
+    await execution.async_emit("Approved", "boss")
+    assert await start == "boss"
+
+
+async def test_a_stream_of_a_flow_that_is_talked_to_ends_when_it_is_stopped() -> None:
+    flow = Flow()
+
+    async def echo(data: Any) -> None:
+        await data.async_put_into_stream(data.value)
+
+    flow.to(ident).end()
+    flow.when("msg").to(echo)
+    execution = flow.create_execution()
+    reader = asyncio.create_task(items_of(execution.get_async_runtime_stream("x", timeout=5)))
+    await asyncio.sleep(0.05)
+    for number in (1, 2):
+        await execution.async_emit("msg", number)
+    await execution.async_stop_stream()
+    assert (await reader, await execution.async_get_result()) == ([1, 2], "x")
+
+
+async def test_a_reader_that_started_the_execution_waits_for_its_end() -> None:
+    flow = Flow()
+
+    async def audit(data: Any) -> None:
+        await asyncio.sleep(0.05)
+        data.set_runtime_data("audit", 1)
+        if data.value == "broken":
+            raise ValueError("audit")
+
+    async def main(data: Any) -> None:
+        await data.async_put_into_stream("item")
+        await data.async_stop_stream()
+
+    flow.side_branch(audit).to(main).end()
+    execution = flow.create_execution()
+    assert await items_of(execution.get_async_runtime_stream("v")) == ["item"]
+    assert execution.get_runtime_data("audit") == 1
+    with pytest.raises(ValueError, match="audit"):
+        await items_of(flow.get_async_runtime_stream("broken"))
+
+
+def test_sync_chunks_at_once_lose_no_update() -> None:
+    flow = Flow()
+
+    def note(data: Any) -> None:
+        data.state.append("seen", data.value)
+        data.state.set(f"tree.k{data.value}", 1)
+        data.append_flow_data("all", data.value)
+
+    flow.for_each().to(note).end_for_each().end()
+    execution = flow.create_execution()
+    execution.start(list(range(30)))
+    seen, tree, everything = execution.state["seen"], execution.state["tree"], flow.get_flow_data("all")
+    assert (len(seen), len(tree), sorted(everything)) == (30, 30, list(range(30)))

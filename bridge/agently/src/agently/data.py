@@ -46,8 +46,12 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     resources = property(lambda self: Resources(self.execution.resources))
     layer_in = layer_out = lambda self: None  # the engine keeps the branches apart
     engine_state, engine_flow_state = TriggerFlowRuntimeData.state, TriggerFlowRuntimeData.flow_state
-    state = property(lambda self: StateData(self.engine_state, self.execution.machine.state.data))
-    flow_state = property(lambda self: StateData(self.engine_flow_state, self.execution.shared.values))
+    state = property(
+        lambda self: StateData(self.engine_state, self.execution.machine.state.data, self.execution.on_loop)
+    )
+    flow_state = property(
+        lambda self: StateData(self.engine_flow_state, self.execution.shared.values, self.execution.shared.alone)
+    )
 
     async def async_emit(
         self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event",

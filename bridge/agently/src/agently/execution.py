@@ -73,7 +73,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         self, flow: Any, shared: SharedData, options: Options, id: str | None = None, *, resources: Any = None,
         state: Any = None, link: Link | None = None,
     ) -> None:  # fmt: skip
-        self.flow, self.parent, (program, self.names, self.awaited) = flow, link, flow.compiled()
+        self.flow, self.parent, (program, self.names, self.foreign) = flow, link, flow.compiled()
         super().__init__(program, shared, options, id, state=state, resources=resources, link=link)
 
     settings = functools.cached_property(lambda self: Settings(self.flow.settings))
@@ -112,10 +112,12 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         return super().driver
 
     def rested(self) -> None:
-        """No chunk runs any more: the stream ends, if nothing can follow."""
+        """No chunk runs any more: the stream ends, if nothing can follow: no events that only the outside sends."""
         super().rested()
         if self.stream is not None and self.concluded():
-            self.stream.end()
+            asked = {it.resume_event for it in (self.machine.state.interrupts or {}).values()}
+            if self.has_ended or not self.foreign - asked:
+                self.stream.end()
 
     def result_fixed(self, by: Any) -> None:
         super().result_fixed(by)
@@ -132,7 +134,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     def concluded(self) -> bool:
         """Whether all is done that does not depend on new signals from outside."""
         state = self.machine.state
-        awaits = state.result is UNSET and bool(self.awaited - (state.emitted or frozenset()))
+        awaits = state.result is UNSET and bool(self.program.plan.outside - (state.emitted or frozenset()))
         idle = state.started and not awaits and not self.get_pending_interrupts() and self.is_settled()
         return self.has_ended or idle
 
@@ -216,7 +218,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     async_emit, emit_nowait, async_emit_nowait = settling("emit"), emit, later("emit")
     engine_state = Execution.state
-    state = property(lambda self: StateData(self.engine_state, self.machine.state.data))
+    state = property(lambda self: StateData(self.engine_state, self.machine.state.data, self.on_loop))
     flow_state = property(lambda self: self.flow.flow_state)
 
     def on(
@@ -237,11 +239,12 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     async def get_async_runtime_stream(
         self, initial_value: Any = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> AsyncGenerator[Any, None]:
-        """All items from the first on; reading them starts the execution, if nobody did.
+        """All items from the first on; reading them starts the execution, if nobody did, and waits for it at the end.
 
         Ends when the stream was stopped or nothing can follow; raises the failure of the execution. A gap between two
         items longer than `timeout` seconds ends it with a `UserWarning`; what comes later, a new reader gets.
         """
+        starts = not self.started
         if initial_value is not None:
             self.begin(initial_value)
         reader = super().get_async_runtime_stream(timeout=timeout)
@@ -250,6 +253,8 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         try:
             async for item in reader:
                 yield self.shown(item) if item.__class__ is dict else item
+            if (starts and not await self.until(self.is_settled)) or self.has_ended:
+                self.outcome()
         except TimeoutError:
             if self.has_ended:
                 raise

@@ -131,7 +131,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         self._loaded_contract: dict[str, Any] = {}
 
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
-    flow_state = property(lambda self: StateData(self.shared, self.shared.values))
+    flow_state = property(lambda self: StateData(self.shared, self.shared.values, self.shared.alone))
 
     def chunk(self, handler_or_name: Any = None, **options: Any) -> Any:
         """Register a chunk: `@flow.chunk("name")` or `flow.chunk(function)`; the options are the engine's."""
@@ -178,13 +178,18 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         return self.blueprint.executable(outside)
 
     def compiled(self) -> tuple[Program, config.Names, frozenset[str]]:
-        """The flow as it stands now, made ready to run; the names of its parts; the events it awaits from outside."""
+        """The flow as it stands now, made ready to run; the names of its parts; the events that only outsiders send."""
         program = self.program()
         if self._made[0] is not program:
             calls = zip(program.plan.nodes, program.invokers, strict=True)
             program.invokers = tuple(partial(asking, call) if node.kind == "chunk" else call for node, call in calls)
-            awaited = program.plan.outside - {config.OUTSIDE, config.RESTART.name}
-            self._made = (program, config.Names(program.plan.definition), awaited)
+            names, own = config.Names(program.plan.definition), {config.OUTSIDE, config.RESTART.name}
+            foreign = program.plan.outside - own
+            ends = any(node.kind == "result_sink" for node in program.plan.nodes)
+            # What a chunk may emit the outside may send as well, as long as a result can come of it.
+            heard = frozenset(it.name for it in names.heard if it.kind == "event") - own
+            program.plan.outside = heard if ends else foreign
+            self._made = (program, names, foreign)
         return self._made
 
     def make_execution(

@@ -40,13 +40,14 @@ class StateData(Mapping[str, Any]):
     """Values by key. `set` replaces, and triggers `when({"runtime_data": key})` for exactly the key it was given.
 
     The engine fires by whole keys: a dotted change is a silent change of the tree at its first segment, then a change
-    at the dotted key itself, which triggers; keys with a dot are therefore not shown. `store` takes the changes.
+    at the dotted key itself, which triggers; keys with a dot are therefore not shown. `store` takes the changes, and
+    `alone` makes one with no other in between.
     """
 
-    __slots__ = ("_store", "_values")
+    __slots__ = ("_alone", "_store", "_values")
 
-    def __init__(self, store: Any, values: Mapping[str, Any]) -> None:
-        self._store, self._values = store, values
+    def __init__(self, store: Any, values: Mapping[str, Any], alone: Any) -> None:
+        self._store, self._values, self._alone = store, values, alone
 
     def get(self, key: str | None = None, default: Any = None, inherit: bool = True) -> Any:
         """A copy of the value at a key, or the default; without a key all values."""
@@ -54,6 +55,9 @@ class StateData(Mapping[str, Any]):
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key; `MISSING` removes it."""
+        self._alone(lambda: self._set(key, value, emit))
+
+    def _set(self, key: str, value: Any, emit: bool) -> None:
         root, *path = str(key).split(".")
         if path and not (value is MISSING and root not in self._values):
             self._store.set(root, placed(self._values.get(root, MISSING), path, copied(value)), emit=False)
@@ -64,9 +68,7 @@ class StateData(Mapping[str, Any]):
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a value that is no list becomes the first item of one."""
-        held: Any = found(self._values, key, [])
-        added = {*held, value} if isinstance(held, set) else [*held, value] if isinstance(held, list) else [held, value]
-        self.set(key, added, emit=emit)
+        self._alone(lambda: self._set(key, _with(found(self._values, key, []), value), emit))
 
     def delete(self, key: str, *, emit: bool = True) -> None:
         """Remove a key; triggers with the value None."""
@@ -75,8 +77,7 @@ class StateData(Mapping[str, Any]):
     def fire(self, key: str, value: Any) -> None:
         """Trigger what waits for a change at a key, and change nothing."""
         held = self.get(key)
-        self.set(key, value)
-        self.set(key, held, emit=False)
+        self._alone(lambda: (self._set(key, value, True), self._set(key, held, False)))
 
     async_set, async_append, async_del = later("set"), later("append"), later("delete")
 
@@ -92,6 +93,10 @@ class StateData(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.to_dict())
+
+
+def _with(held: Any, value: Any) -> Any:
+    return {*held, value} if isinstance(held, set) else [*held, value] if isinstance(held, list) else [held, value]
 
 
 def data_methods(attribute: str, *names: str, change: Any = delegate, change_async: Any = later) -> Any:
