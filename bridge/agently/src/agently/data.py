@@ -1,6 +1,7 @@
 """What a chunk receives, under Agently's names."""
 
 from collections import ChainMap
+from types import CodeType
 from typing import Any
 from uuid import uuid4
 
@@ -82,15 +83,29 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         super().set_result(result, replace=True)
 
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
-        """Open an interrupt when the chunk has ended: `type`, `payload`, `resume_event`. Return what it gives."""
-        self.question = {"interrupt_id": interrupt_id or uuid4().hex, **question}
-        return PauseSignal(**self.question)
+        """Open an interrupt when the chunk has ended: `type`, `payload`, `resume_event`. Return what it gives.
+
+        In a function that the chunk calls without speaking of a pause itself, it ends the chunk at once.
+        """
+        asked: dict[str, Any] = {"interrupt_id": interrupt_id or uuid4().hex, **question}
+        if not hasattr(self, "question"):
+            super().pause_for(**asked)
+        self.question = asked
+        return PauseSignal(**asked)
 
     async_set_result, async_pause_for = later("set_result"), later("pause_for")
     set_resource = delegate("execution", "set_runtime_resource")
     get_resource = delegate("execution", "get_runtime_resource")
     require_resource = delegate("execution", "require_runtime_resource")
     del_resource = delegate("execution", "del_runtime_resource")
+
+
+def may_ask(code: Any) -> bool:
+    """Whether code speaks of a pause, or is not to be seen. Most chunks do not, and need not be looked after."""
+    if not isinstance(code, CodeType):
+        return True
+    inner = any(may_ask(it) for it in code.co_consts if isinstance(it, CodeType))
+    return inner or not {"pause_for", "async_pause_for"}.isdisjoint(code.co_names)
 
 
 async def asking(call: Any, data: Data) -> Any:

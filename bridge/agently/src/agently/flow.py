@@ -1,6 +1,7 @@
 """The flow and its blueprint, with Agently's names and defaults."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import lru_cache, partial, partialmethod
 from typing import Any, Generic, cast
@@ -19,7 +20,7 @@ from triggerflow.shared import SharedData
 from . import config, contract
 from .adapt import delegate, doing, settling, twin
 from .config import load
-from .data import asking
+from .data import asking, may_ask
 from .events import RunContext
 from .execution import DEFAULT_TIMEOUT, InputT, ResultT, StreamT, TriggerFlowExecution, outside
 from .graph import Graph, TriggerFlowChunk
@@ -181,8 +182,12 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         """The flow as it stands now, made ready to run; the names of its parts; the events that only outsiders send."""
         program = self.program()
         if self._made[0] is not program:
-            calls = zip(program.plan.nodes, program.invokers, strict=True)
-            program.invokers = tuple(partial(asking, call) if node.kind == "chunk" else call for node, call in calls)
+            calls = [*program.invokers]
+            for node in program.plan.nodes:
+                handler = self.blueprint.handlers.get(node.handler or "")
+                if node.kind == "chunk" and may_ask(getattr(inspect.unwrap(handler or outside), "__code__", None)):
+                    calls[node.index] = partial(asking, calls[node.index])
+            program.invokers = tuple(calls)
             names, own = config.Names(program.plan.definition), {config.OUTSIDE, config.RESTART.name}
             foreign = program.plan.outside - own
             ends = any(node.kind == "result_sink" for node in program.plan.nodes)

@@ -1,5 +1,13 @@
-"""Run contexts and events."""
+"""Run contexts, events, and names for annotations."""
+
+from collections.abc import Callable
+from typing import Any, Literal
 
 from ..events import ErrorInfo as ErrorInfo
 from ..events import RunContext as RunContext
 from ..events import RuntimeEvent as RuntimeEvent
+
+EventHook = Callable[[RuntimeEvent], Any]
+RuntimeEventLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+SerializableValue = Any
+SerializableMapping = dict[str, Any]
