@@ -644,3 +644,16 @@ def test_sync_chunks_at_once_lose_no_update() -> None:
     execution.start(list(range(30)))
     seen, tree, everything = execution.state["seen"], execution.state["tree"], flow.get_flow_data("all")
     assert (len(seen), len(tree), sorted(everything)) == (30, 30, list(range(30)))
+
+
+@pytest.mark.parametrize(
+    "item", [{"type": "interrupt"}, {"type": "interrupt", "action": "resume", "interrupt": {"id": "x"}}]
+)
+async def test_an_item_of_the_user_s_own_is_passed_as_it_is(item: Any) -> None:
+    flow = Flow()
+
+    async def put(data: Any) -> None:
+        await data.async_put_into_stream(item)
+
+    flow.to(put).end()
+    assert await items_of(flow.get_async_runtime_stream(1)) == [item]

@@ -300,8 +300,8 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     get_interrupt: Any = lambda self, interrupt_id: self.get_interrupts().get(interrupt_id)
 
     def shown(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An item of the stream; one that tells of an interrupt in Agently's shape."""
-        if item.get("type") != "interrupt":
+        """An item of the stream; one of the engine's that tells of an interrupt in Agently's shape."""
+        if item.get("type") != "interrupt" or item.get("execution_id") != self.id:
             return item
         interrupt, shown = item["interrupt"], {**item, "interrupt": shown_interrupt(item["interrupt"])}
         if item["action"] == "resume":
