@@ -642,7 +642,8 @@ def test_sync_chunks_at_once_lose_no_update() -> None:
     flow.for_each().to(note).end_for_each().end()
     execution = flow.create_execution()
     execution.start(list(range(30)))
-    seen, tree, everything = execution.state["seen"], execution.state["tree"], flow.get_flow_data("all")
+    seen, tree = execution.get_runtime_data("seen"), execution.get_runtime_data("tree")
+    everything = flow.get_flow_data("all")
     assert (len(seen), len(tree), sorted(everything)) == (30, 30, list(range(30)))
 
 
