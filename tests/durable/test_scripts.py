@@ -81,11 +81,15 @@ def test_a_worker_in_a_script_works_until_it_is_interrupted(tmp_path: Path) -> N
             done.wait(20)
             signal.pthread_kill(main, signal.SIGINT)
 
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            Worker(store, flow, poll=0.05).run()
-        thread.join()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored
+        try:
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                Worker(store, flow, poll=0.05).run()
+            thread.join()
+        finally:
+            signal.signal(signal.SIGINT, before)
         rows = {row.id: row for row in flow.history(store).sync.executions()}
         assert rows["short"].status == "completed"
         assert (rows["long"].status, rows["long"].owner) == ("running", None)
