@@ -269,8 +269,22 @@ async def test_s11_what_the_items_of_a_for_each_send_is_joined_item_by_item(item
     assert sorted(seen, key=str) == sorted(({"c": item, "d": item} for item in items), key=str)
 
 
+async def test_s11_a_branch_that_outlives_its_item_still_meets_it() -> None:
+    """A branch beside the chain does not hold its item up; what it sends is joined with what its item has sent."""
+    flow, seen = TriggerFlow(), list[Any]()
+
+    async def note(data: Data) -> None:
+        seen.append(data.value["event"])
+
+    flow.for_each().side_branch(("c", pause)).to(("d", echo)).end_for_each().end()
+    flow.when(["c", "d"]).to(note)
+    execution = flow.create_execution()
+    assert await execution.async_start([3, 1, 2]) == [3, 1, 2]
+    assert (seen, execution.machine.state.joins or {}) == ([{"c": item, "d": item} for item in (1, 2, 3)], {})
+
+
 async def test_s11_an_item_that_sends_half_of_a_set_leaves_nothing_behind() -> None:
-    """A join by item is over with its item: nothing of it is kept, and nothing of it meets another item."""
+    """Nothing of a half-filled set meets another item, and nothing of it is kept once nothing runs any more."""
     flow, seen = TriggerFlow(), list[Any]()
 
     async def note(data: Data) -> None:
@@ -278,6 +292,6 @@ async def test_s11_an_item_that_sends_half_of_a_set_leaves_nothing_behind() -> N
 
     flow.for_each().to(("c", echo)).match().case(2).to(("d", echo)).end_match().end_for_each().end()
     flow.when(["c", "d"]).to(note)
-    execution = flow.create_execution()
+    execution = flow.create_execution(keep_open=True)
     assert await execution.async_start([1, 2, 3]) == [1, 2, 3]
     assert (seen, execution.machine.state.joins or {}) == ([{"c": 2, "d": 2}], {})

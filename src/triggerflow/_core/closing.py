@@ -5,7 +5,7 @@ from typing import Any
 from . import commands, events
 from .groups import handling
 from .interrupts import waiting
-from .joins import unfilled
+from .joins import forget_items, unfilled
 from .limits import forget_queues
 from .operators import Effects, abandon_pass, skip
 from .plan import Node
@@ -90,6 +90,8 @@ def rest(machine: Effects) -> None:
         state.status = state.closing
     elif not state.started or state.keep_open or waiting(machine) or holds_open(machine) or _awaits_outside(machine):
         state.status = Status.WAITING if state.started else Status.CREATED
+        if state.joins and not waiting(machine):
+            forget_items(state)
         if state.keep_open:
             machine.out.append(commands.Rested())
         return

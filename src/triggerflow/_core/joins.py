@@ -12,6 +12,9 @@ from .limits import Limiter
 from .plan import Node, Plan
 from .state import UNSET, Frame, Group, JoinKey, Opening, RunState
 
+#: What the names of collections begin with, among the named joins.
+COLLECT = "collect:"
+
 
 def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | None, size: int) -> Opening:
     """A new pass through the block that `node` opens, with `size` slots."""
@@ -55,12 +58,20 @@ def fill(state: RunState, frame: Frame | None, opener: Node | None, value: Any) 
         return None
     if state.joins:  # collections of this branch are over with it, also where its pass was abandoned
         for join in [key for key in state.joins if key[1:] == (opening.id, frame.index)]:
-            del state.joins[join]
+            if join[0].startswith(COLLECT):
+                del state.joins[join]
     if opening.slots[frame.index] is not UNSET:
         return None
     opening.slots[frame.index] = value
     opening.missing -= 1
     return opening
+
+
+def forget_items(state: RunState) -> None:
+    """Nothing runs: what a `when` has of items that are over (see `Node.block`) will never be a full set. Not sooner: a
+    branch beside the chain may still be on its way when its item is over."""
+    for join in [key for key in state.joins or () if key[1] and key[1] not in (state.openings or {})]:
+        consume(state, join)
 
 
 def join_key(name: str, frame: Frame | None) -> JoinKey:
@@ -91,7 +102,7 @@ def unfilled(plan: Plan, state: RunState) -> tuple[str, ...]:
     if not state.joins:
         return tuple(half)
     wanted = {
-        f"collect:{node.name}": len(node.operator.options["branches"])
+        f"{COLLECT}{node.name}": len(node.operator.options["branches"])
         for node in plan.nodes
         if node.kind is OperatorKind.COLLECT
     }

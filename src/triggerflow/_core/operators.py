@@ -14,7 +14,7 @@ from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
 from .groups import enter_group
-from .joins import close_scope, consume, fill, join_key, latest, open_scope
+from .joins import COLLECT, close_scope, consume, fill, join_key, latest, open_scope
 from .limits import acquire, limiter_of_chunk
 from .plan import Node, Plan
 from .signals import PUBLIC_KIND, Trigger
@@ -286,7 +286,7 @@ def enter_collect(
 ) -> None:
     """Fill this branch of a named collection; branches of any chain meet, per scope."""
     options = node.operator.options
-    join = join_key(f"collect:{node.name}", scope)
+    join = join_key(f"{COLLECT}{node.name}", scope)
     slots = latest(machine.state, join, options["branch"], value)
     branches: list[str] = options["branches"]
     if len(slots) < len(branches):

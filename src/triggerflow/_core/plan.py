@@ -85,9 +85,6 @@ class Plan:
                 sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]
                 items = {_item_of(source, by_id) for source in sources}
                 node.block = items.pop() if len(items) == 1 else None
-        for node in self.nodes:
-            # Before its item is over, with which its join ends: the last signal may be what ends the item.
-            node.next = tuple(sorted(node.next, key=lambda it: it.kind is not OperatorKind.GATE or it.block is None))
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
         self.state = _named(listeners, "state")
