@@ -89,7 +89,7 @@ def test_paths_in_the_architecture_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     spans = {match["text"] for match in CODE_SPAN.finditer(text)}
     paths = {span for span in spans if "/" in span or span.endswith((".py", ".md", ".toml"))}
-    roots = (ROOT, ROOT / "src" / "triggerflow")
+    roots = (ROOT, ROOT / "src" / "triggerflow", ROOT / "bridge" / "agently" / "src" / "agently")
     assert len(paths) > 10
     assert [path for path in sorted(paths) if not any((root / path).exists() for root in roots)] == []
 

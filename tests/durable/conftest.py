@@ -1,11 +1,12 @@
-"""Both stores, opened as often as there are processes."""
+"""Both stores, opened as often as there are processes, and one that fails on request."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.durable.failing import FailingStore
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
 
 Open = Callable[..., Any]
@@ -18,3 +19,9 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         data = MemoryData()
         return lambda: MemoryStore(data)
     return lambda: SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL")
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[FailingStore]:
+    async with MemoryStore() as inner:
+        yield FailingStore(inner)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,15 +15,8 @@ from triggerflow import (
     TriggerFlowRuntimeData,
     UsageError,
 )
-from triggerflow.stores.memory import MemoryStore
 
 Data = TriggerFlowRuntimeData[Any]
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[FailingStore]:
-    async with MemoryStore() as inner:
-        yield FailingStore(inner)
 
 
 async def echo(data: Data) -> Any:

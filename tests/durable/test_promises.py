@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,15 +9,8 @@ import pytest
 from tests.durable.failing import FailingStore
 from tests.support import read, turns, until
 from triggerflow import PayloadError, Retry, StoreUnavailable, TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.stores.memory import MemoryStore
 
 Data = TriggerFlowRuntimeData[Any]
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[FailingStore]:
-    async with MemoryStore() as inner:
-        yield FailingStore(inner)
 
 
 async def echo(data: Data) -> Any:
