@@ -18,15 +18,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from triggerflow.defined import DefinedFlow
 
 from tests.core.flows import Program, programs
 from tests.core.simulation import Act, Behaviour, Effect, Runaway, Simulation, Start, in_order_of, text
-from triggerflow import Cache, Definition, DefinitionError, Process, Retry, TriggerFlow, UsageError
+from triggerflow import Cache, Chain, Definition, Retry, TriggerFlow
 from triggerflow._core.definition import OperatorKind
 from triggerflow._core.machine import compile_plan
 from triggerflow.build.blueprint import Blueprint
 from triggerflow.build.chain import root
-from triggerflow.defined import DefinedFlow
+from triggerflow.errors import DefinitionError, UsageError
 from triggerflow.serialize.config import (
     FORMAT,
     MAX_OPERATORS,
@@ -160,7 +161,7 @@ def is_long(data: Any) -> bool:
     return len(data.value) > 3
 
 
-def flow_of(blueprint: Blueprint) -> Process:
+def flow_of(blueprint: Blueprint) -> Chain:
     return root(blueprint)
 
 

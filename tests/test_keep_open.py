@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from tests.support import now
-from triggerflow import ContractError, ExecutionClosed, TriggerFlow, TriggerFlowRuntimeData, UsageError
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ContractError, ExecutionClosed, UsageError
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -44,13 +46,13 @@ async def test_its_result_is_there_as_soon_as_it_is_fixed_and_its_start_returns_
     execution.begin(1)
     assert await execution.async_get_result() == 1
     assert now() - begin < 1
-    assert not execution.is_settled()
+    assert not runtime_of(execution).is_settled()
     assert await execution.async_settled(timeout=1) is False
     with pytest.raises(TimeoutError):
         await execution.async_start(1, timeout=1)
     assert await execution.async_start(1) == 1
     assert now() - begin == pytest.approx(5)
-    assert execution.is_settled()
+    assert runtime_of(execution).is_settled()
 
 
 async def test_without_a_result_its_start_gives_none_and_its_result_is_waited_for() -> None:
@@ -65,7 +67,7 @@ async def test_without_a_result_its_start_gives_none_and_its_result_is_waited_fo
     await execution.async_set_result(0)
     assert await waiting == 0
     await execution.async_set_result(1)
-    assert execution.outcome() == 0
+    assert runtime_of(execution).outcome() == 0
     await execution.async_set_result(2, replace=True)
     assert await execution.async_close() == 2
 
@@ -76,7 +78,7 @@ async def test_what_a_record_and_later_ones_have_caused_can_be_waited_for_alone(
     flow.when("short").to(lambda data: None)
     execution = flow.create_execution(keep_open=True)
     execution.begin(1)
-    begin, since = now(), execution.machine.state.records
+    begin, since = now(), runtime_of(execution).machine.state.records
     await execution.async_emit("short")
     assert await execution.async_settled(since=since)
     assert now() - begin < 1
@@ -193,7 +195,7 @@ async def test_the_limit_of_an_execution_can_be_set_until_it_begins() -> None:
 
 async def test_an_execution_has_resources_beside_those_of_its_flow() -> None:
     flow = TriggerFlow().set_runtime_resource("a", 1)
-    flow.to(lambda data: [data.get_resource(name) for name in "abc"]).end()
+    flow.to(lambda data: [data.resources.get(name) for name in "abc"]).end()
     execution = flow.create_execution(runtime_resources={"b": 2})
     assert execution.set_runtime_resource("a", 3).update_runtime_resources(c=4).get_runtime_resource("a") == 3
     assert await execution.async_start() == [3, 2, 4]

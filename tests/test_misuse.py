@@ -9,20 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support import turns
-from triggerflow import (  # fmt: skip
-    AlreadyStarted,
-    DefinitionError,
-    ExecutionCancelled,
-    ExecutionClosed,
-    NotAChunkError,
-    Process,
-    TriggerFlow,
-    TriggerFlowError,
-    TriggerFlowRuntimeData,
-    UnknownChunkError,
-    UsageError,
-    WrongLoopError,
-)
+from triggerflow import Chain, TriggerFlow, TriggerFlowError, TriggerFlowRuntimeData
+from triggerflow.errors import AlreadyStarted, DefinitionError, ExecutionCancelled, ExecutionClosed, NotAChunkError, UnknownChunkError, UsageError, WrongLoopError
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -39,7 +28,7 @@ async def agenerator(data: Data) -> Any:
     yield data
 
 
-def briefing() -> tuple[TriggerFlow, Process]:
+def briefing() -> tuple[TriggerFlow, Chain]:
     """A flow of two chunks, and the place behind the first of them."""
     flow = TriggerFlow(name="briefing")
     for name in ("search", "summarize"):
@@ -51,7 +40,7 @@ def briefing() -> tuple[TriggerFlow, Process]:
 
 # -- building --------------------------------------------------------------------------------------------------------
 
-BUILDING: dict[str, tuple[Callable[[TriggerFlow, Process], Any], type[Exception], list[str]]] = {
+BUILDING: dict[str, tuple[Callable[[TriggerFlow, Chain], Any], type[Exception], list[str]]] = {
     # what: (the mistake, the class, what the message has to say)
     "unknown chunk": (lambda flow, at: flow.to("serach"), UnknownChunkError, ["'serach'", "mean 'search'"]),
     "unknown chunk in a chain": (lambda flow, at: at.to("x"), UnknownChunkError, ["'x'", "'search'"]),
@@ -231,13 +220,13 @@ async def test_emitting_what_is_no_name(name: Any) -> None:
     flow = TriggerFlow()
 
     async def source(data: Data) -> int:
-        before = data.execution.machine.state.records
+        before = runtime_of(data.execution).machine.state.records
         for emit in (data.emit, data.execution.emit):
             with pytest.raises(TriggerFlowError, match="name"):
                 emit(name)
         with pytest.raises(TriggerFlowError, match="name"):
             await data.async_emit(name)
-        return data.execution.machine.state.records - before
+        return runtime_of(data.execution).machine.state.records - before
 
     flow.to(source).end()
     assert await flow.async_start() == 0

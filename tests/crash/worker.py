@@ -14,6 +14,7 @@ from typing import Any
 
 from triggerflow.durable import DurableExecution, Worker
 from triggerflow.durable.loading import Loaded, write_snapshot
+from triggerflow.extension import runtime_of
 from triggerflow.stores import SQLiteStore
 
 from .workload import work_flow
@@ -70,8 +71,8 @@ class Commands:
     async def state(self, command: Command) -> Any:
         """How many records there are, and the state after them, all of it on disk."""
         execution = await self._found(command)
-        assert execution.log is not None
-        await execution.log.on_disk()
+        assert runtime_of(execution).log is not None
+        await runtime_of(execution).log.on_disk()
         return self._state(execution)
 
     async def follow(self, command: Command) -> Any:
@@ -82,11 +83,14 @@ class Commands:
             say({"item": reader.position, "id": command["id"], "value": item})
 
     def _state(self, execution: DurableExecution) -> dict[str, Any]:
-        assert execution.log is not None
-        if not execution.log.clean:  # something was taken in since
+        assert runtime_of(execution).log is not None
+        if not runtime_of(execution).log.clean:  # something was taken in since
             return {}
-        loaded = Loaded(execution.machine, execution.start_value)
-        return {"records": execution.machine.state.records, "digest": digest(loaded, execution.program.types)}
+        loaded = Loaded(runtime_of(execution).machine, runtime_of(execution).start_value)
+        return {
+            "records": runtime_of(execution).machine.state.records,
+            "digest": digest(loaded, runtime_of(execution).program.types),
+        }
 
 
 async def handle(call: Callable[[Command], Awaitable[Any]], command: Command) -> None:

@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 
 from tests.durable.failing import FailingStore
-from triggerflow import (
-    ExecutionSuspended,
-    SnapshotError,
-    StoreUnavailable,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-    UsageError,
-)
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionSuspended, SnapshotError, StoreUnavailable, UsageError
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -244,7 +239,7 @@ async def test_a_snapshot_of_what_is_let_go_of_is_given_up(
     await execution.async_suspend()
     store.go.set()
     with pytest.raises(ExecutionSuspended):
-        await execution.log.on_disk()
+        await runtime_of(execution).log.on_disk()
     await asyncio.sleep(1)
 
     gc.collect()

@@ -9,14 +9,13 @@ import pytest
 
 from tests.durable.conftest import Open
 from tests.support import read
-from triggerflow import (
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import (
     AlreadyAnswered,
     BlockingCallError,
     ExecutionClosed,
     PayloadError,
     SnapshotError,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
     UnknownExecution,
     UsageError,
 )

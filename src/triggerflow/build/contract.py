@@ -27,6 +27,13 @@ class Contract:
         self.meta: Any = None
         self.types: dict[str, Any] = {}
 
+    def copy(self) -> "Contract":
+        """The contract as it is now: what is promised later does not reach executions that exist."""
+        made = Contract()
+        made.initial_input, made.stream, made.result = self.initial_input, self.stream, self.result
+        made.meta, made.types = self.meta, dict(self.types)
+        return made
+
     def set(self, place: str, expected: Any) -> None:
         """Promise a type for `initial_input`, `stream` or `result`."""
         self.types[place] = expected
