@@ -54,10 +54,12 @@ class TriggerFlow(ResourceHolder):
     def __init__(
         self, name: str | None = None, *, skip_exceptions: bool = False, environment: Environment = REAL
     ) -> None:
-        blueprint = Blueprint(name or "flow")
-        self._blueprint = blueprint
-        self._runtime = FlowRuntime(blueprint, environment, _stored, skip_exceptions=skip_exceptions)
+        self._runtime = FlowRuntime(Blueprint(name or "flow"), environment, _stored, skip_exceptions=skip_exceptions)
         self._runtime.is_named = bool(name)
+
+    @property
+    def _blueprint(self) -> Blueprint:
+        return self._runtime.blueprint
 
     def __flow_runtime__(self) -> FlowRuntime:
         """What the engine and its extensions find behind this handle."""
@@ -67,6 +69,11 @@ class TriggerFlow(ResourceHolder):
     def name(self) -> str:
         """The name of the flow; "flow" if it was given none."""
         return self._blueprint.name
+
+    @property
+    def skip_exceptions(self) -> bool:
+        """Whether a failing chunk ends only its branch."""
+        return self._runtime.skip_exceptions
 
     @property
     def definition(self) -> Definition:

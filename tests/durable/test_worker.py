@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tests.support import Gauge, read
-from triggerflow import TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.durable import DurableExecution, Worker
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
 from triggerflow.durable.stored import stored_of
 from triggerflow.errors import (
     ExecutionClosed,
@@ -48,7 +48,7 @@ async def opened(data: MemoryData, *flows: TriggerFlow, **options: Any) -> Async
         yield store, worker
 
 
-async def started(flow: TriggerFlow, store: Store, id: str, value: Any = None) -> DurableExecution:
+async def started(flow: TriggerFlow, store: Store, id: str, value: Any = None) -> Execution:
     """An execution that is running, its start on disk."""
     execution: Any = flow.create_execution(id=id, store=store)
     await execution.async_open()
@@ -221,7 +221,7 @@ async def test_an_answer_opens_a_parked_execution_again() -> None:
         execution = await started(flow, store, "run", "why?")
         await come(lambda: not stored_of(runtime_of(execution)).runs_here)
         again = await flow.async_resume("run", store=store)
-        assert again is execution
+        assert again == execution
         assert again.get_pending_interrupts()["question"]["payload"] == "why?"
         await again.async_continue_with("question", "because")
         assert await again.async_get_result() == "because"
@@ -360,7 +360,7 @@ async def test_one_that_is_slow_to_open_holds_up_nobody() -> None:
         def __init__(self, flow: TriggerFlow) -> None:
             self.flow, self.name = flow, flow.name
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             if id == "slow":
                 await asyncio.sleep(60)
             execution = await self.flow.async_resume(id, store=store)
@@ -399,7 +399,7 @@ async def test_a_worker_that_leaves_while_it_opens_gives_everything_back() -> No
     class Hanging:
         name = "working"
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             asked.append(id)
             await asyncio.sleep(10**9)
             raise AssertionError
@@ -470,7 +470,7 @@ async def test_a_flow_that_fails_in_an_unforeseen_way_does_not_end_the_worker(ca
 
         name = "broken"
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             raise ZeroDivisionError(id)
 
     async def work(chunk: Data) -> Any:

@@ -68,7 +68,7 @@ class Stored(Durability):
         self.session: StoreSession = session_of(store)
         #: held while it is opened or released
         self.lock = asyncio.Lock()
-        #: whether its owner gave it back to the store; where it was only suspended (the store failed), it is still owned
+        #: whether it was given back to the store; one that was only suspended (the store failed) is still owned
         self.released = False
         self._is_open = False
         self._is_new = is_new

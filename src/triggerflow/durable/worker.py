@@ -20,8 +20,9 @@ from .._core.errors import (
     UnknownExecution,
     UsageError,
 )
-from ..run.flow_runtime import FlowRuntime
-from ..run.options import Options
+from ..drivers.asyncio import REAL
+from ..run.environment import Environment
+from ..run.execution import Execution, runtime_of
 from ..run.portal import on_a_loop, run_sync
 from ..stores.protocol import Store
 from .commit import session_of
@@ -39,8 +40,8 @@ class Resumable(Protocol):
         """Its name, by which its executions are found in the store."""
         ...
 
-    def __flow_runtime__(self) -> FlowRuntime:
-        """How its executions are made."""
+    async def async_resume(self, id: str, *, store: Store) -> Execution:
+        """An execution out of the store, going on."""
         ...
 
 
@@ -54,13 +55,15 @@ class Worker:
     run (a definition that needs a map, a type that is not registered) is logged once, and left to other workers.
     """
 
-    def __init__(self, store: Store, *flows: Resumable, poll: float = 1.0, at_once: int = 1000) -> None:
-        self._flows = {flow.name: flow.__flow_runtime__() for flow in flows}
+    def __init__(
+        self, store: Store, *flows: Resumable, poll: float = 1.0, at_once: int = 1000, environment: Environment = REAL
+    ) -> None:
+        self._flows = {flow.name: flow for flow in flows}
         if not flows or len(self._flows) < len(flows):
             raise UsageError("a worker needs flows, each with a name of its own: TriggerFlow(name='...')")
         self._store = store
         self._session = session_of(store)
-        self._now = next(iter(self._flows.values())).environment.now
+        self._now = environment.now
         self._poll = poll
         self._at_once = at_once
         self._running: dict[str, Stored] = {}
@@ -194,8 +197,7 @@ class Worker:
     async def _open(self, id: str, flow: str) -> StoreError | None:
         """Go on with what is ours; why the store did not let us, if it is to be tried again."""
         try:
-            runtime = self._flows[flow].stored(self._store, Options(), id, must_exist=True)
-            await runtime.durability.open(runtime)
+            execution = await self._flows[flow].async_resume(id, store=self._store)
         except StoreUnavailable as error:
             return error
         except (StoreConflict, UnknownExecution):  # somebody else has it by now, or has deleted it
@@ -210,7 +212,7 @@ class Worker:
             self._refused.add(id)
         else:
             self._claimed.pop(id, None)
-            self._look_at(stored_of(runtime))
+            self._look_at(stored_of(runtime_of(execution)))
         return None
 
     def _look_at(self, execution: Stored) -> None:

@@ -295,7 +295,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> "tuple[ExecutionRuntime, RunChunk]":
     """The execution and the run that a chunk's argument stands for, for the engine and its extensions."""
-    return data._runtime, data._run  # noqa: SLF001 - the one way from the handle to what it holds
+    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
 
 def require_resource(runtime: "ExecutionRuntime", key: str) -> Any:

@@ -384,7 +384,7 @@ class Execution(ResourceHolder):
 
 def runtime_of(execution: Execution) -> ExecutionRuntime:
     """What a handle holds, for the engine and its extensions."""
-    return execution._runtime  # noqa: SLF001 - the one way from the handle to what it holds
+    return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
 
 __all__ = ["UNSET", "Execution", "runtime_of"]

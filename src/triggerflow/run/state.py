@@ -35,8 +35,8 @@ class State:
         list that is read on another thread than the execution's is copied, because `append` may grow it there."""
         state = self._runtime.machine.state
         if not ingress.is_here(self._runtime):
-            value = state.data.get(key, default)
-            return value.copy() if type(value) is list else value
+            value: Any = state.data.get(key, default)
+            return value.copy() if type(value) is list else value  # pyright: ignore[reportUnknownVariableType]
         state.disown(key)
         return state.data.get(key, default)
 
