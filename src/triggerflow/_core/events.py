@@ -39,7 +39,8 @@ class Started(Event, tag="started"):
 
     `attended` says that somebody holds the execution's handle and can send signals from outside; `leases`, that this is
     a sub-flow whose chunks need places in the limits around its step; `keep_open`, that it shall not close at rest,
-    whatever it waits for.
+    whatever it waits for; `checks_result`, that the flow promises a type for its result: a result from the graph counts
+    once `ResultChecked` says so.
     """
 
     at: float
@@ -50,6 +51,7 @@ class Started(Event, tag="started"):
     max_pending: int = 1024
     leases: bool = False
     keep_open: bool = False
+    checks_result: bool = False
 
 
 class Created(Event, tag="created"):
@@ -62,6 +64,7 @@ class Created(Event, tag="created"):
     max_pending: int = 1024
     leases: bool = False
     keep_open: bool = False
+    checks_result: bool = False
 
 
 class Completed(Event, tag="completed"):
@@ -235,6 +238,20 @@ class ResultSet(Event, tag="result"):
         return "result"
 
 
+class ResultChecked(Event, tag="result_checked"):
+    """The result that reached an `end()` fits what the flow promises; `value` is the result, converted."""
+
+    at: float
+    value: Any
+
+
+class ResultRejected(Event, tag="result_rejected"):
+    """The result that reached an `end()` does not fit what the flow promises: the execution fails."""
+
+    at: float
+    error: ErrorInfo
+
+
 class Paused(Event, tag="paused"):
     """A chunk opened an interrupt. With `holds` the run goes on (a sub-flow waits inside it), otherwise it has ended.
 
@@ -362,6 +379,8 @@ Record = (
     | StreamPut
     | StreamStopped
     | ResultSet
+    | ResultChecked
+    | ResultRejected
     | Paused
     | Resumed
     | Withdrawn

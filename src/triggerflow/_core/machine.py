@@ -166,6 +166,7 @@ class Machine(Runs):
         state.attended = event.attended
         state.keep_open = event.keep_open
         state.skip_exceptions = event.skip_exceptions
+        state.checks_result = event.checks_result
         state.max_pending = event.max_pending
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
@@ -311,6 +312,23 @@ class Machine(Runs):
             fix_result(self, event.run, event.value)
         rest(self)
 
+    def _result_checked(self, event: events.ResultChecked) -> None:
+        state = self._open()
+        if state.unchecked is None:
+            raise ProtocolError("no result is being checked")
+        by, state.unchecked = state.unchecked[0], None
+        if state.result is UNSET:
+            fix_result(self, by, event.value)
+        rest(self)
+
+    def _result_rejected(self, event: events.ResultRejected) -> None:
+        state = self._open()
+        if state.unchecked is None:
+            raise ProtocolError("no result is being checked")
+        state.error = event.error
+        close_down(self, Status.FAILED)
+        rest(self)
+
     # -- waiting for the outside -------------------------------------------------------------------------------------
 
     def _paused(self, event: events.Paused) -> None:
@@ -413,6 +431,8 @@ class Machine(Runs):
         events.StreamPut: _stream_put,
         events.StreamStopped: _stream_stop,
         events.ResultSet: _result_set,
+        events.ResultChecked: _result_checked,
+        events.ResultRejected: _result_rejected,
         events.Paused: _paused,
         events.Resumed: _resumed,
         events.Withdrawn: _withdrawn,

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from .commands import AnyCommand, CancelPull, Pull, ResultFixed
+from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
@@ -302,7 +302,12 @@ def enter_result(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
     """The first end fixes the result."""
-    if machine.state.result is UNSET:
+    state = machine.state
+    if state.result is UNSET and state.checks_result:
+        if state.unchecked is None:
+            state.unchecked = (node.id, value)
+            machine.out.append(CheckResult(node.id, value))
+    elif state.result is UNSET:
         fix_result(machine, node.id, value)
     for listener in node.next:
         listener.enter(machine, listener, trigger, value, scope, group)

@@ -48,6 +48,7 @@ _PLAIN = (
     "attended",
     "keep_open",
     "skip_exceptions",
+    "checks_result",
     "max_pending",
     "records",
     "next_id",
@@ -98,6 +99,9 @@ class _Encoder:
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
             "result": [] if state.result is UNSET else [pack(state.result, "the result")],
+            "unchecked": None
+            if state.unchecked is None
+            else [state.unchecked[0], pack(state.unchecked[1], "the result")],
             "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
             "emitted": sorted(state.emitted or ()),
             "unheard": sorted(state.unheard or ()),
@@ -197,6 +201,8 @@ class _Decoder:
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
+        unchecked = snapshot.get("unchecked")
+        state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
         state.emitted = set(snapshot["emitted"]) or None
         state.unheard = set(snapshot["unheard"]) or None

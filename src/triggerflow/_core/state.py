@@ -325,6 +325,9 @@ class RunState:
     # What an execution needs only if it does more than run its chunks and signals.
     keep_open = Rarely(False)
     skip_exceptions = Rarely(False)
+    #: whether a result from the graph has to be checked, and the one that is being checked, with the `end()` it reached
+    checks_result = Rarely(False)
+    unchecked: Rarely[tuple[str, Any] | None] = Rarely(None)
     error: Rarely[ErrorInfo | None] = Rarely(None)
     reason = Rarely("")
     skipped: Rarely[list[ErrorInfo] | None] = Rarely(None)

@@ -31,6 +31,7 @@ _SAME_COMMIT = frozenset(
         commands.OpenInterrupt,
         commands.CloseInterrupt,
         commands.Answer,
+        commands.CheckResult,
         commands.WantPlaces,
         commands.ReturnPlaces,
         commands.GrantPlaces,

@@ -169,7 +169,6 @@ class Stored(Durability):
             runtime.start_value = loaded.value
             runtime.options = read_options(row.options)
             self._begin(loaded.machine)
-            runtime.check_result()
         except BaseException:
             await store.release([row.id])
             raise

@@ -195,7 +195,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         if ingress.is_here(self._runtime):
             ingress.put_now(self._runtime, stream_item, self._run, self._repeated)
         else:
-            run_sync(lambda: self.async_put_into_stream(stream_item), "async_put_into_stream", self._runtime.loop)
+            run_sync(lambda: self.async_put_into_stream(stream_item), "data.async_put_into_stream", self._runtime.loop)
 
     async def async_stop_stream(self) -> None:
         """See `stop_stream`."""
@@ -283,7 +283,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return self._runtime.environment.now()
 
     def _record(self, event: events.Event) -> None:
-        ingress.record(self._runtime, event, self._repeated, "async_retract")
+        ingress.record(self._runtime, event, self._repeated, "data.async_retract")
 
     async def _on_loop(self, function: Callable[[], Any]) -> None:
         await ingress.here_or_carried(self._runtime, function)

@@ -34,7 +34,6 @@ def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
         "value": [] if value is UNSET else [types.pack(value, "the start value")],
         "options": {name: getattr(execution.options, name) for name in Options.__slots__},
         "state": encode(machine.plan, machine.state, types.pack),
-        "broken": execution.broken,
         "flow_data": _own_data(execution),
         "children": {path: snapshot(child) for path, (child, number) in execution.children.items() if not number},
         "resource_keys": sorted(execution.resources),
@@ -71,7 +70,7 @@ def restore(
         execution.restored(
             program.types.unpack(saved["value"][0]) if saved["value"] else UNSET,
             dict(saved["children"]),
-            saved["broken"],
+            saved.get("broken"),
         )
         for key, value in saved["flow_data"].items() if link is not None else ():
             if value:
