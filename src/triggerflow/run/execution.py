@@ -154,7 +154,8 @@ class Execution(ResourceHolder):
 
     def get_result(self, *, timeout: float | None = None) -> Any:
         """The sync twin of `async_get_result`."""
-        return run_sync(lambda: self.async_get_result(timeout=timeout), "execution.async_get_result", self._runtime.loop)
+        make = lambda: self.async_get_result(timeout=timeout)  # noqa: E731
+        return run_sync(make, "execution.async_get_result", self._runtime.loop)
 
     def cancel(self, reason: str = "cancelled by its owner") -> None:
         """The sync twin of `async_cancel`."""
@@ -175,7 +176,9 @@ class Execution(ResourceHolder):
     def emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
         """The sync twin of `async_emit`. On the loop of the execution it does not wait, and `settle` is an error."""
         if not settle and on_a_loop():
-            ingress.call(self._runtime, lambda: ingress.emit_from_outside_now(self._runtime, name, value), "execution.async_emit")
+            ingress.call(
+                self._runtime, lambda: ingress.emit_from_outside_now(self._runtime, name, value), "execution.async_emit"
+            )
         else:
             run_sync(lambda: self.async_emit(name, value, settle=settle), "execution.async_emit", self._runtime.loop)
 

@@ -380,7 +380,9 @@ def set_result(
     check = runtime.program.contract.result
     value = value if check is None else check(value)
     number = None if run is None else run.id
-    record(runtime, events.ResultSet(runtime.environment.now(), number, value, replace), repeated, "data.async_set_result")
+    record(
+        runtime, events.ResultSet(runtime.environment.now(), number, value, replace), repeated, "data.async_set_result"
+    )
 
 
 def change_state(
