@@ -52,6 +52,16 @@ Encode = Callable[[events.Event, dict[str, bytes]], bytes]
 class DurableHost(Host, Protocol):
     """The owner of one durable execution."""
 
+    @property
+    def id(self) -> str:
+        """Its id in the store."""
+        ...
+
+    @property
+    def root(self) -> "DurableHost":
+        """The outermost execution around it, or itself: what they write in one turn is committed together."""
+        ...
+
     def suspended(self, why: BaseException) -> None:
         """The execution does not go on in this process."""
         ...
