@@ -48,7 +48,6 @@ _PLAIN = (
     "attended",
     "keep_open",
     "skip_exceptions",
-    "checks_result",
     "max_pending",
     "records",
     "next_id",
@@ -201,6 +200,7 @@ class _Decoder:
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
+        state.checks_result = snapshot.get("checks_result", False)
         unchecked = snapshot.get("unchecked")
         state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())

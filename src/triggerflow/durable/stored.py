@@ -300,6 +300,11 @@ class Stored(Durability):
         return self if parent is None else parent.root
 
     @property
+    def root_id(self) -> str:
+        """See `commit_buffer.Owner.root_id`."""
+        return self.root.runtime.id
+
+    @property
     def _parent(self) -> "Stored | None":
         link = self.runtime.link
         durability = None if link is None else link.parent.durability

@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from .._core.errors import PayloadError, SnapshotError
+from .._core.errors import SnapshotError
 from .._core.snapshot import decode, encode
 from .._core.state import UNSET
+from ..serialize.text import is_yaml, parse_json, parse_yaml, to_yaml, write_file
 from .interrupts import check_schemas
 from .options import Options
 from .program import Program
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     from .subflow import Link
 
-#: The largest text that is read as a snapshot, in characters.
+#: The largest text that is read as a snapshot, in characters; how deep it may be nested, which is more than is written.
 LIMIT = 256 * 1024 * 1024
+DEPTH = 1000
 
 
 def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
@@ -86,37 +88,30 @@ def restore(
 
 def write(data: Mapping[str, Any], path: "str | Path | None", encoding: str) -> None:
     """Write a snapshot to a file, as YAML if its name says so, else as JSON; whole or not at all."""
-    if path is None:
-        return
-    target = _path(path)
-    text = _yaml().safe_dump(dict(data), sort_keys=False, allow_unicode=True) if _is_yaml(target) else json.dumps(data)
-    draft = target.with_name(target.name + ".part")
-    draft.write_text(text, encoding=encoding)
-    draft.replace(target)
+    if path is not None:
+        written = to_yaml(data) if is_yaml(_path(path)) else json.dumps(data)
+        write_file(path, (written.encode(encoding),))
 
 
 def read(source: "Mapping[str, Any] | str | Path", encoding: str) -> Mapping[str, Any]:
-    """A snapshot from its dict, text or file. Raises `SnapshotError` or, for a missing file, `FileNotFoundError`."""
+    """A snapshot from its dict, text or file. Raises `SnapshotError`, `UsageError` where YAML needs PyYAML, or, for a
+    missing file, `FileNotFoundError`."""
     if isinstance(source, Mapping):
         return source
     if (isinstance(source, str) and source.lstrip()[:1] in ("{", "[")) or "\n" in str(source):
-        text, is_yaml = str(source), str(source).lstrip()[:1] not in ("{", "[")
+        text, in_yaml = str(source), str(source).lstrip()[:1] not in ("{", "[")
     else:
         path = _path(source)
         if path.stat().st_size > LIMIT:
             raise SnapshotError(f"{path} is larger than {LIMIT} bytes and is not read")
         try:
-            text, is_yaml = path.read_text(encoding=encoding), _is_yaml(path)
+            text, in_yaml = path.read_text(encoding=encoding), is_yaml(path)
         except UnicodeError as error:
             raise SnapshotError(f"{path} is no {encoding} text: {error}") from None
-    try:
-        data = _yaml().safe_load(text) if is_yaml else json.loads(text)
-    except ValueError as error:
-        raise SnapshotError(f"this is no JSON: {error}") from error
-    except Exception as error:  # the YAML library's own errors
-        if isinstance(error, PayloadError | SnapshotError):
-            raise
-        raise SnapshotError(f"this is no YAML: {error}") from error
+    if in_yaml:
+        data = parse_yaml(text, SnapshotError, limit=LIMIT, depth=DEPTH)
+    else:
+        data = parse_json(text, SnapshotError, limit=LIMIT)
     if not isinstance(data, Mapping):
         raise SnapshotError(f"a saved execution is a mapping, this is a {type(data).__name__}")
     return cast("Mapping[str, Any]", data)
@@ -126,15 +121,3 @@ def _path(name: "str | Path") -> "Path":
     from pathlib import Path  # who saves nothing shall not pay for it when the package is imported
 
     return Path(name)
-
-
-def _is_yaml(path: "Path") -> bool:
-    return path.suffix in (".yaml", ".yml")
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise SnapshotError("reading and writing YAML needs PyYAML: pip install 'triggerflow-engine[yaml]'") from None
-    return yaml
