@@ -24,8 +24,10 @@ from tests.core.simulation import Act, Behaviour, Effect, Runaway, Simulation, S
 from triggerflow import Cache, Definition, DefinitionError, Process, Retry, TriggerFlow, UsageError
 from triggerflow._core.definition import OperatorKind
 from triggerflow._core.machine import compile_plan
-from triggerflow.builder import Blueprint
-from triggerflow.config import (
+from triggerflow.build.blueprint import Blueprint
+from triggerflow.build.chain import root
+from triggerflow.defined import DefinedFlow
+from triggerflow.serialize.config import (
     FORMAT,
     MAX_OPERATORS,
     MAX_TEXT,
@@ -37,14 +39,12 @@ from triggerflow.config import (
     to_json,
     to_yaml,
 )
-from triggerflow.defined import DefinedFlow
-from triggerflow.flow_config import (
+from triggerflow.serialize.flow_config import (
     get_flow_config,
     load_flow_config,
     register_chunk_handler,
     register_condition_handler,
 )
-from triggerflow.process import root
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

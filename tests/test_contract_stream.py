@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import now, read, turns
-from triggerflow import (
+from triggerflow import (  # fmt: skip
     AlreadyStarted,
     ContractError,
     DefinitionError,
@@ -15,7 +15,7 @@ from triggerflow import (
     StreamReader,
     TriggerFlow,
     TriggerFlowRuntimeData,
-)  # fmt: skip
+)
 
 Data = TriggerFlowRuntimeData[Any]
 

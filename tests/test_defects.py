@@ -12,12 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import Gauge, drain, now, read, turns
-from triggerflow import (
-    Execution,
-    ExecutionCancelled,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)  # fmt: skip
+from triggerflow import Execution, ExecutionCancelled, TriggerFlow, TriggerFlowRuntimeData  # fmt: skip
 
 Data = TriggerFlowRuntimeData[Any]
 

@@ -11,13 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import turns
-from triggerflow import (
-    BlockingCallError,
-    Execution,
-    StreamGap,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)  # fmt: skip
+from triggerflow import BlockingCallError, Execution, StreamGap, TriggerFlow, TriggerFlowRuntimeData  # fmt: skip
 
 Data = TriggerFlowRuntimeData[Any]
 

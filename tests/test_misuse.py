@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import turns
-from triggerflow import (
+from triggerflow import (  # fmt: skip
     AlreadyStarted,
     DefinitionError,
     ExecutionCancelled,
@@ -22,7 +22,7 @@ from triggerflow import (
     UnknownChunkError,
     UsageError,
     WrongLoopError,
-)  # fmt: skip
+)
 
 Data = TriggerFlowRuntimeData[Any]
 

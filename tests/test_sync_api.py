@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from tests.support import until
-from triggerflow import (
+from triggerflow import (  # fmt: skip
     AlreadyStarted,
     BlockingCallError,
     ExecutionCancelled,
     ExecutionClosed,
     TriggerFlow,
     TriggerFlowRuntimeData,
-)  # fmt: skip
+)
 
 Data = TriggerFlowRuntimeData[Any]
 

@@ -17,7 +17,7 @@ from triggerflow._core.definition import Definition, OperatorKind
 from triggerflow._core.machine import FINAL, Machine, compile_plan
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import READY, RUNNING
-from triggerflow.versions import Verdict, apply_map, compare, in_use, inspect
+from triggerflow.durable.versions import Verdict, apply_map, compare, in_use, inspect
 
 RANDOM = settings(
     max_examples=80, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)

@@ -35,14 +35,14 @@ from ._core.errors import (
     UsageError,
     WrongLoopError,
 )
-from .chunk import Chunk
-from .data import TriggerFlowRuntimeData
-from .execution import Execution
+from .build.chain import Process
+from .build.chunk import Chunk
+from .build.policies import Cache, Retry
+from .build.typed import Signal, add, append, extend, maximum, merge, minimum
 from .flow import TriggerFlow
-from .policies import Cache, Retry
-from .process import Process
-from .stream import StreamGap, StreamReader
-from .typed import Signal, add, append, extend, maximum, merge, minimum
+from .run.data import TriggerFlowRuntimeData
+from .run.execution import Execution
+from .run.stream import StreamGap, StreamReader
 
 __version__ = "0.1.0"
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ._core.definition import Definition
 from ._core.operators import compile_plan
-from .builder import Blueprint
-from .chunk import Handler
+from .build.blueprint import Blueprint
+from .build.chunk import Handler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,32 +41,32 @@ class DefinedFlow:
 
     def get_flow_config(self, *, validate_serializable: bool = True) -> dict[str, Any]:
         """The flow as a dict in the format `triggerflow/v1`; see `flow_config`."""
-        from . import flow_config
+        from .serialize import flow_config
 
         return flow_config.get_flow_config(self.blueprint, validate_serializable=validate_serializable)
 
     def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
         """The flow as JSON text, which is also written to a file if one is named; options of `get_flow_config`."""
-        from . import config, flow_config
+        from .serialize import config, flow_config
 
         return flow_config.saved(config.to_json(self.get_flow_config(**options)), save_to, encoding)
 
     def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
         """The flow as YAML text, which is also written to a file if one is named; options of `get_flow_config`."""
-        from . import config, flow_config
+        from .serialize import config, flow_config
 
         return flow_config.saved(config.to_yaml(self.get_flow_config(**options)), save_to, encoding)
 
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
         """Make a function known by name, so that a definition that is loaded later can use it as a chunk."""
-        from . import flow_config
+        from .serialize import flow_config
 
         flow_config.register_chunk_handler(self.blueprint, handler, name=name)
         return self
 
     def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> Self:
         """Make a function known by name, so that a definition that is loaded later can use it as a condition."""
-        from . import flow_config
+        from .serialize import flow_config
 
         flow_config.register_condition_handler(self.blueprint, handler, name=name)
         return self
@@ -76,7 +76,7 @@ class DefinedFlow:
 
         Raises `DefinitionError` that names the place; nothing has changed then.
         """
-        from . import flow_config
+        from .serialize import flow_config
 
         flow_config.load_flow_config(self.blueprint, config, replace=replace)
         self.name = self.blueprint.name
@@ -84,14 +84,14 @@ class DefinedFlow:
 
     def load_json_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
         """`load_flow_config` from JSON text or a file."""
-        from . import config, flow_config
+        from .serialize import config, flow_config
 
         text = flow_config.text(path_or_content, encoding)
         return self.load_flow_config(config.parse_json(text), replace=replace)
 
     def load_yaml_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
         """`load_flow_config` from YAML text or a file."""
-        from . import config, flow_config
+        from .serialize import config, flow_config
 
         text = flow_config.text(path_or_content, encoding)
         return self.load_flow_config(config.parse_yaml(text), replace=replace)

@@ -6,16 +6,16 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from ._core.operators import compile_plan
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .builder import positive
-from .chunk import Chunk, ChunkOptions, Handler
-from .contract import Check, Contract, checker
-from .lazy import Source, source_of
-from .payload import Types
-from .process import MatchMode, Process, WhenMode, root
-from .program import Program
+from .build.blueprint import positive
+from .build.chain import MatchMode, Process, WhenMode, root
+from .build.chunk import Chunk, ChunkOptions, Handler
+from .build.contract import Check, Contract, checker
+from .build.sources import Source, source_of
+from .build.typed import Reducer, Signal, StateModel
+from .run.program import Program
+from .run.subflow import SubFlowOptions
 from .runnable import RunnableFlow
-from .subflow import SubFlowOptions
-from .typed import Reducer, Signal, StateModel
+from .serialize.payload import Types
 
 T = TypeVar("T")
 

@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ._core.definition import Definition
 from ._core.errors import SnapshotError, UsageError
-from .builder import positive
+from .build.blueprint import positive
 from .defined import DefinedFlow
-from .execution import Execution
-from .options import Options
-from .persistence import read, restore
-from .portal import iterate_sync, run_sync
-from .program import Program
-from .resources import ResourceHolder
-from .shared import SharedData
-from .stream import StreamReader
-from .subflow import Link
+from .run.execution import Execution
+from .run.options import Options
+from .run.portal import iterate_sync, run_sync
+from .run.program import Program
+from .run.resources import ResourceHolder
+from .run.saving import read, restore
+from .run.shared import SharedData
+from .run.stream import StreamReader
+from .run.subflow import Link
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .durable.execution import DurableExecution
     from .durable.history import History
+    from .durable.versions import Verdict
     from .stores.protocol import Store
-    from .versions import Verdict
 
 
 class RunnableFlow(DefinedFlow, ResourceHolder):
@@ -251,7 +251,7 @@ class RunnableFlow(DefinedFlow, ResourceHolder):
         them again. `operator_map` tells where operators that were renamed since are now; see `inspect_load`.
         Raises `SnapshotError` for what cannot be read or cannot go on here, and changes nothing then.
         """
-        from .versions import apply_map
+        from .durable.versions import apply_map
 
         data = dict(read(source, encoding))
         if isinstance(state := data.get("state"), Mapping):
@@ -269,7 +269,7 @@ class RunnableFlow(DefinedFlow, ResourceHolder):
 
         `Verdict.reasons` says why, `Verdict.map_form` what `load_execution(operator_map=...)` has to be given.
         """
-        from .versions import inspect
+        from .durable.versions import inspect
 
         state = read(source, encoding).get("state")
         if not isinstance(state, Mapping):

@@ -23,7 +23,7 @@ from triggerflow._core.plan import Plan
 from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import UNSET, Interrupt, Opening, RunChunk
-from triggerflow.payload import Types
+from triggerflow.serialize.payload import Types
 
 TYPES = Types()
 Pick = Callable[[int], int]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from triggerflow._core.errors import DefinitionError, PayloadError, SnapshotError
-from triggerflow.payload import Types
+from triggerflow.serialize.payload import Types
 
 TYPES = Types()
 

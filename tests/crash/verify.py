@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from triggerflow.durable.past import Past
-from triggerflow.program import Program
-from triggerflow.shared import SharedData
+from triggerflow.run.program import Program
+from triggerflow.run.shared import SharedData
 from triggerflow.stores import SQLiteStore
 from triggerflow.stores.protocol import ExecutionRow
 

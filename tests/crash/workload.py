@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.typed import append, maximum
+from triggerflow.build.typed import append, maximum
 
 Data = TriggerFlowRuntimeData[Any]
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.virtual_time import VirtualTimeLoop
 from triggerflow import TriggerFlow
-from triggerflow.portal import run_sync
+from triggerflow.run.portal import run_sync
 from triggerflow.stores.memory import MemoryData, MemoryStore
 from triggerflow.stores.sqlite.store import SQLiteStore
 from triggerflow.stores.sqlite.thread import SingleThread

@@ -13,7 +13,7 @@ import pytest
 from tests.durable.brief import asking, brief
 from triggerflow import BlockingCallError, TriggerFlow, TriggerFlowRuntimeData, UnknownExecution
 from triggerflow.durable import History, Worker
-from triggerflow.portal import run_sync
+from triggerflow.run.portal import run_sync
 from triggerflow.stores import MemoryStore, SQLiteStore
 
 Data = TriggerFlowRuntimeData[Any]

@@ -20,7 +20,7 @@ from triggerflow import (
     UnknownExecution,
     UsageError,
 )
-from triggerflow.portal import run_sync
+from triggerflow.run.portal import run_sync
 from triggerflow.stores import SQLiteStore
 
 Data = TriggerFlowRuntimeData[Any]

@@ -12,9 +12,9 @@ import pytest
 from msgspec import Meta, Struct
 
 from triggerflow import TriggerFlow
-from triggerflow.dispatch import emit_fields
 from triggerflow.models import Request, TruncatedResponseError
 from triggerflow.models.openai import OpenAIProvider
+from triggerflow.run.dispatch import emit_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-model" / "bin" / "python"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, assert_type
 
-from triggerflow import (
+from triggerflow import (  # fmt: skip
     Chunk,
     Definition,
     Execution,
@@ -11,7 +11,7 @@ from triggerflow import (
     StreamReader,
     TriggerFlow,
     TriggerFlowRuntimeData,
-)  # fmt: skip
+)
 
 flow = TriggerFlow(name="typed", skip_exceptions=False)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from .._core import events
 from .._core.errors import ChunkCancelled
 from .._core.state import Opening
-from .raised import describe
+from .exceptions import describe
 
 #: Async generators that are being closed.
 _closing: set["asyncio.Future[None]"] = set()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from .._core.state import UNSET
-from ..drivers.durable import Log
-from ..execution import Execution
-from ..portal import run_sync
-from ..views import State
+from ..run.execution import Execution
+from ..run.portal import run_sync
+from ..run.state import State
+from .driver import Log
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import msgspec
 from .._core import events
 from .._core.errors import PayloadError, StoreDamaged
 from .._core.state import RunState
-from ..payload import Types
+from ..serialize.payload import Types
 from .payloads import PART, fold, references, unfold
 
 Fetch = Callable[[Iterable[str]], Awaitable[Mapping[str, bytes]]]

@@ -10,10 +10,10 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageError
-from ..drivers.durable import DurableDriver, Log
-from ..program import Program
+from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .definitions import write_definition
+from .driver import DurableDriver, Log
 
 
 class StoreSession:

@@ -14,9 +14,9 @@ from .._core import commands, events
 from .._core.definition import OperatorKind
 from .._core.errors import RecordsTrimmed, StoreDamaged, UsageError
 from .._core.state import RunChunk
-from ..drivers.durable import where_it_stands
+from ..run.subflow import path_of
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
-from ..subflow import path_of
+from .driver import where_it_stands
 from .loading import PAGE, Loaded
 from .past import Past
 from .payloads import references

@@ -3,8 +3,8 @@
 from typing import Any
 
 from .._core.state import RunChunk
-from ..data import TriggerFlowRuntimeData
-from ..drivers.durable import Log
+from ..run.data import TriggerFlowRuntimeData
+from .driver import Log
 
 
 class DurableRuntimeData(TriggerFlowRuntimeData):

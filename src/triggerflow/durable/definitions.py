@@ -11,7 +11,7 @@ import msgspec
 
 from .._core.definition import Definition, Operator
 from .._core.errors import StoreDamaged
-from ..payload import Types
+from ..serialize.payload import Types
 
 
 def write_definition(definition: Definition, types: Types) -> bytes:

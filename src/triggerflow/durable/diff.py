@@ -8,7 +8,7 @@ import msgspec
 from .._core import events
 from .._core.machine import Machine
 from .._core.state import UNSET
-from ..options import same_value
+from ..run.options import same_value
 from ..stores.protocol import ExecutionRow
 from .following import StoreReader
 from .past import Past

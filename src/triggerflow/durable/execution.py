@@ -14,20 +14,20 @@ from .._core import commands
 from .._core.errors import ExecutionSuspended, PayloadError, SnapshotError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, RunChunk
-from ..drivers.durable import DurableDriver, Log
-from ..drivers.local import LocalDriver
-from ..execution import Execution
-from ..journal import RingJournal
-from ..options import Options
-from ..program import Program
-from ..shared import SharedData
+from ..drivers.asyncio import LocalDriver
+from ..run.execution import Execution
+from ..run.journal import RingJournal
+from ..run.options import Options
+from ..run.program import Program
+from ..run.shared import SharedData
+from ..run.stream import RuntimeStream, StreamItem
+from ..run.subflow import Link
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
-from ..stream import RuntimeStream, StreamItem
-from ..subflow import Link
 from .acknowledged import AcknowledgedExecution
 from .codec import encode
 from .commit import StoreSession, session_of
 from .data import DurableRuntimeData
+from .driver import DurableDriver, Log
 from .loading import Loaded, items, moved, write_snapshot
 from .parking import with_sub_flows
 from .past import Past

@@ -8,10 +8,10 @@ from .._core import events
 from .._core.errors import ExecutionCancelled, StoreDamaged, UsageError
 from .._core.machine import Machine
 from .._core.state import Status
-from ..compaction import merge
-from ..notices import told_failure
+from ..run.compaction import merge
+from ..run.logs import told_failure
+from ..run.stream import StreamItem
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
-from ..stream import StreamItem
 from .loading import items
 from .past import Past
 

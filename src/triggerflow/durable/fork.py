@@ -10,11 +10,11 @@ from .._core import events
 from .._core.errors import StoreDamaged, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET
-from ..drivers.durable import where_it_stands
-from ..program import Program
+from ..run.program import Program
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord
 from .codec import VALUES, encode
 from .copying import copy_one, sub_flows_at
+from .driver import where_it_stands
 from .loading import Loaded, receive
 from .past import Past
 from .text import describe, name_of

@@ -8,10 +8,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .._core import events
 from .._core.state import UNSET
-from ..options import Options
-from ..portal import iterate_sync, run_sync
-from ..program import Program
-from ..shared import SharedData
+from ..run.options import Options
+from ..run.portal import iterate_sync, run_sync
+from ..run.program import Program
+from ..run.shared import SharedData
 from ..stores.protocol import ExecutionRow, StatusName, Store
 from .archive import Target, export, load_archive
 from .copying import renamed

@@ -13,11 +13,11 @@ from .._core.plan import Plan
 from .._core.snapshot import decode as decode_state
 from .._core.snapshot import encode as encode_state
 from .._core.state import UNSET
-from ..payload import Types
+from ..run.stream import StreamItem
+from ..serialize.payload import Types
 from ..stores.protocol import Store
-from ..stream import StreamItem
-from ..versions import apply_map
 from .codec import decode
+from .versions import apply_map
 
 #: How many records are read at a time.
 PAGE = 500

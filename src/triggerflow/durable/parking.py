@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from .._core.errors import ExecutionSuspended
 from .._core.state import Status
-from ..drivers.durable import where_it_stands
 from ..stores.protocol import Append, Store
+from .driver import where_it_stands
 
 if TYPE_CHECKING:
     from .execution import DurableExecution

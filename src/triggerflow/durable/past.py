@@ -15,8 +15,8 @@ from .._core.machine import Machine
 from .._core.operators import compile_plan
 from .._core.plan import Plan
 from .._core.state import UNSET
-from ..program import Program
-from ..shared import SharedData
+from ..run.program import Program
+from ..run.shared import SharedData
 from ..stores.protocol import ExecutionRow, Store
 from .codec import decode
 from .definitions import read_definition

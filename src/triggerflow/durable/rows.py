@@ -5,8 +5,8 @@ from time import time
 import msgspec
 
 from .._core.errors import StoreDamaged
-from ..options import Options
-from ..program import Program
+from ..run.options import Options
+from ..run.program import Program
 from ..stores.protocol import ExecutionRow
 
 

@@ -21,7 +21,7 @@ from .._core.errors import (
     UnknownExecution,
     UsageError,
 )
-from ..portal import on_a_loop, run_sync
+from ..run.portal import on_a_loop, run_sync
 from ..stores.protocol import Store
 from .commit import session_of
 from .execution import DurableExecution

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
-from ..portal import iterate_sync, run_sync
+from ..run.portal import iterate_sync, run_sync
 from .answer import Answer
 from .attempts import Attempts, Need
 from .deltas import Adapter, Source

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .._core.errors import BlockingCallError, StoreUnavailable, UsageError, WrongLoopError
-from ..portal import on_a_loop, run_sync
+from ..run.portal import on_a_loop, run_sync
 
 
 class Lifecycle:

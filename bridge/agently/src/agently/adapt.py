@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triggerflow.portal import run_sync
+from triggerflow.run.portal import run_sync
 
 
 def delegate(attribute: str, name: str) -> Any:

@@ -6,9 +6,9 @@ from hashlib import blake2b
 from typing import Any
 
 from triggerflow import Definition, Operator
-from triggerflow.builder import Trigger, is_stable_name
-from triggerflow.config import FORMAT
-from triggerflow.flow_config import get_flow_config, load_flow_config
+from triggerflow.build.blueprint import Trigger, is_stable_name
+from triggerflow.serialize.config import FORMAT
+from triggerflow.serialize.flow_config import get_flow_config, load_flow_config
 
 VERSION = "trigger_flow/v1"
 #: An event that only the outside sends (see `execution.outside`), and one at which what starts at the start does again.

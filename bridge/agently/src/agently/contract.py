@@ -5,8 +5,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
-from triggerflow.contract import Contract, checker
-from triggerflow.execution import UNSET
+from triggerflow.build.contract import Contract, checker
+from triggerflow.run.execution import UNSET
 
 PLACES = ("initial_input", "stream", "result")
 

@@ -16,13 +16,13 @@ from uuid import uuid4
 import msgspec
 
 from triggerflow import Execution, PayloadError, UsageError, records
-from triggerflow.drivers.local import LocalDriver
-from triggerflow.execution import UNSET
-from triggerflow.options import Options
-from triggerflow.persistence import read, restore, write
-from triggerflow.portal import iterate_sync, on_a_loop
-from triggerflow.shared import SharedData
-from triggerflow.subflow import Link
+from triggerflow.drivers.asyncio import LocalDriver
+from triggerflow.run.execution import UNSET
+from triggerflow.run.options import Options
+from triggerflow.run.portal import iterate_sync, on_a_loop
+from triggerflow.run.saving import read, restore, write
+from triggerflow.run.shared import SharedData
+from triggerflow.run.subflow import Link
 
 from . import observed
 from .adapt import delegate, delegates, doing, later, settling, twin

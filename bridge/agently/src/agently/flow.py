@@ -9,13 +9,13 @@ from uuid import uuid4
 
 from triggerflow import Chunk
 from triggerflow import TriggerFlow as EngineFlow
-from triggerflow.builder import START
+from triggerflow.build.blueprint import START
 from triggerflow.defined import DefinedFlow
 from triggerflow.diagram import to_mermaid
-from triggerflow.options import Options
-from triggerflow.portal import iterate_sync, on_a_loop
-from triggerflow.program import Program
-from triggerflow.shared import SharedData
+from triggerflow.run.options import Options
+from triggerflow.run.portal import iterate_sync, on_a_loop
+from triggerflow.run.program import Program
+from triggerflow.run.shared import SharedData
 
 from . import config, contract
 from .adapt import delegate, doing, settling, twin

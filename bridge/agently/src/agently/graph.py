@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from triggerflow import Chunk, Definition, DefinitionError
-from triggerflow.builder import START, Blueprint, OperatorKind, Trigger
+from triggerflow.build.blueprint import START, Blueprint, OperatorKind, Trigger
 
 from .adapt import twin
 from .config import OUTSIDE, RESTART, Names, digest, reference

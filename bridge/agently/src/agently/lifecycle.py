@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from triggerflow import Execution, UsageError
-from triggerflow.execution import UNSET
+from triggerflow.run.execution import UNSET
 
 from .adapt import delegate, later, twin
 

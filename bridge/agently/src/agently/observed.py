@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from triggerflow import records
-from triggerflow.builder import WHEN_KEYS, Trigger
-from triggerflow.execution import UNSET
+from triggerflow.build.blueprint import WHEN_KEYS, Trigger
+from triggerflow.run.execution import UNSET
 
 from .config import OUTSIDE, digest
 from .events import CENTER, RunContext, RuntimeEvent

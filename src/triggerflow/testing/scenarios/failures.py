@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
+from ...build.policies import Retry
 from ...flow import TriggerFlow
-from ...policies import Retry
 from .scenario import Outside, echo, one_more, scenario
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ..._core.errors import RemoteChunkError
-from ...execution import Execution
 from ...flow import TriggerFlow
+from ...run.execution import Execution
 
 #: All scenarios by name.
 SCENARIOS: "dict[str, Scenario]" = {}

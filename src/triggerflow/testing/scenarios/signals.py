@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...build.typed import append, maximum
 from ...flow import TriggerFlow
-from ...typed import append, maximum
 from .scenario import Outside, echo, scenario
 
 

@@ -1,0 +1,387 @@
+"""The builder only builds: it turns the fluent calls into operators, and those into an immutable `Definition`.
+
+`Blueprint` is the growing list; `process.Process` is what the user chains on. No meaning is given to an operator here.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from .._core.definition import Definition, Operator, OperatorKind
+from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
+from .._core.signals import ANY_CHUNK, START, Trigger, TriggerKind
+from .chunk import Chunk, Handler, check_handler, emitted_names, handler_name
+
+#: What `when` accepts as keys of a dict, and the kind each stands for.
+WHEN_KEYS: Mapping[str, TriggerKind] = {
+    "event": "event",
+    "chunk": "chunk",
+    "runtime_data": "state",
+    "state": "state",
+    "flow_data": "flow_data",
+    "collect": "collect",
+    "error": "error",
+    "timer": "timer",
+}
+
+
+class Blueprint:
+    """The operators of a flow while it is being written, with its chunks and handlers by name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.operators: list[Operator] = []
+        self.chunks: dict[str, Chunk] = {}
+        self.handlers: dict[str, Handler] = {}
+        self.nodes: dict[str, Chunk] = {}
+        #: flows that a loaded definition may name as sub-flows
+        self.flows: dict[str, Any] = {}
+        #: grows with every change, so that a compiled plan knows whether it is still true
+        self.version = 0
+        self._ids: set[str] = set()
+        #: the names that callables were registered by, by the id of the callable, which `handlers` keeps alive
+        self._named: dict[int, str] = {}
+        self._attached: dict[str, list[Trigger]] = {}
+        #: how far the search for a free name has come
+        self._counted: dict[tuple[str, str], int] = {}
+
+    # -- chunks ------------------------------------------------------------------------------------------------------
+
+    def register(self, name: str | None, handler: Handler, **options: Any) -> Chunk:
+        """A chunk under an explicit name. The same name with the same function is the same chunk.
+
+        Without a name it goes by its function's; where that is taken by another function, by `name#2` and so on.
+        """
+        if name is None:
+            name = handler_name(handler)
+            known = self.chunks.get(name)
+            if known is not None and known.handler != handler:
+                name = self._unique("chunk", name, self.chunks)
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
+        known = self.chunks.get(name)
+        if known is not None:
+            if known.handler == handler:
+                return known
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk name {name!r} is already registered to another callable; "
+                "choose another name"
+            )
+        chunk = Chunk(name, handler, **options)
+        self.chunks[name] = chunk
+        self.version += 1
+        return chunk
+
+    def resolve(self, reference: Any) -> Chunk:
+        """The chunk meant by a chunk, a function, a chunk's name, or a `(name, function)` pair."""
+        match reference:
+            case Chunk():
+                if self.chunks.get(reference.name) is None:
+                    self.chunks[reference.name] = reference
+                elif self.chunks[reference.name].handler != reference.handler:
+                    raise DefinitionError(
+                        f"flow {self.name!r}: {reference!r} belongs to another flow, and this flow has "
+                        f"a chunk of that name; register it here under another name"
+                    )
+                return reference
+            case str():
+                return self.named(reference)
+            case (str() as name, handler):
+                return self.register(name, handler)
+            case _ if callable(reference):
+                return self._anonymous(reference)
+            case _:
+                raise NotAChunkError(
+                    f"flow {self.name!r}: {reference!r} is not a chunk; give a chunk, a function, the name of a chunk, "
+                    "or (name, function)"
+                )
+
+    def named(self, name: str) -> Chunk:
+        """The chunk of that name, or `UnknownChunkError` with the nearest names."""
+        chunk = self.chunks.get(name)
+        if chunk is None:
+            near = difflib.get_close_matches(name, self.chunks)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {sorted(self.chunks)}"
+            raise UnknownChunkError(f"flow {self.name!r}: there is no chunk named {name!r}; {hint}")
+        return chunk
+
+    def _anonymous(self, handler: Handler) -> Chunk:
+        """A plain function is a new node each time it is attached; it goes by its own name."""
+        name = handler_name(handler)
+        chunk = Chunk(name, handler, trigger=Trigger("chunk", self._unique("node", name, self.nodes, self.chunks)))
+        self.chunks.setdefault(name, chunk)
+        return chunk
+
+    def _unique(self, what: str, name: str, *taken: Container[str]) -> str:
+        """The name, or the first of `name#2`, `name#3` ... that nobody has. The search goes on from the last one."""
+        number, candidate = self._counted.get((what, name), 1), name
+        while any(candidate in names for names in taken):
+            number += 1
+            candidate = f"{name}#{number}"
+        self._counted[what, name] = number
+        return candidate
+
+    def handler_key(self, handler: Handler, name: str) -> str:
+        """The name under which the definition refers to a callable: the one it was registered by, else the given one.
+
+        Which it is does not depend on what else was attached before, unless another callable has that name.
+        """
+        key, number = self._named.get(id(handler), name), 1
+        while self.handlers.setdefault(key, handler) != handler:
+            number += 1
+            key = f"{name}#{number}"
+        return key
+
+    def name_handler(self, handler: Handler, name: str | None = None) -> str:
+        """Register a callable under a name of its own, by which a definition that is loaded later can refer to it.
+
+        Operators that know it by a name that the builder had to make up (a lambda's) know it by this one from now on.
+        Raises `DefinitionError` if the name belongs to another callable, or is missing and cannot be read off.
+        """
+        where = f"flow {self.name!r}: register handler {name or handler!r}"
+        check_handler(handler, where)
+        name = name or handler_name(handler)
+        if not is_stable_name(name, handler):
+            raise DefinitionError(f"{where}: {name!r} is no name that lasts; give one: name='...'")
+        known = self.handlers.get(name) or (self.chunks[name].handler if name in self.chunks else handler)
+        if known != handler:
+            raise DefinitionError(f"{where}: {name!r} is registered to another callable; choose another name")
+        made_up = {key for key, it in self.handlers.items() if it == handler and not is_stable_name(key, it)}
+        for key in made_up:
+            del self.handlers[key]
+        self.operators = [
+            msgspec.structs.replace(it, handler=name) if it.handler in made_up else it for it in self.operators
+        ]
+        self.handlers[name] = handler
+        self._named.setdefault(id(handler), name)
+        self.version += 1
+        return name
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        kind: OperatorKind,
+        label: str,
+        listens: Iterable[Trigger],
+        *,
+        name: str | None = None,
+        emits: tuple[Trigger, ...] | None = None,
+        handler: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        inside: str | None = None,
+    ) -> Trigger:
+        """Add an operator and return the trigger that fires when it is done.
+
+        The id is the label, so that adding an operator renames no other; a label used before is told apart by what the
+        operator listens to.
+        """
+        heard = tuple(listens)
+        identity = label
+        if label in self._ids:
+            identity = self._unique("operator", f"{label}<-{describe(heard)}", self._ids)
+        self._ids.add(identity)
+        done = emits if emits is not None else (Trigger("operator", identity),)
+        kept = {key: value for key, value in (options or {}).items() if value is not None or key == "equals"}
+        self.operators.append(
+            Operator(
+                id=identity,
+                kind=kind,
+                name=name or label,
+                listens=heard,
+                emits=done,
+                handler=handler,
+                options=kept,
+                group=group,
+                inside=inside,
+            )
+        )
+        self.version += 1
+        return done[0]
+
+    def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
+        """Let a chunk listen to a trigger."""
+        return self.place(self.resolve(reference), at, side_branch=side_branch, inside=inside)
+
+    def place(self, chunk: Chunk, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
+        """Let a chunk of this flow listen to a trigger."""
+        if chunk.trigger == at:
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk {chunk.name!r} is chained to itself and would trigger itself for ever; "
+                f"for a second step give it a second name: ({chunk.name + '_again'!r}, function)"
+            )
+        self.add(
+            OperatorKind.CHUNK,
+            chunk.trigger.name,
+            (at,),
+            name=chunk.name,
+            emits=(chunk.trigger,),
+            handler=self.handler_key(chunk.handler, chunk.name),
+            options={**chunk.options(), "side_branch": side_branch or None},
+            inside=inside,
+        )
+        self.nodes[chunk.trigger.name] = chunk
+        attached = self._attached.setdefault(chunk.name, [])
+        if chunk.trigger not in attached:
+            attached.append(chunk.trigger)
+        return chunk
+
+    def triggers(self, wanted: Any) -> tuple[Trigger, ...]:
+        """What `when` was given, as triggers without repetition."""
+        found: list[Trigger] = []
+        if isinstance(wanted, Mapping):
+            for key, names in cast("Mapping[Any, Any]", wanted).items():
+                kind = WHEN_KEYS.get(str(key))
+                if kind is None:
+                    raise DefinitionError(f"flow {self.name!r}: when() knows {list(WHEN_KEYS)}, not {key!r}")
+                found.extend(self._trigger(name, kind) for name in _many(names))
+        else:
+            found.extend(self._trigger(name, "event") for name in _many(wanted))
+        if not found:
+            raise DefinitionError(f"flow {self.name!r}: when() was given nothing to wait for")
+        return tuple(dict.fromkeys(found))
+
+    def _trigger(self, name: Any, kind: TriggerKind) -> Trigger:
+        if isinstance(name, Trigger):
+            return name
+        if kind == "timer":
+            return Trigger("timer", _seconds(name, self.name))
+        if kind == "error":
+            target = ANY_CHUNK if name == ANY_CHUNK else self._trigger(name, "chunk").name
+            return Trigger("error", target)
+        if isinstance(name, Chunk):
+            return self.resolve(name).trigger
+        if isinstance(name, str) and name:
+            if kind == "chunk":
+                return self._completion(self.named(name).name)
+            return self._completion(name) if kind == "event" and name in self.chunks else Trigger(kind, str(name))
+        if callable(name) and kind in ("event", "chunk"):
+            for chunk in self.nodes.values():
+                if chunk.handler == name:
+                    return self._completion(chunk.name)
+        raise NotAChunkError(
+            f"flow {self.name!r}: when() cannot listen to {name!r}; give the name of an event or chunk, a chunk, or a "
+            f"dict with the keys {list(WHEN_KEYS)}"
+        )
+
+    def _completion(self, name: str) -> Trigger:
+        attached = self._attached.get(name, [])
+        if len(attached) > 1:
+            raise DefinitionError(
+                f"flow {self.name!r}: function {name!r} is attached {len(attached)} times, so that when({name!r}) has "
+                f"no single meaning; give the one you mean a name of its own: (name, {name})"
+            )
+        return attached[0] if attached else self.chunks[name].trigger
+
+    def condition(self, condition: Any, where: str) -> str:
+        """Register a callable condition and return the name under which the definition refers to it."""
+        check_handler(condition, where)
+        return self.handler_key(condition, handler_name(condition))
+
+    def load(
+        self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Mapping[str, Handler], *, replace: bool
+    ) -> None:
+        """Take the operators of a checked definition over, in place of those here or after them.
+
+        `chunks` holds what its operators run, by the name of their trigger; `handlers` the callables by the names that
+        the definition uses. Raises `DefinitionError` if ids or chunks clash with those that stay; nothing has changed
+        then.
+        """
+        if not replace:
+            twice = [it.id for it in definition.operators if it.id in self._ids]
+            twice += [name for name, it in chunks.items() if self.nodes.get(name, it).handler is not it.handler]
+            if twice:
+                raise DefinitionError(f"flow {self.name!r} has {twice[0]!r} already; load with replace=True instead")
+        else:
+            self.name = definition.name
+            self.operators, self._ids, self.nodes, self._attached, self._counted = [], set(), {}, {}, {}
+        self.operators.extend(definition.operators)
+        self._ids.update(operator.id for operator in definition.operators)
+        self.nodes.update(chunks)
+        self.handlers.update(handlers)
+        for operator in definition.operators:
+            if operator.kind is OperatorKind.CHUNK:
+                chunk = chunks[operator.emits[0].name]
+                if self.chunks.setdefault(chunk.name, chunk).handler is chunk.handler:
+                    self.chunks[chunk.name] = chunk
+                attached = self._attached.setdefault(chunk.name, [])
+                if chunk.trigger not in attached:
+                    attached.append(chunk.trigger)
+        self.version += 1
+
+    # -- the result --------------------------------------------------------------------------------------------------
+
+    def freeze(self) -> Definition:
+        """The definition as it stands now. Steps added later do not reach executions made from it."""
+        events = {t.name for operator in self.operators for t in operator.listens if t.kind == "event"}
+        branches: dict[str, list[str]] = {}
+        for operator in self.operators:
+            if operator.kind is OperatorKind.COLLECT:
+                branches.setdefault(operator.name, []).append(operator.options["branch"])
+        return Definition(self.name, tuple(self._completed(operator, events, branches) for operator in self.operators))
+
+    def _completed(self, operator: Operator, heard: set[str], branches: Mapping[str, list[str]]) -> Operator:
+        """The operator with what only the whole flow tells: the events it emits, the branches it meets."""
+        if operator.kind is OperatorKind.COLLECT:
+            met = list(dict.fromkeys(branches[operator.name]))
+            return msgspec.structs.replace(operator, options={**operator.options, "branches": met})
+        chunk = self.nodes.get(operator.emits[0].name) if operator.kind is OperatorKind.CHUNK else None
+        if chunk is None:
+            return operator
+        names = sorted((emitted_names(chunk.handler) & heard) | set(chunk.emits))
+        if not names:
+            return operator
+        emits = (operator.emits[0], *(Trigger("event", name) for name in names))
+        return msgspec.structs.replace(operator, emits=emits)
+
+
+def is_stable_name(key: str, handler: Handler) -> bool:
+    """Whether another process can know a callable by this name: not a lambda's, and not one made by counting."""
+    base, _, number = key.rpartition("#")
+    if base and number.isdigit():
+        return False
+    return key.strip("<>") != "lambda" or getattr(handler, "__name__", "") != "<lambda>"
+
+
+def _many(names: Any) -> Iterable[Any]:
+    """One name or several, as several."""
+    return cast("Iterable[Any]", names) if isinstance(names, list | tuple | set | frozenset) else (names,)
+
+
+def _seconds(delay: Any, flow: str) -> str:
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
+        raise DefinitionError(f"flow {flow!r}: a timer is a number of seconds from the start, got {delay!r}")
+    return str(float(delay))
+
+
+def describe(triggers: Iterable[Trigger]) -> str:
+    """Triggers as a short label for ids and messages."""
+    return "&".join(trigger.name or trigger.kind for trigger in triggers)
+
+
+def literal(value: Any) -> str:
+    """A value that a case compares with, as text that is the same in every process."""
+    if isinstance(value, set | frozenset):
+        parts = sorted(literal(part) for part in cast("set[Any]", value))
+        return f"{type(value).__name__}({', '.join(parts)})"  # pyright: ignore[reportUnknownArgumentType]
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def positive(limit: Any, where: str) -> int | None:
+    """A concurrency limit: None, or a whole number from 1 on."""
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise DefinitionError(f"{where}: concurrency must be a whole number from 1 on, or None; got {limit!r}")
+    if limit < 1:
+        raise DefinitionError(f"{where}: concurrency={limit} would never let anything run; use 1 or more, or None")
+    return limit
+
+
+# START, OperatorKind, Trigger: for those who build on the blueprint, as the process does.
+__all__ = ["START", "Blueprint", "OperatorKind", "Trigger", "describe", "is_stable_name", "literal", "positive"]

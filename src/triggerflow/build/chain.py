@@ -1,0 +1,305 @@
+"""The fluent side of the builder: each call adds operators to the blueprint and returns where to go on from.
+
+A `Process` never changes: several chains may go on from the same one.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, Unpack
+
+from .._core.definition import OperatorKind
+from .._core.errors import DefinitionError
+from .._core.signals import START, Trigger
+from ..run.subflow import SubFlow, SubFlowOptions
+from .blueprint import Blueprint, describe, literal, positive
+from .chunk import Chunk
+
+WhenMode = Literal["and", "or", "simple_or"]
+MatchMode = Literal["hit_first", "hit_all"]
+CollectMode = Literal["filled_and_update", "filled_then_empty"]
+
+
+class Block(NamedTuple):
+    """An open block of a chain. `ends` are where its finished cases end; `in_case` says that one is being written."""
+
+    opener: str
+    kind: OperatorKind
+    ends: tuple[Trigger, ...] = ()
+    in_case: bool = False
+    otherwise: bool = False
+
+
+class Process:
+    """A place in the graph: what is chained here runs when `at` fires. `blocks` are the blocks it stands in."""
+
+    __slots__ = ("at", "blocks", "blueprint")
+
+    def __init__(self, blueprint: Blueprint, at: Trigger, blocks: tuple[Block, ...] = ()) -> None:
+        self.blueprint = blueprint
+        self.at = at
+        self.blocks = blocks
+
+    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> "Process":
+        return type(self)(self.blueprint, at, self.blocks if blocks is None else blocks)
+
+    def _add(self, kind: OperatorKind, label: str, listens: Iterable[Trigger] | None = None, **details: Any) -> Trigger:
+        inside = self.blocks[-1].opener if self.blocks else None
+        heard = (self.at,) if listens is None else listens
+        details.setdefault("inside", inside)
+        return self.blueprint.add(kind, label, heard, **details)
+
+    def _where(self, call: str) -> str:
+        return f"flow {self.blueprint.name!r}: {call}"
+
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Process":
+        """Run a chunk with the value that arrives here; go on with what it returns.
+
+        `chunk` is what `@flow.chunk` returned, a function, the name of a chunk, or `(name, function)`.
+        Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
+        """
+        self._check_open("to()")
+        if hasattr(chunk, "sub_execution"):
+            return self.to_sub_flow(chunk, side_branch=side_branch, name=name)
+        reference = (name, chunk) if name is not None else chunk
+        inside = self.blocks[-1].opener if self.blocks else None
+        attached = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
+        return self if side_branch else self._then(attached.trigger)
+
+    def side_branch(self, chunk: Any, *, name: str | None = None) -> "Process":
+        """Run a chunk beside the chain; the value of the chain stays as it is."""
+        return self.to(chunk, side_branch=True, name=name)
+
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Process":
+        """Start a chain at one or several signals. It stands outside every block.
+
+        `trigger_or_triggers`: the name of a chunk or event, a chunk, a list of them, or a dict with the keys `event`,
+        `runtime_data`, `flow_data`, `collect`. With several, `mode` says what the chain gets: "and" waits for one of
+        each and gives `{type: {name: value}}`; "or" gives `(type, name, value)` and "simple_or" the value, for every
+        signal. With a single one the chain gets its value. What the items of one for_each send is joined item by item.
+        """
+        blueprint = self.blueprint
+        if mode not in ("and", "or", "simple_or"):
+            raise DefinitionError(
+                f"flow {blueprint.name!r}: when() has the modes 'and', 'or', 'simple_or', not {mode!r}"
+            )
+        triggers = blueprint.triggers(trigger_or_triggers)
+        joiner = "&" if mode == "and" else "|"
+        label = f"when:{describe(triggers).replace('&', joiner)}"
+        options = {"mode": mode if len(triggers) > 1 else "simple_or"}
+        return self._then(blueprint.add(OperatorKind.GATE, label, triggers, options=options), ())
+
+    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> "Process":
+        """Run several chunks with the same value; go on with `{chunk name: result}`, in order of declaration.
+
+        `concurrency` bounds how many chunks of one pass run at once. Raises `DefinitionError` without chunks, or if two
+        chunks go by the same name.
+        """
+        blueprint = self.blueprint
+        where = f"flow {blueprint.name!r}: batch()"
+        if not chunks:
+            raise DefinitionError(f"{where} was given no chunk and could never complete")
+        self._check_open("batch()")
+        positive(concurrency, where)
+        branches = [blueprint.resolve(chunk) for chunk in chunks]
+        names = [branch.name for branch in branches]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DefinitionError(
+                f"{where} has two branches named {twice[0]!r}, and its result is keyed by name; name one of them "
+                f"otherwise: ({twice[0] + '_2'!r}, function)"
+            )
+        label = f"batch<-{describe((self.at,))}"
+        start = self._add(OperatorKind.BATCH_FANOUT, label, options={"concurrency": concurrency})
+        for branch in branches:
+            blueprint.place(branch, start, inside=start.name)
+        done = self._add(
+            OperatorKind.BATCH_COLLECT,
+            f"{start.name}/end",
+            tuple(branch.trigger for branch in branches),
+            options={"slots": names},
+            group=start.name,
+        )
+        return self if side_branch else self._then(done)
+
+    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Process":
+        """Run another flow with the value that arrives here; go on with its result. See `SubFlowOptions`."""
+        self._check_open("to_sub_flow()")
+        blueprint = self.blueprint
+        name = options.get("name") or trigger_flow.name
+        handler = SubFlow(trigger_flow, options, self._where("to_sub_flow()"))
+        positive(handler.concurrency, self._where("to_sub_flow()"))
+        side = bool(options.get("side_branch"))
+        kept = {key: options.get(key) for key in ("capture", "write_back")}
+        done = self._add(
+            OperatorKind.SUB_FLOW,
+            f"{name}<-{describe((self.at,))}",
+            name=name,
+            handler=blueprint.handler_key(handler, name),
+            options={
+                "flow": trigger_flow.name,
+                "child_concurrency": handler.concurrency,
+                "side_branch": side or None,
+                **kept,
+            },
+        )
+        chunk = blueprint.nodes[done.name] = Chunk(name, handler, trigger=done)
+        blueprint.chunks.setdefault(name, chunk)
+        return self if side else self._then(done)
+
+    def ____(
+        self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False
+    ) -> "Process":
+        """A visible line between parts of a long chain. With a flag it logs or prints its labels, and the value."""
+        if not (log_info or print_info):
+            return self
+
+        async def separator(data: Any) -> None:
+            text = " ".join(map(str, (*labels, data.value) if show_value else labels))
+            if log_info:
+                logging.getLogger("triggerflow").info(text)
+            if print_info:
+                print(text)  # noqa: T201 - what the flag asks for
+
+        return self.side_branch(separator)
+
+    def end(self) -> "Process":
+        """The value that arrives here is the result of the execution, if none was fixed before."""
+        self._check_open("end()")
+        return self._then(self._add(OperatorKind.RESULT, f"end<-{describe((self.at,))}"))
+
+    # -- blocks ------------------------------------------------------------------------------------------------------
+
+    def for_each(self, *, concurrency: int | None = None) -> "Process":
+        """Run what follows, up to `end_for_each`, once per item of the value that arrives here.
+
+        Any iterable or async iterable is taken, lazily; a string, a mapping or something that cannot be iterated is one
+        item. `concurrency` bounds how many chunks of one pass run at once, and how many items are open.
+        """
+        self._check_open("for_each()")
+        positive(concurrency, self._where("for_each()"))
+        label = f"for_each<-{describe((self.at,))}"
+        start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options={"concurrency": concurrency})
+        return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
+
+    def end_for_each(self) -> "Process":
+        """Go on with the list of results, in the order of the items. `[]` gives `[]`."""
+        block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
+        return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
+
+    def match(self, *, mode: MatchMode = "hit_first") -> "Process":
+        """Choose among the `case`s that follow, up to `end_match`, by the value that arrives here.
+
+        With "hit_first" the first case that fits runs and its value goes on; with "hit_all" all that fit run and the
+        list of their values goes on. Where none fits the value of `case_else` goes on, or without one the value itself.
+        """
+        self._check_open("match()")
+        if mode not in ("hit_first", "hit_all"):
+            raise DefinitionError(f"{self._where('match()')} has the modes 'hit_first' and 'hit_all', not {mode!r}")
+        route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}", options={"mode": mode})
+        return self._then(route, (*self.blocks, Block(route.name, OperatorKind.MATCH_ROUTE)))
+
+    def case(self, condition: Any) -> "Process":
+        """The chain that follows runs if the condition fits: a value to compare with (==), or a callable, sync or
+        async, that takes the runtime data and returns something true."""
+        block = self._next_case("case()")
+        if isinstance(condition, Chunk):
+            condition = condition.handler
+        if callable(condition):
+            handler = self.blueprint.condition(condition, self._where("case()"))
+            return self._case(block, handler, handler, {})
+        return self._case(block, literal(condition), None, {"equals": condition})
+
+    def case_else(self) -> "Process":
+        """The chain that follows runs if no case fits."""
+        block = self._next_case("case_else()")
+        if not block.ends:
+            raise DefinitionError(f"{self._where('case_else()')} stands before any case() and would always be chosen")
+        return self._case(block._replace(otherwise=True), "else", None, {"otherwise": True})
+
+    def end_match(self) -> "Process":
+        """Go on with the value of the case that ran; see `match`."""
+        block = self._end_case("end_match()")
+        if not block.ends:
+            raise DefinitionError(f"{self._where('end_match()')}: this match has no case")
+        return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
+
+    def if_condition(self, condition: Any) -> "Process":
+        """`match().case(condition)`."""
+        return self.match().case(condition)
+
+    def elif_condition(self, condition: Any) -> "Process":
+        """`case(condition)`, after `if_condition`."""
+        return self.case(condition)
+
+    def else_condition(self) -> "Process":
+        """`case_else()`, after `if_condition`."""
+        return self.case_else()
+
+    def end_condition(self) -> "Process":
+        """`end_match()`, after `if_condition`."""
+        return self.end_match()
+
+    def collect(
+        self, collection_name: str, branch_id: str | None = None, *, mode: CollectMode = "filled_and_update"
+    ) -> "Process":
+        """Meet other chains: go on with `{branch_id: value}` once every branch of that name has arrived.
+
+        The branches are all `collect` calls with this name in the flow, in any chain. With "filled_and_update" each
+        later arrival goes on again with the updated dict; with "filled_then_empty" all branches have to arrive anew.
+        """
+        self._check_open("collect()")
+        if mode not in ("filled_and_update", "filled_then_empty"):
+            raise DefinitionError(
+                f"{self._where('collect()')} has the modes 'filled_and_update' and 'filled_then_empty', not {mode!r}"
+            )
+        branch = branch_id or describe((self.at,))
+        joined = self._add(
+            OperatorKind.COLLECT,
+            f"collect:{collection_name}/{branch}",
+            name=collection_name,
+            emits=(Trigger("collect", collection_name),),
+            options={"branch": branch, "mode": mode},
+        )
+        return self._then(joined)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _check_open(self, call: str) -> None:
+        """Between `match()` and its first case nothing but a case can stand."""
+        block = self.blocks[-1] if self.blocks else None
+        if block is not None and block.kind is OperatorKind.MATCH_ROUTE and not block.in_case:
+            raise DefinitionError(f"{self._where(call)} follows match() directly; begin a case first: .case(...)")
+
+    def _block(self, call: str, kind: OperatorKind, opened_by: str) -> Block:
+        block = self.blocks[-1] if self.blocks else None
+        if block is None or block.kind is not kind:
+            inside = f"inside {block.opener!r}, which has to be closed first" if block else "outside of every block"
+            raise DefinitionError(f"{self._where(call)} closes a {opened_by}, but stands {inside}")
+        return block
+
+    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> "Process":
+        outer = self.blocks[:-1]
+        inside = outer[-1].opener if outer else None
+        return self._then(self._add(kind, f"{block.opener}/end", ends, group=block.opener, inside=inside), outer)
+
+    def _next_case(self, call: str) -> Block:
+        block = self._end_case(call)
+        if block.otherwise:
+            raise DefinitionError(f"{self._where(call)} stands after case_else(), where it could never be chosen")
+        return block
+
+    def _end_case(self, call: str) -> Block:
+        block = self._block(call, OperatorKind.MATCH_ROUTE, "match()")
+        return block._replace(ends=(*block.ends, self.at), in_case=False) if block.in_case else block
+
+    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> "Process":
+        route = Trigger("operator", block.opener)
+        label = f"{block.opener}/{len(block.ends) + 1}"
+        case = self._add(OperatorKind.MATCH_CASE, label, (route,), name=name, handler=handler, options=options,
+                         inside=block.opener)  # fmt: skip
+        return self._then(case, (*self.blocks[:-1], block._replace(in_case=True)))
+
+
+def root(blueprint: Blueprint) -> Process:
+    """Where a chain begins: at the start of the execution."""
+    return Process(blueprint, START)

@@ -1,0 +1,125 @@
+"""Typed signals and typed state: what a type checker sees, and what is checked when it happens."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+
+import msgspec
+
+from .._core.errors import ContractError, DefinitionError
+from .contract import Check, checker
+
+T = TypeVar("T")
+Reducer = Callable[[Any, Any], Any]
+
+
+class Signal(str, Generic[T]):
+    """The name of an event whose value is a `T`, for type checkers. When the program runs it is the plain string: names
+    are recorded, and written into files by libraries that know no other."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, name: str) -> str:
+            """The plain string."""
+            return str(name)
+
+
+def append(old: Any, new: Any) -> list[Any]:
+    """Reducer: the list with one more item."""
+    return [*(old or ()), new]
+
+
+def extend(old: Any, new: Any) -> list[Any]:
+    """Reducer: the list with more items."""
+    return [*(old or ()), *new]
+
+
+def merge(old: Any, new: Any) -> dict[Any, Any]:
+    """Reducer: the dict updated with another; later keys win."""
+    return {**(old or {}), **new}
+
+
+def maximum(old: Any, new: Any) -> Any:
+    """Reducer: the larger of the two; None counts as nothing."""
+    return new if old is None or new > old else old
+
+
+def minimum(old: Any, new: Any) -> Any:
+    """Reducer: the smaller of the two; None counts as nothing."""
+    return new if old is None or new < old else old
+
+
+def add(old: Any, new: Any) -> Any:
+    """Reducer: the sum; None counts as nothing."""
+    return new if old is None else old + new
+
+
+class StateModel:
+    """The keys of a flow's state with their types, defaults and reducers, read from a model's fields.
+
+    A reducer may also stand in the annotation: `hits: Annotated[list[str], append]`.
+    Raises `DefinitionError` for what is no dataclass, msgspec struct or Pydantic model, and for unknown reducer keys.
+    """
+
+    __slots__ = ("checks", "defaults", "model", "reducers")
+
+    def __init__(self, model: type[Any], reducers: Mapping[str, Reducer]) -> None:
+        self.model = model
+        self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
+        hints = get_type_hints(model, include_extras=True)
+        unknown = set(reducers) - set(self.defaults)
+        if unknown:
+            raise DefinitionError(f"{model!r} has no field {sorted(unknown)[0]!r} for a reducer")
+        self.checks: dict[str, Check] = {name: checker(hints[name], f"state[{name!r}]") for name in self.defaults}
+        self.reducers: dict[str, Reducer] = dict(reducers)
+        for name in self.defaults:
+            found = [extra for extra in getattr(hints[name], "__metadata__", ()) if callable(extra)]
+            if found:
+                self.reducers.setdefault(name, found[0])
+
+    def check(self, key: str, value: Any) -> Any:
+        """The value for a key, checked. Raises `ContractError`."""
+        if key not in self.checks:
+            raise ContractError(f"state has no key {key!r}; {self.model.__name__} declares {list(self.checks)}")
+        return self.checks[key](value)
+
+    def reducer(self, key: str) -> Reducer:
+        """The reducer of a key. Raises `ContractError` if none is declared."""
+        if key not in self.reducers:
+            raise ContractError(
+                f"state[{key!r}] has no reducer; declare it: Annotated[..., append], or set_state(reducers=)"
+            )
+        return self.reducers[key]
+
+    def initial(self) -> dict[str, Any]:
+        """The defaults of all fields that have one."""
+        made = {name: make() for name, make in self.defaults.items()}
+        return {name: value for name, value in made.items() if value is not msgspec.NODEFAULT}
+
+
+def _defaults(model: type[Any]) -> dict[str, Callable[[], Any]]:
+    """Per field a function that makes its default, or gives `msgspec.NODEFAULT`."""
+    if isinstance(model, type) and issubclass(model, msgspec.Struct):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return {it.name: _maker(it.default, it.default_factory) for it in msgspec.structs.fields(model)}
+    if dataclasses.is_dataclass(model):
+        missing, none = dataclasses.MISSING, msgspec.NODEFAULT
+        return {
+            it.name: _maker(
+                none if it.default is missing else it.default,
+                none if it.default_factory is missing else it.default_factory,
+            )
+            for it in dataclasses.fields(model)
+        }
+    fields: Mapping[str, Any] | None = getattr(model, "model_fields", None)
+    if fields is None:
+        raise DefinitionError(f"the state has to be a dataclass, msgspec struct or Pydantic model, got {model!r}")
+    return {
+        name: (lambda it=it: msgspec.NODEFAULT if it.is_required() else it.get_default(call_default_factory=True))
+        for name, it in fields.items()
+    }
+
+
+def _maker(default: Any, factory: Any) -> Callable[[], Any]:
+    return (lambda: default) if factory is msgspec.NODEFAULT else factory

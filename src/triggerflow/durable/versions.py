@@ -1,0 +1,202 @@
+"""Versions in flight: whether an execution that was saved under one definition can go on under another.
+
+Only what the saved state refers to can stand in the way: operators *in use*. The steps:
+
+1. `inspect` (or `compare`, which knows ids and fingerprints only) says compatible, needs a map, or refused, and why.
+2. For "needs a map" somebody who knows both versions fills the form: which operator goes on in the place of which.
+3. `apply_map` writes the snapshot anew, for the new definition; for a compatible one too, without a map.
+
+Decision 0007 says why the lines are drawn where they are. A snapshot is what `_core.snapshot.encode` writes.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from .._core.definition import Definition, Operator, OperatorKind
+from .._core.errors import SnapshotError
+from .in_flight import misfits, opened, renamed, with_limits_of
+
+Change = Literal["gone", "kind", "wiring", "details", "state"]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a verdict is what it is: the operator, what of it has changed, in words, and what to do.
+
+    `change`: "gone", "kind"; "wiring" is its place in the graph and what it waits for; "details" is everything else
+    (handler, policies, who triggers it); "state" means that saved data does not fit the operator as it is now.
+    """
+
+    operator: str
+    change: Change
+    text: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operator!r} {self.text}" + (f"; {self.hint}" if self.hint else "")
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether saved state fits a definition. `map_form` is the form to fill in for "needs_map".
+
+    It names every operator in use that is gone or wired anew, with a proposal or None for what takes its place.
+    """
+
+    kind: Literal["compatible", "needs_map", "refused"]
+    reasons: tuple[Reason, ...] = ()
+    map_form: Mapping[str, str | None] = {}
+
+
+# -- the verdict -------------------------------------------------------------------------------------------------------
+
+
+def in_use(snapshot: Mapping[str, Any]) -> frozenset[str]:
+    """The operators that the saved state refers to: what runs, what is open, half-filled joins, open interrupts."""
+    saved: Mapping[str, str] = snapshot["operators"]
+    asked = [it["run"] for it in snapshot["interrupts"] if it["status"] == "waiting"]
+    active = [*snapshot["runs"], *snapshot["retracted"], *snapshot["openings"]]
+    active += [run for run in asked if not isinstance(run, int)]
+    joins = [join for join, *_ in snapshot["joins"] if saved.get(join, "").startswith(OperatorKind.GATE.value)]
+    return frozenset([*(part["operator"] for part in active), *joins])
+
+
+def compare(saved_operators: Mapping[str, str], definition: Definition, in_use: Iterable[str]) -> Verdict:
+    """The verdict by names and fingerprints. Operators that are not in use may come, go and change freely.
+
+    Raises `SnapshotError` if an operator in use is not among the saved ones, or a fingerprint cannot be read.
+    """
+    reasons: list[Reason] = []
+    form: dict[str, str | None] = {}
+    refused = False
+    for id in sorted(in_use):
+        if id not in saved_operators:
+            raise SnapshotError(f"the snapshot uses operator {id!r} and does not list it among its operators")
+        saved = _parts(saved_operators[id])
+        operator = definition.by_id.get(id)
+        if operator is None:
+            candidates = [it for it in definition.operators if it.kind.value == saved[0]]
+            refused = refused or not candidates
+            if candidates:
+                form[id] = _proposal(id, saved, [it for it in candidates if it.id not in saved_operators])
+            reasons.append(_gone(id, saved[0], bool(candidates), form.get(id)))
+            continue
+        kind, wiring, details = _parts(operator.fingerprint)
+        if kind != saved[0]:
+            refused = True
+            text = f"was a {saved[0]} and is a {kind}"
+            reasons.append(Reason(id, "kind", text, "give the new operator another name, and keep or map the old one"))
+        elif wiring != saved[1]:
+            form[id] = id
+            hint = "if what is in flight there can go on at its new place, confirm it in the map"
+            reasons.append(Reason(id, "wiring", "stands elsewhere in the graph, or joins other signals", hint))
+        elif details != saved[2]:
+            reasons.append(Reason(id, "details", "has another handler, option or predecessor"))
+    return Verdict("refused" if refused else "needs_map" if form else "compatible", tuple(reasons), form)
+
+
+def inspect(snapshot: Mapping[str, Any], definition: Definition) -> Verdict:
+    """The verdict on a snapshot: `compare` with what it uses, and whether its data fits the definition."""
+    try:
+        used = in_use(snapshot)
+        saved: Mapping[str, str] = snapshot["operators"]
+        ends = {it.id for it in definition.operators if it.group in opened(snapshot) and it.id in saved}
+        verdict = compare(saved, definition, used | ends)
+        found = misfits(snapshot, definition, moved=verdict.map_form, undecided=verdict.map_form)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, SnapshotError):
+            raise
+        raise SnapshotError(f"the snapshot is damaged: {type(error).__name__}: {error}") from error
+    if not found:
+        return verdict
+    hint = "finish this execution under the version that it was saved by, or cancel it"
+    more = tuple(Reason(operator, "state", text, hint) for operator, text in found)
+    return Verdict("refused", (*verdict.reasons, *more))
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    kind, _, rest = text.partition(".")
+    wiring, _, details = rest.partition(".")
+    if not details:
+        raise SnapshotError(f"{text!r} is no fingerprint of an operator; it looks like kind.wiring.details")
+    return kind, wiring, details
+
+
+def _gone(id: str, kind: str, has_candidates: bool, proposal: str | None) -> Reason:
+    if not has_candidates:
+        return Reason(id, "gone", f"is gone, and there is no {kind} that could go on in its place",
+                      "finish this execution under the version that it was saved by, or cancel it")  # fmt: skip
+    hint = (
+        f"likely {proposal!r} takes its place" if proposal else f"name in the map the {kind} that goes on in its place"
+    )
+    return Reason(id, "gone", "is gone, and something is in flight there", hint)
+
+
+def _proposal(id: str, saved: tuple[str, str, str], candidates: list[Operator]) -> str | None:
+    """A new operator of that kind: the same but for its place, else the only one, else one of a similar name."""
+    alike = [it.id for it in candidates if saved[2] == _parts(it.fingerprint)[2]]
+    for only in (alike, [it.id for it in candidates]):
+        if len(only) == 1:
+            return only[0]
+    near = difflib.get_close_matches(id, [it.id for it in candidates], n=1)
+    return near[0] if near else None
+
+
+# -- the map -----------------------------------------------------------------------------------------------------------
+
+
+def apply_map(
+    snapshot: Mapping[str, Any], definition: Definition, mapping: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
+    """The snapshot, written anew for a definition; the one that is given stays as it is.
+
+    `mapping` is the filled form: old id to new id. Concurrency limits are those of the definition from here on, and
+    answered interrupts of operators that are gone are forgotten. Raises `SnapshotError` if the verdict is "refused", if
+    the map does not fill the form, or if the saved data does not fit the operators that it names.
+    """
+    verdict = inspect(snapshot, definition)
+    if verdict.kind == "refused":
+        raise SnapshotError("this execution cannot go on under this definition: " + _listed(verdict))
+    chosen = {old: new for old, new in (mapping or {}).items() if new is not None}
+    _check_map(snapshot, definition, chosen, verdict)
+    moved = renamed(snapshot, definition, chosen)
+    found = misfits(moved, definition, moved=chosen.values())
+    if found:
+        texts = "; ".join(f"{operator!r} {text}" for operator, text in found)
+        raise SnapshotError(f"operator_map does not fit what is in flight: {texts}")
+    return {
+        **with_limits_of(moved, definition),
+        "definition": definition.fingerprint,
+        "operators": dict(definition.fingerprints),
+    }
+
+
+def _check_map(
+    snapshot: Mapping[str, Any], definition: Definition, chosen: Mapping[str, str], verdict: Verdict
+) -> None:
+    empty = [old for old in verdict.map_form if old not in chosen]
+    if empty:
+        raise SnapshotError(
+            f"operator_map says nothing of {empty}: {_listed(verdict)}; its form is {dict(verdict.map_form)}"
+        )
+    foreign = [old for old in chosen if old not in verdict.map_form]
+    if foreign:
+        raise SnapshotError(f"operator_map names {foreign}, which need no map; the form is {dict(verdict.map_form)}")
+    kinds = {old: _parts(snapshot["operators"][old])[0] for old in chosen}
+    for old, new in chosen.items():
+        target = definition.by_id.get(new)
+        if target is None or target.kind.value != kinds[old]:
+            what = "which this definition does not have" if target is None else f"which is a {target.kind.value}"
+            near = difflib.get_close_matches(new, [it.id for it in definition.operators if it.kind.value == kinds[old]])
+            raise SnapshotError(
+                f"operator_map puts {new!r}, {what}, in the place of {old!r}, a {kinds[old]}; near: {near}"
+            )
+    taken = [*chosen.values(), *(id for id in in_use(snapshot) if id not in chosen)]
+    twice = sorted({new for new in taken if taken.count(new) > 1})
+    if twice:
+        raise SnapshotError(f"operator_map lets two operators in flight go on as {twice[0]!r}")
+
+
+def _listed(verdict: Verdict) -> str:
+    return ". ".join(str(reason) for reason in verdict.reasons if reason.change != "details")

@@ -1,0 +1,49 @@
+"""What the core reports to observers, as log lines and as plain data."""
+
+import difflib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from .._core import commands
+from .._core.errors import InterruptExpired, RemoteChunkError, TriggerFlowError
+from .._core.events import ErrorInfo
+from .._core.state import Interrupt
+
+logger = logging.getLogger("triggerflow")
+
+
+def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
+    """An interrupt as its observers see it."""
+    return {
+        "id": interrupt.id,
+        "type": interrupt.type,
+        "payload": interrupt.payload,
+        "resume_event": interrupt.resume_event,
+        "expires": interrupt.expires,
+        "status": interrupt.status,
+        "response": interrupt.response,
+    }
+
+
+def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str]) -> None:
+    """Log what nobody has to act on. `heard` are the events that something listens to."""
+    match command:
+        case commands.Unheard(name=name):
+            near = difflib.get_close_matches(name, heard, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            logger.warning("%r: nobody listens to signal %r%s", execution, name, hint)
+        case commands.Skipped(run=run, chunk=chunk):
+            logger.warning("%r: chunk %r (run %d) failed and its branch was skipped", execution, chunk, run)
+        case commands.Refused():
+            logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
+        case _:
+            pass
+
+
+def told_failure(execution: object, info: ErrorInfo | None) -> TriggerFlowError:
+    """The exception for a failure of which only the record is left."""
+    if info is not None and info.type == "InterruptExpired":
+        return InterruptExpired(f"{execution}: {info.message}")
+    text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"
+    return RemoteChunkError(f"{execution}: {text}")
