@@ -121,7 +121,7 @@ def without_owner(value: Any, owners: dict[str, int]) -> Any:
     return value
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.seeds(4, 60)
 async def test_both_stores_answer_alike(tmp_path: Path, seed: int) -> None:
     script, data = Script(seed), MemoryData()
     async with contextlib.AsyncExitStack() as stack:
