@@ -368,6 +368,12 @@ class Machine(Runs):
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._awake()
 
+    def _pulled(self, event: events.Pulled) -> None:
+        pulled(self, event, self._end_wait)
+
+    def _pull_failed(self, event: events.PullFailed) -> None:
+        pull_failed(self, event, self._end_wait)
+
     # -- closing -----------------------------------------------------------------------------------------------------
 
     def _cancel_requested(self, event: events.CancelRequested) -> None:
@@ -417,8 +423,8 @@ class Machine(Runs):
         events.Resumed: _resumed,
         events.Withdrawn: _withdrawn,
         events.TimerFired: _timer_fired,
-        events.Pulled: pulled,
-        events.PullFailed: pull_failed,
+        events.Pulled: _pulled,
+        events.PullFailed: _pull_failed,
         events.PlacesWanted: Runs.places_wanted,
         events.PlacesReturned: Runs.places_returned,
         events.PlacesGranted: Runs.places_granted,

@@ -162,13 +162,16 @@ def _feed(machine: Effects, opening: Opening) -> None:
         if opening.open < window and not opening.pulling:
             opening.pulling = True
             machine.state.pulls += 1
+            if opening.group is not None:  # what the source will still give counts for the signal that opened the pass
+                enter_group(opening.group)
             machine.out.append(Pull(opening, window - opening.open))
     elif not opening.open and node.block is not None:
         _leave_block(machine, node.block, opening, opening.slots, opening.group)
 
 
 def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool) -> None:
-    """The driver has pulled the next items of a lazy source."""
+    """The driver has pulled the next items of a lazy source. The caller takes the pull out of the opening's group, once
+    what these items start is in it."""
     machine.state.pulls -= 1
     opening.pulling = False
     opening.exhausted = done
@@ -178,20 +181,23 @@ def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool
 
 
 def abandon_pass(machine: Effects, opening: Opening) -> None:
-    """A pass through a for_each has no future: what is open goes on, and arrives nowhere."""
+    """A pass through a for_each has no future: what is open goes on, and arrives nowhere. The caller takes the pull out
+    of the opening's group."""
     close_scope(machine.state, opening)
     opening.slots = [None] * len(opening.slots)  # a slot that is filled takes nothing any more
     stop_pulling(machine, opening)
 
 
-def stop_pulling(machine: Effects, opening: Opening) -> None:
-    """Nothing more is taken from a lazy source."""
-    if opening.pulling:
+def stop_pulling(machine: Effects, opening: Opening) -> bool:
+    """Nothing more is taken from a lazy source. Whether it was being asked; the caller takes that out of the group."""
+    pulling = opening.pulling
+    if pulling:
         machine.state.pulls -= 1
         opening.pulling = False
     if not opening.exhausted:
         opening.exhausted = True
         machine.out.append(CancelPull(opening))
+    return pulling
 
 
 def enter_for_each_collect(
