@@ -80,8 +80,9 @@ def test_an_operator_that_the_definition_does_not_have_is_named() -> None:
         load(VALID, compile_plan(other.definition))
 
 
-# The fingerprints are for whoever loads an execution: it compares them before it decodes anything.
-@pytest.mark.parametrize("name", sorted(set(VALID) - {"definition", "operators"}))
+# The fingerprints are for whoever loads an execution: it compares them before it decodes anything. Snapshots of earlier
+# versions have no rules.
+@pytest.mark.parametrize("name", sorted(set(VALID) - {"definition", "operators", "rules"}))
 def test_a_missing_part_is_refused(name: str) -> None:
     damaged = {key: value for key, value in VALID.items() if key != name}
     with pytest.raises(SnapshotError):

@@ -96,6 +96,7 @@ class _Encoder:
             "definition": plan.definition.fingerprint,
             "operators": dict(plan.definition.fingerprints),
             **{name: getattr(state, name) for name in _PLAIN},
+            **({"rules": state.rules} if state.rules else {}),  # snapshots of rules 0 do not have it
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
@@ -195,6 +196,7 @@ class _Decoder:
         self.state = state = RunState()
         for name in _PLAIN:
             setattr(state, name, snapshot[name])
+        state.rules = snapshot.get("rules", 0)
         state.status = Status(snapshot["status"])
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
