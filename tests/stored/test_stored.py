@@ -490,7 +490,7 @@ async def test_a_saved_execution_is_loaded_and_goes_on(name: str, tmp_path: Path
 
 async def test_options_are_saved_with_an_execution() -> None:
     execution = flows.each().load_execution(V1 / "saved" / "each.json")
-    options = execution.options
+    options = runtime_of(execution).options
     assert (options.stream_history, options.journal_limit, options.deadline) == (9, 99, 3.5)
     assert flows.settling().load_execution(V1 / "saved" / "settling.json").options.max_pending == 5
 

@@ -13,6 +13,12 @@ import msgspec
 STREAM = "stream"
 
 
+#: The rules by which the core takes records in. A journal is replayed by those that it began with:
+#: 0: a value was compared with the literal of a case as the signal came, also by the value's own `==`;
+#: 1: where only the value's own `==` can tell, the case is asked by a run of its own, and a record tells its answer.
+RULES = 1
+
+
 class ErrorInfo(msgspec.Struct, frozen=True):
     """What a journal keeps of an exception. The live object stays with the driver."""
 
@@ -40,7 +46,7 @@ class Started(Event, tag="started"):
     `attended` says that somebody holds the execution's handle and can send signals from outside; `leases`, that this is
     a sub-flow whose chunks need places in the limits around its step; `keep_open`, that it shall not close at rest,
     whatever it waits for; `checks_result`, that the flow promises a type for its result: a result from the graph counts
-    once `ResultChecked` says so.
+    once `ResultChecked` says so. `rules` is the number of the rules by which the execution goes on, see `RULES`.
     """
 
     at: float
@@ -51,6 +57,7 @@ class Started(Event, tag="started"):
     max_pending: int = 1024
     leases: bool = False
     keep_open: bool = False
+    rules: int = 0
     checks_result: bool = False
 
 
@@ -64,6 +71,7 @@ class Created(Event, tag="created"):
     max_pending: int = 1024
     leases: bool = False
     keep_open: bool = False
+    rules: int = 0
     checks_result: bool = False
 
 

@@ -140,11 +140,13 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         `async_confirm(number)`.
 
         With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle`
-        it returns when everything that the signal caused has settled. It also waits while more than `max_pending`
-        signals of this chunk, or runs that they caused, are pending. A chunk that waits here gives up its permits in
-        concurrency limits. A repeated attempt does not emit again what an earlier one has emitted: it waits for that,
-        and gets its number where it can still be taken back, else -1. Raises `ExecutionClosed`, or `ContractError` for
-        a declared signal's value of another type.
+        it returns when everything that the signal caused has settled: chunks, what they caused in turn, retries,
+        delayed signals, items that a lazy `for_each` has still to take. An open interrupt (`pause_for`) counts as
+        settled, and what its answer starts is not waited for; a sub-flow counts until it has ended. It also waits while
+        more than `max_pending` signals of this chunk, or runs that they caused, are pending. A chunk that waits here
+        gives up its permits in concurrency limits. A repeated attempt does not emit again what an earlier one has
+        emitted: it waits for that, and gets its number where it can still be taken back, else -1. Raises
+        `ExecutionClosed`, or `ContractError` for a declared signal's value of another type.
         """
         return ingress.emit(
             self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
