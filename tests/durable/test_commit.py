@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.durable.counted import CountedStore
 from tests.support import read
 from triggerflow import StoreConflict, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
@@ -95,23 +96,11 @@ async def test_a_store_that_was_closed_is_not_kept(
 async def test_a_definition_is_written_once_for_a_store(open_store: Open) -> None:
     """Also where no execution of it is held between two: it is known as long as the store is."""
     async with open_store() as inner:
-        store, writes = Counted(inner), "put_definition"
+        store = CountedStore(inner)
         for number in range(3):
             await ending().create_execution(store=store, id=f"run-{number}").async_start("well")
             gc.collect()
-    assert store.calls.count(writes) == 1
-
-
-class Counted:
-    """A store whose calls are noted by name."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.calls: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        self.calls.append(name)
-        return getattr(self.inner, name)
+    assert store.calls["put_definition"] == 1
 
 
 # -- one commit for a tree ---------------------------------------------------------------------------------------------

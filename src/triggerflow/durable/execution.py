@@ -322,12 +322,16 @@ class DurableExecution(AcknowledgedExecution):
             self.children[link.path] = (child, "")  # what it asks for while it is opened is answered there
             try:
                 await child.async_open()
-            except StoreError as error:  # that is no failure of the step
+            except (StoreError, SnapshotError, UsageError) as error:  # that is no failure of the step
                 del self.children[link.path]
-                self.let_go(ExecutionSuspended(f"{self!r} was suspended: its sub-flow cannot be opened: {error}"))
+                why = ExecutionSuspended(f"{self!r} was suspended: its sub-flow cannot be opened: {error}")
+                why.__cause__ = error
+                if isinstance(self.running, DurableDriver):
+                    self.running.suspend(why)  # it is its owner's still, who may try again
                 raise
             known = child.machine.state.started
             if not known or number >= attempt or child.get_status() not in ("failed", "cancelled"):
+                self._tell_keeper()  # what goes on may wait already, so that nothing is written that would tell
                 return child, known
             number += 1
 

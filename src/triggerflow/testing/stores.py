@@ -567,6 +567,30 @@ class StoreConformance:
             assert await other.next_due(["flow", "other"]) == 300.0
             assert await other.next_due([]) is None
 
+    async def test_what_is_to_be_left_alone_is_neither_claimed_nor_due(self) -> None:
+        async with self.two() as (store, other):
+            names = [f"x{number}" for number in range(6)]
+            await store.append(
+                [
+                    new(name, status="waiting", due=float(number), created=float(number))
+                    if number % 2
+                    else new(name, created=float(number))
+                    for number, name in enumerate(names)
+                ]
+            )
+            await store.release(names)
+            assert await other.next_due(["flow"], without=["x1", "nobody"]) == 3.0
+            assert await other.next_due(["flow"], without=names) is None
+            assert await other.claim_work(["flow"], without=names) == []
+            rows = await other.claim_work(["flow"], limit=2, without={"x0", "x3"})
+            assert [row.id for row in rows] == ["x1", "x2"]
+            for name in ("x0", "x3"):
+                row = await store.find(name)
+                assert row is not None
+                assert row.owner is None
+            assert [row.id for row in await store.claim_work(["flow"], limit=2, without=("x4",))] == ["x0", "x3"]
+            assert [row.id for row in await store.claim_work(["flow"])] == ["x4", "x5"]
+
     async def test_sub_flows_go_with_the_execution_they_belong_to(self) -> None:
         async with self.two() as (store, other):
             await store.append(
