@@ -6,13 +6,15 @@ let go of opens again with its next use.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
 from .._core import commands
-from .._core.errors import ExecutionSuspended, PayloadError, SnapshotError, StoreError, UnknownExecution, UsageError
+from .._core.errors import ExecutionSuspended, SnapshotError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
+from .._core.rarely import Rarely
 from .._core.state import UNSET, RunChunk
 from ..drivers.asyncio import LocalDriver
 from ..run.execution import Execution
@@ -33,8 +35,15 @@ from .parking import with_sub_flows
 from .past import Past
 from .rows import attempt_id, first_row, read_options
 
+logger = logging.getLogger("triggerflow")
+
 #: After how many records a running execution keeps a snapshot.
 SNAPSHOT_EVERY = 5000
+
+NO_SNAPSHOT = (
+    "%r keeps no snapshot (%s: %s). It goes on and its records are kept, but whoever takes it up replays all of them "
+    "since the last one. A value was changed in place after it was recorded; replace it instead: state.set(key, value)"
+)
 
 
 class DurableExecution(AcknowledgedExecution):
@@ -74,6 +83,9 @@ class DurableExecution(AcknowledgedExecution):
         self._must_exist = must_exist
         self._operator_map = operator_map
         self._parent = None if link is None else link.parent.id
+
+    #: whether its newest snapshot could not be written, which has been told then
+    _snapshot_failed: Rarely[bool] = Rarely(False)
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -267,8 +279,15 @@ class DurableExecution(AcknowledgedExecution):
         """A snapshot bounds what a recovery has to replay; it is a cache, and its failure is none."""
         machine, log, types = self.machine, self.log, self.program.types
         number, definition = machine.state.records, machine.plan.definition.fingerprint
-        with suppress(StoreError, PayloadError, ExecutionSuspended):
+        try:
             data = write_snapshot(Loaded(machine, self._value), types)
+        except Exception as error:  # a class of the user's may raise anything when it is written
+            if not self._snapshot_failed:
+                self._snapshot_failed = True
+                logger.warning(NO_SNAPSHOT, self, type(error).__name__, error)
+            return
+        self._snapshot_failed = False
+        with suppress(StoreError, ExecutionSuspended):
             if log is not None:
                 await log.on_disk()
                 await self.session.store.put_snapshot(self.id, number, definition, data)
