@@ -17,6 +17,7 @@ from .shared import SharedData
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..serialize.payload import Types
     from .subflow import Link
 
 E = TypeVar("E", bound=HostedExecution)
@@ -30,12 +31,11 @@ def snapshot(execution: HostedExecution) -> dict[str, Any]:
     """The execution as JSON-shaped data. Raises `PayloadError` that names what cannot be recorded."""
     types, machine = execution.program.types, execution.machine
     check_schemas(execution)
-    value = execution.start_value
     return {
         "kind": "triggerflow/execution",
         "id": execution.id,
         "flow": execution.program.name,
-        "value": [] if value is UNSET else [types.pack(value, "the start value")],
+        "value": pack_start(execution.start_value, types),
         "options": {name: getattr(execution.options, name) for name in Options.__slots__},
         "state": encode(machine.plan, machine.state, types.pack),
         "broken": execution.broken,
@@ -43,6 +43,16 @@ def snapshot(execution: HostedExecution) -> dict[str, Any]:
         "children": {path: snapshot(child) for path, (child, number) in execution.children.items() if not number},
         "resource_keys": sorted(execution.resources),
     }
+
+
+def pack_start(value: Any, types: "Types") -> list[Any]:
+    """The start value as snapshots keep it: a list of it, which is empty before the start. Raises `PayloadError`."""
+    return [] if value is UNSET else [types.pack(value, "the start value")]
+
+
+def unpack_start(kept: Any, types: "Types") -> Any:
+    """The start value of a snapshot, UNSET before the start."""
+    return types.unpack(kept[0]) if kept else UNSET
 
 
 def _own_data(execution: HostedExecution) -> dict[str, Any]:
@@ -73,7 +83,7 @@ def restore(
         state = decode(program.plan, saved["state"], program.types.unpack)
         execution = make(shared, Options(**known), str(saved["id"]), state=state, resources=resources, link=link)
         execution.restored(
-            program.types.unpack(saved["value"][0]) if saved["value"] else UNSET,
+            unpack_start(saved["value"], program.types),
             dict(saved["children"]),
             saved["broken"],
         )
