@@ -83,7 +83,7 @@ class StoreSession:
         finally:
             self._task = None
 
-    async def _write(self, batch: list[tuple[Log, Append]]) -> None:
+    async def _write(self, batch: list[tuple[Log, Append]], *, one_tree: bool = False) -> None:
         if not batch:
             return
         try:
@@ -91,13 +91,12 @@ class StoreSession:
                 await self.write_definitions()
             await self.store.append([append for _, append in batch])
         except StoreConflict as conflict:
-            trees = _trees(batch)
-            if len(trees) == 1:
-                for log, _ in batch:
-                    give_up(log, conflict)
+            if not one_tree and len(batch) > 1:
+                for tree in _trees(batch):  # one of them is not this owner's any more; the others shall not suffer
+                    await self._write(tree, one_tree=True)
                 return
-            for tree in trees:  # one of them is not this owner's any more; the others shall not suffer
-                await self._write(tree)
+            for log, _ in batch:
+                give_up(log, conflict)
         except StoreError as error:
             for log, _ in batch:
                 give_up(log, error)
