@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.durable.counted import CountedStore
 from tests.support import read
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
@@ -96,23 +97,11 @@ async def test_a_store_that_was_closed_is_not_kept(
 async def test_a_definition_is_written_once_for_a_store(open_store: Open) -> None:
     """Also where no execution of it is held between two: it is known as long as the store is."""
     async with open_store() as inner:
-        store, writes = Counted(inner), "put_definition"
+        store = CountedStore(inner)
         for number in range(3):
             await ending().create_execution(store=store, id=f"run-{number}").async_start("well")
             gc.collect()
-    assert store.calls.count(writes) == 1
-
-
-class Counted:
-    """A store whose calls are noted by name."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.calls: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        self.calls.append(name)
-        return getattr(self.inner, name)
+    assert store.calls["put_definition"] == 1
 
 
 # -- one commit for a tree ---------------------------------------------------------------------------------------------
@@ -203,3 +192,52 @@ async def test_of_a_tree_that_was_taken_away_nothing_is_written(open_store: Open
     _, _, rows = await with_an_alien(open_store, "a/in.1/in.1")
     assert [rows[id].items for id in TREES[0]] == [0, 0, 0]
     assert [rows[id].items for id in TREES[1]] == [2, 2, 2]
+
+
+# -- snapshots ---------------------------------------------------------------------------------------------------------
+
+
+class Unwritable:
+    """Raises an error of its own where it is to be written."""
+
+    model_fields = ()
+
+    @classmethod
+    def model_validate(cls, data: Any) -> Any:
+        return cls()
+
+    def model_dump(self, **_: Any) -> Any:
+        raise ZeroDivisionError("not today")
+
+
+@pytest.mark.parametrize("spoil", [object(), Unwritable()], ids=["no type of ours", "an error of its own"])
+async def test_a_snapshot_that_cannot_be_written_is_told_once(
+    open_store: Open, spoil: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a cache, and the execution goes on; but each recovery is longer, which somebody should know."""
+    monkeypatch.setattr("triggerflow.durable.stored.SNAPSHOT_EVERY", 10)
+    flow = TriggerFlow(name="flow")
+    flow.register_type(Unwritable)
+
+    async def count(data: Data) -> None:
+        held = data.state.get("held")
+        if data.value == 0:
+            data.state.set("held", [])
+        elif data.value == 5:
+            held.append(spoil)
+        elif data.value == 50:
+            data.state.set("held", [])
+
+    flow.for_each(concurrency=1).to(("count", count)).end_for_each().end()
+    async with open_store() as store:
+        execution = flow.create_execution(store=store, id="run")
+        await execution.async_start(list(range(40)))
+        assert await store.snapshot("run") is None
+        told = [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
+        assert len(told) == 1
+        assert "run" in told[0]
+        assert "state['held']" in told[0] or "not today" in told[0]
+        assert "state.set(key, value)" in told[0]
+        good = flow.create_execution(store=store, id="good")
+        await good.async_start([*range(20), *range(50, 70)])
+        assert await store.snapshot("good") is not None

@@ -144,7 +144,14 @@ async def carry(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, A
     if runtime.driver is None:
         driver_of(runtime)
         return await make()
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), runtime.driver.loop))
+    coroutine = make()
+    try:
+        future = asyncio.run_coroutine_threadsafe(coroutine, runtime.driver.loop)
+    except RuntimeError:  # the loop was closed a moment ago
+        coroutine.close()
+        check_loop(runtime)
+        return await make()
+    return await asyncio.wrap_future(future)
 
 
 def enter(runtime: "ExecutionRuntime", event: events.Event, name: str) -> None:

@@ -536,11 +536,11 @@ class ExecutionRuntime:
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
         """The execution has ended: wake everybody who waits."""
         state = self.machine.state
-        if state.status is Status.FAILED:
-            self._failure = error or self._failure
+        if state.status is Status.FAILED and error is not None:  # else the result broke the contract
+            self._failure = error
         self.shared.forget(self)
         self.observed = self.observed or self.waited_for
-        if self.log is None:
+        if self.log is None or self.log.clean:
             self.driver = None
         self.wake_all(self.why_ended())
         if close.unfilled and state.result is UNSET:

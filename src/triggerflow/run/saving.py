@@ -17,6 +17,7 @@ from .shared import SharedData
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..serialize.payload import Types
     from .subflow import Link
 
 #: The largest text that is read as a snapshot, in characters; how deep it may be nested, which is more than is written.
@@ -28,18 +29,27 @@ def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
     """The execution as JSON-shaped data. Raises `PayloadError` that names what cannot be recorded."""
     types, machine = execution.program.types, execution.machine
     check_schemas(execution)
-    value = execution.start_value
     return {
         "kind": "triggerflow/execution",
         "id": execution.id,
         "flow": execution.program.name,
-        "value": [] if value is UNSET else [types.pack(value, "the start value")],
+        "value": pack_start(execution.start_value, types),
         "options": {name: getattr(execution.options, name) for name in Options.__slots__},
         "state": encode(machine.plan, machine.state, types.pack),
         "flow_data": _own_data(execution),
         "children": {path: snapshot(child) for path, (child, number) in execution.children.items() if not number},
         "resource_keys": sorted(execution.resources),
     }
+
+
+def pack_start(value: Any, types: "Types") -> list[Any]:
+    """The start value as snapshots keep it: a list of it, which is empty before the start. Raises `PayloadError`."""
+    return [] if value is UNSET else [types.pack(value, "the start value")]
+
+
+def unpack_start(kept: Any, types: "Types") -> Any:
+    """The start value of a snapshot, UNSET before the start."""
+    return types.unpack(kept[0]) if kept else UNSET
 
 
 def _own_data(execution: ExecutionRuntime) -> dict[str, Any]:
@@ -70,7 +80,7 @@ def restore(
         state = decode(program.plan, saved["state"], program.types.unpack)
         execution = make(shared, Options(**known), str(saved["id"]), state=state, resources=resources, link=link)
         execution.restored(
-            program.types.unpack(saved["value"][0]) if saved["value"] else UNSET,
+            unpack_start(saved["value"], program.types),
             dict(saved["children"]),
             saved.get("broken"),
         )
