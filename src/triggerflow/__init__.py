@@ -39,17 +39,19 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Names that moved: they still work for one release, with a `DeprecationWarning` that says where they are."""
-    from . import errors, reducers
+    import sys
+    import warnings
+
+    from .errors import __all__ as errors  # not `from . import errors`, which asks this function for it again
+    from .reducers import __all__ as reducers
 
     if name == "Process":
         module, found = "triggerflow", "Chain"
-    elif name in errors.__all__:
+    elif name in errors:
         module, found = "triggerflow.errors", name
-    elif name in reducers.__all__:
+    elif name in reducers:
         module, found = "triggerflow.reducers", name
     else:
         raise AttributeError(f"module 'triggerflow' has no attribute {name!r}")
-    import warnings
-
     warnings.warn(f"triggerflow.{name} has moved: from {module} import {found}", DeprecationWarning, stacklevel=2)
-    return Chain if name == "Process" else getattr(errors if module.endswith("errors") else reducers, name)
+    return getattr(sys.modules[module], found)
