@@ -65,6 +65,9 @@ LAYERS = [
 ENTRY_POINTS = {"server", "cli", "__main__"}  # nothing imports these, not even one the other
 MODELS_MAY_IMPORT = {f"{PACKAGE}._core.errors", f"{PACKAGE}.portal"}  # the models are usable without the engine
 
+# What other distributions may import of ours, with everything below it.
+GUESTS_MAY_IMPORT = {"", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "stores"}
+
 # What the core may import beside itself: nothing here reads a clock, draws a random number or does I/O.
 CORE_MAY_IMPORT = {
     *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "itertools", "json", "msgspec"),
@@ -156,6 +159,8 @@ def breaches(root: Path) -> Iterator[str]:
                 problems.append(breaks_layers(name, item.target))
                 if item.at_import_time and item.target in files:
                     graph[name].add(item.target)
+            elif internal and not ours and part_of(item.target) not in GUESTS_MAY_IMPORT:
+                problems.append(f"{item.target} is the engine's own; see {PACKAGE}.extension")
             elif pure and item.target.split(".")[0] not in CORE_MAY_IMPORT:
                 problems.append(f"the core is pure: it may not import {item.target}")
             yield from (f"{where}:{item.line}: {problem}" for problem in problems if problem)
