@@ -18,7 +18,8 @@ PACKAGE = "triggerflow"
 LAYERS = [
     {"testing"},
     {""},
-    {"flow", "extension"},
+    {"extension"},
+    {"flow"},
     {"durable", "models", "diagram"},
     {"drivers", "stores"},
     {"run", "reducers"},
@@ -27,6 +28,9 @@ LAYERS = [
     {"errors", "records"},
     {"_core"},
 ]
+
+# What other distributions may import of ours, with everything below it.
+GUESTS_MAY_IMPORT = {"", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "stores"}
 
 # What the core may import beside itself: nothing here reads a clock, draws a random number or does I/O.
 CORE_MAY_IMPORT = {
@@ -141,6 +145,13 @@ def breaches(root: Path) -> Iterator[str]:
             if ours and internal:
                 problems.append(breaks_layers(name, item.target))
                 rooms.setdefault(room_of(name), set()).update({room_of(item.target)} - {room_of(name)})
+            elif (
+                internal
+                and not ours
+                and name.split(".")[0] != "examples"
+                and room_of(item.target) not in GUESTS_MAY_IMPORT
+            ):
+                problems.append(f"{item.target} is the engine's own; see {PACKAGE}.extension")
             elif pure and item.target.split(".")[0] not in CORE_MAY_IMPORT:
                 problems.append(f"the core is pure: it may not import {item.target}")
             if ours:

@@ -7,7 +7,7 @@ execution was released opens it again with its next use.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -425,8 +425,9 @@ def stored_runtime(
     link: Link | None = None,
     must_exist: bool = False,
     operator_map: Mapping[str, str | None] | None = None,
+    make: Callable[..., ExecutionRuntime] = ExecutionRuntime,
 ) -> ExecutionRuntime:
-    """The runtime of a durable execution; in one process and store there is one for an id.
+    """The runtime of a durable execution, which `make` makes; in one process and store there is one for an id.
 
     Raises `UsageError` if that is of another flow.
     """
@@ -440,7 +441,7 @@ def stored_runtime(
             resources=resources, link=link, must_exist=must_exist, operator_map=operator_map,
         )  # fmt: skip
         return known.runtime
-    runtime = ExecutionRuntime(program, shared, options, environment, id, resources=resources, link=link)
+    runtime = make(program, shared, options, environment, id, resources=resources, link=link)
     stored = Stored(runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map)
     runtime.durability = stored
     session.live[runtime.id] = stored

@@ -66,9 +66,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     @property
     def execution(self) -> "Execution":
         """The handle of this execution."""
-        from .execution import Execution
-
-        return Execution(self._runtime, self._run)
+        return self._runtime.handle_for(self._run)
 
     @property
     def execution_id(self) -> str:
@@ -285,7 +283,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return self._runtime.environment.now()
 
     def _record(self, event: events.Event) -> None:
-        ingress.record(self._runtime, event, self._repeated, "data.async_retract")
+        ingress.record(self._runtime, event, self._run, self._repeated, "data.async_retract")
 
     async def _on_loop(self, function: Callable[[], Any]) -> None:
         await ingress.here_or_carried(self._runtime, function)

@@ -84,6 +84,18 @@ def check_loop(runtime: "ExecutionRuntime") -> None:
         driver.on_loop_closed("its event loop was closed while it ran")
 
 
+def moves_here(runtime: "ExecutionRuntime") -> bool:
+    """Whether the next use here moves it to this event loop: it is kept open and at rest, and has lived on another.
+
+    A durable execution stays on the event loop of its store.
+    """
+    driver, state = runtime.driver, runtime.machine.state
+    if driver is None or runtime.log is not None or not state.keep_open or state.status in FINAL or not state.idle():
+        return False
+    here = running_loop()
+    return here is not None and here is not driver.loop
+
+
 def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver":
     """The driver of an execution, made on first use on the running loop.
 
@@ -92,11 +104,9 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
     """
     check_loop(runtime)
     runtime.entering()
+    if moves_here(runtime):
+        runtime.driver = None
     state, driver = runtime.machine.state, runtime.driver
-    if driver is not None and state.keep_open and state.idle() and state.status not in FINAL:
-        here = running_loop()
-        if here is not None and here is not driver.loop:
-            driver = runtime.driver = None
     if driver is not None and state.status not in FINAL:
         return driver
     if state.status in FINAL:
@@ -118,8 +128,8 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
 
 
 def is_here(runtime: "ExecutionRuntime") -> bool:
-    """Whether the calling thread is the one on which the execution lives, or it lives nowhere yet."""
-    return runtime.driver is None or runtime.environment.thread() == runtime.thread
+    """Whether the calling thread is the one on which the execution lives, or it lives nowhere yet or moves here."""
+    return runtime.driver is None or runtime.environment.thread() == runtime.thread or moves_here(runtime)
 
 
 def call(runtime: "ExecutionRuntime", function: Callable[[], T], name: str) -> T:
@@ -171,7 +181,7 @@ def post(runtime: "ExecutionRuntime", event: events.Event) -> None:
     """
     check_loop(runtime)
     driver = runtime.driver
-    if driver is None or runtime.environment.thread() == runtime.thread:
+    if driver is None or is_here(runtime):
         enter_unless_ended(runtime, event)
     else:
         with suppress(RuntimeError):  # the loop was closed meanwhile
@@ -228,12 +238,14 @@ def repeats(repeated: Repeated, effect: str) -> bool:
     return True
 
 
-def record(runtime: "ExecutionRuntime", event: events.Event, repeated: Repeated, name: str) -> None:
+def record(
+    runtime: "ExecutionRuntime", event: events.Event, run: RunChunk | None, repeated: Repeated, name: str
+) -> None:
     """Record an effect of a run, from any thread, unless an earlier attempt has recorded it. `name`: see `call`."""
     if repeated and repeats(repeated, event.effect):
         return
     driver = runtime.driver
-    if driver is not None and runtime.environment.thread() == runtime.thread:
+    if driver is not None and run is not None and runtime.environment.thread() == runtime.thread:
         submit(runtime, event)
     else:
         enter(runtime, event, name)
@@ -300,7 +312,7 @@ def emit_now(
         raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
     value = checked(runtime, name, value)
     event = events.Emitted(runtime.environment.now(), run.id, name, value, False, delay, may_wait=False)
-    record(runtime, event, repeated, "data.async_emit")
+    record(runtime, event, run, repeated, "data.async_emit")
 
 
 async def emit_from_outside(runtime: "ExecutionRuntime", name: str, value: Any, settle: bool, run: Any = None) -> None:
@@ -371,13 +383,14 @@ def put_now(runtime: "ExecutionRuntime", item: Any, run: RunChunk | None, repeat
     check = runtime.program.contract.stream
     number = None if run is None else run.id
     event = events.StreamPut(runtime.environment.now(), number, item if check is None else check(item))
-    record(runtime, event, repeated, "data.async_put_into_stream")
+    record(runtime, event, run, repeated, "data.async_put_into_stream")
 
 
 def stop_stream(runtime: "ExecutionRuntime", run: RunChunk | None, repeated: Repeated = None) -> None:
     """End the runtime stream."""
     number = None if run is None else run.id
-    record(runtime, events.StreamStopped(runtime.environment.now(), number), repeated, "data.async_stop_stream")
+    event = events.StreamStopped(runtime.environment.now(), number)
+    record(runtime, event, run, repeated, "data.async_stop_stream")
 
 
 def set_result(
@@ -387,9 +400,8 @@ def set_result(
     check = runtime.program.contract.result
     value = value if check is None else check(value)
     number = None if run is None else run.id
-    record(
-        runtime, events.ResultSet(runtime.environment.now(), number, value, replace), repeated, "data.async_set_result"
-    )
+    event = events.ResultSet(runtime.environment.now(), number, value, replace)
+    record(runtime, event, run, repeated, "data.async_set_result")
 
 
 def change_state(
@@ -409,7 +421,7 @@ def change_state(
         model.check(key, [*runtime.machine.state.data.get(key, ()), value])
     number = None if run is None else run.id
     event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit)
-    record(runtime, event, repeated, f"state.async_{op}")
+    record(runtime, event, run, repeated, f"state.async_{op}")
 
 
 def answer(runtime: "ExecutionRuntime", interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import logging
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._core import commands, events
 from .._core.definition import OperatorKind
@@ -37,6 +37,9 @@ from .program import Program
 from .shared import SharedData
 from .stream import RuntimeStream
 from .subflow import Link, perform_in_child
+
+if TYPE_CHECKING:
+    from .execution import Execution
 
 logger = logging.getLogger("triggerflow")
 EMPTY: dict[str, Any] = {}
@@ -105,8 +108,7 @@ class ExecutionRuntime:
         #: its newest records; None where nobody can ask for them
         self.journal: RingJournal | None = None
         if options.attended:
-            self.journal = RingJournal(options.journal_limit)
-            self.journal.first = self.machine.state.records
+            self.keep_records()
         #: where its records wait for their store; None in memory
         self.log: CommitLog | None = None
         #: its driver, while it lives on an event loop
@@ -256,10 +258,11 @@ class ExecutionRuntime:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop it lives on; None before the start, and after the end once that is in the store."""
+        """The event loop it lives on; None before the start, where its next use moves it, and after the end once that
+        is in the store."""
         ingress.check_loop(self)
         driver = self.driver
-        if driver is None:
+        if driver is None or ingress.moves_here(self):
             return None
         if self.log is not None and self.log.suspended is None and not self.log.clean:
             return driver.loop
@@ -389,12 +392,16 @@ class ExecutionRuntime:
 
     # -- observers and readers ---------------------------------------------------------------------------------------
 
-    def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Call a function with every record from now on; returns what ends that."""
+    def keep_records(self) -> RingJournal:
+        """The journal, which is made where it was not needed so far."""
         if self.journal is None:
             self.journal = RingJournal(self.options.journal_limit)
             self.journal.first = self.machine.state.records
-        journal = self.journal
+        return self.journal
+
+    def add_observer(self, observer: Observer) -> Callable[[], None]:
+        """Call a function with every record from now on; returns what ends that."""
+        journal = self.keep_records()
         journal.observers = (*journal.observers, observer)
 
         def remove() -> None:
@@ -461,6 +468,12 @@ class ExecutionRuntime:
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
         """Call the handler of a run."""
         return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
+
+    def handle_for(self, run: RunChunk) -> "Execution":
+        """The handle that a chunk gets as `data.execution`."""
+        from .execution import Execution
+
+        return Execution(self, run)
 
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """In how many seconds the chunk's policy tries again; None if it does not."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triggerflow.run.portal import run_sync
+from triggerflow.extension import run_sync
 
 
 def delegate(attribute: str, name: str) -> Any:

@@ -111,3 +111,22 @@ def data_methods(attribute: str, *names: str, change: Any = delegate, change_asy
         return cls
 
     return add
+
+
+class ResourceMethods:
+    """What Agently's flows and executions can do with their resources beyond what the engine's can."""
+
+    resources: Any
+
+    def get_runtime_resource(self, key: str, default: Any = None) -> Any:
+        return self.resources.get(key, default)
+
+    def del_runtime_resource(self, key: str) -> Any:
+        """Take a resource away that was given here, if it is there."""
+        self.resources.pop(key, None)
+        return self
+
+    def clear_runtime_resources(self) -> Any:
+        """Take away all resources that were given here."""
+        self.resources.clear()
+        return self
