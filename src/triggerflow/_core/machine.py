@@ -72,6 +72,18 @@ class Machine(Runs):
             self.out = NOTHING
         return out
 
+    def receive_item(self, event: events.StreamPut) -> int:
+        """Take a stream item of an execution that is no sub-flow, as `receive` does; the number under which it is to be
+        published, 0 if it is refused.
+
+        It is the most frequent record of many executions: without the list of commands it takes half the time.
+        """
+        if self.out is not NOTHING:
+            raise ProtocolError("an item came while another record is being taken in")
+        number = self._number_item(event)
+        self.state.records += 1
+        return number
+
     def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
         """For a driver that met a bug of the engine: fail at once, whatever state this is in."""
         self.out = out = list[commands.AnyCommand]()
@@ -309,21 +321,25 @@ class Machine(Runs):
             self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, group)
 
     def _stream_put(self, event: events.StreamPut) -> None:
-        # The most frequent record of many executions: what `_open` and `_effect_of` do, without the calls.
+        number = self._number_item(event)
+        self.out.append(commands.Publish(number, event.item, event.path) if number else commands.Refused(event.item))
+
+    def _number_item(self, event: events.StreamPut) -> int:
+        # What `_open`, `RunState.run` and `_effect_of` do, without the calls.
         state = self.state
         if state.status in FINAL:
             self._open()
-        run = state.run(event.run)
-        if run is not None:
+        number, runs = event.run, state.many
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
+        if run is not None and run.id == number:
             effects = run.effects
             if effects is None:
                 effects = run.effects = {}
             effects[STREAM] = effects.get(STREAM, 0) + 1
         if state.stream_stopped:
-            self.out.append(commands.Refused(event.item))
-            return
-        state.stream = number = state.stream + 1
-        self.out.append(commands.Publish(number, event.item, event.path))
+            return 0
+        state.stream += 1
+        return state.stream
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
         state = self._open()

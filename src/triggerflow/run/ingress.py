@@ -23,7 +23,7 @@ from threading import current_thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._core import events
-from .._core.commands import AnyCommand
+from .._core.commands import AnyCommand, Refused
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
@@ -67,6 +67,17 @@ def submit(runtime: "ExecutionRuntime", event: events.Event) -> None:
         driver = runtime.driver
         assert driver is not None
         driver.perform(commands)
+
+
+def submit_item(runtime: "ExecutionRuntime", event: events.StreamPut) -> None:
+    """`submit` for an item of an execution in memory that is no sub-flow: its only command is to publish it."""
+    number = runtime.machine.receive_item(event)
+    if runtime.journal is not None:
+        runtime.journal.append(event)
+    if number:
+        (runtime.stream or runtime.open_stream(number - 1)).publish(number, event.item)
+    else:
+        runtime.notice(Refused(event.item))
 
 
 # -- thread and loop ---------------------------------------------------------------------------------------------------
@@ -347,8 +358,12 @@ async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: R
     stream = runtime.stream
     if runtime.link is not None or (stream is not None and stream.last >= stream.ceiling):
         await _room(runtime, run)
-    submit(runtime, events.StreamPut(runtime.environment.now(), run.id, item))
+    event = events.StreamPut(runtime.environment.now(), run.id, item)
     log = runtime.log
+    if log is None and runtime.link is None:
+        submit_item(runtime, event)
+        return
+    submit(runtime, event)
     if log is not None and log.crowded:
         await log.on_disk()
 
