@@ -33,20 +33,19 @@ class StoreSession:
         #: definitions by fingerprint: those to be written with the next commit, and those that are on disk
         self._definitions: dict[str, bytes] = {}
         self._kept = kept
+        self._beside: set[asyncio.Task[None]] = set()
 
     def enqueue(self, log: CommitBuffer) -> None:
         """A log has something to write."""
         self._waiting.append(log)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._commit())
-            _at_work.add(self._task)
-            self._task.add_done_callback(_at_work.discard)
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside."""
         task = asyncio.get_running_loop().create_task(work)
-        _at_work.add(task)
-        task.add_done_callback(_at_work.discard)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     def keep_definition(self, program: Program) -> None:
         """The definition is written before the next commit, so that this version's records can always be read.
@@ -137,8 +136,6 @@ class _Known:
 
 
 _known: "WeakKeyDictionary[Store, _Known]" = WeakKeyDictionary()
-#: commits, and what is done beside them: an event loop itself does not keep a task alive
-_at_work: set[asyncio.Task[None]] = set()
 
 
 def session_of(store: Store) -> StoreSession:
