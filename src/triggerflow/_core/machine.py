@@ -80,8 +80,21 @@ class Machine(Runs):
         """
         if self.out is not NOTHING:
             raise ProtocolError("an item came while another record is being taken in")
-        number = self._number_item(event)
-        self.state.records += 1
+        state = self.state  # from here on what `_open`, `RunState.run` and `_effect_of` do, without the calls
+        if state.status in FINAL:
+            self._open()
+        number, runs = event.run, state.many
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
+        if run is not None and run.id == number:
+            effects = run.effects
+            if effects is None:
+                run.effects = {STREAM: 1}
+            else:
+                effects[STREAM] = effects.get(STREAM, 0) + 1
+        state.records += 1
+        if state.stream_stopped:
+            return 0
+        state.stream = number = state.stream + 1
         return number
 
     def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
@@ -321,25 +334,11 @@ class Machine(Runs):
             self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, group)
 
     def _stream_put(self, event: events.StreamPut) -> None:
-        number = self._number_item(event)
-        self.out.append(commands.Publish(number, event.item, event.path) if number else commands.Refused(event.item))
-
-    def _number_item(self, event: events.StreamPut) -> int:
-        # What `_open`, `RunState.run` and `_effect_of` do, without the calls.
-        state = self.state
-        if state.status in FINAL:
-            self._open()
-        number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
-        if run is not None and run.id == number:
-            effects = run.effects
-            if effects is None:
-                effects = run.effects = {}
-            effects[STREAM] = effects.get(STREAM, 0) + 1
-        if state.stream_stopped:
-            return 0
-        state.stream += 1
-        return state.stream
+        out, self.out = self.out, NOTHING
+        number = self.receive_item(event)
+        self.out = out
+        self.state.records -= 1  # which `receive` counts
+        out.append(commands.Publish(number, event.item, event.path) if number else commands.Refused(event.item))
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
         state = self._open()

@@ -126,7 +126,8 @@ class Stored(Durability):
                     "`await execution.async_suspend()` and resume it"
                 )
             return
-        runtime.program, runtime.shared, runtime.options, self._operator_map = program, shared, options, operator_map
+        runtime.use(program)
+        runtime.shared, runtime.options, self._operator_map = shared, options, operator_map
         self._must_exist = self._must_exist and must_exist
         runtime.link = link or runtime.link
         if resources:
@@ -443,7 +444,7 @@ def stored_runtime(
         return known.runtime
     runtime = make(program, shared, options, environment, id, resources=resources, link=link)
     stored = Stored(runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map)
-    runtime.durability = stored
+    runtime.durability, runtime.is_plain = stored, False
     session.live[runtime.id] = stored
     return runtime
 

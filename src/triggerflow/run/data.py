@@ -15,6 +15,7 @@ from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
 from . import ingress
 from .former_names import DATA, refuse
+from .ingress import emit, put
 from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt
 from .portal import run_sync
 from .state import FlowState, State
@@ -146,7 +147,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         emitted: it waits for that, and gets its number where it can still be taken back, else -1. Raises
         `ExecutionClosed`, or `ContractError` for a declared signal's value of another type.
         """
-        return ingress.emit(
+        return emit(
             self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
         )
 
@@ -187,7 +188,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def async_put_into_stream(self, stream_item: StreamT) -> Coroutine[Any, Any, None]:
         """Put an item into the runtime stream. It waits first while a blocking reader lags by its whole buffer; the
         chunk gives up its permits in concurrency limits meanwhile."""
-        return ingress.put(self._runtime, stream_item, self._run, self._repeated)
+        return put(self._runtime, stream_item, self._run, self._repeated)
 
     def put_into_stream(self, stream_item: StreamT) -> None:
         """Put an item into the runtime stream. In an async chunk it never waits, so that a slow reader may lose

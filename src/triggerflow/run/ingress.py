@@ -19,7 +19,7 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from threading import current_thread
+from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._core import events
@@ -124,7 +124,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
         raise ExecutionClosed(f"{runtime!r} has ended ({runtime.status()}); it takes nothing any more")
     runtime.durability.require_open(runtime)
     driver = runtime.driver = runtime.environment.make_driver(runtime)
-    runtime.thread = current_thread().ident
+    runtime.thread = None if runtime.environment.any_thread else current_thread().ident
     if runtime.machine.plan.flow_data:
         runtime.shared.listen(runtime)
     if state.records:
@@ -140,7 +140,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
 
 def is_here(runtime: "ExecutionRuntime") -> bool:
     """Whether the calling thread is the one on which the execution lives, or it lives nowhere yet or moves here."""
-    return runtime.driver is None or runtime.environment.thread() == runtime.thread or moves_here(runtime)
+    return runtime.driver is None or runtime.thread in (None, get_ident()) or moves_here(runtime)
 
 
 def call(runtime: "ExecutionRuntime", function: Callable[[], T], name: str) -> T:
@@ -256,7 +256,7 @@ def record(
     if repeated and repeats(repeated, event.effect):
         return
     driver = runtime.driver
-    if driver is not None and run is not None and runtime.environment.thread() == runtime.thread:
+    if driver is not None and run is not None and runtime.thread in (None, get_ident()):
         submit(runtime, event)
     else:
         enter(runtime, event, name)
@@ -274,7 +274,7 @@ async def emit(
     provisional: bool = False,
 ) -> int:
     """A chunk emits a signal; see `TriggerFlowRuntimeData.async_emit`."""
-    if runtime.environment.thread() != runtime.thread:
+    if runtime.thread != get_ident() and runtime.thread is not None:
         return await carry(
             runtime,
             lambda: emit(runtime, name, value, run, repeated, settle=settle, delay=delay, provisional=provisional),
@@ -347,23 +347,22 @@ def emit_from_outside_now(runtime: "ExecutionRuntime", name: str, value: Any) ->
 
 async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: Repeated) -> None:
     """A chunk puts an item into the runtime stream; see `TriggerFlowRuntimeData.async_put_into_stream`."""
-    if runtime.environment.thread() != runtime.thread:
+    if runtime.thread != get_ident() and runtime.thread is not None:
         await carry(runtime, lambda: put(runtime, item, run, repeated))
         return
     if repeated and repeats(repeated, events.STREAM):
         return
-    check = runtime.program.contract.stream
+    check, stream = runtime.check_item, runtime.stream
     if check is not None:
         item = check(item)
-    stream = runtime.stream
-    if runtime.link is not None or (stream is not None and stream.last >= stream.ceiling):
+    if (stream is not None and stream.last >= stream.ceiling) or runtime.link is not None:
         await _room(runtime, run)
     event = events.StreamPut(runtime.environment.now(), run.id, item)
-    log = runtime.log
-    if log is None and runtime.link is None:
+    if runtime.is_plain:
         submit_item(runtime, event)
         return
     submit(runtime, event)
+    log = runtime.log
     if log is not None and log.crowded:
         await log.on_disk()
 
@@ -371,7 +370,7 @@ async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: R
 async def put_from_outside(runtime: "ExecutionRuntime", item: Any) -> None:
     """The holder of a handle puts an item into the runtime stream."""
     driver_of(runtime)
-    check = runtime.program.contract.stream
+    check = runtime.check_item
     if check is not None:
         item = check(item)
     await _room(runtime, None)
@@ -395,7 +394,7 @@ async def _room(runtime: "ExecutionRuntime", run: RunChunk | None) -> None:
 
 def put_now(runtime: "ExecutionRuntime", item: Any, run: RunChunk | None, repeated: Repeated = None) -> None:
     """Put an item without waiting for readers, on the thread of the execution."""
-    check = runtime.program.contract.stream
+    check = runtime.check_item
     number = None if run is None else run.id
     event = events.StreamPut(runtime.environment.now(), number, item if check is None else check(item))
     record(runtime, event, run, repeated, "data.async_put_into_stream")

@@ -56,8 +56,10 @@ class ExecutionRuntime:
         "_others",
         "_value",
         "_waiter",
+        "check_item",
         "driver",
         "environment",
+        "is_plain",
         "journal",
         "link",
         "log",
@@ -96,8 +98,7 @@ class ExecutionRuntime:
         link: Link | None = None,
     ) -> None:
         self.rare: dict[str, Any] | None = None
-        #: the flow this execution runs, as it was when the execution was created
-        self.program = program
+        self.use(program)
         #: the data it shares with the other executions of its flow
         self.shared = shared
         #: what it was created with
@@ -113,12 +114,15 @@ class ExecutionRuntime:
         self.log: CommitLog | None = None
         #: its driver, while it lives on an event loop
         self.driver: Driver | None = None
-        #: the number of the thread that drives it: one object for all, where `get_ident` makes one for each
+        #: the number of the thread that drives it (one object for all, where `get_ident` makes one for each); None for
+        #: any thread
         self.thread: int | None = None
         #: its runtime stream, once something was put or somebody reads
         self.stream: RuntimeStream | None = None
         #: how it shows in its parent; None for what is no sub-flow
         self.link = link
+        #: whether it is neither a sub-flow nor durable, so that an item only has to be numbered and published
+        self.is_plain = link is None
         #: whether somebody has seen, or will see, how it ended
         self.observed = False
         self._value: Any = UNSET
@@ -128,6 +132,13 @@ class ExecutionRuntime:
             self._id = id
         if resources:
             self.own_resources = dict(resources)
+
+    def use(self, program: Program) -> None:
+        """Run this program; to be said before the execution is opened."""
+        #: the flow this execution runs, as it was when the execution was created
+        self.program = program
+        #: what the flow promises of stream items
+        self.check_item = program.contract.stream
 
     # -- who it is ---------------------------------------------------------------------------------------------------
 

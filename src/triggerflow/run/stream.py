@@ -61,6 +61,7 @@ class RuntimeStream:
     __slots__ = (
         "_blockers",
         "_followers",
+        "_most",
         "_readers_waiting",
         "_released",
         "ceiling",
@@ -77,6 +78,7 @@ class RuntimeStream:
 
     def __init__(self, history: int, last: int = 0) -> None:
         self.history = history
+        self._most = 2 * history
         self.items: list[Any] = []
         #: number of the oldest item held
         self.first = last + 1
@@ -101,12 +103,12 @@ class RuntimeStream:
 
     def publish(self, number: int, item: Any, path: str = "") -> None:
         """Add the next item and wake the readers that wait for it."""
-        if path:
-            self.paths[number] = path
         items = self.items
         items.append(item)
         self.last = number
-        if len(items) > 2 * self.history:
+        if path:
+            self.paths[number] = path
+        if len(items) > self._most:
             self._trim()
         if self._readers_waiting:
             self._wake()
