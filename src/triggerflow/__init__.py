@@ -39,19 +39,19 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Names that moved: they still work for one release, with a `DeprecationWarning` that says where they are."""
-    import sys
-    import warnings
-
-    from .errors import __all__ as errors  # not `from . import errors`, which asks this function for it again
+    from .errors import __all__ as errors
     from .reducers import __all__ as reducers
 
     if name == "Process":
-        module, found = "triggerflow", "Chain"
+        module, new = "triggerflow", "Chain"
     elif name in errors:
-        module, found = "triggerflow.errors", name
+        module, new = "triggerflow.errors", name
     elif name in reducers:
-        module, found = "triggerflow.reducers", name
+        module, new = "triggerflow.reducers", name
     else:
         raise AttributeError(f"module 'triggerflow' has no attribute {name!r}")
-    warnings.warn(f"triggerflow.{name} has moved: from {module} import {found}", DeprecationWarning, stacklevel=2)
-    return getattr(sys.modules[module], found)
+    import sys
+    import warnings
+
+    warnings.warn(f"triggerflow.{name} has moved: from {module} import {new}", DeprecationWarning, stacklevel=2)
+    return getattr(sys.modules[module], new)

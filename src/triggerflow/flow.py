@@ -54,22 +54,26 @@ class TriggerFlow(ResourceHolder):
     def __init__(
         self, name: str | None = None, *, skip_exceptions: bool = False, environment: Environment = REAL
     ) -> None:
-        blueprint = Blueprint(name or "flow")
-        self._runtime = FlowRuntime(blueprint, environment, _stored, skip_exceptions=skip_exceptions)
+        self._runtime = FlowRuntime(Blueprint(name or "flow"), environment, _stored, skip_exceptions=skip_exceptions)
         self._runtime.is_named = bool(name)
+
+    @property
+    def _blueprint(self) -> Blueprint:
+        return self._runtime.blueprint
 
     def __flow_runtime__(self) -> FlowRuntime:
         """What the engine and its extensions find behind this handle."""
         return self._runtime
 
     @property
-    def _blueprint(self) -> Blueprint:
-        return self._runtime.blueprint
-
-    @property
     def name(self) -> str:
         """The name of the flow; "flow" if it was given none."""
         return self._blueprint.name
+
+    @property
+    def skip_exceptions(self) -> bool:
+        """Whether a failing chunk ends only its branch."""
+        return self._runtime.skip_exceptions
 
     @property
     def definition(self) -> Definition:
@@ -258,7 +262,7 @@ class TriggerFlow(ResourceHolder):
         `SnapshotError` if it cannot go on under this definition, and `StoreError`.
         """
         runtime = self._runtime.stored(
-            self._store(store, "async_resume"),
+            self._store(store, "flow.async_resume"),
             Options(),
             id,
             resources=runtime_resources,
@@ -269,7 +273,7 @@ class TriggerFlow(ResourceHolder):
 
     def resume(self, id: str, *, store: "Store | None" = None, **options: Any) -> Execution:
         """See `async_resume`."""
-        return run_sync(lambda: self.async_resume(id, store=store, **options), "async_resume")
+        return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
 
     def history(self, store: "Store | None" = None) -> "History":
         """What a store knows of this flow's executions: list, read, fork, compare, prune, export; see `History`."""
@@ -311,7 +315,7 @@ class TriggerFlow(ResourceHolder):
 
     def start(self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None) -> Any:
         """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
-        return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "async_start")
+        return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "flow.async_start")
 
     def get_async_runtime_stream(
         self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
@@ -329,7 +333,7 @@ class TriggerFlow(ResourceHolder):
         """The sync twin of `get_async_runtime_stream`."""
         return iterate_sync(
             lambda: self.get_async_runtime_stream(value, timeout=timeout, concurrency=concurrency),
-            "get_async_runtime_stream",
+            "flow.get_async_runtime_stream",
         )
 
     # -- resources and shared data -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 import time
-from asyncio.subprocess import PIPE, Chain
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -146,7 +146,7 @@ class World:
             self._armed = True
             await asyncio.sleep(0.2)
 
-    async def _finish(self, process: Chain, sending: "asyncio.Task[None]") -> None:
+    async def _finish(self, process: Process, sending: "asyncio.Task[None]") -> None:
         """Let it finish, then have it end in an orderly way."""
         try:
             async with asyncio.timeout(PATIENCE):
@@ -162,7 +162,7 @@ class World:
 
     # -- talking -----------------------------------------------------------------------------------------------------
 
-    async def _listen(self, process: Chain, ready: asyncio.Event) -> None:
+    async def _listen(self, process: Process, ready: asyncio.Event) -> None:
         assert process.stdout is not None
         async for raw in process.stdout:
             if not raw.endswith(b"\n"):
@@ -231,7 +231,7 @@ class World:
         self._sent[self._no] = {"no": self._no, "do": do, "id": id, **details}
         self._outbox.append(self._sent[self._no])
 
-    async def _send(self, process: Chain, watched: SQLiteStore, ready: asyncio.Event) -> None:
+    async def _send(self, process: Process, watched: SQLiteStore, ready: asyncio.Event) -> None:
         """Send what there is to do, until everything is done."""
         self._outbox: list[dict[str, Any]] = []
         self._again.clear()

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from triggerflow.durable import DurableExecution, Worker
+from triggerflow import Execution
+from triggerflow.durable import Worker
 from triggerflow.durable.loading import Loaded, write_snapshot
 from triggerflow.extension import runtime_of
 from triggerflow.stores import SQLiteStore
@@ -39,7 +40,7 @@ class Commands:
         self.store = store
         self.flow = work_flow(rounds)
 
-    async def _found(self, command: Command) -> DurableExecution:
+    async def _found(self, command: Command) -> Execution:
         return await self.flow.async_resume(command["id"], store=self.store)
 
     async def start(self, command: Command) -> Any:
@@ -82,7 +83,7 @@ class Commands:
         async for item in reader:
             say({"item": reader.position, "id": command["id"], "value": item})
 
-    def _state(self, execution: DurableExecution) -> dict[str, Any]:
+    def _state(self, execution: Execution) -> dict[str, Any]:
         assert runtime_of(execution).log is not None
         if not runtime_of(execution).log.clean:  # something was taken in since
             return {}

@@ -118,9 +118,9 @@ class Client:
         if working.done():
             await working
             return True
-        live = [execution for execution in session_of(store).live.values() if runtime_of(execution).log is not None]
-        for execution in live:
-            execution.let_go(Died("the process died"))
+        live = [stored for stored in session_of(store).live.values() if stored.runtime.log is not None]
+        for stored in live:
+            stored.release_here(Died("the process died"))
         working.cancel()
         with suppress(asyncio.CancelledError, TriggerFlowError):
             await working
@@ -167,7 +167,7 @@ class Client:
         assert row.status in FINAL_STATUSES
         assert row.owner is None
         program = runtime_of(execution).program
-        loaded = await Past(program, runtime_of(execution).shared, store).loaded(row, row.records)
+        loaded = await Past(program, store).loaded(row, row.records)
         pack = program.types.pack
         assert encode(program.plan, loaded.machine.state, pack) == encode(
             program.plan, runtime_of(execution).machine.state, pack

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, assert_type
 
-from triggerflow import Chunk, Definition, Execution, Chain, StreamReader, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Chain, Chunk, Definition, Execution, StreamReader, TriggerFlow, TriggerFlowRuntimeData
 
 flow = TriggerFlow(name="typed", skip_exceptions=False)
 

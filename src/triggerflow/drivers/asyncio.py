@@ -1,7 +1,8 @@
 """The in-process driver: performs the commands of one execution on the running asyncio loop.
 
 Its speed comes from *workers*: a worker is one asyncio task that runs chunks one after another. A chunk that completes
-without suspending costs no task of its own, and a chain of chunks stays in one task throughout. How nothing waits behind a chunk that does suspend:
+without suspending costs no task of its own, and a chain of chunks stays in one task throughout. How no run waits behind
+a chunk that does suspend:
 
 * runs that may start wait in `ready`, in the order in which the core gave them;
 * whoever leaves something in `ready` before running user code schedules `_pump` for the next turn of the loop;
@@ -21,7 +22,8 @@ from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, ClassVar
 
 from .._core import commands, events
-from .._core.errors import ExecutionClosed, InternalError, PayloadError, ProtocolError
+from .._core.commands import AnyCommand, Publish
+from .._core.errors import ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
 from .._core.rarely import Rarely
 from .._core.state import Opening, RunChunk
 from ..run.environment import Environment
@@ -81,14 +83,14 @@ class AsyncioDriver:
         self._yielding = False
         self._ready: deque[RunChunk] | None = None
 
-    def perform(self, commands_: list[commands.AnyCommand]) -> None:
+    def perform(self, commands: list[AnyCommand]) -> None:
         """Do what the core commands."""
-        for command in commands_:
+        for command in commands:
             if isinstance(command, RunChunk):
                 if self._ready is None:
                     self._ready = deque()
                 self._ready.append(command)
-            elif isinstance(command, commands.Publish):
+            elif isinstance(command, Publish):
                 self.runtime.publish(command.number, command.item, command.path)
             else:
                 performer = self._PERFORMERS.get(type(command))
@@ -269,8 +271,9 @@ class AsyncioDriver:
     ) -> tuple[BaseException | None, events.Event, list[commands.AnyCommand]] | None:
         """What is recorded in place of a chunk's end that was not taken; None if there is nothing left to record."""
         try:
-            asks_twice = isinstance(refused, ProtocolError) and isinstance(event, events.Paused)
-            if asks_twice or isinstance(refused, PayloadError):  # a question that is open, or no record: its own fault
+            asks_wrong = isinstance(refused, ProtocolError | UsageError) and isinstance(event, events.Paused)
+            if (asks_wrong and not isinstance(refused, ExecutionClosed)) or isinstance(refused, PayloadError):
+                # A question that is open already or no question, or a value that is no record: the chunk's own fault.
                 error, event = self._ended(run, refused)
                 return error, event, take(self.runtime, event)
         except ExecutionClosed as closed:

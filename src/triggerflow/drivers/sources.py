@@ -1,7 +1,7 @@
 """Lazy for_each sources: iterables and async iterables, asked for items as the core wants them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Any, cast
@@ -9,6 +9,7 @@ from typing import Any, cast
 from .._core import events
 from .._core.errors import ChunkCancelled
 from .._core.state import Opening
+from .._core.values import has_method
 from .exceptions import describe
 
 #: Async generators that are being closed.
@@ -51,10 +52,13 @@ class Sources:
         From a sync iterable all there is room for; from an async one the next item, so that nothing that is here
         already waits for what is still to come. Raises what the iterable raises.
         """
-        iterator = self._iterators.get(opening.id)
+        iterator: Any = self._iterators.get(opening.id)
         if iterator is None:
             source = opening.source
-            iterator = aiter(source) if hasattr(source, "__aiter__") else iter(_in_order(source))
+            if _is_one_item(source):
+                iterator = iter((source,))
+            else:
+                iterator = aiter(source) if has_method(source, "__aiter__") else iter(_in_order(source))
             self._iterators[opening.id] = iterator
             # After a load a source that can be asked again goes on where it was.
             for _ in range(opening.next + len(opening.pulled or ())):
@@ -87,6 +91,11 @@ class Sources:
         else:  # a generator that is being asked right now cannot be closed
             asking.add_done_callback(lambda _: _close(iterator))
             asking.cancel()
+
+
+def _is_one_item(source: Any) -> bool:
+    """Whether a source is one item after all. The core sees only the type; this asks the value, and may raise."""
+    return isinstance(source, str | bytes | bytearray | Mapping) or hasattr(source.__class__, "model_fields")
 
 
 def _in_order(source: Any) -> Any:

@@ -138,11 +138,13 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         `async_confirm(number)`.
 
         With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle`
-        it returns when everything that the signal caused has settled. It also waits while more than `max_pending`
-        signals of this chunk, or runs that they caused, are pending. A chunk that waits here gives up its permits in
-        concurrency limits. A repeated attempt does not emit again what an earlier one has emitted: it waits for that,
-        and gets its number where it can still be taken back, else -1. Raises `ExecutionClosed`, or `ContractError` for
-        a declared signal's value of another type.
+        it returns when everything that the signal caused has settled: chunks, what they caused in turn, retries,
+        delayed signals, items that a lazy `for_each` has still to take. An open interrupt (`pause_for`) counts as
+        settled, and what its answer starts is not waited for; a sub-flow counts until it has ended. It also waits while
+        more than `max_pending` signals of this chunk, or runs that they caused, are pending. A chunk that waits here
+        gives up its permits in concurrency limits. A repeated attempt does not emit again what an earlier one has
+        emitted: it waits for that, and gets its number where it can still be taken back, else -1. Raises
+        `ExecutionClosed`, or `ContractError` for a declared signal's value of another type.
         """
         return ingress.emit(
             self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
@@ -193,7 +195,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         if ingress.is_here(self._runtime):
             ingress.put_now(self._runtime, stream_item, self._run, self._repeated)
         else:
-            run_sync(lambda: self.async_put_into_stream(stream_item), "async_put_into_stream", self._runtime.loop)
+            run_sync(lambda: self.async_put_into_stream(stream_item), "data.async_put_into_stream", self._runtime.loop)
 
     async def async_stop_stream(self) -> None:
         """See `stop_stream`."""
@@ -281,7 +283,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return self._runtime.environment.now()
 
     def _record(self, event: events.Event) -> None:
-        ingress.record(self._runtime, event, self._run, self._repeated, "async_retract")
+        ingress.record(self._runtime, event, self._run, self._repeated, "data.async_retract")
 
     async def _on_loop(self, function: Callable[[], Any]) -> None:
         await ingress.here_or_carried(self._runtime, function)
@@ -293,7 +295,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> "tuple[ExecutionRuntime, RunChunk]":
     """The execution and the run that a chunk's argument stands for, for the engine and its extensions."""
-    return data._runtime, data._run  # noqa: SLF001 - the one way from the handle to what it holds
+    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
 
 def require_resource(runtime: "ExecutionRuntime", key: str) -> Any:

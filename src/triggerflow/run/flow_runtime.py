@@ -1,7 +1,7 @@
 """What all executions of one flow share, and how they are made."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from .._core.errors import UsageError
 from .._core.operators import compile_plan
@@ -47,7 +47,7 @@ class FlowRuntime:
         self.make_runtime: MakeRuntime = ExecutionRuntime
         #: the handle of an execution, of the class that the extension has for it
         self.make_handle: Callable[[ExecutionRuntime], Execution] = Execution
-        self._make_stored = make_stored
+        self.make_stored = make_stored
         self._compiled: tuple[int, Program] | None = None
         self._options = Options(skip_exceptions=skip_exceptions, attended=False)
         self._options_key: tuple[int | None, bool] = (None, skip_exceptions)
@@ -77,7 +77,7 @@ class FlowRuntime:
     def stored(self, store: Any, options: Options, id: str | None = None, **details: Any) -> ExecutionRuntime:
         """An execution of an opened store: the one of that id, or a new one. Raises `UsageError` without a name."""
         self.require_name()
-        return self._make_stored(
+        return self.make_stored(
             self.program(), self.shared, options, self.environment, store, id, make=self.make_runtime, **details
         )
 
@@ -171,8 +171,6 @@ class _Child:
     def stored(self, store: Any, id: str) -> ExecutionRuntime:
         """The one of this id in a store, which may be new."""
         self.flow.require_name()
-        make = cast("MakeStored", self.flow._make_stored)  # noqa: SLF001 - both are one module
-        environment = self.link.parent.environment
-        details: dict[str, Any] = {"resources": self.resources, "link": self.link}
-        details["make"] = self.flow.make_runtime
+        make, environment = self.flow.make_stored, self.link.parent.environment
+        details: dict[str, Any] = {"resources": self.resources, "link": self.link, "make": self.flow.make_runtime}
         return make(self.program, self.shared, self.options, environment, store, id, **details)

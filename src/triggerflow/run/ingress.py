@@ -123,7 +123,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
         else:
             driver.perform(again)
     elif not starting:
-        submit(runtime, events.Created(runtime.environment.now(), *runtime.options.recorded()))
+        submit(runtime, events.Created(runtime.environment.now(), *runtime.recorded_options()))
     return driver
 
 
@@ -154,7 +154,14 @@ async def carry(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, A
     if runtime.driver is None:
         driver_of(runtime)
         return await make()
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), runtime.driver.loop))
+    coroutine = make()
+    try:
+        future = asyncio.run_coroutine_threadsafe(coroutine, runtime.driver.loop)
+    except RuntimeError:  # the loop was closed a moment ago
+        coroutine.close()
+        check_loop(runtime)
+        return await make()
+    return await asyncio.wrap_future(future)
 
 
 def enter(runtime: "ExecutionRuntime", event: events.Event, name: str) -> None:
@@ -299,13 +306,13 @@ def emit_now(
         check_delay(delay)
     if not is_here(runtime):
         make = lambda: emit(runtime, name, value, run, repeated, settle=settle, delay=delay)  # noqa: E731
-        run_sync(make, "async_emit", runtime.loop)
+        run_sync(make, "data.async_emit", runtime.loop)
         return
     if settle:
         raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
     value = checked(runtime, name, value)
     event = events.Emitted(runtime.environment.now(), run.id, name, value, False, delay, may_wait=False)
-    record(runtime, event, run, repeated, "async_emit")
+    record(runtime, event, run, repeated, "data.async_emit")
 
 
 async def emit_from_outside(runtime: "ExecutionRuntime", name: str, value: Any, settle: bool, run: Any = None) -> None:
@@ -376,13 +383,14 @@ def put_now(runtime: "ExecutionRuntime", item: Any, run: RunChunk | None, repeat
     check = runtime.program.contract.stream
     number = None if run is None else run.id
     event = events.StreamPut(runtime.environment.now(), number, item if check is None else check(item))
-    record(runtime, event, run, repeated, "async_put_into_stream")
+    record(runtime, event, run, repeated, "data.async_put_into_stream")
 
 
 def stop_stream(runtime: "ExecutionRuntime", run: RunChunk | None, repeated: Repeated = None) -> None:
     """End the runtime stream."""
     number = None if run is None else run.id
-    record(runtime, events.StreamStopped(runtime.environment.now(), number), run, repeated, "async_stop_stream")
+    event = events.StreamStopped(runtime.environment.now(), number)
+    record(runtime, event, run, repeated, "data.async_stop_stream")
 
 
 def set_result(
@@ -393,7 +401,7 @@ def set_result(
     value = value if check is None else check(value)
     number = None if run is None else run.id
     event = events.ResultSet(runtime.environment.now(), number, value, replace)
-    record(runtime, event, run, repeated, "async_set_result")
+    record(runtime, event, run, repeated, "data.async_set_result")
 
 
 def change_state(
@@ -413,12 +421,12 @@ def change_state(
         model.check(key, [*runtime.machine.state.data.get(key, ()), value])
     number = None if run is None else run.id
     event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit)
-    record(runtime, event, run, repeated, f"async_{op}")
+    record(runtime, event, run, repeated, f"state.async_{op}")
 
 
 def answer(runtime: "ExecutionRuntime", interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:
     """Answer an interrupt, from any thread; returns it as it is when the answer is accepted."""
-    return call(runtime, lambda: _answer(runtime, interrupt_id, value, request_id), "async_continue_with")
+    return call(runtime, lambda: _answer(runtime, interrupt_id, value, request_id), "execution.async_continue_with")
 
 
 def _answer(runtime: "ExecutionRuntime", id: str, value: Any, request: str | None) -> dict[str, Any]:
@@ -439,7 +447,7 @@ def _answer(runtime: "ExecutionRuntime", id: str, value: Any, request: str | Non
 def put_interrupt(runtime: "ExecutionRuntime", action: str, interrupt: dict[str, Any]) -> None:
     """Put the stream item that shows an interrupt to readers: `action` is "pause" or "resume"."""
     item = {"type": "interrupt", "action": action, "execution_id": runtime.id, "interrupt": interrupt}
-    enter(runtime, events.StreamPut(runtime.environment.now(), None, item), "async_continue_with")
+    enter(runtime, events.StreamPut(runtime.environment.now(), None, item), "execution.async_continue_with")
 
 
 def checked(runtime: "ExecutionRuntime", name: str, value: Any) -> Any:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 class Driver(Protocol):
     """Performs the commands of one execution."""
 
-    #: the exception that made the execution fail
-    error: BaseException | None
-
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that it works on."""

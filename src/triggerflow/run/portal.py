@@ -39,7 +39,7 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
             future.cancel()
             raise
     raise BlockingCallError(
-        f"this blocking call would stop the running event loop until it is done; write `await ...{name}(...)`"
+        f"this blocking call would stop the running event loop until it is done; write `await {name}(...)`"
     )
 
 

@@ -202,10 +202,14 @@ class ExecutionRuntime:
                     ingress.submit(self, events.StateChanged(now(), None, "set", key, default, emit=False))
         self._value = value
         try:
-            driver.start(events.Started(now(), started, *self.options.recorded()))
+            driver.start(events.Started(now(), started, *self.recorded_options()))
         except PayloadError:  # it has not started, and may be started with another value
             self._value = UNSET
             raise
+
+    def recorded_options(self) -> tuple[Any, ...]:
+        """What its first record says beside the start value: all that changes the course of the execution."""
+        return (*self.options.recorded(), self.program.contract.result is not None)
 
     async def result(self, timeout: float | None = None) -> Any:
         """Wait until the execution has ended and return its result; one that is kept open gives it as soon as it has
@@ -342,6 +346,9 @@ class ExecutionRuntime:
         state = self.machine.state
         ready = state.status is Status.COMPLETED or (state.keep_open and state.result is not UNSET)
         if ready and self._failure is None:
+            check = self.program.contract.result
+            if check is not None and not state.checks_result and state.result is not UNSET:
+                return check(state.result)  # it was started by a version that did not record the check
             return None if state.result is UNSET else state.result
         if state.status not in FINAL and self._failure is None:
             self.observed = False
@@ -489,6 +496,8 @@ class ExecutionRuntime:
                 self.open_stream().end()
             case commands.Rested():
                 self.rested()
+            case commands.CheckResult(value=value):
+                self._check_result(value)
             case commands.ResultFixed(by=by):
                 self.result_fixed(by)
             case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
@@ -513,15 +522,19 @@ class ExecutionRuntime:
 
     def result_fixed(self, by: int | str | None) -> None:
         """It is kept open, and has a result: by a run (its number), an `end()` (its id) or from outside (None)."""
-        check, state = self.program.contract.result, self.machine.state
-        if check is not None:
-            try:
-                state.result = check(state.result)
-            except ContractError as broken:
-                self._failure, state.result = broken, UNSET
-                close = events.CancelRequested(self.environment.now(), "its result broke the contract")
-                asyncio.get_running_loop().call_soon(ingress.enter_unless_ended, self, close)
         self.wake()
+
+    def _check_result(self, value: Any) -> None:
+        """Check a result that has reached an `end()`, and record whether it fits."""
+        check, now = self.program.contract.result, self.environment.now()
+        try:
+            value = value if check is None else check(value)
+        except ContractError as broken:
+            self._failure = broken
+            info = events.ErrorInfo(type(broken).__name__, str(broken))
+            ingress.submit(self, events.ResultRejected(now, info))
+        else:
+            ingress.submit(self, events.ResultChecked(now, value))
 
     @property
     def deadline(self) -> float:
@@ -536,12 +549,11 @@ class ExecutionRuntime:
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
         """The execution has ended: wake everybody who waits."""
         state = self.machine.state
-        if state.status is Status.FAILED:
+        if state.status is Status.FAILED and error is not None:  # else the result broke the contract
             self._failure = error
-        self.check_result()
         self.shared.forget(self)
         self.observed = self.observed or self.waited_for
-        if self.log is None:
+        if self.log is None or self.log.clean:
             self.driver = None
         self.wake_all(self.why_ended())
         if close.unfilled and state.result is UNSET:
@@ -549,21 +561,6 @@ class ExecutionRuntime:
         if self._failure is not None and not self.observed:
             logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
         self.durability.on_closed(self)
-
-    def check_result(self) -> None:
-        """A result that breaks the contract is a failure, although all chunks have done their work."""
-        state, check = self.machine.state, self.program.contract.result
-        if check is not None and state.status is Status.COMPLETED and state.result is not UNSET:
-            try:
-                state.result = check(state.result)
-            except ContractError as broken:
-                self._failure = broken
-
-    @property
-    def broken(self) -> str | None:
-        """How the result broke the contract, if it did: the execution has completed, and failed all the same."""
-        completed = self.machine.state.status is Status.COMPLETED
-        return None if self._failure is None or not completed else str(self._failure)
 
     def require_running(self) -> Driver:
         """The driver. Raises `ExecutionClosed` if there is none any more."""

@@ -35,8 +35,8 @@ class State:
         list that is read on another thread than the execution's is copied, because `append` may grow it there."""
         state = self._runtime.machine.state
         if not ingress.is_here(self._runtime):
-            value = state.data.get(key, default)
-            return value.copy() if type(value) is list else value
+            value: Any = state.data.get(key, default)
+            return value.copy() if type(value) is list else value  # pyright: ignore[reportUnknownVariableType]
         state.disown(key)
         return state.data.get(key, default)
 
@@ -68,7 +68,7 @@ class State:
             self.set(key, value, emit=emit)
             return value
 
-        return ingress.call(self._runtime, change, "async_update")
+        return ingress.call(self._runtime, change, "state.async_update")
 
     def reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """Combine a value into the key with the reducer declared for it (`flow.set_state`); returns the new value.

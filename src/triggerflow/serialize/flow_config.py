@@ -22,6 +22,7 @@ from ..build.chunk import Chunk, Handler
 from ..build.policies import Retry
 from ..build.subflow import SubFlow, SubFlowOptions
 from .config import MAX_TEXT, from_config, parse_json, parse_yaml, to_config, to_json, to_yaml
+from .text import write_file
 
 TextForm = Literal["json", "yaml"]
 
@@ -67,9 +68,7 @@ def to_text(
     if save_to is not None:
         target = Path(save_to)
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(target.name + ".part")
-        draft.write_text(text, encoding=encoding)
-        draft.replace(target)
+        write_file(target, (text.encode(encoding),))
     return text
 
 

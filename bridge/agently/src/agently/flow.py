@@ -158,7 +158,7 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         self, blue_print: TriggerFlowBluePrint | None = None, *, name: str | None = None, skip_exceptions: bool = False,
         profile: str = "4.0",
     ) -> None:  # fmt: skip
-        self.name, self.skip_exceptions = name or uuid4().hex, skip_exceptions
+        self.name = name or uuid4().hex
         super().__init__(self.name, skip_exceptions=skip_exceptions)
         written = blue_print.blueprint if blue_print else Graph(self.name)
         extend(self, execution=partial(TriggerFlowExecution, self), blueprint=written, executable=self.executable)
