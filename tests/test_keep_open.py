@@ -215,8 +215,7 @@ async def test_an_execution_has_resources_beside_those_of_its_flow() -> None:
     del execution.resources["a"]
     assert execution.resources["a"] == 1
     execution.resources.clear()
-    assert dict(execution.resources) == {"a": 1}
-    assert flow.resources == {"a": 1}
+    assert dict(execution.resources) == {"a": 1} == flow.resources
 
 
 def test_a_script_acts_on_an_execution_before_its_start() -> None:

@@ -64,9 +64,11 @@ async def test_what_is_awaited_on_another_loop_is_recorded_on_the_loop_of_the_ex
 async def test_a_blocking_call_on_another_loop_names_a_call_that_works() -> None:
     """`BlockingCallError` names the async twin, and that can be awaited on any loop."""
     flow = TriggerFlow()
+    flow.to(lambda data: data.pause_for(interrupt_id="q"))
     flow.when("go").to(lambda data: data.value).end()
-    execution = flow.create_execution(keep_open=True)
+    execution = flow.create_execution()
     await execution.async_begin()
+    await turns()
 
     async def elsewhere() -> None:
         with pytest.raises(BlockingCallError, match=r"await .*async_emit\("):
@@ -74,7 +76,8 @@ async def test_a_blocking_call_on_another_loop_names_a_call_that_works() -> None
         await execution.async_emit("go", 2)
 
     await asyncio.to_thread(asyncio.run, elsewhere())
-    assert await execution.async_close() == 2
+    await execution.async_continue_with("q", None)
+    assert await execution.async_get_result() == 2
 
 
 async def test_a_look_from_another_thread_detaches_nothing() -> None:
