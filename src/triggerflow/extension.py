@@ -6,7 +6,8 @@ blueprint they run. The handle is an `ExtendedExecution`: the engine calls its m
 Everything else stays the engine's. `docs/extension.md` shows a front end.
 
 From a handle to the inside: `runtime_of` (or `ExtendedExecution.runtime`), `run_of`, `flow_runtime_of`,
-`blueprint_of`, and `call_on_thread` to change something there. What is written: `Blueprint`, `Trigger`, `START`,
+`blueprint_of`; to do something on its thread or loop, `call_on_thread`, `async_call_on_thread`, `await_on_loop`. What
+is written: `Blueprint`, `Trigger`, `START`,
 `OperatorKind`, `WHEN_KEYS`, `is_stable_name`, `Contract`, `checker`. How it runs: `Program`, `Options`, `RunChunk`,
 `UNSET`. A flow as data: `get_flow_config`, `load_flow_config`, `FORMAT`, `to_text`, `from_text`,
 `register_chunk_handler`. Saved executions: `read_saved`, `write_saved`. Scripts: `run_sync`, `iterate_sync`,
@@ -27,6 +28,8 @@ from .run.data import TriggerFlowRuntimeData, run_of
 from .run.execution import Execution, runtime_of
 from .run.flow_runtime import FlowRuntime
 from .run.ingress import call as call_on_thread
+from .run.ingress import from_outside as await_on_loop
+from .run.ingress import here_or_carried as async_call_on_thread
 from .run.options import Options
 from .run.portal import iterate_sync, on_a_loop, run_sync
 from .run.program import Program
@@ -170,6 +173,8 @@ __all__ = [
     "Program",
     "RunChunk",
     "Trigger",
+    "async_call_on_thread",
+    "await_on_loop",
     "blueprint_of",
     "call_on_thread",
     "checker",

@@ -171,8 +171,6 @@ class _Child:
     def stored(self, store: Any, id: str) -> ExecutionRuntime:
         """The one of this id in a store, which may be new."""
         self.flow.require_name()
-        make = self.flow.make_stored
-        environment = self.link.parent.environment
-        details: dict[str, Any] = {"resources": self.resources, "link": self.link}
-        details["make"] = self.flow.make_runtime
+        make, environment = self.flow.make_stored, self.link.parent.environment
+        details: dict[str, Any] = {"resources": self.resources, "link": self.link, "make": self.flow.make_runtime}
         return make(self.program, self.shared, self.options, environment, store, id, **details)

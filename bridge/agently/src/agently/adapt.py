@@ -28,6 +28,15 @@ def later(name: str) -> Any:
     return call
 
 
+def carried(name: str) -> Any:
+    """The async twin of a method that does not wait, on any event loop: `carry` does it on that of the execution."""
+
+    async def call(self: Any, *args: Any, **options: Any) -> Any:
+        return await self.carry(lambda: getattr(self, name)(*args, **options))
+
+    return call
+
+
 def settling(name: str) -> Any:
     """The async twin of a method that does not wait: it waits until all that the method caused has settled."""
 

@@ -6,9 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 from triggerflow import TriggerFlowRuntimeData
-from triggerflow.extension import run_of
+from triggerflow.extension import async_call_on_thread, run_of
 
-from .adapt import delegate, delegates, later
+from .adapt import carried, delegate, delegates, later
 from .observed import chunk_context
 from .signals import PauseSignal
 from .state import StateData, data_methods
@@ -53,7 +53,11 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     @property
     def state(self) -> Any:
         execution = self.execution
-        return StateData(self.engine_state, execution.runtime.machine.state.data, execution.on_loop)
+        return StateData(self.engine_state, execution.runtime.machine.state.data, execution.on_loop, self.carry)
+
+    async def carry(self, deed: Any) -> Any:
+        """Do something on the thread of the execution, from any event loop."""
+        return await async_call_on_thread(self.execution.runtime, deed)
 
     @property
     def flow_state(self) -> Any:
@@ -65,10 +69,10 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         **how: Any,
     ) -> None:  # fmt: skip
         """Emit a signal. Returns once it is accepted; `settle=True` waits for all that it causes."""
-        if trigger_type != "event":
-            self.emit(trigger_event, value, trigger_type=trigger_type)
-        else:
+        if trigger_type == "event":
             await super().async_emit(trigger_event, value, **how)
+        else:
+            await self.carry(lambda: self.emit(trigger_event, value, trigger_type=trigger_type))
 
     def emit(
         self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event",
@@ -99,7 +103,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         self.question = asked
         return PauseSignal(**asked)
 
-    async_set_result, async_pause_for = later("set_result"), later("pause_for")
+    async_set_result, async_pause_for = carried("set_result"), later("pause_for")
     set_resource = delegate("execution", "set_runtime_resource")
     get_resource = delegate("execution", "get_runtime_resource")
     require_resource = delegate("execution", "require_runtime_resource")

@@ -21,6 +21,8 @@ from triggerflow.extension import (
     UNSET,
     ExtendedRuntime,
     Options,
+    async_call_on_thread,
+    await_on_loop,
     call_on_thread,
     flow_runtime_of,
     iterate_sync,
@@ -30,7 +32,7 @@ from triggerflow.extension import (
 )
 
 from . import observed, outside_events
-from .adapt import delegate, delegates, doing, later, settling, twin
+from .adapt import carried, delegate, delegates, doing, settling, twin
 from .config import OUTSIDE
 from .data import Data
 from .events import CENTER, RunContext
@@ -233,9 +235,11 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         send = super().emit if trigger_type == "event" else changes[trigger_type].fire
         self.do(lambda: send(trigger_event, value))
 
-    async_emit, emit_nowait, async_emit_nowait = settling("emit"), emit, later("emit")
+    async_emit, emit_nowait, async_emit_nowait = settling("emit"), emit, carried("emit")
     engine_state = Execution.state
-    state = property(lambda self: StateData(self.engine_state, self.runtime.machine.state.data, self.on_loop))
+    state = property(
+        lambda self: StateData(self.engine_state, self.runtime.machine.state.data, self.on_loop, self.carry)
+    )
     flow_state = property(lambda self: self.flow.flow_state)
 
     def on(
@@ -287,7 +291,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         if not self.runtime.has_ended:
             super().stop_stream()
 
-    async_stop_stream, async_put_into_stream = later("stop_stream"), later("put_into_stream")
+    async_stop_stream, async_put_into_stream = carried("stop_stream"), carried("put_into_stream")
 
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
         """Open an interrupt from outside: `type`, `payload`, `resume_event`."""
@@ -440,6 +444,9 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
 
     async def settle(self, deed: Callable[[], Any]) -> Any:
         """Do something; wait until what it caused has settled, unless that could wait for us. Raises its failure."""
+        return await await_on_loop(self.runtime, lambda: self._settled(deed))
+
+    async def _settled(self, deed: Callable[[], Any]) -> Any:
         runtime, waits = self.runtime, self.can_wait()
         since, over = self.next_record(), runtime.has_ended
         answer = deed()
@@ -461,6 +468,10 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     def on_loop(self, deed: Callable[[], Any]) -> Any:
         """Do something on the thread of the execution, with nothing else in between."""
         return call_on_thread(self.runtime, deed, "async_...")
+
+    async def carry(self, deed: Callable[[], Any]) -> Any:
+        """Do something on the thread of the execution, from any event loop."""
+        return await async_call_on_thread(self.runtime, deed)
 
     def can_wait(self) -> bool:
         """Whether who calls may wait for what this execution does, which cannot wait for him then."""
