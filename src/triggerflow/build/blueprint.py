@@ -14,7 +14,8 @@ import msgspec
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
 from .._core.signals import ANY_CHUNK, START, Trigger, TriggerKind
-from .chunk import Chunk, Handler, check_handler, emitted_names, handler_name
+from .chunk import Chunk, Handler, check_handler, handler_name
+from .emits import emitted_names
 
 #: What `when` accepts as keys of a dict, and the kind each stands for.
 WHEN_KEYS: Mapping[str, TriggerKind] = {
