@@ -260,7 +260,8 @@ class TriggerFlow(ResourceHolder):
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
         `stream_history` items and `journal_limit` records are kept for late readers. `deadline` is how long a failed or
         cancelled execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
-        With `keep_open` it does not close when its work is done, but takes signals until `async_close`.
+        It closes as soon as nothing is left to do; while it has no result, it waits for the events that the flow declares
+        external (see `signal`). With `keep_open` it does not close, but takes signals until `async_close`.
         """
         options = Options(
             concurrency=positive(concurrency, f"flow {self.name!r}: create_execution()"),
