@@ -247,7 +247,7 @@ async def test_emitting_what_is_no_name(name: Any) -> None:
 
 def waiting_flow() -> TriggerFlow:
     flow = TriggerFlow()
-    flow.when("go").to(echo).end()
+    flow.when(flow.signal("go", external=True)).to(echo).end()
     return flow
 
 

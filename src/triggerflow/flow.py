@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
-from ._core.errors import SnapshotError, UsageError
+from ._core.errors import DefinitionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
 from .build.blueprint import Blueprint, positive
@@ -108,7 +108,7 @@ class TriggerFlow(ResourceHolder):
 
         The options: `concurrency` bounds how many runs of this chunk go on at once in an execution. A sync function
         runs in a thread; `inline=True` says that it is cheap and may run on the loop. `emits` names events that its
-        code does not show. `retry`, `timeout` (seconds) and `cache` are its policies.
+        code does not show, for diagrams and checks. `retry`, `timeout` (seconds) and `cache` are its policies.
         Raises `DefinitionError` if the name belongs to another function, or an option makes no sense.
         """
         positive(options.get("concurrency"), f"flow {self.name!r}: chunk {name_or_handler!r}")
@@ -158,13 +158,39 @@ class TriggerFlow(ResourceHolder):
         """
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
-    def signal(self, name: str, expected: "type[T]") -> "Signal[T]":
-        """Declare the type of an event's value: it is checked wherever the event is emitted.
+    @overload
+    def signal(self, name: str, *, external: bool = False) -> "Signal[Any]": ...
+
+    @overload
+    def signal(self, name: str, expected: "type[T]", *, external: bool = False) -> "Signal[T]": ...
+
+    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> "Signal[Any]":
+        """Declare an event: the type of its value, and whether it comes from outside.
+
+        A value of the `expected` type is checked wherever the event is emitted. An execution that somebody holds (one
+        of `create_execution`) stays open for an `external` event: until it has a result, or `async_close` says that
+        nothing more comes. For an event that is not declared so, it does not wait. Chunks may emit an external event
+        too; that changes nothing.
 
         The returned signal can be used wherever the name can: in `when`, and in `async_emit`, where a type checker
-        checks the value too.
+        checks the value too. What a second declaration of a name leaves out stays as it was. Raises `DefinitionError`
+        for a name that is no text or empty, and for a second, different type; an external event that nothing listens
+        to is refused before the first run.
         """
-        self._runtime.signals[name] = checker(expected, f"signal {name}")
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
+        if expected is not UNSET:
+            types = self._runtime.signal_types
+            known = types.get(name, expected)
+            if known is not expected and known != expected:
+                raise DefinitionError(
+                    f"flow {self.name!r}: signal {name!r} is declared with the type {known!r} already, and now with "
+                    f"{expected!r}; an event has one type, so give the other event another name"
+                )
+            self._runtime.signals[name] = checker(expected, f"signal {name}")
+            types[name] = expected
+        if external:
+            self._blueprint.external.add(str(name))
         self._blueprint.version += 1
         return Signal(name)
 
@@ -234,7 +260,8 @@ class TriggerFlow(ResourceHolder):
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
         `stream_history` items and `journal_limit` records are kept for late readers. `deadline` is how long a failed or
         cancelled execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
-        With `keep_open` it does not close when its work is done, but takes signals until `async_close`.
+        It closes as soon as nothing is left to do; while it has no result, it waits for the events that the flow
+        declares external (see `signal`). With `keep_open` it does not close, but takes signals until `async_close`.
         """
         options = Options(
             concurrency=positive(concurrency, f"flow {self.name!r}: create_execution()"),

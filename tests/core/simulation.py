@@ -158,6 +158,8 @@ class Start:
     concurrency: int | None = None
     skip_exceptions: bool = False
     max_pending: int = 1024
+    #: see `events.RULES`
+    rules: int = events.RULES
 
     def record(self) -> events.Started:
         """The record that starts it so."""
@@ -168,7 +170,7 @@ class Start:
             self.concurrency,
             self.skip_exceptions,
             self.max_pending,
-            rules=events.RULES,
+            rules=self.rules,
         )
 
 
@@ -274,7 +276,7 @@ class Simulation:
 
     def go_on(self) -> None:
         """Go on with a machine that was loaded."""
-        again = outstanding(self.machine.state)
+        again = outstanding(self.machine)
         if again is None:
             self.send(events.Recovered(self.clock))
         for command in again or ():

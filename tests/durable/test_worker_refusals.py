@@ -31,7 +31,7 @@ class Note:
 
 async def work(data: Data) -> Any:
     """Goes on for a long time, in the process that begins it."""
-    if data.attempt == 1 or data.get_resource("slow"):
+    if data.attempt == 1 or data.resources.get("slow"):
         await asyncio.sleep(1e6)
     return data.value
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, assert_type
 
-from triggerflow import Chain, Chunk, Definition, Execution, StreamReader, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Chain, Chunk, Definition, Execution, Signal, StreamReader, TriggerFlow, TriggerFlowRuntimeData
 
 flow = TriggerFlow(name="typed", skip_exceptions=False)
 
@@ -90,6 +90,10 @@ for chunk in (one, three, bare, members, plain, called, limited):
 assert_type(flow.chunk("named")(function), Chunk)
 assert_type(flow.chunk(function), Chunk)
 assert_type(one.declare_emits("event", "other"), Chunk)
+assert_type(flow.signal("s"), Signal[Any])
+assert_type(flow.signal("s", external=True), Signal[Any])
+assert_type(flow.signal("s", int), Signal[int])
+assert_type(flow.signal("s", int, external=True), Signal[int])
 decorator: Callable[[Callable[[Any], Any]], Chunk] = flow.chunk("kept")
 flow.chunk("wrong", concurrency="2")  # pyright: ignore[reportCallIssue, reportArgumentType]
 flow.chunk(5)  # pyright: ignore[reportCallIssue, reportArgumentType]

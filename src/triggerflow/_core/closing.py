@@ -88,7 +88,7 @@ def rest(machine: Effects) -> None:
         return
     if state.closing is not None:
         state.status = state.closing
-    elif not state.started or state.keep_open or waiting(machine) or holds_open(machine) or _awaits_outside(machine):
+    elif stays_open(machine):
         state.status = Status.WAITING if state.started else Status.CREATED
         if state.joins and not waiting(machine):
             forget_items(state)
@@ -99,13 +99,29 @@ def rest(machine: Effects) -> None:
         state.status = Status.COMPLETED
         for number in list(state.timers or ()):
             cancel_timer(machine, number)
-    left = unfilled(machine.plan, state) if state.status is Status.COMPLETED else ()
-    machine.out.append(commands.Close(state.status.value, left))  # pyright: ignore[reportArgumentType]
+    outcome: Any = state.status.value
+    if state.status is Status.COMPLETED:
+        close = commands.Close(outcome, unfilled(machine.plan, state), _never_sent(machine))
+    else:
+        close = commands.Close(outcome)
+    machine.out.append(close)
+
+
+def stays_open(machine: Effects) -> bool:
+    """Whether an execution at rest has to stay open, because something can still wake it; decision 0013."""
+    state = machine.state
+    return not state.started or state.keep_open or waiting(machine) or holds_open(machine) or _awaits_outside(machine)
 
 
 def _awaits_outside(machine: Effects) -> bool:
-    """Whether a signal from outside is still awaited: somebody can send it, and there is no result yet."""
+    """Whether an external event is still awaited: somebody can send it, and there is no result yet."""
     state = machine.state
-    if not state.attended or state.result is not UNSET:
-        return False
-    return bool(machine.plan.outside - (state.emitted or frozenset()))
+    return state.attended and state.result is UNSET and bool(machine.plan.external or state.derived)
+
+
+def _never_sent(machine: Effects) -> tuple[str, ...]:
+    """The events that were listened to in vain, where the holder of the handle may be surprised by the end."""
+    state = machine.state
+    if not state.attended or state.result is not UNSET or state.sent is None:
+        return ()
+    return tuple(name for name in machine.plan.events if name not in state.sent)

@@ -137,10 +137,15 @@ class Rested(Command):
 
 
 class Close(Command):
-    """The execution has ended. `unfilled` names joins that still waited for something."""
+    """The execution has ended. `unfilled` names joins that still waited for something.
+
+    `never_sent` names the events that something listens to and nobody has sent: of an execution that came to rest while
+    somebody held its handle, and has no result.
+    """
 
     outcome: Literal["completed", "failed", "cancelled"]
     unfilled: tuple[str, ...] = ()
+    never_sent: tuple[str, ...] = ()
 
 
 AnyCommand = (

@@ -15,8 +15,13 @@ STREAM = "stream"
 
 #: The rules by which the core takes records in. A journal is replayed by those that it began with:
 #: 0: a value was compared with the literal of a case as the signal came, also by the value's own `==`;
-#: 1: where only the value's own `==` can tell, the case is asked by a run of its own, and a record tells its answer.
-RULES = 1
+#: 1: where only the value's own `==` can tell, the case is asked by a run of its own, and a record tells its answer;
+#: 2: an execution waits for the external events that its definition declares; before, for those that no chunk is known
+#:    to emit.
+RULES = 2
+
+#: The first rules by which external events are declared.
+DECLARED = 2
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):

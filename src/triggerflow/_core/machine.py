@@ -10,8 +10,9 @@ The theory, in five rules:
    randomness, hash order or user code is consulted. So `replay(records)` is the execution, on every machine.
 3. A record is answered by commands. What was commanded and is not finished stands in the state, and is issued again
    after a crash (`recovery`). Chunks are therefore run at least once, and recorded exactly once.
-4. An execution is *at rest* when no run is left. At rest it closes, unless a signal from outside could still wake it
-   (`closing.rest`). There is no idle time-out, because everything an execution waits for is counted in its state.
+4. An execution is *at rest* when no run is left. At rest it closes, unless something could still wake it: a timer, an
+   interrupt, or an event that its definition declares external (`closing.rest`). There is no idle time-out, because
+   everything an execution waits for is counted in its state.
 5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
    write in their clean-up is recorded, but starts nothing; when the last has stopped (or the driver gives it up) the
    execution is closed and takes no record any more.
@@ -28,7 +29,7 @@ from . import commands, events
 from .closing import FINAL, close_down, fail, rest
 from .definition import Definition
 from .errors import ProtocolError
-from .events import STREAM
+from .events import DECLARED, STREAM
 from .groups import begin_wait, enter_group, keep, leave_group, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .leases import balance
@@ -40,7 +41,7 @@ from .recovery import recover
 from .retraction import confirm, note_provisional, retract
 from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
+from .state import BACKOFF, NONE_SENT, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
 from .timers import start_timer
 from .values import key as plain_key
 from .values import seconds, text, truth, whole
@@ -206,6 +207,10 @@ class Machine(Runs):
         state.configured = True
         state.attended = attended
         state.keep_open = keep_open
+        if event.rules < DECLARED:
+            state.derived = self.plan.outside
+        if attended and self.plan.events:
+            state.sent = NONE_SENT
         state.skip_exceptions = skips
         state.checks_result = checks
         state.max_pending = max_pending
@@ -248,15 +253,15 @@ class Machine(Runs):
         run = self._effect_of(event, event.run)
         if not self._may_start(event.run):
             return
-        if run is not None and name in self.plan.outside:
-            # A name that this execution emits itself is no longer one that only the outside sends (see closing.rest).
-            if state.emitted is None:
-                state.emitted = set[str]()
-            state.emitted.add(name)
+        if run is not None and state.derived is not None and name in state.derived:
+            # It was recorded under the old rule, by which what it emits itself does not come from outside only.
+            state.derived = state.derived - {name}
         nodes = self.plan.events.get(name)
         if nodes is None:
             self._unheard(name)
             return
+        if state.sent is not None and name not in state.sent:
+            state.note_sent(name)
         group = None if run is None else spawn_group(run)
         if event.provisional:
             group = note_provisional(self, state.records, group)

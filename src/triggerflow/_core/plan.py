@@ -66,7 +66,18 @@ class Node:
 class Plan:
     """All nodes of a definition and, per kind of trigger, who listens to a name."""
 
-    __slots__ = ("definition", "errors", "events", "flow_data", "nodes", "outside", "start", "state", "timers")
+    __slots__ = (
+        "definition",
+        "errors",
+        "events",
+        "external",
+        "flow_data",
+        "nodes",
+        "outside",
+        "start",
+        "state",
+        "timers",
+    )
 
     def __init__(self, definition: Definition, transitions: Mapping[OperatorKind, Callable[..., None]]) -> None:
         self.definition = definition
@@ -100,7 +111,18 @@ class Plan:
         self.flow_data = _named(listeners, "flow_data")
         self.errors = _named(listeners, "error")
         self.timers = _named(listeners, "timer")
+        #: the declared external events that something listens to
+        self.external = frozenset(definition.external) & self.events.keys()
+        #: what an execution that was recorded before events were declared waits for; see `closing`
         self.outside = definition.outside_events
+
+    def with_outside(self, outside: frozenset[str]) -> "Plan":
+        """The same nodes, with another set of events that an execution without declared events waits for."""
+        other = Plan.__new__(Plan)
+        for name in Plan.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.outside = outside
+        return other
 
 
 def _item_of(node: Node | None, by_id: Mapping[str, Node]) -> Node | None:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from . import commands
+from .closing import stays_open
 from .groups import end_waits_of, leave_group
 from .leases import dismiss
 from .limits import acquire, release, unqueue
 from .operators import Effects
-from .state import READY, RUNNING, WAITING, RunState
+from .state import READY, RUNNING, WAITING, RunState, Status
 
 
 def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
@@ -54,10 +55,12 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
     machine.out.extend(_due_again(state))
 
 
-def outstanding(state: RunState) -> list[commands.AnyCommand] | None:
+def outstanding(machine: Effects) -> list[commands.AnyCommand] | None:
     """The commands to issue again after a load; None if a record has to tell of it (`Recovered`), because chunks were
-    running and run again."""
-    return None if _at_work(state) else _due_again(state)
+    running and run again, or because nothing can wake it any more under the definition that it was moved to."""
+    state = machine.state
+    over = state.status is Status.WAITING and state.idle() and not stays_open(machine)
+    return None if over or _at_work(state) else _due_again(state)
 
 
 def _due_again(state: RunState) -> list[commands.AnyCommand]:

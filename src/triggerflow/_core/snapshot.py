@@ -19,6 +19,7 @@ from .limits import around, limiter_of_chunk
 from .plan import Node, Plan
 from .signals import Trigger
 from .state import (
+    NONE_SENT,
     UNSET,
     Frame,
     Group,
@@ -105,7 +106,8 @@ class _Encoder:
             if state.unchecked is None
             else [state.unchecked[0], pack(state.unchecked[1], "the result")],
             "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
-            "emitted": sorted(state.emitted or ()),
+            "derived": None if state.derived is None else sorted(state.derived),
+            "sent": None if state.sent is None else sorted(state.sent),
             "unheard": sorted(state.unheard or ()),
             "skipped": msgspec.to_builtins(state.skipped or []),
             "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
@@ -208,7 +210,9 @@ class _Decoder:
         unchecked = snapshot.get("unchecked")
         state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
-        state.emitted = set(snapshot["emitted"]) or None
+        state.derived = _derived(plan, snapshot)
+        sent = snapshot["sent"] if "derived" in snapshot else None
+        state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
         state.unheard = set(snapshot["unheard"]) or None
         state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None
         self.groups = [Group(None) for _ in snapshot["groups"]]
@@ -322,6 +326,29 @@ class _Decoder:
         for limiter, kept in pairs:
             limiter.used = kept["used"]
             limiter.queue.extend(queueing[number] for number in kept["queue"])
+
+
+def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
+    """What it waits for if it was recorded before external events were declared; see `RunState.derived`.
+
+    A snapshot from that time does not name these events; they are those of the plan. One that was waiting for nothing
+    else, was waiting for such an event for sure: then, if the plan knows of none, for any that something listens to.
+    """
+    if "derived" in snapshot:
+        names = snapshot["derived"]
+        return None if names is None else frozenset(_names(names)) & plan.events.keys()
+    if not snapshot["configured"]:
+        return None
+    left = plan.outside.difference(snapshot["emitted"])
+    asked = any(interrupt["status"] == "waiting" for interrupt in snapshot["interrupts"])
+    waits = snapshot["status"] == Status.WAITING.value and snapshot["attended"] and not snapshot["keep_open"]
+    if not left and waits and not (asked or snapshot["timers"] or snapshot["result"]):
+        left = frozenset(plan.events).difference(snapshot["emitted"])
+    return left
+
+
+def _names(names: Any) -> list[str]:
+    return msgspec.convert(names, list[str])
 
 
 def _groups(state: RunState) -> list[Group]:

@@ -41,6 +41,9 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 
+#: What `RunState.sent` begins with, so that an execution that is sent nothing needs no set of its own.
+NONE_SENT: Final = frozenset[str]()
+
 
 class Status(StrEnum):
     """Where an execution stands. The last three are final."""
@@ -304,6 +307,7 @@ class RunState:
         "chunk_limiters",
         "closing",
         "configured",
+        "derived",
         "joins",
         "lease",
         "limiters",
@@ -315,6 +319,7 @@ class RunState:
         "records",
         "result",
         "retracted",
+        "sent",
         "sole",
         "started",
         "status",
@@ -334,7 +339,6 @@ class RunState:
     skipped: Rarely[list[ErrorInfo] | None] = Rarely(None)
     #: keys whose list is the state's own
     owned: Rarely[set[str] | None] = Rarely(None)
-    emitted: Rarely[set[str] | None] = Rarely(None)
     unheard: Rarely[set[str] | None] = Rarely(None)
     timers: Rarely[dict[int, Timer] | None] = Rarely(None)
     interrupts: Rarely[dict[str, Interrupt] | None] = Rarely(None)
@@ -353,6 +357,10 @@ class RunState:
         self.started = False
         self.configured = False
         self.attended = True
+        #: of an execution recorded before external events were declared: what it waits for, until it emits it itself
+        self.derived: frozenset[str] | None = None
+        #: the events with listeners that were sent so far; None where nobody asks: the execution is not attended
+        self.sent: frozenset[str] | set[str] | None = None
         self.max_pending = 1024
         self.records = 0
         self.next_id = 1
@@ -417,6 +425,12 @@ class RunState:
     def idle(self) -> bool:
         """Whether no run goes on."""
         return self.sole is None and not self.many
+
+    def note_sent(self, name: str) -> None:
+        """An event that something listens to was sent, for the first time in this execution."""
+        if not isinstance(self.sent, set):
+            self.sent = set(self.sent or ())
+        self.sent.add(name)
 
     def disown(self, key: str) -> None:
         """Somebody else has the value at a key now: the next append makes a new list instead of growing that one."""

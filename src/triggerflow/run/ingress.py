@@ -27,8 +27,9 @@ from .._core.commands import AnyCommand, Refused
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
-from .._core.state import RunChunk
+from .._core.state import UNSET, RunChunk, Status
 from .interrupts import admit, describe_interrupt
+from .logs import how_to_declare
 from .portal import run_sync, running_loop
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
     if runtime.machine.plan.flow_data:
         runtime.shared.listen(runtime)
     if state.records:
-        again = outstanding(state)
+        again = outstanding(runtime.machine)
         if again is None:
             submit(runtime, events.Recovered(runtime.environment.now()))
         else:
@@ -328,6 +329,7 @@ def emit_now(
 
 async def emit_from_outside(runtime: "ExecutionRuntime", name: str, value: Any, settle: bool, run: Any = None) -> None:
     """The holder of a handle emits a signal; in the name of a run if that run holds the handle and would wait."""
+    _refuse_late(runtime, name)
     driver_of(runtime)
     event = events.Emitted(
         runtime.environment.now(), None if run is None else run.id, name, checked(runtime, name, value), settle
@@ -340,9 +342,21 @@ async def emit_from_outside(runtime: "ExecutionRuntime", name: str, value: Any, 
 
 def emit_from_outside_now(runtime: "ExecutionRuntime", name: str, value: Any) -> None:
     """The holder of a handle emits a signal without awaiting."""
+    _refuse_late(runtime, name)
     value = checked(runtime, name, value)
     driver_of(runtime)
     submit(runtime, events.Emitted(runtime.environment.now(), None, name, value))
+
+
+def _refuse_late(runtime: "ExecutionRuntime", name: str) -> None:
+    """Raise `ExecutionClosed` that says how to declare an event for which a held execution did not wait."""
+    state, plan = runtime.machine.state, runtime.machine.plan
+    rested = state.status is Status.COMPLETED and state.attended and state.result is UNSET
+    if rested and name in plan.events and name not in plan.external:
+        raise ExecutionClosed(
+            f"{runtime!r} has ended (completed) and takes no signal {name!r} any more: nothing was left to do, and it "
+            f"did not wait for this event; {how_to_declare(name)}"
+        )
 
 
 async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: Repeated) -> None:

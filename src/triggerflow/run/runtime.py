@@ -31,7 +31,7 @@ from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
 from .interrupts import describe_interrupt
 from .journal import Observer, RingJournal
-from .logs import failure_from_record, log_notice
+from .logs import failure_from_record, log_end, log_notice
 from .options import Options, same_value
 from .program import Program
 from .shared import SharedData
@@ -567,8 +567,8 @@ class ExecutionRuntime:
         if self.log is None or self.log.clean:
             self.driver = None
         self.wake_all(self.why_ended())
-        if close.unfilled and state.result is UNSET:
-            logger.warning("%r ended without a result; these joins still waited: %s", self, ", ".join(close.unfilled))
+        if state.result is UNSET:
+            log_end(self, close, self.program.promised)
         if self._failure is not None and not self.observed:
             logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
         self.durability.on_closed(self)

@@ -1,0 +1,95 @@
+"""Which events a handler emits, as far as its code shows them: a guess, for diagrams and checks.
+
+It reads bytecode, and misses what a helper emits, or a computed name. So nothing that decides the course of a run may
+use it, least of all whether a run ends: that is declared (decision 0013).
+"""
+
+import dis
+import inspect
+from collections.abc import Iterator, Mapping
+from types import CodeType
+from typing import Any, cast
+
+from .chunk import Handler
+
+#: Methods whose literal arguments are names of events.
+EMITTERS = frozenset({"emit", "async_emit", "emit_nowait", "async_emit_nowait"})
+#: Those that emit the values of a dict, once for each field of a model's answer.
+FIELD_EMITTERS = frozenset({"async_emit_fields", "emit_fields"})
+
+
+def emitted_names(handler: Handler) -> frozenset[str]:
+    """The events a handler emits, as far as its code shows them: what stands first in the calls of its emit methods.
+
+    Literals are found, names of module or closure strings, and both sides of `"a" if ... else "b"`; and for instant
+    dispatch the values of the dict. `declare_emits` adds what no code shows.
+    """
+    function = inspect.unwrap(getattr(handler, "func", handler))
+    if not inspect.isfunction(function):
+        function: Any = getattr(function, "__func__", None) or type(function).__call__
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return frozenset()
+    scope: dict[str, Any] = getattr(function, "__globals__", {})
+    cells = dict(zip(code.co_freevars, getattr(function, "__closure__", None) or (), strict=False))
+    found: set[str] = set()
+    for part in _codes(code):
+        if not FIELD_EMITTERS.isdisjoint((*part.co_names, *part.co_freevars)):
+            found.update(_strings(part, scope, cells))
+        if EMITTERS.isdisjoint(part.co_names):
+            continue
+        steps = [step for step in dis.get_instructions(part) if step.opname != "CACHE"]
+        for index, step in enumerate(steps):
+            if step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in EMITTERS:
+                found.update(_first_argument(steps, index + 1, scope, cells))
+    return frozenset(found)
+
+
+def _first_argument(
+    steps: list[dis.Instruction], at: int, scope: Mapping[str, Any], cells: Mapping[str, Any]
+) -> Iterator[str]:
+    """The strings that the expression beginning here may give; none for one that only running it tells."""
+    if at >= len(steps):
+        return
+    step = steps[at]
+    value = step.argval
+    if step.opname == "LOAD_GLOBAL":
+        value = scope.get(value)
+    elif step.opname == "LOAD_DEREF":
+        value = _content(cells.get(value))
+    if step.opname in ("LOAD_CONST", "LOAD_GLOBAL", "LOAD_DEREF") and isinstance(value, str):
+        yield value
+        return
+    for index in range(at, len(steps)):
+        name = steps[index].opname
+        if name.startswith("POP_JUMP"):
+            target = next((place for place, other in enumerate(steps) if other.offset == steps[index].argval), at)
+            yield from _first_argument(steps, index + 1, scope, cells)
+            if target > index:
+                yield from _first_argument(steps, target, scope, cells)
+            return
+        if name.startswith(("CALL", "PRECALL", "KW_NAMES")):
+            return
+
+
+def _strings(code: CodeType, scope: Mapping[str, Any], cells: Mapping[str, Any]) -> Iterator[str]:
+    """All strings of a code, and the values of the dicts that it names. Too many do no harm: only events that something
+    listens to are drawn."""
+    named = [*(scope.get(name) for name in code.co_names), *(_content(cells.get(name)) for name in code.co_freevars)]
+    for value in (*code.co_consts, *named):
+        texts = cast("dict[Any, Any]", value).values() if isinstance(value, dict) else (value,)
+        yield from (text for text in texts if isinstance(text, str))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except (AttributeError, ValueError):  # no such cell, or not filled yet
+        return None
