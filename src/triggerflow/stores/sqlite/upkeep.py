@@ -29,9 +29,9 @@ def trim(
     connection.execute("DELETE FROM snapshots WHERE execution = ? AND records < ?", (key, records))
     # How many records there were, and when, is known from the last one; here it may go.
     connection.execute(
-        """UPDATE executions SET trimmed = max(trimmed, ?1), updated = max(updated, coalesce(
-            (SELECT at FROM records WHERE execution = ?2 ORDER BY number DESC LIMIT 1), updated)) WHERE key = ?2""",
-        (records, key),
+        """UPDATE executions SET trimmed = max(trimmed, ?), updated = max(updated, coalesce(
+            (SELECT at FROM records WHERE execution = ? ORDER BY number DESC LIMIT 1), updated)) WHERE key = ?""",
+        (records, key, key),
     )
     if payloads is not None and count <= records:
         used = connection.execute("SELECT digest FROM payload_uses WHERE execution = ?", (key,)).fetchall()
@@ -74,6 +74,6 @@ def _give_up(connection: sqlite3.Connection, key: int, digests: list[str]) -> No
         "DELETE FROM payload_uses WHERE execution = ? AND digest = ?", [(key, digest) for digest in digests]
     )
     connection.executemany(
-        "DELETE FROM payloads WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM payload_uses WHERE digest = ?1)",
-        [(digest,) for digest in digests],
+        "DELETE FROM payloads WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM payload_uses WHERE digest = ?)",
+        [(digest, digest) for digest in digests],
     )

@@ -87,7 +87,7 @@ def put_snapshot(
         (records, definition, data, execution),
     )
     connection.execute(
-        "UPDATE executions SET definition = ?1 WHERE id = ?2 AND definition != ?1", (definition, execution)
+        "UPDATE executions SET definition = ? WHERE id = ? AND definition != ?", (definition, execution, definition)
     )
 
 
