@@ -6,9 +6,8 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from ._core.operators import compile_plan
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.blueprint import positive
 from .build.chain import MatchMode, Process, WhenMode, root
-from .build.chunk import Chunk, ChunkOptions, Handler
+from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Check, Contract, checker
 from .build.sources import Source, source_of
 from .build.typed import Reducer, Signal, StateModel
@@ -52,7 +51,7 @@ class TriggerFlow(RunnableFlow):
         code does not show. `retry`, `timeout` (seconds) and `cache` are its policies.
         Raises `DefinitionError` if the name belongs to another function, or an option makes no sense.
         """
-        positive(options.get("concurrency"), f"flow {self.name!r}: chunk {name_or_handler!r}")
+        check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
             return lambda handler: self.blueprint.register(name_or_handler, handler, **options)
         return self.blueprint.register(None, name_or_handler, **options)

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Never, Self, cast
 
 from ._core.definition import Definition
-from ._core.errors import SnapshotError, UsageError
-from .build.blueprint import positive
+from ._core.errors import OptionError, SnapshotError, UsageError
+from .build.arguments import check_names, positive
 from .defined import DefinedFlow
 from .run.execution import Execution
 from .run.options import Options
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from .durable.history import History
     from .durable.versions import Verdict
     from .stores.protocol import Store
+
+
+CREATE_OPTIONS = (
+    "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open", "deadline",
+    "runtime_resources", "store",
+)  # fmt: skip
 
 
 class RunnableFlow(DefinedFlow, ResourceHolder):
@@ -72,6 +78,7 @@ class RunnableFlow(DefinedFlow, ResourceHolder):
         deadline: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
         store: "Store | None" = None,
+        **unknown: Never,
     ) -> Execution:
         """A new execution, not started yet.
 
@@ -83,9 +90,16 @@ class RunnableFlow(DefinedFlow, ResourceHolder):
         `stream_history` items and `journal_limit` records are kept for late readers. `deadline` is how long a failed or
         cancelled execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
         With `keep_open` it does not close when its work is done, but takes signals until `async_close`.
+        Raises `DefinitionError` for an option that does not exist, or cannot have the value.
         """
+        where = f"flow {self.name!r}: create_execution()"
+        if unknown:
+            check_names(unknown, CREATE_OPTIONS, where)
+        given: Any = runtime_resources
+        if not isinstance(given, Mapping | None):
+            raise OptionError(f"{where}: runtime_resources must be a mapping of names to objects")
         options = Options(
-            concurrency=positive(concurrency, f"flow {self.name!r}: create_execution()"),
+            concurrency=positive(concurrency, where),
             skip_exceptions=self.skip_exceptions if skip_exceptions is None else skip_exceptions,
             max_pending=max_pending,
             stream_history=stream_history,

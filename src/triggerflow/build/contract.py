@@ -27,6 +27,14 @@ class Contract:
         self.meta: Any = None
         self.types: dict[str, Any] = {}
 
+    def copy(self) -> "Contract":
+        """The promises as they stand now."""
+        made = Contract()
+        for name in Contract.__slots__:
+            setattr(made, name, getattr(self, name))
+        made.types = dict(self.types)
+        return made
+
     def set(self, place: str, expected: Any) -> None:
         """Promise a type for `initial_input`, `stream` or `result`."""
         self.types[place] = expected

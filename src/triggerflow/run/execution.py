@@ -11,7 +11,7 @@ from .._core import commands, events
 from .._core.errors import ContractError, UnknownInterrupt, UsageError, WrongLoopError
 from .._core.machine import FINAL
 from .._core.state import UNSET
-from ..build.blueprint import positive
+from ..build.arguments import positive
 from .compaction import CompactReader
 from .journal import Observer
 from .logs import describe_interrupt

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
-from ..build.chunk import Chunk, Handler, is_async
+from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
 from ..build.policies import Invoker, with_timeout
 
 #: A thread is made only when all others are busy. The number is a guard, not a limit to plan with: a sync chunk may
@@ -15,13 +15,45 @@ MAX_THREADS = 1024
 _pool: ThreadPoolExecutor | None = None
 
 
-def invoker(chunk: Chunk) -> Invoker:
-    """An async callable for a chunk's handler, with its timeout and cache."""
+def invoker(chunk: Chunk, owner: Any) -> Invoker:
+    """An async callable for a chunk's handler, with its cache and timeout. Results in a cache belong to the owner, the
+    flow that the chunk is in."""
     handler = chunk.handler
-    call: Invoker = handler if is_async(handler) else _inline(handler) if chunk.inline else _threaded(handler)
-    if chunk.timeout is not None:
-        call = with_timeout(call, chunk.timeout, chunk.name)
-    return call if chunk.cache is None else chunk.cache.wrap(call)
+    call: Invoker
+    if is_coroutine_function(handler):
+        call = handler
+    elif chunk.inline or claims_to_be_async(handler):
+        call = _inline(handler)
+    else:
+        call = _threaded(handler)
+    if chunk.cache is not None:
+        call = chunk.cache.wrap(call, chunk, owner, _Places())
+    return call if chunk.timeout is None else with_timeout(call, chunk.timeout, chunk.name)
+
+
+class _Places:
+    """How a run of a cached chunk waits for another one of the same key; see `policies.Waiting`."""
+
+    async def without_place(self, data: Any, until: "asyncio.Future[Any]") -> None:
+        """Give up the places of the run while it waits."""
+
+        async def wait() -> None:
+            await until
+
+        await data.execution.running.without_place(data.run, wait)
+
+    def has_caused_any(self, run: Any) -> bool:
+        """A run has a group once it has emitted something."""
+        return run.run.spawned is not None
+
+    def has_caused(self, run: Any, other: Any) -> bool:
+        """Runs of one execution only can wait for each other's signals."""
+        if run.execution is not other.execution:
+            return False
+        group = other.run.group
+        while group is not None and group is not run.run.spawned:
+            group = group.parent
+        return group is not None
 
 
 def _inline(handler: Handler) -> Invoker:

@@ -33,8 +33,9 @@ class Program:
         self.plan = plan
         self.name = blueprint.name
         self.types = types
-        self.contract = contract
-        self.signals = signals
+        #: copies: what the flow promises later holds for executions that are created later
+        self.contract = contract.copy()
+        self.signals = dict(signals)
         self.state = state
         #: the flows that are steps of this one, by name
         self.sub_flows: dict[str, Runnable] = {
@@ -54,7 +55,7 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
         )
     if node.kind is OperatorKind.MATCH_CASE:
         return condition_invoker(handler)
-    return invoker(blueprint.nodes[node.trigger.name])
+    return invoker(blueprint.nodes[node.trigger.name], blueprint)
 
 
 def _retry(node: Node, blueprint: Blueprint) -> Retry | None:

@@ -19,6 +19,7 @@ from .._core.machine import FINAL, Machine
 from .._core.rarely import Rarely
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from ..build.contract import Check
+from ..build.policies import pause_before_retry
 from ..drivers.asyncio import LocalDriver
 from .data import TriggerFlowRuntimeData
 from .interrupts import admit
@@ -193,7 +194,7 @@ class HostedExecution(LoopBoundExecution):
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """In how many seconds the chunk's policy tries again."""
         retry = self.program.retries[run.node.index]
-        return None if retry is None else retry.delay(run.attempt, error)
+        return None if retry is None else pause_before_retry(retry, run.attempt, error)
 
     def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers."""

@@ -13,7 +13,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from .._core import commands, events
-from .._core.errors import DefinitionError, ExecutionClosed, UsageError
+from .._core.errors import DefinitionError, ExecutionClosed, OptionError, UsageError
 from .._core.limits import around
 from .._core.state import Interrupt, RunChunk
 
@@ -111,6 +111,11 @@ class Runnable(Protocol):
     def history(self, store: "Store | None" = None) -> "History":
         """What a store knows of its executions."""
         ...
+
+
+def is_flow(it: Any) -> bool:
+    """Whether this is a flow; asked of its class, since a mock has any attribute."""
+    return hasattr(cast("Any", type(it)), "sub_execution")
 
 
 class SubFlow:
@@ -225,10 +230,10 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
         pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else _mapping(paths, where)
         for key, source in pairs.items():
             if not key and scope not in ("input", "value"):
-                error = TypeError if isinstance(paths, str) else DefinitionError
+                error = OptionError if isinstance(paths, str) else DefinitionError
                 raise error(f"{where}: {scope!r} takes keys only: {{{scope!r}: {{'key': {source!r}}}}}")
             if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"{where}: a path is a string of names joined by dots; got {source!r}")
+                raise OptionError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")
             if segments[0] not in sources:
                 raise DefinitionError(f"{where}: {source!r} does not begin with one of {sorted(sources)}")
@@ -245,7 +250,7 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
 
 def _mapping(wanted: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(wanted, Mapping):
-        raise TypeError(f"{where} maps targets to paths, or to a mapping of keys to paths; got {wanted!r}")
+        raise OptionError(f"{where} maps targets to paths, or to a mapping of keys to paths; got {wanted!r}")
     return cast("Mapping[str, Any]", wanted)
 
 
