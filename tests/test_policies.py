@@ -165,7 +165,7 @@ class Cancelling(Exception):
 
 @pytest.mark.parametrize("error", [Headers("busy"), Huge("busy"), Cancelling("busy")])
 async def test_a_retry_after_that_cannot_be_read_does_not_count(error: Exception) -> None:
-    """ "An exception with a `retry_after` attribute (seconds) ... lengthens its pause to that": one without, does not."""
+    """ "An exception with a `retry_after` attribute (seconds) ... lengthens its pause to that"."""
     flow, seen = failing(1, error, retry=Retry(2, initial_interval=2, jitter=0))
     assert await flow.async_start(timeout=10) == "done"
     assert seen == [(1, 0), (2, 2)]
