@@ -11,7 +11,8 @@ Run it: `python examples/loop_and_join.py`.
 import asyncio
 from typing import Any
 
-from triggerflow import ExecutionCancelled, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionCancelled
 
 VERSIONS = 3
 

@@ -20,7 +20,8 @@ import pytest
 from pydantic import BaseModel, PrivateAttr, SecretStr
 
 from tests.support import Gauge, now, turns
-from triggerflow import Cache, DefinitionError, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Cache, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import DefinitionError
 from triggerflow.stores import MemoryStore
 
 Data = TriggerFlowRuntimeData[Any]
@@ -371,7 +372,7 @@ async def test_a_result_that_cannot_be_copied_is_not_kept(caplog: pytest.LogCapt
 
 def slow(cache: Cache | None = None, **options: Any) -> tuple[TriggerFlow, list[float]]:
     """A flow whose cached chunk takes 10 seconds; and when it was run."""
-    flow, runs = TriggerFlow(), list[float]()
+    flow, runs = TriggerFlow(name="slow"), list[float]()
 
     @flow.chunk("slow", cache=cache or Cache(), **options)
     async def slow(data: Data) -> str:

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 
 from tests.core.flows import Program, programs
 from tests.core.simulation import Act, Behaviour, Effect, Runaway, Simulation, Start, in_order_of, text
-from triggerflow import Cache, Definition, DefinitionError, Process, Retry, TriggerFlow, UsageError
+from triggerflow import Cache, Chain, Definition, Retry, TriggerFlow
 from triggerflow._core.definition import OperatorKind
 from triggerflow._core.machine import compile_plan
 from triggerflow.build.blueprint import Blueprint
 from triggerflow.build.chain import root
-from triggerflow.defined import DefinedFlow
+from triggerflow.errors import DefinitionError, UsageError
+from triggerflow.extension import flow_runtime_of
 from triggerflow.serialize.config import (
     FORMAT,
     MAX_OPERATORS,
@@ -53,12 +54,11 @@ MANY = settings(
 )
 
 
-class Held(DefinedFlow):
-    """A blueprint with the text forms of a flow."""
-
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__(blueprint.name)
-        self.blueprint = blueprint
+def held(blueprint: Blueprint) -> TriggerFlow:
+    """A flow that holds this blueprint."""
+    flow = TriggerFlow(blueprint.name)
+    flow_runtime_of(flow).blueprint = blueprint
+    return flow
 
 
 def through_text(definition: Definition) -> Definition:
@@ -160,7 +160,7 @@ def is_long(data: Any) -> bool:
     return len(data.value) > 3
 
 
-def flow_of(blueprint: Blueprint) -> Process:
+def flow_of(blueprint: Blueprint) -> Chain:
     return root(blueprint)
 
 
@@ -188,16 +188,16 @@ def test_a_loaded_flow_is_the_flow_that_was_written(tmp_path: Path) -> None:
     wanted = sample().freeze()
     config = get_flow_config(sample())
     files = tmp_path / "flow.json", tmp_path / "flow.yaml"
-    texts = Held(sample()).get_json_flow(files[0]), Held(sample()).get_yaml_flow(str(files[1]), encoding="utf-16")
+    texts = held(sample()).get_json_flow(files[0]), held(sample()).get_yaml_flow(str(files[1]), encoding="utf-16")
     assert texts[0] == files[0].read_text("utf-8")
     assert texts[1] == files[1].read_text("utf-16")
     ways: list[Callable[[Blueprint], Any]] = [
         lambda it: load_flow_config(it, config),
-        lambda it: Held(it).load_json_flow(texts[0]),
-        lambda it: Held(it).load_json_flow(files[0]),
-        lambda it: Held(it).load_json_flow(str(files[0])),
-        lambda it: Held(it).load_yaml_flow(texts[1]),
-        lambda it: Held(it).load_yaml_flow(files[1], encoding="utf-16"),
+        lambda it: held(it).load_json_flow(texts[0]),
+        lambda it: held(it).load_json_flow(files[0]),
+        lambda it: held(it).load_json_flow(str(files[0])),
+        lambda it: held(it).load_yaml_flow(texts[1]),
+        lambda it: held(it).load_yaml_flow(files[1], encoding="utf-16"),
     ]
     for load in ways:
         loaded = target()
@@ -641,30 +641,30 @@ def test_bad_text_is_refused(parse: Callable[[str], Any], source: str, fragment:
 def test_a_text_that_is_no_flow_is_refused() -> None:
     for source in ("{}", "{\n}", "[\n1]", '"\n"', "{a: 1}", "\n"):
         with pytest.raises(DefinitionError):
-            Held(Blueprint("f")).load_yaml_flow(source)
+            held(Blueprint("f")).load_yaml_flow(source)
 
 
 @pytest.mark.parametrize("source", ["no/such/file", "", "5", "[1]", "- 1", "a" * 300])
 def test_what_is_neither_a_file_nor_a_flow_is_refused(source: str) -> None:
-    for load in (Held(Blueprint("f")).load_json_flow, Held(Blueprint("f")).load_yaml_flow):
+    for load in (held(Blueprint("f")).load_json_flow, held(Blueprint("f")).load_yaml_flow):
         with pytest.raises(DefinitionError, match=r"is no JSON|a flow's config is a mapping"):
             load(source)
     with pytest.raises(DefinitionError, match="'no/such/file', which is no file, is no JSON"):
-        Held(Blueprint("f")).load_json_flow("no/such/file")
+        held(Blueprint("f")).load_json_flow("no/such/file")
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "flow.json"
-    assert Held(sample()).get_json_flow(path) == path.read_text("utf-8")
+    assert held(sample()).get_json_flow(path) == path.read_text("utf-8")
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.json"
     path.write_bytes(b'{"format": "\xff"}')
     with pytest.raises(DefinitionError, match=re.escape(str(path))):
-        Held(Blueprint("f")).load_json_flow(path)
+        held(Blueprint("f")).load_json_flow(path)
     with pytest.raises(FileNotFoundError):
-        Held(Blueprint("f")).load_json_flow(tmp_path / "other.json")
+        held(Blueprint("f")).load_json_flow(tmp_path / "other.json")
 
 
 def test_too_many_operators_are_refused() -> None:
@@ -674,10 +674,10 @@ def test_too_many_operators_are_refused() -> None:
 
 def test_without_pyyaml_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    for call in (lambda: Held(sample()).get_yaml_flow(), lambda: Held(target()).load_yaml_flow("a:\n  b")):
+    for call in (lambda: held(sample()).get_yaml_flow(), lambda: held(target()).load_yaml_flow("a:\n  b")):
         with pytest.raises(UsageError, match=r"triggerflow-engine\[yaml\]"):
             call()
-    Held(target()).load_json_flow(Held(sample()).get_json_flow())
+    held(target()).load_json_flow(held(sample()).get_json_flow())
 
 
 def test_what_was_not_checked_cannot_become_text() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support import now, read, turns
-from triggerflow import ExecutionCancelled, TriggerFlow, TriggerFlowError, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowError, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionCancelled
 
 Data = TriggerFlowRuntimeData[Any]
 

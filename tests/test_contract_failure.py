@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support import drain, now, read, turns
-from triggerflow import ExecutionClosed, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionClosed
 
 Data = TriggerFlowRuntimeData[Any]
 ERROR = ValueError("broken")
@@ -283,7 +284,7 @@ async def test_s07_skip_exceptions_ends_only_the_failing_branch(where: str, capl
         ("ValueError", "broken", "chain"),
         ("ValueError", "broken", "bad"),
     ]
-    failures = [record for record in execution.journal.records if type(record).__name__ == "Failed"]
+    failures = [record for record in execution.records if type(record).__name__ == "Failed"]
     assert len(failures) == 2
     assert len(caplog.records) == 2
 

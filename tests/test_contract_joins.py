@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support import turns
-from triggerflow import DefinitionError, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import DefinitionError
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -280,7 +282,10 @@ async def test_s11_a_branch_that_outlives_its_item_still_meets_it() -> None:
     flow.when(["c", "d"]).to(note)
     execution = flow.create_execution()
     assert await execution.async_start([3, 1, 2]) == [3, 1, 2]
-    assert (seen, execution.machine.state.joins or {}) == ([{"c": item, "d": item} for item in (1, 2, 3)], {})
+    assert (seen, runtime_of(execution).machine.state.joins or {}) == (
+        [{"c": item, "d": item} for item in (1, 2, 3)],
+        {},
+    )
 
 
 async def test_s11_an_item_that_sends_half_of_a_set_leaves_nothing_behind() -> None:
@@ -294,4 +299,4 @@ async def test_s11_an_item_that_sends_half_of_a_set_leaves_nothing_behind() -> N
     flow.when(["c", "d"]).to(note)
     execution = flow.create_execution(keep_open=True)
     assert await execution.async_start([1, 2, 3]) == [1, 2, 3]
-    assert (seen, execution.machine.state.joins or {}) == ([{"c": 2, "d": 2}], {})
+    assert (seen, runtime_of(execution).machine.state.joins or {}) == ([{"c": 2, "d": 2}], {})

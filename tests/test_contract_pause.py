@@ -7,17 +7,16 @@ from typing import Any, Literal
 import pytest
 
 from tests.support import drain, now, read, turns
-from triggerflow import (
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import (
     AlreadyAnswered,
     ContractError,
-    Execution,
     ExecutionClosed,
     InterruptExpired,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
     UnknownInterrupt,
     UsageError,
 )
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -634,7 +633,7 @@ async def test_s17_an_answer_that_comes_too_late_is_told_to_nobody() -> None:
     execution = flow.create_execution()
     await execution.async_begin()
     await execution.async_settled()
-    interrupt = (execution.machine.state.interrupts or {})["q"]
+    interrupt = (runtime_of(execution).machine.state.interrupts or {})["q"]
     interrupt.expires = 0.0  # the machine was asleep: its timer has not fired yet
     with pytest.raises(InterruptExpired):
         await execution.async_continue_with("q", "yes")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support import now, read, turns
-from triggerflow import ExecutionClosed, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionClosed
 
 Data = TriggerFlowRuntimeData[Any]
 

@@ -7,15 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support import now, read, turns
-from triggerflow import (  # fmt: skip
-    AlreadyStarted,
-    ContractError,
-    DefinitionError,
-    StreamGapError,
-    StreamReader,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)
+from triggerflow import StreamReader, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import AlreadyStarted, ContractError, DefinitionError, StreamGapError
 
 Data = TriggerFlowRuntimeData[Any]
 

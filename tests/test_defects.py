@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support import Gauge, drain, now, read, turns
-from triggerflow import Execution, ExecutionCancelled, TriggerFlow, TriggerFlowRuntimeData  # fmt: skip
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData  # fmt: skip
+from triggerflow.errors import ExecutionCancelled
 
 Data = TriggerFlowRuntimeData[Any]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from triggerflow import DefinitionError, PayloadError, SnapshotError, TriggerFlow
+from triggerflow import TriggerFlow
+from triggerflow.errors import DefinitionError, PayloadError, SnapshotError
 from triggerflow.stores import MemoryData, MemoryStore
 
 

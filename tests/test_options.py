@@ -8,7 +8,8 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 
 from tests.support import Gauge
-from triggerflow import Cache, Chunk, ContractError, DefinitionError, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Cache, Chunk, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ContractError, DefinitionError
 
 Data = TriggerFlowRuntimeData[Any]
 

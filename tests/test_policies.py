@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support import Gauge, now, turns
-from triggerflow import Cache, DefinitionError, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Cache, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import DefinitionError
 
 Data = TriggerFlowRuntimeData[Any]
 ERROR = ValueError("broken")

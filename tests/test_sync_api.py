@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support import until
-from triggerflow import (  # fmt: skip
-    AlreadyStarted,
-    BlockingCallError,
-    ExecutionCancelled,
-    ExecutionClosed,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import AlreadyStarted, BlockingCallError, ExecutionCancelled, ExecutionClosed
 
 Data = TriggerFlowRuntimeData[Any]
 

@@ -10,18 +10,9 @@ import pydantic
 import pytest
 
 from tests.support import drain, turns
-from triggerflow import (
-    ContractError,
-    DefinitionError,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-    add,
-    append,
-    extend,
-    maximum,
-    merge,
-    minimum,
-)
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ContractError, DefinitionError
+from triggerflow.reducers import add, append, extend, maximum, merge, minimum
 
 Data = TriggerFlowRuntimeData[Any]
 

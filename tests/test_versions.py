@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from tests.core.flows import Program, program, programs
 from tests.core.simulation import TYPES, Effect, Simulation, Start, in_order_of
-from triggerflow import DefinitionError, Process, Retry, SnapshotError, TriggerFlow
+from triggerflow import Chain, Retry, TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.definition import Definition, OperatorKind
 from triggerflow._core.machine import FINAL, Machine, compile_plan
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import READY, RUNNING
 from triggerflow.durable.versions import Verdict, apply_map, compare, in_use, inspect
+from triggerflow.errors import DefinitionError, SnapshotError
 
 RANDOM = settings(
     max_examples=80, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
@@ -517,7 +518,7 @@ def test_a_join_that_would_lose_what_it_holds_is_refused(names: tuple[str, ...],
 def test_a_collection_keeps_the_branches_that_it_holds(branches: tuple[str, ...], kind: str) -> None:
     def build(*names: str) -> Build:
         def made(flow: Any, chunk: Any) -> None:
-            at: Process = flow.to(chunk("a", "name"))
+            at: Chain = flow.to(chunk("a", "name"))
             for name in names:
                 at.to(chunk(f"to {name}")).collect("parts", name).end()
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 
 from tests.core.simulation import VALUES, Act, Behaviour, Child, Effect, Pick, Simulation, Start
-from triggerflow import Process, TriggerFlow
+from triggerflow import Chain, TriggerFlow
 from triggerflow._core.machine import compile_plan
 from triggerflow._core.plan import Plan
 
@@ -213,9 +213,9 @@ class _Author:
 
     def step(self, at: Any, chain: int, depth: int) -> Any:
         kinds = ["to", "to", "side", "batch"]
-        if depth < DEPTH and hasattr(Process, "for_each"):
+        if depth < DEPTH and hasattr(Chain, "for_each"):
             kinds += ["for_each", "for_each", "match", "match"]
-        if depth < DEPTH and hasattr(Process, "collect") and (not self.ordered or depth or not chain):
+        if depth < DEPTH and hasattr(Chain, "collect") and (not self.ordered or depth or not chain):
             kinds.append("fork")
         if not depth and not self.ordered:
             kinds.append("end")

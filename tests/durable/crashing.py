@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 
 from tests.support import turns
-from triggerflow import StoreUnavailable, TriggerFlow, TriggerFlowError
+from triggerflow import TriggerFlow, TriggerFlowError
 from triggerflow._core.snapshot import encode
 from triggerflow.durable.commit import session_of
 from triggerflow.durable.past import Past
+from triggerflow.errors import StoreUnavailable
+from triggerflow.extension import runtime_of
 from triggerflow.stores.memory import MemoryStore
 from triggerflow.stores.protocol import FINAL_STATUSES, Append, Store
 from triggerflow.testing.scenarios import Outside, Scenario
@@ -116,9 +118,9 @@ class Client:
         if working.done():
             await working
             return True
-        live = [execution for execution in session_of(store).live.values() if execution.log is not None]
-        for execution in live:
-            execution.let_go(Died("the process died"))
+        live = [stored for stored in session_of(store).live.values() if stored.runtime.log is not None]
+        for stored in live:
+            stored.release_here(Died("the process died"))
         working.cancel()
         with suppress(asyncio.CancelledError, TriggerFlowError):
             await working
@@ -164,10 +166,12 @@ class Client:
         assert row is not None
         assert row.status in FINAL_STATUSES
         assert row.owner is None
-        program = execution.program
-        loaded = await Past(program, execution.shared, store).loaded(row, row.records)
+        program = runtime_of(execution).program
+        loaded = await Past(program, store).loaded(row, row.records)
         pack = program.types.pack
-        assert encode(program.plan, loaded.machine.state, pack) == encode(program.plan, execution.machine.state, pack)
+        assert encode(program.plan, loaded.machine.state, pack) == encode(
+            program.plan, runtime_of(execution).machine.state, pack
+        )
         for child in await store.executions(parent=ID):
             assert child.status in FINAL_STATUSES, f"sub-flow {child.id} is {child.status}"
 

@@ -12,9 +12,10 @@ import pytest
 
 from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import SnapshotError, TriggerFlow, UsageError
+from triggerflow import TriggerFlow
 from triggerflow._core.errors import StoreConflict
 from triggerflow.durable import archive, vetting
+from triggerflow.errors import SnapshotError, UsageError
 from triggerflow.stores import MemoryStore, payload_digest
 
 Open = Callable[[], Any]

@@ -8,9 +8,10 @@ import pytest
 
 from tests.durable.brief import WORDS, asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import SnapshotError, TriggerFlow, UsageError
+from triggerflow import TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.errors import RecordsTrimmed, StoreDamaged, UnknownExecution
+from triggerflow.errors import SnapshotError, UsageError
 from triggerflow.stores import MemoryData, MemoryStore, NewRecord
 
 Open = Callable[[], Any]

@@ -8,7 +8,8 @@ import pytest
 
 from tests.durable.failing import FailingStore
 from tests.support import read, turns, until
-from triggerflow import PayloadError, Retry, StoreUnavailable, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import PayloadError, StoreUnavailable
 
 Data = TriggerFlowRuntimeData[Any]
 

@@ -9,9 +9,10 @@ import pytest
 
 from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import StoreDamaged, TriggerFlow, TriggerFlowRuntimeData, UsageError
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow._core.errors import ExecutionLeased
 from triggerflow.durable.payloads import references
+from triggerflow.errors import StoreDamaged, UsageError
 
 Open = Callable[[], Any]
 

@@ -3,15 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, assert_type
 
-from triggerflow import (  # fmt: skip
-    Chunk,
-    Definition,
-    Execution,
-    Process,
-    StreamReader,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)
+from triggerflow import Chain, Chunk, Definition, Execution, StreamReader, TriggerFlow, TriggerFlowRuntimeData
 
 flow = TriggerFlow(name="typed", skip_exceptions=False)
 
@@ -105,12 +97,12 @@ flow.chunk(5)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 # -- wiring ----------------------------------------------------------------------------------------------------------
 
-assert_type(flow.to(one), Process)
-assert_type(flow.to("three parameters").side_branch(function).to(("again", function)), Process)
-assert_type(flow.batch(one, function, ("third", function), concurrency=2).end(), Process)
-assert_type(flow.when("event").to(one), Process)
-assert_type(flow.when(["event", one], mode="or"), Process)
-assert_type(flow.when({"event": ["a", "b"], "runtime_data": "key"}, mode="simple_or"), Process)
+assert_type(flow.to(one), Chain)
+assert_type(flow.to("three parameters").side_branch(function).to(("again", function)), Chain)
+assert_type(flow.batch(one, function, ("third", function), concurrency=2).end(), Chain)
+assert_type(flow.when("event").to(one), Chain)
+assert_type(flow.when(["event", one], mode="or"), Chain)
+assert_type(flow.when({"event": ["a", "b"], "runtime_data": "key"}, mode="simple_or"), Chain)
 flow.when("event", mode="xor")  # pyright: ignore[reportArgumentType]
 assert_type(flow.definition, Definition)
 

@@ -1,19 +1,18 @@
 """The fluent side of the builder: each call adds operators to the blueprint and returns where to go on from.
 
-A `Process` never changes: several chains may go on from the same one.
+A `Chain` never changes: several chains may go on from the same one.
 """
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Unpack
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, OptionError
 from .._core.signals import START, Trigger
-from ..run.subflow import SubFlow, SubFlowOptions, is_flow
 from .arguments import check_names, flag, positive
 from .blueprint import Blueprint, describe, literal
 from .chunk import Chunk
+from .subflow import SubFlow, SubFlowOptions, is_flow
 
 WhenMode = Literal["and", "or", "simple_or"]
 MatchMode = Literal["hit_first", "hit_all"]
@@ -30,7 +29,7 @@ class Block(NamedTuple):
     otherwise: bool = False
 
 
-class Process:
+class Chain:
     """A place in the graph: what is chained here runs when `at` fires. `blocks` are the blocks it stands in."""
 
     __slots__ = ("at", "blocks", "blueprint")
@@ -40,7 +39,7 @@ class Process:
         self.at = at
         self.blocks = blocks
 
-    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> "Process":
+    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> "Chain":
         return type(self)(self.blueprint, at, self.blocks if blocks is None else blocks)
 
     def _add(self, kind: OperatorKind, label: str, listens: Iterable[Trigger] | None = None, **details: Any) -> Trigger:
@@ -52,7 +51,7 @@ class Process:
     def _where(self, call: str) -> str:
         return f"flow {self.blueprint.name!r}: {call}"
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Process":
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Chain":
         """Run a chunk with the value that arrives here; go on with what it returns.
 
         `chunk` is what `@flow.chunk` returned, a function, the name of a chunk, or `(name, function)`.
@@ -66,11 +65,11 @@ class Process:
         attached = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
         return self if side_branch else self._then(attached.trigger)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> "Process":
+    def side_branch(self, chunk: Any, *, name: str | None = None) -> "Chain":
         """Run a chunk beside the chain; the value of the chain stays as it is."""
         return self.to(chunk, side_branch=True, name=name)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Process":
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Chain":
         """Start a chain at one or several signals. It stands outside every block.
 
         `trigger_or_triggers`: the name of a chunk or event, a chunk, a list of them, or a dict with the keys `event`,
@@ -89,7 +88,7 @@ class Process:
         options = {"mode": mode if len(triggers) > 1 else "simple_or"}
         return self._then(blueprint.add(OperatorKind.GATE, label, triggers, options=options), ())
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> "Process":
+    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> "Chain":
         """Run several chunks with the same value; go on with `{chunk name: result}`, in order of declaration.
 
         `concurrency` bounds how many chunks of one pass run at once. Raises `DefinitionError` without chunks, or if two
@@ -122,7 +121,7 @@ class Process:
         )
         return self if side_branch else self._then(done)
 
-    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Process":
+    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Chain":
         """Run another flow with the value that arrives here; go on with its result. See `SubFlowOptions`."""
         self._check_open("to_sub_flow()")
         blueprint, where = self.blueprint, self._where("to_sub_flow()")
@@ -153,30 +152,14 @@ class Process:
         blueprint.chunks.setdefault(name, chunk)
         return self if side else self._then(done)
 
-    def ____(
-        self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False
-    ) -> "Process":
-        """A visible line between parts of a long chain. With a flag it logs or prints its labels, and the value."""
-        if not (log_info or print_info):
-            return self
-
-        async def separator(data: Any) -> None:
-            text = " ".join(map(str, (*labels, data.value) if show_value else labels))
-            if log_info:
-                logging.getLogger("triggerflow").info(text)
-            if print_info:
-                print(text)  # noqa: T201 - what the flag asks for
-
-        return self.side_branch(separator)
-
-    def end(self) -> "Process":
+    def end(self) -> "Chain":
         """The value that arrives here is the result of the execution, if none was fixed before."""
         self._check_open("end()")
         return self._then(self._add(OperatorKind.RESULT, f"end<-{describe((self.at,))}"))
 
     # -- blocks ------------------------------------------------------------------------------------------------------
 
-    def for_each(self, *, concurrency: int | None = None) -> "Process":
+    def for_each(self, *, concurrency: int | None = None) -> "Chain":
         """Run what follows, up to `end_for_each`, once per item of the value that arrives here.
 
         Any iterable or async iterable is taken, lazily; a string, a mapping or something that cannot be iterated is one
@@ -188,12 +171,12 @@ class Process:
         start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options={"concurrency": concurrency})
         return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
 
-    def end_for_each(self) -> "Process":
+    def end_for_each(self) -> "Chain":
         """Go on with the list of results, in the order of the items. `[]` gives `[]`."""
         block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
-    def match(self, *, mode: MatchMode = "hit_first") -> "Process":
+    def match(self, *, mode: MatchMode = "hit_first") -> "Chain":
         """Choose among the `case`s that follow, up to `end_match`, by the value that arrives here.
 
         With "hit_first" the first case that fits runs and its value goes on; with "hit_all" all that fit run and the
@@ -205,7 +188,7 @@ class Process:
         route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}", options={"mode": mode})
         return self._then(route, (*self.blocks, Block(route.name, OperatorKind.MATCH_ROUTE)))
 
-    def case(self, condition: Any) -> "Process":
+    def case(self, condition: Any) -> "Chain":
         """The chain that follows runs if the condition fits: a value to compare with (==), or a callable, sync or
         async, that takes the runtime data and returns something true."""
         block = self._next_case("case()")
@@ -221,39 +204,39 @@ class Process:
             return self._case(block, handler, handler, {})
         return self._case(block, literal(condition), None, {"equals": condition})
 
-    def case_else(self) -> "Process":
+    def case_else(self) -> "Chain":
         """The chain that follows runs if no case fits."""
         block = self._next_case("case_else()")
         if not block.ends:
             raise DefinitionError(f"{self._where('case_else()')} stands before any case() and would always be chosen")
         return self._case(block._replace(otherwise=True), "else", None, {"otherwise": True})
 
-    def end_match(self) -> "Process":
+    def end_match(self) -> "Chain":
         """Go on with the value of the case that ran; see `match`."""
         block = self._end_case("end_match()")
         if not block.ends:
             raise DefinitionError(f"{self._where('end_match()')}: this match has no case")
         return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
 
-    def if_condition(self, condition: Any) -> "Process":
+    def if_condition(self, condition: Any) -> "Chain":
         """`match().case(condition)`."""
         return self.match().case(condition)
 
-    def elif_condition(self, condition: Any) -> "Process":
+    def elif_condition(self, condition: Any) -> "Chain":
         """`case(condition)`, after `if_condition`."""
         return self.case(condition)
 
-    def else_condition(self) -> "Process":
+    def else_condition(self) -> "Chain":
         """`case_else()`, after `if_condition`."""
         return self.case_else()
 
-    def end_condition(self) -> "Process":
+    def end_condition(self) -> "Chain":
         """`end_match()`, after `if_condition`."""
         return self.end_match()
 
     def collect(
         self, collection_name: str, branch_id: str | None = None, *, mode: CollectMode = "filled_and_update"
-    ) -> "Process":
+    ) -> "Chain":
         """Meet other chains: go on with `{branch_id: value}` once every branch of that name has arrived.
 
         The branches are all `collect` calls with this name in the flow, in any chain. With "filled_and_update" each
@@ -289,7 +272,7 @@ class Process:
             raise DefinitionError(f"{self._where(call)} closes a {opened_by}, but stands {inside}")
         return block
 
-    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> "Process":
+    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> "Chain":
         outer = self.blocks[:-1]
         inside = outer[-1].opener if outer else None
         return self._then(self._add(kind, f"{block.opener}/end", ends, group=block.opener, inside=inside), outer)
@@ -304,7 +287,7 @@ class Process:
         block = self._block(call, OperatorKind.MATCH_ROUTE, "match()")
         return block._replace(ends=(*block.ends, self.at), in_case=False) if block.in_case else block
 
-    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> "Process":
+    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> "Chain":
         route = Trigger("operator", block.opener)
         label = f"{block.opener}/{len(block.ends) + 1}"
         case = self._add(OperatorKind.MATCH_CASE, label, (route,), name=name, handler=handler, options=options,
@@ -312,6 +295,6 @@ class Process:
         return self._then(case, (*self.blocks[:-1], block._replace(in_case=True)))
 
 
-def root(blueprint: Blueprint) -> Process:
+def root(blueprint: Blueprint) -> Chain:
     """Where a chain begins: at the start of the execution."""
-    return Process(blueprint, START)
+    return Chain(blueprint, START)

@@ -28,11 +28,10 @@ class Contract:
         self.types: dict[str, Any] = {}
 
     def copy(self) -> "Contract":
-        """The promises as they stand now."""
+        """The contract as it is now: what is promised later does not reach executions that exist."""
         made = Contract()
-        for name in Contract.__slots__:
-            setattr(made, name, getattr(self, name))
-        made.types = dict(self.types)
+        made.initial_input, made.stream, made.result = self.initial_input, self.stream, self.result
+        made.meta, made.types = self.meta, dict(self.types)
         return made
 
     def set(self, place: str, expected: Any) -> None:

@@ -1,8 +1,8 @@
 """The in-process driver: performs the commands of one execution on the running asyncio loop.
 
-The shell loop is `submit`: receive, append, perform. Its speed comes from *workers*: a worker is one asyncio task that
-runs chunks one after another. A chunk that completes without suspending costs no task of its own, and a chain of chunks
-stays in one task throughout. How nothing waits behind a chunk that does suspend:
+Its speed comes from *workers*: a worker is one asyncio task that runs chunks one after another. A chunk that completes
+without suspending costs no task of its own, and a chain of chunks stays in one task throughout. How no run waits behind
+a chunk that does suspend:
 
 * runs that may start wait in `ready`, in the order in which the core gave them;
 * whoever leaves something in `ready` before running user code schedules `_pump` for the next turn of the loop;
@@ -19,16 +19,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
-from time import time
 from typing import Any, ClassVar
 
 from .._core import commands, events
+from .._core.commands import AnyCommand, Publish
 from .._core.errors import ExecutionClosed, InternalError, PayloadError, ProtocolError
-from .._core.machine import Machine
 from .._core.rarely import Rarely
 from .._core.state import Opening, RunChunk
+from ..run.environment import Environment
+from ..run.ingress import submit, take
+from ..run.interrupts import ChunkPaused
+from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
-from .interfaces import ChunkPaused, Host, Journal, Receiver
 from .sources import Sources
 from .tasks import changed, destroy, mark_seen, own_context
 from .timers import Timers
@@ -45,16 +47,11 @@ CLEAN_UP, GIVE_UP = 0, -1
 
 #: Executions with chunks at work: the event loop itself refers to tasks weakly only.
 #: (A dict, because it takes half the room of a set.)
-_running: dict["LocalDriver", None] = {}
+_running: dict["AsyncioDriver", None] = {}
 
 
-def forget(driver: "LocalDriver") -> None:
-    """Nothing of this execution is at work any more."""
-    _running.pop(driver, None)
-
-
-class LocalDriver:
-    """Drives one execution on the loop it was created in."""
+class AsyncioDriver:
+    """Drives one execution on the loop it was created on."""
 
     __slots__ = (
         "_base",
@@ -63,12 +60,9 @@ class LocalDriver:
         "_pumping",
         "_ready",
         "_yielding",
-        "host",
-        "journal",
         "loop",
-        "machine",
         "rare",
-        "receiver",
+        "runtime",
     )
 
     #: the exception that made the execution fail
@@ -77,12 +71,8 @@ class LocalDriver:
     _timers: Rarely[Timers | None] = Rarely(None)
     _sources: Rarely[Sources | None] = Rarely(None)
 
-    def __init__(self, machine: Machine, journal: Journal, host: Host, *, receiver: Receiver | None = None) -> None:
-        self.machine = machine
-        #: who takes records in, and answers with what is to be done now: the machine, or what stands before it
-        self.receiver: Receiver = machine if receiver is None else receiver
-        self.journal = journal
-        self.host = host
+    def __init__(self, runtime: ExecutionRuntime) -> None:
+        self.runtime = runtime
         self.loop = asyncio.get_running_loop()
         self.rare: dict[str, Any] | None = None
         self._base = own_context()
@@ -93,74 +83,54 @@ class LocalDriver:
         self._yielding = False
         self._ready: deque[RunChunk] | None = None
 
-    # -- the shell loop ----------------------------------------------------------------------------------------------
-
-    def submit(self, event: events.Event) -> None:
-        """Let the core take a record, keep it, and do what it commands. Raises what `Machine.receive` raises."""
-        answer = self.receiver.receive(event)
-        self.journal.append(event)
-        if answer:
-            first = answer[0]
-            if isinstance(first, commands.Publish) and len(answer) == 1:
-                self.host.publish(first.number, first.item, first.path)
-            else:
-                self.perform(answer)
-
-    async def submit_and_settle(self, event: events.Emitted | events.AwaitedAgain) -> bool:
-        """Submit a signal, and wait if its emitter has to; False if the execution has ended before that was over."""
-        state = self.machine.state
-        number = state.records
-        self.submit(event)
-        if state.waits and number in state.waits:
-            return await self._waiting().settled(number)
-        return True
-
-    async def without_place(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
-        """Wait for something outside; the run gives up its places in concurrency limits meanwhile."""
-        if not run.limiters:
-            await wait()
-            return
-        state = self.machine.state
-        number = state.records
-        self.submit(events.Parked(time(), run.id))
-        try:
-            await wait()
-        finally:
-            with contextlib.suppress(ExecutionClosed):
-                self.submit(events.Unparked(time(), number))
-        if state.waits and number in state.waits:
-            await self._waiting().settled(number)
-
-    def _waiting(self) -> Waits:
-        if self._waits is None:
-            self._waits = Waits(self.machine.state, self.submit)
-        return self._waits
-
-    def perform(self, answer: list[commands.AnyCommand]) -> None:
+    def perform(self, commands: list[AnyCommand]) -> None:
         """Do what the core commands."""
-        for command in answer:
+        for command in commands:
             if isinstance(command, RunChunk):
                 if self._ready is None:
                     self._ready = deque()
                 self._ready.append(command)
-            elif isinstance(command, commands.Publish):
-                self.host.publish(command.number, command.item, command.path)
+            elif isinstance(command, Publish):
+                self.runtime.publish(command.number, command.item, command.path)
             else:
                 performer = self._PERFORMERS.get(type(command))
                 if performer is None:
-                    self.host.notice(command)
+                    self.runtime.notice(command)
                 else:
                     performer(self, command)
         if self._ready and not self._pumping:
             self._pumping = True
             self.loop.call_soon(self._pump, context=self._base.copy())
 
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    async def settled(self, number: int) -> bool:
+        """Wait for the end of the wait that began with this record; False if the execution ends before that."""
+        return await self._waiting().settled(number)
+
+    async def without_permits(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait for something outside; the run gives up its permits meanwhile."""
+        state, now = self.runtime.machine.state, self.runtime.environment.now
+        number = state.records
+        submit(self.runtime, events.Parked(now(), run.id))
+        try:
+            await wait()
+        finally:
+            with contextlib.suppress(ExecutionClosed):
+                submit(self.runtime, events.Unparked(now(), number))
+        if state.waits and number in state.waits:
+            await self._waiting().settled(number)
+
+    def _waiting(self) -> Waits:
+        if self._waits is None:
+            self._waits = Waits(self.runtime)
+        return self._waits
+
     # -- workers -----------------------------------------------------------------------------------------------------
 
     def start(self, event: events.Started) -> None:
-        """Submit the start. A single chunk to start with needs no queue: an execution held waiting stays small."""
-        answer = self.receiver.receive(event)
-        self.journal.append(event)
+        """Take in the start. A single chunk to start with needs no queue: an execution held waiting stays small."""
+        answer = take(self.runtime, event)
         if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
             self._hire(answer[0])
             return
@@ -200,6 +170,7 @@ class LocalDriver:
                 return
             run = self._ready.popleft()
         worker = run.handle = asyncio.current_task()
+        runtime = self.runtime
         error: BaseException | None = None
         chunks = 0
         while True:
@@ -207,13 +178,13 @@ class LocalDriver:
                 self._pumping = True
                 self.loop.call_soon(self._pump, context=self._base.copy())
             try:
-                value = await self.host.invoke(run)
+                value = await runtime.invoke(run)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
             else:
                 if worker is not None and worker.cancelling():  # asked to stop, and it returned all the same
                     self.cancelled_from_outside(run)
-                event = events.Completed(time(), run.id, value)
+                event = events.Completed(runtime.environment.now(), run.id, value)
             run = self._record(run, event, error)
             value = event = error = None  # a frame that keeps an error is kept by it, too
             if run is None:
@@ -232,13 +203,12 @@ class LocalDriver:
     def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
         """Take in how a run has ended, and do what follows; the run its worker takes next, if there is one for it."""
         try:
-            answer = self.receiver.receive(event)
+            answer = take(self.runtime, event)
         except Exception as refused:
             instead = self._not_taken(run, event, refused)
             if instead is None:
                 return None
             error, event, answer = instead
-        self.journal.append(event)
         if error is not None:
             self._keep(error, event, run)
         run.handle = None
@@ -248,8 +218,8 @@ class LocalDriver:
             self.perform(answer)
         # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
         if not self._ready or len(self._ready) <= self._hired:
-            if self.machine.state.idle():
-                forget(self)
+            if self.runtime.machine.state.idle():
+                _running.pop(self, None)
             return None
         return self._ready.popleft()
 
@@ -274,26 +244,26 @@ class LocalDriver:
         Re-raises what is not the chunk's: exit requests, a destroyed loop.
         """
         if isinstance(error, GeneratorExit):
-            self.lose("its event loop was closed while it ran")
+            self.on_loop_closed("its event loop was closed while it ran")
             raise error
         if isinstance(error, asyncio.CancelledError):
             if run.handle.cancelling():
                 self.cancelled_from_outside(run)
-            if self.machine.state.closing is not None or run.id in (self.machine.state.retracted or ()):
-                return None, events.Cancelled(time(), run.id)
+            if self.runtime.machine.state.closing is not None or run.id in (self.runtime.machine.state.retracted or ()):
+                return None, events.Cancelled(self.runtime.environment.now(), run.id)
             error = own_cancellation(run, error)
         if isinstance(error, ChunkPaused):
             return None, error.event
-        event = events.Failed(time(), run.id, describe(error, run.node.name))
+        event = events.Failed(self.runtime.environment.now(), run.id, describe(error, run.node.name))
         if isinstance(error, KeyboardInterrupt | SystemExit):
             with contextlib.suppress(ExecutionClosed):
-                self.submit(event)
+                submit(self.runtime, event)
                 self._keep(error, event, run)
             # The loop passes it on to whoever runs it; that nobody awaits this task is not a second story.
             run.handle.add_done_callback(mark_seen)
             raise error
-        if self.machine.state.closing is None:
-            event.retry_in = self.host.retry_delay(run, error)
+        if self.runtime.machine.state.closing is None:
+            event.retry_in = self.runtime.retry_delay(run, error)
         return error, event
 
     def _not_taken(
@@ -304,7 +274,7 @@ class LocalDriver:
             asks_twice = isinstance(refused, ProtocolError) and isinstance(event, events.Paused)
             if asks_twice or isinstance(refused, PayloadError):  # a question that is open, or no record: its own fault
                 error, event = self._ended(run, refused)
-                return error, event, self.receiver.receive(event)
+                return error, event, take(self.runtime, event)
         except ExecutionClosed as closed:
             refused = closed
         if not isinstance(refused, ExecutionClosed):  # else this chunk outlived its execution
@@ -315,33 +285,38 @@ class LocalDriver:
         """The core broke its own rules: nobody shall wait for what it will never say."""
         self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
         self.error.__cause__ = bug
-        for other in self.machine.state.runs.values():
+        for other in self.runtime.machine.state.runs.values():
             if other.handle is not None and other is not run:
                 other.handle.cancel()
-        self.perform(self.machine.abort(describe(self.error, run.node.name)))
+        self.perform(self.runtime.machine.abort(describe(self.error, run.node.name)))
 
     def _keep(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
         """The first error that fails the execution is what its waiters get, with a note of where it happened."""
-        if isinstance(event, events.Failed) and self.machine.state.error is event.error:
-            self.error = noted(error, f"in chunk {run.node.name!r} of {self.host!r}")
+        if isinstance(event, events.Failed) and self.runtime.machine.state.error is event.error:
+            self.error = noted(error, f"in chunk {run.node.name!r} of {self.runtime!r}")
 
     def cancelled_from_outside(self, run: RunChunk) -> None:
-        """If somebody cancelled the worker's task, and not this driver, the execution ends as cancelled."""
-        if run.id in (self.machine.state.retracted or ()):
+        """If somebody cancelled the worker's task, and not this driver: the execution ends as cancelled, or if it
+        outlives its loop, it is suspended."""
+        runtime = self.runtime
+        if run.id in (runtime.machine.state.retracted or ()):
             run.handle.uncancel()
-        elif self.machine.state.closing is None:
+        elif runtime.machine.state.closing is None:
             reason = f"the task of chunk {run.node.name!r} was cancelled: its loop shuts down, or the chunk did it"
-            self.submit(events.CancelRequested(time(), reason))
+            if runtime.durability.outlives_loop:
+                runtime.durability.on_loop_lost(runtime, reason)
+                return
+            submit(self.runtime, events.CancelRequested(self.runtime.environment.now(), reason))
 
     # -- the other commands ------------------------------------------------------------------------------------------
 
     def _cancel_run(self, command: commands.CancelRun) -> None:
-        closing = self.machine.state.closing is not None
+        closing = self.runtime.machine.state.closing is not None
         if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
-            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.host.deadline, self._abandon)
+            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.deadline, self._abandon)
         if closing:
             self._waiting().release()
-            self.host.closing()
+            self.runtime.closing()
         run = command.run
         if run.handle is not None:
             started = getcoroutinestate(run.handle.get_coro()) != CORO_CREATED
@@ -351,11 +326,11 @@ class LocalDriver:
         # It has not started yet, and never will.
         if self._ready:
             self._ready = deque(waiting for waiting in self._ready if waiting is not run)
-        self.submit(events.Cancelled(time(), run.id))
+        submit(self.runtime, events.Cancelled(self.runtime.environment.now(), run.id))
 
     def _abandon(self) -> None:
         with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
-            self.submit(events.Abandoned(time()))
+            submit(self.runtime, events.Abandoned(self.runtime.environment.now()))
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
         if self._timers is None:
@@ -363,11 +338,11 @@ class LocalDriver:
         self._timers.set(number, delay, then, *args)
 
     def _start_timer(self, command: commands.StartTimer) -> None:
-        self._set_timer(command.timer, command.due - time(), self._timer_fired, command.timer)
+        self._set_timer(command.timer, command.due - self.runtime.environment.now(), self._timer_fired, command.timer)
 
     def _timer_fired(self, number: int) -> None:
-        if number in (self.machine.state.timers or ()):  # else it was cancelled, and the command is on its way
-            self.submit(events.TimerFired(time(), number))
+        if number in (self.runtime.machine.state.timers or ()):  # else it was cancelled, and the command is on its way
+            submit(self.runtime, events.TimerFired(self.runtime.environment.now(), number))
 
     def _cancel_timer(self, command: commands.CancelTimer) -> None:
         if self._timers is not None:
@@ -375,7 +350,7 @@ class LocalDriver:
 
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
-            self._sources = Sources()
+            self._sources = Sources(self.runtime.environment.now)
         task = self.loop.create_task(self._take(self._sources, command), context=self._base.copy())
         self._sources.asked(command.opening, task)
 
@@ -391,27 +366,30 @@ class LocalDriver:
         with contextlib.suppress(ExecutionClosed):
             try:
                 self._blame(opening, error)
-                self.submit(event)
+                submit(self.runtime, event)
             except PayloadError as refused:
                 self._blame(opening, refused)
-                self.submit(events.PullFailed(time(), opening.id, describe(refused, opening.node.name)))
-            if self.machine.state.closing is None:  # it has an error route, or only ended its branch
+                submit(
+                    self.runtime,
+                    events.PullFailed(self.runtime.environment.now(), opening.id, describe(refused, opening.node.name)),
+                )
+            if self.runtime.machine.state.closing is None:  # it has an error route, or only ended its branch
                 self.error = None
 
     def _blame(self, opening: Opening, error: BaseException | None) -> None:
-        if error is not None and self.machine.state.closing is None:
-            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.host!r}")
+        if error is not None and self.runtime.machine.state.closing is None:
+            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}")
 
     def _settle(self, command: commands.Settle) -> None:
         self._waiting().settle(command.wait)
 
     def _close(self, command: commands.Close) -> None:
-        self.let_go()
-        forget(self)
-        self.host.closed(command, self.error)
+        self._release()
+        _running.pop(self, None)
+        self.runtime.closed(command, self.error)
 
-    def let_go(self) -> None:
-        """Give back what is held outside the state: timers, sources, tasks, those who wait."""
+    def _release(self) -> None:
+        """Release what is held outside the state: timers, sources, waiters."""
         self._ready = None
         if self.rare is None:
             return
@@ -424,18 +402,35 @@ class LocalDriver:
         if self._waits is not None:
             self._waits.release()
 
-    def lose(self, reason: str) -> None:
-        """The loop is gone: record it, so that everybody who waits elsewhere is told."""
-        tasks: list[Any] = [run.handle for run in self.machine.state.runs.values() if run.handle is not None]
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Cancel all chunks and timers, and record nothing; the tasks that were told to stop."""
+        state = self.runtime.machine.state
+        stopping: list[asyncio.Task[None]] = []
+        with contextlib.suppress(RuntimeError):  # a closed loop cancels nothing any more
+            for run in [*state.runs.values(), *(state.retracted or {}).values()]:
+                if run.handle is not None:
+                    run.handle.cancel()
+                    stopping.append(run.handle)
+            self._release()
+        _running.pop(self, None)
+        return stopping
+
+    def on_loop_closed(self, reason: str) -> None:
+        """The event loop is closed, and nothing can run on it: record that, so that waiters elsewhere are woken."""
+        runtime = self.runtime
+        if runtime.durability.outlives_loop:
+            runtime.durability.on_loop_lost(runtime, reason)
+            return
+        tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
         answer: list[commands.AnyCommand] = []
-        for event in (events.CancelRequested(time(), reason), events.Abandoned(time())):
+        now = runtime.environment.now()
+        for event in (events.CancelRequested(now, reason), events.Abandoned(now)):
             with contextlib.suppress(ExecutionClosed):
-                answer += self.machine.receive(event)
-                self.journal.append(event)
-        forget(self)
+                answer += take(runtime, event)
+        _running.pop(self, None)
         for command in answer:
             if isinstance(command, commands.Close):
-                self.host.closed(command, self.error)
+                runtime.closed(command, self.error)
         destroy(tasks)
 
     _PERFORMERS: ClassVar[dict[type[Any], Callable[[Any, Any], None]]] = {
@@ -447,3 +442,7 @@ class LocalDriver:
         commands.Settle: _settle,
         commands.Close: _close,
     }
+
+
+#: Real time, on asyncio.
+REAL = Environment(AsyncioDriver)

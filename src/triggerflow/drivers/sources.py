@@ -1,9 +1,9 @@
 """Lazy for_each sources: iterables and async iterables, asked for items as the core wants them."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
-from time import time
 from typing import Any, cast
 
 from .._core import events
@@ -18,7 +18,8 @@ _closing: set["asyncio.Future[None]"] = set()
 class Sources:
     """The iterators that the openings of one execution are being fed from."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._iterators: dict[int, Any] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
@@ -41,8 +42,8 @@ class Sources:
                 if task is not None and task.cancelling():
                     raise
                 error = ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError of their own")
-            return events.PullFailed(time(), opening.id, describe(error, opening.node.name)), error
-        return events.Pulled(time(), opening.id, items, done), None
+            return events.PullFailed(self._now(), opening.id, describe(error, opening.node.name)), error
+        return events.Pulled(self._now(), opening.id, items, done), None
 
     async def take(self, opening: Opening, count: int) -> tuple[list[Any], bool]:
         """The next items, and whether there are no more.

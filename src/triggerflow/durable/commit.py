@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageError
 from ..run.program import Program
 from ..stores.protocol import Append, Store
+from .commit_buffer import CommitBuffer
 from .definitions import write_definition
-from .driver import DurableDriver, Log
 
 
 class StoreSession:
@@ -23,16 +23,16 @@ class StoreSession:
         self.store = store
         #: the handles of this process by id: an id twice is the same execution
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
-        #: who is told when something of an execution is on disk, or it has left this process
-        self.keeper: Callable[[Any], None] | None = None
-        self._waiting: list[Log] = []
+        #: called when records of an execution were written, or it has left this process (`stored.Stored`)
+        self.on_change: Callable[[Any], None] | None = None
+        self._waiting: list[CommitBuffer] = []
         self._task: asyncio.Task[None] | None = None
         #: definitions by fingerprint: those to be written with the next commit, and those that are on disk
         self._definitions: dict[str, bytes] = {}
         self._kept: set[str] = set()
         self._beside: set[asyncio.Task[None]] = set()
 
-    def enqueue(self, log: Log) -> None:
+    def enqueue(self, log: CommitBuffer) -> None:
         """A log has something to write."""
         self._waiting.append(log)
         if self._task is None:
@@ -62,7 +62,7 @@ class StoreSession:
             self._definitions.pop(fingerprint, None)
 
     async def _commit(self) -> None:
-        logs: list[Log] = []
+        logs: list[CommitBuffer] = []
         try:
             while self._waiting:
                 logs, self._waiting = [log for log in self._waiting if log.suspended is None], []
@@ -79,7 +79,7 @@ class StoreSession:
         finally:
             self._task = None
 
-    async def _write(self, batch: list[tuple[Log, Append]]) -> None:
+    async def _write(self, batch: list[tuple[CommitBuffer, Append]]) -> None:
         if not batch:
             return
         try:
@@ -103,12 +103,9 @@ class StoreSession:
                     give_up(log, ExecutionSuspended(f"the engine failed after a commit; please report this: {bug!r}"))
 
 
-def give_up(log: Log, why: BaseException) -> None:
+def give_up(log: CommitBuffer, why: BaseException) -> None:
     """The execution cannot go on in this process."""
-    if isinstance(log.driver, DurableDriver):
-        log.driver.suspend(why)
-    else:
-        log.suspend(why)
+    log.owner.suspend(why)
 
 
 _sessions: "WeakKeyDictionary[Store, StoreSession]" = WeakKeyDictionary()

@@ -16,7 +16,7 @@ from .._core.errors import RecordsTrimmed, StoreDamaged, UsageError
 from .._core.state import RunChunk
 from ..run.subflow import path_of
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
-from .driver import where_it_stands
+from .commit_buffer import status_and_due
 from .loading import PAGE, Loaded
 from .past import Past
 from .payloads import references
@@ -68,7 +68,7 @@ async def sub_flows_at(past: Past, row: ExecutionRow, runs: Iterable[RunChunk], 
 async def copy_one(past: Past, row: ExecutionRow, loaded: Loaded) -> ExecutionCopy:
     """One execution alone, as it stands in `loaded`."""
     state, store = loaded.machine.state, past.store
-    status, due = where_it_stands(loaded.machine)
+    status, due = status_and_due(loaded.machine)
     if state.records == row.records:
         status, due = row.status, row.due  # a parent whose sub-flow waits is told to wait
     records = await _records(store, row, state.records)

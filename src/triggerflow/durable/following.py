@@ -8,9 +8,8 @@ from .._core import events
 from .._core.errors import ExecutionCancelled, StoreDamaged, UsageError
 from .._core.machine import Machine
 from .._core.state import Status
-from ..run.compaction import merge
-from ..run.logs import told_failure
-from ..run.stream import StreamItem
+from ..run.logs import failure_from_record
+from ..run.stream import StreamItem, merge
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
 from .loading import items
 from .past import Past
@@ -123,7 +122,7 @@ class StoreReader:
             state = self._machine.state
             if state.status is Status.CANCELLED:
                 raise ExecutionCancelled(state.reason, row.id)
-            raise told_failure(f"<Execution {row.id} of flow {row.flow!r}>", state.error)
+            raise failure_from_record(f"<Execution {row.id} of flow {row.flow!r}>", state.error)
         return final
 
     async def _look(self, row: ExecutionRow) -> None:

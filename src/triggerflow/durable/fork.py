@@ -1,7 +1,6 @@
 """Forks: a new execution that begins as another one was after some record, with something changed."""
 
 from collections.abc import Mapping
-from time import time
 from typing import Any
 
 import msgspec
@@ -13,8 +12,8 @@ from .._core.state import UNSET
 from ..run.program import Program
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord
 from .codec import VALUES, encode
+from .commit_buffer import status_and_due
 from .copying import copy_one, sub_flows_at
-from .driver import where_it_stands
 from .loading import Loaded, receive
 from .past import Past
 from .text import describe, name_of
@@ -44,13 +43,15 @@ async def fork_of(
             f"execution {row.id!r} has ended ({machine.state.status.value}) after {at} records, so that a fork there "
             "has nothing to do; fork it earlier"
         )
-    for change in _changes(past.program, state):
+    for change in _changes(past, state):
         data = encode(change, past.program.types, machine.state, payloads)
         receive(machine, change, row.id)
         copy.records.append((machine.state.records - 1, NewRecord(data)))
     still = [run for run in runs if run.id in machine.state.runs]
     sub_flows = await sub_flows_at(past, row, still, shown)
-    return [_forked(_standing(copy, machine, payloads), row.id, at), *(_forked(it, it.row.id) for it in sub_flows)]
+    now = past.now()
+    first = _forked(_standing(copy, machine, payloads), row.id, now, at)
+    return [first, *(_forked(it, it.row.id, now) for it in sub_flows)]
 
 
 def _before(row: ExecutionRow, at: int) -> int:
@@ -95,9 +96,9 @@ def _started(base: Loaded, record: events.Record, value: Any) -> Loaded:
     return Loaded(base.machine, value) if isinstance(record, events.Started) else base
 
 
-def _changes(program: Program, state: Mapping[str, Any]) -> list[events.StateChanged]:
-    now = time()
-    check = program.state
+def _changes(past: Past, state: Mapping[str, Any]) -> list[events.StateChanged]:
+    now = past.now()
+    check = past.program.state
     return [
         events.StateChanged(now, None, "set", key, value if check is None else check.check(key, value), emit=False)
         for key, value in state.items()
@@ -105,7 +106,7 @@ def _changes(program: Program, state: Mapping[str, Any]) -> list[events.StateCha
 
 
 def _standing(copy: ExecutionCopy, machine: Machine, payloads: dict[str, bytes]) -> ExecutionCopy:
-    status, due = where_it_stands(machine)
+    status, due = status_and_due(machine)
     records = machine.state.records
     if records == copy.row.records and status == "running":
         status, due = copy.row.status, copy.row.due
@@ -113,8 +114,7 @@ def _standing(copy: ExecutionCopy, machine: Machine, payloads: dict[str, bytes])
     return msgspec.structs.replace(copy, row=row, payloads={**copy.payloads, **payloads})
 
 
-def _forked(copy: ExecutionCopy, id: str, at: int | None = None) -> ExecutionCopy:
-    now = time()
+def _forked(copy: ExecutionCopy, id: str, now: float, at: int | None = None) -> ExecutionCopy:
     origin = (id, copy.row.records if at is None else at)
     parent = None if at is not None else copy.row.parent
     row = msgspec.structs.replace(copy.row, forked_from=origin, parent=parent, created=now, updated=now)

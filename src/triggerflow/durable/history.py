@@ -1,6 +1,5 @@
 """What a store knows of a flow's executions: list them, read them, go back in them, compare, and put them in order."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
@@ -8,15 +7,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .._core import events
 from .._core.state import UNSET
+from ..run.execution import Execution
+from ..run.flow_runtime import FlowRuntime
 from ..run.options import Options
 from ..run.portal import iterate_sync, run_sync
-from ..run.program import Program
-from ..run.shared import SharedData
 from ..stores.protocol import ExecutionRow, StatusName, Store
 from .archive import Target, export, load_archive
 from .copying import renamed
 from .diff import Difference, difference
-from .execution import DurableExecution, durable_execution
 from .following import StoreReader
 from .fork import fork_of
 from .past import Past
@@ -38,9 +36,10 @@ class History:
     `UnknownExecution` for an id that is not in the store, `UsageError` for one of another flow, and `StoreError`.
     """
 
-    def __init__(self, program: Program, shared: SharedData, store: Store) -> None:
-        #: how its executions are read
-        self.past = Past(program, shared, store)
+    def __init__(self, flow: FlowRuntime, store: Store) -> None:
+        flow.require_name()
+        self._flow = flow
+        self._past = Past(flow.program(), store, flow.environment.now)
 
     @property
     def sync(self) -> "SyncHistory":
@@ -63,8 +62,8 @@ class History:
         `since` and `until` (not included) bound when they were created: seconds since the epoch, or a datetime. A page
         has `limit` rows; the next one begins `after` the id of the last.
         """
-        return await self.past.store.executions(
-            flow=self.past.program.name,
+        return await self._past.store.executions(
+            flow=self._past.program.name,
             status=(status,) if isinstance(status, str) else status,
             since=_seconds(since),
             until=_seconds(until),
@@ -74,19 +73,19 @@ class History:
 
     async def journal(self, id: str, *, first: int = 0) -> AsyncIterator[tuple[int, events.Record]]:
         """The records with their numbers, as far as they are held, from number `first` on."""
-        row = await self.past.row(id)
-        async for found in self.past.journal(row, first, row.records):
+        row = await self._past.row(id)
+        async for found in self._past.journal(row, first, row.records):
             yield found
 
     async def lines(self, id: str, *, first: int = 0) -> AsyncIterator[str]:
         """The journal for a person: number, seconds since the first record, chunk and run, what happened."""
-        row = await self.past.row(id)
+        row = await self._past.row(id)
         since: float | None = None
-        earliest = await self.past.earliest(row)
-        async for number, record in self.past.journal(row, first, earliest):  # items that a compaction has left
+        earliest = await self._past.earliest(row)
+        async for number, record in self._past.journal(row, first, earliest):  # items that a compaction has left
             since = record.at if since is None else since
             yield line(number, record, "", since)
-        async for step in self.past.steps(row, first):
+        async for step in self._past.steps(row, first):
             since = step.record.at if since is None else since
             yield line(step.number, step.record, step.chunk, since)
 
@@ -95,8 +94,8 @@ class History:
 
         Raises `RecordsTrimmed` if a compaction has forgotten what that would take.
         """
-        row = await self.past.row(id)
-        return view(id, row.flow, await self.past.loaded(row, row.records if records is None else records))
+        row = await self._past.row(id)
+        return view(id, row.flow, await self._past.loaded(row, row.records if records is None else records))
 
     def stream(
         self,
@@ -112,13 +111,13 @@ class History:
 
         It begins after item number `after`, goes on with new items as they reach the store (looking every `poll`
         seconds at most) and ends as a reader of the execution does; without `follow` it ends with what is there. With
-        `compact` what is there comes merged; see `compaction`. `timeout`: the longest gap between two items in seconds.
+        `compact` what is there comes merged; see `run.stream`. `timeout`: the longest gap between two items in seconds.
         """
-        return StoreReader(self.past, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
+        return StoreReader(self._past, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
 
     async def diff(self, one: str, other: str) -> Difference:
         """Where two executions part, and how they differ by chunk, state, stream and result; print it."""
-        return await difference(self.past, await self.past.row(one), await self.past.row(other))
+        return await difference(self._past, await self._past.row(one), await self._past.row(other))
 
     # -- going back --------------------------------------------------------------------------------------------------
 
@@ -131,7 +130,7 @@ class History:
         state: Mapping[str, Any] | None = None,
         value: Any = UNSET,
         runtime_resources: Mapping[str, Any] | None = None,
-    ) -> DurableExecution:
+    ) -> Execution:
         """A new execution that begins as this one was after its first `at` records; the old one stays as it is.
 
         `value` takes the place of the value in the last of these records: the start value, the result of a chunk, the
@@ -141,12 +140,12 @@ class History:
         Raises `UsageError` where it makes no sense (the execution has ended there, that record has no value),
         `RecordsTrimmed`, `PayloadError`, `ContractError`, and `StoreConflict` if `new_id` exists.
         """
-        past = self.past
+        past = self._past
         copies = await fork_of(past, await past.row(id), at, state or {}, value)
-        name = os.urandom(8).hex() if new_id is None else new_id
+        name = self._flow.environment.new_id() if new_id is None else new_id
         await past.store.put_copies(renamed(copies, name))
-        details: dict[str, Any] = {"resources": runtime_resources, "must_exist": True}
-        return durable_execution(past.program, past.shared, Options(), past.store, name, **details)
+        runtime = self._flow.stored(past.store, Options(), name, resources=runtime_resources, must_exist=True)
+        return self._flow.make_handle(runtime)
 
     # -- keeping house -----------------------------------------------------------------------------------------------
 
@@ -156,7 +155,7 @@ class History:
         It can go on and be read from there; what it was before cannot be told any more. Raises `ExecutionLeased` while
         another process runs it.
         """
-        return await compact(self.past, await self.past.row(id))
+        return await compact(self._past, await self._past.row(id))
 
     async def prune(self, *, older_than: float | timedelta | None = None, keep: int | None = None) -> Pruned:
         """Forget executions that have ended, with their sub-flows.
@@ -164,14 +163,14 @@ class History:
         Those whose last record is `older_than` so many seconds, those beyond the newest `keep`; with both, those that
         are both. One that has not ended, or has a sub-flow that has not, is never touched.
         """
-        return await prune(self.past, older_than, keep)
+        return await prune(self._past, older_than, keep)
 
     async def export(self, id: str, target: Target) -> int:
         """Write the execution with its sub-flows to a .jsonl file, a path or an open binary file; how many records.
 
         A path gets the whole file or stays as it was. The execution may be running: it is written as it stands now.
         """
-        return await export(self.past, await self.past.row(id), target)
+        return await export(self._past, await self._past.row(id), target)
 
     async def load(self, source: Target, *, id: str | None = None, limit: int = LIMIT) -> ExecutionRow:
         """Read a file that `export` has written into the store, whole or not at all, under its own id or another one.
@@ -180,7 +179,7 @@ class History:
         bytes, damaged, made up, of another flow, or holds types that are not registered; `StoreConflict` if the id
         exists. If it has not ended, it goes on with `flow.async_resume(id)`.
         """
-        return await load_archive(self.past, source, id, limit)
+        return await load_archive(self._past, source, id, limit)
 
 
 def _waiting(

@@ -5,7 +5,8 @@ snapshot stands that tells which one was before; so the past of an execution is 
 can be replayed, each with its definition.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from time import time
 from typing import NamedTuple
 
 from .._core import events
@@ -16,7 +17,6 @@ from .._core.operators import compile_plan
 from .._core.plan import Plan
 from .._core.state import UNSET
 from ..run.program import Program
-from ..run.shared import SharedData
 from ..stores.protocol import ExecutionRow, Store
 from .codec import decode
 from .definitions import read_definition
@@ -46,15 +46,15 @@ class Step(NamedTuple):
 class Past:
     """What a flow and a store are, together, to those who look back."""
 
-    def __init__(self, program: Program, shared: SharedData, store: Store) -> None:
+    def __init__(self, program: Program, store: Store, now: Callable[[], float] = time) -> None:
         self.program = program
-        self.shared = shared
         self.store = store
+        self.now = now
 
     def child(self, flow: str) -> "Past | None":
         """The same for a sub-flow; None if this flow has no step of that name any more."""
         known = self.program.sub_flows.get(flow)
-        return None if known is None else known.history(self.store).past
+        return None if known is None else Past(known.__flow_runtime__().program(), self.store, self.now)
 
     async def row(self, id: str) -> ExecutionRow:
         """The row of an execution. Raises `UnknownExecution`, and `UsageError` if it is another flow's."""

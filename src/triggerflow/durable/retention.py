@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from datetime import timedelta
-from time import time
 
 import msgspec
 
@@ -41,8 +40,8 @@ async def compact(past: Past, row: ExecutionRow) -> Compacted:
     try:
         return await _compact_tree(past, row)
     finally:
-        handle = session_of(store).live.get(row.id)
-        if before is None and (handle is None or not (handle.here or handle.lock.locked())):
+        here = session_of(store).live.get(row.id)
+        if before is None and (here is None or not (here.runs_here or here.lock.locked())):
             await store.release([row.id])
 
 
@@ -91,7 +90,7 @@ async def prune(past: Past, older_than: float | timedelta | None, keep: int | No
     if keep is not None and keep < 0:
         raise UsageError(f"prune can keep 0 executions or more, not {keep}")
     age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
-    before = None if age is None else time() - age
+    before = None if age is None else past.now() - age
     ended = await _ended(past)
     going = [row.id for row in ended[keep or 0 :] if before is None or row.updated < before]
     forgotten = 0

@@ -1,7 +1,5 @@
 """What the store is told of an execution when it is made, and what is read from that again."""
 
-from time import time
-
 import msgspec
 
 from .._core.errors import StoreDamaged
@@ -10,9 +8,8 @@ from ..run.program import Program
 from ..stores.protocol import ExecutionRow
 
 
-def first_row(id: str, program: Program, options: Options, parent: str | None) -> ExecutionRow:
+def first_row(id: str, program: Program, options: Options, parent: str | None, now: float) -> ExecutionRow:
     """The row of an execution that begins now."""
-    now = time()
     return ExecutionRow(
         id=id,
         flow=program.name,

@@ -53,7 +53,7 @@ async def vet(past: Past, copies: list[ExecutionCopy], definitions: Mapping[str,
         for copy in copies:
             it = known[copy.row.id]
             try:
-                await _replay(Past(it.program, it.shared, store), copy)
+                await _replay(Past(it.program, store), copy)
             except SnapshotError:
                 raise
             except (TriggerFlowError, RecursionError) as error:

@@ -6,7 +6,7 @@ import msgspec
 
 from .._core.events import ErrorInfo
 from .._core.state import UNSET, StatusName
-from ..run.logs import describe_interrupt
+from ..run.interrupts import describe_interrupt
 from .loading import Loaded
 from .text import short
 

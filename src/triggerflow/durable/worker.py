@@ -8,7 +8,6 @@ parked execution is in the store only, and costs no memory. An answer or a signa
 import asyncio
 import logging
 from contextlib import suppress
-from time import time
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -21,11 +20,14 @@ from .._core.errors import (
     UnknownExecution,
     UsageError,
 )
+from ..drivers.asyncio import REAL
+from ..run.environment import Environment
+from ..run.execution import Execution, runtime_of
 from ..run.portal import on_a_loop, run_sync
 from ..stores.protocol import Store
 from .commit import session_of
-from .execution import DurableExecution
 from .parking import is_idle, park
+from .stored import Stored, stored_of
 
 logger = logging.getLogger("triggerflow")
 
@@ -35,10 +37,10 @@ class Resumable(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, under which its executions stand in the store."""
+        """Its name, by which its executions are found in the store."""
         ...
 
-    async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+    async def async_resume(self, id: str, *, store: Store) -> Execution:
         """An execution out of the store, going on."""
         ...
 
@@ -53,15 +55,18 @@ class Worker:
     run (a definition that needs a map, a type that is not registered) is logged once, and left to other workers.
     """
 
-    def __init__(self, store: Store, *flows: Resumable, poll: float = 1.0, at_once: int = 1000) -> None:
+    def __init__(
+        self, store: Store, *flows: Resumable, poll: float = 1.0, at_once: int = 1000, environment: Environment = REAL
+    ) -> None:
         self._flows = {flow.name: flow for flow in flows}
         if not flows or len(self._flows) < len(flows):
             raise UsageError("a worker needs flows, each with a name of its own: TriggerFlow(name='...')")
         self._store = store
         self._session = session_of(store)
+        self._now = environment.now
         self._poll = poll
         self._at_once = at_once
-        self._running: dict[str, DurableExecution] = {}
+        self._running: dict[str, Stored] = {}
         #: what is ours in the store and has to be opened yet: the name of its flow by its id
         self._claimed: dict[str, str] = {}
         #: the ids of what cannot be run here
@@ -70,14 +75,14 @@ class Worker:
         self._opening: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._idle: dict[str, DurableExecution] = {}
+        self._idle: dict[str, Stored] = {}
         self._parking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Take up what was left behind. Raises `UsageError` if the store has a worker in this process already."""
-        if self._session.keeper is not None:
+        if self._session.on_change is not None:
             raise UsageError(f"{self._store!r} has a worker already; give all flows to one")
-        self._session.keeper = self._look_at
+        self._session.on_change = self._look_at
         try:
             await self._claim()
             await self._open_claimed()
@@ -97,14 +102,14 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._let_go(list(self._session.live.values()))
 
-    async def _let_go(self, executions: list[DurableExecution]) -> None:
+    async def _let_go(self, executions: list[Stored]) -> None:
         """Suspend these, and give back what is ours."""
-        self._session.keeper = None
-        here = [execution for execution in executions if execution.here]
-        ids = [*(execution.id for execution in here), *self._claimed]
+        self._session.on_change = None
+        here = [execution for execution in executions if execution.runs_here]
+        ids = [*(execution.runtime.id for execution in here), *self._claimed]
         for execution in here:
-            if execution.here:  # a sub-flow is let go of with its parent
-                execution.let_go(ExecutionSuspended(f"{execution!r} was suspended: its worker stops"))
+            if execution.runs_here:  # a sub-flow is released with its parent
+                execution.release_here(ExecutionSuspended(f"{execution.runtime!r} was suspended: its worker stops"))
         self._running.clear()
         self._claimed.clear()
         if ids:
@@ -156,7 +161,7 @@ class Worker:
                     task.add_done_callback(self._opening.discard)
                 due = await self._store.next_due(self._flows)
                 if due is not None:
-                    wait = min(wait, max(0.0, due - time()))
+                    wait = min(wait, max(0.0, due - self._now()))
             except Exception:  # whatever it is, the worker is there to go on
                 logger.exception("the worker cannot read %r; it tries again in %g s", self._store, self._poll)
             try:
@@ -207,23 +212,24 @@ class Worker:
             self._refused.add(id)
         else:
             self._claimed.pop(id, None)
-            self._look_at(execution)
+            self._look_at(stored_of(runtime_of(execution)))
         return None
 
-    def _look_at(self, execution: DurableExecution) -> None:
+    def _look_at(self, execution: Stored) -> None:
         """Something of it is on disk, or it has left: run it on, forget it, or park it."""
         root = execution.root
-        if not root.here:
-            left = self._running.pop(root.id, None)
-            if root.log is not None and root.log.suspended is not None and not root.given_back:
+        runtime = root.runtime
+        if not root.runs_here:
+            left = self._running.pop(runtime.id, None)
+            if runtime.log is not None and runtime.log.suspended is not None and not root.released:
                 # The store failed, or somebody cancelled a task of it: it is ours still, and nobody else would go on.
-                self._claimed[root.id] = root.program.name
+                self._claimed[runtime.id] = runtime.program.name
             elif left is not None:
                 self._woken.set()  # there is room for another one
             return
-        self._running[root.id] = root
+        self._running[runtime.id] = root
         if is_idle(root):
-            self._idle[root.id] = root
+            self._idle[runtime.id] = root
             if self._parking is None or self._parking.done():
                 self._parking = asyncio.get_running_loop().create_task(self._park())
 
@@ -235,5 +241,5 @@ class Worker:
             except StoreError:
                 logger.exception("%d executions could not be parked", len(idle))
                 # Those that have left the memory are ours still, and nobody else would wake them.
-                self._claimed.update((id, it.program.name) for id, it in idle.items() if not it.here)
+                self._claimed.update((id, it.runtime.program.name) for id, it in idle.items() if not it.runs_here)
         self._woken.set()  # a timer of theirs may be the next one due

@@ -6,7 +6,7 @@ is cancelled, and with it the provider's HTTP stream is closed.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
 from .instant import EventLog
 from .output import Output
-from .places import PathStyle
+from .places import PathStyle, check_paths
 from .views import Item, StreamType, view
 
 
@@ -71,6 +71,10 @@ class Response:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._readers = 0
+
+    def check_paths(self, paths: Iterable[str]) -> None:
+        """Raise `ResponseUsageError` for a path, like `items[*].title`, that no event of this answer can have."""
+        check_paths(paths, self.output, self.path_style)
 
     @property
     def attempt(self) -> int:

@@ -5,18 +5,15 @@ answer as a whole may turn out to be none: cut off, of another schema, or replac
 provisional until the answer is known to be valid; then they are confirmed, or taken back with all that they started.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
-
-from ..models.places import check_paths
-from ..models.response import Response
 
 
 class Emitter(Protocol):
     """What emitting fields needs of a chunk's `data`."""
 
-    async def async_emit(self, name: str, value: Any = None, *, provisional: bool = False) -> int:
+    def async_emit(self, name: str, value: Any = None, *, provisional: bool = False) -> Awaitable[int]:
         """Emit a signal; return its number."""
         ...
 
@@ -29,7 +26,23 @@ class Emitter(Protocol):
         ...
 
 
-async def emit_fields(data: Emitter, response: Response, fields: Mapping[str, str]) -> Any:
+class FieldSource(Protocol):
+    """What emitting fields needs of a model's response; see `models.Response`."""
+
+    def check_paths(self, paths: Iterable[str]) -> None:
+        """Raise `ResponseUsageError` for a path that the described answer can never have."""
+        ...
+
+    def get_async_generator(self, type: Any = "delta") -> AsyncGenerator[Any, None]:
+        """The events of the answer."""
+        ...
+
+    def async_get_data(self) -> Awaitable[Any]:
+        """The data of the answer, once it has ended and is valid."""
+        ...
+
+
+async def emit_fields(data: Emitter, response: FieldSource, fields: Mapping[str, str]) -> Any:
     """Emit a signal for each completed field of a response; return its data once it has ended and is valid.
 
     `fields` maps paths to signal names: `{"queries[*]": "query_ready", "title": "title_ready"}`. A path is that of one
@@ -40,7 +53,7 @@ async def emit_fields(data: Emitter, response: Response, fields: Mapping[str, st
     Raises `ResponseUsageError`, before anything is sent, for a path that the described answer can never have; and what
     the response ends with, after it has retracted every signal of it, see `triggerflow.models`.
     """
-    check_paths(fields, response.output, response.path_style)
+    response.check_paths(fields)
     sent: list[int] = []
     try:
         async with aclosing(response.get_async_generator("instant")) as events:

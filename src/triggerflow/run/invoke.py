@@ -8,6 +8,7 @@ from typing import Any
 
 from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
 from ..build.policies import Invoker, with_timeout
+from .data import run_of
 
 #: A thread is made only when all others are busy. The number is a guard, not a limit to plan with: a sync chunk may
 #: wait for another sync chunk, so that a small pool could lock itself up.
@@ -35,23 +36,25 @@ class _Places:
     """How a run of a cached chunk waits for another one of the same key; see `policies.Waiting`."""
 
     async def without_place(self, data: Any, until: "asyncio.Future[Any]") -> None:
-        """Give up the places of the run while it waits."""
+        """Give up the permits of the run while it waits."""
+        runtime, run = run_of(data)
 
         async def wait() -> None:
             await until
 
-        await data.execution.running.without_place(data.run, wait)
+        await runtime.require_running().without_permits(run, wait)
 
     def has_caused_any(self, run: Any) -> bool:
         """A run has a group once it has emitted something."""
-        return run.run.spawned is not None
+        return run_of(run)[1].spawned is not None
 
     def has_caused(self, run: Any, other: Any) -> bool:
         """Runs of one execution only can wait for each other's signals."""
-        if run.execution is not other.execution:
+        (runtime, cause), (other_runtime, effect) = run_of(run), run_of(other)
+        if runtime is not other_runtime:
             return False
-        group = other.run.group
-        while group is not None and group is not run.run.spawned:
+        group = effect.group
+        while group is not None and group is not cause.spawned:
             group = group.parent
         return group is not None
 

@@ -1,4 +1,4 @@
-"""What the core reports to observers, as log lines and as plain data."""
+"""What the core reports and nobody has to act on, as log lines; and errors of which only the record is left."""
 
 import difflib
 import logging
@@ -8,22 +8,8 @@ from typing import Any
 from .._core import commands
 from .._core.errors import InterruptExpired, RemoteChunkError, TriggerFlowError
 from .._core.events import ErrorInfo
-from .._core.state import Interrupt
 
 logger = logging.getLogger("triggerflow")
-
-
-def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
-    """An interrupt as its observers see it."""
-    return {
-        "id": interrupt.id,
-        "type": interrupt.type,
-        "payload": interrupt.payload,
-        "resume_event": interrupt.resume_event,
-        "expires": interrupt.expires,
-        "status": interrupt.status,
-        "response": interrupt.response,
-    }
 
 
 def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str]) -> None:
@@ -41,7 +27,7 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
             pass
 
 
-def told_failure(execution: object, info: ErrorInfo | None) -> TriggerFlowError:
+def failure_from_record(execution: object, info: ErrorInfo | None) -> TriggerFlowError:
     """The exception for a failure of which only the record is left."""
     if info is not None and info.type == "InterruptExpired":
         return InterruptExpired(f"{execution}: {info.message}")

@@ -51,8 +51,8 @@ class Options:
         self.leases = leases
         self.keep_open = keep_open
 
-    def course(self) -> tuple[bool, int | None, bool, int, bool, bool]:
-        """Those that change the course of the execution, in the order in which its first record takes them."""
+    def recorded(self) -> tuple[bool, int | None, bool, int, bool, bool]:
+        """The options that change the course of the execution, in the order in which its first record takes them."""
         return (
             self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases, self.keep_open
         )  # fmt: skip

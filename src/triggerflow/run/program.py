@@ -9,10 +9,12 @@ from .._core.plan import Node, Plan
 from ..build.blueprint import Blueprint
 from ..build.contract import Check, Contract
 from ..build.policies import Retry
+from ..build.subflow import SubFlow
 from ..build.typed import StateModel
 from ..serialize.payload import Types
+from .data import run_of
 from .invoke import Invoker, condition_invoker, invoker
-from .subflow import Runnable, SubFlow
+from .subflow import run_sub_flow
 
 
 class Program:
@@ -33,12 +35,11 @@ class Program:
         self.plan = plan
         self.name = blueprint.name
         self.types = types
-        #: copies: what the flow promises later holds for executions that are created later
-        self.contract = contract.copy()
-        self.signals = dict(signals)
+        self.contract = contract
+        self.signals = signals
         self.state = state
         #: the flows that are steps of this one, by name
-        self.sub_flows: dict[str, Runnable] = {
+        self.sub_flows: dict[str, Any] = {
             handler.flow.name: handler.flow for handler in blueprint.handlers.values() if isinstance(handler, SubFlow)
         }
         self.invokers: tuple[Invoker, ...] = tuple(_invoker(node, blueprint) for node in plan.nodes)
@@ -55,7 +56,16 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
         )
     if node.kind is OperatorKind.MATCH_CASE:
         return condition_invoker(handler)
+    if isinstance(handler, SubFlow):
+        return _sub_flow_invoker(handler)
     return invoker(blueprint.nodes[node.trigger.name], blueprint)
+
+
+def _sub_flow_invoker(handler: SubFlow) -> Invoker:
+    async def call(data: Any) -> Any:
+        return await run_sub_flow(handler, *run_of(data), data)
+
+    return call
 
 
 def _retry(node: Node, blueprint: Blueprint) -> Retry | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .._core.errors import PayloadError, SnapshotError
 from .._core.snapshot import decode, encode
@@ -10,7 +10,7 @@ from .._core.state import UNSET
 from .interrupts import check_schemas
 from .options import Options
 from .program import Program
-from .runtime import HostedExecution
+from .runtime import ExecutionRuntime
 from .shared import SharedData
 
 if TYPE_CHECKING:
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
     from .subflow import Link
 
-E = TypeVar("E", bound=HostedExecution)
-
 #: The largest text that is read as a snapshot, in characters.
 LIMIT = 256 * 1024 * 1024
 
 
-def snapshot(execution: HostedExecution) -> dict[str, Any]:
+def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
     """The execution as JSON-shaped data. Raises `PayloadError` that names what cannot be recorded."""
     types, machine = execution.program.types, execution.machine
     check_schemas(execution)
@@ -43,7 +41,7 @@ def snapshot(execution: HostedExecution) -> dict[str, Any]:
     }
 
 
-def _own_data(execution: HostedExecution) -> dict[str, Any]:
+def _own_data(execution: ExecutionRuntime) -> dict[str, Any]:
     """What a sub-flow has changed in its copy of the shared data: per key a list of the value, empty if it is gone."""
     shared, pack = execution.shared, execution.program.types.pack
     return {
@@ -53,7 +51,7 @@ def _own_data(execution: HostedExecution) -> dict[str, Any]:
 
 
 def restore(
-    make: Callable[..., E],
+    make: Callable[..., ExecutionRuntime],
     program: Program,
     shared: SharedData,
     options: Options,
@@ -61,7 +59,7 @@ def restore(
     *,
     resources: Mapping[str, Any] | None = None,
     link: "Link | None" = None,
-) -> E:
+) -> ExecutionRuntime:
     """The execution that a snapshot describes. Raises `SnapshotError`."""
     if saved.get("kind") != "triggerflow/execution":
         raise SnapshotError("this is no saved execution: it lacks kind = 'triggerflow/execution'")

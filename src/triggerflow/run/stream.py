@@ -4,11 +4,17 @@ Items are numbered 1, 2, 3 ... by the core. The stream holds the newest `history
 of its own and reads from any number on, while the execution runs or after it. What happens to a reader that lags by
 more than its `buffer` is its declared policy:
 
-* `"block"` (default): chunks that put with `await` wait for it, so that it misses nothing;
-* `"drop_oldest"`: it skips ahead, and gets a `StreamGap` that says what it missed;
-* `"disconnect"`: it ends with `ReaderDisconnected`; its `position` is where to come back.
+* `"block"` (default): whoever puts an item with `await` waits before the item is accepted, so that the reader misses
+  nothing;
+* `"drop_oldest"`: the reader skips ahead, and gets a `StreamGap` that says what it missed;
+* `"disconnect"`: the reader ends with `ReaderDisconnected`; its `position` is where to come back.
 
-A reader is referred to weakly: one that is left early, or forgotten, holds nobody up.
+Items that were there when a reader came do not count as its lag. The stream refers to readers weakly: a reader that was
+left early, or forgotten, holds no writer up.
+
+A late reader can have its items merged (`compact=True`). A model writes its answer in thousands of deltas; somebody who
+comes later needs their sum. Two items can be one if both are texts, or both are dicts that are equal but for a text
+under "delta".
 """
 
 import asyncio
@@ -16,9 +22,10 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from .._core.errors import DefinitionError, ReaderDisconnected, StreamGapError
+from .options import same_value
 
 LagPolicy = Literal["block", "drop_oldest", "disconnect"]
 ItemT = TypeVar("ItemT")
@@ -80,7 +87,8 @@ class RuntimeStream:
         self.ended = False
         self.failure: Callable[[], BaseException] | None = None
         self._readers_waiting: list[asyncio.Future[None]] = []
-        self.writers: list[asyncio.Future[None]] = []
+        #: who waits for room, in order of arrival
+        self.writers: deque[asyncio.Future[None]] = deque()
         self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
         #: where items are that are no longer held: some that follow a number. None: nowhere
         self.older: Callable[[int], Awaitable[list[StreamItem]]] | None = None
@@ -99,11 +107,18 @@ class RuntimeStream:
         items.append(item)
         self.last = number
         if len(items) > 2 * self.history:
-            self.first += len(items) - self.history
-            self.paths = {number: path for number, path in self.paths.items() if number >= self.first}
-            del items[: -self.history]
+            self._trim()
         if self._readers_waiting:
             self._wake()
+
+    def _trim(self) -> None:
+        """Drop old items, down to `history`. Items that a blocking reader still lacks are kept as long as they are not
+        more than twice that: they were put without waiting (`put_into_stream` in an async chunk)."""
+        lacking = self.last - min((reader.position for reader in self._blocking()), default=self.last)
+        keep = max(self.history, lacking) if lacking < 2 * self.history else self.history
+        self.first += len(self.items) - keep
+        self.paths = {number: path for number, path in self.paths.items() if number >= self.first}
+        del self.items[:-keep]
 
     def rebase(self, last: int) -> None:
         """Before the first item: the items up to number `last` are not held here."""
@@ -131,16 +146,21 @@ class RuntimeStream:
         self.ceiling = self._room_until()
         return self.last >= self.ceiling
 
-    def _room_until(self) -> int:
-        readers = [reader for ref in self._blockers.values() if (reader := ref()) is not None]
-        return min((reader.position + reader.buffer for reader in readers), default=NEVER)
+    def _blocking(self) -> "list[StreamReader[Any]]":
+        return [reader for ref in self._blockers.values() if (reader := ref()) is not None]
 
     async def room(self) -> None:
-        """Wait until every blocking reader has caught up with half of its buffer."""
+        """Wait until an item may be put. Writers are admitted in order of arrival, once every blocking reader has
+        caught up with half of its buffer."""
         while self.full:
             future = asyncio.get_running_loop().create_future()
             self.writers.append(future)
-            await future
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():  # admitted, and puts nothing: the next one may
+                    self._admit()
+                raise
 
     def release_writers(self) -> None:
         """From now on no writer waits."""
@@ -148,10 +168,16 @@ class RuntimeStream:
         self._admit()
 
     def _admit(self) -> None:
-        writers, self.writers = self.writers, []
-        for future in writers:
+        """Wake as many writers as there is room for."""
+        count = len(self.writers) if self.ended or self._released else self._room_until() - self.last
+        while self.writers and count > 0:
+            future = self.writers.popleft()
             if not future.done():
                 future.set_result(None)
+                count -= 1
+
+    def _room_until(self) -> int:
+        return min((reader.position + reader.buffer for reader in self._blocking()), default=NEVER)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -181,11 +207,9 @@ class RuntimeStream:
             self._admit()
 
     def advanced(self, reader: "StreamReader[Any]") -> None:
-        """The reader has taken an item while writers wait."""
-        if self.writers and self.last - reader.position <= reader.buffer // 2:
-            self.ceiling = 0
-            if not self.full:
-                self._admit()
+        """The reader has taken an item, or waits for the next one, while writers wait."""
+        if self.last - reader.position <= reader.buffer // 2 and not self.full:
+            self._admit()
 
     @property
     def observed(self) -> bool:
@@ -218,6 +242,7 @@ class StreamReader(Generic[ItemT]):
 
     __slots__ = (
         "__weakref__",
+        "_base",
         "_begin",
         "_begun",
         "_left",
@@ -251,6 +276,8 @@ class StreamReader(Generic[ItemT]):
         # Beyond the history nothing is held that a reader could still be given.
         self.buffer = min(buffer, stream.history)
         self.position = after
+        #: the last item that was there when this reader came
+        self._base = 0
         self._timeout = timeout
         self._begin = begin
         self._begun = False
@@ -276,7 +303,7 @@ class StreamReader(Generic[ItemT]):
             if position < stream.last and not self._left:
                 if position + 1 < stream.first and stream.older is not None:
                     return await self._from_store()
-                if (self._lossy and stream.last - position > self.buffer) or position + 1 < stream.first:
+                if (self._lossy and self._lag() > self.buffer) or position + 1 < stream.first:
                     gap = self._behind()
                     if gap is not None:
                         return gap
@@ -295,10 +322,17 @@ class StreamReader(Generic[ItemT]):
                 if isinstance(failure, StopAsyncIteration):  # raised as it is, it would pass for the end
                     raise RuntimeError("a chunk raised StopAsyncIteration") from failure
                 raise failure
+            if stream.writers:
+                stream.advanced(self)
             await stream.more(self._timeout)
+
+    def _lag(self) -> int:
+        """How many items were put since this reader came, and not taken by it."""
+        return self.stream.last - max(self.position, self._base)
 
     async def _start(self) -> None:
         self._begun = True
+        self._base = self.stream.last
         if self.stream.older is not None:
             self.stream.follow(self)
         elif self.policy == "block":
@@ -346,14 +380,15 @@ class StreamReader(Generic[ItemT]):
         stream = self.stream
         oldest = stream.first
         if self.policy == "drop_oldest":
-            oldest = max(oldest, stream.last - self.buffer + 1)
+            if self._lag() > self.buffer:
+                oldest = max(oldest, stream.last - self.buffer + 1)
             gap = StreamGap(self.position + 1, oldest - 1)
             self.position = oldest - 1
             return gap
         self._leave()
         if self.policy == "disconnect" and self.position + 1 >= oldest:
             raise ReaderDisconnected(
-                f"the reader is {stream.last - self.position} items behind and its buffer is {self.buffer}; "
+                f"the reader is {self._lag()} items behind and its buffer is {self.buffer}; "
                 f"come back with after={self.position}"
             )
         raise StreamGapError(
@@ -368,3 +403,76 @@ class StreamReader(Generic[ItemT]):
     async def aclose(self) -> None:
         """Leave the stream early; the execution goes on."""
         self._leave()
+
+
+#: The key of the text by which items can be merged.
+DELTA = "delta"
+
+
+class Merged:
+    """Consecutive items of one path that become one."""
+
+    __slots__ = ("_beside", "_parts", "_path")
+
+    def __init__(self, first: Any, path: str) -> None:
+        self._path = path
+        self._beside, delta = _split(first)
+        self._parts = [delta]
+
+    def add(self, held: StreamItem) -> bool:
+        """Take one more item in; False if it stands for itself."""
+        beside, delta = _split(held.item)
+        if delta is None or self._parts[0] is None or held.path != self._path or not same_value(beside, self._beside):
+            return False
+        self._parts.append(delta)
+        return True
+
+    @property
+    def item(self) -> Any:
+        """All of them as one item."""
+        text = "".join(cast("list[str]", self._parts))
+        return text if self._beside is None else {**self._beside, DELTA: text}
+
+    @property
+    def single(self) -> bool:
+        """Whether nothing was added."""
+        return len(self._parts) == 1
+
+
+def _split(item: Any) -> tuple[dict[Any, Any] | None, str | None]:
+    """What stands beside the text (None: the item is the text), and the text; (None, None) if there is none."""
+    if type(item) is str:
+        return None, item
+    if type(item) is dict and type(cast("dict[Any, Any]", item).get(DELTA)) is str:
+        kept = cast("dict[Any, Any]", item)
+        return {key: value for key, value in kept.items() if key != DELTA}, kept[DELTA]
+    return None, None
+
+
+async def merge(
+    first: Any, path: str, peek: Callable[[], Awaitable[StreamItem | None]], take: Callable[[StreamItem], None]
+) -> Any:
+    """`first` with everything that follows it, is there already, and can be one with it.
+
+    `peek` tells the next item without taking it, None if one would have to wait for it.
+    """
+    merged = Merged(first, path)
+    while (held := await peek()) is not None and merged.add(held):
+        take(held)
+    return first if merged.single else merged.item
+
+
+class CompactReader(StreamReader[ItemT]):
+    """A reader that gets the items that were put already merged, as few as possible; see `StreamReader`."""
+
+    __slots__ = ()
+
+    async def __anext__(self) -> ItemT:
+        """The next item, or several as one. `position` is the number of the last of them."""
+        before = self.position
+        first = await super().__anext__()
+        try:
+            return await merge(first, self.path, self.peek, self.take)
+        except BaseException:  # nothing was given: whoever comes back with this position misses nothing
+            self.position = before
+            raise

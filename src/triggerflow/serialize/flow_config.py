@@ -20,7 +20,7 @@ from .._core.operators import compile_plan
 from ..build.blueprint import Blueprint, is_stable_name
 from ..build.chunk import Chunk, Handler
 from ..build.policies import Retry
-from ..run.subflow import SubFlow, SubFlowOptions, is_flow
+from ..build.subflow import SubFlow, SubFlowOptions, is_flow
 from .config import MAX_TEXT, from_config, to_config
 
 # -- out ---------------------------------------------------------------------------------------------------------------

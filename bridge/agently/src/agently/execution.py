@@ -15,8 +15,9 @@ from uuid import uuid4
 
 import msgspec
 
-from triggerflow import Execution, PayloadError, UsageError, records
+from triggerflow import Execution, records
 from triggerflow.drivers.asyncio import LocalDriver
+from triggerflow.errors import PayloadError, UsageError
 from triggerflow.run.execution import UNSET
 from triggerflow.run.options import Options
 from triggerflow.run.portal import iterate_sync, on_a_loop

@@ -7,10 +7,11 @@ from functools import lru_cache, partial, partialmethod
 from typing import Any, Generic, cast
 from uuid import uuid4
 
+from triggerflow.defined import DefinedFlow
+
 from triggerflow import Chunk
 from triggerflow import TriggerFlow as EngineFlow
 from triggerflow.build.blueprint import START
-from triggerflow.defined import DefinedFlow
 from triggerflow.diagram import to_mermaid
 from triggerflow.run.options import Options
 from triggerflow.run.portal import iterate_sync, on_a_loop

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from triggerflow import Chunk, Definition, DefinitionError
+from triggerflow import Chunk, Definition
 from triggerflow.build.blueprint import START, Blueprint, OperatorKind, Trigger
+from triggerflow.errors import DefinitionError
 
 from .adapt import twin
 from .config import OUTSIDE, RESTART, Names, digest, reference

@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any
 
-from triggerflow import Execution, UsageError
+from triggerflow import Execution
+from triggerflow.errors import UsageError
 from triggerflow.run.execution import UNSET
 
 from .adapt import delegate, later, twin

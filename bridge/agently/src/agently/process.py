@@ -3,7 +3,8 @@
 import functools
 from typing import Any
 
-from triggerflow import DefinitionError, Process, UnknownChunkError
+from triggerflow import Chain
+from triggerflow.errors import DefinitionError, UnknownChunkError
 
 from .config import Names
 from .graph import TriggerFlowChunk
@@ -27,12 +28,12 @@ def _refusing(method: Any, error: type[Exception] = DefinitionError) -> Any:
     return call
 
 
-class TriggerFlowProcess(Process):
-    """A place in the graph; see the engine's `Process`. A block that is not open is a `NotImplementedError`."""
+class TriggerFlowProcess(Chain):
+    """A place in the graph; see the engine's `Chain`. A block that is not open is a `NotImplementedError`."""
 
     __slots__ = ()
-    case, case_else, end_match = map(_refusing, (Process.case, Process.case_else, Process.end_match))
-    end_for_each = _refusing(Process.end_for_each)
+    case, case_else, end_match = map(_refusing, (Chain.case, Chain.case_else, Chain.end_match))
+    end_for_each = _refusing(Chain.end_for_each)
     signal = property(lambda self: Names(self.blueprint.freeze()).signal(self.at))
     trigger_event, trigger_type = (
         property(lambda self: self.signal["trigger_event"]),
