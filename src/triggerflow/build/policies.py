@@ -378,22 +378,6 @@ def _copy(value: Any) -> Any:
     return value if type(value) in _IMMUTABLE else copy.deepcopy(value)
 
 
-def with_timeout(call: Invoker, seconds: float, name: str) -> Invoker:
-    """The invoker, ended with `TimeoutError` after so many seconds."""
-
-    async def timed(data: Any) -> Any:
-        limit = asyncio.timeout(seconds)
-        try:
-            async with limit:
-                return await call(data)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise TimeoutError(f"chunk {name!r} did not finish within its timeout of {seconds} s") from error
-
-    return timed
-
-
 def _check_classes(classes: Any, where: str, name: str) -> None:
     """Raise `OptionError` unless this is a class of exceptions, or a tuple of such classes."""
     for cls in cast("tuple[Any, ...]", classes if isinstance(classes, tuple) else (classes,)):

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._core import events
 from .._core.commands import AnyCommand
-from .._core.errors import BlockingCallError, ExecutionClosed, UsageError
+from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
 from .._core.state import RunChunk
+from ..drivers.threads import waiting_inside_engine
 from .interrupts import admit, describe_interrupt
-from .portal import run_sync, running_loop
+from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
 
 if TYPE_CHECKING:
     from .interfaces import Driver
@@ -76,7 +77,13 @@ def check_loop(runtime: "ExecutionRuntime") -> None:
     """If the event loop of an execution was closed under it, end it as cancelled; at rest and kept open it goes on
     where it is used next."""
     driver = runtime.driver
-    if driver is None or runtime.machine.state.status in FINAL or not runtime.environment.is_closed(driver.loop):
+    if driver is None or runtime.machine.state.status in FINAL:
+        return
+    if is_foreign(driver.loop):
+        raise WrongLoopError(
+            f"{runtime!r} lives in the process that this one was forked from; create or load an execution here"
+        )
+    if not runtime.environment.is_closed(driver.loop):
         return
     if runtime.machine.state.keep_open and runtime.machine.state.idle():
         runtime.driver = None
@@ -103,6 +110,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
         raise ExecutionClosed(f"{runtime!r} has ended ({runtime.status()}); it takes nothing any more")
     runtime.durability.require_open(runtime)
     driver = runtime.driver = runtime.environment.make_driver(runtime)
+    note_loop(driver.loop)
     runtime.thread = current_thread().ident
     if runtime.machine.plan.flow_data:
         runtime.shared.listen(runtime)
@@ -118,8 +126,9 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
 
 
 def is_here(runtime: "ExecutionRuntime") -> bool:
-    """Whether the calling thread is the one on which the execution lives, or it lives nowhere yet."""
-    return runtime.driver is None or runtime.environment.thread() == runtime.thread
+    """Whether the calling thread is the one on which the execution lives, or it lives nowhere in this process."""
+    driver = runtime.driver
+    return driver is None or runtime.environment.thread() == runtime.thread or is_foreign(driver.loop)
 
 
 def call(runtime: "ExecutionRuntime", function: Callable[[], T], name: str) -> T:
@@ -144,7 +153,9 @@ async def carry(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, A
     if runtime.driver is None:
         driver_of(runtime)
         return await make()
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), runtime.driver.loop))
+    require_wanted()
+    with waiting_inside_engine():
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), runtime.driver.loop))
 
 
 def enter(runtime: "ExecutionRuntime", event: events.Event, name: str) -> None:
