@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -298,7 +299,7 @@ async def test_threads_with_loops_of_their_own_wait_for_threads() -> None:
     def starts(flow: TriggerFlow) -> Any:
         return lambda data: asyncio.run(flow.async_start(data.value))
 
-    for below, flow in zip(flows, flows[1:], strict=False):
+    for below, flow in itertools.pairwise(flows):
         flow.for_each().to(starts(below)).end_for_each().to(lambda data: sum(data.value)).end()
     top: Any = flows[3]
     assert await asyncio.wait_for(top.async_start([[[1, 2], [3]], [[4]]]), 30) == 10

@@ -50,19 +50,18 @@ class ThreadPool(Executor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """Run a function in a thread. Raises `RuntimeError` if the process ends, or no thread can be made."""
         future: Future[T] = Future()
-        job = _Job(future, lambda: fn(*args, **kwargs))
         caller = _here.worker
-        with self._lock:
-            if self._ending:
-                raise RuntimeError("the process is about to end, and starts no more sync chunks")
-            self._awaited.add(future)
-            self._give(job)
+        self._take(_Job(future, lambda: fn(*args, **kwargs)), awaited=True)
         future.add_done_callback(self._awaited.discard)
         if caller is not None and caller.pool is self:
             # A thread that has an event loop of its own waits for this on it, or will soon.
             caller.enter_wait()
             future.add_done_callback(lambda _: caller.leave_wait())
         return future
+
+    def start(self, function: Callable[[], None]) -> None:
+        """Run a function in a thread, for which nobody waits. Raises `RuntimeError`, see `submit`."""
+        self._take(_Job(Future(), function), awaited=False)
 
     def leave(self, call: "ThreadCall") -> None:
         """Nobody waits for this call any more, the end of the process neither."""
@@ -80,6 +79,14 @@ class ThreadPool(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See `finish`; an executor that belongs to the process is not shut down by its users."""
+
+    def _take(self, job: "_Job", *, awaited: bool) -> None:
+        with self._lock:
+            if self._ending:
+                raise RuntimeError("the process is about to end, and begins nothing new in a thread")
+            if awaited:
+                self._awaited.add(job.future)
+            self._give(job)
 
     # -- for the threads ---------------------------------------------------------------------------------------------
 
@@ -207,16 +214,16 @@ class _Worker:
 
 
 class ThreadCall:
-    """A sync chunk in its thread: what its event loop and its thread know of each other.
+    """A sync chunk, or a sync iterable, in its thread: what its event loop and its thread know of each other.
 
     A thread cannot be stopped. When the chunk has timed out, or did not end in time after it was cancelled, the call is
     *left*: the thread goes on, what it returns is dropped, and its next call into the engine raises `UsageError`.
     """
 
-    __slots__ = ("_elsewhere", "_inner", "chunk", "left", "loop", "started", "work")
+    __slots__ = ("_elsewhere", "_inner", "left", "loop", "started", "what", "work")
 
-    def __init__(self, chunk: str, loop: asyncio.AbstractEventLoop) -> None:
-        self.chunk = chunk
+    def __init__(self, what: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.what = what
         self.loop = loop
         self.started = False
         self.left = False
@@ -240,7 +247,7 @@ class ThreadCall:
         """Raise `UsageError` if the call was left."""
         if self.left:
             raise UsageError(
-                f"nobody waits for chunk {self.chunk!r} any more: it timed out, or was cancelled and did not stop in "
+                f"nobody waits for {self.what} any more: it timed out, or was cancelled and did not stop in "
                 "time; what its thread does from now on does not count"
             )
 
@@ -261,7 +268,7 @@ class ThreadCall:
             return future.result()
         except CancelledError:
             self.require_wanted()
-            raise
+            raise UsageError(f"{self.what}: what its thread waited for was cancelled") from None
         finally:
             self._elsewhere = None
 
@@ -269,12 +276,18 @@ class ThreadCall:
         """Wait for it no more. What it waits for inside the engine is cancelled, and that is waited for, so that the
         run has its permits back when it ends."""
         self.left = True
+        inner = self.interrupt()
+        if inner is not None:
+            await asyncio.wait((inner,))
+
+    def interrupt(self) -> asyncio.Task[Any] | None:
+        """Cancel what the thread waits for inside the engine now; the task that is told so on this loop."""
         inner, elsewhere = self._inner, self._elsewhere
         if elsewhere is not None:
             elsewhere.cancel()
         if inner is not None:
             inner.cancel()
-            await asyncio.wait((inner,))
+        return inner
 
 
 class _Here(threading.local):

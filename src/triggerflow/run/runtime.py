@@ -74,6 +74,8 @@ class ExecutionRuntime:
     _children: Rarely["dict[str, tuple[ExecutionRuntime, str]] | None"] = Rarely(None)
     #: resources of this execution only
     own_resources: Rarely[dict[str, Any] | None] = Rarely(None)
+    #: whether it has ended but for its sources, which are being closed
+    closes_sources: Rarely[bool] = Rarely(False)
     #: how its records are kept
     durability: Rarely[Durability] = Rarely(IN_MEMORY)
     #: snapshots of sub-flows that were running when this execution was saved, by path
@@ -216,16 +218,15 @@ class ExecutionRuntime:
 
     async def cancel(self, reason: str) -> None:
         """Stop all chunks, wait for their clean-up, and end as cancelled. What has ended stays as it ended."""
-        if self.machine.state.status in FINAL:
-            return
-        self.observed = True
-        ingress.driver_of(self)
-        ingress.submit(self, events.CancelRequested(self.environment.now(), reason))
+        if self.machine.state.status not in FINAL:
+            self.observed = True
+            ingress.driver_of(self)
+            ingress.submit(self, events.CancelRequested(self.environment.now(), reason))
         await self.until(lambda: self.has_ended)
 
     async def close(self) -> Any:
         """Take no more signals from outside; wait for the end and its result."""
-        if not self.has_ended:
+        if self.machine.state.status not in FINAL:
             ingress.driver_of(self)
             ingress.submit(self, events.CloseRequested(self.environment.now()))
         await self.until(lambda: self.has_ended)
@@ -233,9 +234,14 @@ class ExecutionRuntime:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it takes nothing any more; of a durable one, whether that is in the store."""
+        """Whether it takes nothing any more, and its sources are closed; of a durable one, whether that is in the
+        store."""
         ingress.check_loop(self)
-        return self.machine.state.status in FINAL and (self.log is None or self.log.clean)
+        if self.machine.state.status not in FINAL or (self.log is not None and not self.log.clean):
+            return False
+        if self.closes_sources and self.driver is not None and self.environment.is_closed(self.driver.loop):
+            self.closes_sources = False  # nothing closes them any more
+        return not self.closes_sources
 
     def status(self) -> StatusName:
         """created, running, waiting (for something from outside), completed, failed or cancelled."""
@@ -258,7 +264,7 @@ class ExecutionRuntime:
         driver = self.driver
         if driver is None:
             return None
-        if self.log is not None and self.log.suspended is None and not self.log.clean:
+        if self.closes_sources or (self.log is not None and self.log.suspended is None and not self.log.clean):
             return driver.loop
         return None if self.machine.state.status in FINAL else driver.loop
 
