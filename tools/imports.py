@@ -46,7 +46,13 @@ CLOCKS = {
     "uuid": {"uuid1", "uuid4"},
     "random": {"random", "Random", "uniform", "choice"},
 }
-MAY_NAME_CLOCKS = {f"{PACKAGE}.run.environment", f"{PACKAGE}.stores", f"{PACKAGE}.testing", f"{PACKAGE}.serialize"}
+MAY_NAME_CLOCKS = {
+    f"{PACKAGE}.build.policies",
+    f"{PACKAGE}.run.environment",
+    f"{PACKAGE}.stores",
+    f"{PACKAGE}.testing",
+    f"{PACKAGE}.serialize",
+}
 
 
 class Import(NamedTuple):

@@ -6,15 +6,16 @@ What only exports, diagrams and stores need is imported on use: a program that o
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
-from ._core.errors import DefinitionError, SnapshotError, UsageError
+from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.blueprint import Blueprint, positive
+from .build.arguments import check_names, positive
+from .build.blueprint import Blueprint
 from .build.chain import Chain, MatchMode, WhenMode, root
-from .build.chunk import Chunk, ChunkOptions, Handler
+from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
 from .build.sources import Source, source_of
 from .build.subflow import SubFlowOptions
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
     from .stores.protocol import Store
 
 T = TypeVar("T")
+
+
+#: The options of `create_execution`.
+CREATE_OPTIONS = (
+    "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open", "deadline",
+    "runtime_resources", "store",
+)  # fmt: skip
 
 
 class TriggerFlow(ResourceHolder):
@@ -111,7 +119,7 @@ class TriggerFlow(ResourceHolder):
         code does not show, for diagrams and checks. `retry`, `timeout` (seconds) and `cache` are its policies.
         Raises `DefinitionError` if the name belongs to another function, or an option makes no sense.
         """
-        positive(options.get("concurrency"), f"flow {self.name!r}: chunk {name_or_handler!r}")
+        check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
             return lambda handler: self._blueprint.register(name_or_handler, handler, **options)
         return self._blueprint.register(None, name_or_handler, **options)
@@ -250,6 +258,7 @@ class TriggerFlow(ResourceHolder):
         deadline: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
         store: "Store | None" = None,
+        **unknown: Never,
     ) -> Execution:
         """A new execution, not started yet.
 
@@ -262,9 +271,16 @@ class TriggerFlow(ResourceHolder):
         cancelled execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
         It closes as soon as nothing is left to do; while it has no result, it waits for the events that the flow
         declares external (see `signal`). With `keep_open` it does not close, but takes signals until `async_close`.
+        Raises `DefinitionError` for an option that does not exist, or cannot have the value.
         """
+        where = f"flow {self.name!r}: create_execution()"
+        if unknown:
+            check_names(unknown, CREATE_OPTIONS, where)
+        given: Any = runtime_resources
+        if not isinstance(given, Mapping | None):
+            raise OptionError(f"{where}: runtime_resources must be a mapping of names to objects")
         options = Options(
-            concurrency=positive(concurrency, f"flow {self.name!r}: create_execution()"),
+            concurrency=positive(concurrency, where),
             skip_exceptions=self._runtime.skip_exceptions if skip_exceptions is None else skip_exceptions,
             max_pending=max_pending,
             stream_history=stream_history,

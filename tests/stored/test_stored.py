@@ -492,7 +492,7 @@ async def test_options_are_saved_with_an_execution() -> None:
     execution = flows.each().load_execution(V1 / "saved" / "each.json")
     options = runtime_of(execution).options
     assert (options.stream_history, options.journal_limit, options.deadline) == (9, 99, 3.5)
-    assert flows.settling().load_execution(V1 / "saved" / "settling.json").options.max_pending == 5
+    assert runtime_of(flows.settling().load_execution(V1 / "saved" / "settling.json")).options.max_pending == 5
 
 
 def text_of(path: Path) -> str:

@@ -28,6 +28,10 @@ class NotAChunkError(DefinitionError, TypeError):
     """Something that cannot be a chunk, a condition or a signal was given as one."""
 
 
+class OptionError(DefinitionError, TypeError):
+    """An option that does not exist, or a value of a kind that the option cannot have."""
+
+
 class UsageError(TriggerFlowError, RuntimeError):
     """A call that is not legal at this moment."""
 

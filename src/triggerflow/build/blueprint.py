@@ -14,7 +14,8 @@ import msgspec
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
 from .._core.signals import ANY_CHUNK, START, Trigger, TriggerKind
-from .chunk import Chunk, Handler, check_handler, handler_name
+from .arguments import positive
+from .chunk import Chunk, Handler, check_handler, check_options, handler_name
 from .emits import emitted_names
 
 #: What `when` accepts as keys of a dict, and the kind each stands for.
@@ -55,10 +56,15 @@ class Blueprint:
     # -- chunks ------------------------------------------------------------------------------------------------------
 
     def register(self, name: str | None, handler: Handler, **options: Any) -> Chunk:
-        """A chunk under an explicit name. The same name with the same function is the same chunk.
+        """A chunk under an explicit name. The same name with the same function is the same chunk, which then has the
+        options of both calls; a chunk under a second name has its options, but for what is said otherwise here.
 
         Without a name it goes by its function's; where that is taken by another function, by `name#2` and so on.
         """
+        given = check_options(options, f"flow {self.name!r}: chunk {handler_name(handler) if name is None else name!r}")
+        if isinstance(handler, Chunk):
+            given = {**handler.policies(), **given}
+            handler = handler.handler
         if name is None:
             name = handler_name(handler)
             known = self.chunks.get(name)
@@ -68,16 +74,46 @@ class Blueprint:
             raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
         known = self.chunks.get(name)
         if known is not None:
-            if known.handler == handler:
-                return known
-            raise DefinitionError(
-                f"flow {self.name!r}: chunk name {name!r} is already registered to another callable; "
-                "choose another name"
-            )
-        chunk = Chunk(name, handler, **options)
+            return self._again(known, handler, given)
+        chunk = Chunk(name, handler, **given)
         self.chunks[name] = chunk
         self.version += 1
         return chunk
+
+    def _again(self, known: Chunk, handler: Handler, given: Mapping[str, Any]) -> Chunk:
+        """A chunk that is registered already, with the options that are given here too. Raises `DefinitionError` for
+        another callable, and for an option that it has with another value."""
+        if known.handler != handler:
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk name {known.name!r} is already registered to another callable; "
+                "choose another name"
+            )
+        more, has = known.differing(given), known.policies()
+        clashing = [name for name in more if name in has]
+        if clashing:
+            first = ", ".join(f"{name}={has[name]!r}" for name in clashing)
+            again = ", ".join(f"{name}={given[name]!r}" for name in clashing)
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk {known.name!r} has {first} already, and {again} is given here; "
+                "say it once, or register the function under a second name: "
+                f"flow.chunk({known.name + '_2'!r}, ...)(function)"
+            )
+        emits = [name for name in given.get("emits", ()) if name not in known.emits]
+        if more or emits:
+            known.extend({**{name: given[name] for name in more}, "emits": (*known.emits, *emits)})
+            self.operators = [
+                msgspec.structs.replace(it, options=_placed(known, it.options.get("side_branch")))
+                if it.kind is OperatorKind.CHUNK and it.emits[0] == known.trigger
+                else it
+                for it in self.operators
+            ]
+            self.version += 1
+        return known
+
+    def _policies_of(self, handler: Handler) -> Mapping[str, Any]:
+        """The options of the chunk that a function was registered as under its own name; none if it was not."""
+        known = self.chunks.get(handler_name(handler))
+        return known.policies() if known is not None and known.handler == handler else {}
 
     def resolve(self, reference: Any) -> Chunk:
         """The chunk meant by a chunk, a function, a chunk's name, or a `(name, function)` pair."""
@@ -93,8 +129,11 @@ class Blueprint:
                 return reference
             case str():
                 return self.named(reference)
+            case (str() as name, Chunk() as chunk):
+                return self.register(name, cast("Handler", chunk))
             case (str() as name, handler):
-                return self.register(name, handler)
+                check_handler(handler, f"flow {self.name!r}: chunk {name!r}")
+                return self.register(name, handler, **({} if name in self.chunks else self._policies_of(handler)))
             case _ if callable(reference):
                 return self._anonymous(reference)
             case _:
@@ -115,7 +154,8 @@ class Blueprint:
     def _anonymous(self, handler: Handler) -> Chunk:
         """A plain function is a new node each time it is attached; it goes by its own name."""
         name = handler_name(handler)
-        chunk = Chunk(name, handler, trigger=Trigger("chunk", self._unique("node", name, self.nodes, self.chunks)))
+        trigger = Trigger("chunk", self._unique("node", name, self.nodes, self.chunks))
+        chunk = Chunk(name, handler, trigger=trigger, **self._policies_of(handler))
         self.chunks.setdefault(name, chunk)
         return chunk
 
@@ -225,7 +265,7 @@ class Blueprint:
             name=chunk.name,
             emits=(chunk.trigger,),
             handler=self.handler_key(chunk.handler, chunk.name),
-            options={**chunk.options(), "side_branch": side_branch or None},
+            options=_placed(chunk, side_branch),
             inside=inside,
         )
         self.nodes[chunk.trigger.name] = chunk
@@ -359,6 +399,12 @@ class Blueprint:
         return msgspec.structs.replace(operator, emits=emits)
 
 
+def _placed(chunk: Chunk, side_branch: bool | None) -> dict[str, Any]:
+    """The options of an operator that runs a chunk."""
+    options = {**chunk.options(), "side_branch": side_branch or None}
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def is_stable_name(key: str, handler: Handler) -> bool:
     """Whether another process can know a callable by this name: not a lambda's, and not one made by counting."""
     base, _, number = key.rpartition("#")
@@ -389,17 +435,6 @@ def literal(value: Any) -> str:
         parts = sorted(literal(part) for part in cast("set[Any]", value))
         return f"{type(value).__name__}({', '.join(parts)})"  # pyright: ignore[reportUnknownArgumentType]
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
-
-
-def positive(limit: Any, where: str) -> int | None:
-    """A concurrency limit: None, or a whole number from 1 on."""
-    if limit is None:
-        return None
-    if isinstance(limit, bool) or not isinstance(limit, int):
-        raise DefinitionError(f"{where}: concurrency must be a whole number from 1 on, or None; got {limit!r}")
-    if limit < 1:
-        raise DefinitionError(f"{where}: concurrency={limit} would never let anything run; use 1 or more, or None")
-    return limit
 
 
 # START, OperatorKind, Trigger: for those who build on the blueprint, as the process does.

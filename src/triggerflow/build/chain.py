@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Unpack
 
 from .._core.definition import OperatorKind
-from .._core.errors import DefinitionError
+from .._core.errors import DefinitionError, NotAChunkError, OptionError
 from .._core.signals import START, Trigger
-from .blueprint import Blueprint, describe, literal, positive
+from .arguments import check_names, flag, positive
+from .blueprint import Blueprint, describe, literal
 from .chunk import Chunk
-from .subflow import SubFlow, SubFlowOptions
+from .subflow import SubFlow, SubFlowOptions, is_flow
 
 WhenMode = Literal["and", "or", "simple_or"]
 MatchMode = Literal["hit_first", "hit_all"]
@@ -57,7 +58,7 @@ class Chain:
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         self._check_open("to()")
-        if hasattr(chunk, "__flow_runtime__"):
+        if is_flow(chunk):
             return self.to_sub_flow(chunk, side_branch=side_branch, name=name)
         reference = (name, chunk) if name is not None else chunk
         inside = self.blocks[-1].opener if self.blocks else None
@@ -123,10 +124,16 @@ class Chain:
     def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Chain":
         """Run another flow with the value that arrives here; go on with its result. See `SubFlowOptions`."""
         self._check_open("to_sub_flow()")
-        blueprint = self.blueprint
-        name = options.get("name") or trigger_flow.name
-        handler = SubFlow(trigger_flow, options, self._where("to_sub_flow()"))
-        positive(handler.concurrency, self._where("to_sub_flow()"))
+        blueprint, where = self.blueprint, self._where("to_sub_flow()")
+        if not is_flow(trigger_flow):
+            raise NotAChunkError(f"{where} takes a flow, got {trigger_flow!r}; a chunk or function goes into to(...)")
+        check_names(options, SubFlowOptions.__annotations__, where)
+        positive(options.get("concurrency"), where)
+        flag(options.get("side_branch", False), where, "side_branch")
+        name: Any = options.get("name") or trigger_flow.name
+        if not isinstance(name, str):
+            raise OptionError(f"{where}: name must be a string, got {name!r}")
+        handler = SubFlow(trigger_flow, options, where)
         side = bool(options.get("side_branch"))
         kept = {key: options.get(key) for key in ("capture", "write_back")}
         done = self._add(
@@ -186,6 +193,11 @@ class Chain:
         async, that takes the runtime data and returns something true."""
         block = self._next_case("case()")
         if isinstance(condition, Chunk):
+            if lost := condition.policies().keys() - {"inline", "emits"}:
+                raise DefinitionError(
+                    f"{self._where('case()')}: a condition has no {sorted(lost)[0]}, and {condition!r} has one; "
+                    "give the function, or run the chunk before and compare what it returns"
+                )
             condition = condition.handler
         if callable(condition):
             handler = self.blueprint.condition(condition, self._where("case()"))

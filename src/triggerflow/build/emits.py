@@ -5,15 +5,18 @@ use it, least of all whether a run ends: that is declared (decision 0013).
 """
 
 import dis
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, cast
 
-from .chunk import Handler
+from .chunk import Handler, called_function
 
 #: Methods whose literal arguments are names of events.
 EMITTERS = frozenset({"emit", "async_emit", "emit_nowait", "async_emit_nowait"})
+#: How many functions around each other are read for what they emit.
+MAX_WRAPPERS = 20
 #: Those that emit the values of a dict, once for each field of a model's answer.
 FIELD_EMITTERS = frozenset({"async_emit_fields", "emit_fields"})
 
@@ -24,16 +27,36 @@ def emitted_names(handler: Handler) -> frozenset[str]:
     Literals are found, names of module or closure strings, and both sides of `"a" if ... else "b"`; and for instant
     dispatch the values of the dict. `declare_emits` adds what no code shows.
     """
-    function = inspect.unwrap(getattr(handler, "func", handler))
-    if not inspect.isfunction(function):
-        function: Any = getattr(function, "__func__", None) or type(function).__call__
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return frozenset()
-    scope: dict[str, Any] = getattr(function, "__globals__", {})
-    cells = dict(zip(code.co_freevars, getattr(function, "__closure__", None) or (), strict=False))
     found: set[str] = set()
-    for part in _codes(code):
+    for function in _functions(handler):
+        found |= _emitted_in(function)
+    return frozenset(found)
+
+
+def _functions(handler: Any) -> list[FunctionType]:
+    """The functions that a call may run, as far as they can be seen: the handler's own, and those that it wraps."""
+    found: list[FunctionType] = []
+    ahead: list[Any] = [handler]
+    while ahead and len(found) < MAX_WRAPPERS:
+        it = ahead.pop()
+        function = called_function(it)
+        if inspect.isfunction(function) and function not in found:
+            found.append(function)
+            ahead.append(getattr(function, "__wrapped__", None))
+        if not inspect.isfunction(it):  # a mock has any attribute
+            ahead += [inner for name in ("func", "__wrapped__") if _is_function(inner := getattr(it, name, None))]
+    return found
+
+
+def _is_function(it: Any) -> bool:
+    return inspect.isfunction(it) or inspect.ismethod(it) or isinstance(it, functools.partial)
+
+
+def _emitted_in(function: FunctionType) -> set[str]:
+    scope = function.__globals__
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+    found: set[str] = set()
+    for part in _codes(function.__code__):
         if not FIELD_EMITTERS.isdisjoint((*part.co_names, *part.co_freevars)):
             found.update(_strings(part, scope, cells))
         if EMITTERS.isdisjoint(part.co_names):
@@ -42,7 +65,7 @@ def emitted_names(handler: Handler) -> frozenset[str]:
         for index, step in enumerate(steps):
             if step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in EMITTERS:
                 found.update(_first_argument(steps, index + 1, scope, cells))
-    return frozenset(found)
+    return found
 
 
 def _first_argument(
@@ -73,8 +96,7 @@ def _first_argument(
 
 
 def _strings(code: CodeType, scope: Mapping[str, Any], cells: Mapping[str, Any]) -> Iterator[str]:
-    """All strings of a code, and the values of the dicts that it names. Too many do no harm: only events that something
-    listens to are drawn."""
+    """All strings of a code, and the values of the dicts that it names. Too many do no harm."""
     named = [*(scope.get(name) for name in code.co_names), *(_content(cells.get(name)) for name in code.co_freevars)]
     for value in (*code.co_consts, *named):
         texts = cast("dict[Any, Any]", value).values() if isinstance(value, dict) else (value,)

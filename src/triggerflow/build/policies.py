@@ -5,15 +5,28 @@ maximum attempts, non-retryable errors), https://docs.temporal.io/encyclopedia/r
 """
 
 import asyncio
+import copy
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from enum import Enum
+from inspect import iscoroutinefunction
 from time import monotonic
-from typing import Any, cast
+from typing import Any, Protocol, cast
+from weakref import WeakKeyDictionary
 
-from .._core.errors import DefinitionError
+from .._core.errors import DefinitionError, OptionError
+from .arguments import seconds, whole
+from .keys import NoKey, given_key, value_key
 
+logger = logging.getLogger("triggerflow")
 Invoker = Callable[[Any], Awaitable[Any]]
+
+#: How many different reasons for not caching one cache logs.
+MOST_TOLD = 100
+_IMMUTABLE: frozenset[type[Any]] = frozenset({int, float, bool, str, bytes, type(None)})
 
 
 class Retry:
@@ -23,7 +36,9 @@ class Retry:
     `maximum_interval` (default: 100 times the first). `jitter` (0 to 1) varies a pause at random by up to that share.
     Only errors of the classes `retry_on` are tried again, and none of `non_retryable`. An exception with a
     `retry_after` attribute (seconds), as HTTP clients raise for 429 and 503, lengthens its pause to that.
-    Raises `DefinitionError` for numbers that make no sense.
+    A subclass may override `delay`. Where that raises, or an error cannot be compared, the chunk is not tried again: it
+    fails with its own error, and a log line tells what the policy raised.
+    Raises `DefinitionError` for numbers that make no sense, and for what is no class of exceptions.
     """
 
     def __init__(
@@ -37,24 +52,37 @@ class Retry:
         retry_on: tuple[type[BaseException], ...] | type[BaseException] = Exception,
         non_retryable: tuple[type[BaseException], ...] | type[BaseException] = (),
     ) -> None:
-        numbers = (initial_interval, backoff_coefficient, 0 if maximum_interval is None else maximum_interval)
-        sound = all(math.isfinite(number) and number >= 0 for number in numbers)
-        whole: Any = attempts
-        if not isinstance(whole, int) or attempts < 1 or not sound or backoff_coefficient < 1 or not 0 <= jitter <= 1:
+        where = "Retry"
+        whole(attempts, where, "attempts", 1)
+        seconds(initial_interval, where, "initial_interval")
+        if maximum_interval is not None:
+            seconds(maximum_interval, where, "maximum_interval")
+        numbers: dict[str, Any] = {"backoff_coefficient": backoff_coefficient, "jitter": jitter}
+        longest = 100 * initial_interval if maximum_interval is None else maximum_interval
+        for name, number in numbers.items():
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise OptionError(f"{where}: {name} must be a number, got {number!r}")
+        finite = all(map(math.isfinite, (initial_interval, longest, *numbers.values())))
+        if not finite or backoff_coefficient < 1 or not 0 <= jitter <= 1:
             raise DefinitionError(
-                "Retry needs attempts >= 1, initial_interval >= 0, backoff_coefficient >= 1 and jitter from 0 to 1; "
-                f"got {attempts=}, {initial_interval=}, {backoff_coefficient=}, {maximum_interval=}, {jitter=}"
+                "Retry needs finite numbers, backoff_coefficient >= 1 and jitter from 0 to 1; "
+                f"got {initial_interval=}, {backoff_coefficient=}, {maximum_interval=}, {jitter=}"
             )
+        for name, classes in (("retry_on", retry_on), ("non_retryable", non_retryable)):
+            _check_classes(classes, where, name)
         self.attempts = attempts
         self.initial_interval = initial_interval
         self.backoff_coefficient = backoff_coefficient
-        self.maximum_interval = 100 * initial_interval if maximum_interval is None else maximum_interval
+        self.maximum_interval = longest
         self.jitter = jitter
         self.retry_on = retry_on
         self.non_retryable = non_retryable
 
-    def delay(self, attempt: int, error: BaseException) -> float | None:
-        """The pause in seconds after this attempt (counted from 1) failed; None if it was the last."""
+    def delay(self, attempt: int, error: BaseException, random: Callable[[], float] | None = None) -> float | None:
+        """The pause in seconds after this attempt (counted from 1) failed; None if it was the last.
+
+        `random` draws from 0 to 1 for the jitter; the engine gives the one of its environment.
+        """
         if attempt >= self.attempts or not isinstance(error, self.retry_on) or isinstance(error, self.non_retryable):
             return None
         try:
@@ -62,11 +90,17 @@ class Retry:
         except OverflowError:
             pause = self.maximum_interval
         pause = min(pause, self.maximum_interval)
-        from random import random  # on the first retry: importing it takes milliseconds
-
+        if random is None:  # nobody who runs executions asks
+            from random import random
         pause = min(pause * (1 + self.jitter * (2 * random() - 1)), self.maximum_interval)
-        asked: Any = getattr(error, "retry_after", None)
-        return max(pause, float(asked)) if isinstance(asked, int | float) and math.isfinite(asked) else pause
+        return max(pause, _retry_after(error))
+
+    def settings(self) -> dict[str, Any]:
+        """What the policy was made with."""
+        return dict(vars(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings().items())})"
 
     def describe(self) -> dict[str, Any]:
         """The policy as plain data, for exports and fingerprints."""
@@ -81,87 +115,278 @@ class Retry:
         }
 
 
-class Cache:
-    """Keep the results of a chunk by key, for all executions of the flow in this process.
+def pause_before_retry(retry: Retry, attempt: int, error: BaseException, random: Callable[[], float]) -> float | None:
+    """What `Retry.delay` says; None if it raises, or gives what is no number of seconds. Never raises.
 
-    `key` takes the runtime data and returns something hashable; by default it is the value, in a canonical form. At
-    most `size` results are kept, the least recently used goes first, and none longer than `ttl` seconds. Runs with the
-    same key at the same time are one run. A failure is not kept.
+    The policy and the attributes of an error are user code: the run has to end with its own error whatever they do.
+    """
+    try:
+        # A class of the user's own may have a `delay` that takes no more than these two.
+        delay: Any = retry.delay(attempt, error, random) if type(retry) is Retry else retry.delay(attempt, error)
+        if delay is None or (isinstance(delay, int | float) and math.isfinite(delay) and delay >= 0):
+            return delay
+        raise TypeError(f"Retry.delay() gives seconds from 0 on, or None; it gave {delay!r}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:
+        logger.error(
+            "a retry policy failed, so the chunk is not tried again: %s", type(broken).__name__, exc_info=broken
+        )
+        return None
+
+
+def _retry_after(error: BaseException) -> float:
+    """The seconds that an error asks to wait; 0 if it asks for none, or for something that is no number."""
+    try:
+        asked: Any = getattr(error, "retry_after", None)
+        if isinstance(asked, int | float) and math.isfinite(asked):
+            return float(asked)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # a property, say, that reads a header which is missing
+        logger.debug("the retry_after of %s cannot be read: %s", type(error).__name__, type(broken).__name__)
+    return 0.0
+
+
+class Cache:
+    """Keep the results of a chunk by key, for all executions of its flow in this process.
+
+    `key` takes the runtime data and returns a text, a number, a tuple of such, or another object that can be hashed. By
+    default it is the value of the data: values of the same types that hold the same, in every part, have one result. A
+    value of which that cannot be said (it holds a client, a lock, a function ...) is not cached, and a log line names
+    what it was; give a `key` then. At most `size` results are kept, the least recently used goes first, and none longer
+    than `ttl` seconds. One cache may serve several chunks; each has results of its own.
+
+    Runs with the same key at the same time are one run: the others wait for it, and give their places in concurrency
+    limits up meanwhile. If that run fails or is cancelled, one of those that wait runs in its place; a failure is not
+    kept. Each run gets a copy (`copy.deepcopy`) of the kept result, so that none changes what others have; a result
+    that cannot be copied is not kept.
     """
 
     def __init__(self, key: Callable[[Any], Any] | None = None, *, size: int = 1024, ttl: float | None = None) -> None:
-        if size < 1 or (ttl is not None and ttl <= 0):
-            raise DefinitionError(f"Cache needs size >= 1 and ttl > 0, got {size=}, {ttl=}")
-        self.key = key or _value_key
+        whole(size, "Cache", "size", 1)
+        if ttl is not None:
+            seconds(ttl, "Cache", "ttl", above=True)
+        if key is not None and (not callable(key) or iscoroutinefunction(key)):
+            raise OptionError(f"Cache: key must be a sync function of the runtime data, got {key!r}")
+        self.key = key
         self.size = size
         self.ttl = ttl
         self._kept: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
-        self._running: dict[Any, asyncio.Future[None]] = {}
+        #: runs that others wait for; of each event loop its own, since a future belongs to one
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, Any], _Flight] = {}
+        #: what stands in keys for the chunk of a flow; they are not kept alive for it
+        self._owners: WeakKeyDictionary[Any, dict[str, tuple[Any, object]]] = WeakKeyDictionary()
+        self._told: set[str] = set()
 
-    def wrap(self, call: Invoker) -> Invoker:
-        """The invoker with this cache in front of it."""
+    def settings(self) -> dict[str, Any]:
+        """What the cache was made with."""
+        return {"key": self.key, "size": self.size, "ttl": self.ttl}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings().items())})"
+
+    def wrap(self, call: Invoker, chunk: Any, owner: Any, waiting: "Waiting") -> Invoker:
+        """The invoker of a chunk with this cache in front of it. Results belong to the chunk of this owner, a flow."""
+        name, mark = chunk.name, self._mark(chunk, owner)
 
         async def cached(data: Any) -> Any:
-            key = self.key(data)
+            found = self._key(data, name)
+            if found is None:
+                return await call(data)
+            key = (mark, *found)
+            place = (asyncio.get_running_loop(), key)
             while True:
-                hit = self._kept.get(key)
-                if hit is not None and (self.ttl is None or monotonic() - hit[0] < self.ttl):
-                    self._kept.move_to_end(key)
-                    return hit[1]
-                other = self._running.get(key)
-                if other is None or other.get_loop() is not asyncio.get_running_loop():
+                kept = self._find(key)
+                if kept is not None:
+                    return _copy(kept[1])
+                flight = self._flights.get(place)
+                if flight is None:
+                    flight = self._flights[place] = _Flight()
                     break
-                await other
-            done = self._running[key] = asyncio.get_running_loop().create_future()
-            try:
-                value = await call(data)
-                self._kept[key] = (monotonic(), value)
-                while len(self._kept) > self.size:
-                    self._kept.popitem(last=False)
-                return value
-            finally:
-                if self._running.get(key) is done:
-                    del self._running[key]
-                done.set_result(None)
+                if self._waits_for(flight, data, waiting, {flight}):
+                    return await call(data)
+                seat = flight.join(data)
+                try:
+                    await waiting.without_place(data, seat)
+                    turn = seat.result()
+                except BaseException:
+                    self._leave(place, flight, seat)
+                    raise
+                if turn is _Turn.LEAD:
+                    break
+                if turn is _Turn.ALONE:
+                    return await call(data)
+            return await self._lead(place, flight, call, data, name)
 
         return cached
 
+    def _mark(self, chunk: Any, owner: Any) -> object:
+        """What stands for the chunk in keys: the same for all versions of its flow, another for another function."""
+        marks = self._owners.setdefault(owner, {})
+        known = marks.get(chunk.trigger.name)
+        if known is None or known[0] is not chunk.handler:
+            known = marks[chunk.trigger.name] = (chunk.handler, object())
+        return known[1]
 
-def with_timeout(call: Invoker, seconds: float, name: str) -> Invoker:
-    """The invoker, ended with `TimeoutError` after so many seconds."""
+    def _waits_for(self, flight: "_Flight", data: Any, waiting: "Waiting", seen: "set[_Flight]") -> bool:
+        """Whether the leader of a flight may wait for this run: it has caused it, or has caused another one that waits
+        in a flight of which that is so. Then this run must not wait for the leader."""
+        leader = flight.leader
+        if leader is None or not waiting.has_caused_any(leader):
+            return False
+        if waiting.has_caused(leader, data):
+            return True
+        for other in list(self._flights.values()):
+            if other not in seen and any(waiting.has_caused(leader, it) for it in other.seats.values()):
+                seen.add(other)
+                if self._waits_for(other, data, waiting, seen):
+                    return True
+        return False
 
-    async def timed(data: Any) -> Any:
-        limit = asyncio.timeout(seconds)
+    async def _lead(self, place: Any, flight: "_Flight", call: Invoker, data: Any, name: str) -> Any:
+        """Run the chunk for all that wait, and keep the result."""
+        flight.leader = data
         try:
-            async with limit:
-                return await call(data)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise TimeoutError(f"chunk {name!r} did not finish within its timeout of {seconds} s") from error
+            value = await call(data)
+        except BaseException:
+            flight.leader = None
+            self._pass_on(place, flight)
+            raise
+        flight.leader = None
+        self._flights.pop(place, None)
+        try:
+            copied = _copy(value)
+        except Exception as error:
+            self._tell(name, f"its result, a {type(value).__qualname__}, cannot be copied", error)
+            flight.end(_Turn.ALONE)
+            return value
+        self._kept[place[1]] = (monotonic(), copied)
+        while len(self._kept) > self.size:
+            with suppress(KeyError):  # another thread was faster
+                self._kept.popitem(last=False)
+        flight.end(_Turn.LOOK)
+        return value
 
-    return timed
+    def _find(self, key: Any) -> tuple[float, Any] | None:
+        kept = self._kept.get(key)
+        if kept is None or (self.ttl is not None and monotonic() - kept[0] >= self.ttl):
+            return None
+        with suppress(KeyError):
+            self._kept.move_to_end(key)
+        return kept
+
+    def _leave(self, place: Any, flight: "_Flight", seat: "asyncio.Future[_Turn]") -> None:
+        """One that waited was cancelled. If it was to run in place of the one before, the next one is."""
+        if not flight.left(seat):
+            self._pass_on(place, flight)
+
+    def _pass_on(self, place: Any, flight: "_Flight") -> None:
+        if not flight.pass_on():
+            self._flights.pop(place, None)
+
+    def _key(self, data: Any, name: str) -> tuple[Any] | None:
+        """The key in a tuple; None for data that has none."""
+        if self.key is not None:
+            given = self.key(data)
+            try:
+                return (given_key(given),)
+            except NoKey as error:
+                raise TypeError(
+                    f"chunk {name!r}: Cache(key=...) gave a {type(given).__qualname__} that cannot be a key ({error}); "
+                    "let it return a text, a number, or a tuple of them"
+                ) from error
+        try:
+            return (value_key(data.value),)
+        except Exception as error:  # a property or an attribute of a user's class may raise
+            self._tell(name, f"the value, a {type(data.value).__qualname__}, has no safe key", error)
+            return None
+
+    def _tell(self, name: str, why: str, error: Exception) -> None:
+        if why not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(why)
+            logger.warning("chunk %r does not cache this: %s: %s; see Cache(key=...)", name, why, error)
 
 
-def _value_key(data: Any) -> Any:
-    """The value with its type where it can be a key, else its text: equal texts of one type are equal values."""
-    value = data.value
+class Waiting(Protocol):
+    """How a run waits for another one that does the same."""
+
+    async def without_place(self, data: Any, until: "asyncio.Future[Any]") -> None:
+        """Wait until the future is done; the run gives up its places in concurrency limits meanwhile."""
+        ...
+
+    def has_caused_any(self, run: Any) -> bool:
+        """Whether signals of this run have started others."""
+        ...
+
+    def has_caused(self, run: Any, other: Any) -> bool:
+        """Whether a run goes back to a signal of another one, so that this may wait for it."""
+        ...
+
+
+class _Turn(Enum):
+    """What one that waited does next: look for the kept result, run for all that wait, or run for itself."""
+
+    LOOK = 1
+    LEAD = 2
+    ALONE = 3
+
+
+class _Flight:
+    """One run, and those that wait for what it returns."""
+
+    __slots__ = ("leader", "seats")
+
+    def __init__(self) -> None:
+        self.leader: Any = None
+        #: who waits, each with its data, in the order of their coming
+        self.seats: dict[asyncio.Future[_Turn], Any] = {}
+
+    def join(self, data: Any) -> "asyncio.Future[_Turn]":
+        seat: asyncio.Future[_Turn] = asyncio.get_running_loop().create_future()
+        self.seats[seat] = data
+        return seat
+
+    def left(self, seat: "asyncio.Future[_Turn]") -> bool:
+        """Forget one that does not wait any more; False if it was the next to run."""
+        self.seats.pop(seat, None)
+        return not (seat.done() and not seat.cancelled() and seat.result() is _Turn.LEAD)
+
+    def pass_on(self) -> bool:
+        """Let the one that has waited longest run; False if none waits."""
+        while self.seats:
+            seat = next(iter(self.seats))
+            del self.seats[seat]
+            if _wake(seat, _Turn.LEAD):
+                return True
+        return False
+
+    def end(self, turn: _Turn) -> None:
+        seats, self.seats = self.seats, {}
+        for seat in seats:
+            _wake(seat, turn)
+
+
+def _wake(seat: "asyncio.Future[_Turn]", turn: _Turn) -> bool:
+    if seat.done():
+        return False
     try:
-        hash(value)
-    except TypeError:
-        return _frozen(value)
-    return type(value), value
+        seat.set_result(turn)
+    except RuntimeError:  # its loop was closed
+        return False
+    return True
 
 
-def _frozen(value: Any) -> Any:
-    """A key for something that has no hash; dicts with equal items are equal, in any order."""
-    if isinstance(value, dict):
-        items = cast("dict[Any, Any]", value).items()
-        return dict, tuple(sorted((repr(key), repr(_frozen(item))) for key, item in items))
-    if isinstance(value, list | tuple):
-        kind = list if isinstance(value, list) else tuple
-        return kind, tuple(_frozen(item) for item in cast("list[Any]", value))
-    return type(value), repr(value)
+def _copy(value: Any) -> Any:
+    """A copy that shares nothing that can change."""
+    return value if type(value) in _IMMUTABLE else copy.deepcopy(value)
+
+
+def _check_classes(classes: Any, where: str, name: str) -> None:
+    """Raise `OptionError` unless this is a class of exceptions, or a tuple of such classes."""
+    for cls in cast("tuple[Any, ...]", classes if isinstance(classes, tuple) else (classes,)):
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise OptionError(f"{where}: {name} must be a class of exceptions, or a tuple of them; got {classes!r}")
 
 
 def _names(classes: tuple[type[BaseException], ...] | type[BaseException]) -> list[str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol, TypedDict, cast
 
-from .._core.errors import DefinitionError
+from .._core.errors import DefinitionError, OptionError
 
 _SEGMENT = re.compile(r"[A-Za-z_]\w*")
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
@@ -45,6 +45,11 @@ class SubFlowTarget(Protocol):
         ...
 
 
+def is_flow(it: Any) -> bool:
+    """Whether this is a flow; asked of its class, since a mock has any attribute."""
+    return hasattr(cast("Any", type(it)), "__flow_runtime__")
+
+
 class SubFlow:
     """The handler of a sub-flow step: the flow, and its paths, split. `run.subflow.run_sub_flow` runs it.
 
@@ -75,10 +80,10 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
         pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else _mapping(paths, where)
         for key, source in pairs.items():
             if not key and scope not in ("input", "value"):
-                error = TypeError if isinstance(paths, str) else DefinitionError
+                error = OptionError if isinstance(paths, str) else DefinitionError
                 raise error(f"{where}: {scope!r} takes keys only: {{{scope!r}: {{'key': {source!r}}}}}")
             if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"{where}: a path is a string of names joined by dots; got {source!r}")
+                raise OptionError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")
             if segments[0] not in sources:
                 raise DefinitionError(f"{where}: {source!r} does not begin with one of {sorted(sources)}")
@@ -95,5 +100,5 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
 
 def _mapping(wanted: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(wanted, Mapping):
-        raise TypeError(f"{where} maps targets to paths, or to a mapping of keys to paths; got {wanted!r}")
+        raise OptionError(f"{where} maps targets to paths, or to a mapping of keys to paths; got {wanted!r}")
     return cast("Mapping[str, Any]", wanted)

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from .._core import commands, events
 from .._core.commands import AnyCommand, Publish
-from .._core.errors import ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
+from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
 from .._core.rarely import Rarely
 from .._core.state import Opening, RunChunk
 from ..run.environment import Environment
@@ -32,7 +32,7 @@ from ..run.interrupts import ChunkPaused
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
 from .sources import Sources
-from .tasks import changed, destroy, mark_seen, own_context
+from .tasks import changed, destroy, mark_seen, own_context, start_task
 from .timers import Timers
 from .waits import Waits
 
@@ -159,7 +159,7 @@ class AsyncioDriver:
     def _hire(self, run: RunChunk | None = None) -> None:
         """A worker that begins with this run, or with the oldest that is left when it starts."""
         _running[self] = None
-        task = self.loop.create_task(self._work(run), name=WORKER, context=self._base.copy())
+        task = start_task(self.loop, self._work(run), self._base.copy(), name=WORKER)
         if run is not None:
             run.handle = task
 
@@ -303,16 +303,23 @@ class AsyncioDriver:
         if run.id in (runtime.machine.state.retracted or ()):
             run.handle.uncancel()
         elif runtime.machine.state.closing is None:
-            reason = f"the task of chunk {run.node.name!r} was cancelled: its loop shuts down, or the chunk did it"
-            if runtime.durability.outlives_loop:
-                runtime.durability.on_loop_lost(runtime, reason)
-                return
-            submit(self.runtime, events.CancelRequested(self.runtime.environment.now(), reason))
+            self._cancelled(
+                f"the task of chunk {run.node.name!r} was cancelled: its loop shuts down, or the chunk did it"
+            )
+
+    def _cancelled(self, reason: str) -> None:
+        runtime = self.runtime
+        if runtime.durability.outlives_loop:
+            runtime.durability.on_loop_lost(runtime, reason)
+        else:
+            submit(runtime, events.CancelRequested(runtime.environment.now(), reason))
 
     # -- the other commands ------------------------------------------------------------------------------------------
 
     def _cancel_run(self, command: commands.CancelRun) -> None:
         closing = self.runtime.machine.state.closing is not None
+        if closing and self._sources is not None:
+            self._sources.close()
         if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
             self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.deadline, self._abandon)
         if closing:
@@ -351,42 +358,62 @@ class AsyncioDriver:
 
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
-            self._sources = Sources(self.runtime.environment.now)
-        task = self.loop.create_task(self._take(self._sources, command), context=self._base.copy())
-        self._sources.asked(command.opening, task)
+            runtime, told = self.runtime, (self._pulled, self._source_cancelled)
+            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.deadline, *told)
+        self._sources.pull(command.opening, command.count)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
         if self._sources is not None:
             self._sources.stop(command.opening)
 
-    async def _take(self, sources: Sources, command: commands.Pull) -> None:
-        opening = command.opening
-        event, error = await sources.answer(opening, command.count)
+    def _pulled(self, opening: Opening, items: list[Any], done: bool, error: BaseException | None) -> None:
+        """Take in what a source has answered to a pull."""
         if not opening.pulling:  # nobody wants it any more
             return
+        now = self.runtime.environment.now
         with contextlib.suppress(ExecutionClosed):
             try:
-                self._blame(opening, error)
-                submit(self.runtime, event)
+                if error is None:
+                    submit(self.runtime, events.Pulled(now(), opening.id, items, done))
+                else:
+                    self._pull_failed(opening, error)
             except PayloadError as refused:
-                self._blame(opening, refused)
-                submit(
-                    self.runtime,
-                    events.PullFailed(self.runtime.environment.now(), opening.id, describe(refused, opening.node.name)),
-                )
+                self._pull_failed(opening, refused)
             if self.runtime.machine.state.closing is None:  # it has an error route, or only ended its branch
                 self.error = None
 
-    def _blame(self, opening: Opening, error: BaseException | None) -> None:
-        if error is not None and self.runtime.machine.state.closing is None:
+    def _pull_failed(self, opening: Opening, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            cause, error = error, ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError")
+            error.__cause__ = cause
+        if self.runtime.machine.state.closing is None:
             self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}")
+        failed = events.PullFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
+        submit(self.runtime, failed)
+
+    def _source_cancelled(self, reason: str) -> None:
+        """Somebody cancelled the task of a source, and not this driver."""
+        if self.runtime.machine.state.closing is None:
+            self._cancelled(reason)
 
     def _settle(self, command: commands.Settle) -> None:
         self._waiting().settle(command.wait)
 
     def _close(self, command: commands.Close) -> None:
+        sources = self._sources
         self._release()
         _running.pop(self, None)
+        if sources is None or sources.are_closed:
+            self.runtime.closed(command, self.error)
+        else:  # they have as long for that as chunks have for their clean-up
+            self.runtime.closes_sources = True
+            start_task(self.loop, self._close_after(sources, command), self._base.copy(), quiet=True)
+
+    async def _close_after(self, sources: Sources, command: commands.Close) -> None:
+        """The execution has ended when its sources are closed."""
+        with contextlib.suppress(asyncio.CancelledError):  # its loop ends: the sources are told so by themselves
+            await sources.closed()
+        self.runtime.closes_sources = False
         self.runtime.closed(command, self.error)
 
     def _release(self) -> None:
@@ -405,7 +432,7 @@ class AsyncioDriver:
 
     def stop(self) -> list[asyncio.Task[None]]:
         """Cancel all chunks and timers, and record nothing; the tasks that were told to stop."""
-        state = self.runtime.machine.state
+        state, sources = self.runtime.machine.state, self._sources
         stopping: list[asyncio.Task[None]] = []
         with contextlib.suppress(RuntimeError):  # a closed loop cancels nothing any more
             for run in [*state.runs.values(), *(state.retracted or {}).values()]:
@@ -413,6 +440,8 @@ class AsyncioDriver:
                     run.handle.cancel()
                     stopping.append(run.handle)
             self._release()
+        if sources is not None:
+            stopping += sources.stopping
         _running.pop(self, None)
         return stopping
 
@@ -429,6 +458,8 @@ class AsyncioDriver:
             with contextlib.suppress(ExecutionClosed):
                 answer += take(runtime, event)
         _running.pop(self, None)
+        if self._sources is not None:
+            self._sources.destroy()
         for command in answer:
             if isinstance(command, commands.Close):
                 runtime.closed(command, self.error)

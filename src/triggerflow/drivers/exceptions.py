@@ -1,5 +1,6 @@
 """What chunks raise, made fit for records and for those who wait."""
 
+import asyncio
 import contextlib
 
 from .._core import events
@@ -10,8 +11,11 @@ from .._core.state import RunChunk
 def describe(error: BaseException, chunk: str) -> events.ErrorInfo:
     """What the journal keeps of an exception."""
     try:
-        text = str(error).encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be recorded
-    except Exception:  # a foreign __str__ may raise
+        # Half a surrogate pair cannot be recorded; a subclass of str may override its methods.
+        text = str.encode(str(error), errors="backslashreplace").decode()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a foreign __str__ may raise anything, and the run has to be reported all the same
         text = "(its text cannot be read)"
     return events.ErrorInfo(type(error).__qualname__, text, chunk)
 
@@ -25,6 +29,6 @@ def own_cancellation(run: RunChunk, error: BaseException) -> BaseException:
 
 def noted(error: BaseException, where: str) -> BaseException:
     """The error with a note of where it happened; an exception class may refuse notes."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception, asyncio.CancelledError, GeneratorExit, SystemExit):
         error.add_note(where)
     return error

@@ -5,7 +5,8 @@ from typing import Any
 
 from .._core.errors import UsageError
 from .._core.operators import compile_plan
-from ..build.blueprint import Blueprint, positive
+from ..build.arguments import positive
+from ..build.blueprint import Blueprint
 from ..build.contract import Check, Contract
 from ..build.typed import StateModel
 from ..serialize.payload import Types

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._core import events
 from .._core.commands import AnyCommand, Refused
-from .._core.errors import BlockingCallError, ExecutionClosed, UsageError
+from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
 from .._core.state import UNSET, RunChunk, Status
 from .interrupts import admit, describe_interrupt
 from .logs import how_to_declare
-from .portal import run_sync, running_loop
+from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
+from .threads import waiting_inside_engine
 
 if TYPE_CHECKING:
     from .interfaces import Driver
@@ -88,7 +89,13 @@ def check_loop(runtime: "ExecutionRuntime") -> None:
     """If the event loop of an execution was closed under it, end it as cancelled; at rest and kept open it goes on
     where it is used next."""
     driver = runtime.driver
-    if driver is None or runtime.machine.state.status in FINAL or not runtime.environment.is_closed(driver.loop):
+    if driver is None or runtime.machine.state.status in FINAL:
+        return
+    if is_foreign(driver.loop):
+        raise WrongLoopError(
+            f"{runtime!r} lives in the process that this one was forked from; create or load an execution here"
+        )
+    if not runtime.environment.is_closed(driver.loop):
         return
     if runtime.machine.state.keep_open and runtime.machine.state.idle():
         runtime.driver = None
@@ -125,6 +132,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
         raise ExecutionClosed(f"{runtime!r} has ended ({runtime.status()}); it takes nothing any more")
     runtime.durability.require_open(runtime)
     driver = runtime.driver = runtime.environment.make_driver(runtime)
+    note_loop(driver.loop)
     runtime.thread = None if runtime.environment.any_thread else current_thread().ident
     if runtime.machine.plan.flow_data:
         runtime.shared.listen(runtime)
@@ -140,8 +148,12 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
 
 
 def is_here(runtime: "ExecutionRuntime") -> bool:
-    """Whether the calling thread is the one on which the execution lives, or it lives nowhere yet or moves here."""
-    return runtime.driver is None or runtime.thread in (None, get_ident()) or moves_here(runtime)
+    """Whether the calling thread is the one on which the execution lives, or it lives nowhere in this process, or it
+    moves here."""
+    driver = runtime.driver
+    if driver is None or runtime.thread in (None, get_ident()):
+        return True
+    return is_foreign(driver.loop) or moves_here(runtime)
 
 
 def call(runtime: "ExecutionRuntime", function: Callable[[], T], name: str) -> T:
@@ -166,6 +178,7 @@ async def carry(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, A
     if runtime.driver is None:
         driver_of(runtime)
         return await make()
+    require_wanted()
     coroutine = make()
     try:
         future = asyncio.run_coroutine_threadsafe(coroutine, runtime.driver.loop)
@@ -173,7 +186,8 @@ async def carry(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, A
         coroutine.close()
         check_loop(runtime)
         return await make()
-    return await asyncio.wrap_future(future)
+    with waiting_inside_engine():
+        return await asyncio.wrap_future(future)
 
 
 def enter(runtime: "ExecutionRuntime", event: events.Event, name: str) -> None:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .._core.errors import DefinitionError
 from .._core.events import RULES
+from ..build.arguments import flag, positive, seconds, whole
 
 
 class Options:
@@ -34,15 +34,14 @@ class Options:
         leases: bool = False,
         keep_open: bool = False,
     ) -> None:
-        for name, value, least in (
-            ("max_pending", max_pending, 1),
-            ("stream_history", stream_history, 1),
-            ("journal_limit", journal_limit, 1),
-            ("deadline", deadline, 0),
-        ):
-            kinds: Any = int | float if name == "deadline" else int
-            if not isinstance(value, kinds) or isinstance(value, bool) or value < least:
-                raise DefinitionError(f"create_execution: {name} must be a number from {least} on, got {value!r}")
+        where = "create_execution"
+        positive(concurrency, where)
+        whole(max_pending, where, "max_pending", 1)
+        whole(stream_history, where, "stream_history", 1)
+        whole(journal_limit, where, "journal_limit", 1)
+        seconds(deadline, where, "deadline")
+        flag(skip_exceptions, where, "skip_exceptions")
+        flag(keep_open, where, "keep_open")
         self.concurrency = concurrency
         self.skip_exceptions = skip_exceptions
         self.max_pending = max_pending

@@ -63,7 +63,7 @@ class Program:
 def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
     if node.handler is None:
         compares = "equals" in node.operator.options
-        return invoker(Chunk(node.id, _equal_to(node.literal))) if compares else _no_handler
+        return invoker(Chunk(node.id, _equal_to(node.literal)), blueprint) if compares else _no_handler
     handler = blueprint.handlers.get(node.handler)
     if handler is None:
         raise DefinitionError(
@@ -73,7 +73,7 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
         return condition_invoker(handler)
     if isinstance(handler, SubFlow):
         return _sub_flow_invoker(handler)
-    return invoker(blueprint.nodes[node.trigger.name])
+    return invoker(blueprint.nodes[node.trigger.name], blueprint)
 
 
 def _sub_flow_invoker(handler: SubFlow) -> Invoker:

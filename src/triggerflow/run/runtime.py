@@ -25,6 +25,7 @@ from .._core.machine import FINAL, Machine
 from .._core.rarely import Rarely
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from ..build.contract import Check
+from ..build.policies import pause_before_retry
 from . import ingress
 from .data import TriggerFlowRuntimeData
 from .environment import Environment
@@ -78,6 +79,8 @@ class ExecutionRuntime:
     _children: Rarely["dict[str, tuple[ExecutionRuntime, str]] | None"] = Rarely(None)
     #: resources of this execution only
     own_resources: Rarely[dict[str, Any] | None] = Rarely(None)
+    #: whether it has ended but for its sources, which are being closed
+    closes_sources: Rarely[bool] = Rarely(False)
     #: how its records are kept
     durability: Rarely[Durability] = Rarely(IN_MEMORY)
     #: snapshots of sub-flows that were running when this execution was saved, by path
@@ -232,16 +235,15 @@ class ExecutionRuntime:
 
     async def cancel(self, reason: str) -> None:
         """Stop all chunks, wait for their clean-up, and end as cancelled. What has ended stays as it ended."""
-        if self.machine.state.status in FINAL:
-            return
-        self.observed = True
-        ingress.driver_of(self)
-        ingress.submit(self, events.CancelRequested(self.environment.now(), reason))
+        if self.machine.state.status not in FINAL:
+            self.observed = True
+            ingress.driver_of(self)
+            ingress.submit(self, events.CancelRequested(self.environment.now(), reason))
         await self.until(lambda: self.has_ended)
 
     async def close(self) -> Any:
         """Take no more signals from outside; wait for the end and its result."""
-        if not self.has_ended:
+        if self.machine.state.status not in FINAL:
             ingress.driver_of(self)
             ingress.submit(self, events.CloseRequested(self.environment.now()))
         await self.until(lambda: self.has_ended)
@@ -249,9 +251,14 @@ class ExecutionRuntime:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it takes nothing any more; of a durable one, whether that is in the store."""
+        """Whether it takes nothing any more, and its sources are closed; of a durable one, whether that is in the
+        store."""
         ingress.check_loop(self)
-        return self.machine.state.status in FINAL and (self.log is None or self.log.clean)
+        if self.machine.state.status not in FINAL or (self.log is not None and not self.log.clean):
+            return False
+        if self.closes_sources and self.driver is not None and self.environment.is_closed(self.driver.loop):
+            self.closes_sources = False  # nothing closes them any more
+        return not self.closes_sources
 
     def status(self) -> StatusName:
         """created, running, waiting (for something from outside), completed, failed or cancelled."""
@@ -275,7 +282,7 @@ class ExecutionRuntime:
         driver = self.driver
         if driver is None or ingress.moves_here(self):
             return None
-        if self.log is not None and self.log.suspended is None and not self.log.clean:
+        if self.closes_sources or (self.log is not None and self.log.suspended is None and not self.log.clean):
             return driver.loop
         return None if self.machine.state.status in FINAL else driver.loop
 
@@ -489,7 +496,7 @@ class ExecutionRuntime:
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """In how many seconds the chunk's policy tries again; None if it does not."""
         retry = self.program.retries[run.node.index]
-        return None if retry is None else retry.delay(run.attempt, error)
+        return None if retry is None else pause_before_retry(retry, run.attempt, error, self.environment.random)
 
     def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers, and to the parent of a sub-flow."""

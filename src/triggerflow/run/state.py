@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .._core.errors import ContractError
 from .._core.state import RunChunk
 from . import ingress
+from .portal import require_wanted
 
 if TYPE_CHECKING:
     from .runtime import ExecutionRuntime
@@ -190,4 +191,5 @@ class FlowState:
         return ingress.repeats(self._repeated, f"flow_data:{key}")
 
     def _by(self) -> "tuple[ExecutionRuntime, int | None]":
+        require_wanted()
         return self._runtime, None if self._run is None else self._run.id

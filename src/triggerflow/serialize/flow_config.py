@@ -20,7 +20,7 @@ from .._core.operators import compile_plan
 from ..build.blueprint import Blueprint, is_stable_name
 from ..build.chunk import Chunk, Handler
 from ..build.policies import Retry
-from ..build.subflow import SubFlow, SubFlowOptions
+from ..build.subflow import SubFlow, SubFlowOptions, is_flow
 from .config import MAX_TEXT, from_config, parse_json, parse_yaml, to_config, to_json, to_yaml
 from .text import write_file
 
@@ -78,7 +78,7 @@ def to_text(
 def register_chunk_handler(blueprint: Blueprint, handler: Any, *, name: str | None = None) -> None:
     """Make a function, a chunk or (for sub-flows) a flow known under a name, by default its own. Raises
     `DefinitionError` for a name that is taken or does not last."""
-    if hasattr(handler, "__flow_runtime__"):
+    if is_flow(handler):
         blueprint.flows[name or handler.name] = handler
     elif isinstance(handler, Chunk):
         blueprint.name_handler(handler.handler, name or handler.name)
@@ -161,8 +161,8 @@ class _Resolver:
             if operator.handler is None:
                 continue
             where = f"operators[{index}]"
-            is_flow = operator.kind is OperatorKind.SUB_FLOW
-            handler = self.sub_flow(operator, where) if is_flow else self.callable(operator.handler, operator, where)
+            runs_flow = operator.kind is OperatorKind.SUB_FLOW
+            handler = self.sub_flow(operator, where) if runs_flow else self.callable(operator.handler, operator, where)
             if handler is None:
                 continue
             handlers[operator.handler] = handler

@@ -1,6 +1,7 @@
 """Whether a store may be used now, and from here; and how a script without asyncio opens one."""
 
 import asyncio
+import os
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ class Lifecycle:
         self._name = name
         self._loop: asyncio.AbstractEventLoop | None = None
         self._was_open = False
+        self._process = 0
 
     @property
     def is_open(self) -> bool:
@@ -23,18 +25,21 @@ class Lifecycle:
 
     def open(self) -> None:
         """Raises `UsageError` if it is open."""
+        self._require_process()
         if self._loop is not None:
             raise UsageError(
                 f"{self._name} is open already; one opened store is one owner, make a second one for another"
             )
-        self._loop, self._was_open = asyncio.get_running_loop(), True
+        self._loop, self._was_open, self._process = asyncio.get_running_loop(), True, os.getpid()
 
     def close(self) -> None:
         """Nothing may pass any more."""
         self._loop = None
 
     def check(self) -> asyncio.AbstractEventLoop:
-        """The loop. Raises `StoreUnavailable` after closing, `UsageError` before opening, and `WrongLoopError`."""
+        """The loop. Raises `StoreUnavailable` after closing and in a process that was forked meanwhile, `UsageError`
+        before opening, and `WrongLoopError`."""
+        self._require_process()
         if self._loop is None and self._was_open:
             raise StoreUnavailable(f"{self._name} is closed; open it again with `async with`")
         if self._loop is None:
@@ -44,6 +49,19 @@ class Lifecycle:
         if self._loop is not asyncio.get_running_loop():
             raise WrongLoopError(f"{self._name} was opened on another event loop; open one store for each loop")
         return self._loop
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether it was opened by the process that this one was forked from."""
+        return self._loop is not None and os.getpid() != self._process
+
+    def _require_process(self) -> None:
+        """A fork copies no threads, and what a connection knows of its locks is not true in the child."""
+        if self.is_inherited:
+            raise StoreUnavailable(
+                f"{self._name} was opened before this process was forked from another; make and open a store of its "
+                "own here"
+            )
 
 
 class OpenedInScripts:

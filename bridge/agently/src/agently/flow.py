@@ -187,7 +187,7 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
     def set_contract(self, **promised: Any) -> Any:
         """Promise types, any that Pydantic knows: `initial_input`, `stream`, `result`; `meta` is replaced."""
         contract.promise(super().get_contract(), promised)
-        self.blueprint.version += 1
+        self.blueprint.version += 1  # executions that are created later get it
         self._loaded_contract = {}
         return self
 

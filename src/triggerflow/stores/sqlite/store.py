@@ -92,7 +92,10 @@ class SQLiteStore(OpenedInScripts):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close: what was begun is completed, then what this owner has is released."""
+        """Close: what was begun is completed, then what this owner has is released. In a process that was forked after
+        the opening nothing is done, since all of it belongs to the other one."""
+        if self._lifecycle.is_inherited:
+            return
         loop = self._lifecycle.check()
         self._lifecycle.close()
         closing: list[asyncio.Future[None]] = []
