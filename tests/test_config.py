@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import soak
 from tests.core.flows import Program, programs
 from tests.core.simulation import Act, Behaviour, Effect, Runaway, Simulation, Start, in_order_of, text
 from triggerflow import Cache, Chain, Definition, Retry, TriggerFlow
@@ -49,9 +50,7 @@ from triggerflow.serialize.flow_config import (
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-MANY = settings(
-    max_examples=500, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-)
+MANY = settings(soak.examples(50), suppress_health_check=list(HealthCheck))
 
 
 def held(blueprint: Blueprint) -> TriggerFlow:
@@ -127,7 +126,7 @@ def test_random_flows_survive_json_and_yaml(program: Program, seed: int) -> None
     st.text(min_size=1).filter(lambda it: it.isprintable()),
     st.text(min_size=1, alphabet="ab:,{}[]&*#?|-<>=!%@`'\"\\\n\t é漢☃"),
 )
-@settings(max_examples=200, deadline=None, derandomize=True)
+@soak.examples(50)
 def test_any_name_survives(name: str, literal: str) -> None:
     flow = TriggerFlow(name=name)
     flow.to((name, one)).match().case(literal).to((f"{name}?", two)).end_match().end()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import soak
 from tests.core.flows import Program, programs
 from triggerflow import Definition, Retry, TriggerFlow
 from triggerflow._core import events
@@ -23,9 +24,7 @@ from triggerflow.diagram import OperatorView, RunView, run_view, to_dot, to_merm
 from triggerflow.errors import DefinitionError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
-RANDOM = settings(
-    max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-)
+RANDOM = settings(soak.examples(30), suppress_health_check=list(HealthCheck))
 
 SHAPES = {
     ("(", ")"): "round", ("[", "]"): "box", ("[[", "]]"): "sub-flow", ("{{", "}}"): "hexagon", ("[/", "/]"): "case",

@@ -1,12 +1,14 @@
 """Executions that are kept open, and those who look on: early results, rest, observers, effects from outside."""
 
 import asyncio
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support import now
-from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.errors import ContractError, ExecutionClosed
 from triggerflow.extension import runtime_of
 
@@ -129,6 +131,50 @@ def test_an_open_execution_at_rest_outlives_its_event_loop() -> None:
     assert heard == [2]
 
 
+USES: dict[str, Callable[[Execution], Any]] = {
+    "emit": lambda it: it.emit("late", 2),
+    "async_emit": lambda it: it.async_emit("late", 2),
+    "state.set": lambda it: it.state.set("late", 2),
+    "state.async_set": lambda it: it.state.async_set("late", 2),
+    "state.update": lambda it: it.state.update("late", lambda _: 2),
+    "put_into_stream": lambda it: it.put_into_stream(2),
+    "async_put_into_stream": lambda it: it.async_put_into_stream(2),
+    "stop_stream": lambda it: it.stop_stream(),
+    "set_result": lambda it: it.set_result(2, replace=True),
+    "reader": lambda it: anext(it.get_async_runtime_stream()),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("in_a_script", [True, False])
+def test_an_open_execution_at_rest_moves_to_the_loop_that_uses_it_next(use: str, in_a_script: bool) -> None:
+    """Release note: "a script may start it without a loop, and go on under `asyncio.run`"."""
+    flow, heard = TriggerFlow(), list[Any]()
+
+    async def hear(data: Data) -> None:
+        heard.append((data.value, asyncio.get_running_loop()))
+
+    async def start(data: Data) -> Any:
+        await data.async_put_into_stream("begun")
+        return data.value
+
+    flow.to(start).end()
+    flow.when("late").to(("event", hear))
+    flow.when({"runtime_data": "late"}).to(("state", hear))
+    execution = flow.create_execution(keep_open=True)
+    assert (execution.start(1) if in_a_script else asyncio.run(execution.async_start(1))) == 1
+
+    async def main() -> None:
+        done = USES[use](execution)
+        if inspect.isawaitable(done):
+            await done
+        if "emit" in use or "state" in use:
+            await execution.async_settled()
+            assert heard == [(2, asyncio.get_running_loop())]
+
+    asyncio.run(main())
+
+
 async def test_observers_see_every_record_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
     flow = TriggerFlow()
     flow.to(echo).end()
@@ -169,8 +215,7 @@ async def test_an_execution_has_resources_beside_those_of_its_flow() -> None:
     del execution.resources["a"]
     assert execution.resources["a"] == 1
     execution.resources.clear()
-    assert dict(execution.resources) == {"a": 1}
-    assert flow.resources == {"a": 1}
+    assert dict(execution.resources) == {"a": 1} == flow.resources
 
 
 def test_a_script_acts_on_an_execution_before_its_start() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import soak
 from tests.core.flows import Program, program, programs
 from tests.core.simulation import TYPES, Effect, Simulation, Start, in_order_of
 from triggerflow import Chain, Retry, TriggerFlow
@@ -20,9 +21,7 @@ from triggerflow._core.state import READY, RUNNING
 from triggerflow.durable.versions import Verdict, apply_map, compare, in_use, inspect
 from triggerflow.errors import DefinitionError, SnapshotError
 
-RANDOM = settings(
-    max_examples=80, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-)
+RANDOM = settings(soak.examples(30), suppress_health_check=list(HealthCheck))
 Build = Callable[[TriggerFlow, Any], Any]
 
 

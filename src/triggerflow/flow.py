@@ -261,7 +261,7 @@ class TriggerFlow(ResourceHolder):
             keep_open=keep_open,
             deadline=deadline,
         )
-        return Execution(self._runtime.new(options, id, store=store, resources=runtime_resources))
+        return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
 
     async def async_resume(
         self,
@@ -278,18 +278,18 @@ class TriggerFlow(ResourceHolder):
         `SnapshotError` if it cannot go on under this definition, and `StoreError`.
         """
         runtime = self._runtime.stored(
-            self._store(store, "async_resume"),
+            self._store(store, "flow.async_resume"),
             Options(),
             id,
             resources=runtime_resources,
             must_exist=True,
             operator_map=operator_map,
         )
-        return await Execution(runtime).async_open()
+        return await self._runtime.make_handle(runtime).async_open()
 
     def resume(self, id: str, *, store: "Store | None" = None, **options: Any) -> Execution:
         """See `async_resume`."""
-        return run_sync(lambda: self.async_resume(id, store=store, **options), "async_resume")
+        return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
 
     def history(self, store: "Store | None" = None) -> "History":
         """What a store knows of this flow's executions: list, read, fork, compare, prune, export; see `History`."""
@@ -331,7 +331,7 @@ class TriggerFlow(ResourceHolder):
 
     def start(self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None) -> Any:
         """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
-        return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "async_start")
+        return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "flow.async_start")
 
     def get_async_runtime_stream(
         self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
@@ -340,7 +340,7 @@ class TriggerFlow(ResourceHolder):
 
         A reader that leaves early does not stop the execution.
         """
-        execution = Execution(self._runtime.unattended(concurrency))
+        execution = self._runtime.make_handle(self._runtime.unattended(concurrency))
         return execution.get_async_runtime_stream(value, timeout=timeout)
 
     def get_runtime_stream(
@@ -349,7 +349,7 @@ class TriggerFlow(ResourceHolder):
         """The sync twin of `get_async_runtime_stream`."""
         return iterate_sync(
             lambda: self.get_async_runtime_stream(value, timeout=timeout, concurrency=concurrency),
-            "get_async_runtime_stream",
+            "flow.get_async_runtime_stream",
         )
 
     # -- resources and shared data -------------------------------------------------------------------------------------
@@ -403,7 +403,7 @@ class TriggerFlow(ResourceHolder):
                     raise
                 text = f"the saved execution is damaged: {type(error).__name__}: {error}"
                 raise SnapshotError(text) from error
-        return Execution(self._runtime.restored(data, runtime_resources))
+        return self._runtime.make_handle(self._runtime.restored(data, runtime_resources))
 
     def inspect_load(self, source: "Mapping[str, Any] | str | Path", *, encoding: str = "utf-8") -> "Verdict":
         """Whether a saved execution can go on under this flow as it stands now: compatible, needs a map, or refused.
@@ -427,15 +427,15 @@ class TriggerFlow(ResourceHolder):
 
     def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
         """The flow as JSON text, which is also written to a file if one is named; options of `get_flow_config`."""
-        from .serialize import config, flow_config
+        from .serialize import flow_config
 
-        return flow_config.saved(config.to_json(self.get_flow_config(**options)), save_to, encoding)
+        return flow_config.to_text(self.get_flow_config(**options), "json", save_to, encoding)
 
     def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
         """The flow as YAML text, which is also written to a file if one is named; options of `get_flow_config`."""
-        from .serialize import config, flow_config
+        from .serialize import flow_config
 
-        return flow_config.saved(config.to_yaml(self.get_flow_config(**options)), save_to, encoding)
+        return flow_config.to_text(self.get_flow_config(**options), "yaml", save_to, encoding)
 
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
         """Make a function known by name, so that a definition that is loaded later can use it as a chunk."""
@@ -464,17 +464,15 @@ class TriggerFlow(ResourceHolder):
 
     def load_json_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
         """`load_flow_config` from JSON text or a file."""
-        from .serialize import config, flow_config
+        from .serialize import flow_config
 
-        text = flow_config.text(path_or_content, encoding)
-        return self.load_flow_config(config.parse_json(text), replace=replace)
+        return self.load_flow_config(flow_config.from_text(path_or_content, "json", encoding), replace=replace)
 
     def load_yaml_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
         """`load_flow_config` from YAML text or a file."""
-        from .serialize import config, flow_config
+        from .serialize import flow_config
 
-        text = flow_config.text(path_or_content, encoding)
-        return self.load_flow_config(config.parse_yaml(text), replace=replace)
+        return self.load_flow_config(flow_config.from_text(path_or_content, "yaml", encoding), replace=replace)
 
     def to_mermaid(self, *, mode: "Mode" = "simplified", run: "RunView | None" = None) -> str:
         """The flow as a Mermaid flowchart, coloured by a run if one is given; see `diagram`."""

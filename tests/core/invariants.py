@@ -56,9 +56,10 @@ def check_limits(state: RunState) -> None:
 
 
 def check_groups(state: RunState) -> None:
-    """A group counts its unfinished runs and its busy child groups."""
+    """A group counts its unfinished runs, delayed signals, sources that are being asked, and its busy child groups."""
     groups = {id(group): group for group in _groups(state)}
     members = [*_going_on(state), *(it for it in (state.timers or {}).values() if it.what == "signal")]
+    members += [it for it in (state.openings or {}).values() if it.pulling]
     live = Counter(id(it.group) for it in members if it.group is not None)
     busy = [group for key, group in groups.items() if live[key]]
     while busy:

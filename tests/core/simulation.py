@@ -161,7 +161,15 @@ class Start:
 
     def record(self) -> events.Started:
         """The record that starts it so."""
-        return events.Started(0.0, self.value, self.attended, self.concurrency, self.skip_exceptions, self.max_pending)
+        return events.Started(
+            0.0,
+            self.value,
+            self.attended,
+            self.concurrency,
+            self.skip_exceptions,
+            self.max_pending,
+            rules=events.RULES,
+        )
 
 
 @dataclass(frozen=True)
@@ -342,7 +350,9 @@ class Simulation:
         if saved is None:
             concurrency = run.node.operator.options.get("child_concurrency")
             leases = bool(around(self.machine.state, run.scope))
-            inner.send(events.Started(self.clock, run.value, False, concurrency, child.skip_exceptions, leases=leases))
+            skips = child.skip_exceptions
+            options = {"leases": leases, "rules": events.RULES}
+            inner.send(events.Started(self.clock, run.value, False, concurrency, skips, **options))
         elif inner.machine.state.status not in FINAL:
             inner.go_on()
         else:

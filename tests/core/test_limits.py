@@ -121,7 +121,7 @@ def settling(*effects: Effect, **options: Any) -> Program:
     return program(build, "v", **options)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.seeds(5, 100)
 def test_a_chunk_that_waits_for_its_signals_cannot_lock_itself_up(seed: int) -> None:
     it = settling(Effect("settle", "work"), Effect("settle", "work"), concurrency=1)
     simulation = it.simulate(in_order_of(seed), watch=invariants.watch)

@@ -62,6 +62,8 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
     events.StreamPut: lambda at, run: [events.StreamPut(at, by, "item") for by in (run, None)],
     events.StreamStopped: lambda at, run: [events.StreamStopped(at, by) for by in (run, None)],
     events.ResultSet: lambda at, run: [events.ResultSet(at, by, 1) for by in (run, None)],
+    events.ResultChecked: lambda at, run: [events.ResultChecked(at, 1)],
+    events.ResultRejected: lambda at, run: [events.ResultRejected(at, ERROR)],
     events.Paused: lambda at, run: [
         events.Paused(at, run, "new"),
         events.Paused(at, run, "new", holds=True, expires=at + 1),
@@ -164,10 +166,23 @@ SITUATIONS: dict[str, Callable[[], Simulation]] = {
     "running, skipping": lambda: situation(middle, skip_exceptions=True),
     "closing": lambda: situation(closing),
     "waiting": lambda: situation(resting),
+    "running, checking its result": lambda: checking(),
     "completed": lambda: program(build).simulate(),
     "failed": lambda: situation(failed),
     "cancelled": lambda: situation(cancelled),
 }
+
+
+def checking() -> Simulation:
+    """A result has reached the end of the flow, and it is not known yet whether it fits the contract."""
+    simulation = program(build, outside=()).simulation()
+    record = Start().record()
+    record.checks_result = True
+    simulation.send(record)
+    finish(simulation, "source")
+    while simulation.machine.state.unchecked is None:
+        simulation.actions()[0]()
+    return simulation
 
 
 def early() -> Simulation:

@@ -1,5 +1,6 @@
 """Time travel: list executions, read their journal, see a state of the past, compare."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ async def test_executions_are_listed_by_status_and_time(open_store: Open) -> Non
     async with open_store() as store:
         for number in range(3):
             await flow.create_execution(store=store, id=f"b{number}").async_start("x")
+            await asyncio.sleep(1)
         await other.create_execution(store=store, id="a").async_open()
         history = flow.history(store)
         rows = await history.executions()

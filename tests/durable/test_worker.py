@@ -36,15 +36,10 @@ from triggerflow.stores.protocol import FINAL_STATUSES, Store
 Data = TriggerFlowRuntimeData[Any]
 
 
-def loop_clock() -> float:
-    """The wall clock of a test that lives in virtual time."""
-    return time.time() + asyncio.get_running_loop().time()
-
-
 @asynccontextmanager
 async def opened(data: MemoryData, *flows: TriggerFlow, **options: Any) -> AsyncIterator[tuple[MemoryStore, Worker]]:
     """A process: its own opened store over the data that all share, and its worker."""
-    async with MemoryStore(data, clock=loop_clock) as store, Worker(store, *flows, **options) as worker:
+    async with MemoryStore(data) as store, Worker(store, *flows, **options) as worker:
         yield store, worker
 
 
@@ -129,7 +124,7 @@ async def test_what_a_dead_process_left_behind_is_taken_up_at_the_start() -> Non
         return chunk.value
 
     flow = working(work)
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         for number in range(3):
             await started(flow, dead, f"run-{number}", number)
         await come(lambda: len(attempts) == 3)
@@ -150,7 +145,7 @@ async def test_what_another_process_leaves_behind_later_is_found_by_looking() ->
             await asyncio.sleep(10**9)
         return chunk.value
 
-    async with opened(data, working(work), poll=5) as (store, worker), MemoryStore(data, clock=loop_clock) as dead:
+    async with opened(data, working(work), poll=5) as (store, worker), MemoryStore(data) as dead:
         await started(working(work), dead, "run", 7)
         dead.crash()
         begun = asyncio.get_running_loop().time()
@@ -165,7 +160,7 @@ async def test_flows_it_was_not_given_are_left_alone() -> None:
     async def work(chunk: Data) -> None:
         await asyncio.sleep(10**9)
 
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         await started(working(work), dead, "run")
         dead.crash()
         async with opened(data, asking()) as (store, worker):
@@ -186,7 +181,7 @@ async def test_no_more_run_at_once_than_it_may_take() -> None:
         else:
             await asyncio.sleep(10**9)
 
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         for number in range(10):
             await started(working(work), dead, f"run-{number}")
         dead.crash()
@@ -373,17 +368,17 @@ async def test_one_that_is_slow_to_open_holds_up_nobody() -> None:
         return chunk.value
 
     flow, data = working(work), MemoryData()
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         for id in ("slow", "first", "second"):
             await started(flow, dead, id)
-        async with MemoryStore(data, clock=loop_clock) as store, Worker(store, Slow(flow), poll=1):
+        async with MemoryStore(data) as store, Worker(store, Slow(flow), poll=1):
             dead.crash()
             begun = asyncio.get_running_loop().time()
             for id in ("first", "second"):
                 assert await ended(store, id) == "completed"
             await asyncio.sleep(5)
             assert "slow" not in opened_at
-            async with MemoryStore(data, clock=loop_clock) as third:  # what comes meanwhile is taken up, too
+            async with MemoryStore(data) as third:  # what comes meanwhile is taken up, too
                 await started(flow, third, "late")
                 third.crash()
             assert await ended(store, "late") == "completed"
@@ -410,8 +405,8 @@ async def test_a_worker_that_leaves_while_it_opens_gives_everything_back() -> No
         return chunk.value
 
     flow = working(work)
-    async with MemoryStore(data, clock=loop_clock) as store:
-        async with MemoryStore(data, clock=loop_clock) as dead, Worker(store, Hanging(), poll=1, at_once=2):
+    async with MemoryStore(data) as store:
+        async with MemoryStore(data) as dead, Worker(store, Hanging(), poll=1, at_once=2):
             for number in range(3):
                 await started(flow, dead, f"run-{number}")
             dead.crash()
@@ -440,7 +435,7 @@ async def test_what_cannot_be_run_is_told_once_and_the_rest_goes_on(caplog: pyte
         made.to((name, work)).end()
         return made
 
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         await started(flow("old name", hang=True), dead, "old")
         await started(flow("new name", hang=True), dead, "new", 3)
         dead.crash()
@@ -478,13 +473,13 @@ async def test_a_flow_that_fails_in_an_unforeseen_way_does_not_end_the_worker(ca
 
     broken, sound = TriggerFlow(name="broken"), working(work)
     broken.to(("work", work))
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         await started(broken, dead, "first")
         await started(sound, dead, "second")
         dead.crash()
         await asyncio.sleep(31)
         with caplog.at_level(logging.ERROR, "triggerflow"):
-            async with MemoryStore(data, clock=loop_clock) as store, Worker(store, Broken(), sound, poll=1) as worker:
+            async with MemoryStore(data) as store, Worker(store, Broken(), sound, poll=1) as worker:
                 await come(lambda: worker.running == 1)
                 await asyncio.sleep(100)
                 row = await store.find("first")
@@ -506,7 +501,7 @@ async def test_leaving_suspends_and_gives_back() -> None:
             cleaned.append(chunk.execution_id)
         return chunk.value
 
-    async with MemoryStore(data, clock=loop_clock) as store:
+    async with MemoryStore(data) as store:
         async with Worker(store, flow := working(work)):
             executions = [await started(flow, store, f"run-{number}", number) for number in range(3)]
             waiter = asyncio.create_task(executions[0].async_get_result())

@@ -63,7 +63,7 @@ def _fail(
 def close_down(machine: Effects, outcome: Status) -> None:
     """Tell all runs to stop; those that never started are gone at once."""
     state = machine.state
-    state.closing = outcome
+    state.closing, state.unchecked = outcome, None
     forget_queues(state)
     for run in [command for command in machine.out if isinstance(command, RunChunk)]:
         # It was to start by this very answer: it never began, and has a place that nobody needs any more.
@@ -84,7 +84,7 @@ def close_down(machine: Effects, outcome: Status) -> None:
 def rest(machine: Effects) -> None:
     """If no run is left: close, unless something can still wake the execution."""
     state = machine.state
-    if not state.idle() or state.pulls or state.retracted or state.status in FINAL:
+    if not state.idle() or state.pulls or state.retracted or state.status in FINAL or state.unchecked is not None:
         return
     if state.closing is not None:
         state.status = state.closing

@@ -118,6 +118,14 @@ class Refused(Command):
     item: Any
 
 
+class CheckResult(Command):
+    """A result has reached an `end()` (its id is `by`), and the flow promises a type for it: answer with
+    `ResultChecked` or `ResultRejected`."""
+
+    by: str
+    value: Any
+
+
 class ResultFixed(Command):
     """An execution that is kept open has a result: by a run (its number), an `end()` (its id), or from outside."""
 
@@ -154,6 +162,7 @@ AnyCommand = (
     | Unheard
     | Skipped
     | Refused
+    | CheckResult
     | ResultFixed
     | Rested
     | Close

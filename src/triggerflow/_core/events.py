@@ -13,6 +13,12 @@ import msgspec
 STREAM = "stream"
 
 
+#: The rules by which the core takes records in. A journal is replayed by those that it began with:
+#: 0: a value was compared with the literal of a case as the signal came, also by the value's own `==`;
+#: 1: where only the value's own `==` can tell, the case is asked by a run of its own, and a record tells its answer.
+RULES = 1
+
+
 class ErrorInfo(msgspec.Struct, frozen=True):
     """What a journal keeps of an exception. The live object stays with the driver."""
 
@@ -39,7 +45,8 @@ class Started(Event, tag="started"):
 
     `attended` says that somebody holds the execution's handle and can send signals from outside; `leases`, that this is
     a sub-flow whose chunks need places in the limits around its step; `keep_open`, that it shall not close at rest,
-    whatever it waits for.
+    whatever it waits for; `checks_result`, that the flow promises a type for its result: a result from the graph counts
+    once `ResultChecked` says so. `rules` is the number of the rules by which the execution goes on, see `RULES`.
     """
 
     at: float
@@ -50,6 +57,8 @@ class Started(Event, tag="started"):
     max_pending: int = 1024
     leases: bool = False
     keep_open: bool = False
+    rules: int = 0
+    checks_result: bool = False
 
 
 class Created(Event, tag="created"):
@@ -62,6 +71,8 @@ class Created(Event, tag="created"):
     max_pending: int = 1024
     leases: bool = False
     keep_open: bool = False
+    rules: int = 0
+    checks_result: bool = False
 
 
 class Completed(Event, tag="completed"):
@@ -235,6 +246,20 @@ class ResultSet(Event, tag="result"):
         return "result"
 
 
+class ResultChecked(Event, tag="result_checked"):
+    """The result that reached an `end()` fits what the flow promises; `value` is the result, converted."""
+
+    at: float
+    value: Any
+
+
+class ResultRejected(Event, tag="result_rejected"):
+    """The result that reached an `end()` does not fit what the flow promises: the execution fails."""
+
+    at: float
+    error: ErrorInfo
+
+
 class Paused(Event, tag="paused"):
     """A chunk opened an interrupt. With `holds` the run goes on (a sub-flow waits inside it), otherwise it has ended.
 
@@ -362,6 +387,8 @@ Record = (
     | StreamPut
     | StreamStopped
     | ResultSet
+    | ResultChecked
+    | ResultRejected
     | Paused
     | Resumed
     | Withdrawn

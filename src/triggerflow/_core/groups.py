@@ -1,9 +1,11 @@
 """Who waits for what its signals have caused: `settle=True`, and back-pressure on an emitter that is too fast.
 
 The first signal a run emits gives that run a group; everything the signals start belongs to it, and what those emit
-belongs to child groups, which count as one member while they are busy. A wait ends when `live` has fallen to its level:
-0 to settle, half the limit for back-pressure. The waiting run has given up its places, so that what it waits for can
-run under any limit; it is told to go on once it has got them back.
+belongs to child groups, which count as one member while they are busy. Members are runs (a sub-flow's step is one, and
+so is a run between two attempts), delayed signals, and lazy sources that are being asked for items. A question to the
+outside is no member: `pause_for` has ended its chunk, and whoever settles may be the one who answers. A wait ends when
+`live` has fallen to its level: 0 to settle, half the limit for back-pressure. The waiting run has given up its places,
+so that what it waits for can run under any limit; it is told to go on once it has got them back.
 """
 
 from collections.abc import Callable

@@ -17,10 +17,17 @@ from .operators import Effects, enter_chunk
 from .signals import Trigger
 from .state import KEPT, Interrupt, RunChunk
 from .timers import cancel_timer, start_timer
+from .values import equals, key, seconds, text
 
 
 def check_pause(machine: Effects, event: events.Paused) -> None:
-    """Raise `ProtocolError` if this interrupt cannot be opened."""
+    """Raise `ProtocolError` if this interrupt cannot be opened, `UsageError` if a name or number in it is none."""
+    event.interrupt = key(event.interrupt, "the id of an interrupt")
+    event.resume_to = text(event.resume_to, "resume_to")
+    if event.resume_event is not None:
+        event.resume_event = text(event.resume_event, "the name of an event")
+    if event.expires is not None:
+        event.expires = seconds(event.expires, "the time up to which an answer is taken")
     known = (machine.state.interrupts or {}).get(event.interrupt)
     if known is not None and known.status == "waiting":
         raise ProtocolError(f"interrupt {event.interrupt!r} is open already; give each its own interrupt_id")
@@ -70,7 +77,8 @@ def close(machine: Effects, interrupt: Interrupt, status: Literal["resumed", "ex
 
 def repeats(interrupt: Interrupt, event: events.Resumed) -> bool:
     """Whether this very request has answered it before."""
-    return interrupt.status == "resumed" and event.request is not None and event.request == interrupt.request
+    known, request = interrupt.request, event.request
+    return interrupt.status == "resumed" and request is not None and equals(known, request) is True
 
 
 def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from .commands import AnyCommand, CancelPull, Pull, ResultFixed
+from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
@@ -19,6 +19,7 @@ from .limits import acquire, limiter_of_chunk
 from .plan import Node, Plan
 from .signals import PUBLIC_KIND, Trigger
 from .state import READY, UNSET, Frame, Group, Opening, RunChunk, RunState
+from .values import BUILTIN, equals, is_lazy, kind_of
 
 
 class Effects(Protocol):
@@ -117,24 +118,19 @@ def enter_split(
 ) -> None:
     """for_each: open one frame per item, a window of them at a time.
 
-    Lists, tuples and ranges are read in place; strings, mappings, models and what cannot be iterated are one item; any
-    other iterable, sync or async, is pulled by the driver as there is room.
+    Lists, tuples and ranges are read in place, but for those of a subclass, which may be iterated in a way of its own;
+    strings, mappings, models and what cannot be iterated are one item; any other iterable, sync or async, is pulled by
+    the driver as there is room.
     """
     opening = open_scope(machine.state, node, scope, group, 0)
     opening.source = value
-    if not isinstance(value, list | tuple | range):
-        if _is_lazy(value):
+    kind = kind_of(value)
+    if kind is not list and kind is not tuple and kind is not range:
+        if is_lazy(value):
             opening.pulled, opening.exhausted = deque(), False
         else:
             opening.source = (value,)
     _feed(machine, opening)
-
-
-def _is_lazy(value: Any) -> bool:
-    # A Pydantic model iterates over its fields, and is one item all the same.
-    if isinstance(value, str | bytes | bytearray | Mapping) or hasattr(value.__class__, "model_fields"):
-        return False
-    return hasattr(value, "__getitem__") or hasattr(value, "__iter__") or hasattr(value, "__aiter__")
 
 
 def _feed(machine: Effects, opening: Opening) -> None:
@@ -162,13 +158,16 @@ def _feed(machine: Effects, opening: Opening) -> None:
         if opening.open < window and not opening.pulling:
             opening.pulling = True
             machine.state.pulls += 1
+            if opening.group is not None:  # what the source will still give counts for the signal that opened the pass
+                enter_group(opening.group)
             machine.out.append(Pull(opening, window - opening.open))
     elif not opening.open and node.block is not None:
         _leave_block(machine, node.block, opening, opening.slots, opening.group)
 
 
 def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool) -> None:
-    """The driver has pulled the next items of a lazy source."""
+    """The driver has pulled the next items of a lazy source. The caller takes the pull out of the opening's group, once
+    what these items start is in it."""
     machine.state.pulls -= 1
     opening.pulling = False
     opening.exhausted = done
@@ -178,20 +177,23 @@ def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool
 
 
 def abandon_pass(machine: Effects, opening: Opening) -> None:
-    """A pass through a for_each has no future: what is open goes on, and arrives nowhere."""
+    """A pass through a for_each has no future: what is open goes on, and arrives nowhere. The caller takes the pull out
+    of the opening's group."""
     close_scope(machine.state, opening)
     opening.slots = [None] * len(opening.slots)  # a slot that is filled takes nothing any more
     stop_pulling(machine, opening)
 
 
-def stop_pulling(machine: Effects, opening: Opening) -> None:
-    """Nothing more is taken from a lazy source."""
-    if opening.pulling:
+def stop_pulling(machine: Effects, opening: Opening) -> bool:
+    """Nothing more is taken from a lazy source. Whether it was being asked; the caller takes that out of the group."""
+    pulling = opening.pulling
+    if pulling:
         machine.state.pulls -= 1
         opening.pulling = False
     if not opening.exhausted:
         opening.exhausted = True
         machine.out.append(CancelPull(opening))
+    return pulling
 
 
 def enter_for_each_collect(
@@ -218,23 +220,47 @@ def enter_match(
 
 
 def _ask(machine: Effects, opening: Opening) -> None:
-    """Go through the cases until one has to be asked by running a callable, or it is known which are hit."""
+    """Go through the cases until the driver has to ask one, or it is known which are hit.
+
+    A case is asked by a run of its own if it has a callable, or if only the value's own `==` can tell whether it equals
+    the literal."""
     node, value, hits = opening.node, opening.source[0], opening.slots
-    cases = node.next
-    while opening.next < len(cases):
-        case = cases[opening.next]
-        options = case.operator.options
-        if case.handler is not None:
-            enter_chunk(machine, case, node.trigger, value, Frame(opening, opening.next), opening.group)
+    cases, number, first_only = node.next, opening.next, node.mode == "hit_first"
+    builtin = id(kind_of(value)) in BUILTIN
+    while number < len(cases):
+        case = cases[number]
+        if case.otherwise:
+            hit = not hits
+        elif builtin and case.compares_builtin:
+            hit = case.literal == value
+        else:
+            hit = None if case.handler is not None else _matches(machine, case.literal, value)
+        if hit is None:
+            opening.next = number
+            enter_chunk(machine, case, node.trigger, value, Frame(opening, number), opening.group)
             return
-        if (not hits) if options.get("otherwise") else _equal(options["equals"], value):
-            hits.append(opening.next)
-        opening.next = len(cases) if hits and node.mode == "hit_first" else opening.next + 1
+        if hit:
+            hits.append(number)
+            if first_only:
+                break
+        number += 1
+    opening.next = len(cases)
     _route(machine, opening)
 
 
-def decide(machine: Effects, scope: Frame | None, value: Any) -> None:
-    """The condition of this case has answered; truthiness was taken by the driver, for it may be user code."""
+def _matches(machine: Effects, literal: Any, value: Any) -> bool | None:
+    """Whether a value equals the literal of a case; None if the driver has to ask the value."""
+    hit = equals(literal, value)
+    if hit is not None or machine.state.rules:
+        return hit
+    try:  # in a journal of rules 0 (see `events.RULES`), no record tells of the answer
+        return bool(literal == value)
+    except BaseException:  # whatever a foreign `==` raises, this transition goes on
+        return False
+
+
+def decide(machine: Effects, scope: Frame | None, value: bool) -> None:
+    """This case was asked, and the answer is true or false: truth was taken by the driver, for it may be user code."""
     if scope is None:
         return
     opening = scope.opening
@@ -254,19 +280,12 @@ def _route(machine: Effects, opening: Opening) -> None:
     cases: list[Node] = [node.next[position] for position in hits]
     opening.slots = [UNSET] * len(cases)
     opening.missing = len(cases)
-    if cases[0].operator.options.get("otherwise"):
+    if cases[0].otherwise:
         opening.next = ELSE
     for index, case in enumerate(cases):
         frame = Frame(opening, index)
         for listener in case.next:
             listener.enter(machine, listener, case.trigger, value, frame, opening.group)
-
-
-def _equal(literal: Any, value: Any) -> bool:
-    try:
-        return bool(literal == value)
-    except Exception:  # a foreign __eq__ (an array's, say) may refuse; then it is not equal to a literal
-        return False
 
 
 def enter_match_collect(
@@ -302,7 +321,12 @@ def enter_result(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
 ) -> None:
     """The first end fixes the result."""
-    if machine.state.result is UNSET:
+    state = machine.state
+    if state.result is UNSET and state.checks_result:
+        if state.unchecked is None:
+            state.unchecked = (node.id, value)
+            machine.out.append(CheckResult(node.id, value))
+    elif state.result is UNSET:
         fix_result(machine, node.id, value)
     for listener in node.next:
         listener.enter(machine, listener, trigger, value, scope, group)

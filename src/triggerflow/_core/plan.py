@@ -4,10 +4,12 @@ Only direct links are added; what an operator *means* stands in `operators`.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from .definition import Definition, Operator, OperatorKind
 from .errors import DefinitionError
 from .signals import START, Trigger
+from .values import BUILTIN, kind_of
 
 
 class Node:
@@ -20,17 +22,20 @@ class Node:
 
     __slots__ = (
         "block",
+        "compares_builtin",
         "concurrency",
         "enter",
         "handler",
         "id",
         "index",
         "kind",
+        "literal",
         "mode",
         "name",
         "next",
         "operator",
         "optional",
+        "otherwise",
         "trigger",
     )
 
@@ -49,6 +54,10 @@ class Node:
         self.mode: str = options.get("mode", "")
         self.concurrency: int | None = options.get("concurrency")
         self.optional: bool = options.get("side_branch", False)
+        #: of a case: the literal it compares with, and whether that is of a builtin type; whether it is the else
+        self.literal: Any = options.get("equals")
+        self.compares_builtin = "equals" in options and id(kind_of(self.literal)) in BUILTIN
+        self.otherwise: bool = options.get("otherwise", False)
 
     def __repr__(self) -> str:
         return f"<Node {self.id}>"

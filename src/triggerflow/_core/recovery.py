@@ -64,7 +64,8 @@ def _due_again(state: RunState) -> list[commands.AnyCommand]:
     """What was commanded, is not finished, and leaves no trace in the state when it is issued again."""
     timers = [commands.StartTimer(timer.id, timer.due) for timer in (state.timers or {}).values()]
     pulls = [commands.Pull(opening, 1) for opening in (state.openings or {}).values() if opening.pulling]
-    return [*timers, *pulls]
+    checks = [] if state.unchecked is None else [commands.CheckResult(*state.unchecked)]
+    return [*timers, *pulls, *checks]
 
 
 def _at_work(state: RunState) -> bool:

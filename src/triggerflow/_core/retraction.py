@@ -56,7 +56,8 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
         return
     for opening in [it for it in (state.openings or {}).values() if _within(it.group, group)]:
         drop_scope(state, opening)
-        stop_pulling(machine, opening)
+        if stop_pulling(machine, opening) and opening.group is not None:
+            leave_group(opening.group, ended)
     for run in [it for it in state.runs.values() if _within(it.group, group)]:
         del state.runs[run.id]
         if run.phase is RUNNING or run.phase is WAITING:

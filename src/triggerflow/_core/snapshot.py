@@ -14,6 +14,7 @@ import msgspec
 from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
+from .groups import enter_group
 from .limits import around, limiter_of_chunk
 from .plan import Node, Plan
 from .signals import Trigger
@@ -85,6 +86,7 @@ class _Encoder:
         self.state = state
         self.pack = pack
         self.groups = _groups(state)
+        self.live = _live(state, self.groups)
         self.number = {id(group): index for index, group in enumerate(self.groups)}
 
     def snapshot(self) -> dict[str, Any]:
@@ -94,10 +96,14 @@ class _Encoder:
             "definition": plan.definition.fingerprint,
             "operators": dict(plan.definition.fingerprints),
             **{name: getattr(state, name) for name in _PLAIN},
+            **({"rules": state.rules} if state.rules else {}),  # snapshots of rules 0 do not have it
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
             "result": [] if state.result is UNSET else [pack(state.result, "the result")],
+            "unchecked": None
+            if state.unchecked is None
+            else [state.unchecked[0], pack(state.unchecked[1], "the result")],
             "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
             "emitted": sorted(state.emitted or ()),
             "unheard": sorted(state.unheard or ()),
@@ -123,7 +129,7 @@ class _Encoder:
     def group(self, it: Group) -> dict[str, Any]:
         return {
             "parent": self.reference(it.parent),
-            "live": it.live,
+            "live": self.live[id(it)],
             "over": it.over,
             "handling": it.handling,
             "waits": [wait.id for wait in it.waits if wait.id in (self.state.waits or ())],
@@ -193,10 +199,14 @@ class _Decoder:
         self.state = state = RunState()
         for name in _PLAIN:
             setattr(state, name, snapshot[name])
+        state.rules = snapshot.get("rules", 0)
         state.status = Status(snapshot["status"])
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
+        state.checks_result = snapshot.get("checks_result", False)
+        unchecked = snapshot.get("unchecked")
+        state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
         state.emitted = set(snapshot["emitted"]) or None
         state.unheard = set(snapshot["unheard"]) or None
@@ -297,6 +307,9 @@ class _Decoder:
             group.parent, group.live = self.group(kept["parent"]), kept["live"]
             group.over, group.handling = kept["over"], kept["handling"]
             group.waits = [waits[number] for number in kept["waits"]]
+        for opening in (state.openings or {}).values():
+            if opening.pulling and opening.group is not None:
+                enter_group(opening.group)
         own = [snapshot[name] for name in ("limiter", "lease") if snapshot[name]]
         pairs = list(zip(state.limiters, own, strict=True))
         pairs += [(limiter, snapshot["chunk_limiters"][name]) for name, limiter in (state.chunk_limiters or {}).items()]
@@ -328,6 +341,18 @@ def _groups(state: RunState) -> list[Group]:
             found[id(group)] = group
             group = group.parent
     return list(found.values())
+
+
+def _live(state: RunState, groups: list[Group]) -> dict[int, int]:
+    """How many members of each group are busy, without the sources that are being asked for items: which those are
+    stands in the openings, and snapshots of earlier versions do not count them either."""
+    live = {id(group): group.live for group in groups}
+    for opening in (state.openings or {}).values():
+        group = opening.group if opening.pulling else None
+        while group is not None:
+            live[id(group)] -= 1
+            group = None if live[id(group)] else group.parent
+    return live
 
 
 def _over(interrupt: Interrupt) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple
 import msgspec
 
 from .errors import ProtocolError
-from .events import ErrorInfo
+from .events import RULES, ErrorInfo
 from .plan import Node
 from .rarely import Rarely
 from .signals import Trigger
+from .values import items_of, type_name
 
 #: A named join: its name, and the branch it is kept for, as opening and index; (name, 0, 0) outside every block.
 JoinKey = tuple[str, int, int]
@@ -325,6 +326,9 @@ class RunState:
     # What an execution needs only if it does more than run its chunks and signals.
     keep_open = Rarely(False)
     skip_exceptions = Rarely(False)
+    #: whether a result from the graph has to be checked, and the one that is being checked, with the `end()` it reached
+    checks_result = Rarely(False)
+    unchecked: Rarely[tuple[str, Any] | None] = Rarely(None)
     error: Rarely[ErrorInfo | None] = Rarely(None)
     reason = Rarely("")
     skipped: Rarely[list[ErrorInfo] | None] = Rarely(None)
@@ -340,6 +344,8 @@ class RunState:
     guests: Rarely[dict[int, Guest] | None] = Rarely(None)
     #: how many lazy sources are being asked for items
     pulls = Rarely(0)
+    #: see `events.RULES`; those of today take no room
+    rules = Rarely(RULES)
 
     def __init__(self) -> None:
         self.rare: dict[str, Any] | None = None
@@ -423,13 +429,16 @@ class RunState:
         The list becomes the state's own on the first append, until it is read or passed on: one that anybody has got
         stays as it was then.
         """
-        held: Any = self.data.get(key, ())
-        if not isinstance(held, list | tuple):
-            raise ProtocolError(f"state[{key!r}] is a {type(self.data[key]).__name__}; only a list can be appended to")
-        if self.owned is None:
-            self.owned = set[str]()
-        if key not in self.owned:
-            self.owned.add(key)
-            self.data[key] = [*held]
-        self.data[key].append(value)
-        return self.data[key]
+        data, owned = self.data, self.owned
+        if owned is None:
+            owned = self.owned = set[str]()
+        if key in owned:
+            data[key].append(value)
+            return data[key]
+        held = items_of(data.get(key, ()))
+        if held is None:
+            raise ProtocolError(f"state[{key!r}] is a {type_name(data[key])}; only a list can be appended to")
+        owned.add(key)
+        held.append(value)
+        data[key] = held
+        return held

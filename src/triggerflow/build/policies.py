@@ -78,8 +78,11 @@ class Retry:
         self.retry_on = retry_on
         self.non_retryable = non_retryable
 
-    def delay(self, attempt: int, error: BaseException) -> float | None:
-        """The pause in seconds after this attempt (counted from 1) failed; None if it was the last."""
+    def delay(self, attempt: int, error: BaseException, *, random: Callable[[], float] | None = None) -> float | None:
+        """The pause in seconds after this attempt (counted from 1) failed; None if it was the last.
+
+        `random` gives the chance for the jitter, from 0 to 1: an execution gives that of its environment.
+        """
         if attempt >= self.attempts or not isinstance(error, self.retry_on) or isinstance(error, self.non_retryable):
             return None
         try:
@@ -87,9 +90,7 @@ class Retry:
         except OverflowError:
             pause = self.maximum_interval
         pause = min(pause, self.maximum_interval)
-        from random import random  # on the first retry: importing it takes milliseconds
-
-        pause = min(pause * (1 + self.jitter * (2 * random() - 1)), self.maximum_interval)
+        pause = min(pause * (1 + self.jitter * (2 * (random or _chance)() - 1)), self.maximum_interval)
         return max(pause, _retry_after(error))
 
     def settings(self) -> dict[str, Any]:
@@ -112,13 +113,14 @@ class Retry:
         }
 
 
-def pause_before_retry(retry: Retry, attempt: int, error: BaseException) -> float | None:
+def pause_before_retry(retry: Retry, attempt: int, error: BaseException, random: Callable[[], float]) -> float | None:
     """What `Retry.delay` says; None if it raises, or gives what is no number of seconds. Never raises.
 
     The policy and the attributes of an error are user code: the run has to end with its own error whatever they do.
     """
     try:
-        delay: Any = retry.delay(attempt, error)
+        own = type(retry).delay is not Retry.delay
+        delay: Any = retry.delay(attempt, error) if own else retry.delay(attempt, error, random=random)
         if delay is None or (isinstance(delay, int | float) and math.isfinite(delay) and delay >= 0):
             return delay
         raise TypeError(f"Retry.delay() gives seconds from 0 on, or None; it gave {delay!r}")
@@ -129,6 +131,13 @@ def pause_before_retry(retry: Retry, attempt: int, error: BaseException) -> floa
             "a retry policy failed, so the chunk is not tried again: %s", type(broken).__name__, exc_info=broken
         )
         return None
+
+
+def _chance() -> float:
+    """For a caller that is no execution."""
+    from secrets import randbelow  # imported when it is wanted, because it takes milliseconds
+
+    return randbelow(1 << 53) / (1 << 53)
 
 
 def _retry_after(error: BaseException) -> float:

@@ -23,7 +23,14 @@ from typing import Any, ClassVar
 
 from .._core import commands, events
 from .._core.commands import AnyCommand, Publish
-from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError
+from .._core.errors import (
+    ChunkCancelled,
+    ExecutionClosed,
+    InternalError,
+    PayloadError,
+    ProtocolError,
+    UsageError,
+)
 from .._core.rarely import Rarely
 from .._core.state import Opening, RunChunk
 from ..run.environment import Environment
@@ -271,8 +278,9 @@ class AsyncioDriver:
     ) -> tuple[BaseException | None, events.Event, list[commands.AnyCommand]] | None:
         """What is recorded in place of a chunk's end that was not taken; None if there is nothing left to record."""
         try:
-            asks_twice = isinstance(refused, ProtocolError) and isinstance(event, events.Paused)
-            if asks_twice or isinstance(refused, PayloadError):  # a question that is open, or no record: its own fault
+            asks_wrong = isinstance(refused, ProtocolError | UsageError) and isinstance(event, events.Paused)
+            if (asks_wrong and not isinstance(refused, ExecutionClosed)) or isinstance(refused, PayloadError):
+                # A question that is open already or no question, or a value that is no record: the chunk's own fault.
                 error, event = self._ended(run, refused)
                 return error, event, take(self.runtime, event)
         except ExecutionClosed as closed:

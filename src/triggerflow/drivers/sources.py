@@ -15,7 +15,7 @@ A feed that nobody asks refers to no execution: one that everybody has forgotten
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from contextvars import Context
 from itertools import islice
@@ -24,8 +24,9 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from weakref import ref
 
 from .._core.state import Opening
+from .._core.values import has_method
+from ..run.threads import ThreadCall, pool, waiting_inside_engine
 from .tasks import destroy, start_task
-from .threads import ThreadCall, pool, waiting_inside_engine
 
 logger = logging.getLogger("triggerflow")
 
@@ -83,7 +84,13 @@ class Sources:
         passed = opening.next + len(opening.pulled or ())
         if type(source) in _IN_MEMORY:
             return _InMemory(self._loop, self._base, source, passed)
-        if hasattr(source, "__aiter__"):
+        try:
+            is_one_item = _is_one_item(source)
+        except Exception as error:
+            return _InMemory(self._loop, self._base, (), passed, error)
+        if is_one_item:
+            return _InMemory(self._loop, self._base, (source,), passed)
+        if has_method(source, "__aiter__"):
             return _InTask(self._loop, self._base, source, passed, what, ref(self))
         return _InThread(self._loop, self._base, source, passed, what, ref(self))
 
@@ -168,18 +175,26 @@ class _InMemory:
 
     what = ""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, base: Context, source: Any, passed: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        base: Context,
+        source: Any,
+        passed: int,
+        error: BaseException | None = None,
+    ) -> None:
         self._loop = loop
         self._base = base
         self._source = source
         self._passed = passed
+        self._error = error
         self._iterator: Any = None
 
     def ask(self, count: int, reply: Reply) -> None:
         self._loop.call_soon(self._give, count, reply, context=self._base.copy())
 
     def _give(self, count: int, reply: Reply) -> None:
-        items, error = list[Any](), None
+        items, error = list[Any](), self._error
         try:
             if self._iterator is None:
                 self._iterator = islice(_in_order(self._source), self._passed, None)
@@ -576,6 +591,11 @@ _END: Any = object()
 
 def _nothing() -> None:
     pass
+
+
+def _is_one_item(source: Any) -> bool:
+    """Whether a source is one item after all. The core sees only the type; this asks the value, and may raise."""
+    return isinstance(source, str | bytes | bytearray | Mapping) or hasattr(source.__class__, "model_fields")
 
 
 def _in_order(source: Any) -> Iterable[Any]:

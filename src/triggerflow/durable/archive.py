@@ -17,6 +17,7 @@ from typing import Annotated, Any, BinaryIO, cast
 import msgspec
 
 from .._core.errors import SnapshotError, StoreConflict, StoreDamaged, UsageError
+from ..serialize.text import write_file
 from ..stores.protocol import FINAL_STATUSES, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store
 from .copying import all_sub_flows, copy_one, copy_tree, renamed
 from .past import Past
@@ -169,17 +170,10 @@ def _closed(lines: Iterable[AnyLine]) -> Iterator[bytes]:
 
 
 def _write(target: Target, lines: list[bytes]) -> None:
-    if not isinstance(target, str | os.PathLike):
+    if isinstance(target, str | os.PathLike):
+        write_file(target, lines)
+    else:
         target.writelines(lines)
-        return
-    path = Path(target)
-    draft = path.with_name(path.name + ".part")
-    try:
-        with draft.open("wb") as file:
-            file.writelines(lines)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ step, two hundred share it.
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageError
 from ..run.program import Program
@@ -17,9 +17,12 @@ from .definitions import write_definition
 
 
 class StoreSession:
-    """What the durable executions of one opened store share: its commits, and which execution is here already."""
+    """What the durable executions of one opened store share: its commits, and which execution is here already.
 
-    def __init__(self, store: Store) -> None:
+    Whoever works with the store holds it: executions, a worker, a commit that is on its way. It holds the store.
+    """
+
+    def __init__(self, store: Store, kept: set[str]) -> None:
         self.store = store
         #: the handles of this process by id: an id twice is the same execution
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
@@ -29,7 +32,7 @@ class StoreSession:
         self._task: asyncio.Task[None] | None = None
         #: definitions by fingerprint: those to be written with the next commit, and those that are on disk
         self._definitions: dict[str, bytes] = {}
-        self._kept: set[str] = set()
+        self._kept = kept
         self._beside: set[asyncio.Task[None]] = set()
 
     def enqueue(self, log: CommitBuffer) -> None:
@@ -79,7 +82,9 @@ class StoreSession:
         finally:
             self._task = None
 
-    async def _write(self, batch: list[tuple[CommitBuffer, Append]]) -> None:
+    async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
+        """Write a batch. After a conflict each tree is written once more, by itself and whole: only a tree that meets a
+        conflict again is not this owner's any more, and the others go on."""
         if not batch:
             return
         try:
@@ -87,11 +92,12 @@ class StoreSession:
                 await self.write_definitions()
             await self.store.append([append for _, append in batch])
         except StoreConflict as conflict:
-            if len(batch) == 1:
-                give_up(batch[0][0], conflict)
+            if again:
+                for log, _ in batch:
+                    give_up(log, conflict)
                 return
-            for pair in batch:  # one of them is not ours any more; the others shall not suffer
-                await self._write([pair])
+            for tree in _trees(batch):
+                await self._write(tree, again=True)
         except StoreError as error:
             for log, _ in batch:
                 give_up(log, error)
@@ -103,19 +109,44 @@ class StoreSession:
                     give_up(log, ExecutionSuspended(f"the engine failed after a commit; please report this: {bug!r}"))
 
 
+def _trees(batch: list[tuple[CommitBuffer, Append]]) -> list[list[tuple[CommitBuffer, Append]]]:
+    """The batch, cut where it may be: what an execution and its sub-flows tell each other is on disk in one commit."""
+    trees: dict[str, list[tuple[CommitBuffer, Append]]] = {}
+    for log, append in batch:
+        trees.setdefault(log.owner.root_id, []).append((log, append))
+    return list(trees.values())
+
+
 def give_up(log: CommitBuffer, why: BaseException) -> None:
     """The execution cannot go on in this process."""
     log.owner.suspend(why)
 
 
-_sessions: "WeakKeyDictionary[Store, StoreSession]" = WeakKeyDictionary()
+class _Known:
+    """What is known of a store as long as it lives: the session, if there is one, and which definitions it has.
+
+    It must not refer to the store, which would then live for ever.
+    """
+
+    __slots__ = ("definitions", "session")
+
+    def __init__(self) -> None:
+        self.session: Callable[[], StoreSession | None] = lambda: None
+        self.definitions: set[str] = set()
+
+
+_known: "WeakKeyDictionary[Store, _Known]" = WeakKeyDictionary()
 
 
 def session_of(store: Store) -> StoreSession:
     """The session of an opened store. Raises `UsageError` for what is no store."""
     if not hasattr(store, "claim_work"):
         raise UsageError(f"a store is needed, such as an opened SQLiteStore({store!r}); got {store!r}")
-    session = _sessions.get(store)
+    known = _known.get(store)
+    if known is None:
+        known = _known[store] = _Known()
+    session = known.session()
     if session is None:
-        session = _sessions[store] = StoreSession(store)
+        session = StoreSession(store, known.definitions)
+        known.session = ref(session)
     return session

@@ -31,6 +31,7 @@ _SAME_COMMIT = frozenset(
         commands.OpenInterrupt,
         commands.CloseInterrupt,
         commands.Answer,
+        commands.CheckResult,
         commands.WantPlaces,
         commands.ReturnPlaces,
         commands.GrantPlaces,
@@ -44,6 +45,11 @@ Encode = Callable[[events.Event, dict[str, bytes]], bytes]
 
 class Owner(Protocol):
     """The durable execution that a buffer belongs to (`stored.Stored`)."""
+
+    @property
+    def root_id(self) -> str:
+        """The id of the outermost execution around it, or its own. What a tree writes in one turn is one commit."""
+        ...
 
     def enqueue(self, buffer: "CommitBuffer") -> None:
         """The buffer has something to write."""

@@ -12,7 +12,7 @@ from .._core.machine import Machine
 from .._core.plan import Plan
 from .._core.snapshot import decode as decode_state
 from .._core.snapshot import encode as encode_state
-from .._core.state import UNSET
+from ..run.saving import pack_start, unpack_start
 from ..run.stream import StreamItem
 from ..serialize.payload import Types
 from ..stores.protocol import Store
@@ -67,7 +67,7 @@ def from_snapshot(snapshot: bytes, plan: Plan, types: Types) -> Loaded:
     """The execution as a snapshot tells it. Raises `SnapshotError`."""
     kept = _read_snapshot(snapshot)
     machine = Machine(plan, decode_state(plan, kept["state"], types.unpack))
-    return Loaded(machine, types.unpack(kept["value"][0]) if kept["value"] else UNSET)
+    return Loaded(machine, unpack_start(kept["value"], types))
 
 
 def receive(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]:
@@ -80,8 +80,7 @@ def receive(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]
 
 
 def _snapshot(loaded: Loaded, state: Mapping[str, Any], types: Types, before: str | None = None) -> bytes:
-    value = [] if loaded.value is UNSET else [types.pack(loaded.value, "the start value")]
-    return msgspec.json.encode({"value": value, "state": state, "before": before})
+    return msgspec.json.encode({"value": pack_start(loaded.value, types), "state": state, "before": before})
 
 
 def _read_snapshot(data: bytes) -> Mapping[str, Any]:

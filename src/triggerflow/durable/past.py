@@ -6,7 +6,6 @@ can be replayed, each with its definition.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from time import time
 from typing import NamedTuple
 
 from .._core import events
@@ -16,6 +15,7 @@ from .._core.machine import Machine
 from .._core.operators import compile_plan
 from .._core.plan import Plan
 from .._core.state import UNSET
+from ..drivers.asyncio import REAL
 from ..run.program import Program
 from ..stores.protocol import ExecutionRow, Store
 from .codec import decode
@@ -46,7 +46,7 @@ class Step(NamedTuple):
 class Past:
     """What a flow and a store are, together, to those who look back."""
 
-    def __init__(self, program: Program, store: Store, now: Callable[[], float] = time) -> None:
+    def __init__(self, program: Program, store: Store, now: Callable[[], float] = REAL.now) -> None:
         self.program = program
         self.store = store
         self.now = now

@@ -7,13 +7,13 @@ execution was released opens it again with its next use.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from .._core import commands
 from .._core.errors import (
     ExecutionSuspended,
-    PayloadError,
     SnapshotError,
     StoreError,
     UnknownExecution,
@@ -44,12 +44,30 @@ logger = logging.getLogger("triggerflow")
 #: After how many records a running execution writes a snapshot.
 SNAPSHOT_EVERY = 5000
 
+NO_SNAPSHOT = (
+    "%r: no snapshot could be written (%s: %s). The execution goes on and its records are kept, but whoever resumes "
+    "it replays all of them since the last snapshot. A value was changed in place after it was recorded; replace it "
+    "instead: state.set(key, value)"
+)
+
 
 class Stored(Durability):
     """How a durable execution is kept: in which store, whether it is open here, and what has to be committed."""
 
-    __slots__ = ("__weakref__", "_is_new", "_is_open", "_must_exist", "_operator_map", "_snapshot_at", "_stopping",
-                 "lock", "released", "runtime", "session")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "_is_new",
+        "_is_open",
+        "_must_exist",
+        "_operator_map",
+        "_snapshot_at",
+        "_snapshot_failed",
+        "_stopping",
+        "lock",
+        "released",
+        "runtime",
+        "session",
+    )
 
     outlives_loop = True
     keeps_items = True
@@ -73,6 +91,8 @@ class Stored(Durability):
         self._is_open = False
         self._is_new = is_new
         self._snapshot_at = 0
+        #: whether the newest snapshot could not be written, which was logged then
+        self._snapshot_failed = False
         self._must_exist = must_exist
         self._operator_map = operator_map
         #: the tasks of chunks that were told to stop when it was suspended
@@ -106,7 +126,8 @@ class Stored(Durability):
                     "`await execution.async_suspend()` and resume it"
                 )
             return
-        runtime.program, runtime.shared, runtime.options, self._operator_map = program, shared, options, operator_map
+        runtime.use(program)
+        runtime.shared, runtime.options, self._operator_map = shared, options, operator_map
         self._must_exist = self._must_exist and must_exist
         runtime.link = link or runtime.link
         if resources:
@@ -169,7 +190,6 @@ class Stored(Durability):
             runtime.start_value = loaded.value
             runtime.options = read_options(row.options)
             self._begin(loaded.machine)
-            runtime.check_result()
         except BaseException:
             await store.release([row.id])
             raise
@@ -259,13 +279,16 @@ class Stored(Durability):
         number, definition = machine.state.records, machine.plan.definition.fingerprint
         try:
             data = write_snapshot(Loaded(machine, runtime.start_value), types)
+        except Exception as error:  # a class of the user's may raise anything when it is written
+            if not self._snapshot_failed:
+                self._snapshot_failed = True
+                logger.warning(NO_SNAPSHOT, runtime, type(error).__name__, error)
+            return
+        self._snapshot_failed = False
+        with suppress(StoreError, ExecutionSuspended):
             if log is not None:
                 await log.on_disk()
                 await self.session.store.put_snapshot(runtime.id, number, definition, data)
-        except ExecutionSuspended:
-            return
-        except (StoreError, PayloadError) as error:
-            logger.warning("%r: no snapshot was written after %d records: %s", runtime, number, error)
 
     def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
         """See `Durability.check_answer`."""
@@ -299,6 +322,11 @@ class Stored(Durability):
         """The execution itself, or for a sub-flow the outermost one around it."""
         parent = self._parent
         return self if parent is None else parent.root
+
+    @property
+    def root_id(self) -> str:
+        """See `commit_buffer.Owner.root_id`."""
+        return self.root.runtime.id
 
     @property
     def _parent(self) -> "Stored | None":
@@ -373,13 +401,15 @@ class Stored(Durability):
             runtime.children[child.path] = (made, "")  # what it asks for while it is opened is answered there
             try:
                 await made.durability.open(made)
-            except StoreError as error:  # which is not a failure of the step
+            except (StoreError, SnapshotError, UsageError) as error:  # which is not a failure of the step
                 del runtime.children[child.path]
-                why = f"{runtime!r} was suspended: its sub-flow cannot be opened: {error}"
-                self.release_here(ExecutionSuspended(why))
+                why = ExecutionSuspended(f"{runtime!r} was suspended: its sub-flow cannot be opened: {error}")
+                why.__cause__ = error
+                self.suspend(why)  # it is still its owner's, who may try again
                 raise
             is_known = made.machine.state.started
             if not is_known or number >= attempt or made.status() not in ("failed", "cancelled"):
+                self._notify()  # what goes on may wait already, so that nothing is written that would notify
                 return made, is_known
             number += 1
 
@@ -396,8 +426,9 @@ def stored_runtime(
     link: Link | None = None,
     must_exist: bool = False,
     operator_map: Mapping[str, str | None] | None = None,
+    make: Callable[..., ExecutionRuntime] = ExecutionRuntime,
 ) -> ExecutionRuntime:
-    """The runtime of a durable execution; in one process and store there is one for an id.
+    """The runtime of a durable execution, which `make` makes; in one process and store there is one for an id.
 
     Raises `UsageError` if that is of another flow.
     """
@@ -411,9 +442,9 @@ def stored_runtime(
             resources=resources, link=link, must_exist=must_exist, operator_map=operator_map,
         )  # fmt: skip
         return known.runtime
-    runtime = ExecutionRuntime(program, shared, options, environment, id, resources=resources, link=link)
+    runtime = make(program, shared, options, environment, id, resources=resources, link=link)
     stored = Stored(runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map)
-    runtime.durability = stored
+    runtime.durability, runtime.is_plain = stored, False
     session.live[runtime.id] = stored
     return runtime
 

@@ -9,12 +9,14 @@ import asyncio
 import logging
 from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from .._core.errors import (
     BlockingCallError,
     ExecutionSuspended,
+    SnapshotError,
     StoreConflict,
+    StoreDamaged,
     StoreError,
     StoreUnavailable,
     UnknownExecution,
@@ -32,6 +34,13 @@ from .stored import Stored, stored_of
 logger = logging.getLogger("triggerflow")
 
 
+#: After how many seconds a worker tries again what it cannot run: the first time, and at most.
+RETRY, LONGEST = 60.0, 3600.0
+
+#: A worker looks into its store no more often than each so many seconds, however much is due.
+SOON = 0.01
+
+
 class Resumable(Protocol):
     """What a worker needs of a flow."""
 
@@ -45,14 +54,27 @@ class Resumable(Protocol):
         ...
 
 
+class _Refused(NamedTuple):
+    """Why an execution cannot be run under this definition of its flow, and until when (loop time) it is left alone."""
+
+    flow: str
+    definition: str
+    why: str
+    until: float
+    pause: float
+
+
 class Worker:
     """Runs what an opened store has to do: `async with Worker(store, flow, other): ...`.
 
     Its flows are known by their names, which stand in the store. `poll` is how often it looks, in seconds: executions
     that are due in this store are found in time, those of a process that died within `poll` after its lease has ended.
     At most `at_once` executions run at once. On leaving, executions are suspended where they are; the next worker goes
-    on with them. While the store fails, what was suspended by that is tried again every `poll` seconds. What cannot be
-    run (a definition that needs a map, a type that is not registered) is logged once, and left to other workers.
+    on with them. While the store fails, what was suspended by that is tried again every `poll` seconds.
+
+    What cannot be run here (a definition that needs a map, a type that is not registered, records that are damaged) is
+    logged once, and left to other workers: it is tried again when the definition of its flow has changed, else after a
+    minute, and then after twice as long each time, up to an hour.
     """
 
     def __init__(
@@ -69,8 +91,8 @@ class Worker:
         self._running: dict[str, Stored] = {}
         #: what is ours in the store and has to be opened yet: the name of its flow by its id
         self._claimed: dict[str, str] = {}
-        #: the ids of what cannot be run here
-        self._refused: set[str] = set()
+        #: what cannot be run here, by id
+        self._refused: dict[str, _Refused] = {}
         self._being_opened: set[str] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
@@ -96,6 +118,7 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Suspend what runs."""
+        self._session.on_change = None  # nothing is parked any more
         tasks = [task for task in (self._task, self._parking, *self._opening) if task is not None]
         for task in tasks:
             task.cancel()
@@ -159,9 +182,7 @@ class Worker:
                     task = asyncio.get_running_loop().create_task(self._open_claimed())
                     self._opening.add(task)
                     task.add_done_callback(self._opening.discard)
-                due = await self._store.next_due(self._flows)
-                if due is not None:
-                    wait = min(wait, max(0.0, due - self._now()))
+                wait = min(wait, await self._until_due())
             except Exception:  # whatever it is, the worker is there to go on
                 logger.exception("the worker cannot read %r; it tries again in %g s", self._store, self._poll)
             try:
@@ -170,15 +191,41 @@ class Worker:
             except TimeoutError:
                 continue
 
+    @property
+    def _room(self) -> int:
+        return self._at_once - len(self._running.keys() | self._claimed.keys())
+
+    async def _until_due(self) -> float:
+        """In how many seconds the next one is due that can be run here. Raises `StoreError`."""
+        due = await self._store.next_due(self._flows, without=self._left_alone()) if self._room > 0 else None
+        return self._poll if due is None else max(SOON, due - self._now())
+
     async def _claim(self) -> None:
         """Claim what has something to do, up to the limit. Raises `StoreError`."""
-        room = self._at_once - len(self._running.keys() | self._claimed.keys())
-        if room > 0:
-            rows = await self._store.claim_work(self._flows, limit=room + len(self._refused))
-            refused = [row.id for row in rows if row.id in self._refused]
-            self._claimed.update((row.id, row.flow) for row in rows if row.id not in self._refused)
-            if refused:
-                await self._store.release(refused)
+        room, alone = self._room, self._left_alone()
+        if room <= 0:
+            return
+        rows = await self._store.claim_work(self._flows, limit=room, without=alone)
+        self._claimed.update((row.id, row.flow) for row in rows)
+        if len(rows) < room:  # those that are not among them now are somebody else's, or have ended
+            self._refused = {id: it for id, it in self._refused.items() if id in alone or id in self._claimed}
+
+    def _left_alone(self) -> set[str]:
+        """The ids of what was refused and is not to be tried again yet."""
+        now = asyncio.get_running_loop().time()
+        definitions = {flow: _fingerprint(self._flows[flow]) for flow in {it.flow for it in self._refused.values()}}
+        return {id for id, it in self._refused.items() if now < it.until and it.definition == definitions[it.flow]}
+
+    def _refuse(self, id: str, flow: str, error: Exception) -> None:
+        """It cannot be run here, for a while."""
+        definition, why = _fingerprint(self._flows[flow]), f"{type(error).__name__}: {error}"
+        before = self._refused.get(id)
+        if before is None or before.definition != definition:
+            before = _Refused(flow, definition, "", 0, RETRY / 2)
+        if before.why != why:
+            logger.error("the worker cannot run execution %r of flow %r", id, flow, exc_info=error)
+        pause = min(2 * before.pause, LONGEST)
+        self._refused[id] = _Refused(flow, definition, why, asyncio.get_running_loop().time() + pause, pause)
 
     async def _open_claimed(self) -> None:
         """Open what is claimed, all at once: one of them may have to wait for the chunks of its last life here."""
@@ -196,23 +243,28 @@ class Worker:
 
     async def _open(self, id: str, flow: str) -> StoreError | None:
         """Go on with what is ours; why the store did not let us, if it is to be tried again."""
+        if id in self._left_alone():  # it was open, and then could not be run
+            return await self._give_back(id)
         try:
             execution = await self._flows[flow].async_resume(id, store=self._store)
         except StoreUnavailable as error:
             return error
         except (StoreConflict, UnknownExecution):  # somebody else has it by now, or has deleted it
             self._claimed.pop(id, None)
-        except Exception:  # of the flow's own classes, too: what was recorded may not fit them any more
-            logger.exception("the worker cannot run execution %r of flow %r", id, flow)
-            try:
-                await self._store.release([id])
-            except StoreError as error:
-                return error
-            self._claimed.pop(id, None)
-            self._refused.add(id)
+        except Exception as error:  # of the flow's own classes, too: what was recorded may not fit them any more
+            self._refuse(id, flow, error)
+            return await self._give_back(id)
         else:
             self._claimed.pop(id, None)
             self._look_at(stored_of(runtime_of(execution)))
+        return None
+
+    async def _give_back(self, id: str) -> StoreError | None:
+        try:
+            await self._store.release([id])
+        except StoreError as error:
+            return error
+        self._claimed.pop(id, None)
         return None
 
     def _look_at(self, execution: Stored) -> None:
@@ -224,6 +276,9 @@ class Worker:
             if runtime.log is not None and runtime.log.suspended is not None and not root.released:
                 # The store failed, or somebody cancelled a task of it: it is ours still, and nobody else would go on.
                 self._claimed[runtime.id] = runtime.program.name
+                if isinstance(why := runtime.log.suspended.__cause__, StoreDamaged | SnapshotError | UsageError):
+                    self._refuse(runtime.id, runtime.program.name, why)  # one of its sub-flows cannot be run here
+                    self._woken.set()  # it is given back at once
             elif left is not None:
                 self._woken.set()  # there is room for another one
             return
@@ -243,3 +298,11 @@ class Worker:
                 # Those that have left the memory are ours still, and nobody else would wake them.
                 self._claimed.update((id, it.runtime.program.name) for id, it in idle.items() if not it.runs_here)
         self._woken.set()  # a timer of theirs may be the next one due
+
+
+def _fingerprint(flow: Resumable) -> str:
+    """What its definition is known by; "" where there is none to ask, or it is being written just now."""
+    try:
+        return str(getattr(flow, "definition").fingerprint)  # noqa: B009 - not every `Resumable` has one
+    except Exception:
+        return ""

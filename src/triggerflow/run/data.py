@@ -15,6 +15,7 @@ from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
 from . import ingress
 from .former_names import DATA, refuse
+from .ingress import emit, put
 from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt
 from .portal import run_sync
 from .state import FlowState, State
@@ -66,9 +67,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     @property
     def execution(self) -> "Execution":
         """The handle of this execution."""
-        from .execution import Execution
-
-        return Execution(self._runtime, self._run)
+        return self._runtime.handle_for(self._run)
 
     @property
     def execution_id(self) -> str:
@@ -140,13 +139,15 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         `async_confirm(number)`.
 
         With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle`
-        it returns when everything that the signal caused has settled. It also waits while more than `max_pending`
-        signals of this chunk, or runs that they caused, are pending. A chunk that waits here gives up its permits in
-        concurrency limits. A repeated attempt does not emit again what an earlier one has emitted: it waits for that,
-        and gets its number where it can still be taken back, else -1. Raises `ExecutionClosed`, or `ContractError` for
-        a declared signal's value of another type.
+        it returns when everything that the signal caused has settled: chunks, what they caused in turn, retries,
+        delayed signals, items that a lazy `for_each` has still to take. An open interrupt (`pause_for`) counts as
+        settled, and what its answer starts is not waited for; a sub-flow counts until it has ended. It also waits while
+        more than `max_pending` signals of this chunk, or runs that they caused, are pending. A chunk that waits here
+        gives up its permits in concurrency limits. A repeated attempt does not emit again what an earlier one has
+        emitted: it waits for that, and gets its number where it can still be taken back, else -1. Raises
+        `ExecutionClosed`, or `ContractError` for a declared signal's value of another type.
         """
-        return ingress.emit(
+        return emit(
             self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
         )
 
@@ -187,7 +188,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def async_put_into_stream(self, stream_item: StreamT) -> Coroutine[Any, Any, None]:
         """Put an item into the runtime stream. It waits first while a blocking reader lags by its whole buffer; the
         chunk gives up its permits in concurrency limits meanwhile."""
-        return ingress.put(self._runtime, stream_item, self._run, self._repeated)
+        return put(self._runtime, stream_item, self._run, self._repeated)
 
     def put_into_stream(self, stream_item: StreamT) -> None:
         """Put an item into the runtime stream. In an async chunk it never waits, so that a slow reader may lose
@@ -195,7 +196,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         if ingress.is_here(self._runtime):
             ingress.put_now(self._runtime, stream_item, self._run, self._repeated)
         else:
-            run_sync(lambda: self.async_put_into_stream(stream_item), "async_put_into_stream", self._runtime.loop)
+            run_sync(lambda: self.async_put_into_stream(stream_item), "data.async_put_into_stream", self._runtime.loop)
 
     async def async_stop_stream(self) -> None:
         """See `stop_stream`."""
@@ -283,7 +284,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return self._runtime.environment.now()
 
     def _record(self, event: events.Event) -> None:
-        ingress.record(self._runtime, event, self._repeated, "async_retract")
+        ingress.record(self._runtime, event, self._run, self._repeated, "data.async_retract")
 
     async def _on_loop(self, function: Callable[[], Any]) -> None:
         await ingress.here_or_carried(self._runtime, function)

@@ -1,6 +1,6 @@
 """Where executions get the time, ids, chance, and their driver from.
 
-The engine reads no clock, draws no random number and asks for no thread but through an `Environment`. The default is
+The engine reads no clock and draws no random number but through an `Environment`. The default is
 real time on asyncio (`drivers.asyncio.REAL`). A test gives its own clock; another host (a workflow engine) gives its
 clock, its ids, its driver, and says that every thread which calls is the right one.
 """
@@ -8,7 +8,6 @@ clock, its ids, its driver, and says that every thread which calls is the right 
 import asyncio
 import os
 from collections.abc import Callable
-from threading import get_ident
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
 class Environment:
     """Functions that an execution calls instead of the operating system. Sub-flows share their parent's.
 
-    `now` gives seconds since the epoch; `new_id` a new execution id; `random` a float from 0 to 1; `thread` the number
-    of the calling thread, which is compared with that of the thread on which an execution lives; `is_closed` whether
-    an event loop can run nothing any more. `make_driver(runtime)` makes the driver of an execution on the running loop.
+    `now` gives seconds since the epoch; `new_id` a new execution id; `random` a float from 0 to 1;
+    `is_closed` whether an event loop can run nothing any more. `make_driver(runtime)` makes the driver of an execution
+    on the running loop. With `any_thread` every thread that calls counts as the execution's own: for a host that moves
+    its loop from thread to thread.
     """
 
-    __slots__ = ("is_closed", "make_driver", "new_id", "now", "random", "thread")
+    __slots__ = ("any_thread", "is_closed", "make_driver", "new_id", "now", "random")
 
     def __init__(
         self,
@@ -33,14 +33,14 @@ class Environment:
         now: Callable[[], float] = time,
         new_id: Callable[[], str] | None = None,
         random: Callable[[], float] | None = None,
-        thread: Callable[[], int] = get_ident,
+        any_thread: bool = False,
         is_closed: Callable[[asyncio.AbstractEventLoop], bool] | None = None,
     ) -> None:
         self.make_driver = make_driver
         self.now = now
         self.new_id = new_id or _new_id
         self.random = random or _random
-        self.thread = thread
+        self.any_thread = any_thread
         self.is_closed = is_closed or _is_closed
 
 

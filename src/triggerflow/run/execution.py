@@ -150,15 +150,16 @@ class Execution(ResourceHolder):
 
     def start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
         """The sync twin of `async_start`."""
-        return run_sync(lambda: self.async_start(value, timeout=timeout), "async_start", self._runtime.loop)
+        return run_sync(lambda: self.async_start(value, timeout=timeout), "execution.async_start", self._runtime.loop)
 
     def get_result(self, *, timeout: float | None = None) -> Any:
         """The sync twin of `async_get_result`."""
-        return run_sync(lambda: self.async_get_result(timeout=timeout), "async_get_result", self._runtime.loop)
+        make = lambda: self.async_get_result(timeout=timeout)  # noqa: E731
+        return run_sync(make, "execution.async_get_result", self._runtime.loop)
 
     def cancel(self, reason: str = "cancelled by its owner") -> None:
         """The sync twin of `async_cancel`."""
-        run_sync(lambda: self.async_cancel(reason), "async_cancel", self._runtime.loop)
+        run_sync(lambda: self.async_cancel(reason), "execution.async_cancel", self._runtime.loop)
 
     # -- signals from outside ----------------------------------------------------------------------------------------
 
@@ -175,9 +176,11 @@ class Execution(ResourceHolder):
     def emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
         """The sync twin of `async_emit`. On the loop of the execution it does not wait, and `settle` is an error."""
         if not settle and on_a_loop():
-            ingress.call(self._runtime, lambda: ingress.emit_from_outside_now(self._runtime, name, value), "async_emit")
+            ingress.call(
+                self._runtime, lambda: ingress.emit_from_outside_now(self._runtime, name, value), "execution.async_emit"
+            )
         else:
-            run_sync(lambda: self.async_emit(name, value, settle=settle), "async_emit", self._runtime.loop)
+            run_sync(lambda: self.async_emit(name, value, settle=settle), "execution.async_emit", self._runtime.loop)
 
     async def async_put_into_stream(self, stream_item: Any) -> None:
         """Put an item into the runtime stream from outside; waits first while a blocking reader lags by its whole
@@ -190,7 +193,7 @@ class Execution(ResourceHolder):
         self._now_or_blocking(
             lambda: ingress.put_now(self._runtime, stream_item, None),
             lambda: self.async_put_into_stream(stream_item),
-            "async_put_into_stream",
+            "execution.async_put_into_stream",
         )
 
     async def async_stop_stream(self) -> None:
@@ -200,7 +203,7 @@ class Execution(ResourceHolder):
     def stop_stream(self) -> None:
         """The sync twin of `async_stop_stream`. On the loop of the execution it does not wait."""
         self._now_or_blocking(
-            lambda: ingress.stop_stream(self._runtime, None), self.async_stop_stream, "async_stop_stream"
+            lambda: ingress.stop_stream(self._runtime, None), self.async_stop_stream, "execution.async_stop_stream"
         )
 
     async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
@@ -212,7 +215,7 @@ class Execution(ResourceHolder):
         self._now_or_blocking(
             lambda: ingress.set_result(self._runtime, value, replace, None),
             lambda: self.async_set_result(value, replace=replace),
-            "async_set_result",
+            "execution.async_set_result",
         )
 
     def _now_or_blocking(self, now: Callable[[], None], awaited: Callable[[], Any], name: str) -> None:
@@ -243,7 +246,7 @@ class Execution(ResourceHolder):
         if on_a_loop() and not self._runtime.durability.outlives_loop:
             return ingress.answer(self._runtime, interrupt_id, value, request_id)
         make = lambda: self.async_continue_with(interrupt_id, value, request_id=request_id)  # noqa: E731
-        return run_sync(make, "async_continue_with", self._runtime.loop)
+        return run_sync(make, "execution.async_continue_with", self._runtime.loop)
 
     def get_interrupt(self, interrupt_id: str) -> dict[str, Any]:
         """An interrupt: id, type, payload, resume_event, expires, status ("waiting", "resumed", "expired", "retracted")
@@ -326,7 +329,7 @@ class Execution(ResourceHolder):
         """The sync twin of `get_async_runtime_stream`; the execution goes on while the caller handles an item."""
         return iterate_sync(
             lambda: self.get_async_runtime_stream(value, timeout=timeout, after=after, lag=lag, compact=compact),
-            "get_async_runtime_stream",
+            "execution.get_async_runtime_stream",
             self._runtime.loop,
         )
 
@@ -358,7 +361,7 @@ class Execution(ResourceHolder):
 
     def committed(self, read: Callable[[], T]) -> T:
         """The sync twin of `async_committed`."""
-        return run_sync(lambda: self.async_committed(read), "async_committed", self._runtime.loop)
+        return run_sync(lambda: self.async_committed(read), "execution.async_committed", self._runtime.loop)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -46,8 +46,8 @@ class FlowRuntime:
         #: the blueprint as executions run it; an extension may complete what its user wrote
         self.executable: Callable[[], Blueprint] = lambda: self.blueprint
         self.make_runtime: MakeRuntime = ExecutionRuntime
-        #: the handle of an execution; an extension may have its own class
-        self.make_handle: Callable[[ExecutionRuntime], Any] = Execution
+        #: the handle of an execution, of the class that the extension has for it
+        self.make_handle: Callable[[ExecutionRuntime], Execution] = Execution
         self.make_stored = make_stored
         self._compiled: tuple[int, Program] | None = None
         self._options = Options(skip_exceptions=skip_exceptions, attended=False)
@@ -78,7 +78,9 @@ class FlowRuntime:
     def stored(self, store: Any, options: Options, id: str | None = None, **details: Any) -> ExecutionRuntime:
         """An execution of an opened store: the one of that id, or a new one. Raises `UsageError` without a name."""
         self.require_name()
-        return self.make_stored(self.program(), self.shared, options, self.environment, store, id, **details)
+        return self.make_stored(
+            self.program(), self.shared, options, self.environment, store, id, make=self.make_runtime, **details
+        )
 
     def require_name(self) -> None:
         """Raise `UsageError` unless the flow was named."""
@@ -127,7 +129,7 @@ class FlowRuntime:
         parent = link.parent
         made, goes_on = await parent.durability.new_child(parent, child, saved, attempt)
         if not goes_on:
-            handle = Execution(made)
+            handle = self.make_handle(made)
             for key, value in runtime_data.items():
                 handle.state.set(key, value, emit=False)
         return made, goes_on
@@ -170,6 +172,6 @@ class _Child:
     def stored(self, store: Any, id: str) -> ExecutionRuntime:
         """The one of this id in a store, which may be new."""
         self.flow.require_name()
-        make = self.flow.make_stored
-        environment, details = self.link.parent.environment, {"resources": self.resources, "link": self.link}
+        make, environment = self.flow.make_stored, self.link.parent.environment
+        details: dict[str, Any] = {"resources": self.resources, "link": self.link, "make": self.flow.make_runtime}
         return make(self.program, self.shared, self.options, environment, store, id, **details)

@@ -19,18 +19,18 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from threading import current_thread
+from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._core import events
-from .._core.commands import AnyCommand
+from .._core.commands import AnyCommand, Refused
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
 from .._core.state import RunChunk
-from ..drivers.threads import waiting_inside_engine
 from .interrupts import admit, describe_interrupt
 from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
+from .threads import waiting_inside_engine
 
 if TYPE_CHECKING:
     from .interfaces import Driver
@@ -70,6 +70,17 @@ def submit(runtime: "ExecutionRuntime", event: events.Event) -> None:
         driver.perform(commands)
 
 
+def submit_item(runtime: "ExecutionRuntime", event: events.StreamPut) -> None:
+    """`submit` for an item of an execution in memory that is no sub-flow: its only command is to publish it."""
+    number = runtime.machine.receive_item(event)
+    if runtime.journal is not None:
+        runtime.journal.append(event)
+    if number:
+        (runtime.stream or runtime.open_stream(number - 1)).publish(number, event.item)
+    else:
+        runtime.notice(Refused(event.item))
+
+
 # -- thread and loop ---------------------------------------------------------------------------------------------------
 
 
@@ -91,6 +102,18 @@ def check_loop(runtime: "ExecutionRuntime") -> None:
         driver.on_loop_closed("its event loop was closed while it ran")
 
 
+def moves_here(runtime: "ExecutionRuntime") -> bool:
+    """Whether the next use here moves it to this event loop: it is kept open and at rest, and has lived on another.
+
+    A durable execution stays on the event loop of its store.
+    """
+    driver, state = runtime.driver, runtime.machine.state
+    if driver is None or runtime.log is not None or not state.keep_open or state.status in FINAL or not state.idle():
+        return False
+    here = running_loop()
+    return here is not None and here is not driver.loop
+
+
 def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver":
     """The driver of an execution, made on first use on the running loop.
 
@@ -99,11 +122,9 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
     """
     check_loop(runtime)
     runtime.entering()
+    if moves_here(runtime):
+        runtime.driver = None
     state, driver = runtime.machine.state, runtime.driver
-    if driver is not None and state.keep_open and state.idle() and state.status not in FINAL:
-        here = running_loop()
-        if here is not None and here is not driver.loop:
-            driver = runtime.driver = None
     if driver is not None and state.status not in FINAL:
         return driver
     if state.status in FINAL:
@@ -111,7 +132,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
     runtime.durability.require_open(runtime)
     driver = runtime.driver = runtime.environment.make_driver(runtime)
     note_loop(driver.loop)
-    runtime.thread = current_thread().ident
+    runtime.thread = None if runtime.environment.any_thread else current_thread().ident
     if runtime.machine.plan.flow_data:
         runtime.shared.listen(runtime)
     if state.records:
@@ -121,14 +142,17 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
         else:
             driver.perform(again)
     elif not starting:
-        submit(runtime, events.Created(runtime.environment.now(), *runtime.options.recorded()))
+        submit(runtime, events.Created(runtime.environment.now(), *runtime.recorded_options()))
     return driver
 
 
 def is_here(runtime: "ExecutionRuntime") -> bool:
-    """Whether the calling thread is the one on which the execution lives, or it lives nowhere in this process."""
+    """Whether the calling thread is the one on which the execution lives, or it lives nowhere in this process, or moves
+    here."""
     driver = runtime.driver
-    return driver is None or runtime.environment.thread() == runtime.thread or is_foreign(driver.loop)
+    if driver is None or runtime.thread in (None, get_ident()) or is_foreign(driver.loop):
+        return True
+    return moves_here(runtime)
 
 
 def call(runtime: "ExecutionRuntime", function: Callable[[], T], name: str) -> T:
@@ -154,8 +178,15 @@ async def carry(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, A
         driver_of(runtime)
         return await make()
     require_wanted()
+    coroutine = make()
+    try:
+        future = asyncio.run_coroutine_threadsafe(coroutine, runtime.driver.loop)
+    except RuntimeError:  # the loop was closed a moment ago
+        coroutine.close()
+        check_loop(runtime)
+        return await make()
     with waiting_inside_engine():
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), runtime.driver.loop))
+        return await asyncio.wrap_future(future)
 
 
 def enter(runtime: "ExecutionRuntime", event: events.Event, name: str) -> None:
@@ -175,7 +206,7 @@ def post(runtime: "ExecutionRuntime", event: events.Event) -> None:
     """
     check_loop(runtime)
     driver = runtime.driver
-    if driver is None or runtime.environment.thread() == runtime.thread:
+    if driver is None or is_here(runtime):
         enter_unless_ended(runtime, event)
     else:
         with suppress(RuntimeError):  # the loop was closed meanwhile
@@ -232,12 +263,14 @@ def repeats(repeated: Repeated, effect: str) -> bool:
     return True
 
 
-def record(runtime: "ExecutionRuntime", event: events.Event, repeated: Repeated, name: str) -> None:
+def record(
+    runtime: "ExecutionRuntime", event: events.Event, run: RunChunk | None, repeated: Repeated, name: str
+) -> None:
     """Record an effect of a run, from any thread, unless an earlier attempt has recorded it. `name`: see `call`."""
     if repeated and repeats(repeated, event.effect):
         return
     driver = runtime.driver
-    if driver is not None and runtime.environment.thread() == runtime.thread:
+    if driver is not None and run is not None and runtime.thread in (None, get_ident()):
         submit(runtime, event)
     else:
         enter(runtime, event, name)
@@ -255,7 +288,7 @@ async def emit(
     provisional: bool = False,
 ) -> int:
     """A chunk emits a signal; see `TriggerFlowRuntimeData.async_emit`."""
-    if runtime.environment.thread() != runtime.thread:
+    if runtime.thread != get_ident() and runtime.thread is not None:
         return await carry(
             runtime,
             lambda: emit(runtime, name, value, run, repeated, settle=settle, delay=delay, provisional=provisional),
@@ -298,13 +331,13 @@ def emit_now(
         check_delay(delay)
     if not is_here(runtime):
         make = lambda: emit(runtime, name, value, run, repeated, settle=settle, delay=delay)  # noqa: E731
-        run_sync(make, "async_emit", runtime.loop)
+        run_sync(make, "data.async_emit", runtime.loop)
         return
     if settle:
         raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
     value = checked(runtime, name, value)
     event = events.Emitted(runtime.environment.now(), run.id, name, value, False, delay, may_wait=False)
-    record(runtime, event, repeated, "async_emit")
+    record(runtime, event, run, repeated, "data.async_emit")
 
 
 async def emit_from_outside(runtime: "ExecutionRuntime", name: str, value: Any, settle: bool, run: Any = None) -> None:
@@ -328,18 +361,21 @@ def emit_from_outside_now(runtime: "ExecutionRuntime", name: str, value: Any) ->
 
 async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: Repeated) -> None:
     """A chunk puts an item into the runtime stream; see `TriggerFlowRuntimeData.async_put_into_stream`."""
-    if runtime.environment.thread() != runtime.thread:
+    if runtime.thread != get_ident() and runtime.thread is not None:
         await carry(runtime, lambda: put(runtime, item, run, repeated))
         return
     if repeated and repeats(repeated, events.STREAM):
         return
-    check = runtime.program.contract.stream
+    check, stream = runtime.check_item, runtime.stream
     if check is not None:
         item = check(item)
-    stream = runtime.stream
-    if runtime.link is not None or (stream is not None and stream.last >= stream.ceiling):
+    if (stream is not None and stream.last >= stream.ceiling) or runtime.link is not None:
         await _room(runtime, run)
-    submit(runtime, events.StreamPut(runtime.environment.now(), run.id, item))
+    event = events.StreamPut(runtime.environment.now(), run.id, item)
+    if runtime.is_plain:
+        submit_item(runtime, event)
+        return
+    submit(runtime, event)
     log = runtime.log
     if log is not None and log.crowded:
         await log.on_disk()
@@ -348,7 +384,7 @@ async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: R
 async def put_from_outside(runtime: "ExecutionRuntime", item: Any) -> None:
     """The holder of a handle puts an item into the runtime stream."""
     driver_of(runtime)
-    check = runtime.program.contract.stream
+    check = runtime.check_item
     if check is not None:
         item = check(item)
     await _room(runtime, None)
@@ -372,16 +408,17 @@ async def _room(runtime: "ExecutionRuntime", run: RunChunk | None) -> None:
 
 def put_now(runtime: "ExecutionRuntime", item: Any, run: RunChunk | None, repeated: Repeated = None) -> None:
     """Put an item without waiting for readers, on the thread of the execution."""
-    check = runtime.program.contract.stream
+    check = runtime.check_item
     number = None if run is None else run.id
     event = events.StreamPut(runtime.environment.now(), number, item if check is None else check(item))
-    record(runtime, event, repeated, "async_put_into_stream")
+    record(runtime, event, run, repeated, "data.async_put_into_stream")
 
 
 def stop_stream(runtime: "ExecutionRuntime", run: RunChunk | None, repeated: Repeated = None) -> None:
     """End the runtime stream."""
     number = None if run is None else run.id
-    record(runtime, events.StreamStopped(runtime.environment.now(), number), repeated, "async_stop_stream")
+    event = events.StreamStopped(runtime.environment.now(), number)
+    record(runtime, event, run, repeated, "data.async_stop_stream")
 
 
 def set_result(
@@ -391,7 +428,8 @@ def set_result(
     check = runtime.program.contract.result
     value = value if check is None else check(value)
     number = None if run is None else run.id
-    record(runtime, events.ResultSet(runtime.environment.now(), number, value, replace), repeated, "async_set_result")
+    event = events.ResultSet(runtime.environment.now(), number, value, replace)
+    record(runtime, event, run, repeated, "data.async_set_result")
 
 
 def change_state(
@@ -411,12 +449,12 @@ def change_state(
         model.check(key, [*runtime.machine.state.data.get(key, ()), value])
     number = None if run is None else run.id
     event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit)
-    record(runtime, event, repeated, f"async_{op}")
+    record(runtime, event, run, repeated, f"state.async_{op}")
 
 
 def answer(runtime: "ExecutionRuntime", interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:
     """Answer an interrupt, from any thread; returns it as it is when the answer is accepted."""
-    return call(runtime, lambda: _answer(runtime, interrupt_id, value, request_id), "async_continue_with")
+    return call(runtime, lambda: _answer(runtime, interrupt_id, value, request_id), "execution.async_continue_with")
 
 
 def _answer(runtime: "ExecutionRuntime", id: str, value: Any, request: str | None) -> dict[str, Any]:
@@ -437,7 +475,7 @@ def _answer(runtime: "ExecutionRuntime", id: str, value: Any, request: str | Non
 def put_interrupt(runtime: "ExecutionRuntime", action: str, interrupt: dict[str, Any]) -> None:
     """Put the stream item that shows an interrupt to readers: `action` is "pause" or "resume"."""
     item = {"type": "interrupt", "action": action, "execution_id": runtime.id, "interrupt": interrupt}
-    enter(runtime, events.StreamPut(runtime.environment.now(), None, item), "async_continue_with")
+    enter(runtime, events.StreamPut(runtime.environment.now(), None, item), "execution.async_continue_with")
 
 
 def checked(runtime: "ExecutionRuntime", name: str, value: Any) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
 from ..build.policies import Invoker
-from ..drivers.threads import ThreadCall, pool
 from .data import run_of
+from .threads import ThreadCall, pool
 
 
 def invoker(chunk: Chunk, owner: Any) -> Invoker:
@@ -42,7 +42,10 @@ class _Places:
         async def wait() -> None:
             await until
 
-        await runtime.require_running().without_permits(run, wait)
+        if run.limiters:
+            await runtime.require_running().without_permits(run, wait)
+        else:
+            await until
 
     def has_caused_any(self, run: Any) -> bool:
         """A run has a group once it has emitted something."""

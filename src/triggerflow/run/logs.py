@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._core import commands
-from .._core.errors import InterruptExpired, RemoteChunkError, TriggerFlowError
+from .._core.errors import ContractError, InterruptExpired, RemoteChunkError, TriggerFlowError
 from .._core.events import ErrorInfo
 
 logger = logging.getLogger("triggerflow")
@@ -31,5 +31,7 @@ def failure_from_record(execution: object, info: ErrorInfo | None) -> TriggerFlo
     """The exception for a failure of which only the record is left."""
     if info is not None and info.type == "InterruptExpired":
         return InterruptExpired(f"{execution}: {info.message}")
+    if info is not None and info.type == "ContractError" and not info.chunk:
+        return ContractError(f"{execution}: {info.message}")
     text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"
     return RemoteChunkError(f"{execution}: {text}")

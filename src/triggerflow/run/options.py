@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .._core.events import RULES
 from ..build.arguments import flag, positive, seconds, whole
 
 
@@ -51,10 +52,10 @@ class Options:
         self.leases = leases
         self.keep_open = keep_open
 
-    def recorded(self) -> tuple[bool, int | None, bool, int, bool, bool]:
-        """The options that change the course of the execution, in the order in which its first record takes them."""
+    def recorded(self) -> tuple[bool, int | None, bool, int, bool, bool, int]:
+        """What changes the course of the execution, in the order in which its first record takes it."""
         return (
-            self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases, self.keep_open
+            self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases, self.keep_open, RULES
         )  # fmt: skip
 
 

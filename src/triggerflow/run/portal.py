@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet, ref
 
 from .._core.errors import BlockingCallError, UsageError, WrongLoopError
-from ..drivers.threads import current_call, finish, waiting_inside_engine
+from .threads import current_call, finish, waiting_inside_engine
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
     """
     if on_a_loop():
         raise BlockingCallError(
-            f"this blocking call would stop the running event loop until it is done; write `await ...{name}(...)`"
+            f"this blocking call would stop the running event loop until it is done; write `await {name}(...)`"
         )
     chunk = current_call()
     here = chunk is not None and loop is chunk.loop

@@ -7,6 +7,7 @@ from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError
 from .._core.plan import Node, Plan
 from ..build.blueprint import Blueprint
+from ..build.chunk import Chunk, Handler
 from ..build.contract import Check, Contract
 from ..build.policies import Retry
 from ..build.subflow import SubFlow
@@ -48,7 +49,8 @@ class Program:
 
 def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
     if node.handler is None:
-        return _no_handler
+        compares = "equals" in node.operator.options
+        return invoker(Chunk(node.id, _equal_to(node.literal)), blueprint) if compares else _no_handler
     handler = blueprint.handlers.get(node.handler)
     if handler is None:
         raise DefinitionError(
@@ -71,6 +73,19 @@ def _sub_flow_invoker(handler: SubFlow) -> Invoker:
 def _retry(node: Node, blueprint: Blueprint) -> Retry | None:
     chunk = blueprint.nodes.get(node.trigger.name)
     return None if chunk is None else chunk.retry
+
+
+def _equal_to(literal: Any) -> Handler:
+    """A sync handler, which runs in a thread: the `==` of a value is the user's code, and may take its time. What it
+    raises counts as not equal."""
+
+    def equal(data: Any) -> bool:
+        try:
+            return bool(literal == data.value)
+        except BaseException:  # an array's may refuse; and nobody interrupts this thread, so that anything is its own
+            return False
+
+    return equal
 
 
 async def _no_handler(data: Any) -> Any:

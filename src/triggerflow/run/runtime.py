@@ -9,7 +9,7 @@ import logging
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._core import commands, events
 from .._core.definition import OperatorKind
@@ -39,6 +39,9 @@ from .shared import SharedData
 from .stream import RuntimeStream
 from .subflow import Link, perform_in_child
 
+if TYPE_CHECKING:
+    from .execution import Execution
+
 logger = logging.getLogger("triggerflow")
 EMPTY: dict[str, Any] = {}
 
@@ -54,8 +57,10 @@ class ExecutionRuntime:
         "_others",
         "_value",
         "_waiter",
+        "check_item",
         "driver",
         "environment",
+        "is_plain",
         "journal",
         "link",
         "log",
@@ -96,8 +101,7 @@ class ExecutionRuntime:
         link: Link | None = None,
     ) -> None:
         self.rare: dict[str, Any] | None = None
-        #: the flow this execution runs, as it was when the execution was created
-        self.program = program
+        self.use(program)
         #: the data it shares with the other executions of its flow
         self.shared = shared
         #: what it was created with
@@ -108,18 +112,20 @@ class ExecutionRuntime:
         #: its newest records; None where nobody can ask for them
         self.journal: RingJournal | None = None
         if options.attended:
-            self.journal = RingJournal(options.journal_limit)
-            self.journal.first = self.machine.state.records
+            self.keep_records()
         #: where its records wait for their store; None in memory
         self.log: CommitLog | None = None
         #: its driver, while it lives on an event loop
         self.driver: Driver | None = None
-        #: the number of the thread that drives it: one object for all, where `get_ident` makes one for each
+        #: the number of the thread that drives it (one object for all, where `get_ident` makes one for each); None for
+        #: any thread
         self.thread: int | None = None
         #: its runtime stream, once something was put or somebody reads
         self.stream: RuntimeStream | None = None
         #: how it shows in its parent; None for what is no sub-flow
         self.link = link
+        #: whether it is neither a sub-flow nor durable, so that an item only has to be numbered and published
+        self.is_plain = link is None
         #: whether somebody has seen, or will see, how it ended
         self.observed = False
         self._value: Any = UNSET
@@ -129,6 +135,13 @@ class ExecutionRuntime:
             self._id = id
         if resources:
             self.own_resources = dict(resources)
+
+    def use(self, program: Program) -> None:
+        """Run this program; to be said before the execution is opened."""
+        #: the flow this execution runs, as it was when the execution was created
+        self.program = program
+        #: what the flow promises of stream items
+        self.check_item = program.contract.stream
 
     # -- who it is ---------------------------------------------------------------------------------------------------
 
@@ -203,10 +216,14 @@ class ExecutionRuntime:
                     ingress.submit(self, events.StateChanged(now(), None, "set", key, default, emit=False))
         self._value = value
         try:
-            driver.start(events.Started(now(), started, *self.options.recorded()))
+            driver.start(events.Started(now(), started, *self.recorded_options()))
         except PayloadError:  # it has not started, and may be started with another value
             self._value = UNSET
             raise
+
+    def recorded_options(self) -> tuple[Any, ...]:
+        """What its first record says beside the start value: all that changes the course of the execution."""
+        return (*self.options.recorded(), self.program.contract.result is not None)
 
     async def result(self, timeout: float | None = None) -> Any:
         """Wait until the execution has ended and return its result; one that is kept open gives it as soon as it has
@@ -259,10 +276,11 @@ class ExecutionRuntime:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop it lives on; None before the start, and after the end once that is in the store."""
+        """The event loop it lives on; None before the start, where its next use moves it, and after the end once that
+        is in the store."""
         ingress.check_loop(self)
         driver = self.driver
-        if driver is None:
+        if driver is None or ingress.moves_here(self):
             return None
         if self.closes_sources or (self.log is not None and self.log.suspended is None and not self.log.clean):
             return driver.loop
@@ -346,6 +364,9 @@ class ExecutionRuntime:
         state = self.machine.state
         ready = state.status is Status.COMPLETED or (state.keep_open and state.result is not UNSET)
         if ready and self._failure is None:
+            check = self.program.contract.result
+            if check is not None and not state.checks_result and state.result is not UNSET:
+                return check(state.result)  # it was started by a version that did not record the check
             return None if state.result is UNSET else state.result
         if state.status not in FINAL and self._failure is None:
             self.observed = False
@@ -389,12 +410,16 @@ class ExecutionRuntime:
 
     # -- observers and readers ---------------------------------------------------------------------------------------
 
-    def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Call a function with every record from now on; returns what ends that."""
+    def keep_records(self) -> RingJournal:
+        """The journal, which is made where it was not needed so far."""
         if self.journal is None:
             self.journal = RingJournal(self.options.journal_limit)
             self.journal.first = self.machine.state.records
-        journal = self.journal
+        return self.journal
+
+    def add_observer(self, observer: Observer) -> Callable[[], None]:
+        """Call a function with every record from now on; returns what ends that."""
+        journal = self.keep_records()
         journal.observers = (*journal.observers, observer)
 
         def remove() -> None:
@@ -462,10 +487,16 @@ class ExecutionRuntime:
         """Call the handler of a run."""
         return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
 
+    def handle_for(self, run: RunChunk) -> "Execution":
+        """The handle that a chunk gets as `data.execution`."""
+        from .execution import Execution
+
+        return Execution(self, run)
+
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """In how many seconds the chunk's policy tries again; None if it does not."""
         retry = self.program.retries[run.node.index]
-        return None if retry is None else pause_before_retry(retry, run.attempt, error)
+        return None if retry is None else pause_before_retry(retry, run.attempt, error, self.environment.random)
 
     def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers, and to the parent of a sub-flow."""
@@ -483,6 +514,8 @@ class ExecutionRuntime:
                 self.open_stream().end()
             case commands.Rested():
                 self.rested()
+            case commands.CheckResult(value=value):
+                self._check_result(value)
             case commands.ResultFixed(by=by):
                 self.result_fixed(by)
             case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
@@ -507,15 +540,19 @@ class ExecutionRuntime:
 
     def result_fixed(self, by: int | str | None) -> None:
         """It is kept open, and has a result: by a run (its number), an `end()` (its id) or from outside (None)."""
-        check, state = self.program.contract.result, self.machine.state
-        if check is not None:
-            try:
-                state.result = check(state.result)
-            except ContractError as broken:
-                self._failure, state.result = broken, UNSET
-                close = events.CancelRequested(self.environment.now(), "its result broke the contract")
-                asyncio.get_running_loop().call_soon(ingress.enter_unless_ended, self, close)
         self.wake()
+
+    def _check_result(self, value: Any) -> None:
+        """Check a result that has reached an `end()`, and record whether it fits."""
+        check, now = self.program.contract.result, self.environment.now()
+        try:
+            value = value if check is None else check(value)
+        except ContractError as broken:
+            self._failure = broken
+            info = events.ErrorInfo(type(broken).__name__, str(broken))
+            ingress.submit(self, events.ResultRejected(now, info))
+        else:
+            ingress.submit(self, events.ResultChecked(now, value))
 
     @property
     def deadline(self) -> float:
@@ -530,12 +567,11 @@ class ExecutionRuntime:
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
         """The execution has ended: wake everybody who waits."""
         state = self.machine.state
-        if state.status is Status.FAILED:
+        if state.status is Status.FAILED and error is not None:  # else the result broke the contract
             self._failure = error
-        self.check_result()
         self.shared.forget(self)
         self.observed = self.observed or self.waited_for
-        if self.log is None:
+        if self.log is None or self.log.clean:
             self.driver = None
         self.wake_all(self.why_ended())
         if close.unfilled and state.result is UNSET:
@@ -543,21 +579,6 @@ class ExecutionRuntime:
         if self._failure is not None and not self.observed:
             logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
         self.durability.on_closed(self)
-
-    def check_result(self) -> None:
-        """A result that breaks the contract is a failure, although all chunks have done their work."""
-        state, check = self.machine.state, self.program.contract.result
-        if check is not None and state.status is Status.COMPLETED and state.result is not UNSET:
-            try:
-                state.result = check(state.result)
-            except ContractError as broken:
-                self._failure = broken
-
-    @property
-    def broken(self) -> str | None:
-        """How the result broke the contract, if it did: the execution has completed, and failed all the same."""
-        completed = self.machine.state.status is Status.COMPLETED
-        return None if self._failure is None or not completed else str(self._failure)
 
     def require_running(self) -> Driver:
         """The driver. Raises `ExecutionClosed` if there is none any more."""

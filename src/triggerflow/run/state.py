@@ -69,7 +69,7 @@ class State:
             self.set(key, value, emit=emit)
             return value
 
-        return ingress.call(self._runtime, change, "async_update")
+        return ingress.call(self._runtime, change, "state.async_update")
 
     def reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """Combine a value into the key with the reducer declared for it (`flow.set_state`); returns the new value.

@@ -61,6 +61,7 @@ class RuntimeStream:
     __slots__ = (
         "_blockers",
         "_followers",
+        "_most",
         "_readers_waiting",
         "_released",
         "ceiling",
@@ -77,6 +78,7 @@ class RuntimeStream:
 
     def __init__(self, history: int, last: int = 0) -> None:
         self.history = history
+        self._most = 2 * history
         self.items: list[Any] = []
         #: number of the oldest item held
         self.first = last + 1
@@ -101,12 +103,12 @@ class RuntimeStream:
 
     def publish(self, number: int, item: Any, path: str = "") -> None:
         """Add the next item and wake the readers that wait for it."""
-        if path:
-            self.paths[number] = path
         items = self.items
         items.append(item)
         self.last = number
-        if len(items) > 2 * self.history:
+        if path:
+            self.paths[number] = path
+        if len(items) > self._most:
             self._trim()
         if self._readers_waiting:
             self._wake()
@@ -245,6 +247,7 @@ class StreamReader(Generic[ItemT]):
         "_base",
         "_begin",
         "_begun",
+        "_is_plain",
         "_left",
         "_lossy",
         "_page",
@@ -282,6 +285,8 @@ class StreamReader(Generic[ItemT]):
         self._begin = begin
         self._begun = False
         self._left = False
+        #: whether it has begun, has not left, and may lag: then an item that is held is simply the next one
+        self._is_plain = False
         self._page: deque[StreamItem] | None = None
         self._path = ""
 
@@ -295,7 +300,12 @@ class StreamReader(Generic[ItemT]):
 
     async def __anext__(self) -> ItemT:
         """The next item. Ends with the stream; raises the execution's failure after the last item."""
-        stream = self.stream
+        stream, position = self.stream, self.position
+        if self._is_plain and stream.first <= position + 1 <= stream.last:  # what follows, on the shortest way
+            self.position = position = position + 1
+            if stream.writers:
+                stream.advanced(self)
+            return stream.items[position - stream.first]
         if not self._begun:
             await self._start()
         while True:
@@ -341,6 +351,7 @@ class StreamReader(Generic[ItemT]):
             begun = self._begin()
             if begun is not None:
                 await begun
+            self._is_plain = not self._lossy
         except BaseException:  # nothing will come of it: the next use tries again
             self._begun = False
             self.stream.detach(self)
@@ -397,7 +408,7 @@ class StreamReader(Generic[ItemT]):
         )
 
     def _leave(self) -> None:
-        self._left = True
+        self._left, self._is_plain = True, False
         self.stream.detach(self)
 
     async def aclose(self) -> None:

@@ -61,7 +61,7 @@ class Link:
 
     def _submit(self, event: events.Event) -> None:
         with contextlib.suppress(ExecutionClosed):
-            ingress.enter(self.parent, event, "async_start")
+            ingress.enter(self.parent, event, "flow.async_start")
 
     def _now(self) -> float:
         return self.parent.environment.now()
@@ -145,7 +145,7 @@ def _release(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -
     for number in [number for number, (asked, _) in parent.children.items() if asked is child]:
         del parent.children[number]
         with contextlib.suppress(ExecutionClosed):
-            ingress.enter(parent, events.Withdrawn(parent.environment.now(), number), "async_start")
+            ingress.enter(parent, events.Withdrawn(parent.environment.now(), number), "flow.async_start")
 
 
 def _take_over(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -> None:
@@ -166,7 +166,7 @@ def perform_in_child(parent: "ExecutionRuntime", command: commands.GrantPlaces |
         case commands.GrantPlaces(run=step, count=count):
             child = parent.children[path_of(step)][0]
             with contextlib.suppress(ExecutionClosed):  # it is about to end: its permits come back with the step's
-                ingress.enter(child, events.PlacesGranted(child.environment.now(), count), "async_start")
+                ingress.enter(child, events.PlacesGranted(child.environment.now(), count), "flow.async_start")
         case commands.Answer(interrupt=interrupt):
             if interrupt.id in parent.children:  # else the child is being restored, and takes it then
                 _pass_on(*parent.children[interrupt.id], interrupt)

@@ -9,15 +9,16 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
 
 from .._core.definition import Definition, Operator, OperatorKind
-from .._core.errors import DefinitionError, UsageError
+from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
 from .._core.signals import START, Trigger, TriggerKind
+from . import text
 from .wiring import MAX_DEPTH, check_wiring
 
 FORMAT = "triggerflow/v1"
@@ -108,73 +109,23 @@ def to_json(config: Mapping[str, Any]) -> str:
 
 def to_yaml(config: Mapping[str, Any]) -> str:
     """The config as YAML text. Raises `UsageError` where PyYAML is not installed."""
-    yaml = _yaml()
-
-    class Dumper(
-        getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    ):  # an equal list twice is written twice, not as an alias
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    try:
-        return yaml.dump(dict(config), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
-    except yaml.YAMLError as error:
-        raise DefinitionError(f"this config cannot be written as YAML: {error}") from error
+    return text.to_yaml(config)
 
 
-def parse_json(text: str) -> Any:
+def parse_json(source: str) -> Any:
     """What a JSON text holds. Raises `DefinitionError`."""
-    _check_size(text)
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise DefinitionError("the JSON text is nested too deep") from None
-    except ValueError as error:
-        raise DefinitionError(f"{_begins(text)} is no JSON: {error}") from None
+    return text.parse_json(source, DefinitionError, limit=MAX_TEXT, what=_begins(source))
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(source: str) -> Any:
     """What a YAML text holds: plain data only, without aliases. Raises `DefinitionError`, or `UsageError` where PyYAML
     is not installed."""
-    _check_size(text)
-    yaml = _yaml()
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        _check_events(yaml, yaml.parse(text, Loader=loader))
-        return yaml.load(text, Loader=loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number or date that is none
-        if isinstance(error, DefinitionError):
-            raise
-        raise DefinitionError(f"{_begins(text)} is no YAML: {error}") from None
+    return text.parse_yaml(source, DefinitionError, limit=MAX_TEXT, depth=MAX_DEPTH, what=_begins(source))
 
 
-def _begins(text: str) -> str:
+def _begins(source: str) -> str:
     """A text as complaints call it; a short one may have been meant for the path of a file."""
-    return "this" if len(text) > 200 or "\n" in text or "{" in text else f"{text!r}, which is no file,"
-
-
-def _check_size(text: str) -> None:
-    if len(text) > MAX_TEXT:
-        raise DefinitionError(f"the text has more than {MAX_TEXT:,} characters, and so many are not read")
-
-
-def _check_events(yaml: Any, events: Iterator[Any]) -> None:
-    """Before anything is built: no aliases, by which a short text can mean an endless one, and no abyss."""
-    depth = 0
-    for event in events:
-        if isinstance(event, yaml.AliasEvent):
-            raise DefinitionError(f"YAML aliases are not read (line {event.start_mark.line + 1}); write the value out")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise DefinitionError(f"the YAML text is nested too deep (line {event.start_mark.line + 1})")
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise UsageError("YAML needs PyYAML: pip install 'triggerflow-engine[yaml]'; JSON works without it") from None
-    return yaml
+    return "this" if len(source) > 200 or "\n" in source or "{" in source else f"{source!r}, which is no file,"
 
 
 # -- one operator ------------------------------------------------------------------------------------------------------

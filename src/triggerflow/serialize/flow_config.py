@@ -10,7 +10,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -21,7 +21,10 @@ from ..build.blueprint import Blueprint, is_stable_name
 from ..build.chunk import Chunk, Handler
 from ..build.policies import Retry
 from ..build.subflow import SubFlow, SubFlowOptions, is_flow
-from .config import MAX_TEXT, from_config, to_config
+from .config import MAX_TEXT, from_config, parse_json, parse_yaml, to_config, to_json, to_yaml
+from .text import write_file
+
+TextForm = Literal["json", "yaml"]
 
 # -- out ---------------------------------------------------------------------------------------------------------------
 
@@ -56,14 +59,16 @@ def _check_handler(blueprint: Blueprint, operator: Operator, where: str) -> None
         )
 
 
-def saved(text: str, save_to: str | Path | None, encoding: str) -> str:
-    """The text, which is also written to a file if one is named; whole or not at all. Missing folders are made."""
+def to_text(
+    config: Mapping[str, Any], form: TextForm, save_to: str | Path | None = None, encoding: str = "utf-8"
+) -> str:
+    """The config as text, which is also written to a file if one is named; whole or not at all. Missing folders are
+    made. Raises `DefinitionError` for what the form cannot carry."""
+    text = to_json(config) if form == "json" else to_yaml(config)
     if save_to is not None:
         target = Path(save_to)
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(target.name + ".part")
-        draft.write_text(text, encoding=encoding)
-        draft.replace(target)
+        write_file(target, (text.encode(encoding),))
     return text
 
 
@@ -96,7 +101,13 @@ def load_flow_config(blueprint: Blueprint, config: Mapping[str, Any], *, replace
     blueprint.load(definition, chunks, handlers, replace=replace)
 
 
-def text(source: str | Path, encoding: str) -> str:
+def from_text(path_or_content: str | Path, form: TextForm, encoding: str = "utf-8") -> Any:
+    """What a text or a file holds. Raises `DefinitionError` for what is no such text."""
+    text = _text(path_or_content, encoding)
+    return parse_json(text) if form == "json" else parse_yaml(text)
+
+
+def _text(source: str | Path, encoding: str) -> str:
     """What is a path, and what the text itself: a text begins with a brace, has several lines, or is no file here."""
     if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{") or not os.path.isfile(source)):
         return source

@@ -266,23 +266,25 @@ class MemoryStore(OpenedInScripts):
             raise ExecutionLeased(f"execution {execution!r} is run by owner {kept.row.owner} now")
         return self._take(kept)
 
-    async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
+    async def claim_work(
+        self, flows: Iterable[str], *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[ExecutionRow]:
         """See `Store.claim_work`."""
         self._begin()
         self._purge()
-        names, now = set(flows), self._clock()
+        now = self._clock()
         free = [
             kept
-            for kept in self._free(names)
+            for kept in self._free(set(flows), set(without))
             if kept.row.status in ("created", "running")
             or (kept.row.status == "waiting" and kept.row.due is not None and kept.row.due <= now)
         ]
         return [self._take(kept) for kept in sorted(free, key=_age)[:limit]]
 
-    async def next_due(self, flows: Iterable[str]) -> float | None:
+    async def next_due(self, flows: Iterable[str], *, without: Collection[str] = ()) -> float | None:
         """See `Store.next_due`."""
         self._lifecycle.check()
-        free = self._free(set(flows))
+        free = self._free(set(flows), set(without))
         dues = [kept.row.due for kept in free if kept.row.status == "waiting" and kept.row.due is not None]
         return min(dues, default=None)
 
@@ -366,9 +368,10 @@ class MemoryStore(OpenedInScripts):
             return msgspec.structs.replace(kept.row, owner=None)
         return kept.row
 
-    def _free(self, flows: set[str]) -> Iterator[_Kept]:
+    def _free(self, flows: set[str], without: set[str]) -> Iterator[_Kept]:
         for kept in self.data.kept.values():
-            if kept.row.flow in flows and kept.row.parent is None and self._row(kept).owner is None:
+            row = kept.row
+            if row.flow in flows and row.parent is None and row.id not in without and self._row(kept).owner is None:
                 yield kept
 
     def _take(self, kept: _Kept) -> ExecutionRow:

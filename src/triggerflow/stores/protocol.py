@@ -207,16 +207,20 @@ class Store(Protocol):
         """
         ...
 
-    async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
+    async def claim_work(
+        self, flows: Iterable[str], *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[ExecutionRow]:
         """Take executions of these flows that have something to do and no living owner, the oldest first.
 
         Those are the ones with status "created" or "running", and those "waiting" whose `due` has come. Sub-flows are
-        not among them; they come with the one they belong to, as in `claim`.
+        not among them; they come with the one they belong to, as in `claim`. Executions `without` are left alone, and
+        do not count towards `limit`.
         """
         ...
 
-    async def next_due(self, flows: Iterable[str]) -> float | None:
-        """When the next waiting execution of these flows is due that nobody has; None if there is none."""
+    async def next_due(self, flows: Iterable[str], *, without: Collection[str] = ()) -> float | None:
+        """When the next waiting execution of these flows is due that nobody has, not counting those `without`; None if
+        there is none."""
         ...
 
     async def release(self, executions: Iterable[str]) -> None:

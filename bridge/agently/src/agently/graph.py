@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from triggerflow import Chunk, Definition
-from triggerflow.build.blueprint import START, Blueprint, OperatorKind, Trigger
 from triggerflow.errors import DefinitionError
+from triggerflow.extension import START, Blueprint, OperatorKind, Trigger
 
 from .adapt import twin
 from .config import OUTSIDE, RESTART, Names, digest, reference

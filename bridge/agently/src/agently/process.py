@@ -1,6 +1,7 @@
 """The operators of a flow, with what Agently accepts beyond the engine."""
 
 import functools
+import logging
 from typing import Any
 
 from triggerflow import Chain
@@ -63,5 +64,16 @@ class TriggerFlowProcess(Chain):
     def ____(
         self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False, **more: Any
     ) -> Any:
-        text = "\t".join([*map(str, labels), *(f"{key}:{value}" for key, value in more.items())])
-        return super().____(text, log_info=log_info, print_info=print_info, show_value=show_value)
+        """A visible line between parts of a long chain. With a flag it logs or prints its labels, and the value."""
+        if not (log_info or print_info):
+            return self
+        label = "\t".join([*map(str, labels), *(f"{key}:{value}" for key, value in more.items())])
+
+        async def separator(data: Any) -> None:
+            text = f"{label} {data.value}" if show_value else label
+            if log_info:
+                logging.getLogger("triggerflow").info(text)
+            if print_info:
+                print(text)  # noqa: T201 - what the flag asks for
+
+        return self.side_branch(separator)

@@ -1,7 +1,7 @@
 """Who runs what. Each function runs inside one transaction, after dead owners were purged where that matters."""
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 
 from ..._core.errors import ExecutionLeased, UnknownExecution
 from ..protocol import ExecutionRow
@@ -33,26 +33,28 @@ def claim(connection: sqlite3.Connection, tenure: Tenure, execution: str) -> Exe
 
 
 def claim_work(
-    connection: sqlite3.Connection, tenure: Tenure, flows: Collection[str], limit: int
+    connection: sqlite3.Connection, tenure: Tenure, flows: Collection[str], limit: int, without: Set[str]
 ) -> list[ExecutionRow]:
     """See `Store.claim_work`."""
     tenure.purge(connection)
     marks = ", ".join("?" * len(flows))
     free = "(e.owner IS NULL OR NOT EXISTS (SELECT 1 FROM owners WHERE id = e.owner))"
+    most = limit + len(without)  # those left alone are passed over below: a statement can name so many ids only
     # Two queries, since each has an index of its own.
     found = connection.execute(
         f"""SELECT created, key, id FROM executions e
         WHERE flow IN ({marks}) AND parent IS NULL AND status IN ('created', 'running') AND {free}
         ORDER BY created, key LIMIT ?""",
-        (*flows, limit),
+        (*flows, most),
     ).fetchall()
     found += connection.execute(
         f"""SELECT created, key, id FROM executions e
         WHERE flow IN ({marks}) AND parent IS NULL AND status = 'waiting' AND due IS NOT NULL AND due <= ? AND {free}
         ORDER BY created, key LIMIT ?""",
-        (*flows, tenure.clock(), limit),
+        (*flows, tenure.clock(), most),
     ).fetchall()
-    return [_take(connection, tenure, id) for _, _, id in sorted(found)[:limit]]
+    wanted = [id for _, _, id in sorted(found) if id not in without]
+    return [_take(connection, tenure, id) for id in wanted[:limit]]
 
 
 def _take(connection: sqlite3.Connection, tenure: Tenure, execution: str) -> ExecutionRow:

@@ -194,13 +194,15 @@ class SQLiteStore(OpenedInScripts):
         """See `Store.claim`."""
         return await self._write(claims.claim, execution)
 
-    async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
+    async def claim_work(
+        self, flows: Iterable[str], *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[ExecutionRow]:
         """See `Store.claim_work`."""
-        return await self._write(claims.claim_work, list(flows), limit)
+        return await self._write(claims.claim_work, list(flows), limit, set(without))
 
-    async def next_due(self, flows: Iterable[str]) -> float | None:
+    async def next_due(self, flows: Iterable[str], *, without: Collection[str] = ()) -> float | None:
         """See `Store.next_due`."""
-        return await self._read(reading.next_due, self._clock(), list(flows))
+        return await self._read(reading.next_due, self._clock(), list(flows), set(without))
 
     async def release(self, executions: Iterable[str]) -> None:
         """See `Store.release`."""

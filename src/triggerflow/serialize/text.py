@@ -1,0 +1,111 @@
+"""Data as JSON or YAML text and as a file: one way in and one way out for all formats.
+
+What is read may come from a stranger. It is plain data, with a limit on its size and depth, and YAML without aliases:
+each use of an alias is the whole value once more, so that a text of a kilobyte can mean gigabytes.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .._core.errors import DefinitionError, SnapshotError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Refusal = type[DefinitionError] | type[SnapshotError]
+
+#: Characters that end a line in YAML, and that PyYAML's own writer loses in quoted text.
+_LINE_ENDS = frozenset("\x85\u2028\u2029")
+
+
+def parse_json(text: str, error: Refusal, *, limit: int, what: str = "this") -> Any:
+    """What a JSON text holds. Raises `error`, which calls the text `what`, also for more than `limit` characters."""
+    _check_size(text, error, limit)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise error("the JSON text is nested too deep") from None
+    except ValueError as wrong:
+        raise error(f"{what} is no JSON: {wrong}") from None
+
+
+def parse_yaml(text: str, error: Refusal, *, limit: int, depth: int, what: str = "this") -> Any:
+    """What a YAML text holds. Raises `error` as `parse_json` does, also for aliases and for what is nested more than
+    `depth` deep; `UsageError` where PyYAML is not installed."""
+    _check_size(text, error, limit)
+    yaml = _yaml()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        _check_events(yaml, yaml.parse(text, Loader=loader), error, depth)
+        return yaml.load(text, Loader=loader)
+    except RecursionError:  # lists as keys of mappings
+        raise error("the YAML text is nested too deep") from None
+    except (yaml.YAMLError, ValueError) as wrong:  # ValueError: a number or date that is none
+        if isinstance(wrong, error):
+            raise
+        raise error(f"{what} is no YAML: {wrong}") from None
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """Plain data as YAML text, without aliases. Raises `DefinitionError` for what is no plain data, and `UsageError`
+    where PyYAML is not installed."""
+    yaml = _yaml()
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def write_text(dumper: Any, value: str) -> Any:
+        style = None if _LINE_ENDS.isdisjoint(value) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, write_text)
+    try:
+        return yaml.dump(dict(data), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    except yaml.YAMLError as error:
+        raise DefinitionError(f"this cannot be written as YAML: {error}") from error
+
+
+def is_yaml(path: "Path") -> bool:
+    """Whether a file of this name holds YAML."""
+    return path.suffix in (".yaml", ".yml")
+
+
+def write_file(name: "str | os.PathLike[str]", parts: Iterable[bytes]) -> None:
+    """Write a file whole or not at all: beside it first, then in its place."""
+    from pathlib import Path  # who writes nothing shall not pay for it when the package is imported
+
+    path = Path(name)
+    draft = path.with_name(path.name + ".part")
+    try:
+        with draft.open("wb") as file:
+            file.writelines(parts)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _check_size(text: str, error: Refusal, limit: int) -> None:
+    if len(text) > limit:
+        raise error(f"the text has more than {limit:,} characters, and so many are not read")
+
+
+def _check_events(yaml: Any, events: Iterator[Any], error: Refusal, limit: int) -> None:
+    """Before anything is built: no aliases, and no abyss."""
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            raise error(f"YAML aliases are not read (line {event.start_mark.line + 1}); write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > limit:
+            raise error(f"the YAML text is nested too deep (line {event.start_mark.line + 1})")
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise UsageError("YAML needs PyYAML: pip install 'triggerflow-engine[yaml]'; JSON works without it") from None
+    return yaml
