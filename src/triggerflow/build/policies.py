@@ -78,10 +78,10 @@ class Retry:
         self.retry_on = retry_on
         self.non_retryable = non_retryable
 
-    def delay(self, attempt: int, error: BaseException, random: Callable[[], float] | None = None) -> float | None:
+    def delay(self, attempt: int, error: BaseException, *, random: Callable[[], float] | None = None) -> float | None:
         """The pause in seconds after this attempt (counted from 1) failed; None if it was the last.
 
-        `random` draws from 0 to 1 for the jitter; the engine gives the one of its environment.
+        `random` gives the chance for the jitter, from 0 to 1: an execution gives that of its environment.
         """
         if attempt >= self.attempts or not isinstance(error, self.retry_on) or isinstance(error, self.non_retryable):
             return None
@@ -90,9 +90,7 @@ class Retry:
         except OverflowError:
             pause = self.maximum_interval
         pause = min(pause, self.maximum_interval)
-        if random is None:  # nobody who runs executions asks
-            from random import random
-        pause = min(pause * (1 + self.jitter * (2 * random() - 1)), self.maximum_interval)
+        pause = min(pause * (1 + self.jitter * (2 * (random or _chance)() - 1)), self.maximum_interval)
         return max(pause, _retry_after(error))
 
     def settings(self) -> dict[str, Any]:
@@ -121,8 +119,8 @@ def pause_before_retry(retry: Retry, attempt: int, error: BaseException, random:
     The policy and the attributes of an error are user code: the run has to end with its own error whatever they do.
     """
     try:
-        # A class of the user's own may have a `delay` that takes no more than these two.
-        delay: Any = retry.delay(attempt, error, random) if type(retry) is Retry else retry.delay(attempt, error)
+        own = type(retry).delay is not Retry.delay
+        delay: Any = retry.delay(attempt, error) if own else retry.delay(attempt, error, random=random)
         if delay is None or (isinstance(delay, int | float) and math.isfinite(delay) and delay >= 0):
             return delay
         raise TypeError(f"Retry.delay() gives seconds from 0 on, or None; it gave {delay!r}")
@@ -133,6 +131,13 @@ def pause_before_retry(retry: Retry, attempt: int, error: BaseException, random:
             "a retry policy failed, so the chunk is not tried again: %s", type(broken).__name__, exc_info=broken
         )
         return None
+
+
+def _chance() -> float:
+    """For a caller that is no execution."""
+    from secrets import randbelow  # imported when it is wanted, because it takes milliseconds
+
+    return randbelow(1 << 53) / (1 << 53)
 
 
 def _retry_after(error: BaseException) -> float:

@@ -85,10 +85,10 @@ class Sources:
         if type(source) in _IN_MEMORY:
             return _InMemory(self._loop, self._base, source, passed)
         try:
-            is_one = _is_one_item(source)
-        except BaseException as error:
-            return _InMemory(self._loop, self._base, _raising(error), 0)
-        if is_one:
+            is_one_item = _is_one_item(source)
+        except Exception as error:
+            return _InMemory(self._loop, self._base, (), passed, error)
+        if is_one_item:
             return _InMemory(self._loop, self._base, (source,), passed)
         if has_method(source, "__aiter__"):
             return _InTask(self._loop, self._base, source, passed, what, ref(self))
@@ -175,18 +175,26 @@ class _InMemory:
 
     what = ""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, base: Context, source: Any, passed: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        base: Context,
+        source: Any,
+        passed: int,
+        error: BaseException | None = None,
+    ) -> None:
         self._loop = loop
         self._base = base
         self._source = source
         self._passed = passed
+        self._error = error
         self._iterator: Any = None
 
     def ask(self, count: int, reply: Reply) -> None:
         self._loop.call_soon(self._give, count, reply, context=self._base.copy())
 
     def _give(self, count: int, reply: Reply) -> None:
-        items, error = list[Any](), None
+        items, error = list[Any](), self._error
         try:
             if self._iterator is None:
                 self._iterator = islice(_in_order(self._source), self._passed, None)
@@ -588,12 +596,6 @@ def _nothing() -> None:
 def _is_one_item(source: Any) -> bool:
     """Whether a source is one item after all. The core sees only the type; this asks the value, and may raise."""
     return isinstance(source, str | bytes | bytearray | Mapping) or hasattr(source.__class__, "model_fields")
-
-
-def _raising(error: BaseException) -> Iterable[Any]:
-    """An iterable that raises at once: the source could not even be looked at."""
-    raise error
-    yield
 
 
 def _in_order(source: Any) -> Iterable[Any]:

@@ -42,7 +42,10 @@ class _Places:
         async def wait() -> None:
             await until
 
-        await runtime.require_running().without_permits(run, wait)
+        if run.limiters:
+            await runtime.require_running().without_permits(run, wait)
+        else:
+            await until
 
     def has_caused_any(self, run: Any) -> bool:
         """A run has a group once it has emitted something."""
