@@ -329,7 +329,7 @@ async def test_s07_after_a_failure_it_takes_nothing_more() -> None:
             outcome.append("closed")
 
     flow.batch(stubborn, broken)
-    execution = flow.create_execution(deadline=2)
+    execution = flow.create_execution(cleanup_timeout=2)
     with pytest.raises(ValueError, match="broken"):
         await execution.async_start()
     assert now() == 2

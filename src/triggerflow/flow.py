@@ -46,8 +46,8 @@ T = TypeVar("T")
 
 #: The options of `create_execution`.
 CREATE_OPTIONS = (
-    "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open", "deadline",
-    "runtime_resources", "store",
+    "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open",
+    "cleanup_timeout", "runtime_resources", "store",
 )  # fmt: skip
 
 
@@ -255,7 +255,7 @@ class TriggerFlow(ResourceHolder):
         stream_history: int = 4096,
         journal_limit: int = 1024,
         keep_open: bool = False,
-        deadline: float = 5.0,
+        cleanup_timeout: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
         store: "Store | None" = None,
         **unknown: Never,
@@ -267,8 +267,8 @@ class TriggerFlow(ResourceHolder):
 
         `concurrency` bounds how many chunks run at once. `max_pending` is how many runs the signals of one chunk may
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
-        `stream_history` items and `journal_limit` records are kept for late readers. `deadline` is how long a failed or
-        cancelled execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
+        `stream_history` items and `journal_limit` records are kept for late readers. `cleanup_timeout` is for how
+        many seconds a failed or cancelled execution waits for its chunks' clean-up. `runtime_resources` are added to the flow's.
         It closes as soon as nothing is left to do; while it has no result, it waits for the events that the flow
         declares external (see `signal`). With `keep_open` it does not close, but takes signals until `async_close`.
         Raises `DefinitionError` for an option that does not exist, or cannot have the value.
@@ -286,7 +286,7 @@ class TriggerFlow(ResourceHolder):
             stream_history=stream_history,
             journal_limit=journal_limit,
             keep_open=keep_open,
-            deadline=deadline,
+            cleanup_timeout=cleanup_timeout,
         )
         return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
 

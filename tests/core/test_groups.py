@@ -71,7 +71,7 @@ def test_the_outside_can_wait_too() -> None:
 
 @pytest.mark.parametrize("ending", ["fails", "cancelled"])
 def test_the_end_of_an_execution_tells_all_who_wait(ending: str) -> None:
-    """A waiter outside is told by `Settle` or by `Close`; none is told twice."""
+    """A waiter outside is told by `WakeWaiter` or by `Close`; none is told twice."""
 
     def build(flow: Any, chunk: Any) -> None:
         flow.to(chunk("asks", pauses="next"))

@@ -123,7 +123,7 @@ def test_a_cancelled_execution_that_waited_ends_at_once() -> None:
     assert (it.machine.state.status, it.machine.state.reason) == ("cancelled", "enough")
 
 
-@pytest.mark.parametrize("record", [events.Pulled(0.0, 2, [1], True), events.PullFailed(0.0, 2, ERROR)])
+@pytest.mark.parametrize("record", [events.SourceItems(0.0, 2, [1], True), events.SourceFailed(0.0, 2, ERROR)])
 def test_items_that_come_while_an_execution_closes_open_nothing(record: events.Event) -> None:
     def build(flow: Any, chunk: Any) -> None:
         flow.for_each().to(chunk("item")).end_for_each()

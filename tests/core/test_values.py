@@ -37,8 +37,8 @@ def variants(record: events.Event, value: Any) -> Iterator[events.Event]:
     for name in names:
         if name not in OWN:
             yield type(record)(**{it: value if it == name else getattr(record, it) for it in names})
-    if isinstance(record, events.Pulled):
-        yield events.Pulled(record.at, record.opening, [value, value], record.done)
+    if isinstance(record, events.SourceItems):
+        yield events.SourceItems(record.at, record.opening, [value, value], record.done)
 
 
 @pytest.mark.parametrize("situation", ["created", "running, one at a time", "closing"])

@@ -15,7 +15,7 @@ from tests.support import turns
 from triggerflow import TriggerFlow, TriggerFlowError
 from triggerflow._core.snapshot import encode
 from triggerflow.durable.commit import session_of
-from triggerflow.durable.past import Past
+from triggerflow.durable.reader import ExecutionReader
 from triggerflow.errors import StoreUnavailable
 from triggerflow.extension import runtime_of
 from triggerflow.stores.memory import MemoryStore
@@ -167,7 +167,7 @@ class Client:
         assert row.status in FINAL_STATUSES
         assert row.owner is None
         program = runtime_of(execution).program
-        loaded = await Past(program, store).loaded(row, row.records)
+        loaded = await ExecutionReader(program, store).loaded(row, row.records)
         pack = program.types.pack
         assert encode(program.plan, loaded.machine.state, pack) == encode(
             program.plan, runtime_of(execution).machine.state, pack

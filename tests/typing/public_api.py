@@ -117,7 +117,7 @@ assert_type(flow.definition, Definition)
 async def run() -> None:
     assert_type(await flow.async_start("value", timeout=1.0, concurrency=2), Any)
     assert_type(flow.get_async_runtime_stream("value", timeout=1), StreamReader[Any])
-    execution = flow.create_execution(id="run-1", concurrency=2, skip_exceptions=True, deadline=1.5)
+    execution = flow.create_execution(id="run-1", concurrency=2, skip_exceptions=True, cleanup_timeout=1.5)
     assert_type(execution, Execution)
     assert_type(execution.id, str)
     assert_type(await execution.async_start("value", timeout=1), Any)

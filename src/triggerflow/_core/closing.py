@@ -10,7 +10,7 @@ from .limits import forget_queues
 from .operators import Effects, abandon_pass, skip
 from .plan import Node
 from .signals import ANY_CHUNK, Trigger
-from .state import KEPT, RUNNING, UNSET, WAITING, Frame, Group, Opening, RunChunk, Status
+from .state import KEPT, RUNNING, UNSET, WAITING, BlockInstance, Branch, CompletionGroup, RunChunk, Status
 from .timers import cancel_timer, holds_open
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
@@ -21,7 +21,7 @@ def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
     _fail(machine, run.id, run.node, run.value, run.scope, run.group, error)
 
 
-def fail_pass(machine: Effects, opening: Opening, error: events.ErrorInfo) -> None:
+def fail_pass(machine: Effects, opening: BlockInstance, error: events.ErrorInfo) -> None:
     """The lazy source of a for_each has raised: that pass ends here, and its operator counts as what has failed."""
     abandon_pass(machine, opening)
     # The source is spent, and could not be recorded: a route is told of the error only.
@@ -33,8 +33,8 @@ def _fail(
     number: int,
     failed: Node,
     value: Any,
-    scope: Frame | None,
-    group: Group | None,
+    scope: Branch | None,
+    group: CompletionGroup | None,
     error: events.ErrorInfo,
 ) -> None:
     """The error route, else only the branch if exceptions are skipped, else everything."""
@@ -42,7 +42,7 @@ def _fail(
     routes = errors.get(failed.trigger.name) or errors.get(ANY_CHUNK)
     if routes and not handling(group):
         skip(machine, failed, scope, group)
-        route = Group(group)
+        route = CompletionGroup(group)
         route.handling = True
         trigger = Trigger("error", failed.trigger.name)
         told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}

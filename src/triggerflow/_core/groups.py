@@ -11,25 +11,25 @@ so that what it waits for can run under any limit; it is told to go on once it h
 from collections.abc import Callable
 
 from .limits import acquire, release, unqueue
-from .state import RUNNING, WAITING, Group, Kept, RunChunk, RunState, Wait
+from .state import RUNNING, WAITING, CompletionGroup, RecordedSignal, RunChunk, RunState, Wait
 
 
-def handling(group: Group | None) -> bool:
+def handling(group: CompletionGroup | None) -> bool:
     """Whether this is the work of an error route."""
     while group is not None and not group.handling:
         group = group.parent
     return group is not None
 
 
-def spawn_group(run: RunChunk) -> Group:
+def spawn_group(run: RunChunk) -> CompletionGroup:
     """The group of what this run emits."""
     group = run.spawned
     if group is None:
-        group = run.spawned = Group(_in_use(run.group))
+        group = run.spawned = CompletionGroup(_in_use(run.group))
     return group
 
 
-def _shorten(group: Group) -> None:
+def _shorten(group: CompletionGroup) -> None:
     """Hang a group on the first ancestor that somebody may still wait for.
 
     Without this, a loop in which each turn emits the next before it ends would keep every turn's group alive.
@@ -43,21 +43,21 @@ def _shorten(group: Group) -> None:
         group.parent = ancestor
 
 
-def _in_use(group: Group | None) -> Group | None:
+def _in_use(group: CompletionGroup | None) -> CompletionGroup | None:
     while group is not None and group.over:
         group = group.parent
     return group
 
 
-def keep(state: RunState, run: RunChunk, effect: str, group: Group) -> None:
+def keep(state: RunState, run: RunChunk, effect: str, group: CompletionGroup) -> None:
     """Note the signal of the current record for a later attempt of its emitter; forget those that are done with."""
     guesses = state.provisional or ()
     kept = {place: it for place, it in (run.kept or {}).items() if it.group.live or it.signal in guesses}
-    kept[effect, (run.effects or {})[effect]] = Kept(state.records, group)
+    kept[effect, (run.effects or {})[effect]] = RecordedSignal(state.records, group)
     run.kept = kept
 
 
-def enter_group(group: Group) -> None:
+def enter_group(group: CompletionGroup) -> None:
     """One more member is busy."""
     group.live += 1
     while group.live == 1 and group.parent is not None:
@@ -65,7 +65,7 @@ def enter_group(group: Group) -> None:
         group.live += 1
 
 
-def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
+def leave_group(group: CompletionGroup, ended: Callable[[Wait], None]) -> None:
     """One member is done; `ended` is called for each wait that this ends."""
     while True:
         group.live -= 1
@@ -81,7 +81,7 @@ def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
         group = group.parent
 
 
-def begin_wait(state: RunState, wait: Wait, group: Group | None, resume: Callable[[RunChunk], None]) -> None:
+def begin_wait(state: RunState, wait: Wait, group: CompletionGroup | None, resume: Callable[[RunChunk], None]) -> None:
     """Let a run wait, for a group or for something outside: its first wait gives its places to others."""
     if state.waits is None:
         state.waits = {}

@@ -1,8 +1,8 @@
 """Where branches come together. One slot-filling rule serves batch, for_each and match; another the named joins.
 
-A fan-out makes an `Opening` per pass and a `Frame` per branch; a branch that reaches the end of the block fills the
-slot of its frame, once. Named joins (`when` with mode `and`, `collect`) have no opening of their own: they keep the
-latest value per slot and are consumed as a whole.
+A fan-out makes a `BlockInstance` per pass and a `Branch` per branch. A branch that reaches the end of the block fills
+its slot, once. Named joins (`when` with mode `and`, `collect`) have no block instance of their own: they keep the latest
+value per slot and are consumed as a whole.
 """
 
 from typing import Any
@@ -10,17 +10,19 @@ from typing import Any
 from .definition import OperatorKind
 from .limits import Limiter
 from .plan import Node, Plan
-from .state import UNSET, Frame, Group, JoinKey, Opening, RunState
+from .state import UNSET, BlockInstance, Branch, CompletionGroup, JoinKey, RunState
 
 #: What the names of collections begin with, among the named joins.
 COLLECT = "collect:"
 
 
-def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | None, size: int) -> Opening:
+def open_scope(
+    state: RunState, node: Node, outer: Branch | None, group: CompletionGroup | None, size: int
+) -> BlockInstance:
     """A new pass through the block that `node` opens, with `size` slots."""
     number = state.next_id
     state.next_id = number + 1
-    opening = Opening(number, node, outer, group, size)
+    opening = BlockInstance(number, node, outer, group, size)
     limiters = state.limiters if outer is None else outer.opening.limiters
     if node.concurrency is not None:
         limiters = (Limiter(node.concurrency), *limiters)
@@ -31,20 +33,20 @@ def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | 
     return opening
 
 
-def close_scope(state: RunState, opening: Opening) -> None:
+def close_scope(state: RunState, opening: BlockInstance) -> None:
     """The pass is complete."""
     if state.openings is not None:
         del state.openings[opening.id]
 
 
-def drop_scope(state: RunState, opening: Opening) -> None:
+def drop_scope(state: RunState, opening: BlockInstance) -> None:
     """The pass is taken back, with all its branches: no collection inside will ever have them all."""
     close_scope(state, opening)
     for join in [key for key in state.joins or () if key[1] == opening.id]:
         consume(state, join)
 
 
-def fill(state: RunState, frame: Frame | None, opener: Node | None, value: Any) -> Opening | None:
+def fill(state: RunState, frame: Branch | None, opener: Node | None, value: Any) -> BlockInstance | None:
     """Put a branch's value into its slot; the opening, or None if this signal is not a branch arriving for the first
     time.
 
@@ -74,7 +76,7 @@ def forget_items(state: RunState) -> None:
         consume(state, join)
 
 
-def join_key(name: str, frame: Frame | None) -> JoinKey:
+def join_key(name: str, frame: Branch | None) -> JoinKey:
     """The key of a named join that is kept per branch of a block."""
     return (name, 0, 0) if frame is None else (name, frame.opening.id, frame.index)
 

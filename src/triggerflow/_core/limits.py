@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
-from .state import WAITING, Frame, Guest, Limiter, RunChunk, RunState
+from .state import WAITING, Branch, Limiter, RunChunk, RunState, SubFlowPermit
 
 
 def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
@@ -23,12 +23,12 @@ def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
     return limiter
 
 
-def around(state: RunState, scope: Frame | None) -> tuple[Limiter, ...]:
+def around(state: RunState, scope: Branch | None) -> tuple[Limiter, ...]:
     """The limits around a place in the flow, from the inside out."""
     return state.limiters if scope is None else scope.opening.limiters
 
 
-def acquire(run: RunChunk | Guest, *, first: bool = False) -> bool:
+def acquire(run: RunChunk | SubFlowPermit, *, first: bool = False) -> bool:
     """Take all places or none. Without success the run queues for the first full limiter (at its head if `first`)."""
     for limiter in run.limiters:
         if limiter.used >= limiter.limit:
@@ -42,7 +42,7 @@ def acquire(run: RunChunk | Guest, *, first: bool = False) -> bool:
     return True
 
 
-def release(run: RunChunk | Guest, resume: Callable[[Any], None]) -> None:
+def release(run: RunChunk | SubFlowPermit, resume: Callable[[Any], None]) -> None:
     """Give the places of a run back; `resume` is called for everyone who got all its places thereby."""
     for limiter in run.limiters:
         limiter.used -= 1
@@ -60,7 +60,7 @@ def serve(limiter: Limiter, resume: Callable[[Any], None]) -> None:
             resume(waiting)
 
 
-def unqueue(run: RunChunk | Guest) -> None:
+def unqueue(run: RunChunk | SubFlowPermit) -> None:
     """The run does not wait for a place any more."""
     for limiter in run.limiters:
         if run in limiter.queue:

@@ -41,7 +41,19 @@ from .recovery import recover
 from .retraction import confirm, note_provisional, retract
 from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import BACKOFF, NONE_SENT, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
+from .state import (
+    BACKOFF,
+    NONE_SENT,
+    READY,
+    RUNNING,
+    UNSET,
+    WAITING,
+    CompletionGroup,
+    Limiter,
+    PermitGrant,
+    Status,
+    Wait,
+)
 from .timers import start_timer
 from .values import key as plain_key
 from .values import seconds, text, truth, whole
@@ -217,18 +229,18 @@ class Machine(Runs):
         if concurrency is not None:
             state.limiters = (Limiter(concurrency),)
         if event.leases:
-            state.lease = Lease()
+            state.lease = PermitGrant()
             state.limiters = (*state.limiters, state.lease)
         state.rules = event.rules
 
-    def _parked(self, event: events.Parked) -> None:
+    def _parked(self, event: events.ExternalWaitStarted) -> None:
         run = self._open().run(event.run)
         if run is None:
             raise self._unknown(event.run)
         self._begun(run)
         begin_wait(self.state, Wait(self.state.records, run, 0, outside=True), None, self._resume)
 
-    def _unparked(self, event: events.Unparked) -> None:
+    def _unparked(self, event: events.ExternalWaitEnded) -> None:
         state = self._open()
         wait = (state.waits or {}).get(event.wait)
         if wait is not None and not wait.outside:
@@ -266,7 +278,7 @@ class Machine(Runs):
         if event.provisional:
             group = note_provisional(self, state.records, group)
         if event.settle:
-            group = Group(group)
+            group = CompletionGroup(group)
         if run is not None and group is not None and (event.settle or event.provisional):
             keep(state, run, event.effect, group)
         if event.delay is None:
@@ -343,7 +355,7 @@ class Machine(Runs):
         number = self.receive_item(event)
         self.out = out
         self.state.records -= 1  # which `receive` counts
-        out.append(commands.Publish(number, event.item, event.path) if number else commands.Refused(event.item))
+        out.append(commands.Publish(number, event.item, event.path) if number else commands.ItemAfterStop(event.item))
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
         state = self._open()
@@ -403,7 +415,7 @@ class Machine(Runs):
             resume(self, event, interrupt)
             self._awake()
 
-    def _withdrawn(self, event: events.Withdrawn) -> None:
+    def _withdrawn(self, event: events.InterruptClosed) -> None:
         state = self._open()
         event.interrupt = plain_key(event.interrupt, "the id of an interrupt")
         interrupt = (state.interrupts or {}).get(event.interrupt)
@@ -437,10 +449,10 @@ class Machine(Runs):
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._awake()
 
-    def _pulled(self, event: events.Pulled) -> None:
+    def _pulled(self, event: events.SourceItems) -> None:
         pulled(self, event, self._end_wait)
 
-    def _pull_failed(self, event: events.PullFailed) -> None:
+    def _pull_failed(self, event: events.SourceFailed) -> None:
         pull_failed(self, event, self._end_wait)
 
     # -- closing -----------------------------------------------------------------------------------------------------
@@ -458,7 +470,7 @@ class Machine(Runs):
         state.attended = state.keep_open = False
         rest(self)
 
-    def _abandoned(self, event: events.Abandoned) -> None:
+    def _abandoned(self, event: events.CleanupTimedOut) -> None:
         state = self._open()
         if state.closing is None:
             if not state.retracted:
@@ -477,8 +489,8 @@ class Machine(Runs):
         events.Confirmed: _confirmed,
         events.Retracted: _retracted,
         events.WaitGivenUp: _wait_given_up,
-        events.Parked: _parked,
-        events.Unparked: _unparked,
+        events.ExternalWaitStarted: _parked,
+        events.ExternalWaitEnded: _unparked,
         events.Completed: _completed,
         events.Failed: _failed,
         events.Cancelled: _cancelled,
@@ -492,17 +504,17 @@ class Machine(Runs):
         events.ResultRejected: _result_rejected,
         events.Paused: _paused,
         events.Resumed: _resumed,
-        events.Withdrawn: _withdrawn,
+        events.InterruptClosed: _withdrawn,
         events.TimerFired: _timer_fired,
-        events.Pulled: _pulled,
-        events.PullFailed: _pull_failed,
-        events.PlacesWanted: Runs.places_wanted,
-        events.PlacesReturned: Runs.places_returned,
-        events.PlacesGranted: Runs.places_granted,
+        events.SourceItems: _pulled,
+        events.SourceFailed: _pull_failed,
+        events.PermitsRequested: Runs.places_wanted,
+        events.PermitsReturned: Runs.places_returned,
+        events.PermitsGranted: Runs.places_granted,
         events.Recovered: _recovered,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,
-        events.Abandoned: _abandoned,
+        events.CleanupTimedOut: _abandoned,
     }
 
 

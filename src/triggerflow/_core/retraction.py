@@ -11,11 +11,11 @@ from .interrupts import close
 from .joins import drop_scope
 from .limits import unqueue
 from .operators import Effects, stop_pulling
-from .state import KEPT, RUNNING, WAITING, Group, RunChunk, RunState, Wait
+from .state import KEPT, RUNNING, WAITING, CompletionGroup, RunChunk, RunState, Wait
 from .timers import cancel_timer
 
 
-def note_provisional(machine: Effects, number: int, group: Group | None) -> Group:
+def note_provisional(machine: Effects, number: int, group: CompletionGroup | None) -> CompletionGroup:
     """The group of a provisional signal."""
     state = machine.state
     if state.provisional is None:
@@ -23,11 +23,11 @@ def note_provisional(machine: Effects, number: int, group: Group | None) -> Grou
     count = len(state.provisional)
     if count >= KEPT and not count & (count - 1):  # a power of two: seldom enough to look at all of them
         _forget_undecided(state, state.provisional)
-    made = state.provisional[number] = Group(group)
+    made = state.provisional[number] = CompletionGroup(group)
     return made
 
 
-def _forget_undecided(state: RunState, provisional: dict[int, Group]) -> None:
+def _forget_undecided(state: RunState, provisional: dict[int, CompletionGroup]) -> None:
     """Forget signals that nobody has decided on, where nothing is left to take back: what they started is over, and so
     is the run that emitted them, which could come back to them."""
     emitted = {kept.signal for run in state.runs.values() for kept in (run.kept or {}).values()}
@@ -87,7 +87,7 @@ def _forget(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> N
         leave_group(run.group, ended)
 
 
-def _within(group: Group | None, ancestor: Group) -> bool:
+def _within(group: CompletionGroup | None, ancestor: CompletionGroup) -> bool:
     while group is not None and group is not ancestor:
         group = group.parent
     return group is not None

@@ -21,19 +21,19 @@ from .signals import Trigger
 from .state import (
     NONE_SENT,
     UNSET,
-    Frame,
-    Group,
-    Guest,
+    BlockInstance,
+    Branch,
+    CompletionGroup,
     Interrupt,
     JoinKey,
-    Kept,
-    Lease,
     Limiter,
-    Opening,
+    PermitGrant,
     Phase,
+    RecordedSignal,
     RunChunk,
     RunState,
     Status,
+    SubFlowPermit,
     Timer,
     Wait,
 )
@@ -125,10 +125,10 @@ class _Encoder:
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }
 
-    def reference(self, group: Group | None) -> int | None:
+    def reference(self, group: CompletionGroup | None) -> int | None:
         return None if group is None else self.number.get(id(group))
 
-    def group(self, it: Group) -> dict[str, Any]:
+    def group(self, it: CompletionGroup) -> dict[str, Any]:
         return {
             "parent": self.reference(it.parent),
             "live": self.live[id(it)],
@@ -171,7 +171,7 @@ class _Encoder:
             "run": it.run.id if it.run.id in self.state.runs else {**self.run(it.run), **_over(it)},
         }
 
-    def opening(self, it: Opening) -> dict[str, Any]:
+    def opening(self, it: BlockInstance) -> dict[str, Any]:
         what = f"a result inside {it.node.id!r}"
         return {
             "id": it.id,
@@ -197,7 +197,7 @@ class _Decoder:
     def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
         self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
         self.unpack = unpack
-        self.openings: dict[int, Opening] = {}
+        self.openings: dict[int, BlockInstance] = {}
         self.state = state = RunState()
         for name in _PLAIN:
             setattr(state, name, snapshot[name])
@@ -215,11 +215,11 @@ class _Decoder:
         state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
         state.unheard = set(snapshot["unheard"]) or None
         state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None
-        self.groups = [Group(None) for _ in snapshot["groups"]]
+        self.groups = [CompletionGroup(None) for _ in snapshot["groups"]]
         if snapshot["limiter"]:
             state.limiters = (Limiter(snapshot["limiter"]["limit"]),)
         if snapshot["lease"]:
-            state.lease = Lease()
+            state.lease = PermitGrant()
             state.lease.limit = state.lease.held = snapshot["lease"]["limit"]
             state.lease.asked = snapshot["lease"]["asked"]
             state.limiters = (*state.limiters, state.lease)
@@ -245,15 +245,15 @@ class _Decoder:
             raise SnapshotError(f"the snapshot speaks of operator {id!r}, which this definition does not have")
         return self.nodes[id]
 
-    def group(self, index: int | None) -> Group | None:
+    def group(self, index: int | None) -> CompletionGroup | None:
         return None if index is None else self.groups[index]
 
-    def frame(self, kept: list[int] | None) -> Frame | None:
-        return None if kept is None else Frame(self.openings[kept[0]], kept[1])
+    def frame(self, kept: list[int] | None) -> Branch | None:
+        return None if kept is None else Branch(self.openings[kept[0]], kept[1])
 
     def opening(self, kept: Mapping[str, Any]) -> None:
         node = self.node(kept["operator"])
-        opening = Opening(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
+        opening = BlockInstance(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
         opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in kept["slots"]]
         opening.missing = kept["missing"]
         opening.source = None if kept["source"] is None else self.unpack(kept["source"])
@@ -280,7 +280,9 @@ class _Decoder:
         run.spawned = self.group(kept["spawned"])
         run.attempt, run.phase, run.waits = kept["attempt"], Phase(kept["phase"]), kept["waits"]
         run.effects = dict(kept["effects"]) or None
-        run.kept = {(effect, n): Kept(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]} or None
+        run.kept = {
+            (effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]
+        } or None
         return run
 
     def timer(self, kept: Mapping[str, Any]) -> Timer:
@@ -298,7 +300,7 @@ class _Decoder:
         state, runs = self.state, self.state.runs
         waiting = {**runs, **(state.retracted or {})}
         for number, step, phase in snapshot["guests"]:
-            guest = Guest(number, waiting[step], around(state, waiting[step].scope))
+            guest = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
             guest.phase = Phase(phase)
             state.guests = state.guests or {}
             state.guests[number] = guest
@@ -351,9 +353,9 @@ def _names(names: Any) -> list[str]:
     return msgspec.convert(names, list[str])
 
 
-def _groups(state: RunState) -> list[Group]:
+def _groups(state: RunState) -> list[CompletionGroup]:
     """Every group that something refers to, each once."""
-    found: dict[int, Group] = {}
+    found: dict[int, CompletionGroup] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
     starts += [kept.group for run in runs for kept in (run.kept or {}).values()]
@@ -370,7 +372,7 @@ def _groups(state: RunState) -> list[Group]:
     return list(found.values())
 
 
-def _live(state: RunState, groups: list[Group]) -> dict[int, int]:
+def _live(state: RunState, groups: list[CompletionGroup]) -> dict[int, int]:
     """How many members of each group are busy, without the sources that are being asked for items: which those are
     stands in the openings, and snapshots of earlier versions do not count them either."""
     live = {id(group): group.live for group in groups}
@@ -390,11 +392,11 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-def _openings(state: RunState) -> list[Opening]:
+def _openings(state: RunState) -> list[BlockInstance]:
     """Every opening that something refers to, outer ones first; a side branch may outlive the block it stands in."""
-    found: dict[int, Opening] = {}
+    found: dict[int, BlockInstance] = {}
 
-    def note(opening: Opening) -> None:
+    def note(opening: BlockInstance) -> None:
         if opening.id not in found:
             if opening.outer is not None:
                 note(opening.outer.opening)
@@ -409,7 +411,7 @@ def _openings(state: RunState) -> list[Opening]:
     return list(found.values())
 
 
-def _frame(frame: Frame | None) -> list[int] | None:
+def _frame(frame: Branch | None) -> list[int] | None:
     return None if frame is None else [frame.opening.id, frame.index]
 
 

@@ -4,11 +4,11 @@
 state. The parts:
 
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
-* an `Opening` is one pass through a fan-out (batch, for_each, match); a `Frame` is one branch of it. The chain of
-  frames outwards is the *scope* of a run: two passes through one block never share a frame, hence never mix;
-* a `Limiter` counts places of a concurrency limit and holds the queue for them; a `Guest` stands in it for a chunk of a
-  sub-flow, and a `Lease` is what the sub-flow has of the limits around its step;
-* a `Group` counts what a chunk's signals have set in motion, for those who wait for it.
+* a `BlockInstance` is one pass through a fan-out (batch, for_each, match); a `Branch` is one branch of it. The chain of
+  branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
+* a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for a
+  chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
+* a `CompletionGroup` counts what a chunk's signals have set in motion, for those who wait for it.
 """
 
 from collections import deque
@@ -20,8 +20,8 @@ import msgspec
 from .errors import ProtocolError
 from .events import RULES, ErrorInfo
 from .plan import Node
-from .rarely import Rarely
 from .signals import Trigger
+from .sparse import SparseAttribute
 from .values import items_of, type_name
 
 #: A named join: its name, and the branch it is kept for, as opening and index; (name, 0, 0) outside every block.
@@ -71,10 +71,10 @@ class Limiter:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.queue: deque[RunChunk | Guest] = deque()
+        self.queue: deque[RunChunk | SubFlowPermit] = deque()
 
 
-class Lease(Limiter):
+class PermitGrant(Limiter):
     """What a sub-flow has of the limits around its step: as many places as were granted to it and not given back.
 
     `held` is their number, `asked` how many more it has asked for. A place that is given back leaves at once, so that
@@ -91,12 +91,12 @@ class Lease(Limiter):
         self.asked = 0
 
 
-class Group:
+class CompletionGroup:
     """What one emitter's signals keep busy. `live` counts runs and busy child groups."""
 
     __slots__ = ("handling", "live", "over", "parent", "waits")
 
-    def __init__(self, parent: "Group | None") -> None:
+    def __init__(self, parent: "CompletionGroup | None") -> None:
         self.parent = parent
         self.live = 0
         # Set when the emitter has ended: nobody will wait for this group any more, so that children made later
@@ -120,11 +120,11 @@ class Wait(msgspec.Struct):
     over: bool = False
 
 
-class Kept(NamedTuple):
+class RecordedSignal(NamedTuple):
     """A signal that a later attempt of its emitter may wait for, or take back: the number of its record, its group."""
 
     signal: int
-    group: Group
+    group: CompletionGroup
 
 
 class Phase(IntEnum):
@@ -148,7 +148,7 @@ class Timer(msgspec.Struct):
     name: str = ""
     value: Any = None
     run: int | None = None
-    group: Group | None = None
+    group: CompletionGroup | None = None
 
 
 class Interrupt(msgspec.Struct):
@@ -203,8 +203,8 @@ class RunChunk:
         trigger: Trigger,
         value: Any,
         signal: int,
-        scope: "Frame | None",
-        group: Group | None,
+        scope: "Branch | None",
+        group: CompletionGroup | None,
         limiters: tuple[Limiter, ...],
     ) -> None:
         self.id = id
@@ -220,15 +220,15 @@ class RunChunk:
         #: how many effects of each kind and name are recorded
         self.effects: dict[str, int] | None = None
         self.phase: Phase = RUNNING
-        self.spawned: Group | None = None
+        self.spawned: CompletionGroup | None = None
         self.waits = 0
-        self.kept: dict[tuple[str, int], Kept] | None = None
+        self.kept: dict[tuple[str, int], RecordedSignal] | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"
 
 
-class Guest:
+class SubFlowPermit:
     """A chunk inside the sub-flow that `step` runs, in the limits around that step: READY in a queue, or RUNNING."""
 
     __slots__ = ("id", "limiters", "phase", "step")
@@ -240,7 +240,7 @@ class Guest:
         self.phase: Phase = RUNNING
 
 
-class Opening:
+class BlockInstance:
     """One pass through a fan-out: where its results come together.
 
     `slots` holds one value a branch; `missing` counts branches that have not arrived. For for_each, `source` is the
@@ -265,7 +265,7 @@ class Opening:
         "source",
     )
 
-    def __init__(self, id: int, node: Node, outer: "Frame | None", group: Group | None, size: int) -> None:
+    def __init__(self, id: int, node: Node, outer: "Branch | None", group: CompletionGroup | None, size: int) -> None:
         self.id = id
         self.node = node
         self.outer = outer
@@ -282,12 +282,12 @@ class Opening:
         self.exhausted = True
 
 
-class Frame:
+class Branch:
     """One branch of an opening: the position whose slot it fills."""
 
     __slots__ = ("index", "opening")
 
-    def __init__(self, opening: Opening, index: int) -> None:
+    def __init__(self, opening: BlockInstance, index: int) -> None:
         self.opening = opening
         self.index = index
 
@@ -329,27 +329,27 @@ class RunState:
     )
 
     # What an execution needs only if it does more than run its chunks and signals.
-    keep_open = Rarely(False)
-    skip_exceptions = Rarely(False)
+    keep_open = SparseAttribute(False)
+    skip_exceptions = SparseAttribute(False)
     #: whether a result from the graph has to be checked, and the one that is being checked, with the `end()` it reached
-    checks_result = Rarely(False)
-    unchecked: Rarely[tuple[str, Any] | None] = Rarely(None)
-    error: Rarely[ErrorInfo | None] = Rarely(None)
-    reason = Rarely("")
-    skipped: Rarely[list[ErrorInfo] | None] = Rarely(None)
+    checks_result = SparseAttribute(False)
+    unchecked: SparseAttribute[tuple[str, Any] | None] = SparseAttribute(None)
+    error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
+    reason = SparseAttribute("")
+    skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)
     #: keys whose list is the state's own
-    owned: Rarely[set[str] | None] = Rarely(None)
-    unheard: Rarely[set[str] | None] = Rarely(None)
-    timers: Rarely[dict[int, Timer] | None] = Rarely(None)
-    interrupts: Rarely[dict[str, Interrupt] | None] = Rarely(None)
+    owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
+    interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
-    provisional: Rarely[dict[int, Group] | None] = Rarely(None)
+    provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
     #: the chunks of sub-flows that have a place here, or wait for one
-    guests: Rarely[dict[int, Guest] | None] = Rarely(None)
+    guests: SparseAttribute[dict[int, SubFlowPermit] | None] = SparseAttribute(None)
     #: how many lazy sources are being asked for items
-    pulls = Rarely(0)
+    pulls = SparseAttribute(0)
     #: see `events.RULES`; those of today take no room
-    rules = Rarely(RULES)
+    rules = SparseAttribute(RULES)
 
     def __init__(self) -> None:
         self.rare: dict[str, Any] | None = None
@@ -374,11 +374,11 @@ class RunState:
         #: the execution's own limit and its lease, as a tuple so that a run without other limits can share it
         self.limiters: tuple[Limiter, ...] = ()
         #: set in a sub-flow with limits around its step
-        self.lease: Lease | None = None
+        self.lease: PermitGrant | None = None
         self.closing: Status | None = None
         # What most executions never need is made on first use: an execution held waiting stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
-        self.openings: dict[int, Opening] | None = None
+        self.openings: dict[int, BlockInstance] | None = None
         self.joins: dict[JoinKey, dict[Any, Any]] | None = None
         self.waits: dict[int, Wait] | None = None
         #: runs that were cancelled with a provisional signal and have not stopped

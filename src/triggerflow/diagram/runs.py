@@ -92,7 +92,7 @@ class _Watch:
         answers = self.machine.receive(record)
         if paused or isinstance(record, events.Completed | events.Failed | events.Cancelled):
             self.end(record.run, "failed" if _is_final(record) else type(record).__name__.lower())
-        elif isinstance(record, events.Abandoned):
+        elif isinstance(record, events.CleanupTimedOut):
             for run in list(self.began):
                 self.end(run, "abandoned")
         for run in answers:

@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 from .._core import commands, events
 from .._core.commands import AnyCommand, Publish
 from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
-from .._core.rarely import Rarely
-from .._core.state import Opening, RunChunk
+from .._core.sparse import SparseAttribute
+from .._core.state import BlockInstance, RunChunk
 from ..run.environment import Environment
 from ..run.ingress import submit, take
 from ..run.interrupts import ChunkPaused
@@ -66,10 +66,10 @@ class AsyncioDriver:
     )
 
     #: the exception that made the execution fail
-    error: Rarely[BaseException | None] = Rarely(None)
-    _waits: Rarely[Waits | None] = Rarely(None)
-    _timers: Rarely[Timers | None] = Rarely(None)
-    _sources: Rarely[Sources | None] = Rarely(None)
+    error: SparseAttribute[BaseException | None] = SparseAttribute(None)
+    _waits: SparseAttribute[Waits | None] = SparseAttribute(None)
+    _timers: SparseAttribute[Timers | None] = SparseAttribute(None)
+    _sources: SparseAttribute[Sources | None] = SparseAttribute(None)
 
     def __init__(self, runtime: ExecutionRuntime) -> None:
         self.runtime = runtime
@@ -112,12 +112,12 @@ class AsyncioDriver:
         """Wait for something outside; the run gives up its permits meanwhile."""
         state, now = self.runtime.machine.state, self.runtime.environment.now
         number = state.records
-        submit(self.runtime, events.Parked(now(), run.id))
+        submit(self.runtime, events.ExternalWaitStarted(now(), run.id))
         try:
             await wait()
         finally:
             with contextlib.suppress(ExecutionClosed):
-                submit(self.runtime, events.Unparked(now(), number))
+                submit(self.runtime, events.ExternalWaitEnded(now(), number))
         if state.waits and number in state.waits:
             await self._waiting().settled(number)
 
@@ -321,7 +321,7 @@ class AsyncioDriver:
         if closing and self._sources is not None:
             self._sources.close()
         if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
-            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.deadline, self._abandon)
+            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.options.cleanup_timeout, self._abandon)
         if closing:
             self._waiting().release()
             self.runtime.closing()
@@ -338,7 +338,7 @@ class AsyncioDriver:
 
     def _abandon(self) -> None:
         with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
-            submit(self.runtime, events.Abandoned(self.runtime.environment.now()))
+            submit(self.runtime, events.CleanupTimedOut(self.runtime.environment.now()))
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
         if self._timers is None:
@@ -359,14 +359,14 @@ class AsyncioDriver:
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
             runtime, told = self.runtime, (self._pulled, self._source_cancelled)
-            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.deadline, *told)
+            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *told)
         self._sources.pull(command.opening, command.count)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
         if self._sources is not None:
             self._sources.stop(command.opening)
 
-    def _pulled(self, opening: Opening, items: list[Any], done: bool, error: BaseException | None) -> None:
+    def _pulled(self, opening: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
         """Take in what a source has answered to a pull."""
         if not opening.pulling:  # nobody wants it any more
             return
@@ -374,7 +374,7 @@ class AsyncioDriver:
         with contextlib.suppress(ExecutionClosed):
             try:
                 if error is None:
-                    submit(self.runtime, events.Pulled(now(), opening.id, items, done))
+                    submit(self.runtime, events.SourceItems(now(), opening.id, items, done))
                 else:
                     self._pull_failed(opening, error)
             except PayloadError as refused:
@@ -382,13 +382,13 @@ class AsyncioDriver:
             if self.runtime.machine.state.closing is None:  # it has an error route, or only ended its branch
                 self.error = None
 
-    def _pull_failed(self, opening: Opening, error: BaseException) -> None:
+    def _pull_failed(self, opening: BlockInstance, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
             cause, error = error, ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError")
             error.__cause__ = cause
         if self.runtime.machine.state.closing is None:
             self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}")
-        failed = events.PullFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
+        failed = events.SourceFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
         submit(self.runtime, failed)
 
     def _source_cancelled(self, reason: str) -> None:
@@ -396,7 +396,7 @@ class AsyncioDriver:
         if self.runtime.machine.state.closing is None:
             self._cancelled(reason)
 
-    def _settle(self, command: commands.Settle) -> None:
+    def _settle(self, command: commands.WakeWaiter) -> None:
         self._waiting().settle(command.wait)
 
     def _close(self, command: commands.Close) -> None:
@@ -454,7 +454,7 @@ class AsyncioDriver:
         tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
         answer: list[commands.AnyCommand] = []
         now = runtime.environment.now()
-        for event in (events.CancelRequested(now, reason), events.Abandoned(now)):
+        for event in (events.CancelRequested(now, reason), events.CleanupTimedOut(now)):
             with contextlib.suppress(ExecutionClosed):
                 answer += take(runtime, event)
         _running.pop(self, None)
@@ -471,7 +471,7 @@ class AsyncioDriver:
         commands.CancelTimer: _cancel_timer,
         commands.Pull: _pull,
         commands.CancelPull: _cancel_pull,
-        commands.Settle: _settle,
+        commands.WakeWaiter: _settle,
         commands.Close: _close,
     }
 

@@ -32,9 +32,9 @@ _SAME_COMMIT = frozenset(
         commands.CloseInterrupt,
         commands.Answer,
         commands.CheckResult,
-        commands.WantPlaces,
-        commands.ReturnPlaces,
-        commands.GrantPlaces,
+        commands.RequestPermits,
+        commands.ReturnPermits,
+        commands.GrantPermits,
         commands.Publish,
     )
 )

@@ -17,7 +17,7 @@ def first_row(id: str, program: Program, options: Options, parent: str | None, n
         id=id,
         flow=program.name,
         definition=program.plan.definition.fingerprint,
-        options=msgspec.json.encode({**{name: getattr(options, name) for name in Options.__slots__}, "rules": RULES}),
+        options=msgspec.json.encode({**options.to_dict(), "rules": RULES}),
         parent=parent,
         created=now,
         updated=now,
@@ -42,6 +42,6 @@ def read_options(data: bytes) -> Options:
     """The options that a row keeps. Raises `StoreDamaged`."""
     try:
         kept = msgspec.json.decode(data)
-        return Options(**{name: kept[name] for name in Options.__slots__ if name in kept})
+        return Options.from_dict(kept)
     except (msgspec.DecodeError, TypeError, ValueError) as error:
         raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error

@@ -23,7 +23,7 @@ from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._core import events
-from .._core.commands import AnyCommand, Refused
+from .._core.commands import AnyCommand, ItemAfterStop
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
@@ -79,7 +79,7 @@ def submit_item(runtime: "ExecutionRuntime", event: events.StreamPut) -> None:
     if number:
         (runtime.stream or runtime.open_stream(number - 1)).publish(number, event.item)
     else:
-        runtime.notice(Refused(event.item))
+        runtime.notice(ItemAfterStop(event.item))
 
 
 # -- thread and loop ---------------------------------------------------------------------------------------------------

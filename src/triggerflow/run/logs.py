@@ -15,13 +15,13 @@ logger = logging.getLogger("triggerflow")
 def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str]) -> None:
     """Log what nobody has to act on. `heard` are the events that something listens to."""
     match command:
-        case commands.Unheard(name=name):
+        case commands.UnhandledSignal(name=name):
             near = difflib.get_close_matches(name, heard, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             logger.warning("%r: nobody listens to signal %r%s", execution, name, hint)
         case commands.Skipped(run=run, chunk=chunk):
             logger.warning("%r: chunk %r (run %d) failed and its branch was skipped", execution, chunk, run)
-        case commands.Refused():
+        case commands.ItemAfterStop():
             logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
         case _:
             pass

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from .faults import fault
+from .errors import fault
 
 Synchronous = Literal["FULL", "NORMAL"]
 

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable
 
 from ..._core.errors import StoreConflict, UnknownExecution
 from ..protocol import FINAL_STATUSES
-from .tenure import Tenure
+from .ownership import Ownership
 
 
 def trim(
-    connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int, payloads: Collection[str] | None
+    connection: sqlite3.Connection, tenure: Ownership, execution: str, records: int, payloads: Collection[str] | None
 ) -> int:
     """See `Store.trim`."""
     found = connection.execute(
@@ -41,7 +41,7 @@ def trim(
     ).rowcount
 
 
-def delete(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable[str]) -> int:
+def delete(connection: sqlite3.Connection, tenure: Ownership, executions: Iterable[str]) -> int:
     """See `Store.delete`."""
     count = 0
     for execution in executions:

@@ -44,7 +44,7 @@ class Step(NamedTuple):
     machine: Machine
 
 
-class Past:
+class ExecutionReader:
     """What a flow and a store are, together, to those who look back."""
 
     def __init__(self, program: Program, store: Store, now: Callable[[], float] = REAL.now) -> None:
@@ -52,10 +52,10 @@ class Past:
         self.store = store
         self.now = now
 
-    def child(self, flow: str) -> "Past | None":
+    def child(self, flow: str) -> "ExecutionReader | None":
         """The same for a sub-flow; None if this flow has no step of that name any more."""
         known = self.program.sub_flows.get(flow)
-        return None if known is None else Past(known.__flow_runtime__().program(), self.store, self.now)
+        return None if known is None else ExecutionReader(known.__flow_runtime__().program(), self.store, self.now)
 
     async def row(self, id: str) -> ExecutionRow:
         """The row of an execution. Raises `UnknownExecution`, and `UsageError` if it is another flow's."""
