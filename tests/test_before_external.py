@@ -16,6 +16,7 @@ from tests.stored.before_external import flows
 from tests.support import read
 from triggerflow import TriggerFlow
 from triggerflow.errors import ExecutionClosed
+from triggerflow.extension import blueprint_of
 from triggerflow.stores import MemoryStore, SQLiteStore
 
 FILES = Path(flows.__file__).parent
@@ -199,7 +200,7 @@ async def test_a_saved_execution_that_waited_for_a_guess_still_waits(now: str) -
 def loaded(name: str) -> TriggerFlow:
     flow = TriggerFlow()
     written = {"approval": flows.approval, "check": lambda: flows.check("helper"), "talk": flows.talk}[name]()
-    for key, handler in written.blueprint.handlers.items():
+    for key, handler in blueprint_of(written).handlers.items():
         flow.register_chunk_handler(handler, name=key)
     return flow.load_flow_config(CONFIGS[name])
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support import external, turns
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.errors import DefinitionError
-from triggerflow.extension import runtime_of
+from triggerflow.extension import blueprint_of, runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -24,7 +24,7 @@ def joining(triggers: Any, mode: Any = "and", before: Any = None) -> tuple[Trigg
             await before(data)
 
     flow.when(triggers, mode=mode).to(note)
-    external(flow, *(it.name for it in flow.blueprint.triggers(triggers) if it.kind == "event"))
+    external(flow, *(it.name for it in blueprint_of(flow).triggers(triggers) if it.kind == "event"))
     return flow, seen
 
 

@@ -262,13 +262,14 @@ class TriggerFlow(ResourceHolder):
     ) -> Execution:
         """A new execution, not started yet.
 
-        With a `store`, or after `set_store`, it is durable: see `Execution`. An `id` that is
-        in the store already is that execution, which goes on with its first use.
+        With a `store`, or after `set_store`, it is durable: see `Execution`. An `id` that is in the store already is
+        that execution, which goes on with its first use.
 
         `concurrency` bounds how many chunks run at once. `max_pending` is how many runs the signals of one chunk may
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
-        `stream_history` items and `journal_limit` records are kept for late readers. `cleanup_timeout` is for how
-        many seconds a failed or cancelled execution waits for its chunks' clean-up. `runtime_resources` are added to the flow's.
+        `stream_history` items and `journal_limit` records are kept for late readers. `cleanup_timeout` is for how many
+        seconds a failed or cancelled execution waits for its chunks' clean-up. `runtime_resources` are added to the
+        flow's.
         It closes as soon as nothing is left to do; while it has no result, it waits for the events that the flow
         declares external (see `signal`). With `keep_open` it does not close, but takes signals until `async_close`.
         Raises `DefinitionError` for an option that does not exist, or cannot have the value.

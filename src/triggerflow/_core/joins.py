@@ -1,8 +1,8 @@
 """Where branches come together. One slot-filling rule serves batch, for_each and match; another the named joins.
 
 A fan-out makes a `BlockInstance` per pass and a `Branch` per branch. A branch that reaches the end of the block fills
-its slot, once. Named joins (`when` with mode `and`, `collect`) have no block instance of their own: they keep the latest
-value per slot and are consumed as a whole.
+its slot, once. Named joins (`when` with mode `and`, `collect`) have no block instance of their own: they keep the
+latest value per slot and are consumed as a whole.
 """
 
 from typing import Any

@@ -1,10 +1,11 @@
 """Sub-flows under the limits around their step.
 
-A sub-flow is an execution of its own, with a state and a journal of its own, and yet its chunks count for the limits
-of its parent. So each of them takes a permit there, as a `SubFlowPermit`. In the sub-flow, runs queue for permits of its
+A sub-flow is an execution of its own, with a state and a journal of its own, and yet its chunks count for the limits of
+its parent. So each of them takes a permit there, as a `SubFlowPermit`. In the sub-flow, runs queue for permits of its
 `PermitGrant`. For each run that queues, it asks its parent for a permit, in whose queues the `SubFlowPermit` waits like
-any other run. What is granted is handed down, and given back when the run ends or waits. In a parent that is a sub-flow itself the lease is one of the
-limits that the guest has to respect. The step takes no place: it only waits for what runs inside it.
+any other run. What is granted is handed down, and given back when the run ends or waits. In a parent that is a sub-flow
+itself the lease is one of the limits that the guest has to respect. The step takes no place: it only waits for what
+runs inside it.
 """
 
 from collections.abc import Callable

@@ -6,8 +6,8 @@ state. The parts:
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
 * a `BlockInstance` is one pass through a fan-out (batch, for_each, match); a `Branch` is one branch of it. The chain of
   branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
-* a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for a
-  chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
+* a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for
+  a chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
 * a `CompletionGroup` counts what a chunk's signals have set in motion, for those who wait for it.
 """
 

@@ -167,7 +167,8 @@ class Execution(ResourceHolder):
         """Send a signal from outside. Returns once it is accepted, or with `settle` when all it caused has settled.
 
         A chunk that emits through the handle of its own execution gives up its permits while it waits. Raises
-        `ExecutionClosed` if the execution has ended.
+        `ExecutionClosed` if the execution has ended; at rest it waits for declared external events only, see
+        `TriggerFlow.signal`.
         """
         run = self._own_chunk() if settle else None
         make = lambda: ingress.emit_from_outside(self._runtime, name, value, settle, run)  # noqa: E731

@@ -366,7 +366,7 @@ def _refuse_late(runtime: "ExecutionRuntime", name: str) -> None:
     """Raise `ExecutionClosed` that says how to declare an event for which a held execution did not wait."""
     state, plan = runtime.machine.state, runtime.machine.plan
     rested = state.status is Status.COMPLETED and state.attended and state.result is UNSET
-    if rested and name in plan.events and name not in plan.external:
+    if rested and isinstance(name, str) and name in plan.events and name not in plan.external:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ExecutionClosed(
             f"{runtime!r} has ended (completed) and takes no signal {name!r} any more: nothing was left to do, and it "
             f"did not wait for this event; {how_to_declare(name)}"

@@ -194,14 +194,15 @@ class _Check:
         """Each external event is listened to, and named once."""
         self.where = "external"
         events = {trigger.name for trigger in self.listeners if trigger.kind == "event"}
-        names = self.definition.external
-        for name in names:
+        seen: set[str] = set()
+        for name in self.definition.external:
             if name not in events:
                 near = difflib.get_close_matches(name, events, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise self.wrong("", f"no operator listens to the event {name!r}{hint}")
-            if names.count(name) > 1:
+            if name in seen:
                 raise self.wrong("", f"the event {name!r} stands here twice")
+            seen.add(name)
 
 
 def _is_int(value: Any) -> bool:
