@@ -68,6 +68,7 @@ class Plan:
 
     __slots__ = (
         "definition",
+        "depth",
         "errors",
         "events",
         "external",
@@ -105,6 +106,8 @@ class Plan:
                 sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]
                 items = {_item_of(source, by_id) for source in sources}
                 node.block = items.pop() if len(items) == 1 else None
+        #: how many blocks stand one inside the other, at most
+        self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
         self.state = _named(listeners, "state")
@@ -123,6 +126,13 @@ class Plan:
             setattr(other, name, getattr(self, name))
         other.outside = outside
         return other
+
+
+def _depth(node: Node, by_id: Mapping[str, Node]) -> int:
+    depth, around = 0, by_id.get(node.operator.inside or "")
+    while around is not None and depth < len(by_id):
+        depth, around = depth + 1, by_id.get(around.operator.inside or "")
+    return depth
 
 
 def _item_of(node: Node | None, by_id: Mapping[str, Node]) -> Node | None:

@@ -15,7 +15,6 @@ context variable hands on to a new task.
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
@@ -31,6 +30,7 @@ from ..run.ingress import submit, take
 from ..run.interrupts import ChunkPaused
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
+from .ready import Ready
 from .sources import Sources
 from .tasks import changed, destroy, mark_seen, own_context, start_task
 from .timers import Timers
@@ -81,14 +81,14 @@ class AsyncioDriver:
         self._hired = 0
         self._burst = 1
         self._yielding = False
-        self._ready: deque[RunChunk] | None = None
+        self._ready: Ready | None = None
 
     def perform(self, commands: list[AnyCommand]) -> None:
         """Do what the core commands."""
         for command in commands:
             if isinstance(command, RunChunk):
                 if self._ready is None:
-                    self._ready = deque()
+                    self._ready = Ready()
                 self._ready.append(command)
             elif isinstance(command, Publish):
                 self.runtime.publish(command.number, command.item, command.path)
@@ -166,9 +166,9 @@ class AsyncioDriver:
     async def _work(self, run: RunChunk | None = None) -> None:
         if run is None:
             self._hired -= 1
-            if not self._ready:
+            run = self._ready.take(self.runtime.machine.state) if self._ready else None
+            if run is None:
                 return
-            run = self._ready.popleft()
         worker = run.handle = asyncio.current_task()
         runtime = self.runtime
         error: BaseException | None = None
@@ -217,16 +217,21 @@ class AsyncioDriver:
         if answer:
             self.perform(answer)
         # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
-        if not self._ready or len(self._ready) <= self._hired:
-            if self.runtime.machine.state.idle():
-                _running.pop(self, None)
-            return None
-        return self._ready.popleft()
+        ready = self._ready
+        if ready and len(ready) > self._hired:
+            if not ready.stale:
+                return ready.popleft()
+            following = ready.take(self.runtime.machine.state)
+            if following is not None:
+                return following
+        if self.runtime.machine.state.idle():
+            _running.pop(self, None)
+        return None
 
     async def _give_way(self, run: RunChunk) -> RunChunk | None:
         """Let the loop turn once. The run goes back to its place in the queue, so that none starts before it."""
         if self._ready is None:
-            self._ready = deque()
+            self._ready = Ready()
         self._ready.appendleft(run)
         self._yielding = True
         try:
@@ -236,7 +241,7 @@ class AsyncioDriver:
             raise
         finally:
             self._yielding = False
-        return self._ready.popleft() if self._ready else None
+        return self._ready.take(self.runtime.machine.state) if self._ready else None
 
     def _ended(self, run: RunChunk, error: BaseException) -> tuple[BaseException | None, events.Event]:
         """The record of a chunk that raised, and the error it fails with, if it does.
@@ -282,6 +287,13 @@ class AsyncioDriver:
             self._abort(refused, run)
         return None
 
+    def current_run(self) -> RunChunk | None:
+        """See `Driver.current_run`."""
+        task = asyncio.current_task()
+        if task is None or task.get_name() != WORKER:  # else every caller from outside would look at all runs
+            return None
+        return next((run for run in self.runtime.machine.state.runs.values() if run.handle is task), None)
+
     def _abort(self, bug: Exception, run: RunChunk) -> None:
         """The core broke its own rules: nobody shall wait for what it will never say."""
         self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
@@ -320,11 +332,11 @@ class AsyncioDriver:
         closing = self.runtime.machine.state.closing is not None
         if closing and self._sources is not None:
             self._sources.close()
-        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
+        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):  # it is the first of those to be stopped
             self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.options.cleanup_timeout, self._abandon)
-        if closing:
-            self._waiting().release()
-            self.runtime.closing()
+            if closing:
+                self._waiting().release()
+                self.runtime.closing()
         run = command.run
         if run.handle is not None:
             started = getcoroutinestate(run.handle.get_coro()) != CORO_CREATED
@@ -333,7 +345,7 @@ class AsyncioDriver:
                 return
         # It has not started yet, and never will.
         if self._ready:
-            self._ready = deque(waiting for waiting in self._ready if waiting is not run)
+            self._ready.stale = True
         submit(self.runtime, events.Cancelled(self.runtime.environment.now(), run.id))
 
     def _abandon(self) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from .._core import events
 from .._core.commands import AnyCommand, ItemAfterStop
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
+from .._core.groups import kept_at
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
 from .._core.state import UNSET, RunChunk, Status
@@ -303,7 +304,7 @@ async def emit(
     number = state.records
     if repeated and repeats(repeated, event.effect):
         place = (run.effects or {})[event.effect] - repeated[event.effect]
-        kept = (run.kept or {}).get((event.effect, place))
+        kept = kept_at(state, run, event.effect, place)
         if kept is None:
             return -1
         if settle:
@@ -460,7 +461,7 @@ def change_state(
     if model is not None and op == "set":
         value = model.check(key, value)
     elif model is not None and op == "append":
-        model.check(key, [*runtime.machine.state.data.get(key, ()), value])
+        model.check_item(key, runtime.machine.state.data.get(key, ()), value)
     number = None if run is None else run.id
     event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit)
     record(runtime, event, run, repeated, f"state.async_{op}")

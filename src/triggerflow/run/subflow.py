@@ -142,8 +142,10 @@ def path_of(step: RunChunk) -> str:
 def _release(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -> None:
     """The child has ended: its open questions are closed in the parent."""
     parent.children.pop(path, None)
-    for number in [number for number, (asked, _) in parent.children.items() if asked is child]:
-        del parent.children[number]
+    for asked in child.machine.state.interrupts or ():
+        number = f"{path}/{asked}"
+        if parent.children.pop(number, None) is None:
+            continue
         with contextlib.suppress(ExecutionClosed):
             ingress.enter(parent, events.InterruptClosed(parent.environment.now(), number), "flow.async_start")
 
