@@ -299,7 +299,7 @@ class Machine(Runs):
         if not plain:
             group = self._group_of(event, run, group)
         if event.delay is None:
-            trigger = Trigger("event", name)
+            trigger = self.plan.event_triggers[name]
             for node in nodes:
                 node.enter(self, node, trigger, event.value, None, group)
         else:

@@ -70,6 +70,7 @@ class Plan:
         "definition",
         "depth",
         "errors",
+        "event_triggers",
         "events",
         "external",
         "flow_data",
@@ -110,6 +111,8 @@ class Plan:
         self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
+        #: what each of these events fires, made once instead of for every signal
+        self.event_triggers = {name: Trigger("event", name) for name in self.events}
         self.state = _named(listeners, "state")
         self.flow_data = _named(listeners, "flow_data")
         self.errors = _named(listeners, "error")
