@@ -109,15 +109,15 @@ _encode = msgspec.json.Encoder().encode
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-async def export(past: ExecutionReader, row: ExecutionRow, target: Target) -> int:
+async def export(reader: ExecutionReader, row: ExecutionRow, target: Target) -> int:
     """Write an execution; how many records. See `History.export`."""
     if row.parent is not None:
         raise UsageError(f"execution {row.id!r} is a sub-flow; export {row.parent!r}, to which it belongs")
-    copies = await copy_tree(past, row, row.records)
-    copies += await _ended_sub_flows(past, row, {copy.row.id for copy in copies})
+    copies = await copy_tree(reader, row, row.records)
+    copies += await _ended_sub_flows(reader, row, {copy.row.id for copy in copies})
     definitions: dict[str, bytes] = {}
     for fingerprint in {copy.row.definition for copy in copies} | {it[1] for copy in copies for it in copy.snapshots}:
-        data = await past.store.definition(fingerprint)
+        data = await reader.store.definition(fingerprint)
         if data is None:
             raise StoreDamaged(f"the store lacks the definition {fingerprint!r} of execution {row.id!r}")
         definitions[fingerprint] = data
@@ -125,17 +125,17 @@ async def export(past: ExecutionReader, row: ExecutionRow, target: Target) -> in
     return sum(len(copy.records) for copy in copies)
 
 
-async def _ended_sub_flows(past: ExecutionReader, row: ExecutionRow, known: set[str]) -> list[ExecutionCopy]:
+async def _ended_sub_flows(reader: ExecutionReader, row: ExecutionRow, known: set[str]) -> list[ExecutionCopy]:
     found: list[ExecutionCopy] = []
-    pasts = {row.id: past}
-    for child in await all_sub_flows(past.store, row.id):
-        above = pasts.get(child.parent or "")
-        reader = None if above is None else above.child(child.flow)
-        if reader is None:
+    readers = {row.id: reader}
+    for child in await all_sub_flows(reader.store, row.id):
+        above = readers.get(child.parent or "")
+        child_reader = None if above is None else above.child(child.flow)
+        if child_reader is None:
             raise UsageError(f"sub-flow {child.id!r} is of flow {child.flow!r}, which is no step of this flow now")
-        pasts[child.id] = reader
+        readers[child.id] = child_reader
         if child.id not in known and child.status in FINAL_STATUSES and child.created <= row.updated:
-            found.append(await copy_one(reader, child, await reader.loaded(child, child.records)))
+            found.append(await copy_one(child_reader, child, await child_reader.loaded(child, child.records)))
     return found
 
 
@@ -179,21 +179,21 @@ def _write(target: Target, lines: list[bytes]) -> None:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-async def load_archive(past: ExecutionReader, source: Target, id: str | None, limit: int) -> ExecutionRow:
+async def load_archive(reader: ExecutionReader, source: Target, id: str | None, limit: int) -> ExecutionRow:
     """Read an execution into the store; its row. See `History.load`."""
     data = await asyncio.to_thread(_read, source, limit)
     copies, definitions = assemble(data)
     from .archive_validation import vet  # it needs the memory store, and nothing else here does
 
-    await vet(past, copies, definitions)
+    await vet(reader, copies, definitions)
     if id is not None:
         copies = renamed(copies, id)
-    store = past.store
+    store = reader.store
     for copy in copies:
         if await store.find(copy.row.id) is not None:
             raise StoreConflict(f"execution {copy.row.id!r} exists in {store!r}; load it under another id: id=...")
     await keep(store, copies, definitions)
-    return await past.row(copies[0].row.id)
+    return await reader.row(copies[0].row.id)
 
 
 async def keep(store: Store, copies: list[ExecutionCopy], definitions: dict[str, bytes]) -> None:

@@ -28,15 +28,17 @@ PENDING = 100_000
 _decode = msgspec.json.Decoder().decode
 
 
-async def vet(past: ExecutionReader, copies: list[ExecutionCopy], definitions: Mapping[str, bytes]) -> None:
+async def vet(reader: ExecutionReader, copies: list[ExecutionCopy], definitions: Mapping[str, bytes]) -> None:
     """Raises `SnapshotError` for what could not be read, would not go on, or was made up."""
     known: dict[str, ExecutionReader] = {}
     for copy in copies:
         row = copy.row
         if not known:
-            if row.parent is not None or row.flow != past.program.name:
-                raise SnapshotError(f"execution {row.id!r} is of flow {row.flow!r}, and this is {past.program.name!r}")
-            known[row.id] = past
+            if row.parent is not None or row.flow != reader.program.name:
+                raise SnapshotError(
+                    f"execution {row.id!r} is of flow {row.flow!r}, and this is {reader.program.name!r}"
+                )
+            known[row.id] = reader
         else:
             above = known.get(row.parent or "")
             child = None if above is None else above.child(row.flow)
@@ -140,23 +142,23 @@ def _parts(value: Any) -> int:
     return total
 
 
-async def _replay(past: ExecutionReader, copy: ExecutionCopy) -> None:
-    row = await past.row(copy.row.id)
+async def _replay(reader: ExecutionReader, copy: ExecutionCopy) -> None:
+    row = await reader.row(copy.row.id)
     where = f"execution {row.id!r}"
     numbers = {number: record.item for number, record in copy.records}
-    earliest = await past.earliest(row)
-    async for number, record in past.journal(row, 0, earliest):
+    earliest = await reader.earliest(row)
+    async for number, record in reader.journal(row, 0, earliest):
         if not numbers[number] or not isinstance(record, events.StreamPut):
             raise SnapshotError(f"{where}: record {number} stands before its first snapshot and is no stream item")
-    state = (await past.loaded(row, earliest)).machine.state
+    state = (await reader.loaded(row, earliest)).machine.state
     reached = earliest
-    async for step in past.steps(row, earliest):
+    async for step in reader.steps(row, earliest):
         item = next((it.number for it in step.answer if isinstance(it, commands.Publish)), 0)
         if step.number != reached or item != numbers[step.number]:
             raise SnapshotError(f"{where}: record {reached} is missing, or is another item of its stream")
         reached, state = step.number + 1, step.machine.state
     for kept in copy.snapshots:
-        await past.loaded(row, kept[0])
+        await reader.loaded(row, kept[0])
     status = state.status.value
     fits = status == row.status or (status, row.status) == ("running", "waiting")
     if reached != row.records or state.stream != row.items or not fits:

@@ -25,15 +25,15 @@ from .rows import attempt_id
 _decode = msgspec.json.Decoder().decode
 
 
-async def copy_tree(past: ExecutionReader, row: ExecutionRow, records: int) -> list[ExecutionCopy]:
+async def copy_tree(reader: ExecutionReader, row: ExecutionRow, records: int) -> list[ExecutionCopy]:
     """The execution after so many records, and the sub-flows that were running then, outer ones first."""
-    loaded = await past.loaded(row, records)
+    loaded = await reader.loaded(row, records)
     runs = loaded.machine.state.runs.values()
-    return [await copy_one(past, row, loaded), *await sub_flows_at(past, row, runs, records)]
+    return [await copy_one(reader, row, loaded), *await sub_flows_at(reader, row, runs, records)]
 
 
 async def sub_flows_at(
-    past: ExecutionReader, row: ExecutionRow, runs: Iterable[RunChunk], records: int
+    reader: ExecutionReader, row: ExecutionRow, runs: Iterable[RunChunk], records: int
 ) -> list[ExecutionCopy]:
     """The sub-flows of these runs of an execution, as they belong to its first `records` records.
 
@@ -44,22 +44,22 @@ async def sub_flows_at(
         if run.node.kind is not OperatorKind.SUB_FLOW:
             continue
         path = path_of(run)
-        children = await _attempts(past.store, f"{row.id}/{path}", run.attempt)
+        children = await _attempts(reader.store, f"{row.id}/{path}", run.attempt)
         if not children:
             continue
-        child = past.child(flow := str(run.node.operator.options.get("flow")))
+        child = reader.child(flow := str(run.node.operator.options.get("flow")))
         if child is None:
             raise UsageError(f"execution {row.id!r}: its sub-flow {flow!r} runs there, and is no step of this flow now")
-        if await past.earliest(row) > 0:
+        if await reader.earliest(row) > 0:
             for one in children:
                 copies += await copy_tree(child, one, one.records)
-            if records != row.records or (await past.row(row.id)).records != records:
+            if records != row.records or (await reader.row(row.id)).records != records:
                 raise RecordsTrimmed(
                     f"execution {row.id!r} was compacted while its sub-flow {path!r} ran; with it, only its last state "
                     "can be copied, and only while nobody runs it"
                 )
             continue
-        shown, at = await _shown(past, row, path, records)
+        shown, at = await _shown(reader, row, path, records)
         for one in children:
             cut, shown = await _cut(child, one, shown, at)
             if cut:
@@ -67,14 +67,14 @@ async def sub_flows_at(
     return copies
 
 
-async def copy_one(past: ExecutionReader, row: ExecutionRow, loaded: Loaded) -> ExecutionCopy:
+async def copy_one(reader: ExecutionReader, row: ExecutionRow, loaded: Loaded) -> ExecutionCopy:
     """One execution alone, as it stands in `loaded`."""
-    state, store = loaded.machine.state, past.store
+    state, store = loaded.machine.state, reader.store
     status, due = status_and_due(loaded.machine)
     if state.records == row.records:
         status, due = row.status, row.due  # a parent whose sub-flow waits is told to wait
     records = await _records(store, row, state.records)
-    starts = await past.starts(row)
+    starts = await reader.starts(row)
     needed = [it for it in starts if it.snapshot is not None and it.records <= state.records]
     kept = [it for it in needed if it.moved or it is starts[0] or it is needed[-1]]
     return ExecutionCopy(
@@ -157,10 +157,10 @@ async def _attempts(store: Store, id: str, attempts: int) -> list[ExecutionRow]:
     return [row for row in found if row is not None]
 
 
-async def _shown(past: ExecutionReader, row: ExecutionRow, path: str, end: int) -> tuple[int, float]:
+async def _shown(reader: ExecutionReader, row: ExecutionRow, path: str, end: int) -> tuple[int, float]:
     """How many records of the sub-flow at `path` show among the first `end`, and the time of the last of those."""
     shown, at = 0, 0.0
-    async for step in past.steps(row, 0, end):
+    async for step in reader.steps(row, 0, end):
         at = step.record.at
         match step.record:
             case events.StreamPut(path=of, run=None):
@@ -174,12 +174,12 @@ async def _shown(past: ExecutionReader, row: ExecutionRow, path: str, end: int) 
     return shown, at
 
 
-async def _cut(past: ExecutionReader, row: ExecutionRow, shown: int, at: float) -> tuple[int, int]:
+async def _cut(reader: ExecutionReader, row: ExecutionRow, shown: int, at: float) -> tuple[int, int]:
     """How many records of a sub-flow belong to the moment, and how many that show are left for its next attempt."""
-    if await past.earliest(row) > 0:
+    if await reader.earliest(row) > 0:
         raise RecordsTrimmed(f"sub-flow {row.id!r} was compacted: its state of that moment cannot be told any more")
     cut, over = 0, False
-    async for step in past.steps(row):
+    async for step in reader.steps(row):
         shows = isinstance(step.record, events.Resumed) or any(
             isinstance(it, commands.Publish | commands.OpenInterrupt) for it in step.answer
         )

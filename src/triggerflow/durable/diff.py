@@ -87,11 +87,11 @@ def _runs_told(outcomes: list[Any]) -> str:
 class _Side:
     """One execution while both are read, record by record."""
 
-    def __init__(self, past: ExecutionReader, row: ExecutionRow, first: int) -> None:
+    def __init__(self, reader: ExecutionReader, row: ExecutionRow, first: int) -> None:
         self.row = row
         self.machine: Machine | None = None
         self.chunks: dict[str, dict[int, Any]] = {}
-        self._steps = past.steps(row, min(first, row.records))
+        self._steps = reader.steps(row, min(first, row.records))
         self._since: float | None = None
 
     async def next(self) -> tuple[int, events.Record | None, str]:
@@ -111,10 +111,10 @@ class _Side:
         return number, record, line(number, record, chunk, self._since)
 
 
-async def difference(past: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> Difference:
+async def difference(reader: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> Difference:
     """Compare two executions, from the first record that the store can tell of both; see `History.diff`."""
-    first = max(await past.earliest(one), await past.earliest(other))
-    sides = _Side(past, one, first), _Side(past, other, first)
+    first = max(await reader.earliest(one), await reader.earliest(other))
+    sides = _Side(reader, one, first), _Side(reader, other, first)
     parting: Parting | None = None
     heads = [await side.next() for side in sides]
     while heads[0][1] is not None or heads[1][1] is not None:
@@ -123,7 +123,7 @@ async def difference(past: ExecutionReader, one: ExecutionRow, other: ExecutionR
         if parting is None and not _same(pair[0][1], pair[1][1]):
             parting = Parting(number, (pair[0][1], pair[1][1]), (pair[0][2], pair[1][2]))
         heads = [await side.next() if head[0] == number else head for side, head in zip(sides, heads, strict=True)]
-    finals = [await _final(past, side) for side in sides]
+    finals = [await _final(reader, side) for side in sides]
     names = [name for name in {**sides[0].chunks, **sides[1].chunks} if name]
     chunks = {name: (_runs(sides[0], name), _runs(sides[1], name)) for name in names}
     states = [machine.state for machine in finals]
@@ -137,7 +137,7 @@ async def difference(past: ExecutionReader, one: ExecutionRow, other: ExecutionR
         result=(states[0].result, states[1].result),
         chunks={name: pair for name, pair in chunks.items() if not same_value(*pair)},
         state={key: pair for key, pair in pairs.items() if not same_value(*pair)},
-        stream=await _streams(past, one, other),
+        stream=await _streams(reader, one, other),
         items=(one.items, other.items),
     )
 
@@ -152,16 +152,16 @@ def _runs(side: _Side, name: str) -> list[Any]:
     return [outcome for _, outcome in sorted(side.chunks.get(name, {}).items())]
 
 
-async def _final(past: ExecutionReader, side: _Side) -> Machine:
-    return side.machine or (await past.loaded(side.row, side.row.records)).machine
+async def _final(reader: ExecutionReader, side: _Side) -> Machine:
+    return side.machine or (await reader.loaded(side.row, side.row.records)).machine
 
 
-async def _streams(past: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> tuple[int, Any, Any] | None:
+async def _streams(reader: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> tuple[int, Any, Any] | None:
     """The first item that differs."""
-    readers = [StoreReader(past, row.id, follow=False) for row in (one, other)]
+    streams = [StoreReader(reader, row.id, follow=False) for row in (one, other)]
     while True:
-        pair = [await anext(reader, UNSET) for reader in readers]
+        pair = [await anext(stream, UNSET) for stream in streams]
         if pair[0] is UNSET and pair[1] is UNSET:
             return None
-        if pair[0] is UNSET or pair[1] is UNSET or readers[0].path != readers[1].path or not same_value(*pair):
-            return max(reader.position for reader in readers), pair[0], pair[1]
+        if pair[0] is UNSET or pair[1] is UNSET or streams[0].path != streams[1].path or not same_value(*pair):
+            return max(stream.position for stream in streams), pair[0], pair[1]

@@ -27,7 +27,7 @@ class StoreReader:
 
     def __init__(
         self,
-        past: ExecutionReader,
+        reader: ExecutionReader,
         id: str,
         *,
         after: int = 0,
@@ -41,7 +41,7 @@ class StoreReader:
         self.position = after
         #: where the last item comes from: the path of a sub-flow, "" for the flow itself
         self.path = ""
-        self._past = past
+        self._reader = reader
         self._id = id
         self._follow = follow
         self._compact = compact
@@ -82,7 +82,7 @@ class StoreReader:
                     held = await self._peek()
                     if held is not None:
                         return held
-                    row = await self._past.row(self._id)
+                    row = await self._reader.row(self._id)
                     if self.position < row.items:
                         continue
                     if not self._follow or await self._ended(row):
@@ -97,8 +97,8 @@ class StoreReader:
     async def _peek(self) -> StreamItem | None:
         """The next item, if the store has it."""
         if not self._page or self._page[0].number != self.position + 1:
-            past = self._past
-            self._page = deque(await items(past.store, self._id, past.program.types, self.position))
+            reader = self._reader
+            self._page = deque(await items(reader.store, self._id, reader.program.types, self.position))
         if not self._page:
             return None
         if self._page[0].number != self.position + 1:
@@ -128,9 +128,9 @@ class StoreReader:
     async def _look(self, row: ExecutionRow) -> None:
         """What the new records say of the end: they are replayed once, and from then on read as they come."""
         if self._machine is None or row.status in FINAL_STATUSES:
-            self._machine = (await self._past.loaded(row, row.records)).machine
+            self._machine = (await self._reader.loaded(row, row.records)).machine
             self._stopped = self._machine.state.stream_stopped
         else:
-            async for _, record in self._past.journal(row, self._looked, row.records):
+            async for _, record in self._reader.journal(row, self._looked, row.records):
                 self._stopped = self._stopped or isinstance(record, events.StreamStopped)
         self._looked = row.records

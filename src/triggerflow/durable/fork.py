@@ -20,21 +20,24 @@ from .text import describe, name_of
 
 
 async def fork_of(
-    past: ExecutionReader, row: ExecutionRow, at: int, state: Mapping[str, Any], value: Any = UNSET
+    reader: ExecutionReader, row: ExecutionRow, at: int, state: Mapping[str, Any], value: Any = UNSET
 ) -> list[ExecutionCopy]:
     """The copies that make the fork, still under the old ids; see `History.fork`."""
-    base = await past.loaded(row, at if value is UNSET else _before(row, at))
+    base = await reader.loaded(row, at if value is UNSET else _before(row, at))
     machine = base.machine
     runs = list(machine.state.runs.values())
     shown = at
     replaced: NewRecord | None = None
     payloads: dict[str, bytes] = {}
     if value is not UNSET:
-        record = await _record(past, row, at - 1)
-        replaced, base = _replace(past.program, machine, record, value, payloads, row.id), _started(base, record, value)
+        record = await _record(reader, row, at - 1)
+        replaced, base = (
+            _replace(reader.program, machine, record, value, payloads, row.id),
+            _started(base, record, value),
+        )
         if isinstance(record, events.Resumed):
             shown = at - 1  # a sub-flow that had asked gets the new answer
-    copy = await copy_one(past, row, Loaded(machine, base.value))
+    copy = await copy_one(reader, row, Loaded(machine, base.value))
     if replaced is not None:  # a snapshot of that moment tells of the old value
         copy.records[-1] = (at - 1, msgspec.structs.replace(replaced, item=copy.records[-1][1].item))
         copy = msgspec.structs.replace(copy, snapshots=[kept for kept in copy.snapshots if kept[0] < at])
@@ -43,13 +46,13 @@ async def fork_of(
             f"execution {row.id!r} has ended ({machine.state.status.value}) after {at} records, so that a fork there "
             "has nothing to do; fork it earlier"
         )
-    for change in _changes(past, state):
-        data = encode(change, past.program.types, machine.state, payloads)
+    for change in _changes(reader, state):
+        data = encode(change, reader.program.types, machine.state, payloads)
         receive(machine, change, row.id)
         copy.records.append((machine.state.records - 1, NewRecord(data)))
     still = [run for run in runs if run.id in machine.state.runs]
-    sub_flows = await sub_flows_at(past, row, still, shown)
-    now = past.now()
+    sub_flows = await sub_flows_at(reader, row, still, shown)
+    now = reader.now()
     first = _forked(_standing(copy, machine, payloads), row.id, now, at)
     return [first, *(_forked(it, it.row.id, now) for it in sub_flows)]
 
@@ -60,8 +63,8 @@ def _before(row: ExecutionRow, at: int) -> int:
     return at - 1
 
 
-async def _record(past: ExecutionReader, row: ExecutionRow, number: int) -> events.Record:
-    async for found, record in past.journal(row, number, number + 1):
+async def _record(reader: ExecutionReader, row: ExecutionRow, number: int) -> events.Record:
+    async for found, record in reader.journal(row, number, number + 1):
         if found == number:
             return record
     raise StoreDamaged(f"execution {row.id!r}: record {number} is missing in the store")
@@ -96,9 +99,9 @@ def _started(base: Loaded, record: events.Record, value: Any) -> Loaded:
     return Loaded(base.machine, value) if isinstance(record, events.Started) else base
 
 
-def _changes(past: ExecutionReader, state: Mapping[str, Any]) -> list[events.StateChanged]:
-    now = past.now()
-    check = past.program.state
+def _changes(reader: ExecutionReader, state: Mapping[str, Any]) -> list[events.StateChanged]:
+    now = reader.now()
+    check = reader.program.state
     return [
         events.StateChanged(now, None, "set", key, value if check is None else check.check(key, value), emit=False)
         for key, value in state.items()

@@ -39,7 +39,7 @@ class History:
     def __init__(self, flow: FlowRuntime, store: Store) -> None:
         flow.require_name()
         self._flow = flow
-        self._past = ExecutionReader(flow.program(), store, flow.environment.now)
+        self._reader = ExecutionReader(flow.program(), store, flow.environment.now)
 
     @property
     def sync(self) -> "SyncHistory":
@@ -62,8 +62,8 @@ class History:
         `since` and `until` (not included) bound when they were created: seconds since the epoch, or a datetime. A page
         has `limit` rows; the next one begins `after` the id of the last.
         """
-        return await self._past.store.executions(
-            flow=self._past.program.name,
+        return await self._reader.store.executions(
+            flow=self._reader.program.name,
             status=(status,) if isinstance(status, str) else status,
             since=_seconds(since),
             until=_seconds(until),
@@ -73,19 +73,19 @@ class History:
 
     async def journal(self, id: str, *, first: int = 0) -> AsyncIterator[tuple[int, events.Record]]:
         """The records with their numbers, as far as they are held, from number `first` on."""
-        row = await self._past.row(id)
-        async for found in self._past.journal(row, first, row.records):
+        row = await self._reader.row(id)
+        async for found in self._reader.journal(row, first, row.records):
             yield found
 
     async def lines(self, id: str, *, first: int = 0) -> AsyncIterator[str]:
         """The journal for a person: number, seconds since the first record, chunk and run, what happened."""
-        row = await self._past.row(id)
+        row = await self._reader.row(id)
         since: float | None = None
-        earliest = await self._past.earliest(row)
-        async for number, record in self._past.journal(row, first, earliest):  # items that a compaction has left
+        earliest = await self._reader.earliest(row)
+        async for number, record in self._reader.journal(row, first, earliest):  # items that a compaction has left
             since = record.at if since is None else since
             yield line(number, record, "", since)
-        async for step in self._past.steps(row, first):
+        async for step in self._reader.steps(row, first):
             since = step.record.at if since is None else since
             yield line(step.number, step.record, step.chunk, since)
 
@@ -94,8 +94,8 @@ class History:
 
         Raises `RecordsTrimmed` if a compaction has forgotten what that would take.
         """
-        row = await self._past.row(id)
-        return view(id, row.flow, await self._past.loaded(row, row.records if records is None else records))
+        row = await self._reader.row(id)
+        return view(id, row.flow, await self._reader.loaded(row, row.records if records is None else records))
 
     def stream(
         self,
@@ -113,11 +113,11 @@ class History:
         seconds at most) and ends as a reader of the execution does; without `follow` it ends with what is there. With
         `compact` what is there comes merged; see `run.stream`. `timeout`: the longest gap between two items in seconds.
         """
-        return StoreReader(self._past, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
+        return StoreReader(self._reader, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
 
     async def diff(self, one: str, other: str) -> Difference:
         """Where two executions part, and how they differ by chunk, state, stream and result; print it."""
-        return await difference(self._past, await self._past.row(one), await self._past.row(other))
+        return await difference(self._reader, await self._reader.row(one), await self._reader.row(other))
 
     # -- going back --------------------------------------------------------------------------------------------------
 
@@ -140,11 +140,11 @@ class History:
         Raises `UsageError` where it makes no sense (the execution has ended there, that record has no value),
         `RecordsTrimmed`, `PayloadError`, `ContractError`, and `StoreConflict` if `new_id` exists.
         """
-        past = self._past
-        copies = await fork_of(past, await past.row(id), at, state or {}, value)
+        reader = self._reader
+        copies = await fork_of(reader, await reader.row(id), at, state or {}, value)
         name = self._flow.environment.new_id() if new_id is None else new_id
-        await past.store.put_copies(renamed(copies, name))
-        runtime = self._flow.stored(past.store, Options(), name, resources=runtime_resources, must_exist=True)
+        await reader.store.put_copies(renamed(copies, name))
+        runtime = self._flow.stored(reader.store, Options(), name, resources=runtime_resources, must_exist=True)
         return self._flow.make_handle(runtime)
 
     # -- keeping house -----------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class History:
         It can go on and be read from there; what it was before cannot be told any more. Raises `ExecutionLeased` while
         another process runs it.
         """
-        return await compact(self._past, await self._past.row(id))
+        return await compact(self._reader, await self._reader.row(id))
 
     async def prune(self, *, older_than: float | timedelta | None = None, keep: int | None = None) -> Pruned:
         """Forget executions that have ended, with their sub-flows.
@@ -163,14 +163,14 @@ class History:
         Those whose last record is `older_than` so many seconds, those beyond the newest `keep`; with both, those that
         are both. One that has not ended, or has a sub-flow that has not, is never touched.
         """
-        return await prune(self._past, older_than, keep)
+        return await prune(self._reader, older_than, keep)
 
     async def export(self, id: str, target: Target) -> int:
         """Write the execution with its sub-flows to a .jsonl file, a path or an open binary file; how many records.
 
         A path gets the whole file or stays as it was. The execution may be running: it is written as it stands now.
         """
-        return await export(self._past, await self._past.row(id), target)
+        return await export(self._reader, await self._reader.row(id), target)
 
     async def load(self, source: Target, *, id: str | None = None, limit: int = LIMIT) -> ExecutionRow:
         """Read a file that `export` has written into the store, whole or not at all, under its own id or another one.
@@ -179,7 +179,7 @@ class History:
         bytes, damaged, made up, of another flow, or holds types that are not registered; `StoreConflict` if the id
         exists. If it has not ended, it goes on with `flow.async_resume(id)`.
         """
-        return await load_archive(self._past, source, id, limit)
+        return await load_archive(self._reader, source, id, limit)
 
 
 def _waiting(

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from .errors import fault
+from .errors import store_error
 
 Synchronous = Literal["FULL", "NORMAL"]
 
@@ -27,7 +27,7 @@ def connect(path: Path, *, busy_timeout: float, synchronous: Synchronous = "FULL
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        raise fault(error, path) from error
+        raise store_error(error, path) from error
     return connection
 
 
@@ -43,5 +43,5 @@ def transaction(connection: sqlite3.Connection, path: Path, kind: Literal["IMMED
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.Error):
-            raise fault(error, path) from error
+            raise store_error(error, path) from error
         raise

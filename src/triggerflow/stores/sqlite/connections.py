@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..._core.errors import StoreError, StoreUnavailable
 from . import claims, schema
 from .connection import Synchronous, connect, transaction
-from .errors import fault
+from .errors import store_error
 from .ownership import Ownership
 
 P = ParamSpec("P")
@@ -22,9 +22,9 @@ RETRY = 1.0
 class Writer:
     """The one connection that writes. Used on its own thread only."""
 
-    def __init__(self, path: Path, tenure: Ownership, *, synchronous: Synchronous, busy_timeout: float) -> None:
+    def __init__(self, path: Path, ownership: Ownership, *, synchronous: Synchronous, busy_timeout: float) -> None:
         self._path = path
-        self._tenure = tenure
+        self._ownership = ownership
         self._synchronous: Synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
@@ -56,7 +56,7 @@ class Writer:
             except sqlite3.OperationalError as error:
                 # Switching does not wait for its lock by itself when two do it at once.
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                    raise fault(error, self._path) from error
+                    raise store_error(error, self._path) from error
                 time.sleep(0.01)
         if mode != "wal":
             raise StoreUnavailable(
@@ -70,23 +70,23 @@ class Writer:
         connection = _given(self._connection, self._path)
         try:
             with transaction(connection, self._path, "IMMEDIATE"):
-                self._tenure.begin(connection)
-                result = work(connection, self._tenure, *args, **kwargs)
+                self._ownership.begin(connection)
+                result = work(connection, self._ownership, *args, **kwargs)
         except BaseException:
-            self._tenure.rolled_back()
+            self._ownership.rolled_back()
             raise
-        self._tenure.committed()
+        self._ownership.committed()
         return result
 
     def renew(self) -> float:
         """Keep the owner alive; after how many seconds to do it again."""
         if self._connection is not None:
-            self._tenure.renew()
+            self._ownership.renew()
             try:
                 self.run(_stay)
             except StoreError:  # the next one may succeed, and whoever appends meanwhile is told why it does not
-                return min(RETRY, self._tenure.lease / 3)
-        return self._tenure.lease / 3
+                return min(RETRY, self._ownership.lease / 3)
+        return self._ownership.lease / 3
 
     def close(self) -> None:
         """Give everything back and disconnect."""
@@ -133,5 +133,5 @@ def _given(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connect
     return connection
 
 
-def _stay(connection: sqlite3.Connection, tenure: Ownership) -> None:
+def _stay(connection: sqlite3.Connection, ownership: Ownership) -> None:
     """Nothing beyond what every transaction begins with."""

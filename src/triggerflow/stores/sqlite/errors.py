@@ -1,4 +1,4 @@
-"""What SQLite's errors mean for the user of a store: whose fault, in which file, and what to do next."""
+"""What SQLite's errors mean for the user of a store: which error it becomes, in which file, and what to do next."""
 
 import sqlite3
 from pathlib import Path
@@ -26,7 +26,7 @@ _DAMAGED = {
 }
 
 
-def fault(error: sqlite3.Error, path: Path) -> StoreError:
+def store_error(error: sqlite3.Error, path: Path) -> StoreError:
     """The error to raise for an error of SQLite's. The message holds SQLite's own words, too."""
     said = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF

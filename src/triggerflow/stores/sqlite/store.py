@@ -72,8 +72,8 @@ class SQLiteStore(OpenedInScripts):
         """Open the file, and make it if there is none. Raises `StoreUnavailable` or `StoreDamaged`."""
         self._lifecycle.open()
         self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
-        tenure = Ownership(self._owner, self._lease, self._clock)
-        self._writer = Writer(self.path, tenure, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
+        ownership = Ownership(self._owner, self._lease, self._clock)
+        self._writer = Writer(self.path, ownership, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
         self._reading = SingleThread(f"the reader of {self.path}")

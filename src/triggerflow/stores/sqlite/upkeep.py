@@ -9,7 +9,7 @@ from .ownership import Ownership
 
 
 def trim(
-    connection: sqlite3.Connection, tenure: Ownership, execution: str, records: int, payloads: Collection[str] | None
+    connection: sqlite3.Connection, ownership: Ownership, execution: str, records: int, payloads: Collection[str] | None
 ) -> int:
     """See `Store.trim`."""
     found = connection.execute(
@@ -41,7 +41,7 @@ def trim(
     ).rowcount
 
 
-def delete(connection: sqlite3.Connection, tenure: Ownership, executions: Iterable[str]) -> int:
+def delete(connection: sqlite3.Connection, ownership: Ownership, executions: Iterable[str]) -> int:
     """See `Store.delete`."""
     count = 0
     for execution in executions:
