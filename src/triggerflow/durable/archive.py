@@ -135,7 +135,7 @@ async def _ended_sub_flows(reader: ExecutionReader, row: ExecutionRow, known: se
             raise UsageError(f"sub-flow {child.id!r} is of flow {child.flow!r}, which is no step of this flow now")
         readers[child.id] = child_reader
         if child.id not in known and child.status in FINAL_STATUSES and child.created <= row.updated:
-            found.append(await copy_one(child_reader, child, await child_reader.loaded(child, child.records)))
+            found.append(await copy_one(child_reader, child, await child_reader.restore(child, child.records)))
     return found
 
 

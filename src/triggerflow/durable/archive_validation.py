@@ -150,15 +150,15 @@ async def _replay(reader: ExecutionReader, copy: ExecutionCopy) -> None:
     async for number, record in reader.journal(row, 0, earliest):
         if not numbers[number] or not isinstance(record, events.StreamPut):
             raise SnapshotError(f"{where}: record {number} stands before its first snapshot and is no stream item")
-    state = (await reader.loaded(row, earliest)).machine.state
+    state = (await reader.restore(row, earliest)).machine.state
     reached = earliest
     async for step in reader.steps(row, earliest):
-        item = next((it.number for it in step.answer if isinstance(it, commands.Publish)), 0)
+        item = next((it.number for it in step.commands if isinstance(it, commands.Publish)), 0)
         if step.number != reached or item != numbers[step.number]:
             raise SnapshotError(f"{where}: record {reached} is missing, or is another item of its stream")
         reached, state = step.number + 1, step.machine.state
     for kept in copy.snapshots:
-        await reader.loaded(row, kept[0])
+        await reader.restore(row, kept[0])
     status = state.status.value
     fits = status == row.status or (status, row.status) == ("running", "waiting")
     if reached != row.records or state.stream != row.items or not fits:

@@ -17,7 +17,7 @@ from .._core.state import RunChunk
 from ..run.subflow import path_of
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
 from .commit_buffer import status_and_due
-from .loading import PAGE, Loaded
+from .loading import PAGE, RestoredExecution
 from .payloads import references
 from .reader import ExecutionReader
 from .rows import attempt_id
@@ -27,9 +27,9 @@ _decode = msgspec.json.Decoder().decode
 
 async def copy_tree(reader: ExecutionReader, row: ExecutionRow, records: int) -> list[ExecutionCopy]:
     """The execution after so many records, and the sub-flows that were running then, outer ones first."""
-    loaded = await reader.loaded(row, records)
-    runs = loaded.machine.state.runs.values()
-    return [await copy_one(reader, row, loaded), *await sub_flows_at(reader, row, runs, records)]
+    restored = await reader.restore(row, records)
+    runs = restored.machine.state.runs.values()
+    return [await copy_one(reader, row, restored), *await sub_flows_at(reader, row, runs, records)]
 
 
 async def sub_flows_at(
@@ -67,20 +67,20 @@ async def sub_flows_at(
     return copies
 
 
-async def copy_one(reader: ExecutionReader, row: ExecutionRow, loaded: Loaded) -> ExecutionCopy:
-    """One execution alone, as it stands in `loaded`."""
-    state, store = loaded.machine.state, reader.store
-    status, due = status_and_due(loaded.machine)
+async def copy_one(reader: ExecutionReader, row: ExecutionRow, restored: RestoredExecution) -> ExecutionCopy:
+    """One execution alone, as it stands in `restored`."""
+    state, store = restored.machine.state, reader.store
+    status, due = status_and_due(restored.machine)
     if state.records == row.records:
         status, due = row.status, row.due  # a parent whose sub-flow waits is told to wait
     records = await _records(store, row, state.records)
     starts = await reader.starts(row)
     needed = [it for it in starts if it.snapshot is not None and it.records <= state.records]
-    kept = [it for it in needed if it.moved or it is starts[0] or it is needed[-1]]
+    kept = [it for it in needed if it.migrated or it is starts[0] or it is needed[-1]]
     return ExecutionCopy(
         row=msgspec.structs.replace(
             row,
-            definition=loaded.machine.plan.definition.fingerprint,
+            definition=restored.machine.plan.definition.fingerprint,
             status=status,
             due=due,
             records=state.records,
@@ -169,7 +169,7 @@ async def _shown(reader: ExecutionReader, row: ExecutionRow, path: str, end: int
                 shown += name.startswith(f"{path}/")
             case _:
                 shown += sum(
-                    isinstance(it, commands.Answer) and it.interrupt.id.startswith(f"{path}/") for it in step.answer
+                    isinstance(it, commands.Answer) and it.interrupt.id.startswith(f"{path}/") for it in step.commands
                 )
     return shown, at
 
@@ -181,7 +181,7 @@ async def _cut(reader: ExecutionReader, row: ExecutionRow, shown: int, at: float
     cut, over = 0, False
     async for step in reader.steps(row):
         shows = isinstance(step.record, events.Resumed) or any(
-            isinstance(it, commands.Publish | commands.OpenInterrupt) for it in step.answer
+            isinstance(it, commands.Publish | commands.OpenInterrupt) for it in step.commands
         )
         if shows and not shown:
             break

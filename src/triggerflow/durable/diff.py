@@ -153,7 +153,7 @@ def _runs(side: _Side, name: str) -> list[Any]:
 
 
 async def _final(reader: ExecutionReader, side: _Side) -> Machine:
-    return side.machine or (await reader.loaded(side.row, side.row.records)).machine
+    return side.machine or (await reader.restore(side.row, side.row.records)).machine
 
 
 async def _streams(reader: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> tuple[int, Any, Any] | None:

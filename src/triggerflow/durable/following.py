@@ -11,7 +11,7 @@ from .._core.state import Status
 from ..run.logs import failure_from_record
 from ..run.stream import StreamItem, merge
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
-from .loading import items
+from .loading import read_items
 from .reader import ExecutionReader
 
 #: How soon after an item the next one is looked for, in seconds; then after twice that, up to the reader's `poll`.
@@ -98,7 +98,7 @@ class StoreReader:
         """The next item, if the store has it."""
         if not self._page or self._page[0].number != self.position + 1:
             reader = self._reader
-            self._page = deque(await items(reader.store, self._id, reader.program.types, self.position))
+            self._page = deque(await read_items(reader.store, self._id, reader.program.types, self.position))
         if not self._page:
             return None
         if self._page[0].number != self.position + 1:
@@ -128,7 +128,7 @@ class StoreReader:
     async def _look(self, row: ExecutionRow) -> None:
         """What the new records say of the end: they are replayed once, and from then on read as they come."""
         if self._machine is None or row.status in FINAL_STATUSES:
-            self._machine = (await self._reader.loaded(row, row.records)).machine
+            self._machine = (await self._reader.restore(row, row.records)).machine
             self._stopped = self._machine.state.stream_stopped
         else:
             async for _, record in self._reader.journal(row, self._looked, row.records):

@@ -14,7 +14,7 @@ from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord
 from .codec import VALUES, encode
 from .commit_buffer import status_and_due
 from .copying import copy_one, sub_flows_at
-from .loading import Loaded, receive
+from .loading import RestoredExecution, replay_record
 from .reader import ExecutionReader
 from .text import describe, name_of
 
@@ -23,7 +23,7 @@ async def fork_of(
     reader: ExecutionReader, row: ExecutionRow, at: int, state: Mapping[str, Any], value: Any = UNSET
 ) -> list[ExecutionCopy]:
     """The copies that make the fork, still under the old ids; see `History.fork`."""
-    base = await reader.loaded(row, at if value is UNSET else _before(row, at))
+    base = await reader.restore(row, at if value is UNSET else _before(row, at))
     machine = base.machine
     runs = list(machine.state.runs.values())
     shown = at
@@ -37,7 +37,7 @@ async def fork_of(
         )
         if isinstance(record, events.Resumed):
             shown = at - 1  # a sub-flow that had asked gets the new answer
-    copy = await copy_one(reader, row, Loaded(machine, base.value))
+    copy = await copy_one(reader, row, RestoredExecution(machine, base.value))
     if replaced is not None:  # a snapshot of that moment tells of the old value
         copy.records[-1] = (at - 1, msgspec.structs.replace(replaced, item=copy.records[-1][1].item))
         copy = msgspec.structs.replace(copy, snapshots=[kept for kept in copy.snapshots if kept[0] < at])
@@ -48,7 +48,7 @@ async def fork_of(
         )
     for change in _changes(reader, state):
         data = encode(change, reader.program.types, machine.state, payloads)
-        receive(machine, change, row.id)
+        replay_record(machine, change, row.id)
         copy.records.append((machine.state.records - 1, NewRecord(data)))
     still = [run for run in runs if run.id in machine.state.runs]
     sub_flows = await sub_flows_at(reader, row, still, shown)
@@ -91,12 +91,12 @@ def _replace(
             pass
     record = msgspec.structs.replace(record, **{name: value})
     data = encode(record, program.types, machine.state, payloads)
-    receive(machine, record, id)
+    replay_record(machine, record, id)
     return NewRecord(data)
 
 
-def _started(base: Loaded, record: events.Record, value: Any) -> Loaded:
-    return Loaded(base.machine, value) if isinstance(record, events.Started) else base
+def _started(base: RestoredExecution, record: events.Record, value: Any) -> RestoredExecution:
+    return RestoredExecution(base.machine, value) if isinstance(record, events.Started) else base
 
 
 def _changes(reader: ExecutionReader, state: Mapping[str, Any]) -> list[events.StateChanged]:

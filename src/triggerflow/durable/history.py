@@ -95,7 +95,7 @@ class History:
         Raises `RecordsTrimmed` if a compaction has forgotten what that would take.
         """
         row = await self._reader.row(id)
-        return view(id, row.flow, await self._reader.loaded(row, row.records if records is None else records))
+        return view(id, row.flow, await self._reader.restore(row, row.records if records is None else records))
 
     def stream(
         self,

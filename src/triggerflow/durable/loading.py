@@ -23,14 +23,14 @@ from .versions import apply_map
 PAGE = 500
 
 
-class Loaded(NamedTuple):
+class RestoredExecution(NamedTuple):
     """An execution as its records tell it: the machine, and what it was started with (UNSET before)."""
 
     machine: Machine
     value: Any
 
 
-async def items(store: Store, execution: str, types: Types, after: int) -> list[StreamItem]:
+async def read_items(store: Store, execution: str, types: Types, after: int) -> list[StreamItem]:
     """Some items of a stream that follow number `after`, or none. Raises `StoreDamaged`."""
     rows = await store.items(execution, after=after, limit=PAGE)
     records = await decode([data for _, data in rows], types, store.payloads)
@@ -42,20 +42,20 @@ async def items(store: Store, execution: str, types: Types, after: int) -> list[
     return held
 
 
-def write_snapshot(loaded: Loaded, types: Types) -> bytes:
+def write_snapshot(restored: RestoredExecution, types: Types) -> bytes:
     """The state for `Store.put_snapshot`. Raises `PayloadError`."""
-    return _snapshot(loaded, encode_state(loaded.machine.plan, loaded.machine.state, types.pack), types)
+    return _snapshot(restored, encode_state(restored.machine.plan, restored.machine.state, types.pack), types)
 
 
-def moved(
-    loaded: Loaded, plan: Plan, types: Types, operator_map: Mapping[str, str | None] | None
-) -> tuple[Loaded, bytes]:
+def migrate(
+    restored: RestoredExecution, plan: Plan, types: Types, operator_map: Mapping[str, str | None] | None
+) -> tuple[RestoredExecution, bytes]:
     """The execution under another definition, and its snapshot there. Raises `SnapshotError` if it cannot go on."""
-    before = loaded.machine.plan.definition.fingerprint
-    state = encode_state(loaded.machine.plan, loaded.machine.state, types.pack)
+    before = restored.machine.plan.definition.fingerprint
+    state = encode_state(restored.machine.plan, restored.machine.state, types.pack)
     state = apply_map(state, plan.definition, operator_map)
     machine = Machine(plan, decode_state(plan, state, types.unpack))
-    return Loaded(machine, loaded.value), _snapshot(loaded, state, types, before)
+    return RestoredExecution(machine, restored.value), _snapshot(restored, state, types, before)
 
 
 def definition_before(snapshot: bytes) -> str | None:
@@ -63,14 +63,14 @@ def definition_before(snapshot: bytes) -> str | None:
     return _read_snapshot(snapshot)["before"]
 
 
-def from_snapshot(snapshot: bytes, plan: Plan, types: Types) -> Loaded:
+def from_snapshot(snapshot: bytes, plan: Plan, types: Types) -> RestoredExecution:
     """The execution as a snapshot tells it. Raises `SnapshotError`."""
     kept = _read_snapshot(snapshot)
     machine = Machine(plan, decode_state(plan, kept["state"], types.unpack))
-    return Loaded(machine, unpack_start(kept["value"], types))
+    return RestoredExecution(machine, unpack_start(kept["value"], types))
 
 
-def receive(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]:
+def replay_record(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]:
     """Replay one record. Raises `StoreDamaged` if it does not follow from those before it."""
     try:
         return machine.receive(record)
@@ -79,8 +79,8 @@ def receive(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]
         raise StoreDamaged(f"execution {id!r}: record {number} does not follow: {error}") from error
 
 
-def _snapshot(loaded: Loaded, state: Mapping[str, Any], types: Types, before: str | None = None) -> bytes:
-    return msgspec.json.encode({"value": pack_start(loaded.value, types), "state": state, "before": before})
+def _snapshot(restored: RestoredExecution, state: Mapping[str, Any], types: Types, before: str | None = None) -> bytes:
+    return msgspec.json.encode({"value": pack_start(restored.value, types), "state": state, "before": before})
 
 
 def _read_snapshot(data: bytes) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from ..run.program import Program
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import decode
 from .definitions import read_definition
-from .loading import PAGE, Loaded, definition_before, from_snapshot, receive
+from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record
 from .rows import waits_undeclared
 
 
@@ -31,7 +31,7 @@ class Start(NamedTuple):
     definition: str
     snapshot: bytes | None
     #: whether records before it were written under another definition
-    moved: bool = False
+    migrated: bool = False
 
 
 class Step(NamedTuple):
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     number: int
     record: events.Record
     chunk: str
-    answer: list[AnyCommand]
+    commands: list[AnyCommand]
     machine: Machine
 
 
@@ -83,7 +83,7 @@ class ExecutionReader:
         starts = await self.starts(row)
         return starts[0].records if starts else row.records
 
-    async def loaded(self, row: ExecutionRow, records: int) -> Loaded:
+    async def restore(self, row: ExecutionRow, records: int) -> RestoredExecution:
         """The execution after so many records, under the definition that it had then.
 
         Raises `RecordsTrimmed`, `UsageError` if it has not had so many, `StoreDamaged`, and `SnapshotError` for a type
@@ -97,30 +97,30 @@ class ExecutionReader:
         async for step in self._replay(row, machine, records, {}):
             if isinstance(step.record, events.Started):
                 value = step.record.value
-        return Loaded(machine, value)
+        return RestoredExecution(machine, value)
 
     async def steps(self, row: ExecutionRow, first: int = 0, end: int | None = None) -> AsyncIterator[Step]:
         """Replay from record `first` on, or from the earliest that can be."""
         starts = await self.starts(row)
         start = self._start_before(row, starts, max(first, starts[0].records if starts else 0))
         machine = (await self._begin(row, start)).machine
-        moves = {it.records: it for it in starts if it.moved and it.records > start.records}
-        async for step in self._replay(row, machine, row.records if end is None else end, moves):
+        migrations = {it.records: it for it in starts if it.migrated and it.records > start.records}
+        async for step in self._replay(row, machine, row.records if end is None else end, migrations):
             if step.number >= first:
                 yield step
 
     async def _replay(
-        self, row: ExecutionRow, machine: Machine, end: int, moves: Mapping[int, Start]
+        self, row: ExecutionRow, machine: Machine, end: int, migrations: Mapping[int, Start]
     ) -> AsyncIterator[Step]:
         """The steps that lead from a machine to the state after `end` records."""
         async for number, record in self.journal(row, machine.state.records, end):
-            if number in moves:
-                machine = (await self._begin(row, moves[number])).machine
+            if number in migrations:
+                machine = (await self._begin(row, migrations[number])).machine
             if number != machine.state.records:
                 raise _missing(row, machine)
             run = machine.state.runs.get(getattr(record, "run", None) or 0)
-            answer = receive(machine, record, row.id)
-            yield Step(number, record, run.node.name if run else "", answer, machine)
+            commands = replay_record(machine, record, row.id)
+            yield Step(number, record, run.node.name if run else "", commands, machine)
         if machine.state.records < end:
             raise _missing(row, machine)
 
@@ -150,16 +150,16 @@ class ExecutionReader:
             raise RecordsTrimmed(f"execution {row.id!r} was compacted: of its states {earliest}, not {records}")
         return fit[-1]
 
-    async def _begin(self, row: ExecutionRow, start: Start) -> Loaded:
+    async def _begin(self, row: ExecutionRow, start: Start) -> RestoredExecution:
         return self._begin_under(await self._plan(row, start), row, start)
 
-    def _begin_under(self, plan: Plan, row: ExecutionRow, start: Start) -> Loaded:
+    def _begin_under(self, plan: Plan, row: ExecutionRow, start: Start) -> RestoredExecution:
         if start.snapshot is None:
-            return Loaded(Machine(plan), UNSET)
-        loaded = from_snapshot(start.snapshot, plan, self.program.types)
-        if loaded.machine.state.records != start.records:
+            return RestoredExecution(Machine(plan), UNSET)
+        restored = from_snapshot(start.snapshot, plan, self.program.types)
+        if restored.machine.state.records != start.records:
             raise StoreDamaged(f"execution {row.id!r}: its snapshot after {start.records} records tells of others")
-        return loaded
+        return restored
 
     async def _plan(self, row: ExecutionRow, start: Start) -> Plan:
         ours = self.program.plan

@@ -67,8 +67,8 @@ def _below(reader: ExecutionReader, flow: str) -> ExecutionReader | None:
 async def _compact_one(reader: ExecutionReader, row: ExecutionRow) -> int:
     kept = await reader.store.snapshot(row.id, records=row.records)
     if kept is None or kept[0] < row.records:
-        loaded = await reader.loaded(row, row.records)
-        data = write_snapshot(loaded, reader.program.types)
+        restored = await reader.restore(row, row.records)
+        data = write_snapshot(restored, reader.program.types)
         await reader.store.put_snapshot(row.id, row.records, row.definition, data)
     return await reader.store.trim(row.id, row.records, payloads=await _payloads_of_items(reader.store, row.id))
 

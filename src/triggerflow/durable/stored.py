@@ -29,7 +29,7 @@ from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import encode
 from .commit import StoreSession, session_of
 from .commit_buffer import CommitBuffer
-from .loading import Loaded, items, moved, write_snapshot
+from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .reader import ExecutionReader
 from .rows import attempt_id, first_row, read_options
 
@@ -172,18 +172,18 @@ class Stored(Durability):
         if row.status not in FINAL_STATUSES:
             row = await store.claim(runtime.id)
         try:
-            loaded = await ExecutionReader(program, store).loaded(row, row.records)
+            restored = await ExecutionReader(program, store).restore(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.session.keep_definition(program)
                 await self.session.write_definitions()
                 try:
-                    loaded, snapshot = moved(loaded, program.plan, program.types, self._operator_map)
+                    restored, snapshot = migrate(restored, program.plan, program.types, self._operator_map)
                 except SnapshotError as error:
                     raise SnapshotError(f"{runtime!r}: {error}") from error
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
-            runtime.start_value = loaded.value
+            runtime.start_value = restored.value
             runtime.options = read_options(row.options)
-            self._begin(loaded.machine)
+            self._begin(restored.machine)
         except BaseException:
             await store.release([row.id])
             raise
@@ -272,7 +272,7 @@ class Stored(Durability):
         machine, log, types = runtime.machine, runtime.log, runtime.program.types
         number, definition = machine.state.records, machine.plan.definition.fingerprint
         try:
-            data = write_snapshot(Loaded(machine, runtime.start_value), types)
+            data = write_snapshot(RestoredExecution(machine, runtime.start_value), types)
         except Exception as error:  # a class of the user's may raise anything when it is written
             if not self._snapshot_failed:
                 self._snapshot_failed = True
@@ -294,7 +294,7 @@ class Stored(Durability):
         stream.older = self._older_items
 
     async def _older_items(self, after: int) -> list[StreamItem]:
-        return await items(self.session.store, self.runtime.id, self.runtime.program.types, after)
+        return await read_items(self.session.store, self.runtime.id, self.runtime.program.types, after)
 
     def on_closed(self, runtime: ExecutionRuntime) -> None:
         """See `Durability.on_closed`."""

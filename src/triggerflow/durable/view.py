@@ -7,7 +7,7 @@ import msgspec
 from .._core.events import ErrorInfo
 from .._core.state import UNSET, StatusName
 from ..run.interrupts import describe_interrupt
-from .loading import Loaded
+from .loading import RestoredExecution
 from .text import short
 
 
@@ -65,16 +65,16 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
-def view(id: str, flow: str, loaded: Loaded) -> StateView:
-    """The view of an execution that was loaded for it alone."""
-    state = loaded.machine.state
+def view(id: str, flow: str, restored: RestoredExecution) -> StateView:
+    """The view of an execution that was restored for it alone."""
+    state = restored.machine.state
     return StateView(
         id=id,
         flow=flow,
         records=state.records,
         status=state.status.value,
         started=state.started,
-        value=None if loaded.value is UNSET else loaded.value,
+        value=None if restored.value is UNSET else restored.value,
         state=dict(state.data),
         has_result=state.result is not UNSET,
         result=None if state.result is UNSET else state.result,
