@@ -14,10 +14,9 @@ from .._core import commands, events
 from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
 from ..stores.memory import MemoryStore
 from ..stores.protocol import ExecutionCopy, payload_digest
-from .definitions import read_definition
+from .metadata import read_definition, read_options
 from .payloads import references
 from .reader import ExecutionReader
-from .rows import read_options
 
 #: How many parts the values of one record may have, and how deep references may lead.
 PARTS, DEPTH = 2_000_000, 200

@@ -13,7 +13,7 @@ from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageE
 from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
-from .definitions import write_definition
+from .metadata import write_definition
 
 
 class StoreSession:

@@ -18,9 +18,9 @@ from ..run.subflow import path_of
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
 from .commit_buffer import status_and_due
 from .loading import PAGE, RestoredExecution
+from .metadata import attempt_id
 from .payloads import references
 from .reader import ExecutionReader
-from .rows import attempt_id
 
 _decode = msgspec.json.Decoder().decode
 

@@ -19,9 +19,8 @@ from ..drivers.asyncio import REAL
 from ..run.program import Program
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import decode
-from .definitions import read_definition
 from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record
-from .rows import waits_undeclared
+from .metadata import read_definition, waits_undeclared
 
 
 class Start(NamedTuple):

@@ -30,8 +30,8 @@ from .codec import encode
 from .commit import StoreSession, session_of
 from .commit_buffer import CommitBuffer
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
+from .metadata import attempt_id, first_row, read_options
 from .reader import ExecutionReader
-from .rows import attempt_id, first_row, read_options
 
 logger = logging.getLogger("triggerflow")
 
