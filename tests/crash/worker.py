@@ -73,7 +73,7 @@ class Commands:
         """How many records there are, and the state after them, all of it on disk."""
         execution = await self._found(command)
         assert runtime_of(execution).log is not None
-        await runtime_of(execution).log.on_disk()
+        await runtime_of(execution).log.wait_committed()
         return self._state(execution)
 
     async def follow(self, command: Command) -> Any:
@@ -85,7 +85,7 @@ class Commands:
 
     def _state(self, execution: Execution) -> dict[str, Any]:
         assert runtime_of(execution).log is not None
-        if not runtime_of(execution).log.clean:  # something was taken in since
+        if not runtime_of(execution).log.is_committed:  # something was taken in since
             return {}
         loaded = RestoredExecution(runtime_of(execution).machine, runtime_of(execution).start_value)
         return {

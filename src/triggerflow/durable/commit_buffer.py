@@ -143,12 +143,12 @@ class CommitBuffer:
         return _NOTHING
 
     @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Whether so many records wait for the store that chunks which put items should wait, too."""
         return len(self._records) > MAX_UNCOMMITTED
 
     @property
-    def clean(self) -> bool:
+    def is_committed(self) -> bool:
         """Whether every record is in the store."""
         return self.committed == self._machine.state.records
 
@@ -188,11 +188,11 @@ class CommitBuffer:
         if self.suspended is None:
             self.owner.written()
 
-    async def on_disk(self) -> None:
+    async def wait_committed(self) -> None:
         """Wait until every record is in the store. Raises why it cannot be."""
         if self.suspended is not None:
             raise self.suspended
-        if not self.clean:
+        if not self.is_committed:
             loop = asyncio.get_running_loop()
             if self.owner.loop() not in (None, loop):
                 raise WrongLoopError(f"execution {self.id} lives on another event loop; wait for it there")

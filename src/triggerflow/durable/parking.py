@@ -41,7 +41,7 @@ async def park(store: Store, executions: Collection[Stored]) -> None:
 def _rests(execution: Stored) -> bool:
     """Whether nothing of it is at work: everything is in the store, and waits for people or timers."""
     log = execution.runtime.log
-    if log is None or not log.clean or execution.runtime.status() != "waiting":
+    if log is None or not log.is_committed or execution.runtime.status() != "waiting":
         return False
     return all(_rests(child) for child in execution.sub_flows())
 

@@ -224,7 +224,7 @@ class Stored(Durability):
     async def committed(self, runtime: ExecutionRuntime) -> None:
         """See `Durability.committed`."""
         if runtime.log is not None:
-            await runtime.log.on_disk()
+            await runtime.log.wait_committed()
 
     def enqueue(self, buffer: CommitBuffer) -> None:
         """See `commit_buffer.Owner.enqueue`."""
@@ -281,7 +281,7 @@ class Stored(Durability):
         self._snapshot_failed = False
         with suppress(StoreError, ExecutionSuspended):
             if log is not None:
-                await log.on_disk()
+                await log.wait_committed()
                 await self.session.store.put_snapshot(runtime.id, number, definition, data)
 
     def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
