@@ -229,7 +229,7 @@ async def test_a_hostile_file_is_refused_and_changes_nothing(name: str) -> None:
         change(lines)
         with pytest.raises(SnapshotError, match=text):
             await flow.history(other).load(io.BytesIO(sealed(lines)))
-        assert (other.data.kept, other.data.definitions, other.data.payloads) == ({}, {}, {})
+        assert (other.data.executions, other.data.definitions, other.data.payloads) == ({}, {}, {})
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no end", "no JSON", "empty", "nested"])
@@ -250,7 +250,7 @@ async def test_a_damaged_file_is_refused(damage: str) -> None:
         }[damage]
         with pytest.raises(SnapshotError):
             await flow.history(store).load(io.BytesIO(bad), id="c")
-        assert len(store.data.kept) == 1
+        assert len(store.data.executions) == 1
 
 
 async def test_a_file_that_is_unchanged_but_sealed_again_is_taken() -> None:

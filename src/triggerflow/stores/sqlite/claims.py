@@ -1,4 +1,4 @@
-"""Who runs what. Each function runs inside one transaction, after dead owners were purged where that matters."""
+"""Claims and releases. Each function runs inside one transaction, and a claim first purges dead owners."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Set
@@ -27,7 +27,7 @@ def claim(connection: sqlite3.Connection, ownership: Ownership, execution: str) 
     if found[0] not in (None, ownership.owner):
         raise ExecutionLeased(
             f"execution {execution!r} is run by owner {found[0]} now; "
-            "it is free when that store is closed, or was not heard of for its lease"
+            "it can be claimed when that owner closes its store, or its lease ends"
         )
     return _take(connection, ownership, execution)
 
@@ -39,8 +39,8 @@ def claim_work(
     ownership.purge(connection)
     marks = ", ".join("?" * len(flows))
     free = "(e.owner IS NULL OR NOT EXISTS (SELECT 1 FROM owners WHERE id = e.owner))"
-    most = limit + len(without)  # those left alone are passed over below: a statement can name so many ids only
-    # Two queries, since each has an index of its own.
+    most = limit + len(without)  # ids in `without` are skipped below, since a statement takes a limited number of ids
+    # Two queries, since each can use an index of its own.
     found = connection.execute(
         f"""SELECT created, key, id FROM executions e
         WHERE flow IN ({marks}) AND parent IS NULL AND status IN ('created', 'running') AND {free}
@@ -65,7 +65,7 @@ def _take(connection: sqlite3.Connection, ownership: Ownership, execution: str) 
         {"id": execution, "owner": ownership.owner},
     )
     row = reading.find(connection, ownership.clock(), execution)
-    assert row is not None  # it was there a statement ago, in the same transaction
+    assert row is not None  # the caller has found it in the same transaction
     return row
 
 
@@ -87,5 +87,5 @@ def release(connection: sqlite3.Connection, ownership: Ownership, executions: It
 
 
 def leave(connection: sqlite3.Connection, ownership: Ownership) -> None:
-    """Give everything back: without its row, an owner has nothing."""
+    """Release everything: an owner without a row owns nothing."""
     connection.execute("DELETE FROM owners WHERE id = ?", (ownership.owner,))

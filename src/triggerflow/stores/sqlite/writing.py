@@ -1,4 +1,4 @@
-"""Adding to executions: records, payloads, snapshots, definitions. Each function runs inside one transaction."""
+"""Writes records, payloads, snapshots and definitions. Each function runs inside one transaction."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from .ownership import Claim, Ownership
 
 
 def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequence[Append]) -> None:
-    """See `Store.append`. Records of all executions go in by one statement, in the order in which they came."""
+    """See `Store.append`. One statement inserts the records of all executions, in their order."""
     records: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
     for add in appends:
@@ -32,7 +32,7 @@ def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequen
             owner = None if add.status in FINAL_STATUSES else ownership.owner
             changed.append((add.status, add.due, at, owner, key))
         if add.payloads:
-            _keep_payloads(connection, key, add.payloads)
+            _store_payloads(connection, key, add.payloads)
         ownership.remember(name, Claim(key, count, add.status, add.due))
     connection.executemany("INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)", records)
     if changed:
@@ -60,7 +60,7 @@ def _create(connection: sqlite3.Connection, ownership: Ownership, add: Append, r
     return Claim(cursor.lastrowid, 0, add.status, add.due)
 
 
-def _keep_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str, bytes]) -> None:
+def _store_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str, bytes]) -> None:
     connection.executemany(
         "INSERT INTO payloads (digest, data) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING", payloads.items()
     )
@@ -80,7 +80,9 @@ def put_snapshot(
         if records > count:
             raise StoreConflict(f"execution {execution!r} has {count} records: there is no state after {records}")
     elif (records, definition) != (row.records, row.definition):
-        raise StoreConflict(f"execution {execution!r} has ended ({row.status}); it stands as it ended")
+        raise StoreConflict(
+            f"execution {execution!r} has ended ({row.status}); it takes no other snapshot than one of its end"
+        )
     connection.execute(
         """INSERT OR REPLACE INTO snapshots (execution, records, definition, data)
         SELECT key, ?, ?, ? FROM executions WHERE id = ?""",
@@ -103,11 +105,11 @@ def put_copies(connection: sqlite3.Connection, ownership: Ownership, copies: Seq
         )
         connection.executemany(
             "INSERT INTO snapshots (execution, records, definition, data) VALUES (?, ?, ?, ?)",
-            [(key, *kept) for kept in copy.snapshots],
+            [(key, *snapshot) for snapshot in copy.snapshots],
         )
-        # The newest records may be trimmed: how many there were stands in the row.
+        # The newest records may be trimmed, so that their number has to come from the row.
         connection.execute("UPDATE executions SET trimmed = ? WHERE key = ?", (row.records, key))
-        _keep_payloads(connection, key, copy.payloads)
+        _store_payloads(connection, key, copy.payloads)
         ownership.remember(row.id, Claim(key, row.records, row.status, row.due))
 
 
