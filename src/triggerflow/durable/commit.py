@@ -83,8 +83,8 @@ class StoreSession:
             self._task = None
 
     async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
-        """Commit a batch. After a conflict, commit each tree alone: a tree that conflicts again has another owner, and is
-        suspended; the others go on."""
+        """Commit a batch. After a conflict, commit each tree alone: a tree that conflicts again has another owner
+        and is suspended; the others go on."""
         if not batch:
             return
         try:

@@ -21,7 +21,7 @@ from ..stores.protocol import ExecutionRow
 
 
 def first_row(id: str, program: Program, options: Options, parent: str | None, now: float) -> ExecutionRow:
-    """The row of an execution that begins now."""
+    """The row of a new execution."""
     return ExecutionRow(
         id=id,
         flow=program.name,
@@ -34,24 +34,23 @@ def first_row(id: str, program: Program, options: Options, parent: str | None, n
 
 
 def attempt_id(id: str, number: int) -> str:
-    """The id of a sub-flow's execution: where one has failed, the next attempt of its step gets one of its own."""
+    """The id of a sub-flow's execution: the first attempt of a step has `id`, attempt n after a failure has `id.n`."""
     return id if number == 1 else f"{id}.{number}"
 
 
 def waits_undeclared(row: ExecutionRow) -> bool:
     """Whether an execution was made before external events were declared: see `events.RULES`."""
     try:
-        kept: Any = msgspec.json.decode(row.options)
-        return kept.get("rules", 0) < DECLARED
+        options: Any = msgspec.json.decode(row.options)
+        return options.get("rules", 0) < DECLARED
     except (msgspec.DecodeError, TypeError, AttributeError) as error:
         raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
 
 
 def read_options(data: bytes) -> Options:
-    """The options that a row keeps. Raises `StoreDamaged`."""
+    """The options of an execution out of its row. Raises `StoreDamaged`."""
     try:
-        kept = msgspec.json.decode(data)
-        return Options.from_dict(kept)
+        return Options.from_dict(msgspec.json.decode(data))
     except (msgspec.DecodeError, TypeError, ValueError) as error:
         raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
 
@@ -60,7 +59,7 @@ def read_options(data: bytes) -> Options:
 
 
 def write_definition(definition: Definition, types: Types) -> bytes:
-    """The definition as JSON. Raises `PayloadError` for a case whose literal cannot be recorded."""
+    """The definition as JSON. Raises `PayloadError` for a literal of a case that cannot be encoded."""
     operators: list[dict[str, Any]] = []
     for operator in definition.operators:
         plain = msgspec.to_builtins(msgspec.structs.replace(operator, options={}))
@@ -69,19 +68,19 @@ def write_definition(definition: Definition, types: Types) -> bytes:
 
 
 def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Definition:
-    """The definition again. Raises `StoreDamaged` if it is missing, or is not what its fingerprint says."""
+    """Decode a definition. Raises `StoreDamaged` if it is missing, or does not match its fingerprint."""
     if data is None:
         raise StoreDamaged(f"the store lacks the definition {fingerprint!r}, under which this execution was recorded")
     try:
-        kept = msgspec.json.decode(data)
+        stored = msgspec.json.decode(data)
         operators = [
             msgspec.structs.replace(
                 msgspec.convert({**operator, "options": {}}, Operator), options=types.unpack(operator["options"])
             )
-            for operator in kept["operators"]
+            for operator in stored["operators"]
         ]
-        external = msgspec.convert(kept.get("external", ()), tuple[str, ...])
-        definition = Definition(str(kept["name"]), tuple(operators), external)
+        external = msgspec.convert(stored.get("external", ()), tuple[str, ...])
+        definition = Definition(str(stored["name"]), tuple(operators), external)
     except (LookupError, TypeError, ValueError) as error:
         raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {error}") from error
     if definition.fingerprint != fingerprint:

@@ -138,7 +138,7 @@ class Stored(Durability):
                     ingress.driver_of(runtime)  # runs that were open are issued again
 
     async def _chunks_stopped(self) -> None:
-        """Wait for the chunks that a suspension has cancelled: their last effects must not get into the execution now."""
+        """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
         stopping = [task for task in self._stopping if task is not asyncio.current_task()]
         if stopping:
             _, staying = await asyncio.wait(stopping, timeout=self.runtime.options.cleanup_timeout)
@@ -269,8 +269,8 @@ class Stored(Durability):
         self._notify()
 
     async def _write_snapshot(self) -> None:
-        """Write a snapshot, so that a recovery replays fewer records. Snapshots are a cache: a failed write is logged and
-        ignored."""
+        """Write a snapshot, so that a recovery replays fewer records. Snapshots are a cache: a failed write is
+        logged and ignored."""
         runtime = self.runtime
         machine, log, types = runtime.machine, runtime.log, runtime.program.types
         number, definition = machine.state.records, machine.plan.definition.fingerprint
@@ -289,7 +289,7 @@ class Stored(Durability):
 
     def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
         """See `Durability.check_answer`."""
-        # Checked here: the resume item would fail in the stream first, and the error would call the answer a stream item.
+        # Checked here, since the stream would check it first, and its error would call the answer a stream item.
         runtime.program.types.pack(interrupt["response"], f"the answer to interrupt {interrupt['id']!r} of {runtime!r}")
 
     def prepare_stream(self, runtime: ExecutionRuntime, stream: RuntimeStream) -> None:
