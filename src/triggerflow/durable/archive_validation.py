@@ -70,7 +70,7 @@ def _check_numbers(copy: ExecutionCopy) -> None:
     numbers = [number for number, _ in copy.records]
     items = [record.item for _, record in copy.records if record.item]
     if any(one >= other for one, other in pairwise(numbers)):
-        raise SnapshotError(f"{where}: its records are not in the order of their numbers")
+        raise SnapshotError(f"{where}: its records are not in order")
     if items != list(range(1, row.items + 1)):
         raise SnapshotError(f"{where}: its stream items are not 1 to {row.items}")
     if len({it[0] for it in copy.snapshots}) < len(copy.snapshots):
