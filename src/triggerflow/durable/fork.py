@@ -46,7 +46,7 @@ async def fork_of(
     if machine.state.status in FINAL:
         raise UsageError(
             f"execution {row.id!r} has ended ({machine.state.status.value}) after {at} records, so that a fork "
-            "has nothing to do; fork it at an earlier record"
+            "has nothing to do; fork it earlier: at=..."
         )
     for change in _changes(reader, state):
         data = encode(change, reader.program.types, machine.state, payloads)
@@ -61,7 +61,7 @@ async def fork_of(
 
 def _before(row: ExecutionRow, at: int) -> int:
     if at < 1:
-        raise UsageError(f"execution {row.id!r}: after at={at} records there is no last record, so no value to replace")
+        raise UsageError(f"execution {row.id!r}: before record 0 there is no record whose value could be replaced")
     return at - 1
 
 
