@@ -38,7 +38,7 @@ def attempt_id(id: str, number: int) -> str:
     return id if number == 1 else f"{id}.{number}"
 
 
-def waits_undeclared(row: ExecutionRow) -> bool:
+def predates_declared_events(row: ExecutionRow) -> bool:
     """Whether an execution was made before external events were declared: see `events.RULES`."""
     try:
         options: Any = msgspec.json.decode(row.options)

@@ -20,7 +20,7 @@ from ..run.program import Program
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import decode
 from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record
-from .metadata import read_definition, waits_undeclared
+from .metadata import predates_declared_events, read_definition
 
 
 class Start(NamedTuple):
@@ -167,7 +167,7 @@ class ExecutionReader:
         if start.definition != ours.definition.fingerprint:
             data = await self.store.definition(start.definition)
             return compile_plan(read_definition(data, start.definition, self.program.types))
-        return await self._as_recorded(ours, row) if waits_undeclared(row) else ours
+        return await self._as_recorded(ours, row) if predates_declared_events(row) else ours
 
     async def _as_recorded(self, plan: Plan, row: ExecutionRow) -> Plan:
         """The plan with the external events of an execution that was recorded before these could be declared.
