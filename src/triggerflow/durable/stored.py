@@ -141,11 +141,12 @@ class Stored(Durability):
         """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
         stopping = [task for task in self._stopping if task is not asyncio.current_task()]
         if stopping:
-            _, staying = await asyncio.wait(stopping, timeout=self.runtime.options.cleanup_timeout)
-            if staying:
+            timeout = self.runtime.options.cleanup_timeout
+            _, running = await asyncio.wait(stopping, timeout=timeout)
+            if running:
                 raise UsageError(
-                    f"{self.runtime!r} was suspended here, and {len(staying)} of its chunks have not stopped within "
-                    "cleanup_timeout; try again when they have"
+                    f"{self.runtime!r} was suspended here, and {len(running)} of its chunks have not stopped within "
+                    f"{timeout:g} s (cleanup_timeout); open it again when they have"
                 )
 
     async def _open(self) -> None:

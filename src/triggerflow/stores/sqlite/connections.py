@@ -115,7 +115,7 @@ class Reader:
         self._connection.execute("PRAGMA query_only = ON")
 
     def run(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a query in one transaction, so that all it reads is of one moment."""
+        """Run a query in one transaction, so that it reads one consistent state."""
         connection = _require_open(self._connection, self._path)
         with transaction(connection, self._path, "DEFERRED"):
             return query(connection, *args, **kwargs)

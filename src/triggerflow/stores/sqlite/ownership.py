@@ -1,8 +1,8 @@
 """Ownership: the row of this owner in `owners`, which is its lease, and a cache of the executions that it owns.
 
-A claim deletes the rows of dead owners in its own transaction. So while every transaction of ours has found our row, no
-other owner can have claimed one of our executions, and the cache is valid. This check is the whole fencing: it costs
-one statement in a commit. If our row is gone, the cache is dropped, and filled again from the tables.
+A claim deletes the rows of dead owners in its own transaction. So while every transaction of this owner finds its row,
+no other owner can have claimed one of its executions, and the cache is valid. This check is the whole fencing: it costs
+one statement in a commit. If the row is gone, the cache is dropped, and filled again from the tables.
 """
 
 import sqlite3
@@ -36,7 +36,7 @@ class Ownership:
         self._renewed: float | None = None
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """Begin a transaction: check that our row is still there, and renew the lease after a third of it."""
+        """Begin a transaction: check that the row of this owner exists; renew the lease after a third of it."""
         now = self.clock()
         renewed = self._renewed
         if renewed is not None and renewed <= now < renewed + self.lease / 3:

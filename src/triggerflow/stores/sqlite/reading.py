@@ -1,4 +1,4 @@
-"""Queries. Each function runs inside one transaction, so that all it reads is of one moment."""
+"""Queries. Each function runs inside one transaction, so that it reads one consistent state."""
 
 import sqlite3
 from collections.abc import Collection, Set
