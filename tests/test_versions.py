@@ -469,12 +469,12 @@ def test_what_was_moved_has_to_stand_where_it_runs() -> None:
 
     found = inspect(saved(live.machine), program(build).flow.definition)
     assert found.kind == "refused"
-    assert "'fetch' stands in 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
+    assert "'fetch' is inside 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
 
     def renamed(flow: Any, chunk: Any) -> None:
         flow.for_each().to(chunk("load")).end_for_each().to(chunk("tell")).end()
 
-    with pytest.raises(SnapshotError, match="'load' stands in 'for_each<-start'"):
+    with pytest.raises(SnapshotError, match="'load' is inside 'for_each<-start'"):
         apply_map(saved(live.machine), program(renamed).flow.definition, {"fetch": "load"})
 
 

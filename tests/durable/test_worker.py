@@ -48,7 +48,7 @@ async def started(flow: TriggerFlow, store: Store, id: str, value: Any = None) -
     execution: Any = flow.create_execution(id=id, store=store)
     await execution.async_open()
     execution.begin(value)
-    await runtime_of(execution).log.on_disk()
+    await runtime_of(execution).log.wait_committed()
     return execution
 
 

@@ -394,8 +394,8 @@ async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: R
         return
     submit(runtime, event)
     log = runtime.log
-    if log is not None and log.crowded:
-        await log.on_disk()
+    if log is not None and log.is_crowded:
+        await log.wait_committed()
 
 
 async def put_from_outside(runtime: "ExecutionRuntime", item: Any) -> None:

@@ -68,16 +68,16 @@ class CommitLog(Protocol):
         ...
 
     @property
-    def clean(self) -> bool:
+    def is_committed(self) -> bool:
         """Whether every record is in the store."""
         ...
 
     @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Whether so many records wait for the store that chunks which put items should wait, too."""
         ...
 
-    async def on_disk(self) -> None:
+    async def wait_committed(self) -> None:
         """Wait until every record is in the store. Raises why it cannot be."""
         ...
 

@@ -254,7 +254,7 @@ class ExecutionRuntime:
         """Whether it takes nothing any more, and its sources are closed; of a durable one, whether that is in the
         store."""
         ingress.check_loop(self)
-        if self.machine.state.status not in FINAL or (self.log is not None and not self.log.clean):
+        if self.machine.state.status not in FINAL or (self.log is not None and not self.log.is_committed):
             return False
         if self.closes_sources and self.driver is not None and self.environment.is_closed(self.driver.loop):
             self.closes_sources = False  # nothing closes them any more
@@ -282,7 +282,7 @@ class ExecutionRuntime:
         driver = self.driver
         if driver is None or ingress.moves_here(self):
             return None
-        if self.closes_sources or (self.log is not None and self.log.suspended is None and not self.log.clean):
+        if self.closes_sources or (self.log is not None and self.log.suspended is None and not self.log.is_committed):
             return driver.loop
         return None if self.machine.state.status in FINAL else driver.loop
 
@@ -566,7 +566,7 @@ class ExecutionRuntime:
             self._failure = error
         self.shared.forget(self)
         self.observed = self.observed or self.waited_for
-        if self.log is None or self.log.clean:
+        if self.log is None or self.log.is_committed:
             self.driver = None
         self.wake_all(self.why_ended())
         if state.result is UNSET:
