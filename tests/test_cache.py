@@ -263,7 +263,9 @@ async def test_a_key_may_be_an_object_with_an_equality_of_its_own() -> None:
 async def test_a_key_that_cannot_be_one_is_told() -> None:
     """The chunk fails, with what `key` has to return."""
     flow, _ = counting(Cache(lambda data: Unhashable()))
-    with pytest.raises(TypeError, match=r"'cached': Cache\(key=...\) gave a Unhashable.*a text, a number, or a tuple"):
+    with pytest.raises(
+        TypeError, match=r"'cached': the key function of its Cache returned a Unhashable.*a number, or a tuple"
+    ):
         await flow.async_start(1)
 
 

@@ -297,9 +297,9 @@ class Cache:
             try:
                 return (given_key(given),)
             except NoKey as error:
-                raise TypeError(
-                    f"chunk {name!r}: Cache(key=...) gave a {type(given).__qualname__} that cannot be a key ({error}); "
-                    "let it return a text, a number, or a tuple of them"
+                raise OptionError(
+                    f"chunk {name!r}: the key function of its Cache returned a {type(given).__qualname__} that cannot "
+                    f"be a key ({error}); let it return a text, a number, or a tuple of them"
                 ) from error
         try:
             return (value_key(data.value),)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol, TypedDict, cast
 
-from .._core.errors import DefinitionError, OptionError
+from .._core.errors import DefinitionError, OptionError, UsageError
 
 _SEGMENT = re.compile(r"[A-Za-z_]\w*")
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
@@ -67,7 +67,9 @@ class SubFlow:
 
     def __call__(self, data: Any) -> Any:
         """Not supported: only the engine can run a step that is a flow."""
-        raise TypeError(f"the step that runs flow {self.flow.name!r} cannot be called by itself; start the flow")
+        raise UsageError(
+            f"the step that runs flow {self.flow.name!r} cannot be called by itself; call flow.start() or async_start()"
+        )
 
 
 def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> dict[str, dict[str, list[str]]]:

@@ -9,13 +9,15 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from .errors import ModelError
+
 Schema = dict[str, Any]
 
 _NAMES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "null"}
 
 
-class OutputError(ValueError):
-    """The caller's fault: something that does not describe an answer was given as its description."""
+class OutputError(ModelError, ValueError):
+    """The value given as `output` does not describe an answer. The message names the place and what to write."""
 
 
 class Output:
