@@ -71,7 +71,7 @@ def test_a_wrong_option_of_a_chunk_is_refused_on_its_line(what: str) -> None:
     ],
 )
 def test_a_policy_of_the_wrong_kind_is_refused_on_its_line(make: Any, message: str) -> None:
-    """ "Raises `DefinitionError` for numbers that make no sense, and for what is no class of exceptions"."""
+    """ "Raises `DefinitionError` for impossible numbers, and `OptionError` for values of the wrong type"."""
     with pytest.raises(DefinitionError, match=message):
         make()
 

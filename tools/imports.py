@@ -47,7 +47,7 @@ CLOCKS = {
     "random": {"random", "Random", "uniform", "choice"},
 }
 MAY_NAME_CLOCKS = {
-    f"{PACKAGE}.build.policies",
+    f"{PACKAGE}.build.retry",
     f"{PACKAGE}.run.environment",
     f"{PACKAGE}.stores",
     f"{PACKAGE}.testing",

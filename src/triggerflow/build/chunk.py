@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypedDict, Unpack, cast
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
 from .arguments import check_names, flag, names, positive, seconds
-from .policies import Cache, Retry
+from .cache import Cache
+from .retry import Retry
 
 Handler = Callable[[Any], Any]
 

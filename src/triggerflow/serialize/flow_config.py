@@ -19,7 +19,7 @@ from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
 from ..build.blueprint import Blueprint, is_stable_name
 from ..build.chunk import Chunk, Handler
-from ..build.policies import Retry
+from ..build.retry import Retry
 from ..build.subflow import SubFlow, SubFlowOptions, is_flow
 from .config import MAX_TEXT, from_config, parse_json, parse_yaml, to_config, to_json, to_yaml
 from .text import write_file
