@@ -389,7 +389,7 @@ def slow(cache: Cache | None = None, **options: Any) -> tuple[TriggerFlow, list[
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])
 @pytest.mark.parametrize("leaver", [0, 1, 2, 3])
 async def test_one_that_leaves_takes_nobody_with_it(how: str, leaver: int) -> None:
-    """ "the other runs wait for its result"; "If that run fails or is cancelled, the next waiting run takes its turn"."""
+    """ "the other runs wait"; "If that run fails or is cancelled, the next waiting run takes its turn"."""
     flow, runs = slow()
 
     async def start(number: int) -> Any:

@@ -87,7 +87,7 @@ class Cache:
                     return await call(data)
                 waiter = shared.join(data)
                 try:
-                    await waiting.without_place(data, waiter)
+                    await waiting.without_permit(data, waiter)
                     turn = waiter.result()
                 except BaseException:
                     self._leave(slot, shared, waiter)
@@ -193,7 +193,7 @@ class Cache:
 class RunWaits(Protocol):
     """What the cache needs of the engine, to let one run wait for another run with the same key."""
 
-    async def without_place(self, data: Any, until: "asyncio.Future[Any]") -> None:
+    async def without_permit(self, data: Any, until: "asyncio.Future[Any]") -> None:
         """Wait until the future is done; the run releases its permits in concurrency limits meanwhile."""
         ...
 

@@ -35,7 +35,7 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
 class _Places:
     """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
 
-    async def without_place(self, data: Any, until: "asyncio.Future[Any]") -> None:
+    async def without_permit(self, data: Any, until: "asyncio.Future[Any]") -> None:
         """Give up the permits of the run while it waits."""
         runtime, run = run_of(data)
 
