@@ -1,4 +1,4 @@
-"""The size law: small modules, small functions, and a list of exceptions that only shrinks.
+"""Checks sizes: small modules, small functions, and a list of exceptions that may only shrink.
 
 Run as ``python tools/ratchet.py [root]``; exits 1 if a module or function is too long or an exception is out of date.
 """
@@ -35,7 +35,7 @@ def functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, int, int]]
 
 
 def judge(where: str, line: int, length: int, allowed: int | None) -> str | None:
-    """Say what is wrong with the length of one function, given its entry in ``ALLOWED``."""
+    """Return the breach of one function's length, given its entry in ``ALLOWED``; None if there is none."""
     if allowed is None:
         problem = f"has {length} lines, the law says {FUNCTION_LINES}" if length > FUNCTION_LINES else None
     elif length > allowed:
