@@ -111,7 +111,7 @@ def breaks_privacy(importer: str, item: Import) -> str | None:
 
 
 def breaks_clock(importer: str, item: Import) -> str | None:
-    """Return the breaches of a module that uses a clock or random numbers without an environment."""
+    """Return the breach of a module that imports a clock or random numbers instead of asking an environment."""
     if item.name in CLOCKS.get(item.target, ()) and not any(
         f"{importer}.".startswith(f"{it}.") for it in MAY_NAME_CLOCKS
     ):

@@ -108,7 +108,7 @@ def recorded() -> AsyncIterator[str]:
 
 
 class Run:
-    """Run the flow once, and print its result and times."""
+    """One run of the flow, with its result and times."""
 
     def __init__(self, response: Response) -> None:
         self.response = response
