@@ -98,7 +98,7 @@ class Blueprint:
             raise DefinitionError(
                 f"flow {self.name!r}: chunk {known.name!r} has {first} already, and {again} is given here; "
                 "say it once, or register the function under a second name: "
-                f"flow.chunk({known.name + '_2'!r}, ...)(function)"
+                f"flow.chunk({known.name + '_2'!r}, {again})(function)"
             )
         emits = [name for name in given.get("emits", ()) if name not in known.emits]
         if more or emits:

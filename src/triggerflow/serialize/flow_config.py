@@ -56,7 +56,7 @@ def _check_handler(blueprint: Blueprint, operator: Operator, where: str) -> None
     elif not is_stable_name(key, handler):
         raise DefinitionError(
             f"{where}: {handler!r} runs {operator.name!r}, but no other process could find it by the name {key!r}; "
-            f"name it: flow.register_chunk_handler(function, name={operator.name + '_handler'!r})"
+            "register it by flow.register_chunk_handler, with a name of its own as name="
         )
 
 
