@@ -10,8 +10,8 @@ import inspect
 from contextvars import copy_context
 from typing import Any
 
+from ..build.cache import Invoker
 from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
-from ..build.policies import Invoker
 from .data import run_of
 from .threads import ThreadCall, pool
 
@@ -33,9 +33,9 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
 
 
 class _Places:
-    """How a run of a cached chunk waits for another one of the same key; see `policies.Waiting`."""
+    """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
 
-    async def without_place(self, data: Any, until: "asyncio.Future[Any]") -> None:
+    async def without_permit(self, data: Any, until: "asyncio.Future[Any]") -> None:
         """Give up the permits of the run while it waits."""
         runtime, run = run_of(data)
 

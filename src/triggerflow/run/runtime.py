@@ -25,7 +25,7 @@ from .._core.machine import FINAL, Machine
 from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from ..build.contract import Check
-from ..build.policies import pause_before_retry
+from ..build.retry import pause_before_retry
 from . import ingress
 from .data import TriggerFlowRuntimeData
 from .environment import Environment

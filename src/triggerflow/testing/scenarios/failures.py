@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from ...build.policies import Retry
+from ...build.retry import Retry
 from ...flow import TriggerFlow
 from .scenario import Outside, echo, one_more, scenario
 
