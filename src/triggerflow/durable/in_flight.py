@@ -147,6 +147,9 @@ def with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict[
     placed = {
         run["id"]: limits.placed(run) for run in sorted(snapshot["runs"], key=lambda run: run["phase"] != Phase.RUNNING)
     }
+    for interrupt in snapshot["interrupts"]:  # a run that has asked holds no permit, but is loaded with its limiters
+        if isinstance(interrupt["run"], Mapping):
+            list(limits.above(interrupt["run"]))
     return {
         **snapshot,
         "runs": [placed[run["id"]] for run in snapshot["runs"]],
