@@ -336,6 +336,9 @@ def _with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict
         run["id"]: limits.admitted(run)
         for run in sorted(snapshot["runs"], key=lambda run: run["phase"] != Phase.RUNNING)
     }
+    for interrupt in snapshot["interrupts"]:  # a run that has asked holds no permit, but is loaded with its limiters
+        if isinstance(interrupt["run"], Mapping):
+            list(limits.limiters_of(interrupt["run"]))
     return {
         **snapshot,
         "runs": [admitted[run["id"]] for run in snapshot["runs"]],
