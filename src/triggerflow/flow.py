@@ -227,7 +227,7 @@ class TriggerFlow(ResourceHolder):
         skip_exceptions: bool | None = None,
         max_pending: int = 1024,
         stream_history: int = 4096,
-        journal_limit: int = 1024,
+        journal_limit: int | None = None,
         keep_open: bool = False,
         deadline: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
@@ -241,8 +241,9 @@ class TriggerFlow(ResourceHolder):
 
         `concurrency` bounds how many chunks run at once. `max_pending` is how many runs the signals of one chunk may
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
-        `stream_history` items and `journal_limit` records are kept for late readers. `deadline` is how long a failed or
-        cancelled execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
+        `stream_history` items are kept for late readers. `journal_limit` records are kept for `Execution.records`;
+        without a number the newest, while their values take little room. `deadline` is how long a failed or cancelled
+        execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
         With `keep_open` it does not close when its work is done, but takes signals until `async_close`.
         Raises `DefinitionError` for an option that does not exist, or cannot have the value.
         """
