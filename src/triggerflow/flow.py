@@ -12,7 +12,7 @@ from ._core.definition import Definition
 from ._core.errors import OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.arguments import check_names, positive
+from .build.arguments import check_names, flag, positive
 from .build.blueprint import Blueprint
 from .build.chain import Chain, MatchMode, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
@@ -62,6 +62,10 @@ class TriggerFlow(ResourceHolder):
     def __init__(
         self, name: str | None = None, *, skip_exceptions: bool = False, environment: Environment = REAL
     ) -> None:
+        given: Any = name
+        if not isinstance(given, str | None):
+            raise OptionError(f"TriggerFlow: name must be a string, got {given!r}")
+        flag(skip_exceptions, "TriggerFlow", "skip_exceptions")
         self._runtime = FlowRuntime(Blueprint(name or "flow"), environment, _stored, skip_exceptions=skip_exceptions)
         self._runtime.is_named = bool(name)
 
@@ -115,8 +119,11 @@ class TriggerFlow(ResourceHolder):
         """Register a chunk: `@flow.chunk("name")`, `@flow.chunk`, or `flow.chunk(function)`.
 
         The options: `concurrency` bounds how many runs of this chunk go on at once in an execution. A sync function
-        runs in a thread; `inline=True` says that it is cheap and may run on the loop. `emits` names events that its
-        code does not show. `retry`, `timeout` (seconds) and `cache` are its policies.
+        runs in a thread; `inline=True` says that it is cheap and may run on the loop. What it returns is awaited if
+        that is an awaitable. `emits` names an event, or several, that its code does not show. `retry`, `timeout`
+        (seconds) and `cache` are its policies. A sync chunk that times out fails at once; its thread cannot be stopped
+        and goes on: what it returns is dropped, its next call into the engine raises `UsageError`, its place is free,
+        the next attempt may run beside it, and the process does not wait for it at its end.
         Raises `DefinitionError` if the name belongs to another function, or an option makes no sense.
         """
         check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")

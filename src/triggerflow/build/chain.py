@@ -163,7 +163,9 @@ class Chain:
         """Run what follows, up to `end_for_each`, once per item of the value that arrives here.
 
         Any iterable or async iterable is taken, lazily; a string, a mapping or something that cannot be iterated is one
-        item. `concurrency` bounds how many chunks of one pass run at once, and how many items are open.
+        item. What is not in memory is read in a thread of its own, or if it is async in a task of its own, and closed
+        before the execution ends. `concurrency` bounds how many chunks of one pass run at once, and how many items are
+        open.
         """
         self._check_open("for_each()")
         positive(concurrency, self._where("for_each()"))
@@ -247,6 +249,10 @@ class Chain:
             raise DefinitionError(
                 f"{self._where('collect()')} has the modes 'filled_and_update' and 'filled_then_empty', not {mode!r}"
             )
+        for name, text in (("collection_name", collection_name), ("branch_id", branch_id)):
+            given: Any = text
+            if not isinstance(given, str) and (name == "collection_name" or given is not None):
+                raise OptionError(f"{self._where('collect()')}: {name} must be a string, got {given!r}")
         branch = branch_id or describe((self.at,))
         joined = self._add(
             OperatorKind.COLLECT,
