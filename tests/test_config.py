@@ -414,6 +414,7 @@ GOOD: dict[str, Any] = parse_yaml(
     """
 format: triggerflow/v1
 name: f
+external: []
 operators:
 - {id: a, kind: chunk, name: a, listens: [start], emits: ["chunk:a"], handler: a}
 - {id: g, kind: signal_gate, name: g, listens: ["event:x", "chunk:a"], emits: ["operator:g"], options: {mode: and}}
@@ -497,6 +498,9 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "a trigger nobody fires": (put("operators[2].listens[0]", "operator:z"), ["operators[2].listens[0]", "operator:z"]),
     "a circle without a chunk": (put("operators[5].listens[0]", "operator:k"), ["operators[5].listens[0]"]),
     "a gate in the middle of a chain": (put("operators[9].listens[0]", "operator:g"), ["operators[9].listens[0]"]),
+    "an external event that nothing listens to": (put("external", ["y"]), ["external", "'y'"]),
+    "an external event twice": (put("external", ["x", "x"]), ["external", "'x'"]),
+    "an external event that is no text": (put("external", [5]), ["external"]),
     "nothing to fire": (put("operators[0].emits", []), ["operators[0].emits"]),
     "somebody else's trigger": (put("operators[2].emits[0]", "operator:g"), ["operators[2].emits[0]", "operator:b"]),
     "a chunk's trigger that is none": (put("operators[0].emits[0]", "event:a"), ["operators[0].emits[0]", "chunk:"]),
@@ -698,7 +702,7 @@ def test_the_json_schema_describes_what_is_written() -> None:
     assert flow["properties"]["format"]["enum"] == [FORMAT]
     assert flow["additionalProperties"] is operator["additionalProperties"] is False
     config = get_flow_config(sample())
-    assert set(config) == set(flow["required"]) == set(flow["properties"])
+    assert set(config) == {*flow["required"], "external"} == set(flow["properties"])
     pattern = operator["properties"]["listens"]["items"]["pattern"]
     kinds = schema["$defs"]["OperatorKind"]["enum"]
     assert sorted(kinds) == sorted(OperatorKind)

@@ -116,7 +116,7 @@ async def test_s07_every_waiter_and_reader_gets_the_original_exception_at_once(
 async def test_s07_failure_reaches_an_emitter_outside_that_waits_for_settling() -> None:
     """S7: "every waiter ... gets the original exception": who waits for its signal to settle is a waiter."""
     flow = TriggerFlow()
-    flow.when("go").to(sleeper)
+    flow.when(flow.signal("go", external=True)).to(sleeper)
     flow.when("break").to(broken)
     execution = flow.create_execution()
     execution.begin()
@@ -195,7 +195,7 @@ async def test_s07_a_failure_in_a_chunk_started_by_shared_data_is_not_swallowed(
     """S7: it does not matter who triggered the chunk that raised."""
     flow = TriggerFlow()
     flow.when({"flow_data": "k"}).to(broken)
-    flow.when("stay").to(echo)
+    flow.when(flow.signal("stay", external=True)).to(echo)
     execution = flow.create_execution()
     execution.begin()
     await turns()
@@ -329,7 +329,7 @@ async def test_s07_after_a_failure_it_takes_nothing_more() -> None:
             outcome.append("closed")
 
     flow.batch(stubborn, broken)
-    execution = flow.create_execution(deadline=2)
+    execution = flow.create_execution(cleanup_timeout=2)
     with pytest.raises(ValueError, match="broken"):
         await execution.async_start()
     assert now() == 2

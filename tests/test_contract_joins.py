@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import turns
+from tests.support import external, turns
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.errors import DefinitionError
-from triggerflow.extension import runtime_of
+from triggerflow.extension import blueprint_of, runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -24,6 +24,7 @@ def joining(triggers: Any, mode: Any = "and", before: Any = None) -> tuple[Trigg
             await before(data)
 
     flow.when(triggers, mode=mode).to(note)
+    external(flow, *(it.name for it in blueprint_of(flow).triggers(triggers) if it.kind == "event"))
     return flow, seen
 
 
@@ -160,6 +161,7 @@ async def test_s11_two_joins_on_the_same_signals_each_get_them() -> None:
     flow.when(["a", "b"]).to(("first", note))
     flow.when(["a", "b"]).to(("second", note))
     flow.when(["b", "c"]).to(("third", note))
+    external(flow, "a", "b", "c")
     execution = flow.create_execution()
     execution.begin()
     for name in "abcba":

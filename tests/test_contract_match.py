@@ -182,6 +182,7 @@ async def test_s12_two_passes_at_once_do_not_mix() -> None:
         seen.append(data.value)
 
     process = flow.when("go").match().case(even).to(note("even")).case_else().to(note("odd")).end_match()
+    flow.signal("go", external=True)
     process.to(("collect", collect))
     execution = flow.create_execution()
     execution.begin()

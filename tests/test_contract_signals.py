@@ -80,7 +80,7 @@ async def test_s01_order_holds_for_signals_from_outside_and_a_chain_at_work_besi
     async def note(data: Data) -> None:
         seen.append(data.value)
 
-    flow.when("go").to(note)
+    flow.when(flow.signal("go", external=True)).to(note)
     flow.when("go").to(("one", step)).to(("two", step)).to(("three", step))
     execution = flow.create_execution()
     execution.begin()
@@ -374,7 +374,7 @@ async def test_a_waiting_execution_that_nobody_holds_is_gone() -> None:
     """The data that a flow shares keeps nobody alive: an execution whose handle is dropped does not stay for ever."""
     flow = TriggerFlow()
     flow.when({"flow_data": "key"}).to(lambda data: None)
-    flow.when("from outside").end()
+    flow.when(flow.signal("from outside", external=True)).end()
     execution = flow.create_execution()
     execution.begin()
     await asyncio.sleep(1)

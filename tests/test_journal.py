@@ -1,4 +1,4 @@
-"""What an execution in memory keeps of its records: a window, and nothing where nobody can look (decision 0014)."""
+"""What an execution in memory keeps of its records: a window, and nothing where nobody can look (decision 0017)."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from triggerflow._core.machine import replay
 from triggerflow.diagram import run_view
 from triggerflow.errors import UsageError
 from triggerflow.extension import runtime_of
-from triggerflow.records import Completed, Pulled
+from triggerflow.records import Completed, SourceItems
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -121,7 +121,7 @@ async def test_what_is_held_is_whole() -> None:
     journal = runtime_of(execution).journal
     assert journal is not None
     assert [type(record) for record in journal.records] == seen[journal.first :]
-    assert all(record.items or record.done for record in execution.records if isinstance(record, Pulled))
+    assert all(record.items or record.done for record in execution.records if isinstance(record, SourceItems))
     with pytest.raises(UsageError, match="journal_limit"):
         run_view(flow.definition, execution.records)
 

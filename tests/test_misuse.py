@@ -123,11 +123,11 @@ async def test_a_mistake_in_building_leaves_the_flow_as_it_was(what: str) -> Non
     assert await flow.async_start(1) == 1
 
 
-@pytest.mark.parametrize("name", ["stream_history", "journal_limit", "max_pending", "deadline"])
+@pytest.mark.parametrize("name", ["stream_history", "journal_limit", "max_pending", "cleanup_timeout"])
 @pytest.mark.parametrize("value", [-1, 0, "many"])
 def test_a_senseless_bound_of_an_execution_is_refused(name: str, value: Any) -> None:
     """A bound that cannot work would show later as a wrong number or as memory that grows."""
-    if name == "deadline" and value == 0:
+    if name == "cleanup_timeout" and value == 0:
         return  # not to wait at all makes sense
     with pytest.raises(TriggerFlowError, match=name):
         TriggerFlow().create_execution(**{name: value})
@@ -247,7 +247,7 @@ async def test_emitting_what_is_no_name(name: Any) -> None:
 
 def waiting_flow() -> TriggerFlow:
     flow = TriggerFlow()
-    flow.when("go").to(echo).end()
+    flow.when(flow.signal("go", external=True)).to(echo).end()
     return flow
 
 

@@ -64,7 +64,11 @@ async def test_what_is_awaited_on_another_loop_is_recorded_on_the_loop_of_the_ex
 async def test_a_blocking_call_on_another_loop_names_a_call_that_works() -> None:
     """`BlockingCallError` names the async twin, and that can be awaited on any loop."""
     flow = TriggerFlow()
-    flow.to(lambda data: data.pause_for(interrupt_id="q"))
+
+    async def asks(data: Data) -> None:
+        data.pause_for(interrupt_id="q")
+
+    flow.to(asks)
     flow.when("go").to(lambda data: data.value).end()
     execution = flow.create_execution()
     await execution.async_begin()
@@ -346,7 +350,11 @@ async def test_a_writer_that_is_cancelled_when_it_has_room_lets_the_next_one_in(
 async def test_a_put_from_outside_waits_for_a_blocking_reader() -> None:
     """S15: wherever the item comes from."""
     flow = TriggerFlow()
-    flow.to(lambda data: data.pause_for(interrupt_id="q"))
+
+    async def asks(data: Data) -> None:
+        data.pause_for(interrupt_id="q")
+
+    flow.to(asks)
     execution = flow.create_execution(stream_history=8)
     reading = asyncio.create_task(slow_reader(execution, 4))
     await turns()

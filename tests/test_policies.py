@@ -220,7 +220,7 @@ async def test_a_policy_that_fails_does_not_hang_the_run(
 
     if route:
         flow.on_error(handle)
-    execution = flow.create_execution(deadline=1)
+    execution = flow.create_execution(cleanup_timeout=1)
     result = (await asyncio.gather(execution.async_start(timeout=10), return_exceptions=True))[0]
     assert result is (None if route else ERROR)
     assert told == (["ValueError"] if route else [])

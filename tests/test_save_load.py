@@ -17,7 +17,7 @@ import pydantic
 import pytest
 import yaml
 
-from tests.support import now, read, turns
+from tests.support import external, now, read, turns
 from triggerflow import Cache, Execution, Retry, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.errors import ContractError, PayloadError, SnapshotError
 from triggerflow.extension import runtime_of
@@ -207,6 +207,7 @@ async def test_d11_half_filled_joins_are_kept() -> None:
     flow.when(["a", "b"]).end()
     flow.when({"event": "c"}).collect("both", "c").to(("never", echo))
     flow.when({"event": "d"}).collect("both", "d")
+    external(flow, "a", "b", "c", "d")
     execution = await begun(flow)
     await execution.async_emit("a", 1)
     await execution.async_emit("c", 3)

@@ -540,7 +540,7 @@ async def test_a_source_that_does_not_close_holds_nobody_up_for_long(
         await asyncio.sleep(1)
         raise ValueError("broken")
 
-    execution = each(body, concurrency=1).create_execution(deadline=0.3)
+    execution = each(body, concurrency=1).create_execution(cleanup_timeout=0.3)
     with pytest.raises(ValueError, match="broken"):
         await execution.async_start(items() if kind == "sync" else async_items())
     assert now() < 5
@@ -718,7 +718,7 @@ def test_a_program_that_ends_in_the_middle_of_a_source_ends_soon_and_quietly() -
             yield 2
 
         async def main():
-            execution = flow.create_execution(deadline=0.2)
+            execution = flow.create_execution(cleanup_timeout=0.2)
             execution.begin(items())
             await asyncio.sleep(0.3)
             await execution.async_cancel()

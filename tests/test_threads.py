@@ -184,7 +184,7 @@ async def test_a_time_out_of_a_chunk_that_waits_for_a_thread_needs_none(gate: th
         gate.wait(20)
 
     flow.for_each(concurrency=2).to(block).end_for_each()
-    execution = flow.create_execution(deadline=0)
+    execution = flow.create_execution(cleanup_timeout=0)
     execution.begin([1, 2, 3])
     while len(begun) < 2:  # noqa: ASYNC110 - threads cannot set an asyncio.Event
         await asyncio.sleep(0.001)
@@ -204,7 +204,7 @@ async def test_cancellation_waits_for_a_thread_as_long_as_clean_up_may_take(gate
         gate.wait(20)
 
     flow.to(block)
-    execution = flow.create_execution(deadline=0.1)
+    execution = flow.create_execution(cleanup_timeout=0.1)
     execution.begin()
     await until(begun)
     await execution.async_cancel()
@@ -227,7 +227,7 @@ async def test_a_thread_that_stops_in_time_is_waited_for(gate: threading.Event) 
         log.append("ended")
 
     flow.to(block)
-    execution = flow.create_execution(deadline=20)
+    execution = flow.create_execution(cleanup_timeout=20)
     execution.begin()
     await until(begun)
     asyncio.get_running_loop().call_later(0.05, gate.set)
@@ -246,7 +246,7 @@ async def test_a_durable_execution_waits_for_its_thread_to_end(gate: threading.E
 
     flow.to(block)
     async with MemoryStore() as store:
-        execution = flow.create_execution(store=store, deadline=0.05)
+        execution = flow.create_execution(store=store, cleanup_timeout=0.05)
         await execution.async_begin()
         await until(begun)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -401,7 +401,7 @@ SCRIPTS = {
         begun = threading.Event()
         flow.to(lambda data: (begun.set(), time.sleep(30)))
         async def main():
-            execution = flow.create_execution(deadline=0.1)
+            execution = flow.create_execution(cleanup_timeout=0.1)
             execution.begin()
             while not begun.is_set():
                 await asyncio.sleep(0.01)

@@ -34,8 +34,8 @@ GUESTS_MAY_IMPORT = {"", "diagram", "durable", "errors", "extension", "models", 
 
 # What the core may import beside itself: nothing here reads a clock, draws a random number or does I/O.
 CORE_MAY_IMPORT = {
-    *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "itertools", "json", "msgspec"),
-    *("operator", "types", "typing"),
+    *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools", "json"),
+    *("msgspec", "operator", "types", "typing"),
 }
 CORE_MAY_NOT_CALL = {"open", "input", "print", "eval", "exec", "__import__"}
 
@@ -46,7 +46,13 @@ CLOCKS = {
     "uuid": {"uuid1", "uuid4"},
     "random": {"random", "Random", "uniform", "choice"},
 }
-MAY_NAME_CLOCKS = {f"{PACKAGE}.run.environment", f"{PACKAGE}.stores", f"{PACKAGE}.testing", f"{PACKAGE}.serialize"}
+MAY_NAME_CLOCKS = {
+    f"{PACKAGE}.build.policies",
+    f"{PACKAGE}.run.environment",
+    f"{PACKAGE}.stores",
+    f"{PACKAGE}.testing",
+    f"{PACKAGE}.serialize",
+}
 
 
 class Import(NamedTuple):

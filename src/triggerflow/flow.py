@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
-from ._core.errors import OptionError, SnapshotError, UsageError
+from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
 from .build.arguments import check_names, flag, positive
@@ -46,8 +46,8 @@ T = TypeVar("T")
 
 #: The options of `create_execution`.
 CREATE_OPTIONS = (
-    "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open", "deadline",
-    "runtime_resources", "store",
+    "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open",
+    "cleanup_timeout", "runtime_resources", "store",
 )  # fmt: skip
 
 
@@ -120,10 +120,10 @@ class TriggerFlow(ResourceHolder):
 
         The options: `concurrency` bounds how many runs of this chunk go on at once in an execution. A sync function
         runs in a thread; `inline=True` says that it is cheap and may run on the loop. What it returns is awaited if
-        that is an awaitable. `emits` names an event, or several, that its code does not show. `retry`, `timeout`
-        (seconds) and `cache` are its policies. A sync chunk that times out fails at once; its thread cannot be stopped
-        and goes on: what it returns is dropped, its next call into the engine raises `UsageError`, its place is free,
-        the next attempt may run beside it, and the process does not wait for it at its end.
+        that is an awaitable. `emits` names an event, or several, that its code does not show, for diagrams and checks.
+        `retry`, `timeout` (seconds) and `cache` are its policies. A sync chunk that times out fails at once; its thread
+        cannot be stopped and goes on: what it returns is dropped, its next call into the engine raises `UsageError`,
+        its permit is free, the next attempt may run beside it, and the process does not wait for it at its end.
         Raises `DefinitionError` if the name belongs to another function, or an option makes no sense.
         """
         check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
@@ -173,13 +173,39 @@ class TriggerFlow(ResourceHolder):
         """
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
-    def signal(self, name: str, expected: "type[T]") -> "Signal[T]":
-        """Declare the type of an event's value: it is checked wherever the event is emitted.
+    @overload
+    def signal(self, name: str, *, external: bool = False) -> "Signal[Any]": ...
+
+    @overload
+    def signal(self, name: str, expected: "type[T]", *, external: bool = False) -> "Signal[T]": ...
+
+    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> "Signal[Any]":
+        """Declare an event: the type of its value, and whether it comes from outside.
+
+        A value of the `expected` type is checked wherever the event is emitted. An execution that somebody holds (one
+        of `create_execution`) stays open for an `external` event: until it has a result, or `async_close` says that
+        nothing more comes. For an event that is not declared so, it does not wait. Chunks may emit an external event
+        too; that changes nothing.
 
         The returned signal can be used wherever the name can: in `when`, and in `async_emit`, where a type checker
-        checks the value too.
+        checks the value too. What a second declaration of a name leaves out stays as it was. Raises `DefinitionError`
+        for a name that is no text or empty, and for a second, different type; an external event that nothing listens
+        to is refused before the first run.
         """
-        self._runtime.signals[name] = checker(expected, f"signal {name}")
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
+        if expected is not UNSET:
+            types = self._runtime.signal_types
+            known = types.get(name, expected)
+            if known is not expected and known != expected:
+                raise DefinitionError(
+                    f"flow {self.name!r}: signal {name!r} is declared with the type {known!r} already, and now with "
+                    f"{expected!r}; an event has one type, so give the other event another name"
+                )
+            self._runtime.signals[name] = checker(expected, f"signal {name}")
+            types[name] = expected
+        if external:
+            self._blueprint.external.add(str(name))
         self._blueprint.version += 1
         return Signal(name)
 
@@ -236,22 +262,23 @@ class TriggerFlow(ResourceHolder):
         stream_history: int = 4096,
         journal_limit: int | None = None,
         keep_open: bool = False,
-        deadline: float = 5.0,
+        cleanup_timeout: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
         store: "Store | None" = None,
         **unknown: Never,
     ) -> Execution:
         """A new execution, not started yet.
 
-        With a `store`, or after `set_store`, it is durable: see `Execution`. An `id` that is
-        in the store already is that execution, which goes on with its first use.
+        With a `store`, or after `set_store`, it is durable: see `Execution`. An `id` that is in the store already is
+        that execution, which goes on with its first use.
 
         `concurrency` bounds how many chunks run at once. `max_pending` is how many runs the signals of one chunk may
         have pending before the chunk waits, and how many items of a for_each without a limit are open at once.
         `stream_history` items are kept for late readers. `journal_limit` records are kept for `Execution.records`;
-        without a number the newest, while their values take little room. `deadline` is how long a failed or cancelled
-        execution waits for its chunks' clean-up, in seconds. `runtime_resources` are added to the flow's.
-        With `keep_open` it does not close when its work is done, but takes signals until `async_close`.
+        without a number the newest, while their values take little room. `cleanup_timeout` is for how many seconds a
+        failed or cancelled execution waits for its chunks' clean-up. `runtime_resources` are added to the flow's.
+        It closes as soon as nothing is left to do; while it has no result, it waits for the events that the flow
+        declares external (see `signal`). With `keep_open` it does not close, but takes signals until `async_close`.
         Raises `DefinitionError` for an option that does not exist, or cannot have the value.
         """
         where = f"flow {self.name!r}: create_execution()"
@@ -267,7 +294,7 @@ class TriggerFlow(ResourceHolder):
             stream_history=stream_history,
             journal_limit=journal_limit,
             keep_open=keep_open,
-            deadline=deadline,
+            cleanup_timeout=cleanup_timeout,
         )
         return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
 

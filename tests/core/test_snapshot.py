@@ -40,7 +40,7 @@ def rich() -> Simulation:
         flow.when("undeclared").to(chunk("surprised"))
 
     it = program(build).simulation()
-    it.send(Start("value", concurrency=6, skip_exceptions=True).record())
+    it.send(Start("value", concurrency=6, skip_exceptions=True, rules=1).record())
     it.send(events.Emitted(0.0, it.issued[1].id, "undeclared", 1, provisional=True))
     it.send(events.Retracted(0.0, None, 1, "wrong"))
     it.send(events.Emitted(0.0, None, "work", "from outside", settle=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from triggerflow.durable.past import Past
+from triggerflow.durable.reader import ExecutionReader
 from triggerflow.extension import flow_runtime_of
 from triggerflow.run.program import Program
 from triggerflow.stores import SQLiteStore
@@ -55,7 +55,7 @@ class _Check:
             return
         expected = Expected(self.world.values[id], self.world.rounds)
         records = await self._records(row)
-        loaded = await Past(self.program, self.store).loaded(row, row.records)
+        loaded = await ExecutionReader(self.program, self.store).loaded(row, row.records)
         state = loaded.machine.state
         self._same(id, "status", row.status, "completed")
         self._same(id, "result", state.result, expected.result)
@@ -70,7 +70,7 @@ class _Check:
             self.counts["sub-flows"] += 1
             self._same(child.id, "status", child.status, "completed")
             self._runs(child.id, await self._records(child))
-            await Past(self.child, self.store).loaded(child, child.records)
+            await ExecutionReader(self.child, self.store).loaded(child, child.records)
 
     async def _records(self, row: ExecutionRow) -> list[Record]:
         found: list[Record] = []
@@ -136,7 +136,7 @@ class _Check:
         """What the living process held in memory is what its records tell."""
         for id, count, told in self.world.acknowledged.states:
             if id == row.id:
-                replayed = await Past(self.program, self.store).loaded(row, count)
+                replayed = await ExecutionReader(self.program, self.store).loaded(row, count)
                 self._same(id, f"state after {count} records", digest(replayed, self.program.types), told)
 
     async def _items(self, row: ExecutionRow) -> None:

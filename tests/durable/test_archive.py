@@ -14,7 +14,8 @@ from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
 from triggerflow import TriggerFlow
 from triggerflow._core.errors import StoreConflict
-from triggerflow.durable import archive, vetting
+from triggerflow.durable import archive
+from triggerflow.durable import archive_validation as vetting
 from triggerflow.errors import SnapshotError, UsageError
 from triggerflow.stores import MemoryStore, payload_digest
 

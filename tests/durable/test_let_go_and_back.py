@@ -182,7 +182,7 @@ class _Unreadable:
 async def test_an_execution_of_another_flow_is_refused_while_it_runs_here(store: FailingStore) -> None:
     """`async_open`: "`UsageError` if it belongs to another flow"."""
     flow, other = TriggerFlow(name="f"), TriggerFlow(name="other")
-    flow.when("go").to(echo).end()
+    flow.when(flow.signal("go", external=True)).to(echo).end()
     execution = flow.create_execution(id="x", store=store)
     await execution.async_begin()
     with pytest.raises(UsageError, match="belongs to flow 'f'"):

@@ -1,6 +1,6 @@
 """A worker: what it takes up, what it lets go of, and what does not stop it.
 
-The store's clock is the loop's: hours pass at once. `Abandoned` stands for a process that died.
+The store's clock is the loop's: hours pass at once. `CleanupTimedOut` stands for a process that died.
 """
 
 import asyncio

@@ -31,7 +31,7 @@ class Note:
 
 async def work(data: Data) -> Any:
     """Goes on for a long time, in the process that begins it."""
-    if data.attempt == 1 or data.get_resource("slow"):
+    if data.attempt == 1 or data.resources.get("slow"):
         await asyncio.sleep(1e6)
     return data.value
 
@@ -223,7 +223,7 @@ async def test_a_full_worker_does_not_look_for_what_is_due() -> None:
     await left_behind(data, working(), 1)
     await make_due(data, IDS)
     flow = working()
-    flow.own_resources["slow"] = True
+    flow.resources["slow"] = True
     async with worked_on(data, flow, at_once=1) as store:
         await asyncio.sleep(50)
         assert len(store.claimed) == 1

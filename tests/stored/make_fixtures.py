@@ -91,7 +91,9 @@ class Filling:
         await done.async_start([1, 4, 200])
         for how in ("well", "badly", "stopped", "skipping"):
             options: dict[str, Any] = {"skip_exceptions": True} if how == "skipping" else {}
-            execution = await begun(flows.ending(), how, id=f"ending-{how}", store=store, deadline=2.0, **options)
+            execution = await begun(
+                flows.ending(), how, id=f"ending-{how}", store=store, cleanup_timeout=2.0, **options
+            )
             if how == "stopped":
                 await execution.async_cancel("nobody needs it")
             elif how == "badly":
@@ -223,7 +225,7 @@ async def save_executions(folder: Path) -> None:
     """`saved/`: what `execution.save` writes."""
     made: dict[str, tuple[Callable[[], TriggerFlow], Any, float, dict[str, Any]]] = {
         "values": (flows.values, flows.VALUES, 0.5, {}),
-        "each": (flows.each, [1, 2, 3, 4], 0.5, {"stream_history": 9, "journal_limit": 99, "deadline": 3.5}),
+        "each": (flows.each, [1, 2, 3, 4], 0.5, {"stream_history": 9, "journal_limit": 99, "cleanup_timeout": 3.5}),
         "outer": (flows.outer, ["one", "two"], 0.5, {"concurrency": 2}),
         "delayed": (flows.delayed, "parcel", 0.5, {}),
         "retrying": (flows.retrying, None, 0.5, {}),
@@ -288,8 +290,8 @@ def write_records(folder: Path) -> None:
         e.Confirmed(1.5, 2, 3),
         e.Retracted(1.5, 2, 3, "reason"),
         e.WaitGivenUp(1.5, 3),
-        e.Parked(1.5, 2),
-        e.Unparked(1.5, 3),
+        e.ExternalWaitStarted(1.5, 2),
+        e.ExternalWaitEnded(1.5, 3),
         e.StateChanged(1.5, 2, "append", "key", "value", False),
         e.FlowDataChanged(1.5, 2, "key", "value"),
         e.StreamPut(1.5, 2, "item", "path"),
@@ -297,16 +299,16 @@ def write_records(folder: Path) -> None:
         e.ResultSet(1.5, 2, "value", True),
         e.Paused(1.5, 2, "interrupt", "type", "payload", "event", "self", "schema", 9.5, True),
         e.Resumed(1.5, "interrupt", "value", "request"),
-        e.Withdrawn(1.5, "interrupt", True),
+        e.InterruptClosed(1.5, "interrupt", True),
         e.TimerFired(1.5, 4),
-        e.Pulled(1.5, 5, ["item"], True),
-        e.PullFailed(1.5, 5, error),
-        e.PlacesWanted(1.5, 2, 6),
-        e.PlacesReturned(1.5, 2, 6),
-        e.PlacesGranted(1.5, 6),
+        e.SourceItems(1.5, 5, ["item"], True),
+        e.SourceFailed(1.5, 5, error),
+        e.PermitsRequested(1.5, 2, 6),
+        e.PermitsReturned(1.5, 2, 6),
+        e.PermitsGranted(1.5, 6),
         e.Recovered(1.5),
         e.CancelRequested(1.5, "reason"),
-        e.Abandoned(1.5),
+        e.CleanupTimedOut(1.5),
         e.CloseRequested(1.5),
     ]
     least = [
@@ -324,8 +326,8 @@ def write_records(folder: Path) -> None:
         e.ResultSet(1.5, None, None),
         e.Paused(1.5, 2, "interrupt"),
         e.Resumed(1.5, "interrupt", None),
-        e.Withdrawn(1.5, "interrupt"),
-        e.Pulled(1.5, 5, []),
+        e.InterruptClosed(1.5, "interrupt"),
+        e.SourceItems(1.5, 5, []),
     ]
     lines = [msgspec.json.encode(record) + b"\n" for record in (*full, *least)]
     (folder / "records.jsonl").write_bytes(b"".join(lines))

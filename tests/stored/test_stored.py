@@ -46,8 +46,8 @@ TAGS = {
     "confirmed": "Confirmed",
     "retracted": "Retracted",
     "wait_given_up": "WaitGivenUp",
-    "parked": "Parked",
-    "unparked": "Unparked",
+    "parked": "ExternalWaitStarted",
+    "unparked": "ExternalWaitEnded",
     "state": "StateChanged",
     "flow_data": "FlowDataChanged",
     "stream": "StreamPut",
@@ -55,16 +55,16 @@ TAGS = {
     "result": "ResultSet",
     "paused": "Paused",
     "resumed": "Resumed",
-    "withdrawn": "Withdrawn",
+    "withdrawn": "InterruptClosed",
     "timer_fired": "TimerFired",
-    "pulled": "Pulled",
-    "pull_failed": "PullFailed",
-    "places_wanted": "PlacesWanted",
-    "places_returned": "PlacesReturned",
-    "places_granted": "PlacesGranted",
+    "pulled": "SourceItems",
+    "pull_failed": "SourceFailed",
+    "places_wanted": "PermitsRequested",
+    "places_returned": "PermitsReturned",
+    "places_granted": "PermitsGranted",
     "recovered": "Recovered",
     "cancel_requested": "CancelRequested",
-    "abandoned": "Abandoned",
+    "abandoned": "CleanupTimedOut",
     "close_requested": "CloseRequested",
 }
 
@@ -491,8 +491,8 @@ async def test_a_saved_execution_is_loaded_and_goes_on(name: str, tmp_path: Path
 async def test_options_are_saved_with_an_execution() -> None:
     execution = flows.each().load_execution(V1 / "saved" / "each.json")
     options = runtime_of(execution).options
-    assert (options.stream_history, options.journal_limit, options.deadline) == (9, 99, 3.5)
-    assert flows.settling().load_execution(V1 / "saved" / "settling.json").options.max_pending == 5
+    assert (options.stream_history, options.journal_limit, options.cleanup_timeout) == (9, 99, 3.5)
+    assert runtime_of(flows.settling().load_execution(V1 / "saved" / "settling.json")).options.max_pending == 5
 
 
 def text_of(path: Path) -> str:

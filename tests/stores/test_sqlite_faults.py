@@ -415,6 +415,7 @@ async def test_a_busy_event_loop_does_not_kill_the_owner(tmp_path: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*sqlite3.Connection:pytest.PytestUnraisableExceptionWarning")  # its thread is gone
 async def test_a_thread_that_dies_leaves_nobody_waiting(tmp_path: Path) -> None:
     class Deadly(ManualClock):
         kills = False

@@ -66,7 +66,19 @@ class Node:
 class Plan:
     """All nodes of a definition and, per kind of trigger, who listens to a name."""
 
-    __slots__ = ("definition", "errors", "events", "flow_data", "nodes", "outside", "start", "state", "timers")
+    __slots__ = (
+        "definition",
+        "depth",
+        "errors",
+        "events",
+        "external",
+        "flow_data",
+        "nodes",
+        "outside",
+        "start",
+        "state",
+        "timers",
+    )
 
     def __init__(self, definition: Definition, transitions: Mapping[OperatorKind, Callable[..., None]]) -> None:
         self.definition = definition
@@ -94,13 +106,33 @@ class Plan:
                 sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]
                 items = {_item_of(source, by_id) for source in sources}
                 node.block = items.pop() if len(items) == 1 else None
+        #: how many blocks stand one inside the other, at most
+        self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
         self.state = _named(listeners, "state")
         self.flow_data = _named(listeners, "flow_data")
         self.errors = _named(listeners, "error")
         self.timers = _named(listeners, "timer")
+        #: the declared external events that something listens to
+        self.external = frozenset(definition.external) & self.events.keys()
+        #: what an execution that was recorded before events were declared waits for; see `closing`
         self.outside = definition.outside_events
+
+    def with_outside(self, outside: frozenset[str]) -> "Plan":
+        """The same nodes, with another set of events that an execution without declared events waits for."""
+        other = Plan.__new__(Plan)
+        for name in Plan.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.outside = outside
+        return other
+
+
+def _depth(node: Node, by_id: Mapping[str, Node]) -> int:
+    depth, around = 0, by_id.get(node.operator.inside or "")
+    while around is not None and depth < len(by_id):
+        depth, around = depth + 1, by_id.get(around.operator.inside or "")
+    return depth
 
 
 def _item_of(node: Node | None, by_id: Mapping[str, Node]) -> Node | None:

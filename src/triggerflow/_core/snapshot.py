@@ -14,25 +14,31 @@ import msgspec
 from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
-from .groups import enter_group
-from .limits import around, limiter_of_chunk
+from .groups import enter_group, kept_signals
+from .joins import is_over, joined
+from .limits import around, fill_queue, limiter_of_chunk
 from .plan import Node, Plan
+from .provisional import restore_provisional, take_member
 from .signals import Trigger
 from .state import (
+    NONE_SENT,
     UNSET,
-    Frame,
-    Group,
-    Guest,
+    BlockInstance,
+    Branch,
+    CompletionGroup,
+    Guests,
     Interrupt,
-    JoinKey,
-    Kept,
-    Lease,
+    Joins,
+    KeptSignals,
     Limiter,
-    Opening,
+    PermitGrant,
     Phase,
+    RecordedSignal,
     RunChunk,
     RunState,
+    RunWaits,
     Status,
+    SubFlowPermit,
     Timer,
     Wait,
 )
@@ -105,17 +111,18 @@ class _Encoder:
             if state.unchecked is None
             else [state.unchecked[0], pack(state.unchecked[1], "the result")],
             "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
-            "emitted": sorted(state.emitted or ()),
+            "derived": None if state.derived is None else sorted(state.derived),
+            "sent": None if state.sent is None else sorted(state.sent),
             "unheard": sorted(state.unheard or ()),
             "skipped": msgspec.to_builtins(state.skipped or []),
             "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
             "lease": None if state.lease is None else {**_limiter(state.lease), "asked": state.lease.asked},
-            "guests": [[it.id, it.step.id, it.phase.value] for it in (state.guests or {}).values()],
+            "guests": [[it.id, it.step.id, it.phase.value] for it in state.guests.values()],
             "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
             "groups": [self.group(group) for group in self.groups],
             "waits": [_wait(wait) for wait in (state.waits or {}).values()],
             "openings": [self.opening(it) for it in _openings(state)],
-            "joins": [self.join(name, slots) for name, slots in (state.joins or {}).items()],
+            "joins": [self.join(*join) for join in joined(state)],
             "runs": [self.run(it) for it in state.runs.values()],
             "retracted": [self.run(it) for it in (state.retracted or {}).values()],
             "provisional": [[number, self.reference(group)] for number, group in (state.provisional or {}).items()],
@@ -123,21 +130,21 @@ class _Encoder:
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }
 
-    def reference(self, group: Group | None) -> int | None:
+    def reference(self, group: CompletionGroup | None) -> int | None:
         return None if group is None else self.number.get(id(group))
 
-    def group(self, it: Group) -> dict[str, Any]:
+    def group(self, it: CompletionGroup) -> dict[str, Any]:
         return {
             "parent": self.reference(it.parent),
             "live": self.live[id(it)],
             "over": it.over,
             "handling": it.handling,
-            "waits": [wait.id for wait in it.waits if wait.id in (self.state.waits or ())],
+            "waits": [number for waits in (it.waits or {}).values() for number in waits],
         }
 
-    def join(self, key: JoinKey, slots: Mapping[Any, Any]) -> list[Any]:
-        kept = [[_slot(slot), self.pack(value, f"join {key[0]!r}")] for slot, value in slots.items()]
-        return [*key, kept]
+    def join(self, name: str, opening: int, index: int, slots: Mapping[Any, Any]) -> list[Any]:
+        kept = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
+        return [name, opening, index, kept]
 
     def run(self, it: RunChunk) -> dict[str, Any]:
         return {
@@ -152,8 +159,8 @@ class _Encoder:
             "attempt": it.attempt,
             "effects": dict(it.effects or {}),
             "phase": it.phase.value,
-            "waits": it.waits,
-            "kept": [[*place, kept.signal, self.reference(kept.group)] for place, kept in (it.kept or {}).items()],
+            "waits": 0 if it.waits is None else it.waits.active,
+            "kept": [[*place, kept.signal, self.reference(kept.group)] for place, kept in kept_signals(self.state, it)],
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
@@ -169,7 +176,7 @@ class _Encoder:
             "run": it.run.id if it.run.id in self.state.runs else {**self.run(it.run), **_over(it)},
         }
 
-    def opening(self, it: Opening) -> dict[str, Any]:
+    def opening(self, it: BlockInstance) -> dict[str, Any]:
         what = f"a result inside {it.node.id!r}"
         return {
             "id": it.id,
@@ -195,7 +202,7 @@ class _Decoder:
     def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
         self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
         self.unpack = unpack
-        self.openings: dict[int, Opening] = {}
+        self.openings: dict[int, BlockInstance] = {}
         self.state = state = RunState()
         for name in _PLAIN:
             setattr(state, name, snapshot[name])
@@ -208,14 +215,16 @@ class _Decoder:
         unchecked = snapshot.get("unchecked")
         state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
-        state.emitted = set(snapshot["emitted"]) or None
+        state.derived = _derived(plan, snapshot)
+        sent = snapshot["sent"] if "derived" in snapshot else None
+        state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
         state.unheard = set(snapshot["unheard"]) or None
         state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None
-        self.groups = [Group(None) for _ in snapshot["groups"]]
+        self.groups = [CompletionGroup(None) for _ in snapshot["groups"]]
         if snapshot["limiter"]:
             state.limiters = (Limiter(snapshot["limiter"]["limit"]),)
         if snapshot["lease"]:
-            state.lease = Lease()
+            state.lease = PermitGrant()
             state.lease.limit = state.lease.held = snapshot["lease"]["limit"]
             state.lease.asked = snapshot["lease"]["asked"]
             state.limiters = (*state.limiters, state.lease)
@@ -231,25 +240,25 @@ class _Decoder:
         state.provisional = {number: self.groups[group] for number, group in snapshot["provisional"]} or None
         state.timers = {kept["id"]: self.timer(kept) for kept in snapshot["timers"]} or None
         state.interrupts = {kept["id"]: self.interrupt(kept) for kept in snapshot["interrupts"]} or None
-        for name, opening, index, slots in snapshot["joins"]:
-            state.joins = state.joins or {}
-            state.joins[name, opening, index] = {_unslot(slot): unpack(value) for slot, value in slots}
+        for join in snapshot["joins"]:
+            self.join(*join)
         self.link(snapshot)
+        self.index()
 
     def node(self, id: str) -> Node:
         if id not in self.nodes:
             raise SnapshotError(f"the snapshot speaks of operator {id!r}, which this definition does not have")
         return self.nodes[id]
 
-    def group(self, index: int | None) -> Group | None:
+    def group(self, index: int | None) -> CompletionGroup | None:
         return None if index is None else self.groups[index]
 
-    def frame(self, kept: list[int] | None) -> Frame | None:
-        return None if kept is None else Frame(self.openings[kept[0]], kept[1])
+    def frame(self, kept: list[int] | None) -> Branch | None:
+        return None if kept is None else Branch(self.openings[kept[0]], kept[1])
 
     def opening(self, kept: Mapping[str, Any]) -> None:
         node = self.node(kept["operator"])
-        opening = Opening(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
+        opening = BlockInstance(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
         opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in kept["slots"]]
         opening.missing = kept["missing"]
         opening.source = None if kept["source"] is None else self.unpack(kept["source"])
@@ -274,9 +283,10 @@ class _Decoder:
         value, group = self.unpack(kept["value"]), self.group(kept["group"])
         run = RunChunk(kept["id"], node, trigger, value, kept["signal"], scope, group, limiters)
         run.spawned = self.group(kept["spawned"])
-        run.attempt, run.phase, run.waits = kept["attempt"], Phase(kept["phase"]), kept["waits"]
+        run.attempt, run.phase = kept["attempt"], Phase(kept["phase"])
         run.effects = dict(kept["effects"]) or None
-        run.kept = {(effect, n): Kept(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]} or None
+        signals = {(effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]}
+        run.kept = KeptSignals(signals) if signals else None
         return run
 
     def timer(self, kept: Mapping[str, Any]) -> Timer:
@@ -289,24 +299,45 @@ class _Decoder:
         fields: dict[str, Any] = {**kept, "run": run, "payload": payload, "response": response}
         return Interrupt(**fields)
 
+    def join(self, name: str, opening: int, index: int, slots: list[Any]) -> None:
+        joins = self.state.joins = self.state.joins or Joins()
+        held = joins.setdefault(opening, {}).setdefault(index, {})
+        held[name] = {_unslot(slot): self.unpack(value) for slot, value in slots}
+        known = self.openings.get(opening)
+        if opening and (known is None or is_over(self.state, Branch(known, index))):
+            joins.over[opening, index] = None
+
+    def wait(self, wait: Wait) -> Wait:
+        run = wait.run
+        if run is not None:
+            run.waits = run.waits or RunWaits()
+            run.waits.all[wait.id] = wait
+            run.waits.active += not wait.over
+        return wait
+
     def link(self, snapshot: Mapping[str, Any]) -> None:
         """What refers to runs: queues, waits, groups."""
         state, runs = self.state, self.state.runs
         waiting = {**runs, **(state.retracted or {})}
         for number, step, phase in snapshot["guests"]:
-            guest = Guest(number, waiting[step], around(state, waiting[step].scope))
+            guest = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
             guest.phase = Phase(phase)
-            state.guests = state.guests or {}
-            state.guests[number] = guest
+            state.steps = state.steps or {}
+            guests = state.steps.setdefault(step, Guests())
+            (guests.running if guest.phase is Phase.RUNNING else guests.ready)[number] = guest
         waits = {
-            number: Wait(number, None if run is None else waiting[run], level, outside, over)
+            number: self.wait(Wait(number, None if run is None else waiting[run], level, outside, over))
             for number, run, level, outside, over in snapshot["waits"]
         }
         state.waits = waits or None
         for group, kept in zip(self.groups, snapshot["groups"], strict=True):
             group.parent, group.live = self.group(kept["parent"]), kept["live"]
             group.over, group.handling = kept["over"], kept["handling"]
-            group.waits = [waits[number] for number in kept["waits"]]
+            for wait in (waits[number] for number in kept["waits"]):
+                if not wait.over:  # earlier versions kept those that had been given up
+                    group.waits = group.waits or {}
+                    group.waits.setdefault(wait.level, {})[wait.id] = wait
+                    wait.group = group
         for opening in (state.openings or {}).values():
             if opening.pulling and opening.group is not None:
                 enter_group(opening.group)
@@ -318,18 +349,61 @@ class _Decoder:
             for kept in snapshot["openings"]
             if kept["limiter"] is not None
         ]
-        queueing = {**runs, **(state.guests or {})}
+        queueing = {**runs, **state.guests}
         for limiter, kept in pairs:
             limiter.used = kept["used"]
-            limiter.queue.extend(queueing[number] for number in kept["queue"])
+            fill_queue(limiter, [queueing[number] for number in kept["queue"]])
+
+    def index(self) -> None:
+        """What can be told from the rest, and is only there to be found at once."""
+        state = self.state
+        interrupts = [it for it in (state.interrupts or {}).values() if it.status == "waiting"]
+        state.asking = len(interrupts)
+        timers = (state.timers or {}).values()
+        state.retries = {it.run: it.id for it in timers if it.what == "retry" and it.run is not None} or None
+        if not state.provisional:
+            return
+        emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.of_signal}
+        restore_provisional(state, self.groups, emitters)
+        members: list[tuple[CompletionGroup | None, Any, Any]] = []
+        members += [(it.group, it.id, it) for it in (state.openings or {}).values()]
+        members += [(it.group, it.id, it) for it in state.runs.values()]
+        members += [(it.group, it.id, it) for it in timers]
+        members += [(it.run.group, (it.id,), it) for it in interrupts]
+        for group, key, it in members:
+            if group is not None:
+                take_member(state, group, key, it)
 
 
-def _groups(state: RunState) -> list[Group]:
+def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
+    """What it waits for if it was recorded before external events were declared; see `RunState.derived`.
+
+    A snapshot from that time does not name these events; they are those of the plan. One that was waiting for nothing
+    else, was waiting for such an event for sure: then, if the plan knows of none, for any that something listens to.
+    """
+    if "derived" in snapshot:
+        names = snapshot["derived"]
+        return None if names is None else frozenset(_names(names)) & plan.events.keys()
+    if not snapshot["configured"]:
+        return None
+    left = plan.outside.difference(snapshot["emitted"])
+    asked = any(interrupt["status"] == "waiting" for interrupt in snapshot["interrupts"])
+    waits = snapshot["status"] == Status.WAITING.value and snapshot["attended"] and not snapshot["keep_open"]
+    if not left and waits and not (asked or snapshot["timers"] or snapshot["result"]):
+        left = frozenset(plan.events).difference(snapshot["emitted"])
+    return left
+
+
+def _names(names: Any) -> list[str]:
+    return msgspec.convert(names, list[str])
+
+
+def _groups(state: RunState) -> list[CompletionGroup]:
     """Every group that something refers to, each once."""
-    found: dict[int, Group] = {}
+    found: dict[int, CompletionGroup] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
-    starts += [kept.group for run in runs for kept in (run.kept or {}).values()]
+    starts += [kept.group for run in runs for _, kept in kept_signals(state, run)]
     asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += (state.provisional or {}).values()
@@ -343,7 +417,7 @@ def _groups(state: RunState) -> list[Group]:
     return list(found.values())
 
 
-def _live(state: RunState, groups: list[Group]) -> dict[int, int]:
+def _live(state: RunState, groups: list[CompletionGroup]) -> dict[int, int]:
     """How many members of each group are busy, without the sources that are being asked for items: which those are
     stands in the openings, and snapshots of earlier versions do not count them either."""
     live = {id(group): group.live for group in groups}
@@ -363,11 +437,11 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-def _openings(state: RunState) -> list[Opening]:
+def _openings(state: RunState) -> list[BlockInstance]:
     """Every opening that something refers to, outer ones first; a side branch may outlive the block it stands in."""
-    found: dict[int, Opening] = {}
+    found: dict[int, BlockInstance] = {}
 
-    def note(opening: Opening) -> None:
+    def note(opening: BlockInstance) -> None:
         if opening.id not in found:
             if opening.outer is not None:
                 note(opening.outer.opening)
@@ -382,7 +456,7 @@ def _openings(state: RunState) -> list[Opening]:
     return list(found.values())
 
 
-def _frame(frame: Frame | None) -> list[int] | None:
+def _frame(frame: Branch | None) -> list[int] | None:
     return None if frame is None else [frame.opening.id, frame.index]
 
 

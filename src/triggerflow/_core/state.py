@@ -4,11 +4,15 @@
 state. The parts:
 
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
-* an `Opening` is one pass through a fan-out (batch, for_each, match); a `Frame` is one branch of it. The chain of
-  frames outwards is the *scope* of a run: two passes through one block never share a frame, hence never mix;
-* a `Limiter` counts places of a concurrency limit and holds the queue for them; a `Guest` stands in it for a chunk of a
-  sub-flow, and a `Lease` is what the sub-flow has of the limits around its step;
-* a `Group` counts what a chunk's signals have set in motion, for those who wait for it.
+* a `BlockInstance` is one pass through a fan-out (batch, for_each, match); a `Branch` is one branch of it. The chain of
+  branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
+* a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for
+  a chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
+* a `CompletionGroup` counts what a chunk's signals have set in motion, for those who wait for it; a `Provisional` holds
+  it, so that it can be taken back.
+
+No record may cost more because more is open. So what a transition has to find is found by its number, or hangs where
+the transition comes from: waits on their run, permits of sub-flows on their step, half-filled joins on their branch.
 """
 
 from collections import deque
@@ -20,13 +24,9 @@ import msgspec
 from .errors import ProtocolError
 from .events import RULES, ErrorInfo
 from .plan import Node
-from .rarely import Rarely
 from .signals import Trigger
+from .sparse import SparseAttribute
 from .values import items_of, type_name
-
-#: A named join: its name, and the branch it is kept for, as opening and index; (name, 0, 0) outside every block.
-JoinKey = tuple[str, int, int]
-
 
 #: How much of what is over is kept for those who ask late, at most: answered interrupts (at least half as many),
 #: skipped errors, names of unheard signals. So an execution of any length needs constant memory for them.
@@ -40,6 +40,9 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
+
+#: What `RunState.sent` begins with, so that an execution that is sent nothing needs no set of its own.
+NONE_SENT: Final = frozenset[str]()
 
 
 class Status(StrEnum):
@@ -58,9 +61,14 @@ StatusName = Literal["created", "running", "waiting", "completed", "failed", "ca
 
 
 class Limiter:
-    """A true upper bound: `used` places of `limit` are taken; `queue` holds who waits for one."""
+    """A true upper bound: `used` places of `limit` are taken. Who has none queues for one.
 
-    __slots__ = ("limit", "queue", "used")
+    First come those that get theirs back, the newest first (`returning`, by number); then the others as they came
+    (`waiting`). Of these, who is dropped stays in the line without its limits, and is passed over; `gone` counts them.
+    `among` says who of those that respect several limits queues in this one.
+    """
+
+    __slots__ = ("among", "gone", "limit", "returning", "used", "waiting")
 
     #: how many of its places a run that gives its own back takes with it
     leaves: ClassVar[int] = 0
@@ -68,10 +76,19 @@ class Limiter:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.queue: deque[RunChunk | Guest] = deque()
+        self.returning: dict[int, RunChunk | SubFlowPermit] | None = None
+        self.waiting: deque[RunChunk | SubFlowPermit] | None = None
+        self.gone = 0
+        self.among: dict[int, None] | None = None
+
+    @property
+    def queue(self) -> "list[RunChunk | SubFlowPermit]":
+        """Who waits for a place, in order."""
+        returning = [*(self.returning or {}).values()]
+        return [*reversed(returning), *(run for run in self.waiting or () if run.limiters)]
 
 
-class Lease(Limiter):
+class PermitGrant(Limiter):
     """What a sub-flow has of the limits around its step: as many places as were granted to it and not given back.
 
     `held` is their number, `asked` how many more it has asked for. A place that is given back leaves at once, so that
@@ -88,12 +105,12 @@ class Lease(Limiter):
         self.asked = 0
 
 
-class Group:
-    """What one emitter's signals keep busy. `live` counts runs and busy child groups."""
+class CompletionGroup:
+    """What one emitter's signals keep busy. `live` counts runs, delayed signals, sources and busy child groups."""
 
-    __slots__ = ("handling", "live", "over", "parent", "waits")
+    __slots__ = ("handling", "live", "over", "parent", "provisional", "waits")
 
-    def __init__(self, parent: "Group | None") -> None:
+    def __init__(self, parent: "CompletionGroup | None") -> None:
         self.parent = parent
         self.live = 0
         # Set when the emitter has ended: nobody will wait for this group any more, so that children made later
@@ -101,7 +118,28 @@ class Group:
         self.over = False
         # Set where an error route is at work: what fails below it is not routed again.
         self.handling = False
-        self.waits: list[Wait] = []
+        #: the innermost provisional signal that this is caused by
+        self.provisional: Provisional | None = None if parent is None else parent.provisional
+        #: who waits, by the level that `live` has to fall to (there are two at most), then by number
+        self.waits: dict[int, dict[int, Wait]] | None = None
+
+
+class Provisional:
+    """A provisional signal: what is at work because of it, for whoever takes it back.
+
+    `members` are runs, openings and delayed signals by their number, questions by their id (in a tuple), and the
+    provisional signals inside this one that have members themselves. `by` is the number of the run that can come back
+    to it, if one can.
+    """
+
+    __slots__ = ("by", "group", "members", "outer", "signal")
+
+    def __init__(self, signal: int, group: CompletionGroup, by: int | None) -> None:
+        self.signal = signal
+        self.group = group
+        self.by = by
+        self.outer = group.provisional
+        self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] = {}
 
 
 class Wait(msgspec.Struct):
@@ -115,13 +153,36 @@ class Wait(msgspec.Struct):
     level: int
     outside: bool = False
     over: bool = False
+    group: CompletionGroup | None = None
 
 
-class Kept(NamedTuple):
+class RunWaits:
+    """The waits of one run, by number; `active` counts those that are not over."""
+
+    __slots__ = ("active", "all")
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.all: dict[int, Wait] = {}
+
+
+class RecordedSignal(NamedTuple):
     """A signal that a later attempt of its emitter may wait for, or take back: the number of its record, its group."""
 
     signal: int
-    group: Group
+    group: CompletionGroup
+
+
+class KeptSignals:
+    """The signals that a run may come back to, by effect and place, and by their number. Those that are done with are
+    dropped when there are `limit`."""
+
+    __slots__ = ("limit", "of_place", "of_signal")
+
+    def __init__(self, of_place: dict[tuple[str, int], RecordedSignal]) -> None:
+        self.of_place = of_place
+        self.of_signal = {kept.signal: kept for kept in of_place.values()}
+        self.limit = 8 + 2 * len(of_place)
 
 
 class Phase(IntEnum):
@@ -145,7 +206,7 @@ class Timer(msgspec.Struct):
     name: str = ""
     value: Any = None
     run: int | None = None
-    group: Group | None = None
+    group: CompletionGroup | None = None
 
 
 class Interrupt(msgspec.Struct):
@@ -200,8 +261,8 @@ class RunChunk:
         trigger: Trigger,
         value: Any,
         signal: int,
-        scope: "Frame | None",
-        group: Group | None,
+        scope: "Branch | None",
+        group: CompletionGroup | None,
         limiters: tuple[Limiter, ...],
     ) -> None:
         self.id = id
@@ -217,15 +278,15 @@ class RunChunk:
         #: how many effects of each kind and name are recorded
         self.effects: dict[str, int] | None = None
         self.phase: Phase = RUNNING
-        self.spawned: Group | None = None
-        self.waits = 0
-        self.kept: dict[tuple[str, int], Kept] | None = None
+        self.spawned: CompletionGroup | None = None
+        self.waits: RunWaits | None = None
+        self.kept: KeptSignals | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"
 
 
-class Guest:
+class SubFlowPermit:
     """A chunk inside the sub-flow that `step` runs, in the limits around that step: READY in a queue, or RUNNING."""
 
     __slots__ = ("id", "limiters", "phase", "step")
@@ -237,7 +298,17 @@ class Guest:
         self.phase: Phase = RUNNING
 
 
-class Opening:
+class Guests:
+    """The guests of one step, by number: those that have a place, and those that queue."""
+
+    __slots__ = ("ready", "running")
+
+    def __init__(self) -> None:
+        self.running: dict[int, SubFlowPermit] = {}
+        self.ready: dict[int, SubFlowPermit] = {}
+
+
+class BlockInstance:
     """One pass through a fan-out: where its results come together.
 
     `slots` holds one value a branch; `missing` counts branches that have not arrived. For for_each, `source` is the
@@ -262,7 +333,7 @@ class Opening:
         "source",
     )
 
-    def __init__(self, id: int, node: Node, outer: "Frame | None", group: Group | None, size: int) -> None:
+    def __init__(self, id: int, node: Node, outer: "Branch | None", group: CompletionGroup | None, size: int) -> None:
         self.id = id
         self.node = node
         self.outer = outer
@@ -279,12 +350,12 @@ class Opening:
         self.exhausted = True
 
 
-class Frame:
+class Branch:
     """One branch of an opening: the position whose slot it fills."""
 
     __slots__ = ("index", "opening")
 
-    def __init__(self, opening: Opening, index: int) -> None:
+    def __init__(self, opening: BlockInstance, index: int) -> None:
         self.opening = opening
         self.index = index
 
@@ -293,6 +364,20 @@ class Frame:
         """The scope from the outermost frame in: (operator, opening, index) each."""
         here = ((self.opening.node.id, self.opening.id, self.index),)
         return self.opening.outer.path + here if self.opening.outer else here
+
+
+class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
+    """What named joins hold: by opening, by branch, by name, the latest value of each slot; outside every block under
+    (0, 0).
+
+    `over` are the branches that have ended and left something half-filled: what is still at work in them may fill it.
+    """
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over: dict[tuple[int, int], None] = {}
 
 
 class RunState:
@@ -304,6 +389,7 @@ class RunState:
         "chunk_limiters",
         "closing",
         "configured",
+        "derived",
         "joins",
         "lease",
         "limiters",
@@ -315,6 +401,7 @@ class RunState:
         "records",
         "result",
         "retracted",
+        "sent",
         "sole",
         "started",
         "status",
@@ -324,28 +411,35 @@ class RunState:
     )
 
     # What an execution needs only if it does more than run its chunks and signals.
-    keep_open = Rarely(False)
-    skip_exceptions = Rarely(False)
+    keep_open = SparseAttribute(False)
+    skip_exceptions = SparseAttribute(False)
     #: whether a result from the graph has to be checked, and the one that is being checked, with the `end()` it reached
-    checks_result = Rarely(False)
-    unchecked: Rarely[tuple[str, Any] | None] = Rarely(None)
-    error: Rarely[ErrorInfo | None] = Rarely(None)
-    reason = Rarely("")
-    skipped: Rarely[list[ErrorInfo] | None] = Rarely(None)
+    checks_result = SparseAttribute(False)
+    unchecked: SparseAttribute[tuple[str, Any] | None] = SparseAttribute(None)
+    error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
+    reason = SparseAttribute("")
+    skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)
     #: keys whose list is the state's own
-    owned: Rarely[set[str] | None] = Rarely(None)
-    emitted: Rarely[set[str] | None] = Rarely(None)
-    unheard: Rarely[set[str] | None] = Rarely(None)
-    timers: Rarely[dict[int, Timer] | None] = Rarely(None)
-    interrupts: Rarely[dict[str, Interrupt] | None] = Rarely(None)
+    owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
+    #: a heap of the times at which timers are due, with their numbers, once somebody has asked for the first one
+    dues: SparseAttribute[list[tuple[float, int]] | None] = SparseAttribute(None)
+    interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
-    provisional: Rarely[dict[int, Group] | None] = Rarely(None)
-    #: the chunks of sub-flows that have a place here, or wait for one
-    guests: Rarely[dict[int, Guest] | None] = Rarely(None)
+    provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
+    #: those of them of which nothing is left to take back, and nobody to come back to them
+    idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
+    #: the chunks of sub-flows that have a place here, or wait for one, by the number of their step
+    steps: SparseAttribute[dict[int, Guests] | None] = SparseAttribute(None)
+    #: how many questions wait for an answer
+    asking = SparseAttribute(0)
+    #: the timers of runs that wait for their next attempt, by the number of the run
+    retries: SparseAttribute[dict[int, int] | None] = SparseAttribute(None)
     #: how many lazy sources are being asked for items
-    pulls = Rarely(0)
+    pulls = SparseAttribute(0)
     #: see `events.RULES`; those of today take no room
-    rules = Rarely(RULES)
+    rules = SparseAttribute(RULES)
 
     def __init__(self) -> None:
         self.rare: dict[str, Any] | None = None
@@ -353,6 +447,10 @@ class RunState:
         self.started = False
         self.configured = False
         self.attended = True
+        #: of an execution recorded before external events were declared: what it waits for, until it emits it itself
+        self.derived: frozenset[str] | None = None
+        #: the events with listeners that were sent so far; None where nobody asks: the execution is not attended
+        self.sent: frozenset[str] | set[str] | None = None
         self.max_pending = 1024
         self.records = 0
         self.next_id = 1
@@ -366,12 +464,12 @@ class RunState:
         #: the execution's own limit and its lease, as a tuple so that a run without other limits can share it
         self.limiters: tuple[Limiter, ...] = ()
         #: set in a sub-flow with limits around its step
-        self.lease: Lease | None = None
+        self.lease: PermitGrant | None = None
         self.closing: Status | None = None
         # What most executions never need is made on first use: an execution held waiting stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
-        self.openings: dict[int, Opening] | None = None
-        self.joins: dict[JoinKey, dict[Any, Any]] | None = None
+        self.openings: dict[int, BlockInstance] | None = None
+        self.joins: Joins | None = None
         self.waits: dict[int, Wait] | None = None
         #: runs that were cancelled with a provisional signal and have not stopped
         self.retracted: dict[int, RunChunk] | None = None
@@ -417,6 +515,21 @@ class RunState:
     def idle(self) -> bool:
         """Whether no run goes on."""
         return self.sole is None and not self.many
+
+    def note_sent(self, name: str) -> None:
+        """An event that something listens to was sent, for the first time in this execution."""
+        if not isinstance(self.sent, set):
+            self.sent = set(self.sent or ())
+        self.sent.add(name)
+
+    @property
+    def guests(self) -> dict[int, SubFlowPermit]:
+        """All guests, by number."""
+        return {
+            number: guest
+            for guests in (self.steps or {}).values()
+            for number, guest in (*guests.running.items(), *guests.ready.items())
+        }
 
     def disown(self, key: str) -> None:
         """Somebody else has the value at a key now: the next append makes a new list instead of growing that one."""

@@ -7,13 +7,17 @@ from typing import Any, cast
 
 from .._core.errors import DefinitionError, OptionError
 
+#: Options that had another name.
+FORMER_OPTIONS = {"deadline": "cleanup_timeout"}
+
 
 def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raise `OptionError` for the first option that does not exist, with the nearest ones that do."""
     known = list(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 2)
+            former = FORMER_OPTIONS.get(name)
+            near = [former] if former in known else difflib.get_close_matches(name, known, 2)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(known)}"
             raise OptionError(f"{where} has no option {name!r}; {hint}")
 

@@ -15,7 +15,8 @@ from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
 from .._core.signals import ANY_CHUNK, START, Trigger, TriggerKind
 from .arguments import positive
-from .chunk import Chunk, Handler, check_handler, check_options, emitted_names, handler_name
+from .chunk import Chunk, Handler, check_handler, check_options, handler_name
+from .emits import emitted_names
 
 #: What `when` accepts as keys of a dict, and the kind each stands for.
 WHEN_KEYS: Mapping[str, TriggerKind] = {
@@ -41,6 +42,8 @@ class Blueprint:
         self.nodes: dict[str, Chunk] = {}
         #: flows that a loaded definition may name as sub-flows
         self.flows: dict[str, Any] = {}
+        #: the events that are declared to come from outside
+        self.external: set[str] = set()
         #: grows with every change, so that a compiled plan knows whether it is still true
         self.version = 0
         self._ids: set[str] = set()
@@ -340,6 +343,8 @@ class Blueprint:
         else:
             self.name = definition.name
             self.operators, self._ids, self.nodes, self._attached, self._counted = [], set(), {}, {}, {}
+            self.external = set()
+        self.external.update(definition.external)
         self.operators.extend(definition.operators)
         self._ids.update(operator.id for operator in definition.operators)
         self.nodes.update(chunks)
@@ -357,13 +362,27 @@ class Blueprint:
     # -- the result --------------------------------------------------------------------------------------------------
 
     def freeze(self) -> Definition:
-        """The definition as it stands now. Steps added later do not reach executions made from it."""
+        """The definition as it stands now. Steps added later do not reach executions made from it.
+
+        Raises `DefinitionError` for an external event that nothing listens to.
+        """
         events = {t.name for operator in self.operators for t in operator.listens if t.kind == "event"}
         branches: dict[str, list[str]] = {}
         for operator in self.operators:
             if operator.kind is OperatorKind.COLLECT:
                 branches.setdefault(operator.name, []).append(operator.options["branch"])
-        return Definition(self.name, tuple(self._completed(operator, events, branches) for operator in self.operators))
+        for name in sorted(self.external - events):
+            raise DefinitionError(self._not_listened_to(name, events))
+        operators = tuple(self._completed(operator, events, branches) for operator in self.operators)
+        return Definition(self.name, operators, tuple(sorted(self.external)))
+
+    def _not_listened_to(self, name: str, heard: set[str]) -> str:
+        text = f"flow {self.name!r}: event {name!r} is declared external, and nothing listens to it; "
+        if name in self.chunks:
+            return f"{text}when({name!r}) means the chunk of that name: give the event another one"
+        near = difflib.get_close_matches(name, heard, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"listen to it with flow.when({name!r})"
+        return f"{text}{hint}"
 
     def _completed(self, operator: Operator, heard: set[str], branches: Mapping[str, list[str]]) -> Operator:
         """The operator with what only the whole flow tells: the events it emits, the branches it meets."""

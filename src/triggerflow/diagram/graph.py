@@ -267,7 +267,7 @@ class _Artist:
                 emitters = self.emitters.get(trigger.name, ())
                 for operator in emitters:
                     yield self.exit[operator.id], trigger.name, "emit"
-                if not emitters:
+                if not emitters or trigger.name in self.definition.external:
                     yield self.box(trigger, "signal", [trigger.name]), "", "solid"
             case "state" | "flow_data":
                 words = trigger.kind.replace("_", " ")

@@ -15,7 +15,6 @@ context variable hands on to a new task.
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
@@ -23,21 +22,15 @@ from typing import Any, ClassVar
 
 from .._core import commands, events
 from .._core.commands import AnyCommand, Publish
-from .._core.errors import (
-    ChunkCancelled,
-    ExecutionClosed,
-    InternalError,
-    PayloadError,
-    ProtocolError,
-    UsageError,
-)
-from .._core.rarely import Rarely
-from .._core.state import Opening, RunChunk
+from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
+from .._core.sparse import SparseAttribute
+from .._core.state import BlockInstance, RunChunk
 from ..run.environment import Environment
 from ..run.ingress import submit, take
 from ..run.interrupts import ChunkPaused
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
+from .ready import Ready
 from .sources import Sources
 from .tasks import changed, destroy, mark_seen, own_context, start_task
 from .timers import Timers
@@ -73,10 +66,10 @@ class AsyncioDriver:
     )
 
     #: the exception that made the execution fail
-    error: Rarely[BaseException | None] = Rarely(None)
-    _waits: Rarely[Waits | None] = Rarely(None)
-    _timers: Rarely[Timers | None] = Rarely(None)
-    _sources: Rarely[Sources | None] = Rarely(None)
+    error: SparseAttribute[BaseException | None] = SparseAttribute(None)
+    _waits: SparseAttribute[Waits | None] = SparseAttribute(None)
+    _timers: SparseAttribute[Timers | None] = SparseAttribute(None)
+    _sources: SparseAttribute[Sources | None] = SparseAttribute(None)
 
     def __init__(self, runtime: ExecutionRuntime) -> None:
         self.runtime = runtime
@@ -88,14 +81,14 @@ class AsyncioDriver:
         self._hired = 0
         self._burst = 1
         self._yielding = False
-        self._ready: deque[RunChunk] | None = None
+        self._ready: Ready | None = None
 
     def perform(self, commands: list[AnyCommand]) -> None:
         """Do what the core commands."""
         for command in commands:
             if isinstance(command, RunChunk):
                 if self._ready is None:
-                    self._ready = deque()
+                    self._ready = Ready()
                 self._ready.append(command)
             elif isinstance(command, Publish):
                 self.runtime.publish(command.number, command.item, command.path)
@@ -119,12 +112,12 @@ class AsyncioDriver:
         """Wait for something outside; the run gives up its permits meanwhile."""
         state, now = self.runtime.machine.state, self.runtime.environment.now
         number = state.records
-        submit(self.runtime, events.Parked(now(), run.id))
+        submit(self.runtime, events.ExternalWaitStarted(now(), run.id))
         try:
             await wait()
         finally:
             with contextlib.suppress(ExecutionClosed):
-                submit(self.runtime, events.Unparked(now(), number))
+                submit(self.runtime, events.ExternalWaitEnded(now(), number))
         if state.waits and number in state.waits:
             await self._waiting().settled(number)
 
@@ -173,9 +166,9 @@ class AsyncioDriver:
     async def _work(self, run: RunChunk | None = None) -> None:
         if run is None:
             self._hired -= 1
-            if not self._ready:
+            run = self._ready.take(self.runtime.machine.state) if self._ready else None
+            if run is None:
                 return
-            run = self._ready.popleft()
         worker = run.handle = asyncio.current_task()
         runtime = self.runtime
         error: BaseException | None = None
@@ -224,16 +217,21 @@ class AsyncioDriver:
         if answer:
             self.perform(answer)
         # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
-        if not self._ready or len(self._ready) <= self._hired:
-            if self.runtime.machine.state.idle():
-                _running.pop(self, None)
-            return None
-        return self._ready.popleft()
+        ready = self._ready
+        if ready and len(ready) > self._hired:
+            if not ready.stale:
+                return ready.popleft()
+            following = ready.take(self.runtime.machine.state)
+            if following is not None:
+                return following
+        if self.runtime.machine.state.idle():
+            _running.pop(self, None)
+        return None
 
     async def _give_way(self, run: RunChunk) -> RunChunk | None:
         """Let the loop turn once. The run goes back to its place in the queue, so that none starts before it."""
         if self._ready is None:
-            self._ready = deque()
+            self._ready = Ready()
         self._ready.appendleft(run)
         self._yielding = True
         try:
@@ -243,7 +241,7 @@ class AsyncioDriver:
             raise
         finally:
             self._yielding = False
-        return self._ready.popleft() if self._ready else None
+        return self._ready.take(self.runtime.machine.state) if self._ready else None
 
     def _ended(self, run: RunChunk, error: BaseException) -> tuple[BaseException | None, events.Event]:
         """The record of a chunk that raised, and the error it fails with, if it does.
@@ -289,6 +287,13 @@ class AsyncioDriver:
             self._abort(refused, run)
         return None
 
+    def current_run(self) -> RunChunk | None:
+        """See `Driver.current_run`."""
+        task = asyncio.current_task()
+        if task is None or task.get_name() != WORKER:  # else every caller from outside would look at all runs
+            return None
+        return next((run for run in self.runtime.machine.state.runs.values() if run.handle is task), None)
+
     def _abort(self, bug: Exception, run: RunChunk) -> None:
         """The core broke its own rules: nobody shall wait for what it will never say."""
         self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
@@ -327,11 +332,11 @@ class AsyncioDriver:
         closing = self.runtime.machine.state.closing is not None
         if closing and self._sources is not None:
             self._sources.close()
-        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
-            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.deadline, self._abandon)
-        if closing:
-            self._waiting().release()
-            self.runtime.closing()
+        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):  # it is the first of those to be stopped
+            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.options.cleanup_timeout, self._abandon)
+            if closing:
+                self._waiting().release()
+                self.runtime.closing()
         run = command.run
         if run.handle is not None:
             started = getcoroutinestate(run.handle.get_coro()) != CORO_CREATED
@@ -340,12 +345,12 @@ class AsyncioDriver:
                 return
         # It has not started yet, and never will.
         if self._ready:
-            self._ready = deque(waiting for waiting in self._ready if waiting is not run)
+            self._ready.stale = True
         submit(self.runtime, events.Cancelled(self.runtime.environment.now(), run.id))
 
     def _abandon(self) -> None:
         with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
-            submit(self.runtime, events.Abandoned(self.runtime.environment.now()))
+            submit(self.runtime, events.CleanupTimedOut(self.runtime.environment.now()))
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
         if self._timers is None:
@@ -366,14 +371,14 @@ class AsyncioDriver:
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
             runtime, told = self.runtime, (self._pulled, self._source_cancelled)
-            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.deadline, *told)
+            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *told)
         self._sources.pull(command.opening, command.count)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
         if self._sources is not None:
             self._sources.stop(command.opening)
 
-    def _pulled(self, opening: Opening, items: list[Any], done: bool, error: BaseException | None) -> None:
+    def _pulled(self, opening: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
         """Take in what a source has answered to a pull."""
         if not opening.pulling:  # nobody wants it any more
             return
@@ -381,7 +386,7 @@ class AsyncioDriver:
         with contextlib.suppress(ExecutionClosed):
             try:
                 if error is None:
-                    submit(self.runtime, events.Pulled(now(), opening.id, items, done))
+                    submit(self.runtime, events.SourceItems(now(), opening.id, items, done))
                     if self.runtime.journal is not None:
                         self.runtime.journal.trim()  # the items of a source may be large, and are many
                 else:
@@ -391,13 +396,13 @@ class AsyncioDriver:
             if self.runtime.machine.state.closing is None:  # it has an error route, or only ended its branch
                 self.error = None
 
-    def _pull_failed(self, opening: Opening, error: BaseException) -> None:
+    def _pull_failed(self, opening: BlockInstance, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
             cause, error = error, ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError")
             error.__cause__ = cause
         if self.runtime.machine.state.closing is None:
             self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}")
-        failed = events.PullFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
+        failed = events.SourceFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
         submit(self.runtime, failed)
 
     def _source_cancelled(self, reason: str) -> None:
@@ -405,7 +410,7 @@ class AsyncioDriver:
         if self.runtime.machine.state.closing is None:
             self._cancelled(reason)
 
-    def _settle(self, command: commands.Settle) -> None:
+    def _settle(self, command: commands.WakeWaiter) -> None:
         self._waiting().settle(command.wait)
 
     def _close(self, command: commands.Close) -> None:
@@ -463,7 +468,7 @@ class AsyncioDriver:
         tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
         answer: list[commands.AnyCommand] = []
         now = runtime.environment.now()
-        for event in (events.CancelRequested(now, reason), events.Abandoned(now)):
+        for event in (events.CancelRequested(now, reason), events.CleanupTimedOut(now)):
             with contextlib.suppress(ExecutionClosed):
                 answer += take(runtime, event)
         _running.pop(self, None)
@@ -480,7 +485,7 @@ class AsyncioDriver:
         commands.CancelTimer: _cancel_timer,
         commands.Pull: _pull,
         commands.CancelPull: _cancel_pull,
-        commands.Settle: _settle,
+        commands.WakeWaiter: _settle,
         commands.Close: _close,
     }
 

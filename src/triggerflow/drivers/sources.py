@@ -24,7 +24,7 @@ from threading import Condition
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from weakref import ref
 
-from .._core.state import Opening
+from .._core.state import BlockInstance
 from .._core.values import has_method
 from ..run.threads import ThreadCall, pool, waiting_inside_engine
 from .tasks import destroy, start_task
@@ -48,7 +48,7 @@ class Sources:
         base: Context,
         name: str,
         seconds: float,
-        pulled: Callable[[Opening, list[Any], bool, BaseException | None], None],
+        pulled: Callable[[BlockInstance, list[Any], bool, BaseException | None], None],
         cancelled: Callable[[str], None],
     ) -> None:
         """`seconds` is how long closing may take. `pulled` gets the answer to a pull; `cancelled` the reason, if
@@ -64,7 +64,7 @@ class Sources:
         self._closing: dict[asyncio.Future[Any], str] = {}
         self._closing_since = 0.0
 
-    def pull(self, opening: Opening, count: int) -> None:
+    def pull(self, opening: BlockInstance, count: int) -> None:
         """Ask for the next items of an opening, `count` at most; there is one pull of an opening at a time."""
         feed = self._feeds.get(opening.id)
         if feed is None:
@@ -79,7 +79,7 @@ class Sources:
 
         feed.ask(count, reply)
 
-    def _open(self, opening: Opening) -> "_Feed":
+    def _open(self, opening: BlockInstance) -> "_Feed":
         source, what = opening.source, f"the items of {opening.node.id!r} of {self._name}"
         # After a load a source that can be asked again goes on where it was.
         passed = opening.next + len(opening.pulled or ())
@@ -95,7 +95,7 @@ class Sources:
             return _InTask(self._loop, self._base, source, passed, what, ref(self))
         return _InThread(self._loop, self._base, source, passed, what, ref(self))
 
-    def stop(self, opening: Opening) -> None:
+    def stop(self, opening: BlockInstance) -> None:
         """Nothing more is wanted for this opening."""
         feed = self._feeds.pop(opening.id, None)
         if feed is not None:

@@ -20,7 +20,7 @@ from .._core.errors import SnapshotError, StoreConflict, StoreDamaged, UsageErro
 from ..serialize.text import write_file
 from ..stores.protocol import FINAL_STATUSES, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store
 from .copying import all_sub_flows, copy_one, copy_tree, renamed
-from .past import Past
+from .reader import ExecutionReader
 
 #: The number of the format. A change of meaning raises it.
 FORMAT = 1
@@ -109,7 +109,7 @@ _encode = msgspec.json.Encoder().encode
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-async def export(past: Past, row: ExecutionRow, target: Target) -> int:
+async def export(past: ExecutionReader, row: ExecutionRow, target: Target) -> int:
     """Write an execution; how many records. See `History.export`."""
     if row.parent is not None:
         raise UsageError(f"execution {row.id!r} is a sub-flow; export {row.parent!r}, to which it belongs")
@@ -125,7 +125,7 @@ async def export(past: Past, row: ExecutionRow, target: Target) -> int:
     return sum(len(copy.records) for copy in copies)
 
 
-async def _ended_sub_flows(past: Past, row: ExecutionRow, known: set[str]) -> list[ExecutionCopy]:
+async def _ended_sub_flows(past: ExecutionReader, row: ExecutionRow, known: set[str]) -> list[ExecutionCopy]:
     found: list[ExecutionCopy] = []
     pasts = {row.id: past}
     for child in await all_sub_flows(past.store, row.id):
@@ -179,11 +179,11 @@ def _write(target: Target, lines: list[bytes]) -> None:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-async def load_archive(past: Past, source: Target, id: str | None, limit: int) -> ExecutionRow:
+async def load_archive(past: ExecutionReader, source: Target, id: str | None, limit: int) -> ExecutionRow:
     """Read an execution into the store; its row. See `History.load`."""
     data = await asyncio.to_thread(_read, source, limit)
     copies, definitions = assemble(data)
-    from .vetting import vet  # it needs the memory store, and nothing else here does
+    from .archive_validation import vet  # it needs the memory store, and nothing else here does
 
     await vet(past, copies, definitions)
     if id is not None:

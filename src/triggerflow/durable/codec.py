@@ -27,7 +27,7 @@ VALUES: dict[type[events.Event], str] = {
     events.ResultSet: "value",
     events.Paused: "payload",
     events.Resumed: "value",
-    events.Pulled: "items",
+    events.SourceItems: "items",
 }
 _PLAIN = (type(None), bool, int)
 
@@ -107,7 +107,7 @@ def _where(record: events.Event, state: RunState) -> str:
             return f"the payload of interrupt {interrupt!r}{by}"
         case events.Resumed(interrupt=interrupt):
             return f"the answer to interrupt {interrupt!r}"
-        case events.Pulled():
+        case events.SourceItems():
             return "an item of a lazy for_each source"
         case _:
             return "the result of the execution"

@@ -20,6 +20,7 @@ from .._core import commands, events
 from .._core.errors import ExecutionSuspended, WrongLoopError
 from .._core.machine import Machine
 from .._core.state import RunChunk, RunState, Status
+from .._core.timers import next_due
 from ..stores.protocol import Append, ExecutionRow, NewRecord
 
 #: How many records may wait for the store before chunks that put items wait, too.
@@ -32,9 +33,9 @@ _SAME_COMMIT = frozenset(
         commands.CloseInterrupt,
         commands.Answer,
         commands.CheckResult,
-        commands.WantPlaces,
-        commands.ReturnPlaces,
-        commands.GrantPlaces,
+        commands.RequestPermits,
+        commands.ReturnPermits,
+        commands.GrantPermits,
         commands.Publish,
     )
 )
@@ -231,7 +232,4 @@ def _is_due(command: commands.AnyCommand, state: RunState) -> bool:
 def status_and_due(machine: Machine) -> tuple[Any, float | None]:
     """Status and next due time of an execution, for those who look into the store."""
     state = machine.state
-    due = None
-    if state.timers and state.status is Status.WAITING:
-        due = min(timer.due for timer in state.timers.values())
-    return state.status.value, due
+    return state.status.value, next_due(state) if state.status is Status.WAITING else None

@@ -18,21 +18,23 @@ from ..run.subflow import path_of
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
 from .commit_buffer import status_and_due
 from .loading import PAGE, Loaded
-from .past import Past
 from .payloads import references
+from .reader import ExecutionReader
 from .rows import attempt_id
 
 _decode = msgspec.json.Decoder().decode
 
 
-async def copy_tree(past: Past, row: ExecutionRow, records: int) -> list[ExecutionCopy]:
+async def copy_tree(past: ExecutionReader, row: ExecutionRow, records: int) -> list[ExecutionCopy]:
     """The execution after so many records, and the sub-flows that were running then, outer ones first."""
     loaded = await past.loaded(row, records)
     runs = loaded.machine.state.runs.values()
     return [await copy_one(past, row, loaded), *await sub_flows_at(past, row, runs, records)]
 
 
-async def sub_flows_at(past: Past, row: ExecutionRow, runs: Iterable[RunChunk], records: int) -> list[ExecutionCopy]:
+async def sub_flows_at(
+    past: ExecutionReader, row: ExecutionRow, runs: Iterable[RunChunk], records: int
+) -> list[ExecutionCopy]:
     """The sub-flows of these runs of an execution, as they belong to its first `records` records.
 
     Raises `RecordsTrimmed` if that cannot be told any more.
@@ -65,7 +67,7 @@ async def sub_flows_at(past: Past, row: ExecutionRow, runs: Iterable[RunChunk], 
     return copies
 
 
-async def copy_one(past: Past, row: ExecutionRow, loaded: Loaded) -> ExecutionCopy:
+async def copy_one(past: ExecutionReader, row: ExecutionRow, loaded: Loaded) -> ExecutionCopy:
     """One execution alone, as it stands in `loaded`."""
     state, store = loaded.machine.state, past.store
     status, due = status_and_due(loaded.machine)
@@ -155,7 +157,7 @@ async def _attempts(store: Store, id: str, attempts: int) -> list[ExecutionRow]:
     return [row for row in found if row is not None]
 
 
-async def _shown(past: Past, row: ExecutionRow, path: str, end: int) -> tuple[int, float]:
+async def _shown(past: ExecutionReader, row: ExecutionRow, path: str, end: int) -> tuple[int, float]:
     """How many records of the sub-flow at `path` show among the first `end`, and the time of the last of those."""
     shown, at = 0, 0.0
     async for step in past.steps(row, 0, end):
@@ -172,7 +174,7 @@ async def _shown(past: Past, row: ExecutionRow, path: str, end: int) -> tuple[in
     return shown, at
 
 
-async def _cut(past: Past, row: ExecutionRow, shown: int, at: float) -> tuple[int, int]:
+async def _cut(past: ExecutionReader, row: ExecutionRow, shown: int, at: float) -> tuple[int, int]:
     """How many records of a sub-flow belong to the moment, and how many that show are left for its next attempt."""
     if await past.earliest(row) > 0:
         raise RecordsTrimmed(f"sub-flow {row.id!r} was compacted: its state of that moment cannot be told any more")

@@ -20,7 +20,7 @@ def write_definition(definition: Definition, types: Types) -> bytes:
     for operator in definition.operators:
         plain = msgspec.to_builtins(msgspec.structs.replace(operator, options={}))
         operators.append({**plain, "options": types.pack(dict(operator.options), f"an option of {operator.id!r}")})
-    return msgspec.json.encode({"name": definition.name, "operators": operators})
+    return msgspec.json.encode({"name": definition.name, "external": definition.external, "operators": operators})
 
 
 def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Definition:
@@ -35,7 +35,8 @@ def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Defin
             )
             for operator in kept["operators"]
         ]
-        definition = Definition(str(kept["name"]), tuple(operators))
+        external = msgspec.convert(kept.get("external", ()), tuple[str, ...])
+        definition = Definition(str(kept["name"]), tuple(operators), external)
     except (LookupError, TypeError, ValueError) as error:
         raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {error}") from error
     if definition.fingerprint != fingerprint:

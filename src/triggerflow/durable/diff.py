@@ -11,7 +11,7 @@ from .._core.state import UNSET
 from ..run.options import same_value
 from ..stores.protocol import ExecutionRow
 from .following import StoreReader
-from .past import Past
+from .reader import ExecutionReader
 from .text import line, one_line, sides
 
 #: In place of a value that one of the two does not have.
@@ -87,7 +87,7 @@ def _runs_told(outcomes: list[Any]) -> str:
 class _Side:
     """One execution while both are read, record by record."""
 
-    def __init__(self, past: Past, row: ExecutionRow, first: int) -> None:
+    def __init__(self, past: ExecutionReader, row: ExecutionRow, first: int) -> None:
         self.row = row
         self.machine: Machine | None = None
         self.chunks: dict[str, dict[int, Any]] = {}
@@ -111,7 +111,7 @@ class _Side:
         return number, record, line(number, record, chunk, self._since)
 
 
-async def difference(past: Past, one: ExecutionRow, other: ExecutionRow) -> Difference:
+async def difference(past: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> Difference:
     """Compare two executions, from the first record that the store can tell of both; see `History.diff`."""
     first = max(await past.earliest(one), await past.earliest(other))
     sides = _Side(past, one, first), _Side(past, other, first)
@@ -152,11 +152,11 @@ def _runs(side: _Side, name: str) -> list[Any]:
     return [outcome for _, outcome in sorted(side.chunks.get(name, {}).items())]
 
 
-async def _final(past: Past, side: _Side) -> Machine:
+async def _final(past: ExecutionReader, side: _Side) -> Machine:
     return side.machine or (await past.loaded(side.row, side.row.records)).machine
 
 
-async def _streams(past: Past, one: ExecutionRow, other: ExecutionRow) -> tuple[int, Any, Any] | None:
+async def _streams(past: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> tuple[int, Any, Any] | None:
     """The first item that differs."""
     readers = [StoreReader(past, row.id, follow=False) for row in (one, other)]
     while True:

@@ -12,7 +12,7 @@ from ..run.logs import failure_from_record
 from ..run.stream import StreamItem, merge
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
 from .loading import items
-from .past import Past
+from .reader import ExecutionReader
 
 #: How soon after an item the next one is looked for, in seconds; then after twice that, up to the reader's `poll`.
 SOON = 0.01
@@ -27,7 +27,7 @@ class StoreReader:
 
     def __init__(
         self,
-        past: Past,
+        past: ExecutionReader,
         id: str,
         *,
         after: int = 0,

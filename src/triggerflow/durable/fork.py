@@ -15,12 +15,12 @@ from .codec import VALUES, encode
 from .commit_buffer import status_and_due
 from .copying import copy_one, sub_flows_at
 from .loading import Loaded, receive
-from .past import Past
+from .reader import ExecutionReader
 from .text import describe, name_of
 
 
 async def fork_of(
-    past: Past, row: ExecutionRow, at: int, state: Mapping[str, Any], value: Any = UNSET
+    past: ExecutionReader, row: ExecutionRow, at: int, state: Mapping[str, Any], value: Any = UNSET
 ) -> list[ExecutionCopy]:
     """The copies that make the fork, still under the old ids; see `History.fork`."""
     base = await past.loaded(row, at if value is UNSET else _before(row, at))
@@ -60,7 +60,7 @@ def _before(row: ExecutionRow, at: int) -> int:
     return at - 1
 
 
-async def _record(past: Past, row: ExecutionRow, number: int) -> events.Record:
+async def _record(past: ExecutionReader, row: ExecutionRow, number: int) -> events.Record:
     async for found, record in past.journal(row, number, number + 1):
         if found == number:
             return record
@@ -96,7 +96,7 @@ def _started(base: Loaded, record: events.Record, value: Any) -> Loaded:
     return Loaded(base.machine, value) if isinstance(record, events.Started) else base
 
 
-def _changes(past: Past, state: Mapping[str, Any]) -> list[events.StateChanged]:
+def _changes(past: ExecutionReader, state: Mapping[str, Any]) -> list[events.StateChanged]:
     now = past.now()
     check = past.program.state
     return [

@@ -17,7 +17,7 @@ from .copying import renamed
 from .diff import Difference, difference
 from .following import StoreReader
 from .fork import fork_of
-from .past import Past
+from .reader import ExecutionReader
 from .retention import Compacted, Pruned, compact, prune
 from .text import line
 from .view import StateView, view
@@ -39,7 +39,7 @@ class History:
     def __init__(self, flow: FlowRuntime, store: Store) -> None:
         flow.require_name()
         self._flow = flow
-        self._past = Past(flow.program(), store, flow.environment.now)
+        self._past = ExecutionReader(flow.program(), store, flow.environment.now)
 
     @property
     def sync(self) -> "SyncHistory":

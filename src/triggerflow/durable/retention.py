@@ -10,7 +10,7 @@ from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .commit import session_of
 from .copying import all_sub_flows, payloads_of
 from .loading import write_snapshot
-from .past import Past
+from .reader import ExecutionReader
 
 #: How many executions are forgotten in one commit.
 BATCH = 100
@@ -30,7 +30,7 @@ class Pruned(msgspec.Struct, frozen=True):
     kept: int
 
 
-async def compact(past: Past, row: ExecutionRow) -> Compacted:
+async def compact(past: ExecutionReader, row: ExecutionRow) -> Compacted:
     """See `History.compact`."""
     store = past.store
     if row.status in FINAL_STATUSES:
@@ -45,7 +45,7 @@ async def compact(past: Past, row: ExecutionRow) -> Compacted:
             await store.release([row.id])
 
 
-async def _compact_tree(past: Past, row: ExecutionRow) -> Compacted:
+async def _compact_tree(past: ExecutionReader, row: ExecutionRow) -> Compacted:
     executions, records = 1, await _compact_one(past, row)
     for child in await all_sub_flows(past.store, row.id):
         known = _below(past, child.flow)
@@ -55,7 +55,7 @@ async def _compact_tree(past: Past, row: ExecutionRow) -> Compacted:
     return Compacted(executions, records)
 
 
-def _below(past: Past, flow: str) -> Past | None:
+def _below(past: ExecutionReader, flow: str) -> ExecutionReader | None:
     """What reads a flow that is a step of this one, or of one of its steps."""
     found = past.child(flow)
     if found is None:
@@ -64,7 +64,7 @@ def _below(past: Past, flow: str) -> Past | None:
     return found
 
 
-async def _compact_one(past: Past, row: ExecutionRow) -> int:
+async def _compact_one(past: ExecutionReader, row: ExecutionRow) -> int:
     kept = await past.store.snapshot(row.id, records=row.records)
     if kept is None or kept[0] < row.records:
         loaded = await past.loaded(row, row.records)
@@ -83,7 +83,7 @@ async def _payloads_of_items(store: Store, id: str) -> Collection[str]:
     return found
 
 
-async def prune(past: Past, older_than: float | timedelta | None, keep: int | None) -> Pruned:
+async def prune(past: ExecutionReader, older_than: float | timedelta | None, keep: int | None) -> Pruned:
     """See `History.prune`."""
     if older_than is None and keep is None:
         raise UsageError("prune needs to know what may go: older_than=..., keep=..., or both")
@@ -99,7 +99,7 @@ async def prune(past: Past, older_than: float | timedelta | None, keep: int | No
     return Pruned(forgotten, len(ended) - len(going))
 
 
-async def _ended(past: Past) -> list[ExecutionRow]:
+async def _ended(past: ExecutionReader) -> list[ExecutionRow]:
     """All that have ended, the newest first."""
     while True:
         found: list[ExecutionRow] = []

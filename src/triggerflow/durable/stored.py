@@ -12,13 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from .._core import commands
-from .._core.errors import (
-    ExecutionSuspended,
-    SnapshotError,
-    StoreError,
-    UnknownExecution,
-    UsageError,
-)
+from .._core.errors import ExecutionSuspended, SnapshotError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET
 from ..run import ingress
@@ -36,7 +30,7 @@ from .codec import encode
 from .commit import StoreSession, session_of
 from .commit_buffer import CommitBuffer
 from .loading import Loaded, items, moved, write_snapshot
-from .past import Past
+from .reader import ExecutionReader
 from .rows import attempt_id, first_row, read_options
 
 logger = logging.getLogger("triggerflow")
@@ -147,7 +141,7 @@ class Stored(Durability):
         """Wait for the chunks of its last life here: what they still do must not mix with the next."""
         stopping = [task for task in self._stopping if task is not asyncio.current_task()]
         if stopping:
-            _, staying = await asyncio.wait(stopping, timeout=self.runtime.options.deadline)
+            _, staying = await asyncio.wait(stopping, timeout=self.runtime.options.cleanup_timeout)
             if staying:
                 raise UsageError(f"{self.runtime!r} was suspended here, and {len(staying)} of its chunks do not stop")
 
@@ -178,7 +172,7 @@ class Stored(Durability):
         if row.status not in FINAL_STATUSES:
             row = await store.claim(runtime.id)
         try:
-            loaded = await Past(program, store).loaded(row, row.records)
+            loaded = await ExecutionReader(program, store).loaded(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.session.keep_definition(program)
                 await self.session.write_definitions()
@@ -293,7 +287,7 @@ class Stored(Durability):
 
     def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
         """See `Durability.check_answer`."""
-        # Refused by the stream, an answer would be called a stream item.
+        # ItemAfterStop by the stream, an answer would be called a stream item.
         runtime.program.types.pack(interrupt["response"], f"the answer to interrupt {interrupt['id']!r} of {runtime!r}")
 
     def prepare_stream(self, runtime: ExecutionRuntime, stream: RuntimeStream) -> None:

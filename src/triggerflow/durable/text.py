@@ -55,10 +55,10 @@ def describe(record: events.Record, width: int = 60) -> str:
             return f"{interrupt} asks {short(payload, width)}"
         case events.Resumed(interrupt=interrupt, value=value):
             return f"{interrupt} is answered {short(value, width)}"
-        case events.Failed(error=error) | events.PullFailed(error=error):
+        case events.Failed(error=error) | events.SourceFailed(error=error):
             again = getattr(record, "retry_in", None)
             return f"{error.type}: {error.message}" + (f", again in {again:g} s" if again is not None else "")
-        case events.Pulled(items=items):
+        case events.SourceItems(items=items):
             return short(items, width)
         case _:
             told = [(name, getattr(record, name)) for name in record.__struct_fields__ if name not in _HIDDEN]

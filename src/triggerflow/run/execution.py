@@ -3,7 +3,6 @@
 A handle holds an `ExecutionRuntime` and forwards to it. Two handles of one execution are equal.
 """
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -167,7 +166,8 @@ class Execution(ResourceHolder):
         """Send a signal from outside. Returns once it is accepted, or with `settle` when all it caused has settled.
 
         A chunk that emits through the handle of its own execution gives up its permits while it waits. Raises
-        `ExecutionClosed` if the execution has ended.
+        `ExecutionClosed` if the execution has ended; at rest it waits for declared external events only, see
+        `TriggerFlow.signal`.
         """
         run = self._own_chunk() if settle else None
         make = lambda: ingress.emit_from_outside(self._runtime, name, value, settle, run)  # noqa: E731
@@ -381,10 +381,8 @@ class Execution(ResourceHolder):
         state = self._runtime.machine.state
         if self._run is not None and state.run(self._run.id) is self._run:
             return self._run
-        if not on_a_loop():
-            return None
-        task = asyncio.current_task()
-        return next((run for run in state.runs.values() if task is not None and run.handle is task), None)
+        driver = self._runtime.driver
+        return driver.current_run() if driver is not None and on_a_loop() else None
 
     def _refuse_own_chunk(self, method: str) -> None:
         """Raise `UsageError` if a chunk of this execution would wait for the end of the execution."""

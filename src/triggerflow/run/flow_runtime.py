@@ -40,6 +40,8 @@ class FlowRuntime:
         self.types = Types()
         self.contract = Contract()
         self.signals: dict[str, Check] = {}
+        #: the types of the signals, as they were declared
+        self.signal_types: dict[str, Any] = {}
         self.state: StateModel | None = None
         self.shared = SharedData()
         self.store: Any = None

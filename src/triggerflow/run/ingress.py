@@ -23,12 +23,14 @@ from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._core import events
-from .._core.commands import AnyCommand, Refused
+from .._core.commands import AnyCommand, ItemAfterStop
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
+from .._core.groups import kept_at
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
-from .._core.state import RunChunk
+from .._core.state import UNSET, RunChunk, Status
 from .interrupts import admit, describe_interrupt
+from .logs import how_to_declare
 from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
 from .threads import waiting_inside_engine
 
@@ -78,7 +80,7 @@ def submit_item(runtime: "ExecutionRuntime", event: events.StreamPut) -> None:
     if number:
         (runtime.stream or runtime.open_stream(number - 1)).publish(number, event.item)
     else:
-        runtime.notice(Refused(event.item))
+        runtime.notice(ItemAfterStop(event.item))
 
 
 # -- thread and loop ---------------------------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
     if runtime.machine.plan.flow_data:
         runtime.shared.listen(runtime)
     if state.records:
-        again = outstanding(state)
+        again = outstanding(runtime.machine)
         if again is None:
             submit(runtime, events.Recovered(runtime.environment.now()))
         else:
@@ -147,12 +149,12 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
 
 
 def is_here(runtime: "ExecutionRuntime") -> bool:
-    """Whether the calling thread is the one on which the execution lives, or it lives nowhere in this process, or moves
-    here."""
+    """Whether the calling thread is the one on which the execution lives, or it lives nowhere in this process, or it
+    moves here."""
     driver = runtime.driver
-    if driver is None or runtime.thread in (None, get_ident()) or is_foreign(driver.loop):
+    if driver is None or runtime.thread in (None, get_ident()):
         return True
-    return moves_here(runtime)
+    return is_foreign(driver.loop) or moves_here(runtime)
 
 
 def call(runtime: "ExecutionRuntime", function: Callable[[], T], name: str) -> T:
@@ -302,7 +304,7 @@ async def emit(
     number = state.records
     if repeated and repeats(repeated, event.effect):
         place = (run.effects or {})[event.effect] - repeated[event.effect]
-        kept = (run.kept or {}).get((event.effect, place))
+        kept = kept_at(state, run, event.effect, place)
         if kept is None:
             return -1
         if settle:
@@ -342,6 +344,7 @@ def emit_now(
 
 async def emit_from_outside(runtime: "ExecutionRuntime", name: str, value: Any, settle: bool, run: Any = None) -> None:
     """The holder of a handle emits a signal; in the name of a run if that run holds the handle and would wait."""
+    _refuse_late(runtime, name)
     driver_of(runtime)
     event = events.Emitted(
         runtime.environment.now(), None if run is None else run.id, name, checked(runtime, name, value), settle
@@ -354,9 +357,21 @@ async def emit_from_outside(runtime: "ExecutionRuntime", name: str, value: Any, 
 
 def emit_from_outside_now(runtime: "ExecutionRuntime", name: str, value: Any) -> None:
     """The holder of a handle emits a signal without awaiting."""
+    _refuse_late(runtime, name)
     value = checked(runtime, name, value)
     driver_of(runtime)
     submit(runtime, events.Emitted(runtime.environment.now(), None, name, value))
+
+
+def _refuse_late(runtime: "ExecutionRuntime", name: str) -> None:
+    """Raise `ExecutionClosed` that says how to declare an event for which a held execution did not wait."""
+    state, plan = runtime.machine.state, runtime.machine.plan
+    rested = state.status is Status.COMPLETED and state.attended and state.result is UNSET
+    if rested and isinstance(name, str) and name in plan.events and name not in plan.external:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ExecutionClosed(
+            f"{runtime!r} has ended (completed) and takes no signal {name!r} any more: nothing was left to do, and it "
+            f"did not wait for this event; {how_to_declare(name)}"
+        )
 
 
 async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: Repeated) -> None:
@@ -446,7 +461,7 @@ def change_state(
     if model is not None and op == "set":
         value = model.check(key, value)
     elif model is not None and op == "append":
-        model.check(key, [*runtime.machine.state.data.get(key, ()), value])
+        model.check_item(key, runtime.machine.state.data.get(key, ()), value)
     number = None if run is None else run.id
     event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit)
     record(runtime, event, run, repeated, f"state.async_{op}")

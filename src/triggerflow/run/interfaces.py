@@ -30,6 +30,10 @@ class Driver(Protocol):
         """Do what the core commands."""
         ...
 
+    def current_run(self) -> "RunChunk | None":
+        """The run whose chunk is being run by the task that asks; None in any other task."""
+        ...
+
     def settled(self, number: int) -> Awaitable[bool]:
         """Wait for the end of the wait that began with this record; False if the execution ends before that."""
         ...

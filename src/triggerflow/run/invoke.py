@@ -113,7 +113,9 @@ async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> N
         if limit is not None and limit.expired():
             await call.leave()
         else:
-            await asyncio.wait((future,), timeout=None if runtime.durability.outlives_loop else runtime.deadline)
+            await asyncio.wait(
+                (future,), timeout=None if runtime.durability.outlives_loop else runtime.options.cleanup_timeout
+            )
     finally:
         if not future.done():
             pool().leave(call)

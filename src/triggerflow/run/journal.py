@@ -1,4 +1,4 @@
-"""The newest records of an execution, for those who look into it: diagrams, extensions, tests (decision 0014)."""
+"""The newest records of an execution, for those who look into it: diagrams, extensions, tests (decision 0017)."""
 
 import gc
 import logging
@@ -82,7 +82,7 @@ class RingJournal(list[Event]):
                 continue
             if kind in _TEXT:
                 size += len(value)
-            elif type(record) is events.Pulled:
+            elif type(record) is events.SourceItems:
                 size += _size(value)
             else:
                 if self._skip:
@@ -117,7 +117,7 @@ _VALUES: dict[type[Event], str] = {
     events.StateChanged: "value",
     events.FlowDataChanged: "value",
     events.StreamPut: "item",
-    events.Pulled: "items",
+    events.SourceItems: "items",
     events.ResultSet: "value",
     events.Paused: "payload",
     events.Resumed: "value",

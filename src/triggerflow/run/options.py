@@ -1,5 +1,6 @@
 """What an execution is created and started with."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from .._core.events import RULES
@@ -11,8 +12,8 @@ class Options:
 
     __slots__ = (
         "attended",
+        "cleanup_timeout",
         "concurrency",
-        "deadline",
         "journal_limit",
         "keep_open",
         "leases",
@@ -29,7 +30,7 @@ class Options:
         max_pending: int = 1024,
         stream_history: int = 4096,
         journal_limit: int | None = None,
-        deadline: float = 5.0,
+        cleanup_timeout: float = 5.0,
         attended: bool = True,
         leases: bool = False,
         keep_open: bool = False,
@@ -40,7 +41,7 @@ class Options:
         whole(stream_history, where, "stream_history", 1)
         if journal_limit is not None:
             whole(journal_limit, where, "journal_limit", 1)
-        seconds(deadline, where, "deadline")
+        seconds(cleanup_timeout, where, "cleanup_timeout")
         flag(skip_exceptions, where, "skip_exceptions")
         flag(keep_open, where, "keep_open")
         self.concurrency = concurrency
@@ -48,10 +49,22 @@ class Options:
         self.max_pending = max_pending
         self.stream_history = stream_history
         self.journal_limit = journal_limit
-        self.deadline = deadline
+        self.cleanup_timeout = cleanup_timeout
         self.attended = attended
         self.leases = leases
         self.keep_open = keep_open
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options by name, as they are saved."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Options":
+        """The options that `to_dict` gave, also in an earlier version. Raises `DefinitionError` or `TypeError`."""
+        known = {name: saved[name] for name in cls.__slots__ if name in saved}
+        if "deadline" in saved:  # as `cleanup_timeout` was called
+            known["cleanup_timeout"] = saved["deadline"]
+        return cls(**known)
 
     def recorded(self) -> tuple[bool, int | None, bool, int, bool, bool, int]:
         """What changes the course of the execution, in the order in which its first record takes it."""

@@ -22,7 +22,18 @@ class Program:
     """A plan, an invoker per operator, retry policies, and what is checked: contract, typed signals, recordable
     types."""
 
-    __slots__ = ("contract", "invokers", "name", "plan", "retries", "signals", "state", "sub_flows", "types")
+    __slots__ = (
+        "contract",
+        "invokers",
+        "name",
+        "plan",
+        "promised",
+        "retries",
+        "signals",
+        "state",
+        "sub_flows",
+        "types",
+    )
 
     def __init__(
         self,
@@ -39,6 +50,8 @@ class Program:
         self.contract = contract
         self.signals = signals
         self.state = state
+        #: the events that chunks were declared to emit (`emits=`, `declare_emits`)
+        self.promised = frozenset(name for chunk in blueprint.nodes.values() for name in chunk.emits)
         #: the flows that are steps of this one, by name
         self.sub_flows: dict[str, Any] = {
             handler.flow.name: handler.flow for handler in blueprint.handlers.values() if isinstance(handler, SubFlow)

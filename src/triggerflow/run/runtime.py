@@ -22,7 +22,7 @@ from .._core.errors import (
     WrongLoopError,
 )
 from .._core.machine import FINAL, Machine
-from .._core.rarely import Rarely
+from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from ..build.contract import Check
 from ..build.policies import pause_before_retry
@@ -32,7 +32,7 @@ from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
 from .interrupts import describe_interrupt
 from .journal import Observer, RingJournal
-from .logs import failure_from_record, log_notice
+from .logs import failure_from_record, log_end, log_notice
 from .options import Options, same_value
 from .program import Program
 from .shared import SharedData
@@ -74,19 +74,19 @@ class ExecutionRuntime:
         "thread",
     )
 
-    _id: Rarely[str | None] = Rarely(None)
-    _failure: Rarely[BaseException | None] = Rarely(None)
-    _children: Rarely["dict[str, tuple[ExecutionRuntime, str]] | None"] = Rarely(None)
+    _id: SparseAttribute[str | None] = SparseAttribute(None)
+    _failure: SparseAttribute[BaseException | None] = SparseAttribute(None)
+    _children: SparseAttribute["dict[str, tuple[ExecutionRuntime, str]] | None"] = SparseAttribute(None)
     #: resources of this execution only
-    own_resources: Rarely[dict[str, Any] | None] = Rarely(None)
+    own_resources: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
     #: whether it has ended but for its sources, which are being closed
-    closes_sources: Rarely[bool] = Rarely(False)
+    closes_sources: SparseAttribute[bool] = SparseAttribute(False)
     #: how its records are kept
-    durability: Rarely[Durability] = Rarely(IN_MEMORY)
+    durability: SparseAttribute[Durability] = SparseAttribute(IN_MEMORY)
     #: snapshots of sub-flows that were running when this execution was saved, by path
-    saved_children: Rarely[dict[str, Any]] = Rarely(EMPTY)
+    saved_children: SparseAttribute[dict[str, Any]] = SparseAttribute(EMPTY)
     #: the checks of answers, by interrupt
-    schemas: Rarely[dict[str, Check] | None] = Rarely(None)
+    schemas: SparseAttribute[dict[str, Check] | None] = SparseAttribute(None)
 
     def __init__(
         self,
@@ -531,7 +531,7 @@ class ExecutionRuntime:
                 ingress.put_interrupt(self, "pause", describe_interrupt(interrupt))
                 if self.options.keep_open:
                     self.wake()
-            case commands.GrantPlaces() | commands.Answer():
+            case commands.GrantPermits() | commands.Answer():
                 perform_in_child(self, command)
             case _:
                 if self.link is None or not self.link.perform(self, command):
@@ -560,11 +560,6 @@ class ExecutionRuntime:
         else:
             ingress.submit(self, events.ResultChecked(now, value))
 
-    @property
-    def deadline(self) -> float:
-        """How long chunks that are told to stop have for their clean-up, in seconds."""
-        return self.options.deadline
-
     def closing(self) -> None:
         """Chunks are being stopped: no reader holds them up any more."""
         if self.stream is not None:
@@ -580,8 +575,8 @@ class ExecutionRuntime:
         if self.log is None or self.log.clean:
             self.driver = None
         self.wake_all(self.why_ended())
-        if close.unfilled and state.result is UNSET:
-            logger.warning("%r ended without a result; these joins still waited: %s", self, ", ".join(close.unfilled))
+        if state.result is UNSET:
+            log_end(self, close, self.program.promised)
         if self._failure is not None and not self.observed:
             logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
         self.durability.on_closed(self)

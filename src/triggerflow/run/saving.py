@@ -34,7 +34,7 @@ def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
         "id": execution.id,
         "flow": execution.program.name,
         "value": pack_start(execution.start_value, types),
-        "options": {name: getattr(execution.options, name) for name in Options.__slots__},
+        "options": execution.options.to_dict(),
         "state": encode(machine.plan, machine.state, types.pack),
         "flow_data": _own_data(execution),
         "children": {path: snapshot(child) for path, (child, number) in execution.children.items() if not number},
@@ -76,9 +76,8 @@ def restore(
         raise SnapshotError("this is no saved execution: it lacks kind = 'triggerflow/execution'")
     try:
         kept: dict[str, Any] = dict(saved["options"])
-        known = {name: kept[name] for name in Options.__slots__ if name in kept}
         state = decode(program.plan, saved["state"], program.types.unpack)
-        execution = make(shared, Options(**known), str(saved["id"]), state=state, resources=resources, link=link)
+        execution = make(shared, Options.from_dict(kept), str(saved["id"]), state=state, resources=resources, link=link)
         execution.restored(
             unpack_start(saved["value"], program.types),
             dict(saved["children"]),

@@ -50,11 +50,11 @@ class Link:
             case commands.CloseInterrupt(interrupt=asked):
                 number = self._under(asked.id)
                 if self.parent.children.pop(number, None) is not None:
-                    self._submit(events.Withdrawn(self._now(), number, asked.status == "expired"))
-            case commands.WantPlaces(count=count):
-                self._submit(events.PlacesWanted(self._now(), self.run, count))
-            case commands.ReturnPlaces(count=count):
-                self._submit(events.PlacesReturned(self._now(), self.run, count))
+                    self._submit(events.InterruptClosed(self._now(), number, asked.status == "expired"))
+            case commands.RequestPermits(count=count):
+                self._submit(events.PermitsRequested(self._now(), self.run, count))
+            case commands.ReturnPermits(count=count):
+                self._submit(events.PermitsReturned(self._now(), self.run, count))
             case _:
                 return False
         return True
@@ -142,10 +142,12 @@ def path_of(step: RunChunk) -> str:
 def _release(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -> None:
     """The child has ended: its open questions are closed in the parent."""
     parent.children.pop(path, None)
-    for number in [number for number, (asked, _) in parent.children.items() if asked is child]:
-        del parent.children[number]
+    for asked in child.machine.state.interrupts or ():
+        number = f"{path}/{asked}"
+        if parent.children.pop(number, None) is None:
+            continue
         with contextlib.suppress(ExecutionClosed):
-            ingress.enter(parent, events.Withdrawn(parent.environment.now(), number), "flow.async_start")
+            ingress.enter(parent, events.InterruptClosed(parent.environment.now(), number), "flow.async_start")
 
 
 def _take_over(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -> None:
@@ -160,13 +162,13 @@ def _take_over(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str)
                 _pass_on(child, number, known)
 
 
-def perform_in_child(parent: "ExecutionRuntime", command: commands.GrantPlaces | commands.Answer) -> None:
+def perform_in_child(parent: "ExecutionRuntime", command: commands.GrantPermits | commands.Answer) -> None:
     """Do what the parent's core asks of a child: give it permits, or the answer that it waits for."""
     match command:
-        case commands.GrantPlaces(run=step, count=count):
+        case commands.GrantPermits(run=step, count=count):
             child = parent.children[path_of(step)][0]
             with contextlib.suppress(ExecutionClosed):  # it is about to end: its permits come back with the step's
-                ingress.enter(child, events.PlacesGranted(child.environment.now(), count), "flow.async_start")
+                ingress.enter(child, events.PermitsGranted(child.environment.now(), count), "flow.async_start")
         case commands.Answer(interrupt=interrupt):
             if interrupt.id in parent.children:  # else the child is being restored, and takes it then
                 _pass_on(*parent.children[interrupt.id], interrupt)

@@ -53,10 +53,14 @@ class OperatorConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class FlowConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A flow: its operators in the order in which they were defined."""
+    """A flow: its operators in the order in which they were defined, and the events that are declared external.
+
+    Configs from before events were declared lack `external`: for them it is every event that something listens to and
+    no operator emits."""
 
     format: Literal["triggerflow/v1"]
     name: str
+    external: list[str] | None = None
     operators: list[OperatorConfig]
 
 
@@ -69,7 +73,7 @@ def to_config(definition: Definition, *, validate_serializable: bool = True) -> 
     if validate_serializable:
         for index, operator in enumerate(operators):
             _check_json(operator.get("options"), f"operators[{index}].options")
-    return {"format": FORMAT, "name": definition.name, "operators": operators}
+    return {"format": FORMAT, "name": definition.name, "external": list(definition.external), "operators": operators}
 
 
 def from_config(config: Mapping[str, Any]) -> Definition:
@@ -85,6 +89,8 @@ def from_config(config: Mapping[str, Any]) -> Definition:
     except msgspec.ValidationError as error:
         raise DefinitionError(_explain(str(error), config)) from None
     definition = Definition(flow.name, tuple(_read(it, f"operators[{n}]") for n, it in enumerate(flow.operators)))
+    external = definition.outside_events if flow.external is None else flow.external
+    definition = Definition(flow.name, definition.operators, tuple(sorted(external)))
     check_wiring(definition)
     compile_plan(definition)  # what the engine itself refuses is refused here
     return definition

@@ -5,6 +5,7 @@ chunk in it), every block is opened, closed and filled by operators that fit tog
 options that its kind reads.
 """
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,6 +41,7 @@ class _Check:
     """One pass over the operators, in order; then what only the whole tells."""
 
     def __init__(self, definition: Definition) -> None:
+        self.definition = definition
         self.operators = definition.operators
         self.earlier: dict[str, Operator] = {}
         self.depth: dict[str, int] = {}
@@ -63,6 +65,7 @@ class _Check:
             if operator.kind in OPENERS:
                 self.where = f"operators[{index}]"
                 self.opened(operator)
+        self.external()
 
     def wrong(self, field: str, what: str) -> DefinitionError:
         return DefinitionError(f"{self.where}{field}: {what}")
@@ -186,6 +189,20 @@ class _Check:
         elif operator.kind is OperatorKind.BATCH_FANOUT and len(closer.options["slots"]) != len(first):
             raise self.wrong("", f"{len(first)} operators listen to batch {operator.id!r}, and its collector "
                              f"{closer.id!r} has {len(closer.options['slots'])} slots")  # fmt: skip
+
+    def external(self) -> None:
+        """Each external event is listened to, and named once."""
+        self.where = "external"
+        events = {trigger.name for trigger in self.listeners if trigger.kind == "event"}
+        seen: set[str] = set()
+        for name in self.definition.external:
+            if name not in events:
+                near = difflib.get_close_matches(name, events, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise self.wrong("", f"no operator listens to the event {name!r}{hint}")
+            if name in seen:
+                raise self.wrong("", f"the event {name!r} stands here twice")
+            seen.add(name)
 
 
 def _is_int(value: Any) -> bool:

@@ -70,6 +70,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     ) -> None:  # fmt: skip
         """Emit a signal. Returns once it is accepted; `settle=True` waits for all that it causes."""
         if trigger_type == "event":
+            self.note(trigger_event)
             await super().async_emit(trigger_event, value, **how)
         else:
             await self.carry(lambda: self.emit(trigger_event, value, trigger_type=trigger_type))
@@ -80,10 +81,17 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     ) -> None:  # fmt: skip
         """See `async_emit`; it does not wait."""
         if trigger_type == "event":
+            self.note(trigger_event)
             super().emit(trigger_event, value, **how)
         else:
             changed: Any = {"runtime_data": self.state, "flow_data": self.flow_state}[trigger_type]
             self.execution.on_loop(lambda: changed.fire(trigger_event, value))
+
+    def note(self, trigger_event: str) -> None:
+        """The execution need not wait for this event any more: it comes from one of its own chunks."""
+        execution = self.execution
+        if trigger_event in execution.made.outside.awaited and trigger_event not in execution.emitted:
+            execution.emitted = execution.emitted | {trigger_event}
 
     emit_nowait, async_emit_nowait = emit, async_emit
     put, async_put = TriggerFlowRuntimeData.put_into_stream, TriggerFlowRuntimeData.async_put_into_stream

@@ -31,12 +31,13 @@ from triggerflow.extension import (
     write_saved,
 )
 
-from . import observed, outside_events
+from . import observed
 from .adapt import carried, delegate, delegates, doing, settling, twin
 from .config import OUTSIDE
 from .data import Data
 from .events import CENTER, RunContext
 from .lifecycle import Lifecycle
+from .outside_events import EMITTED, emitted_in
 from .process import limit
 from .settings import Settings
 from .signals import PauseSignal, Signal, shown_interrupt
@@ -73,6 +74,8 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     latest: Any = None
     #: who tells the hooks of it
     told: observed.Observer | None = None
+    #: the events that its chunks have emitted: for those it does not wait any more
+    emitted: frozenset[str] = frozenset()
     #: how to end what `on` has begun, by its id
     bindings: Mapping[str, Callable[[], None]] = {}
 
@@ -123,7 +126,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         runtime = self.runtime
         if runtime.stream is not None and self.concluded():
             asked = {it.resume_event for it in (runtime.machine.state.interrupts or {}).values()}
-            if runtime.has_ended or not self.made.foreign - asked:
+            if runtime.has_ended or not self.made.outside.foreign - asked:
                 runtime.stream.end()
 
     def result_fixed(self, by: Any) -> None:
@@ -139,7 +142,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     def concluded(self) -> bool:
         """Whether all is done that does not depend on new signals from outside."""
         runtime, state = self.runtime, self.runtime.machine.state
-        awaits = state.result is UNSET and outside_events.awaited(runtime)
+        awaits = state.result is UNSET and not self.made.outside.awaited <= self.emitted
         idle = state.started and not awaits and not self.get_pending_interrupts() and runtime.is_settled()
         return runtime.has_ended or idle
 
@@ -356,7 +359,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         }
         saved = _plain(shown)
         try:
-            saved[SNAPSHOT] = super().save()
+            saved[SNAPSHOT] = {**super().save(), EMITTED: sorted(self.emitted)}
         except PayloadError:
             if not self.runtime.is_settled():
                 raise
@@ -385,6 +388,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
             if saved.get("execution_id"):
                 snapshot["id"] = saved["execution_id"]
             self.become(flow_runtime_of(self.flow).restored(snapshot, own))
+            self.emitted = emitted_in(snapshot)
         else:
             self.become(self.flow.new_runtime(self.runtime.options, saved.get("execution_id") or self.id, own))
             for asked in saved.get("interrupts", {}).values():
@@ -405,6 +409,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         """Be the handle of another execution from now on."""
         self.runtime.shared.forget(self.runtime)
         TriggerFlowExecution.__init__(self, self.flow, runtime)
+        self.emitted = frozenset()
         self.listen()
 
     def listen(self) -> None:

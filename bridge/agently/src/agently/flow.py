@@ -25,7 +25,7 @@ from triggerflow.extension import (
     to_text,
 )
 
-from . import config, contract, outside_events
+from . import config, contract
 from .adapt import delegate, delegates, doing, settling, twin
 from .config import load
 from .data import asking, may_ask
@@ -33,6 +33,7 @@ from .events import RunContext
 from .execution import DEFAULT_TIMEOUT, InputT, ResultT, StreamT, TriggerFlowExecution, outside
 from .graph import Graph, TriggerFlowChunk
 from .observed import lineage
+from .outside_events import OutsideEvents, outside_events_of
 from .process import TriggerFlowProcess, limit
 from .settings import GLOBAL, Settings
 from .state import ResourceMethods, StateData, data_methods
@@ -143,8 +144,8 @@ class Made(NamedTuple):
     program: Program
     #: Agently's names for its parts
     names: config.Names
-    #: the events that only outsiders send
-    foreign: frozenset[str]
+    #: the events that come from outside
+    outside: OutsideEvents
     #: what is called for each operator
     calls: tuple[Callable[[Any], Any], ...]
 
@@ -186,7 +187,7 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
     def set_contract(self, **promised: Any) -> Any:
         """Promise types, any that Pydantic knows: `initial_input`, `stream`, `result`; `meta` is replaced."""
         contract.promise(super().get_contract(), promised)
-        self.blueprint.version += 1
+        self.blueprint.version += 1  # executions that are created later get it
         self._loaded_contract = {}
         return self
 
@@ -228,7 +229,7 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
                 handler = self.blueprint.handlers.get(node.handler or "")
                 if node.kind == "chunk" and may_ask(getattr(inspect.unwrap(handler or outside), "__code__", None)):
                     calls[node.index] = partial(asking, calls[node.index])
-            self._made = Made(program, names, outside_events.settle_for(program, names), tuple(calls))
+            self._made = Made(program, names, outside_events_of(program, names), tuple(calls))
         return self._made
 
     def new_runtime(self, options: Options, id: str | None, resources: Any) -> ExtendedRuntime:

@@ -56,7 +56,8 @@ class Graph(Blueprint):
 
     def take_over(self, other: Blueprint) -> None:
         """Hold what another one holds."""
-        self.load(Definition(self.name, tuple(other.operators)), other.nodes, other.handlers, replace=True)
+        held = Definition(self.name, tuple(other.operators), tuple(sorted(other.external)))
+        self.load(held, other.nodes, other.handlers, replace=True)
         self.named_chunks = dict(other.named_chunks) if isinstance(other, Graph) else {}
         self.flows.update(other.flows)
         self.made = dict(getattr(other, "made", {}))

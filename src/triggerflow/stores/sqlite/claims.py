@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Set
 from ..._core.errors import ExecutionLeased, UnknownExecution
 from ..protocol import ExecutionRow
 from . import reading
-from .tenure import Tenure
+from .ownership import Ownership
 
 #: An execution and all sub-flows below it.
 _TREE = """
@@ -16,7 +16,7 @@ _TREE = """
     ) """
 
 
-def claim(connection: sqlite3.Connection, tenure: Tenure, execution: str) -> ExecutionRow:
+def claim(connection: sqlite3.Connection, tenure: Ownership, execution: str) -> ExecutionRow:
     """See `Store.claim`."""
     tenure.purge(connection)
     found = connection.execute(
@@ -33,7 +33,7 @@ def claim(connection: sqlite3.Connection, tenure: Tenure, execution: str) -> Exe
 
 
 def claim_work(
-    connection: sqlite3.Connection, tenure: Tenure, flows: Collection[str], limit: int, without: Set[str]
+    connection: sqlite3.Connection, tenure: Ownership, flows: Collection[str], limit: int, without: Set[str]
 ) -> list[ExecutionRow]:
     """See `Store.claim_work`."""
     tenure.purge(connection)
@@ -57,7 +57,7 @@ def claim_work(
     return [_take(connection, tenure, id) for id in wanted[:limit]]
 
 
-def _take(connection: sqlite3.Connection, tenure: Tenure, execution: str) -> ExecutionRow:
+def _take(connection: sqlite3.Connection, tenure: Ownership, execution: str) -> ExecutionRow:
     connection.execute(
         _TREE
         + """UPDATE executions SET owner = :owner WHERE key IN (SELECT key FROM tree)
@@ -69,7 +69,7 @@ def _take(connection: sqlite3.Connection, tenure: Tenure, execution: str) -> Exe
     return row
 
 
-def release(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable[str]) -> None:
+def release(connection: sqlite3.Connection, tenure: Ownership, executions: Iterable[str]) -> None:
     """See `Store.release`."""
     for execution in executions:
         ours = connection.execute(
@@ -86,6 +86,6 @@ def release(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable
             tenure.forget(name)
 
 
-def leave(connection: sqlite3.Connection, tenure: Tenure) -> None:
+def leave(connection: sqlite3.Connection, tenure: Ownership) -> None:
     """Give everything back: without its row, an owner has nothing."""
     connection.execute("DELETE FROM owners WHERE id = ?", (tenure.owner,))

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from .faults import fault
+from .errors import fault
 
 Synchronous = Literal["FULL", "NORMAL"]
 
@@ -16,6 +16,7 @@ def connect(path: Path, *, busy_timeout: float, synchronous: Synchronous = "FULL
 
     Transactions are begun and ended by hand. Nothing is read yet.
     """
+    connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None)
         # No function with side effects runs for a view, trigger, default or index that somebody put into the file.
@@ -24,6 +25,8 @@ def connect(path: Path, *, busy_timeout: float, synchronous: Synchronous = "FULL
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
     except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
         raise fault(error, path) from error
     return connection
 

@@ -18,9 +18,9 @@ from ..lifecycle import Lifecycle, OpenedInScripts
 from ..protocol import Append, ExecutionCopy, ExecutionRow, StatusName
 from . import claims, reading, upkeep, writing
 from .connection import Synchronous
+from .connections import Reader, Writer
+from .ownership import Ownership
 from .processes import this_process
-from .sides import Reader, Writer
-from .tenure import Tenure
 from .thread import SingleThread
 
 P = ParamSpec("P")
@@ -72,7 +72,7 @@ class SQLiteStore(OpenedInScripts):
         """Open the file, and make it if there is none. Raises `StoreUnavailable` or `StoreDamaged`."""
         self._lifecycle.open()
         self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
-        tenure = Tenure(self._owner, self._lease, self._clock)
+        tenure = Ownership(self._owner, self._lease, self._clock)
         self._writer = Writer(self.path, tenure, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
@@ -109,7 +109,7 @@ class SQLiteStore(OpenedInScripts):
         return (self._reading, self._reader.close), (self._writing, self._writer.close)
 
     async def _write(
-        self, work: Callable[Concatenate[sqlite3.Connection, Tenure, P], T], *args: P.args, **kwargs: P.kwargs
+        self, work: Callable[Concatenate[sqlite3.Connection, Ownership, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         loop = self._lifecycle.check()
         return await loop.run_in_executor(self._writing, partial(self._writer.run, work, *args, **kwargs))

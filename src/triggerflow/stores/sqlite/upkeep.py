@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable
 
 from ..._core.errors import StoreConflict, UnknownExecution
 from ..protocol import FINAL_STATUSES
-from .tenure import Tenure
+from .ownership import Ownership
 
 
 def trim(
-    connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int, payloads: Collection[str] | None
+    connection: sqlite3.Connection, tenure: Ownership, execution: str, records: int, payloads: Collection[str] | None
 ) -> int:
     """See `Store.trim`."""
     found = connection.execute(
@@ -29,9 +29,9 @@ def trim(
     connection.execute("DELETE FROM snapshots WHERE execution = ? AND records < ?", (key, records))
     # How many records there were, and when, is known from the last one; here it may go.
     connection.execute(
-        """UPDATE executions SET trimmed = max(trimmed, ?1), updated = max(updated, coalesce(
-            (SELECT at FROM records WHERE execution = ?2 ORDER BY number DESC LIMIT 1), updated)) WHERE key = ?2""",
-        (records, key),
+        """UPDATE executions SET trimmed = max(trimmed, ?), updated = max(updated, coalesce(
+            (SELECT at FROM records WHERE execution = ? ORDER BY number DESC LIMIT 1), updated)) WHERE key = ?""",
+        (records, key, key),
     )
     if payloads is not None and count <= records:
         used = connection.execute("SELECT digest FROM payload_uses WHERE execution = ?", (key,)).fetchall()
@@ -41,7 +41,7 @@ def trim(
     ).rowcount
 
 
-def delete(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable[str]) -> int:
+def delete(connection: sqlite3.Connection, tenure: Ownership, executions: Iterable[str]) -> int:
     """See `Store.delete`."""
     count = 0
     for execution in executions:
@@ -74,6 +74,6 @@ def _give_up(connection: sqlite3.Connection, key: int, digests: list[str]) -> No
         "DELETE FROM payload_uses WHERE execution = ? AND digest = ?", [(key, digest) for digest in digests]
     )
     connection.executemany(
-        "DELETE FROM payloads WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM payload_uses WHERE digest = ?1)",
-        [(digest,) for digest in digests],
+        "DELETE FROM payloads WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM payload_uses WHERE digest = ?)",
+        [(digest, digest) for digest in digests],
     )

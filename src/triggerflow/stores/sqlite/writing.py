@@ -7,10 +7,10 @@ from typing import Any
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
 from . import reading
-from .tenure import Claim, Tenure
+from .ownership import Claim, Ownership
 
 
-def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[Append]) -> None:
+def append(connection: sqlite3.Connection, tenure: Ownership, appends: Sequence[Append]) -> None:
     """See `Store.append`. Records of all executions go in by one statement, in the order in which they came."""
     records: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
@@ -41,7 +41,7 @@ def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[App
         )
 
 
-def _create(connection: sqlite3.Connection, tenure: Tenure, add: Append, row: ExecutionRow) -> Claim:
+def _create(connection: sqlite3.Connection, tenure: Ownership, add: Append, row: ExecutionRow) -> Claim:
     if row.id != add.execution:
         raise ValueError(f"the append is for execution {add.execution!r}, but creates {row.id!r}")
     forked_execution, forked_records = row.forked_from or (None, None)
@@ -71,7 +71,7 @@ def _keep_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str,
 
 
 def put_snapshot(
-    connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int, definition: str, data: bytes
+    connection: sqlite3.Connection, tenure: Ownership, execution: str, records: int, definition: str, data: bytes
 ) -> None:
     """See `Store.put_snapshot`."""
     row = reading.find(connection, tenure.clock(), execution)
@@ -87,11 +87,11 @@ def put_snapshot(
         (records, definition, data, execution),
     )
     connection.execute(
-        "UPDATE executions SET definition = ?1 WHERE id = ?2 AND definition != ?1", (definition, execution)
+        "UPDATE executions SET definition = ? WHERE id = ? AND definition != ?", (definition, execution, definition)
     )
 
 
-def put_copies(connection: sqlite3.Connection, tenure: Tenure, copies: Sequence[ExecutionCopy]) -> None:
+def put_copies(connection: sqlite3.Connection, tenure: Ownership, copies: Sequence[ExecutionCopy]) -> None:
     """See `Store.put_copies`."""
     for copy in copies:
         row = copy.row
@@ -111,7 +111,7 @@ def put_copies(connection: sqlite3.Connection, tenure: Tenure, copies: Sequence[
         tenure.remember(row.id, Claim(key, row.records, row.status, row.due))
 
 
-def put_definition(connection: sqlite3.Connection, tenure: Tenure, fingerprint: str, data: bytes) -> None:
+def put_definition(connection: sqlite3.Connection, tenure: Ownership, fingerprint: str, data: bytes) -> None:
     """See `Store.put_definition`."""
     connection.execute(
         "INSERT INTO definitions (fingerprint, data) VALUES (?, ?) ON CONFLICT (fingerprint) DO NOTHING",

@@ -199,7 +199,7 @@ async def _send_two(outside: Outside) -> None:
 
 @scenario(outside=_send_two, result=[1, 2], stream=("hello 1", "bye 2"), state={"hello": 1, "bye": 2})
 def signals_from_outside(flow: TriggerFlow) -> None:
-    """An execution that waits for named signals."""
+    """An execution that waits for events that come from outside."""
 
     async def note(data: Any) -> None:
         data.state.set(data.trigger_event, data.value)
@@ -210,5 +210,5 @@ def signals_from_outside(flow: TriggerFlow) -> None:
         return [data.state.get("hello"), data.state.get("bye")]
 
     flow.to(echo)
-    flow.when("hello").to(note)
-    flow.when("bye").to(leave).end()
+    flow.when(flow.signal("hello", external=True)).to(note)
+    flow.when(flow.signal("bye", external=True)).to(leave).end()

@@ -11,16 +11,17 @@ from typing import NamedTuple
 from .._core import events
 from .._core.commands import AnyCommand
 from .._core.errors import RecordsTrimmed, StoreDamaged, UnknownExecution, UsageError
-from .._core.machine import Machine
+from .._core.machine import FINAL, Machine
 from .._core.operators import compile_plan
 from .._core.plan import Plan
 from .._core.state import UNSET
 from ..drivers.asyncio import REAL
 from ..run.program import Program
-from ..stores.protocol import ExecutionRow, Store
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import decode
 from .definitions import read_definition
 from .loading import PAGE, Loaded, definition_before, from_snapshot, receive
+from .rows import waits_undeclared
 
 
 class Start(NamedTuple):
@@ -43,7 +44,7 @@ class Step(NamedTuple):
     machine: Machine
 
 
-class Past:
+class ExecutionReader:
     """What a flow and a store are, together, to those who look back."""
 
     def __init__(self, program: Program, store: Store, now: Callable[[], float] = REAL.now) -> None:
@@ -51,10 +52,10 @@ class Past:
         self.store = store
         self.now = now
 
-    def child(self, flow: str) -> "Past | None":
+    def child(self, flow: str) -> "ExecutionReader | None":
         """The same for a sub-flow; None if this flow has no step of that name any more."""
         known = self.program.sub_flows.get(flow)
-        return None if known is None else Past(known.__flow_runtime__().program(), self.store, self.now)
+        return None if known is None else ExecutionReader(known.__flow_runtime__().program(), self.store, self.now)
 
     async def row(self, id: str) -> ExecutionRow:
         """The row of an execution. Raises `UnknownExecution`, and `UsageError` if it is another flow's."""
@@ -150,7 +151,9 @@ class Past:
         return fit[-1]
 
     async def _begin(self, row: ExecutionRow, start: Start) -> Loaded:
-        plan = await self._plan(start.definition)
+        return self._begin_under(await self._plan(row, start), row, start)
+
+    def _begin_under(self, plan: Plan, row: ExecutionRow, start: Start) -> Loaded:
         if start.snapshot is None:
             return Loaded(Machine(plan), UNSET)
         loaded = from_snapshot(start.snapshot, plan, self.program.types)
@@ -158,11 +161,42 @@ class Past:
             raise StoreDamaged(f"execution {row.id!r}: its snapshot after {start.records} records tells of others")
         return loaded
 
-    async def _plan(self, definition: str) -> Plan:
-        if definition == self.program.plan.definition.fingerprint:
-            return self.program.plan
+    async def _plan(self, row: ExecutionRow, start: Start) -> Plan:
+        ours = self.program.plan
+        if start.definition != ours.definition.fingerprint:
+            data = await self.store.definition(start.definition)
+            return compile_plan(read_definition(data, start.definition, self.program.types))
+        return await self._as_recorded(ours, row) if waits_undeclared(row) else ours
+
+    async def _as_recorded(self, plan: Plan, row: ExecutionRow) -> Plan:
+        """The plan with the events for which an execution waits that was recorded before events could be declared.
+
+        Those are read off the definition that was stored with its records, not off the code of today, which may show
+        other names. A store keeps the first definition of a fingerprint, and a later version of the code may have shown
+        other names even then: where the records contradict the stored definition, what the code shows counts as well,
+        and at last every event that something listens to.
+        """
+        definition = plan.definition.fingerprint
         data = await self.store.definition(definition)
-        return compile_plan(read_definition(data, definition, self.program.types))
+        stored = plan.outside if data is None else read_definition(data, definition, self.program.types).outside_events
+        for outside in (stored, stored | plan.outside):
+            found = plan.with_outside(outside)
+            if len(outside) == len(plan.events) or await self._agrees(found, row):
+                return found
+        return plan.with_outside(frozenset(plan.events))
+
+    async def _agrees(self, plan: Plan, row: ExecutionRow) -> bool:
+        """Whether the records of an execution follow from each other under this plan, and end as its row says."""
+        start = await self._latest(row)
+        if start.definition != plan.definition.fingerprint:
+            return True  # it went on under another definition since, whose snapshot says what it waits for
+        machine = self._begin_under(plan, row, start).machine
+        try:
+            async for step in self._replay(row, machine, row.records, {}):
+                machine = step.machine
+        except StoreDamaged:
+            return False
+        return (machine.state.status in FINAL) == (row.status in FINAL_STATUSES)
 
 
 def _start(row: ExecutionRow, kept: tuple[int, str, bytes], definition: str) -> Start:

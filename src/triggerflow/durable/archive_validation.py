@@ -15,8 +15,8 @@ from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
 from ..stores.memory import MemoryStore
 from ..stores.protocol import ExecutionCopy, payload_digest
 from .definitions import read_definition
-from .past import Past
 from .payloads import references
+from .reader import ExecutionReader
 from .rows import read_options
 
 #: How many parts the values of one record may have, and how deep references may lead.
@@ -28,9 +28,9 @@ PENDING = 100_000
 _decode = msgspec.json.Decoder().decode
 
 
-async def vet(past: Past, copies: list[ExecutionCopy], definitions: Mapping[str, bytes]) -> None:
+async def vet(past: ExecutionReader, copies: list[ExecutionCopy], definitions: Mapping[str, bytes]) -> None:
     """Raises `SnapshotError` for what could not be read, would not go on, or was made up."""
-    known: dict[str, Past] = {}
+    known: dict[str, ExecutionReader] = {}
     for copy in copies:
         row = copy.row
         if not known:
@@ -53,7 +53,7 @@ async def vet(past: Past, copies: list[ExecutionCopy], definitions: Mapping[str,
         for copy in copies:
             it = known[copy.row.id]
             try:
-                await _replay(Past(it.program, store), copy)
+                await _replay(ExecutionReader(it.program, store), copy)
             except SnapshotError:
                 raise
             except (TriggerFlowError, RecursionError) as error:
@@ -79,7 +79,7 @@ def _check_numbers(copy: ExecutionCopy) -> None:
 
 
 def _check_definitions(
-    known: Mapping[str, Past], copies: list[ExecutionCopy], definitions: Mapping[str, bytes]
+    known: Mapping[str, ExecutionReader], copies: list[ExecutionCopy], definitions: Mapping[str, bytes]
 ) -> None:
     """A store keeps what comes first under a fingerprint: it must not be anything else."""
     named = {name: copy.row.id for copy in copies for name in (copy.row.definition, *(it[1] for it in copy.snapshots))}
@@ -140,7 +140,7 @@ def _parts(value: Any) -> int:
     return total
 
 
-async def _replay(past: Past, copy: ExecutionCopy) -> None:
+async def _replay(past: ExecutionReader, copy: ExecutionCopy) -> None:
     row = await past.row(copy.row.id)
     where = f"execution {row.id!r}"
     numbers = {number: record.item for number, record in copy.records}

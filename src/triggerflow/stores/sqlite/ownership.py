@@ -23,7 +23,7 @@ class Claim(NamedTuple):
     due: float | None
 
 
-class Tenure:
+class Ownership:
     """The owner, and what it holds. Used on the writer's thread only, inside transactions."""
 
     def __init__(self, owner: str, lease: float, clock: Callable[[], float]) -> None:

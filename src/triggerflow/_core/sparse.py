@@ -5,13 +5,13 @@ from typing import Any, Generic, Protocol, TypeVar
 T = TypeVar("T")
 
 
-class HasRare(Protocol):
+class HasSparse(Protocol):
     """What such an attribute needs of its owner: a slot for all of them, None at first."""
 
     rare: dict[str, Any] | None
 
 
-class Rarely(Generic[T]):
+class SparseAttribute(Generic[T]):
     """An attribute with a default. What differs from that stands in the dict `rare` of its owner, made on first use.
 
     An access costs ten times that of a slot: it is for what no record of a plain run looks at.
@@ -25,10 +25,10 @@ class Rarely(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, it: HasRare, owner: type | None = None) -> T:
+    def __get__(self, it: HasSparse, owner: type | None = None) -> T:
         return self.default if it.rare is None else it.rare.get(self.name, self.default)
 
-    def __set__(self, it: HasRare, value: T) -> None:
+    def __set__(self, it: HasSparse, value: T) -> None:
         if it.rare is not None:
             it.rare[self.name] = value
         elif value is not self.default:

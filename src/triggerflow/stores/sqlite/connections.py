@@ -9,8 +9,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..._core.errors import StoreError, StoreUnavailable
 from . import claims, schema
 from .connection import Synchronous, connect, transaction
-from .faults import fault
-from .tenure import Tenure
+from .errors import fault
+from .ownership import Ownership
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,7 +22,7 @@ RETRY = 1.0
 class Writer:
     """The one connection that writes. Used on its own thread only."""
 
-    def __init__(self, path: Path, tenure: Tenure, *, synchronous: Synchronous, busy_timeout: float) -> None:
+    def __init__(self, path: Path, tenure: Ownership, *, synchronous: Synchronous, busy_timeout: float) -> None:
         self._path = path
         self._tenure = tenure
         self._synchronous: Synchronous = synchronous
@@ -64,7 +64,7 @@ class Writer:
             )
 
     def run(
-        self, work: Callable[Concatenate[sqlite3.Connection, Tenure, P], T], *args: P.args, **kwargs: P.kwargs
+        self, work: Callable[Concatenate[sqlite3.Connection, Ownership, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """One transaction, on disk when this returns."""
         connection = _given(self._connection, self._path)
@@ -133,5 +133,5 @@ def _given(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connect
     return connection
 
 
-def _stay(connection: sqlite3.Connection, tenure: Tenure) -> None:
+def _stay(connection: sqlite3.Connection, tenure: Ownership) -> None:
     """Nothing beyond what every transaction begins with."""
