@@ -129,6 +129,23 @@ def test_a_wrong_option_of_an_execution_is_refused(options: dict[str, Any], mess
         TriggerFlow(name="orders").create_execution(**options)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TriggerFlow(name=5), "name must be a string, got 5"),  # type: ignore[arg-type]
+        (lambda: TriggerFlow(skip_exceptions="yes"), "skip_exceptions must be True or False"),  # type: ignore[arg-type]
+        (lambda: TriggerFlow().to(echo).collect(["a"]), "collection_name must be a string"),  # type: ignore[arg-type]
+        (lambda: TriggerFlow().to(echo).collect("a", 5), "branch_id must be a string, got 5"),  # type: ignore[arg-type]
+        (lambda: TriggerFlow().for_each(concurrency="2"), "concurrency must be a whole number"),  # type: ignore[arg-type]
+        (lambda: TriggerFlow().batch(echo, concurrency=1.5), "concurrency must be a whole number"),  # type: ignore[arg-type]
+        (lambda: TriggerFlow().start(concurrency="2"), "concurrency must be a whole number"),  # type: ignore[arg-type]
+    ],
+)
+def test_other_options_of_the_wrong_kind_are_refused_on_their_line(make: Any, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        make()
+
+
 def test_a_condition_has_no_policies() -> None:
     """A chunk as a condition: its function is asked. A time-out or retry of it could never count."""
     flow = TriggerFlow()

@@ -305,6 +305,26 @@ async def test_threads_with_loops_of_their_own_wait_for_threads() -> None:
     assert await asyncio.wait_for(top.async_start([[[1, 2], [3]], [[4]]]), 30) == 10
 
 
+async def test_threads_that_were_left_are_no_loss(gate: threading.Event) -> None:
+    """However many have timed out and never end, there is a thread for the next chunk."""
+    flow = TriggerFlow()
+
+    @flow.chunk("stuck", timeout=1)
+    def stuck(data: Data) -> None:
+        gate.wait(50)
+
+    async def handle(data: Data) -> None:
+        pass
+
+    flow.for_each(concurrency=600).to(stuck).end_for_each()
+    flow.on_error(handle)
+    for _ in range(2):
+        await flow.async_start(range(600))
+    other = TriggerFlow()
+    other.to(lambda data: "done").end()
+    assert await asyncio.wait_for(other.async_start(), 10) == "done"
+
+
 async def test_idle_threads_are_few() -> None:
     """A burst of sync chunks leaves no crowd of threads behind."""
     flow, barrier = TriggerFlow(), threading.Barrier(300, timeout=30)

@@ -12,7 +12,7 @@ from ._core.definition import Definition
 from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.arguments import check_names, positive
+from .build.arguments import check_names, flag, positive
 from .build.blueprint import Blueprint
 from .build.chain import Chain, MatchMode, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
@@ -63,6 +63,10 @@ class TriggerFlow(ResourceHolder):
     def __init__(
         self, name: str | None = None, *, skip_exceptions: bool = False, environment: Environment = REAL
     ) -> None:
+        given: Any = name
+        if not isinstance(given, str | None):
+            raise OptionError(f"TriggerFlow: name must be a string, got {given!r}")
+        flag(skip_exceptions, "TriggerFlow", "skip_exceptions")
         self._runtime = FlowRuntime(Blueprint(name or "flow"), environment, _stored, skip_exceptions=skip_exceptions)
         self._runtime.is_named = bool(name)
 
@@ -118,7 +122,9 @@ class TriggerFlow(ResourceHolder):
         `concurrency` limits how many runs of this chunk may be active at once in one execution (default: no limit). A
         sync function runs in a thread; with `inline=True` it runs on the event loop, so it must be quick. `emits` names
         events that the chunk emits and its code does not show; diagrams and checks use it. `retry`, `timeout` (seconds
-        per attempt) and `cache` are its policies; by default it has none.
+        per attempt) and `cache` are its policies; by default it has none. A sync chunk that times out fails at
+        once. Its thread cannot be stopped: what it returns is dropped, its next call into the engine raises
+        `UsageError`, its permit is free, and the process does not wait for it at its end.
         Raises `DefinitionError` if the name belongs to another function, or an option has an impossible value.
         """
         check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
@@ -264,7 +270,7 @@ class TriggerFlow(ResourceHolder):
         skip_exceptions: bool | None = None,
         max_pending: int = 1024,
         stream_history: int = 4096,
-        journal_limit: int = 1024,
+        journal_limit: int | None = None,
         keep_open: bool = False,
         cleanup_timeout: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
@@ -279,7 +285,8 @@ class TriggerFlow(ResourceHolder):
         `concurrency` limits how many chunks run at once (default: no limit). `max_pending` limits how many runs caused
         by one chunk's signals may be pending before its next emit waits, and how many items of a for_each without a
         limit are open at once. Late readers can still read the last `stream_history` items of the stream and the last
-        `journal_limit` records. After a failure or a cancellation, chunks have `cleanup_timeout` seconds to clean up.
+        `journal_limit` records (default: the newest, while their values take little memory). After a failure or a
+        cancellation, chunks have `cleanup_timeout` seconds to clean up.
         `runtime_resources` are added to the resources of the flow.
         The execution closes when no work is left, and either it has a result or the flow declares no external event
         (see `signal`). With `keep_open` it accepts signals until `async_close`.

@@ -176,9 +176,11 @@ class Chain:
     def for_each(self, *, concurrency: int | None = None) -> "Chain":
         """Run the steps up to `end_for_each` once per item of the chain's value.
 
-        The value can be any iterable or async iterable; its items are taken as they are needed. A string, a mapping and
-        a value that cannot be iterated are one item. `concurrency` limits how many chunks of one for_each run at once,
-        and how many of its items are open at once (default: the `max_pending` of `create_execution`).
+        The value can be any iterable or async iterable; its items are taken as they are needed. One that is not in
+        memory is read in a thread of its own, an async one in a task of its own; both are closed before the execution
+        ends. A string, a mapping and a value that cannot be iterated are one item. `concurrency` limits how many chunks
+        of one for_each run at once, and how many of its items are open at once (default: the `max_pending` of
+        `create_execution`).
         """
         self._check_open("for_each()")
         positive(concurrency, self._where("for_each()"))
@@ -269,6 +271,10 @@ class Chain:
             raise DefinitionError(
                 f"{self._where('collect()')} has the modes 'filled_and_update' and 'filled_then_empty', not {mode!r}"
             )
+        for name, text in (("collection_name", collection_name), ("branch_id", branch_id)):
+            given: Any = text
+            if not isinstance(given, str) and (name == "collection_name" or given is not None):
+                raise OptionError(f"{self._where('collect()')}: {name} must be a string, got {given!r}")
         branch = branch_id or describe((self.at,))
         joined = self._add(
             OperatorKind.COLLECT,

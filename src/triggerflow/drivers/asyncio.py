@@ -387,6 +387,8 @@ class AsyncioDriver:
             try:
                 if error is None:
                     submit(self.runtime, events.SourceItems(now(), opening.id, items, done))
+                    if self.runtime.journal is not None:
+                        self.runtime.journal.trim()  # the items of a source may be large, and are many
                 else:
                     self._pull_failed(opening, error)
             except PayloadError as refused:

@@ -17,6 +17,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from contextvars import Context
 from itertools import islice
 from threading import Condition
@@ -145,8 +146,9 @@ class Sources:
         self._cancelled(f"the task of {what} was cancelled: its loop shuts down, or the source did it")
 
     def __del__(self) -> None:
-        for feed in self._feeds.values():
-            feed.forget()
+        with suppress(Exception):  # the interpreter may be about to end
+            for feed in self._feeds.values():
+                feed.forget()
 
 
 class _Feed(Protocol):
@@ -214,6 +216,17 @@ class _InMemory:
 
 #: Feeds that nobody asks, and those that close: the event loop itself refers to tasks weakly only.
 _kept: set["_InTask"] = set()
+_look_at = 64
+
+
+def _forget_closed_loops() -> None:
+    """Let go of feeds whose event loop was closed meanwhile; looked at when their number has doubled."""
+    global _look_at
+    if len(_kept) < _look_at:
+        return
+    for feed in list(_kept):
+        feed.forget_if_closed()
+    _look_at = max(64, 2 * len(_kept))
 
 
 class _InTask:
@@ -250,6 +263,7 @@ class _InTask:
         if self._answers:
             self._give()
         elif self._task is None:
+            _forget_closed_loops()
             self._task = start_task(self._loop, self._run(), self._base.copy(), quiet=True)
             self._task.add_done_callback(self._ended)
         elif self._turn is not None and not self._turn.done():
@@ -346,9 +360,14 @@ class _InTask:
         return task
 
     def forget(self) -> None:
-        try:
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self.stop)
-        except RuntimeError:  # the loop is closed
+            return
+        self.forget_if_closed()
+
+    def forget_if_closed(self) -> None:
+        """Let the task go that can never run again."""
+        if self._loop.is_closed():
             _kept.discard(self)
             if self._task is not None:
                 destroy([self._task])

@@ -15,7 +15,7 @@ _EMPTY: Final = Context()
 def start_task(
     loop: asyncio.AbstractEventLoop,
     coroutine: Coroutine[Any, Any, T],
-    context: Context,
+    context: Context | None = None,
     *,
     name: str | None = None,
     quiet: bool = False,

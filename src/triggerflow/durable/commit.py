@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageError
+from ..drivers.tasks import start_task
 from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
@@ -39,11 +40,11 @@ class StoreSession:
         """A buffer has records to commit."""
         self._waiting.append(buffer)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._commit())
+            self._task = start_task(asyncio.get_running_loop(), self._commit())
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task of its own."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = start_task(asyncio.get_running_loop(), work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
 

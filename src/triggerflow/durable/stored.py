@@ -198,7 +198,8 @@ class Stored(Durability):
         types, state = runtime.program.types, machine.state
         observers = () if runtime.journal is None else runtime.journal.observers
         if runtime.options.attended or observers:
-            runtime.journal = RingJournal(runtime.options.journal_limit, observers)
+            limit = runtime.options.journal_limit if runtime.options.attended else 0
+            runtime.journal = RingJournal(limit, observers)
             runtime.journal.first = state.records
         self._snapshot_at = state.records
         runtime.log = CommitBuffer(

@@ -23,6 +23,7 @@ from .._core.errors import (
     UsageError,
 )
 from ..drivers.asyncio import REAL
+from ..drivers.tasks import start_task
 from ..run.environment import Environment
 from ..run.execution import Execution, runtime_of
 from ..run.portal import on_a_loop, run_sync
@@ -112,7 +113,7 @@ class Worker:
         except BaseException:
             await self._release_all(list(self._running.values()))
             raise
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = start_task(asyncio.get_running_loop(), self._run())
         return self
 
     async def __aexit__(
@@ -150,7 +151,7 @@ class Worker:
             raise BlockingCallError("`run` would stop the running event loop; write `async with Worker(store, flow):`")
 
         async def begin() -> asyncio.Task[None]:
-            return asyncio.get_running_loop().create_task(self._serve())
+            return start_task(asyncio.get_running_loop(), self._serve())
 
         async def end() -> None:
             task.cancel()
@@ -180,7 +181,7 @@ class Worker:
             try:
                 await self._claim()
                 if self._claimed.keys() - self._ids_being_opened:
-                    task = asyncio.get_running_loop().create_task(self._open_claimed())
+                    task = start_task(asyncio.get_running_loop(), self._open_claimed())
                     self._opening_tasks.add(task)
                     task.add_done_callback(self._opening_tasks.discard)
                 wait = min(wait, await self._seconds_to_due())
@@ -236,7 +237,9 @@ class Worker:
         self._ids_being_opened |= ids
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._open(id, flow)) for id, flow in self._claimed.items() if id in ids]
+                tasks = [
+                    group.create_task(self._open(id, flow)) for id, flow in list(self._claimed.items()) if id in ids
+                ]
         finally:
             self._ids_being_opened -= ids
         failures = [error for task in tasks if (error := task.result()) is not None]
@@ -291,7 +294,7 @@ class Worker:
         if is_idle(root):
             self._to_park[runtime.id] = root
             if self._parking is None or self._parking.done():
-                self._parking = asyncio.get_running_loop().create_task(self._park())
+                self._parking = start_task(asyncio.get_running_loop(), self._park())
 
     async def _park(self) -> None:
         while self._to_park:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import aclosing
 from typing import Any, Literal
 
+from ..drivers.tasks import start_task
 from ..run.portal import iterate_sync, run_sync
 from .answer import Answer
 from .attempts import Attempts, Need
@@ -241,7 +242,7 @@ class Response:
                 "a response belongs to the event loop that reads it first, and this is another one"
             )
         if self._task is None and not self._log.closed:
-            self._task = loop.create_task(self._attempts.run(), name="triggerflow-response")
+            self._task = start_task(loop, self._attempts.run(), name="triggerflow-response")
 
     def _require(self, need: Need) -> None:
         if self._attempts.require(need):

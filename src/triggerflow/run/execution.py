@@ -340,9 +340,20 @@ class Execution(ResourceHolder):
 
     @property
     def records(self) -> list[Event]:
-        """The newest records, oldest first, up to twice the execution's `journal_limit`; of a durable execution
-        `flow.history()` has all of them. Their classes are those of `triggerflow.records`."""
-        return list(self._runtime.journal or ())
+        """The newest records, oldest first; of a durable execution `flow.history()` has all of them. Their classes are
+        those of `triggerflow.records`.
+
+        With a `journal_limit`, which `create_execution` takes, these are that many at least, and twice as many at most;
+        without one the newest 1,024, but no more than have about 1 MB of values. An execution of `flow.start` or
+        `flow.async_start` keeps none: raises `UsageError` then. An observer gets each record as it comes.
+        """
+        journal = self._runtime.journal
+        if journal is None or not journal.limit:
+            raise UsageError(
+                f"{self!r} keeps no records, since only the call that started it knows of it; make it with "
+                "flow.create_execution(), or give it an observer: execution.add_observer(function)"
+            )
+        return list(journal)
 
     def add_observer(self, observer: Observer) -> Callable[[], None]:
         """Call a function with every record from now on, as soon as it is accepted; returns what ends that.

@@ -29,7 +29,7 @@ class Options:
         skip_exceptions: bool = False,
         max_pending: int = 1024,
         stream_history: int = 4096,
-        journal_limit: int = 1024,
+        journal_limit: int | None = None,
         cleanup_timeout: float = 5.0,
         attended: bool = True,
         leases: bool = False,
@@ -39,7 +39,8 @@ class Options:
         positive(concurrency, where)
         whole(max_pending, where, "max_pending", 1)
         whole(stream_history, where, "stream_history", 1)
-        whole(journal_limit, where, "journal_limit", 1)
+        if journal_limit is not None:
+            whole(journal_limit, where, "journal_limit", 1)
         seconds(cleanup_timeout, where, "cleanup_timeout")
         flag(skip_exceptions, where, "skip_exceptions")
         flag(keep_open, where, "keep_open")

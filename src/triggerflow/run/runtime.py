@@ -411,19 +411,25 @@ class ExecutionRuntime:
     # -- observers and readers ---------------------------------------------------------------------------------------
 
     def keep_records(self) -> RingJournal:
-        """The journal, which is made where it was not needed so far."""
-        if self.journal is None:
-            self.journal = RingJournal(self.options.journal_limit)
-            self.journal.first = self.machine.state.records
-        return self.journal
+        """The journal, which holds the newest records from now on, where it was not needed so far."""
+        journal = self.journal
+        return self._new_journal(self.options.journal_limit) if journal is None or not journal.limit else journal
+
+    def _new_journal(self, limit: int | None) -> RingJournal:
+        observers = () if self.journal is None else self.journal.observers
+        journal = self.journal = RingJournal(limit, observers)
+        journal.first = self.machine.state.records
+        return journal
 
     def add_observer(self, observer: Observer) -> Callable[[], None]:
         """Call a function with every record from now on; returns what ends that."""
-        journal = self.keep_records()
+        journal = self._new_journal(0) if self.journal is None else self.journal
         journal.observers = (*journal.observers, observer)
 
         def remove() -> None:
-            journal.observers = tuple(it for it in journal.observers if it is not observer)
+            journal = self.journal
+            if journal is not None:
+                journal.observers = tuple(it for it in journal.observers if it is not observer)
 
         return remove
 

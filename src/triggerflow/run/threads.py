@@ -9,6 +9,7 @@ The threads are daemons, and the process waits at its end for what still runs in
 """
 
 import asyncio
+import functools
 import os
 import threading
 from collections import deque
@@ -64,10 +65,20 @@ class ThreadPool(Executor):
         self._take(_Job(Future(), function), awaited=False)
 
     def leave(self, call: "ThreadCall") -> None:
-        """Nobody waits for this call any more, the end of the process neither."""
+        """Nobody waits for this call any more, the end of the process neither; and its thread does not count as busy,
+        for it may never end."""
         call.left = True
-        if call.work is not None:
-            self._awaited.discard(call.work)
+        worker, work = call.worker, call.work
+        if worker is None or work is None:
+            return
+        self._awaited.discard(work)
+        stranded = None
+        with self._lock:
+            if worker.work is work and not worker.is_left:
+                worker.is_left = True
+                stranded = self._count(worker, 1)
+        if stranded is not None:
+            stranded()
 
     def finish(self) -> None:
         """Start no more calls, and wait until those that somebody waits for have ended."""
@@ -116,6 +127,10 @@ class ThreadPool(Executor):
     def next(self, worker: "_Worker") -> "_Job | None":
         """The next job of a thread that has done one; None if it ends. It waits for one for a while."""
         with self._lock:
+            worker.work = None
+            if worker.is_left:
+                worker.is_left = False
+                self._count(worker, -1)
             if self._queue and self._busy <= self._limit:
                 return self._queue.popleft()
             self._busy -= 1
@@ -132,21 +147,26 @@ class ThreadPool(Executor):
 
     def waits(self, worker: "_Worker", by: int) -> None:
         """A thread begins (1) or ends (-1) to wait inside the engine."""
-        stranded: tuple[_Job, RuntimeError] | None = None
         with self._lock:
-            before, worker.waiting = worker.waiting, worker.waiting + by
-            if before == 0:
-                self._busy -= 1
-                if self._queue and self._busy < self._limit:
-                    job = self._queue.popleft()
-                    try:
-                        self._give(job)
-                    except RuntimeError as error:  # no thread is left, and none is busy that could take it
-                        stranded = job, error
-            elif worker.waiting == 0:
-                self._busy += 1
-        if stranded is not None and stranded[0].future.set_running_or_notify_cancel():
-            stranded[0].future.set_exception(stranded[1])
+            stranded = self._count(worker, by)
+        if stranded is not None:
+            stranded()
+
+    def _count(self, worker: "_Worker", by: int) -> Callable[[], None] | None:
+        """Count a thread as waiting (1) or not (-1), and give its place to a job; the lock is held. What is returned
+        has to be called without the lock."""
+        before, worker.waiting = worker.waiting, worker.waiting + by
+        if before and worker.waiting == 0:
+            self._busy += 1
+        elif before == 0:
+            self._busy -= 1
+            if self._queue and self._busy < self._limit:
+                job = self._queue.popleft()
+                try:
+                    self._give(job)
+                except RuntimeError as error:  # no thread is left, and none is busy that could take it
+                    return functools.partial(job.refuse, error)
+        return None
 
     def renew(self) -> None:
         """After a fork: none of the threads exists here, but for the one that has forked."""
@@ -171,18 +191,23 @@ class _Job:
         else:
             self.future.set_result(result)
 
+    def refuse(self, error: BaseException) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
 
 class _Worker:
     """One thread of a pool."""
 
-    __slots__ = ("_awake", "_job", "pool", "waiting", "work")
+    __slots__ = ("_awake", "_job", "is_left", "pool", "waiting", "work")
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
         #: how often it waits inside the engine
         self.waiting = 0
-        #: what it does now
+        #: what it does now, and whether nobody waits for that
         self.work: Future[Any] | None = None
+        self.is_left = False
         self._job: _Job | None = None
         self._awake = threading.Lock()
         self._awake.acquire()
@@ -192,7 +217,7 @@ class _Worker:
         while job is not None:
             self.work = job.future
             job.run()
-            self.work = job = None  # what the call has returned is not held until the next one comes
+            job = None  # what the call has returned is not held until the next one comes
             job = self.pool.next(self)
 
     def wake(self, job: _Job) -> None:
@@ -220,14 +245,15 @@ class ThreadCall:
     *left*: the thread goes on, what it returns is dropped, and its next call into the engine raises `UsageError`.
     """
 
-    __slots__ = ("_elsewhere", "_inner", "left", "loop", "started", "what", "work")
+    __slots__ = ("_elsewhere", "_inner", "left", "loop", "started", "what", "work", "worker")
 
     def __init__(self, what: str, loop: asyncio.AbstractEventLoop) -> None:
         self.what = what
         self.loop = loop
         self.started = False
         self.left = False
-        #: what the thread does, as its pool knows it
+        #: its thread, and what that does, as its pool knows it
+        self.worker: _Worker | None = None
         self.work: Future[Any] | None = None
         #: the call into the engine that the thread waits for now: a task of this loop, or a future of another one
         self._inner: asyncio.Task[Any] | None = None
@@ -235,7 +261,8 @@ class ThreadCall:
 
     def run(self, context: Context, function: Callable[[Any], Any], argument: Any) -> Any:
         """Call the function, in the thread."""
-        self.work = None if _here.worker is None else _here.worker.work
+        self.worker = _here.worker
+        self.work = None if self.worker is None else self.worker.work
         self.started = True
         _here.call = self
         try:

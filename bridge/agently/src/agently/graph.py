@@ -37,7 +37,8 @@ class TriggerFlowChunk:
 
     async def async_call(self, data: Any) -> Any:
         is_async = inspect.iscoroutinefunction(self.handler)
-        return await (self.handler(data) if is_async else asyncio.to_thread(self.handler, data))
+        answer = self.handler(data) if is_async else await asyncio.to_thread(self.handler, data)
+        return await answer if inspect.isawaitable(answer) else answer
 
     call, __call__ = twin("async_call"), async_call
 
