@@ -18,7 +18,6 @@ from .journal import Observer
 from .portal import iterate_sync, on_a_loop, run_sync
 from .resources import ResourceHolder
 from .runtime import ExecutionRuntime
-from .saving import snapshot, write
 from .state import State
 from .stream import CompactReader, LagPolicy, StreamReader
 
@@ -278,6 +277,8 @@ class Execution(ResourceHolder):
         `flow.load_execution` makes it again. Raises `PayloadError` that names what cannot be recorded; nothing is
         written then.
         """
+        from .saving import snapshot, write  # not needed to run a flow, and slow to import
+
         data = snapshot(self._runtime)
         write(data, None if path is None else os.fspath(path), encoding)
         return data

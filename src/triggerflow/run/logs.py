@@ -1,6 +1,5 @@
 """What the core reports and nobody has to act on, as log lines; and errors of which only the record is left."""
 
-import difflib
 import logging
 from collections.abc import Container, Iterable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from .._core import commands
 from .._core.errors import ContractError, InterruptExpired, RemoteChunkError, TriggerFlowError
 from .._core.events import ErrorInfo
+from ..build.arguments import closest
 
 logger = logging.getLogger("triggerflow")
 
@@ -16,7 +16,7 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
     """Log what nobody has to act on. `heard` are the events that something listens to."""
     match command:
         case commands.UnhandledSignal(name=name):
-            near = difflib.get_close_matches(name, heard, 1)
+            near = closest(name, heard, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             logger.warning("%r: nobody listens to signal %r%s", execution, name, hint)
         case commands.Skipped(run=run, chunk=chunk):
