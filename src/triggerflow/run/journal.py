@@ -1,4 +1,4 @@
-"""The journal of an execution without a store: the newest records, and how many there were before them."""
+"""The journal of an execution in memory: its newest records, and the number of the first of them."""
 
 import logging
 from collections.abc import Callable
@@ -12,8 +12,8 @@ Observer = Callable[[Event], None]
 class RingJournal(list[Event]):
     """A bounded list of records. Record `n` of the execution (counted from 0) is `records[n - first]`.
 
-    Appending drops `limit` records when twice as many are held: each record is moved once at most, and a short run
-    pays for a list of its own length only. `observers` are told of each record as it comes.
+    When more than `2 * limit` records are held, the oldest are dropped, down to `limit`. So each record is moved once
+    at most, and a short run needs a list of its own length only. `observers` are called with each new record.
     """
 
     __slots__ = ("first", "limit", "observers")
@@ -26,7 +26,7 @@ class RingJournal(list[Event]):
 
     @property
     def records(self) -> list[Event]:
-        """The records that are held, oldest first."""
+        """The records in memory, oldest first."""
         return self
 
     def append(self, record: Event, /) -> None:
@@ -36,11 +36,11 @@ class RingJournal(list[Event]):
             del self[: -self.limit]
             self.first += self.limit + 1
         if self.observers:
-            self._tell(record)
+            self._call_observers(record)
 
-    def _tell(self, record: Event) -> None:
+    def _call_observers(self, record: Event) -> None:
         for observer in self.observers:
             try:
                 observer(record)
-            except Exception:  # who only looks on must not disturb the run
-                logger.exception("an observer failed on %s", type(record).__name__)
+            except Exception:  # a failing observer must not disturb the execution
+                logger.exception("an observer failed on a record of type %s; it is ignored", type(record).__name__)
