@@ -49,7 +49,7 @@ def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: An
         )
     known = (runtime.machine.state.interrupts or {}).get(interrupt_id)
     if known is not None and known.status == "waiting":
-        raise UsageError(f"{runtime!r}: interrupt {interrupt_id!r} is open already; give each one its own interrupt_id")
+        raise UsageError(f"{runtime!r}: interrupt {interrupt_id!r} is open already; give each its own interrupt_id")
     if schema is None:
         (runtime.schemas or {}).pop(interrupt_id, None)
         return None
