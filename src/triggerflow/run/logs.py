@@ -1,4 +1,4 @@
-"""What the core reports and nobody has to act on, as log lines; and errors of which only the record is left."""
+"""Log lines for reports of the core that need no action, and exceptions made from the record of a failure."""
 
 import difflib
 import logging
@@ -13,7 +13,7 @@ logger = logging.getLogger("triggerflow")
 
 
 def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str]) -> None:
-    """Log what nobody has to act on. `heard` are the events that something listens to."""
+    """Log a command that needs no action. `heard` are the events that the flow listens to, for a hint."""
     match command:
         case commands.UnhandledSignal(name=name):
             near = difflib.get_close_matches(name, heard, 1)
@@ -28,9 +28,9 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
 
 
 def log_end(execution: Any, close: commands.Close, promised: Container[str]) -> None:
-    """Log, once, what an execution that ended without a result still waited for, and which events nobody has sent.
+    """Log, once, which joins of an execution that ended without a result still waited, and which events were not sent.
 
-    Of the `promised` events it is known which chunk emits them, if it comes to that: they are no surprise.
+    `promised` events are not mentioned: chunks of the flow are declared to emit them.
     """
     missed = [name for name in close.never_sent if name not in promised]
     parts: list[str] = []
@@ -44,12 +44,12 @@ def log_end(execution: Any, close: commands.Close, promised: Container[str]) -> 
 
 
 def how_to_declare(name: str) -> str:
-    """How an execution is made to wait for an event."""
+    """The advice how to make an execution wait for an event."""
     return f"if it comes from outside, declare it: flow.signal({name!r}, external=True)"
 
 
 def failure_from_record(execution: object, info: ErrorInfo | None) -> TriggerFlowError:
-    """The exception for a failure of which only the record is left."""
+    """The exception for a failure that was recorded in another process or before a load."""
     if info is not None and info.type == "InterruptExpired":
         return InterruptExpired(f"{execution}: {info.message}")
     if info is not None and info.type == "ContractError" and not info.chunk:
