@@ -43,7 +43,7 @@ CHUNKS_PER_TURN = 100
 WORKER = "triggerflow worker"
 
 #: Numbers of the timers that limit the clean-up of a closing execution, and of retracted runs. The core's start at 1.
-CLEAN_UP, GIVE_UP = 0, -1
+CLEAN_UP, RETRACTION_CLEAN_UP = 0, -1
 
 #: Executions with chunks at work: the event loop itself refers to tasks weakly only.
 #: (A dict, because it takes half the room of a set.)
@@ -130,12 +130,12 @@ class AsyncioDriver:
 
     def start(self, event: events.Started) -> None:
         """Record the start and perform its commands. A single first chunk needs no queue, which keeps memory small."""
-        answer = take(self.runtime, event)
-        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
-            self._hire(answer[0])
+        following = take(self.runtime, event)
+        if len(following) == 1 and isinstance(following[0], RunChunk) and not self._ready:
+            self._hire(following[0])
             return
         self._pumping = True
-        self.perform(answer)
+        self.perform(following)
         self._burst = max(1, len(self._ready or ()))
         self._pump()
 
@@ -203,27 +203,27 @@ class AsyncioDriver:
     def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
         """Record how a run has ended, and perform the commands that follow. Returns the next run for its worker."""
         try:
-            answer = take(self.runtime, event)
+            following = take(self.runtime, event)
         except Exception as refused:
-            instead = self._not_taken(run, event, refused)
+            instead = self._record_refused(run, event, refused)
             if instead is None:
                 return None
-            error, event, answer = instead
+            error, event, following = instead
         if error is not None:
-            self._keep(error, event, run)
+            self._note_failure(error, event, run)
         run.handle = None
-        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
-            return answer[0]
-        if answer:
-            self.perform(answer)
+        if len(following) == 1 and isinstance(following[0], RunChunk) and not self._ready:
+            return following[0]
+        if following:
+            self.perform(following)
         # Leave one run for each worker that is about to start: else a loop of emits would add a worker in each turn.
         ready = self._ready
         if ready and len(ready) > self._hired:
             if not ready.stale:
                 return ready.popleft()
-            following = ready.take(self.runtime.machine.state)
-            if following is not None:
-                return following
+            next_run = ready.take(self.runtime.machine.state)
+            if next_run is not None:
+                return next_run
         if self.runtime.machine.state.idle():
             _running.pop(self, None)
         return None
@@ -263,7 +263,7 @@ class AsyncioDriver:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             with contextlib.suppress(ExecutionClosed):
                 submit(self.runtime, event)
-                self._keep(error, event, run)
+                self._note_failure(error, event, run)
             # The loop raises it in its caller. Without this, asyncio would also log it as never retrieved.
             run.handle.add_done_callback(mark_seen)
             raise error
@@ -271,7 +271,7 @@ class AsyncioDriver:
             event.retry_in = self.runtime.retry_delay(run, error)
         return error, event
 
-    def _not_taken(
+    def _record_refused(
         self, run: RunChunk, event: events.Event, refused: Exception
     ) -> tuple[BaseException | None, events.Event, list[commands.AnyCommand]] | None:
         """Record a failure in place of the end of a chunk that could not be recorded; None if nothing is recorded."""
@@ -303,8 +303,8 @@ class AsyncioDriver:
                 other.handle.cancel()
         self.perform(self.runtime.machine.abort(describe(self.error, run.node.name)))
 
-    def _keep(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
-        """Store the error if it is the one that fails the execution: its callers get it, with a note of where it was
+    def _note_failure(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
+        """Note the error if it is the one that fails the execution: its callers get it, with a note of where it was
         raised."""
         if isinstance(event, events.Failed) and self.runtime.machine.state.error is event.error:
             self.error = noted(error, f"in chunk {run.node.name!r} of {self.runtime!r}")
@@ -335,8 +335,9 @@ class AsyncioDriver:
         closing = self.runtime.machine.state.closing is not None
         if closing and self._sources is not None:
             self._sources.close()
-        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):  # it is the first of those to be stopped
-            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.options.cleanup_timeout, self._abandon)
+        timer = CLEAN_UP if closing else RETRACTION_CLEAN_UP
+        if timer not in (self._timers or ()):  # this is the first of the runs to be cancelled
+            self._set_timer(timer, self.runtime.options.cleanup_timeout, self._cleanup_timed_out)
             if closing:
                 self._waiting().release()
                 self.runtime.closing()
@@ -351,7 +352,7 @@ class AsyncioDriver:
             self._ready.stale = True
         submit(self.runtime, events.Cancelled(self.runtime.environment.now(), run.id))
 
-    def _abandon(self) -> None:
+    def _cleanup_timed_out(self) -> None:
         with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
             submit(self.runtime, events.CleanupTimedOut(self.runtime.environment.now()))
 
@@ -373,8 +374,8 @@ class AsyncioDriver:
 
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
-            runtime, told = self.runtime, (self._pulled, self._source_cancelled)
-            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *told)
+            runtime, callbacks = self.runtime, (self._pulled, self._source_cancelled)
+            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *callbacks)
         self._sources.pull(command.opening, command.count)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
@@ -467,15 +468,15 @@ class AsyncioDriver:
             runtime.durability.on_loop_lost(runtime, reason)
             return
         tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
-        answer: list[commands.AnyCommand] = []
+        following: list[commands.AnyCommand] = []
         now = runtime.environment.now()
         for event in (events.CancelRequested(now, reason), events.CleanupTimedOut(now)):
             with contextlib.suppress(ExecutionClosed):
-                answer += take(runtime, event)
+                following += take(runtime, event)
         _running.pop(self, None)
         if self._sources is not None:
             self._sources.destroy()
-        for command in answer:
+        for command in following:
             if isinstance(command, commands.Close):
                 runtime.closed(command, self.error)
         destroy(tasks)

@@ -214,7 +214,7 @@ class _InMemory:
 # -- in a task ---------------------------------------------------------------------------------------------------------
 
 #: Feeds without a pending pull, and those that are closing: the event loop itself refers to tasks only weakly.
-_kept: set["_InTask"] = set()
+_alive: set["_InTask"] = set()
 
 
 class _InTask:
@@ -238,7 +238,7 @@ class _InTask:
         self._task: asyncio.Task[None] | None = None
         self._reply: Reply | None = None
         #: items and ends that no pull has asked for yet: a source may end while its task waits for a pull
-        self._answers: deque[_Items] = deque()
+        self._replies: deque[_Items] = deque()
         #: the task waits for this future while there is no pull
         self._turn: asyncio.Future[None] | None = None
         self._stopping = False
@@ -247,8 +247,8 @@ class _InTask:
 
     def ask(self, count: int, reply: Reply) -> None:
         self._reply = reply
-        _kept.discard(self)  # while it reads an item, the future that its task awaits refers to it
-        if self._answers:
+        _alive.discard(self)  # while it reads an item, the future that its task awaits refers to it
+        if self._replies:
             self._give()
         elif self._task is None:
             self._task = start_task(self._loop, self._run(), self._base.copy(), quiet=True)
@@ -256,8 +256,8 @@ class _InTask:
         elif self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
-    def _answer(self, items: list[Any], done: bool, error: BaseException | None) -> None:
-        self._answers.append((items, done, error))
+    def _deliver(self, items: list[Any], done: bool, error: BaseException | None) -> None:
+        self._replies.append((items, done, error))
         if self._reply is not None:
             self._give()
 
@@ -265,9 +265,9 @@ class _InTask:
         """Reply from the loop, not from the task: the code that follows must not run in the context of the source."""
         reply, self._reply = self._reply, None
         assert reply is not None
-        self._loop.call_soon(reply, *self._answers.popleft(), context=self._base.copy())
+        self._loop.call_soon(reply, *self._replies.popleft(), context=self._base.copy())
         if self._task is not None and not self._task.done():
-            _kept.add(self)
+            _alive.add(self)
 
     async def _run(self) -> None:
         task = asyncio.current_task()
@@ -281,19 +281,19 @@ class _InTask:
                 item = await anext(iterator)
                 if task.cancelling() and not self._stopping:  # the source has swallowed the cancellation
                     raise asyncio.CancelledError
-                self._answer([item], False, None)
+                self._deliver([item], False, None)
         except StopAsyncIteration:
-            self._answer([], True, None)
+            self._deliver([], True, None)
             return
         except GeneratorExit:  # the event loop is gone
             raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 if not self._stopping and not task.cancelling():
-                    self._answer([], False, error)
+                    self._deliver([], False, error)
                     return
             elif not self._stopping:
-                self._answer([], False, error)
+                self._deliver([], False, error)
                 return
             else:
                 logger.warning("%s: closing failed", self.what, exc_info=error)
@@ -320,7 +320,7 @@ class _InTask:
                 item = await iterator.athrow(asyncio.CancelledError())
                 if cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
                     raise
-                self._answer([item], False, None)
+                self._deliver([item], False, None)
         return not self._stopping
 
     async def _close(self, iterator: Any) -> None:
@@ -337,9 +337,9 @@ class _InTask:
         self._stopping, self._reply = True, None
         task = self._task
         if task is None or task.done():
-            _kept.discard(self)
+            _alive.discard(self)
             return None
-        _kept.add(self)
+        _alive.add(self)
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
         elif not self._closes and not task.cancelling():  # do not interrupt its clean-up
@@ -350,12 +350,12 @@ class _InTask:
         try:
             self._loop.call_soon_threadsafe(self.stop)
         except RuntimeError:  # the loop is closed
-            _kept.discard(self)
+            _alive.discard(self)
             if self._task is not None:
                 destroy([self._task])
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        _kept.discard(self)
+        _alive.discard(self)
         if not task.cancelled():
             task.exception()
 

@@ -18,7 +18,7 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
         case commands.UnhandledSignal(name=name):
             near = difflib.get_close_matches(name, heard, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            logger.warning("%r: nobody listens to signal %r%s", execution, name, hint)
+            logger.warning("%r: no when() listens to signal %r%s", execution, name, hint)
         case commands.Skipped(run=run, chunk=chunk):
             logger.warning("%r: chunk %r (run %d) failed and its branch was skipped", execution, chunk, run)
         case commands.ItemAfterStop():
@@ -30,7 +30,7 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
 def log_end(execution: Any, close: commands.Close, promised: Container[str]) -> None:
     """Log, once, which joins of an execution that ended without a result still waited, and which events were not sent.
 
-    `promised` events are not mentioned: chunks of the flow are declared to emit them.
+    `promised` events are not mentioned: a chunk of the flow is known to emit them.
     """
     missed = [name for name in close.never_sent if name not in promised]
     parts: list[str] = []
@@ -38,7 +38,7 @@ def log_end(execution: Any, close: commands.Close, promised: Container[str]) -> 
         parts.append(f"these joins still waited: {', '.join(close.unfilled)}")
     if missed:
         names = ", ".join(map(repr, missed))
-        parts.append(f"nobody has sent {names}, which a when() listens to; {how_to_declare(missed[0])}")
+        parts.append(f"events that a when() listens to were never sent: {names}; {how_to_declare(missed[0])}")
     if parts:
         logger.warning("%r ended without a result; %s", execution, "; ".join(parts))
 

@@ -31,7 +31,7 @@ LagPolicy = Literal["block", "drop_oldest", "disconnect"]
 ItemT = TypeVar("ItemT")
 
 #: More than the number of any item.
-NEVER = sys.maxsize
+UNLIMITED = sys.maxsize
 
 
 class StreamGap:
@@ -61,7 +61,7 @@ class RuntimeStream:
     __slots__ = (
         "_blockers",
         "_followers",
-        "_most",
+        "_max_items",
         "_readers_waiting",
         "_released",
         "ceiling",
@@ -78,7 +78,7 @@ class RuntimeStream:
 
     def __init__(self, history: int, last: int = 0) -> None:
         self.history = history
-        self._most = 2 * history
+        self._max_items = 2 * history
         self.items: list[Any] = []
         #: number of the oldest item in memory
         self.first = last + 1
@@ -96,7 +96,7 @@ class RuntimeStream:
         self.older: Callable[[int], Awaitable[list[StreamItem]]] | None = None
         self._followers: weakref.WeakSet[StreamReader[Any]] | None = None
         #: from this number on, writers have to ask whether the stream is `full`
-        self.ceiling = NEVER
+        self.ceiling = UNLIMITED
         self._released = False
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class RuntimeStream:
         self.last = number
         if path:
             self.paths[number] = path
-        if len(items) > self._most:
+        if len(items) > self._max_items:
             self._trim()
         if self._readers_waiting:
             self._wake()
@@ -179,7 +179,7 @@ class RuntimeStream:
                 count -= 1
 
     def _room_until(self) -> int:
-        return min((reader.position + reader.buffer for reader in self._blocking()), default=NEVER)
+        return min((reader.position + reader.buffer for reader in self._blocking()), default=UNLIMITED)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -432,17 +432,22 @@ DELTA = "delta"
 class Merged:
     """Consecutive items of one path that are merged into one."""
 
-    __slots__ = ("_beside", "_parts", "_path")
+    __slots__ = ("_other_keys", "_parts", "_path")
 
     def __init__(self, first: Any, path: str) -> None:
         self._path = path
-        self._beside, delta = _split(first)
+        self._other_keys, delta = _split(first)
         self._parts = [delta]
 
     def add(self, held: StreamItem) -> bool:
         """Merge one more item into this one; False if it cannot be merged."""
-        beside, delta = _split(held.item)
-        if delta is None or self._parts[0] is None or held.path != self._path or not same_value(beside, self._beside):
+        other_keys, delta = _split(held.item)
+        if (
+            delta is None
+            or self._parts[0] is None
+            or held.path != self._path
+            or not same_value(other_keys, self._other_keys)
+        ):
             return False
         self._parts.append(delta)
         return True
@@ -451,7 +456,7 @@ class Merged:
     def item(self) -> Any:
         """The merged item."""
         text = "".join(cast("list[str]", self._parts))
-        return text if self._beside is None else {**self._beside, DELTA: text}
+        return text if self._other_keys is None else {**self._other_keys, DELTA: text}
 
     @property
     def single(self) -> bool:
@@ -464,8 +469,8 @@ def _split(item: Any) -> tuple[dict[Any, Any] | None, str | None]:
     if type(item) is str:
         return None, item
     if type(item) is dict and type(cast("dict[Any, Any]", item).get(DELTA)) is str:
-        kept = cast("dict[Any, Any]", item)
-        return {key: value for key, value in kept.items() if key != DELTA}, kept[DELTA]
+        fields = cast("dict[Any, Any]", item)
+        return {key: value for key, value in fields.items() if key != DELTA}, fields[DELTA]
     return None, None
 
 

@@ -247,8 +247,8 @@ class ThreadCall:
         """Raise `UsageError` if the call was left."""
         if self.left:
             raise UsageError(
-                f"nobody waits for {self.what} any more: it timed out, or was cancelled and did not stop in "
-                "time; what its thread does from now on does not count"
+                f"no caller waits for {self.what} any more: it timed out, or was cancelled and did not stop in time; "
+                "its thread should return, because its calls into the engine are refused"
             )
 
     async def inside(self, make: Callable[[], Awaitable[T]]) -> T:
