@@ -44,8 +44,8 @@ def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: An
     """
     if not runtime.answerable:
         raise UsageError(
-            f"{runtime!r} was started by flow.async_start, so nobody could answer its pause_for: no caller has its "
-            "handle; use execution = flow.create_execution() and execution.async_start(...)"
+            f"{runtime!r} was started by flow.async_start: no caller has its handle and could answer its pause_for; "
+            "use execution = flow.create_execution() and execution.async_start(...)"
         )
     known = (runtime.machine.state.interrupts or {}).get(interrupt_id)
     if known is not None and known.status == "waiting":

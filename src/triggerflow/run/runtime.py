@@ -304,7 +304,7 @@ class ExecutionRuntime:
         return not (state.pulls or (state.timers and any(it.what != "expiry" for it in state.timers.values())))
 
     def has_answer(self) -> bool:
-        """Whether `outcome` has an answer: it has ended, or is kept open and has a result."""
+        """Whether `outcome` is available: the execution has ended, or has `keep_open` and a result."""
         state = self.machine.state
         return (state.keep_open and state.result is not UNSET) or state.status in FINAL
 
@@ -551,11 +551,11 @@ class ExecutionRuntime:
         """Hook for extensions: called before the start, or something from outside, is recorded."""
 
     def rested(self) -> None:
-        """Hook: an execution that is kept open has no running chunk any more."""
+        """Hook: no chunk runs any more, and the execution has `keep_open`."""
         self.wake()
 
     def result_fixed(self, by: int | str | None) -> None:
-        """Hook: an execution that is kept open has a result, set by a run (its number), an `end()` (its id) or from
+        """Hook: an execution with `keep_open` has a result, set by a run (its number), by an `end()` (its id) or from
         outside (None)."""
         self.wake()
 

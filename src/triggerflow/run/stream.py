@@ -412,8 +412,8 @@ class StreamReader(Generic[ItemT]):
                 f"read again with after={self.position}, or give the reader a larger buffer"
             )
         raise StreamGapError(
-            f"items {self.position + 1} to {oldest - 1} are no longer held; read sooner, give the execution a larger "
-            f"stream_history, or read with lag='drop_oldest' to go on after the gap"
+            f"items {self.position + 1} to {oldest - 1} are no longer in memory; read sooner, create the "
+            f"execution with a larger stream_history, or read with lag='drop_oldest' to go on after the gap"
         )
 
     def _leave(self) -> None:
