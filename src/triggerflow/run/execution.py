@@ -108,7 +108,7 @@ class Execution(ResourceHolder):
                 return await runtime.result(timeout)
             if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
                 raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it goes on running")
-            return runtime.outcome() if runtime.has_answer() else None
+            return runtime.outcome() if runtime.has_outcome() else None
 
         return await ingress.from_outside(runtime, start)
 
@@ -132,7 +132,7 @@ class Execution(ResourceHolder):
         Raises the exception of a failed chunk, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds, or
         `UsageError` when a chunk of this execution calls it: the execution cannot end before that chunk does.
         """
-        if not self._runtime.has_answer():
+        if not self._runtime.has_outcome():
             self._refuse_own_chunk("async_get_result")
         return await ingress.from_outside(self._runtime, lambda: self._runtime.result(timeout))
 

@@ -173,7 +173,7 @@ def _stop() -> None:
 
 
 def _after_fork() -> None:
-    """In the child process: forget the background loop and all other loops, which run only in the parent."""
+    """In the child process of a fork: forget the background loop and all other loops, which run only in the parent."""
     global _lock, _loop, _thread, _latest, _forked
     if _loop is not None:
         _inherited.append(_loop)

@@ -239,7 +239,7 @@ class ExecutionRuntime:
         """
         ended = self.ended(timeout)
         if ended is not None:
-            await (self.until(self.has_answer, timeout) if self.options.keep_open else ended)
+            await (self.until(self.has_outcome, timeout) if self.options.keep_open else ended)
         return self.outcome(timeout)
 
     async def cancel(self, reason: str) -> None:
@@ -303,7 +303,7 @@ class ExecutionRuntime:
             return bool(state.interrupts) and self.status() == "waiting"
         return not (state.pulls or (state.timers and any(it.what != "expiry" for it in state.timers.values())))
 
-    def has_answer(self) -> bool:
+    def has_outcome(self) -> bool:
         """Whether `outcome` is available: the execution has ended, or has `keep_open` and a result."""
         state = self.machine.state
         return (state.keep_open and state.result is not UNSET) or state.status in FINAL

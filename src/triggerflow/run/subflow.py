@@ -200,8 +200,8 @@ def _pick(paths: Mapping[str, list[str]], sources: Mapping[str, Any]) -> Any:
         if not key:
             return value
         *outer, last = key.split(".")
-        place = picked
+        nested = picked
         for name in outer:
-            place = place.setdefault(name, {})
-        place[last] = value
+            nested = nested.setdefault(name, {})
+        nested[last] = value
     return picked
