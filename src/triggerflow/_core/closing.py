@@ -82,7 +82,7 @@ def close_down(machine: Effects, outcome: Status) -> None:
             del state.runs[run.id]
 
 
-def rest(machine: Effects) -> None:
+def close_if_idle(machine: Effects) -> None:
     """If no run is left: close, unless something can still wake the execution."""
     state = machine.state
     if not state.idle() or state.pulls or state.retracted or state.status in FINAL or state.unchecked is not None:

@@ -142,7 +142,7 @@ def _forget(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
             _drop(joins, name, opening, index)
 
 
-def latest(state: RunState, name: str, frame: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
+def fill_join(state: RunState, name: str, frame: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
     """Keep the latest value of a slot of a named join, for a branch of a block or outside all of them (None); all slots
     of that join."""
     joins = state.joins

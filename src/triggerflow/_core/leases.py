@@ -18,7 +18,7 @@ from .operators import Effects
 from .state import READY, RUNNING, Guests, PermitGrant, RunChunk, SubFlowPermit
 
 
-def balance(machine: Effects, lease: PermitGrant) -> None:
+def sync_permits(machine: Effects, lease: PermitGrant) -> None:
     """After every record of a sub-flow: ask for what is queued for, give back what is free."""
     free = lease.held - lease.used
     if free:

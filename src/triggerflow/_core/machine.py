@@ -11,7 +11,8 @@ The theory, in five rules:
 3. A record is answered by commands. What was commanded and is not finished stands in the state, and is issued again
    after a crash (`recovery`). Chunks are therefore run at least once, and recorded exactly once.
 4. An execution is *at rest* when no run is left. At rest it closes, unless something could still wake it: a timer, an
-   interrupt, or an event that its definition declares external (`closing.rest`). There is no idle time-out, because
+   interrupt, or an event that its definition declares external (`closing.close_if_idle`). There is no idle
+   time-out, because
    everything an execution waits for is counted in its state.
 5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
    write in their clean-up is recorded, but starts nothing; when the last has stopped (or the driver gives it up) the
@@ -26,14 +27,14 @@ from typing import Any, ClassVar
 import msgspec
 
 from . import commands, events
-from .closing import FINAL, close_down, fail, rest
+from .closing import FINAL, close_down, close_if_idle, fail
 from .definition import Definition
 from .errors import ProtocolError
 from .events import DECLARED, RULES, STREAM
 from .groups import begin_wait, enter_group, give_up_runs, keep, leave_group, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
-from .leases import balance
+from .leases import sync_permits
 from .limits import acquire
 from .operators import compile_plan, decide, fix_result
 from .plan import Plan
@@ -82,7 +83,7 @@ class Machine(Runs):
             self._RECEIVERS[type(event)](self, event)
             state = self.state
             if state.lease is not None:
-                balance(self, state.lease)
+                sync_permits(self, state.lease)
             if state.joins is not None:
                 tidy(self.plan, state, state.joins)
             state.records += 1
@@ -98,9 +99,9 @@ class Machine(Runs):
         """
         if self.out is not IDLE:
             raise ProtocolError("an item came while another record is being taken in")
-        state = self.state  # from here on what `_open`, `RunState.run` and `_effect_of` do, without the calls
+        state = self.state  # from here on what `_require_open`, `RunState.run` and `_effect_of` do, without the calls
         if state.status in FINAL:
-            self._open()
+            self._require_open()
         number, runs = event.run, state.many
         run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
         if run is not None and run.id == number:
@@ -123,16 +124,16 @@ class Machine(Runs):
             state.closing, state.error = Status.FAILED, error
             give_up_runs(state)
             state.pulls = 0
-            rest(self)
+            close_if_idle(self)
         self.out = IDLE
         return out
 
     # -- what happens to a run ---------------------------------------------------------------------------------------
 
     def _recovered(self, event: events.Recovered) -> None:
-        self._open()
+        self._require_open()
         recover(self, self._resume)
-        rest(self)
+        close_if_idle(self)
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
@@ -142,7 +143,7 @@ class Machine(Runs):
             self._stopped(event.run)
             return
         if run.phase is not RUNNING:
-            self._begun(run)
+            self._require_begun(run)
         node, value, group = run.node, event.value, run.group
         if node.kind is MATCH_CASE:
             self._answered(run, truth(value, "the answer of a condition"))
@@ -164,7 +165,7 @@ class Machine(Runs):
                 drop_member(state, group, run.id)
             leave_group(group, self._end_wait)
         if state.sole is None and not state.many:
-            rest(self)
+            close_if_idle(self)
 
     def _answered(self, run: RunChunk, answer: bool) -> None:
         """A case has said whether it is hit."""
@@ -172,7 +173,7 @@ class Machine(Runs):
         self._give_back(run)
         if self.state.closing is None:
             decide(self, run.scope, answer)
-        self._left(run)
+        self._after_run_end(run)
 
     def _failed(self, event: events.Failed) -> None:
         state = self.state
@@ -180,7 +181,7 @@ class Machine(Runs):
         if run is None:
             self._stopped(event.run)
             return
-        self._begun(run)
+        self._require_begun(run)
         if event.retry_in is not None and state.closing is None:
             due = event.at + seconds(event.retry_in, "the time to the next attempt")
             self._give_back(run)
@@ -193,7 +194,7 @@ class Machine(Runs):
         run = self._take(event.run)
         if state.closing is None:
             fail(self, run, event.error)
-        self._left(run)
+        self._after_run_end(run)
 
     def _cancelled(self, event: events.Cancelled) -> None:
         if self.state.run(event.run) is None:
@@ -201,12 +202,12 @@ class Machine(Runs):
             return
         if self.state.closing is None:
             raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
-        self._left(self._take(event.run))
+        self._after_run_end(self._take(event.run))
 
     # -- what chunks and the outside world do ------------------------------------------------------------------------
 
     def _started(self, event: events.Started) -> None:
-        state = self._open()
+        state = self._require_open()
         if state.started or state.closing is not None:
             raise ProtocolError("the execution was started before, or is being closed")
         if not state.configured:
@@ -217,10 +218,10 @@ class Machine(Runs):
             start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
         for node in self.plan.start:
             node.enter(self, node, START, event.value, None, None)
-        rest(self)
+        close_if_idle(self)
 
     def _created(self, event: events.Created) -> None:
-        if self._open().records:
+        if self._require_open().records:
             raise ProtocolError("the options of an execution come first")
         self._configure(event)
 
@@ -245,14 +246,14 @@ class Machine(Runs):
             state.rules = event.rules
 
     def _parked(self, event: events.ExternalWaitStarted) -> None:
-        run = self._open().run(event.run)
+        run = self._require_open().run(event.run)
         if run is None:
             raise self._unknown(event.run)
-        self._begun(run)
+        self._require_begun(run)
         begin_wait(self.state, Wait(self.state.records, run, 0, outside=True), None, self._resume)
 
     def _unparked(self, event: events.ExternalWaitEnded) -> None:
-        state = self._open()
+        state = self._require_open()
         wait = (state.waits or {}).get(event.wait)
         if wait is not None and not wait.outside:
             raise ProtocolError(f"the wait of record {event.wait} ends when its signals have settled, not from outside")
@@ -260,13 +261,13 @@ class Machine(Runs):
             self._end_wait(wait)
 
     def _wait_given_up(self, event: events.WaitGivenUp) -> None:
-        wait = (self._open().waits or {}).get(event.wait)
+        wait = (self._require_open().waits or {}).get(event.wait)
         if wait is None or wait.over:
             raise ProtocolError(f"record {event.wait} is not being waited for")
         self._end_wait(wait)
 
     def _emitted(self, event: events.Emitted) -> None:
-        state = self._open()
+        state = self._require_open()
         name = event.name
         if type(name) is not str:
             name = event.name = text(name, "the name of an event")
@@ -330,29 +331,29 @@ class Machine(Runs):
         return group
 
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
-        state = self._open()
+        state = self._require_open()
         run = state.run(event.run)
         if run is None:
             raise self._unknown(event.run)
-        self._begun(run)
+        self._require_begun(run)
         kept = run.kept.of_signal.get(event.signal) if run.kept else None
         if kept is not None and kept.group.live and state.closing is None:
             begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
 
     def _confirmed(self, event: events.Confirmed) -> None:
-        self._open()
+        self._require_open()
         self._effect_of(event, event.run)
         confirm(self, event.signal)
 
     def _retracted(self, event: events.Retracted) -> None:
-        state = self._open()
+        state = self._require_open()
         self._effect_of(event, event.run)
         if state.closing is None:
             retract(self, event.signal, self._end_wait)
             self._awake()
 
     def _state_changed(self, event: events.StateChanged) -> None:
-        state = self._open()
+        state = self._require_open()
         key, value = event.key, event.value
         if type(key) is not str:
             key = event.key = plain_key(key, "a key of state")
@@ -375,7 +376,7 @@ class Machine(Runs):
             self._fire(self.plan.state.get(key), Trigger("state", key), value, group)
 
     def _flow_data_changed(self, event: events.FlowDataChanged) -> None:
-        self._open()
+        self._require_open()
         event.key = plain_key(event.key, "a key of the flow's data")
         run = self._effect_of(event, event.run)
         if self._may_start(event.run):
@@ -390,45 +391,45 @@ class Machine(Runs):
         out.append(commands.Publish(number, event.item, event.path) if number else commands.ItemAfterStop(event.item))
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
-        state = self._open()
+        state = self._require_open()
         self._effect_of(event, event.run)
         if not state.stream_stopped:
             state.stream_stopped = True
             self.out.append(commands.StopStream())
 
     def _result_set(self, event: events.ResultSet) -> None:
-        state = self._open()
+        state = self._require_open()
         event.replace = bool(event.replace)
         self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
-        rest(self)
+        close_if_idle(self)
 
     def _result_checked(self, event: events.ResultChecked) -> None:
-        state = self._open()
+        state = self._require_open()
         if state.unchecked is None:
             raise ProtocolError("no result is being checked")
         by, state.unchecked = state.unchecked[0], None
         if state.result is UNSET:
             fix_result(self, by, event.value)
-        rest(self)
+        close_if_idle(self)
 
     def _result_rejected(self, event: events.ResultRejected) -> None:
-        state = self._open()
+        state = self._require_open()
         if state.unchecked is None:
             raise ProtocolError("no result is being checked")
         state.error = event.error
         close_down(self, Status.FAILED)
-        rest(self)
+        close_if_idle(self)
 
     # -- waiting for the outside -------------------------------------------------------------------------------------
 
     def _paused(self, event: events.Paused) -> None:
-        state = self._open()
+        state = self._require_open()
         run = state.run(event.run)
         if run is None:
             raise self._unknown(event.run)
-        self._begun(run)
+        self._require_begun(run)
         check_pause(self, event)
         if event.holds:
             pause(self, event, run)
@@ -436,10 +437,10 @@ class Machine(Runs):
         run = self._take(event.run)
         if state.closing is None:
             pause(self, event, run)
-        self._left(run)
+        self._after_run_end(run)
 
     def _resumed(self, event: events.Resumed) -> None:
-        state = self._open()
+        state = self._require_open()
         event.interrupt = plain_key(event.interrupt, "the id of an interrupt")
         interrupt = answerable(self, event)
         if interrupt is not None and state.closing is None:
@@ -447,7 +448,7 @@ class Machine(Runs):
             self._awake()
 
     def _withdrawn(self, event: events.InterruptClosed) -> None:
-        state = self._open()
+        state = self._require_open()
         event.interrupt = plain_key(event.interrupt, "the id of an interrupt")
         interrupt = (state.interrupts or {}).get(event.interrupt)
         if interrupt is None:
@@ -457,7 +458,7 @@ class Machine(Runs):
         self._awake()
 
     def _timer_fired(self, event: events.TimerFired) -> None:
-        state = self._open()
+        state = self._require_open()
         timer = (state.timers or {}).pop(event.timer, None)
         if timer is None:
             raise ProtocolError(f"timer {event.timer} is not running; it has fired before or was cancelled")
@@ -491,20 +492,20 @@ class Machine(Runs):
     # -- closing -----------------------------------------------------------------------------------------------------
 
     def _cancel_requested(self, event: events.CancelRequested) -> None:
-        state = self._open()
+        state = self._require_open()
         if state.closing is not None:
             return
         state.reason = event.reason
         close_down(self, Status.CANCELLED)
-        rest(self)
+        close_if_idle(self)
 
     def _close_requested(self, event: events.CloseRequested) -> None:
-        state = self._open()
+        state = self._require_open()
         state.attended = state.keep_open = False
-        rest(self)
+        close_if_idle(self)
 
     def _abandoned(self, event: events.CleanupTimedOut) -> None:
-        state = self._open()
+        state = self._require_open()
         if state.closing is None:
             if not state.retracted:
                 raise ProtocolError("only runs that were told to stop can be given up")
@@ -512,7 +513,7 @@ class Machine(Runs):
                 self._stopped(number)
             return
         give_up_runs(state)
-        rest(self)
+        close_if_idle(self)
 
     _RECEIVERS: ClassVar[dict[type[events.Event], Callable[[Any, Any], None]]] = {
         events.Created: _created,
@@ -540,9 +541,9 @@ class Machine(Runs):
         events.TimerFired: _timer_fired,
         events.SourceItems: _pulled,
         events.SourceFailed: _pull_failed,
-        events.PermitsRequested: Runs.places_wanted,
-        events.PermitsReturned: Runs.places_returned,
-        events.PermitsGranted: Runs.places_granted,
+        events.PermitsRequested: Runs.permits_requested,
+        events.PermitsReturned: Runs.permits_returned,
+        events.PermitsGranted: Runs.permits_granted,
         events.Recovered: _recovered,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,

@@ -14,7 +14,7 @@ from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
 from .groups import enter_group
-from .joins import COLLECT, close_scope, consume, fill, latest, leave_scope, open_scope
+from .joins import COLLECT, close_scope, consume, fill, fill_join, leave_scope, open_scope
 from .limits import acquire, limiter_of_chunk
 from .plan import Node, Plan
 from .provisional import take_member
@@ -83,7 +83,7 @@ def enter_gate(
         wanted, item = node.operator.listens, None if node.block is None else scope
         while item is not None and item.opening.node is not node.block:
             item = item.opening.outer
-        slots = latest(machine.state, node.id, item, trigger, value)
+        slots = fill_join(machine.state, node.id, item, trigger, value)
         if len(slots) < len(wanted):
             return
         consume(machine.state, node.id, item)
@@ -309,7 +309,7 @@ def enter_collect(
     """Fill this branch of a named collection; branches of any chain meet, per scope."""
     options = node.operator.options
     name = f"{COLLECT}{node.name}"
-    slots = latest(machine.state, name, scope, options["branch"], value)
+    slots = fill_join(machine.state, name, scope, options["branch"], value)
     branches: list[str] = options["branches"]
     if len(slots) < len(branches):
         return

@@ -7,7 +7,7 @@ the pass waits for the items that the source has not given yet.
 from collections.abc import Callable
 
 from . import events
-from .closing import FINAL, fail_pass, rest
+from .closing import FINAL, close_if_idle, fail_pass
 from .errors import ExecutionClosed, ProtocolError
 from .groups import leave_group
 from .operators import Effects, take_pulled
@@ -41,7 +41,7 @@ def _leave(opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
 
 def _went_on(machine: Effects) -> None:
     if machine.state.idle():
-        rest(machine)
+        close_if_idle(machine)
     elif machine.state.status is Status.WAITING:
         machine.state.status = Status.RUNNING
 

@@ -6,7 +6,7 @@
 from typing import Any, cast
 
 from . import commands, events
-from .closing import FINAL, rest
+from .closing import FINAL, close_if_idle
 from .definition import OperatorKind
 from .errors import ExecutionClosed, ProtocolError
 from .groups import end_wait, end_waits_of, leave_group, regain
@@ -42,7 +42,7 @@ class Runs:
         self._give_back(run)
         return run
 
-    def _left(self, run: RunChunk) -> None:
+    def _after_run_end(self, run: RunChunk) -> None:
         """A run has ended, and what follows from that has begun."""
         if run.kept is not None:
             self._leave_emitted(run)
@@ -50,7 +50,7 @@ class Runs:
             drop_member(self.state, run.group, run.id)
             leave_group(run.group, self._end_wait)
         if self.state.idle():
-            rest(self)
+            close_if_idle(self)
 
     def _leave_emitted(self, run: RunChunk) -> None:
         """A run has ended: it does not come back to what it has emitted."""
@@ -88,7 +88,7 @@ class Runs:
         if run is None:
             raise self._unknown(number)
         self._give_back(run)
-        self._left(run)
+        self._after_run_end(run)
 
     def _effect_of(self, event: events.Event, number: int | None) -> RunChunk | None:
         """The run that has this effect, which is counted; None for the outside, and for a run that has ended."""
@@ -130,34 +130,34 @@ class Runs:
         """After a signal: it may have started something, or ended the execution without any run."""
         state = self.state
         if state.sole is None and not state.many:
-            rest(self)
+            close_if_idle(self)
         elif state.status is Status.WAITING:
             state.status = Status.RUNNING
 
-    def places_wanted(self, event: events.PermitsRequested) -> None:
+    def permits_requested(self, event: events.PermitsRequested) -> None:
         """A sub-flow asks for places in the limits around its step."""
-        step = self._open().run(event.run)
+        step = self._require_open().run(event.run)
         if step is None and event.run not in (self.state.retracted or ()):
             raise self._unknown(event.run)
         if step is not None and self.state.closing is None:  # else nothing starts there any more
             wanted(self, event, step)
 
-    def places_returned(self, event: events.PermitsReturned) -> None:
+    def permits_returned(self, event: events.PermitsReturned) -> None:
         """A sub-flow gives places back."""
-        self._open()
+        self._require_open()
         returned(self, event, self._resume)
 
-    def places_granted(self, event: events.PermitsGranted) -> None:
+    def permits_granted(self, event: events.PermitsGranted) -> None:
         """This sub-flow gets places."""
-        self._open()
+        self._require_open()
         granted(self, event, self._resume)
 
-    def _begun(self, run: RunChunk) -> None:
+    def _require_begun(self, run: RunChunk) -> None:
         """Raise `ProtocolError` unless the run has begun: one that waits for a place or its next attempt has not."""
         if run.phase is not RUNNING and run.phase is not WAITING:
             raise ProtocolError(f"run {run.id} of {run.node.id!r} has not begun; nothing can be reported of it")
 
-    def _open(self) -> RunState:
+    def _require_open(self) -> RunState:
         state = self.state
         if state.status in FINAL:
             name = self.plan.definition.name
