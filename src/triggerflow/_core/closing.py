@@ -111,10 +111,16 @@ def close_if_idle(machine: Effects) -> None:
 def stays_open(machine: Effects) -> bool:
     """Whether an execution at rest has to stay open, because something can still wake it; decision 0013."""
     state = machine.state
-    return not state.started or state.keep_open or waiting(machine) or holds_open(machine) or _awaits_outside(machine)
+    return (
+        not state.started
+        or state.keep_open
+        or waiting(machine)
+        or holds_open(machine)
+        or _awaits_external_event(machine)
+    )
 
 
-def _awaits_outside(machine: Effects) -> bool:
+def _awaits_external_event(machine: Effects) -> bool:
     """Whether an external event is still awaited: somebody can send it, and there is no result yet."""
     state = machine.state
     return state.attended and state.result is UNSET and bool(machine.plan.external or state.derived)

@@ -25,7 +25,7 @@ def spawn_group(run: RunChunk) -> CompletionGroup:
     """The group of what this run emits."""
     group = run.spawned
     if group is None:
-        group = run.spawned = CompletionGroup(_in_use(run.group))
+        group = run.spawned = CompletionGroup(_first_in_use(run.group))
     return group
 
 
@@ -43,13 +43,13 @@ def _shorten(group: CompletionGroup) -> None:
         group.parent = ancestor
 
 
-def _in_use(group: CompletionGroup | None) -> CompletionGroup | None:
+def _first_in_use(group: CompletionGroup | None) -> CompletionGroup | None:
     while group is not None and group.over:
         group = group.parent
     return group
 
 
-def keep(state: RunState, run: RunChunk, effect: str, group: CompletionGroup) -> None:
+def record_signal(state: RunState, run: RunChunk, effect: str, group: CompletionGroup) -> None:
     """Note the signal of the current record for a later attempt of its emitter; now and then, forget those that are
     done with."""
     kept = run.kept

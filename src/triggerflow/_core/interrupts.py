@@ -58,11 +58,11 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
         take_member(state, run.group, (interrupt.id,), interrupt)
     count = len(state.interrupts)
     if count > KEPT and not count & (count - 1):  # a power of two: seldom enough to look at all of them
-        _forget(machine, state.interrupts)
+        _forget_closed(machine, state.interrupts)
     machine.out.append(commands.OpenInterrupt(interrupt))
 
 
-def _forget(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
+def _forget_closed(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
     """Keep the newest of those that are over, so that an answer that comes twice is known as one; and the question of a
     chunk that was asked to go on with it. Not where little would go of what has to be looked at."""
     over = len(interrupts) - machine.state.asking

@@ -101,7 +101,7 @@ def forget_items(state: RunState) -> None:
     """Nothing runs: what a `when` has of items that are over (see `Node.block`) will never be a full set."""
     joins = state.joins
     if joins:
-        _forget(joins, joins.over)
+        _forget_branches(joins, joins.over)
 
 
 def tidy(plan: Plan, state: RunState, joins: Joins) -> None:
@@ -122,7 +122,7 @@ def tidy(plan: Plan, state: RunState, joins: Joins) -> None:
         while frame is not None and (frame.opening.id, frame.index) not in alive:
             alive.add((frame.opening.id, frame.index))
             frame = frame.opening.outer
-    _forget(joins, [branch for branch in joins.over if branch not in alive])
+    _forget_branches(joins, [branch for branch in joins.over if branch not in alive])
 
 
 def _scopes(state: RunState) -> Iterator[Branch | None]:
@@ -136,7 +136,7 @@ def _scopes(state: RunState) -> Iterator[Branch | None]:
         yield opening.outer
 
 
-def _forget(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
+def _forget_branches(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
     for opening, index in list(branches):
         for name in list(joins[opening][index]):
             _drop(joins, name, opening, index)

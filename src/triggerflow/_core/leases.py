@@ -15,7 +15,7 @@ from . import commands, events
 from .errors import ProtocolError
 from .limits import acquire, around, queued, release, serve, unqueue
 from .operators import Effects
-from .state import READY, RUNNING, Guests, PermitGrant, RunChunk, SubFlowPermit
+from .state import READY, RUNNING, PermitGrant, RunChunk, SubFlowPermit, SubFlowPermits
 
 
 def sync_permits(machine: Effects, lease: PermitGrant) -> None:
@@ -30,7 +30,7 @@ def sync_permits(machine: Effects, lease: PermitGrant) -> None:
         machine.out.append(commands.RequestPermits(missing))
 
 
-def granted(machine: Effects, event: events.PermitsGranted, resume: Callable[[Any], None]) -> None:
+def receive_granted(machine: Effects, event: events.PermitsGranted, resume: Callable[[Any], None]) -> None:
     """Places for the sub-flow."""
     lease = machine.state.lease
     if lease is None or event.count > lease.asked:
@@ -41,12 +41,12 @@ def granted(machine: Effects, event: events.PermitsGranted, resume: Callable[[An
     serve(lease, resume)
 
 
-def wanted(machine: Effects, event: events.PermitsRequested, step: RunChunk) -> None:
+def receive_request(machine: Effects, event: events.PermitsRequested, step: RunChunk) -> None:
     """The sub-flow of a step asks for places."""
     state = machine.state
     if state.steps is None:
         state.steps = {}
-    guests = state.steps.setdefault(step.id, Guests())
+    guests = state.steps.setdefault(step.id, SubFlowPermits())
     for _ in range(event.count):
         number = state.next_id
         state.next_id = number + 1
@@ -59,7 +59,7 @@ def wanted(machine: Effects, event: events.PermitsRequested, step: RunChunk) -> 
             guests.ready[number] = guest
 
 
-def admitted(machine: Effects, guest: SubFlowPermit) -> None:
+def grant_queued(machine: Effects, guest: SubFlowPermit) -> None:
     """A guest that queued has its places now."""
     guests = (machine.state.steps or {})[guest.step.id]
     guests.running[guest.id] = guests.ready.pop(guest.id)
@@ -67,11 +67,11 @@ def admitted(machine: Effects, guest: SubFlowPermit) -> None:
     machine.out.append(commands.GrantPermits(guest.step, 1))
 
 
-def returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[Any], None]) -> None:
+def receive_returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[Any], None]) -> None:
     """The sub-flow of a step gives places back. Which of its guests leave makes no difference: it has only counted
     them."""
     steps = machine.state.steps or {}
-    guests = steps.get(event.run, Guests())
+    guests = steps.get(event.run, SubFlowPermits())
     if len(guests.running) < event.count:
         have = len(guests.running)
         raise ProtocolError(f"run {event.run} gives {event.count} places back, and its sub-flow has {have}")
@@ -82,7 +82,7 @@ def returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[
         release(guest, resume)
 
 
-def dismiss(machine: Effects, step: RunChunk | None, resume: Callable[[Any], None]) -> None:
+def release_sub_flow(machine: Effects, step: RunChunk | None, resume: Callable[[Any], None]) -> None:
     """A step has ended, and with it its sub-flow: its guests leave. Without a step, all do."""
     steps = machine.state.steps or {}
     leaving = [guests for number in ([step.id] if step else list(steps)) if (guests := steps.pop(number, None))]

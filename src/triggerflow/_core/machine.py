@@ -31,7 +31,7 @@ from .closing import FINAL, close_down, close_if_idle, fail
 from .definition import Definition
 from .errors import ProtocolError
 from .events import DECLARED, RULES, STREAM
-from .groups import begin_wait, enter_group, give_up_runs, keep, leave_group, spawn_group
+from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
 from .leases import sync_permits
@@ -39,7 +39,7 @@ from .limits import acquire
 from .operators import compile_plan, decide, fix_result
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
-from .pulls import pull_failed, pulled
+from .pulls import receive_failure, receive_items
 from .recovery import recover
 from .retraction import confirm, retract
 from .runs import IDLE, MATCH_CASE, SUB_FLOW, Runs
@@ -140,20 +140,20 @@ class Machine(Runs):
         runs = state.many  # the most frequent record: what `run`, `end` and `idle` do, without the calls
         run = state.sole if runs is None else runs.get(event.run)
         if run is None or run.id != event.run:
-            self._stopped(event.run)
+            self._after_retracted_end(event.run)
             return
         if run.phase is not RUNNING:
             self._require_begun(run)
         node, value, group = run.node, event.value, run.group
         if node.kind is MATCH_CASE:
-            self._answered(run, truth(value, "the answer of a condition"))
+            self._case_decided(run, truth(value, "the answer of a condition"))
             return
         if runs is None:
             state.sole = None
         else:
             del runs[event.run]
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
-            self._give_back(run)
+            self._release_run(run)
             if run.kept is not None:
                 self._leave_emitted(run)
         if state.closing is None:
@@ -167,10 +167,10 @@ class Machine(Runs):
         if state.sole is None and not state.many:
             close_if_idle(self)
 
-    def _answered(self, run: RunChunk, answer: bool) -> None:
+    def _case_decided(self, run: RunChunk, answer: bool) -> None:
         """A case has said whether it is hit."""
         self.state.end(run)
-        self._give_back(run)
+        self._release_run(run)
         if self.state.closing is None:
             decide(self, run.scope, answer)
         self._after_run_end(run)
@@ -179,30 +179,30 @@ class Machine(Runs):
         state = self.state
         run = state.run(event.run)
         if run is None:
-            self._stopped(event.run)
+            self._after_retracted_end(event.run)
             return
         self._require_begun(run)
         if event.retry_in is not None and state.closing is None:
             due = event.at + seconds(event.retry_in, "the time to the next attempt")
-            self._give_back(run)
+            self._release_run(run)
             run.phase, run.spawned = BACKOFF, None
             run.attempt += 1
             if state.retries is None:
                 state.retries = {}
             state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
             return
-        run = self._take(event.run)
+        run = self._end_run(event.run)
         if state.closing is None:
             fail(self, run, event.error)
         self._after_run_end(run)
 
     def _cancelled(self, event: events.Cancelled) -> None:
         if self.state.run(event.run) is None:
-            self._stopped(event.run)
+            self._after_retracted_end(event.run)
             return
         if self.state.closing is None:
             raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
-        self._after_run_end(self._take(event.run))
+        self._after_run_end(self._end_run(event.run))
 
     # -- what chunks and the outside world do ------------------------------------------------------------------------
 
@@ -245,14 +245,14 @@ class Machine(Runs):
         if event.rules != RULES:
             state.rules = event.rules
 
-    def _parked(self, event: events.ExternalWaitStarted) -> None:
+    def _external_wait_started(self, event: events.ExternalWaitStarted) -> None:
         run = self._require_open().run(event.run)
         if run is None:
-            raise self._unknown(event.run)
+            raise self._unknown_run(event.run)
         self._require_begun(run)
         begin_wait(self.state, Wait(self.state.records, run, 0, outside=True), None, self._resume)
 
-    def _unparked(self, event: events.ExternalWaitEnded) -> None:
+    def _external_wait_ended(self, event: events.ExternalWaitEnded) -> None:
         state = self._require_open()
         wait = (state.waits or {}).get(event.wait)
         if wait is not None and not wait.outside:
@@ -292,7 +292,7 @@ class Machine(Runs):
             state.derived = state.derived - {name}
         nodes = self.plan.events.get(name)
         if nodes is None:
-            self._unheard(name)
+            self._note_unhandled(name)
             return
         if state.sent is not None and name not in state.sent:
             state.note_sent(name)
@@ -315,7 +315,7 @@ class Machine(Runs):
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
             elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
-        self._awake()
+        self._after_signal()
 
     def _group_of(
         self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
@@ -327,14 +327,14 @@ class Machine(Runs):
         if event.settle:
             group = CompletionGroup(group)
         if run is not None and group is not None and (event.settle or event.provisional):
-            keep(state, run, event.effect, group)
+            record_signal(state, run, event.effect, group)
         return group
 
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
         state = self._require_open()
         run = state.run(event.run)
         if run is None:
-            raise self._unknown(event.run)
+            raise self._unknown_run(event.run)
         self._require_begun(run)
         kept = run.kept.of_signal.get(event.signal) if run.kept else None
         if kept is not None and kept.group.live and state.closing is None:
@@ -350,7 +350,7 @@ class Machine(Runs):
         self._effect_of(event, event.run)
         if state.closing is None:
             retract(self, event.signal, self._end_wait)
-            self._awake()
+            self._after_signal()
 
     def _state_changed(self, event: events.StateChanged) -> None:
         state = self._require_open()
@@ -428,13 +428,13 @@ class Machine(Runs):
         state = self._require_open()
         run = state.run(event.run)
         if run is None:
-            raise self._unknown(event.run)
+            raise self._unknown_run(event.run)
         self._require_begun(run)
         check_pause(self, event)
         if event.holds:
             pause(self, event, run)
             return
-        run = self._take(event.run)
+        run = self._end_run(event.run)
         if state.closing is None:
             pause(self, event, run)
         self._after_run_end(run)
@@ -445,9 +445,9 @@ class Machine(Runs):
         interrupt = answerable(self, event)
         if interrupt is not None and state.closing is None:
             resume(self, event, interrupt)
-            self._awake()
+            self._after_signal()
 
-    def _withdrawn(self, event: events.InterruptClosed) -> None:
+    def _interrupt_closed(self, event: events.InterruptClosed) -> None:
         state = self._require_open()
         event.interrupt = plain_key(event.interrupt, "the id of an interrupt")
         interrupt = (state.interrupts or {}).get(event.interrupt)
@@ -455,7 +455,7 @@ class Machine(Runs):
             raise ProtocolError(f"there is no interrupt {event.interrupt!r}")
         if interrupt.status == "waiting":
             close(self, interrupt, "expired" if event.expired else "retracted")
-        self._awake()
+        self._after_signal()
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         state = self._require_open()
@@ -481,13 +481,13 @@ class Machine(Runs):
             close(self, interrupt, "expired")
             info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
-        self._awake()
+        self._after_signal()
 
-    def _pulled(self, event: events.SourceItems) -> None:
-        pulled(self, event, self._end_wait)
+    def _source_items(self, event: events.SourceItems) -> None:
+        receive_items(self, event, self._end_wait)
 
-    def _pull_failed(self, event: events.SourceFailed) -> None:
-        pull_failed(self, event, self._end_wait)
+    def _source_failed(self, event: events.SourceFailed) -> None:
+        receive_failure(self, event, self._end_wait)
 
     # -- closing -----------------------------------------------------------------------------------------------------
 
@@ -504,13 +504,13 @@ class Machine(Runs):
         state.attended = state.keep_open = False
         close_if_idle(self)
 
-    def _abandoned(self, event: events.CleanupTimedOut) -> None:
+    def _cleanup_timed_out(self, event: events.CleanupTimedOut) -> None:
         state = self._require_open()
         if state.closing is None:
             if not state.retracted:
                 raise ProtocolError("only runs that were told to stop can be given up")
             for number in list(state.retracted):
-                self._stopped(number)
+                self._after_retracted_end(number)
             return
         give_up_runs(state)
         close_if_idle(self)
@@ -522,8 +522,8 @@ class Machine(Runs):
         events.Confirmed: _confirmed,
         events.Retracted: _retracted,
         events.WaitGivenUp: _wait_given_up,
-        events.ExternalWaitStarted: _parked,
-        events.ExternalWaitEnded: _unparked,
+        events.ExternalWaitStarted: _external_wait_started,
+        events.ExternalWaitEnded: _external_wait_ended,
         events.Completed: _completed,
         events.Failed: _failed,
         events.Cancelled: _cancelled,
@@ -537,17 +537,17 @@ class Machine(Runs):
         events.ResultRejected: _result_rejected,
         events.Paused: _paused,
         events.Resumed: _resumed,
-        events.InterruptClosed: _withdrawn,
+        events.InterruptClosed: _interrupt_closed,
         events.TimerFired: _timer_fired,
-        events.SourceItems: _pulled,
-        events.SourceFailed: _pull_failed,
+        events.SourceItems: _source_items,
+        events.SourceFailed: _source_failed,
         events.PermitsRequested: Runs.permits_requested,
         events.PermitsReturned: Runs.permits_returned,
         events.PermitsGranted: Runs.permits_granted,
         events.Recovered: _recovered,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,
-        events.CleanupTimedOut: _abandoned,
+        events.CleanupTimedOut: _cleanup_timed_out,
     }
 
 

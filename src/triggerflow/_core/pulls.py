@@ -14,23 +14,23 @@ from .operators import Effects, take_pulled
 from .state import BlockInstance, Status, Wait
 
 
-def pulled(machine: Effects, event: events.SourceItems, ended: Callable[[Wait], None]) -> None:
+def receive_items(machine: Effects, event: events.SourceItems, ended: Callable[[Wait], None]) -> None:
     """The next items of a source. `ended` is called for each wait that ends with the pull."""
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
         take_pulled(machine, opening, event.items, event.done)
         _leave(opening, ended)
-    _went_on(machine)
+    _after_pull(machine)
 
 
-def pull_failed(machine: Effects, event: events.SourceFailed, ended: Callable[[Wait], None]) -> None:
+def receive_failure(machine: Effects, event: events.SourceFailed, ended: Callable[[Wait], None]) -> None:
     """A source raised. No policy could help: what follows is as for a chunk that failed for good."""
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
         fail_pass(machine, opening, event.error)
         _leave(opening, ended)
     opening.pulling = False
-    _went_on(machine)
+    _after_pull(machine)
 
 
 def _leave(opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
@@ -39,7 +39,7 @@ def _leave(opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
         leave_group(opening.group, ended)
 
 
-def _went_on(machine: Effects) -> None:
+def _after_pull(machine: Effects) -> None:
     if machine.state.idle():
         close_if_idle(machine)
     elif machine.state.status is Status.WAITING:

@@ -6,7 +6,7 @@ from typing import Any
 from . import commands
 from .closing import stays_open
 from .groups import end_waits_of, give_up_runs, leave_group
-from .leases import dismiss
+from .leases import release_sub_flow
 from .limits import acquire, release, unqueue
 from .operators import Effects
 from .provisional import drop_member
@@ -30,7 +30,7 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
             end_waits_of(state, run)
             unqueue(run)
             run.spawned = None
-    dismiss(machine, None, resumed)
+    release_sub_flow(machine, None, resumed)
     for run in (state.retracted or {}).values():  # it has stopped with its process
         end_waits_of(state, run)
         if run.phase is RUNNING:
@@ -61,7 +61,7 @@ def outstanding(machine: Effects) -> list[commands.AnyCommand] | None:
     running and run again, or because nothing can wake it any more under the definition that it was moved to."""
     state = machine.state
     over = state.status is Status.WAITING and state.idle() and not stays_open(machine)
-    return None if over or _at_work(state) else _due_again(state)
+    return None if over or _had_begun(state) else _due_again(state)
 
 
 def _due_again(state: RunState) -> list[commands.AnyCommand]:
@@ -72,7 +72,7 @@ def _due_again(state: RunState) -> list[commands.AnyCommand]:
     return [*timers, *pulls, *checks]
 
 
-def _at_work(state: RunState) -> bool:
+def _had_begun(state: RunState) -> bool:
     """Whether something had begun, so that `recover` would change the state: an attempt is counted, a place is lost."""
     if state.closing is not None or state.retracted or state.steps:
         return True

@@ -10,7 +10,7 @@ from .closing import FINAL, close_if_idle
 from .definition import OperatorKind
 from .errors import ExecutionClosed, ProtocolError
 from .groups import end_wait, end_waits_of, leave_group, regain
-from .leases import admitted, dismiss, granted, returned, wanted
+from .leases import grant_queued, receive_granted, receive_request, receive_returned, release_sub_flow
 from .limits import release, unqueue
 from .plan import Node, Plan
 from .provisional import drop_member, leave_emitter
@@ -34,12 +34,12 @@ class Runs:
         #: the answer that is being written; between two records nothing is kept of it
         self.out = IDLE
 
-    def _take(self, number: int) -> RunChunk:
+    def _end_run(self, number: int) -> RunChunk:
         run = self.state.run(number)
         if run is None:
-            raise self._unknown(number)
+            raise self._unknown_run(number)
         self.state.end(run)
-        self._give_back(run)
+        self._release_run(run)
         return run
 
     def _after_run_end(self, run: RunChunk) -> None:
@@ -57,7 +57,7 @@ class Runs:
         leave_emitter(self.state, run)
         run.kept = None
 
-    def _give_back(self, run: RunChunk) -> None:
+    def _release_run(self, run: RunChunk) -> None:
         if run.waits is not None or run.spawned is not None:
             end_waits_of(self.state, run)
         if run.limiters and run.phase is RUNNING:
@@ -65,12 +65,12 @@ class Runs:
         elif run.limiters:
             unqueue(run)
         if run.node.kind is SUB_FLOW:
-            dismiss(self, run, self._resume)
+            release_sub_flow(self, run, self._resume)
 
     def _resume(self, run: RunChunk | SubFlowPermit) -> None:
         """Whoever queued has all its places now: a run starts, or goes on after waiting; a guest is told."""
         if isinstance(run, SubFlowPermit):
-            admitted(self, run)
+            grant_queued(self, run)
         elif run.phase is WAITING:
             self.out.extend(commands.WakeWaiter(number) for number in regain(self.state, run))
         else:
@@ -82,12 +82,12 @@ class Runs:
             return
         self.out.extend(commands.WakeWaiter(number) for number in end_wait(self.state, wait))
 
-    def _stopped(self, number: int) -> None:
+    def _after_retracted_end(self, number: int) -> None:
         """A run that was cancelled with its provisional signal has stopped, however it ended."""
         run = (self.state.retracted or {}).pop(number, None)
         if run is None:
-            raise self._unknown(number)
-        self._give_back(run)
+            raise self._unknown_run(number)
+        self._release_run(run)
         self._after_run_end(run)
 
     def _effect_of(self, event: events.Event, number: int | None) -> RunChunk | None:
@@ -115,9 +115,9 @@ class Runs:
             return
         for node in nodes:
             node.enter(self, node, trigger, value, None, group)
-        self._awake()
+        self._after_signal()
 
-    def _unheard(self, name: str) -> None:
+    def _note_unhandled(self, name: str) -> None:
         """Nobody listens to this event: tell it of the first of each name."""
         state = self.state
         if state.unheard is None:
@@ -126,7 +126,7 @@ class Runs:
             state.unheard.add(name)
             self.out.append(commands.UnhandledSignal(name))
 
-    def _awake(self) -> None:
+    def _after_signal(self) -> None:
         """After a signal: it may have started something, or ended the execution without any run."""
         state = self.state
         if state.sole is None and not state.many:
@@ -138,19 +138,19 @@ class Runs:
         """A sub-flow asks for places in the limits around its step."""
         step = self._require_open().run(event.run)
         if step is None and event.run not in (self.state.retracted or ()):
-            raise self._unknown(event.run)
+            raise self._unknown_run(event.run)
         if step is not None and self.state.closing is None:  # else nothing starts there any more
-            wanted(self, event, step)
+            receive_request(self, event, step)
 
     def permits_returned(self, event: events.PermitsReturned) -> None:
         """A sub-flow gives places back."""
         self._require_open()
-        returned(self, event, self._resume)
+        receive_returned(self, event, self._resume)
 
     def permits_granted(self, event: events.PermitsGranted) -> None:
         """This sub-flow gets places."""
         self._require_open()
-        granted(self, event, self._resume)
+        receive_granted(self, event, self._resume)
 
     def _require_begun(self, run: RunChunk) -> None:
         """Raise `ProtocolError` unless the run has begun: one that waits for a place or its next attempt has not."""
@@ -166,7 +166,7 @@ class Runs:
             )
         return state
 
-    def _unknown(self, number: int) -> Exception:
+    def _unknown_run(self, number: int) -> Exception:
         if self.state.status in FINAL:
             return ExecutionClosed(f"run {number} ended after its execution ({self.state.status.value})")
         return ProtocolError(f"run {number} is not running; it has ended before or never was")

@@ -26,7 +26,6 @@ from .state import (
     BlockInstance,
     Branch,
     CompletionGroup,
-    Guests,
     Interrupt,
     Joins,
     KeptSignals,
@@ -39,6 +38,7 @@ from .state import (
     RunWaits,
     Status,
     SubFlowPermit,
+    SubFlowPermits,
     Timer,
     Wait,
 )
@@ -323,7 +323,7 @@ class _Decoder:
             guest = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
             guest.phase = Phase(phase)
             state.steps = state.steps or {}
-            guests = state.steps.setdefault(step, Guests())
+            guests = state.steps.setdefault(step, SubFlowPermits())
             (guests.running if guest.phase is Phase.RUNNING else guests.ready)[number] = guest
         waits = {
             number: self.wait(Wait(number, None if run is None else waiting[run], level, outside, over))

@@ -298,7 +298,7 @@ class SubFlowPermit:
         self.phase: Phase = RUNNING
 
 
-class Guests:
+class SubFlowPermits:
     """The guests of one step, by number: those that have a place, and those that queue."""
 
     __slots__ = ("ready", "running")
@@ -431,7 +431,7 @@ class RunState:
     #: those of them of which nothing is left to take back, and nobody to come back to them
     idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
     #: the chunks of sub-flows that have a place here, or wait for one, by the number of their step
-    steps: SparseAttribute[dict[int, Guests] | None] = SparseAttribute(None)
+    steps: SparseAttribute[dict[int, SubFlowPermits] | None] = SparseAttribute(None)
     #: how many questions wait for an answer
     asking = SparseAttribute(0)
     #: the timers of runs that wait for their next attempt, by the number of the run
