@@ -64,23 +64,23 @@ def leave_scope(state: RunState, opening: BlockInstance) -> None:
             state.joins.over[opening.id, index] = None
 
 
-def fill(state: RunState, frame: Branch | None, opener: Node | None, value: Any) -> BlockInstance | None:
+def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any) -> BlockInstance | None:
     """Put a branch's value into its slot; the opening, or None if this signal is not a branch arriving for the first
     time.
 
     A chunk is one node wherever it is attached, so its completion also reaches collectors of blocks it did not run in:
-    the frame tells them apart.
+    the branch tells them apart.
     """
-    if frame is None:
+    if branch is None:
         return None
-    opening = frame.opening
+    opening = branch.opening
     if opening.node is not opener:
         return None
     if state.joins:
-        _end_collections(state.joins, opening.id, frame.index)
-    if opening.slots[frame.index] is not UNSET:
+        _end_collections(state.joins, opening.id, branch.index)
+    if opening.slots[branch.index] is not UNSET:
         return None
-    opening.slots[frame.index] = value
+    opening.slots[branch.index] = value
     opening.missing -= 1
     return opening
 
@@ -118,10 +118,10 @@ def tidy(plan: Plan, state: RunState, joins: Joins) -> None:
         return
     alive = set[tuple[int, int]]()
     for scope in _scopes(state):
-        frame = scope
-        while frame is not None and (frame.opening.id, frame.index) not in alive:
-            alive.add((frame.opening.id, frame.index))
-            frame = frame.opening.outer
+        branch = scope
+        while branch is not None and (branch.opening.id, branch.index) not in alive:
+            alive.add((branch.opening.id, branch.index))
+            branch = branch.opening.outer
     _forget_branches(joins, [branch for branch in joins.over if branch not in alive])
 
 
@@ -142,32 +142,32 @@ def _forget_branches(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
             _drop(joins, name, opening, index)
 
 
-def fill_join(state: RunState, name: str, frame: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
+def fill_join(state: RunState, name: str, branch: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
     """Keep the latest value of a slot of a named join, for a branch of a block or outside all of them (None); all slots
     of that join."""
     joins = state.joins
     if joins is None:
         joins = state.joins = Joins()
-    opening, index = (0, 0) if frame is None else (frame.opening.id, frame.index)
+    opening, index = (0, 0) if branch is None else (branch.opening.id, branch.index)
     held = joins.setdefault(opening, {}).setdefault(index, {})
     slots = held.get(name)
     if slots is None:
         slots = held[name] = {}
-        if frame is not None and is_over(state, frame):
+        if branch is not None and is_over(state, branch):
             joins.over[opening, index] = None
     slots[slot] = value
     return slots
 
 
-def is_over(state: RunState, frame: Branch) -> bool:
+def is_over(state: RunState, branch: Branch) -> bool:
     """Whether a branch has ended: what still comes from it is beside the chain."""
-    return frame.opening.slots[frame.index] is not UNSET or frame.opening.id not in (state.openings or ())
+    return branch.opening.slots[branch.index] is not UNSET or branch.opening.id not in (state.openings or ())
 
 
-def consume(state: RunState, name: str, frame: Branch | None) -> None:
+def consume(state: RunState, name: str, branch: Branch | None) -> None:
     """The full set is taken: the join starts empty again."""
     if state.joins is not None:
-        _drop(state.joins, name, *((0, 0) if frame is None else (frame.opening.id, frame.index)))
+        _drop(state.joins, name, *((0, 0) if branch is None else (branch.opening.id, branch.index)))
 
 
 def _drop(joins: Joins, name: str, opening: int, index: int) -> None:

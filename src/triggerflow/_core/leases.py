@@ -4,7 +4,7 @@ A sub-flow is an execution of its own, with a state and a journal of its own, an
 its parent. So each of them takes a permit there, as a `SubFlowPermit`. In the sub-flow, runs queue for permits of its
 `PermitGrant`. For each run that queues, it asks its parent for a permit, in whose queues the `SubFlowPermit` waits like
 any other run. What is granted is handed down, and given back when the run ends or waits. In a parent that is a sub-flow
-itself the lease is one of the limits that the guest has to respect. The step takes no place: it only waits for what
+itself the lease is one of the limits that the permit has to respect. The step takes no place: it only waits for what
 runs inside it.
 """
 
@@ -46,49 +46,49 @@ def receive_request(machine: Effects, event: events.PermitsRequested, step: RunC
     state = machine.state
     if state.steps is None:
         state.steps = {}
-    guests = state.steps.setdefault(step.id, SubFlowPermits())
+    permits = state.steps.setdefault(step.id, SubFlowPermits())
     for _ in range(event.count):
         number = state.next_id
         state.next_id = number + 1
-        guest = SubFlowPermit(number, step, around(state, step.scope))
-        if acquire(guest):
-            guests.running[number] = guest
+        permit = SubFlowPermit(number, step, around(state, step.scope))
+        if acquire(permit):
+            permits.running[number] = permit
             machine.out.append(commands.GrantPermits(step, 1))
         else:
-            guest.phase = READY
-            guests.ready[number] = guest
+            permit.phase = READY
+            permits.ready[number] = permit
 
 
-def grant_queued(machine: Effects, guest: SubFlowPermit) -> None:
-    """A guest that queued has its places now."""
-    guests = (machine.state.steps or {})[guest.step.id]
-    guests.running[guest.id] = guests.ready.pop(guest.id)
-    guest.phase = RUNNING
-    machine.out.append(commands.GrantPermits(guest.step, 1))
+def grant_queued(machine: Effects, permit: SubFlowPermit) -> None:
+    """A permit that queued has its places now."""
+    permits = (machine.state.steps or {})[permit.step.id]
+    permits.running[permit.id] = permits.ready.pop(permit.id)
+    permit.phase = RUNNING
+    machine.out.append(commands.GrantPermits(permit.step, 1))
 
 
 def receive_returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[Any], None]) -> None:
-    """The sub-flow of a step gives places back. Which of its guests leave makes no difference: it has only counted
+    """The sub-flow of a step gives places back. Which of its permits leave makes no difference: it has only counted
     them."""
     steps = machine.state.steps or {}
-    guests = steps.get(event.run, SubFlowPermits())
-    if len(guests.running) < event.count:
-        have = len(guests.running)
+    permits = steps.get(event.run, SubFlowPermits())
+    if len(permits.running) < event.count:
+        have = len(permits.running)
         raise ProtocolError(f"run {event.run} gives {event.count} places back, and its sub-flow has {have}")
-    leaving = [guests.running.popitem()[1] for _ in range(event.count)]
-    if not guests.running and not guests.ready:
+    leaving = [permits.running.popitem()[1] for _ in range(event.count)]
+    if not permits.running and not permits.ready:
         steps.pop(event.run, None)
-    for guest in leaving:
-        release(guest, resume)
+    for permit in leaving:
+        release(permit, resume)
 
 
 def release_sub_flow(machine: Effects, step: RunChunk | None, resume: Callable[[Any], None]) -> None:
-    """A step has ended, and with it its sub-flow: its guests leave. Without a step, all do."""
+    """A step has ended, and with it its sub-flow: its permits leave. Without a step, all do."""
     steps = machine.state.steps or {}
-    leaving = [guests for number in ([step.id] if step else list(steps)) if (guests := steps.pop(number, None))]
-    for guests in leaving:
-        for guest in guests.ready.values():  # before a place is free that it could get
-            unqueue(guest)
-    for guests in leaving:
-        for guest in guests.running.values():
-            release(guest, resume)
+    leaving = [permits for number in ([step.id] if step else list(steps)) if (permits := steps.pop(number, None))]
+    for permits in leaving:
+        for permit in permits.ready.values():  # before a place is free that it could get
+            unqueue(permit)
+    for permits in leaving:
+        for permit in permits.running.values():
+            release(permit, resume)

@@ -117,7 +117,7 @@ def fill_queue(limiter: Limiter, queue: list[RunChunk | SubFlowPermit]) -> None:
 
 def forget_queues(state: RunState) -> None:
     """Empty all queues, also those of blocks that have closed: the execution is closing, nobody starts any more."""
-    for waiting in chain(state.runs.values(), state.guests.values()):
+    for waiting in chain(state.runs.values(), state.sub_flow_permits.values()):
         for limiter in waiting.limiters:
             limiter.returning = limiter.waiting = limiter.among = None
             limiter.gone = 0

@@ -68,7 +68,7 @@ class Runs:
             release_sub_flow(self, run, self._resume)
 
     def _resume(self, run: RunChunk | SubFlowPermit) -> None:
-        """Whoever queued has all its places now: a run starts, or goes on after waiting; a guest is told."""
+        """Whoever queued has all its places now: a run starts, or goes on after waiting; a permit is told."""
         if isinstance(run, SubFlowPermit):
             grant_queued(self, run)
         elif run.phase is WAITING:

@@ -117,7 +117,7 @@ class _Encoder:
             "skipped": msgspec.to_builtins(state.skipped or []),
             "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
             "lease": None if state.lease is None else {**_limiter(state.lease), "asked": state.lease.asked},
-            "guests": [[it.id, it.step.id, it.phase.value] for it in state.guests.values()],
+            "guests": [[it.id, it.step.id, it.phase.value] for it in state.sub_flow_permits.values()],
             "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
             "groups": [self.group(group) for group in self.groups],
             "waits": [_wait(wait) for wait in (state.waits or {}).values()],
@@ -153,7 +153,7 @@ class _Encoder:
             "trigger": [it.trigger.kind, it.trigger.name],
             "value": self.pack(it.value, f"the value of chunk {it.node.name!r}"),
             "signal": it.signal,
-            "scope": _frame(it.scope),
+            "scope": _branch(it.scope),
             "group": self.reference(it.group),
             "spawned": self.reference(it.spawned),
             "attempt": it.attempt,
@@ -182,7 +182,7 @@ class _Encoder:
             "id": it.id,
             "closed": it.id not in (self.state.openings or ()),
             "operator": it.node.id,
-            "outer": _frame(it.outer),
+            "outer": _branch(it.outer),
             "group": self.reference(it.group),
             "slots": [[] if slot is UNSET else [self.pack(slot, what)] for slot in it.slots],
             "missing": it.missing,
@@ -253,12 +253,12 @@ class _Decoder:
     def group(self, index: int | None) -> CompletionGroup | None:
         return None if index is None else self.groups[index]
 
-    def frame(self, kept: list[int] | None) -> Branch | None:
+    def branch(self, kept: list[int] | None) -> Branch | None:
         return None if kept is None else Branch(self.openings[kept[0]], kept[1])
 
     def opening(self, kept: Mapping[str, Any]) -> None:
         node = self.node(kept["operator"])
-        opening = BlockInstance(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
+        opening = BlockInstance(kept["id"], node, self.branch(kept["outer"]), self.group(kept["group"]), 0)
         opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in kept["slots"]]
         opening.missing = kept["missing"]
         opening.source = None if kept["source"] is None else self.unpack(kept["source"])
@@ -275,7 +275,7 @@ class _Decoder:
             self.state.openings[opening.id] = opening
 
     def run(self, kept: Mapping[str, Any]) -> RunChunk:
-        state, node, scope = self.state, self.node(kept["operator"]), self.frame(kept["scope"])
+        state, node, scope = self.state, self.node(kept["operator"]), self.branch(kept["scope"])
         limiters = around(state, scope) if node.kind is not OperatorKind.SUB_FLOW else ()
         if node.concurrency is not None:
             limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
@@ -320,11 +320,11 @@ class _Decoder:
         state, runs = self.state, self.state.runs
         waiting = {**runs, **(state.retracted or {})}
         for number, step, phase in snapshot["guests"]:
-            guest = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
-            guest.phase = Phase(phase)
+            permit = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
+            permit.phase = Phase(phase)
             state.steps = state.steps or {}
-            guests = state.steps.setdefault(step, SubFlowPermits())
-            (guests.running if guest.phase is Phase.RUNNING else guests.ready)[number] = guest
+            permits = state.steps.setdefault(step, SubFlowPermits())
+            (permits.running if permit.phase is Phase.RUNNING else permits.ready)[number] = permit
         waits = {
             number: self.wait(Wait(number, None if run is None else waiting[run], level, outside, over))
             for number, run, level, outside, over in snapshot["waits"]
@@ -349,7 +349,7 @@ class _Decoder:
             for kept in snapshot["openings"]
             if kept["limiter"] is not None
         ]
-        queueing = {**runs, **state.guests}
+        queueing = {**runs, **state.sub_flow_permits}
         for limiter, kept in pairs:
             limiter.used = kept["used"]
             fill_queue(limiter, [queueing[number] for number in kept["queue"]])
@@ -456,8 +456,8 @@ def _openings(state: RunState) -> list[BlockInstance]:
     return list(found.values())
 
 
-def _frame(frame: Branch | None) -> list[int] | None:
-    return None if frame is None else [frame.opening.id, frame.index]
+def _branch(branch: Branch | None) -> list[int] | None:
+    return None if branch is None else [branch.opening.id, branch.index]
 
 
 def _limiter(limiter: Limiter) -> dict[str, Any]:

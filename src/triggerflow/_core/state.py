@@ -299,7 +299,7 @@ class SubFlowPermit:
 
 
 class SubFlowPermits:
-    """The guests of one step, by number: those that have a place, and those that queue."""
+    """The permits of one step, by number: those that have a place, and those that queue."""
 
     __slots__ = ("ready", "running")
 
@@ -523,12 +523,12 @@ class RunState:
         self.sent.add(name)
 
     @property
-    def guests(self) -> dict[int, SubFlowPermit]:
-        """All guests, by number."""
+    def sub_flow_permits(self) -> dict[int, SubFlowPermit]:
+        """All permits, by number."""
         return {
-            number: guest
-            for guests in (self.steps or {}).values()
-            for number, guest in (*guests.running.items(), *guests.ready.items())
+            number: permit
+            for permits in (self.steps or {}).values()
+            for number, permit in (*permits.running.items(), *permits.ready.items())
         }
 
     def disown(self, key: str) -> None:
