@@ -2,23 +2,24 @@
 
     commands = machine.receive(record)
 
-The theory, in five rules:
+Five rules hold:
 
-1. Everything that changes an execution goes through `receive`, and `receive` alone writes `RunState`. A record is
-   either legal now, or it raises and nothing has changed: check first, then change.
-2. Nothing but the *order of records* decides. Time stands in the record, ids are counters in the state; no clock,
-   randomness, hash order or user code is consulted. So `replay(records)` is the execution, on every machine.
-3. A record is answered by commands. What was commanded and is not finished stands in the state, and is issued again
-   after a crash (`recovery`). Chunks are therefore run at least once, and recorded exactly once.
-4. An execution is *at rest* when no run is left. At rest it closes, unless something could still wake it: a timer, an
-   interrupt, or an event that its definition declares external (`closing.close_if_idle`). There is no idle
-   time-out, because
-   everything an execution waits for is counted in its state.
-5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
-   write in their clean-up is recorded, but starts nothing; when the last has stopped (or the driver gives it up) the
-   execution is closed and takes no record any more.
+1. Every change of an execution goes through `receive`. Only `receive` writes `RunState`. A record that is not legal
+   now raises, and the state is unchanged. So each receiver checks first and changes the state after that.
+2. Only the *order of records* decides. The time is a field of the record, and ids are counters in the state. The
+   machine uses no clock, no randomness, no hash order and no user code. So `replay(records)` rebuilds the execution,
+   on every computer.
+3. `receive` returns commands. A command that is not finished stays in the state, and is issued again after a crash
+   (`recovery`). So a chunk runs at least once, and its completion is recorded exactly once.
+4. An execution is *idle* when no run is left. An idle execution closes, unless something can still wake it: a timer, an
+   interrupt, or an event that its definition declares external (`closing.close_if_idle`). There is no idle time-out:
+   the state counts everything that the execution waits for.
+5. A failure or a cancellation closes the execution in two steps. First the machine sets `closing` and cancels all runs.
+   What the runs write during their clean-up is recorded, but starts nothing. The execution is closed when the last run
+   has stopped, or when the driver reports that the clean-up timed out. From then on it takes no record.
 
-The records are described in `events`, the meaning of operators in `operators`, places in `limits`, waiting in `groups`.
+See `events` for the records, `operators` for what each kind of operator does, `limits` for permits, and `groups` for
+waits.
 """
 
 from collections.abc import Callable, Iterable
@@ -64,18 +65,18 @@ from .values import seconds, text, truth
 
 
 class Machine(Runs):
-    """One execution of a plan. `state` may be given to continue one that was saved."""
+    """One execution of a plan. Pass `state` to continue a saved execution."""
 
     __slots__ = ()
 
     def receive(self, event: events.Event) -> list[commands.AnyCommand]:
-        """Take one record and say what to do.
+        """Apply one record to the state, and return the commands for the driver.
 
-        Raises `ExecutionClosed` if the execution has ended, `UsageError` if a name or number in the record is none, and
-        `ProtocolError` if the record is not legal now; nothing has changed then. Any other exception is a bug of the
-        engine: no code of the user's runs in here (see `values`), so that no value can make it fail.
+        Raises `ExecutionClosed` if the execution has ended, `UsageError` if a name or number in the record has the
+        wrong type, and `ProtocolError` if the record is not legal now. In these cases the state is unchanged. Any other
+        exception is a bug of the engine: no user code runs here (see `values`), so no user value can cause it.
         """
-        if self.out is not IDLE:  # called by a finalizer, say, that the interpreter runs whenever it likes
+        if self.out is not IDLE:  # a finalizer, for example, can call at any time
             raise ProtocolError(f"a {type(event).__name__} came while another record is being taken in")
         out: list[commands.AnyCommand] = []
         self.out = out
@@ -92,14 +93,15 @@ class Machine(Runs):
         return out
 
     def receive_item(self, event: events.StreamPut) -> int:
-        """Take a stream item of an execution that is no sub-flow, as `receive` does; the number under which it is to be
-        published, 0 if it is refused.
+        """Apply a stream item like `receive`, for an execution that is not a sub-flow.
 
-        It is the most frequent record of many executions: without the list of commands it takes half the time.
+        Returns the number under which the driver publishes the item, or 0 if the stream was stopped before.
+        Stream items are the most frequent record of many executions. Without a list of commands one takes half the
+        time.
         """
         if self.out is not IDLE:
             raise ProtocolError("an item came while another record is being taken in")
-        state = self.state  # from here on what `_require_open`, `RunState.run` and `_effect_of` do, without the calls
+        state = self.state  # inlined below: `_require_open`, `RunState.run`, `_effect_of`
         if state.status in FINAL:
             self._require_open()
         number, runs = event.run, state.many
@@ -117,7 +119,7 @@ class Machine(Runs):
         return number
 
     def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
-        """For a driver that met a bug of the engine: fail at once, whatever state this is in."""
+        """Fail the execution at once, in any state. The driver calls this when it meets a bug of the engine."""
         self.out = out = list[commands.AnyCommand]()
         state = self.state
         if state.status not in FINAL:
@@ -128,7 +130,7 @@ class Machine(Runs):
         self.out = IDLE
         return out
 
-    # -- what happens to a run ---------------------------------------------------------------------------------------
+    # -- records about runs ------------------------------------------------------------------------------------------
 
     def _recovered(self, event: events.Recovered) -> None:
         self._require_open()
@@ -137,7 +139,7 @@ class Machine(Runs):
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
-        runs = state.many  # the most frequent record: what `run`, `end` and `idle` do, without the calls
+        runs = state.many  # hot path, inlined: `RunState.run`, `end` and `idle`
         run = state.sole if runs is None else runs.get(event.run)
         if run is None or run.id != event.run:
             self._after_retracted_end(event.run)
@@ -168,7 +170,7 @@ class Machine(Runs):
             close_if_idle(self)
 
     def _case_decided(self, run: RunChunk, answer: bool) -> None:
-        """A case has said whether it is hit."""
+        """The condition of a match case has returned: `answer` says whether the case matches."""
         self.state.end(run)
         self._release_run(run)
         if self.state.closing is None:
@@ -204,7 +206,7 @@ class Machine(Runs):
             raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
         self._after_run_end(self._end_run(event.run))
 
-    # -- what chunks and the outside world do ------------------------------------------------------------------------
+    # -- records of chunks and of outside callers --------------------------------------------------------------------
 
     def _started(self, event: events.Started) -> None:
         state = self._require_open()
@@ -275,7 +277,7 @@ class Machine(Runs):
         if not plain:
             event.settle, event.provisional = bool(event.settle), bool(event.provisional)
             event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
-        number = event.run  # what `_effect_of` and `_may_start` do, without the calls
+        number = event.run  # inlined below: `_effect_of` and `_may_start`
         runs = state.many
         run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
         if run is None or run.id != number:
@@ -288,7 +290,7 @@ class Machine(Runs):
         if state.closing is not None or (state.retracted and number in state.retracted):
             return
         if run is not None and state.derived is not None and name in state.derived:
-            # It was recorded under the old rule, by which what it emits itself does not come from outside only.
+            # Rules before `DECLARED`: an event that the execution emits itself is not an external event.
             state.derived = state.derived - {name}
         nodes = self.plan.events.get(name)
         if nodes is None:
@@ -306,7 +308,7 @@ class Machine(Runs):
         else:
             timer = start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
             if group is not None:
-                enter_group(group)  # the execution waits for it, and so does whoever waits for the group
+                enter_group(group)  # the execution waits for the timer, and so does every wait for the group
                 if group.provisional is not None and state.timers is not None:
                     take_member(state, group, timer, state.timers[timer])
         if group is not None and group.live and (run is None or run.phase is RUNNING or run.phase is WAITING):
@@ -320,7 +322,7 @@ class Machine(Runs):
     def _group_of(
         self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
     ) -> CompletionGroup | None:
-        """The group of a signal that has one of its own: somebody waits for it alone, or may take it back."""
+        """Make the completion group of a signal that needs its own: its emitter waits for it, or may retract it."""
         state = self.state
         if event.provisional:
             group = note_provisional(state, state.records, group, None if run is None else run.id)
@@ -371,7 +373,7 @@ class Machine(Runs):
         run = self._effect_of(event, event.run)
         if event.emit and self._may_start(event.run):
             if key in self.plan.state:
-                state.disown(key)  # who listens gets this list as it is now
+                state.disown(key)  # listeners get the list as it is now; later appends make a new one
             group = None if run is None else spawn_group(run)
             self._fire(self.plan.state.get(key), Trigger("state", key), value, group)
 
@@ -387,7 +389,7 @@ class Machine(Runs):
         out, self.out = self.out, IDLE
         number = self.receive_item(event)
         self.out = out
-        self.state.records -= 1  # which `receive` counts
+        self.state.records -= 1  # `receive` counts this record again
         out.append(commands.Publish(number, event.item, event.path) if number else commands.ItemAfterStop(event.item))
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
@@ -422,7 +424,7 @@ class Machine(Runs):
         close_down(self, Status.FAILED)
         close_if_idle(self)
 
-    # -- waiting for the outside -------------------------------------------------------------------------------------
+    # -- interrupts, timers, sources ---------------------------------------------------------------------------------
 
     def _paused(self, event: events.Paused) -> None:
         state = self._require_open()
@@ -552,7 +554,7 @@ class Machine(Runs):
 
 
 def replay(plan: Plan | Definition, records: Iterable[events.Event]) -> Machine:
-    """The machine that has received these records, in this order."""
+    """Return a machine that has received these records, in this order. Raises what `Machine.receive` raises."""
     machine = Machine(plan if isinstance(plan, Plan) else compile_plan(plan))
     for record in records:
         machine.receive(record)
