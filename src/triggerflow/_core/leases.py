@@ -19,7 +19,7 @@ from .state import READY, RUNNING, PermitGrant, RunChunk, SubFlowPermit, SubFlow
 
 
 def sync_permits(machine: Effects, lease: PermitGrant) -> None:
-    """After every record of a sub-flow: ask for what is queued for, give back what is free."""
+    """Request permits for queued runs, and return free ones. Runs after every record of a sub-flow."""
     free = lease.held - lease.used
     if free:
         lease.held = lease.limit = lease.used
@@ -31,7 +31,7 @@ def sync_permits(machine: Effects, lease: PermitGrant) -> None:
 
 
 def receive_granted(machine: Effects, event: events.PermitsGranted, resume: Callable[[Any], None]) -> None:
-    """Places for the sub-flow."""
+    """In the sub-flow: take permits that the parent has granted."""
     lease = machine.state.lease
     if lease is None or event.count > lease.asked:
         raise ProtocolError(f"{event.count} places were granted that nobody has asked for")
@@ -42,7 +42,7 @@ def receive_granted(machine: Effects, event: events.PermitsGranted, resume: Call
 
 
 def receive_request(machine: Effects, event: events.PermitsRequested, step: RunChunk) -> None:
-    """The sub-flow of a step asks for places."""
+    """In the parent: the sub-flow of a step requests permits. Grant the free ones, and queue for the others."""
     state = machine.state
     if state.steps is None:
         state.steps = {}
@@ -60,7 +60,7 @@ def receive_request(machine: Effects, event: events.PermitsRequested, step: RunC
 
 
 def grant_queued(machine: Effects, permit: SubFlowPermit) -> None:
-    """A permit that queued has its places now."""
+    """In the parent: grant a permit that was queued and is free now."""
     permits = (machine.state.steps or {})[permit.step.id]
     permits.running[permit.id] = permits.ready.pop(permit.id)
     permit.phase = RUNNING
@@ -68,8 +68,7 @@ def grant_queued(machine: Effects, permit: SubFlowPermit) -> None:
 
 
 def receive_returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[Any], None]) -> None:
-    """The sub-flow of a step gives places back. Which of its permits leave makes no difference: it has only counted
-    them."""
+    """In the parent: the sub-flow of a step returns permits. It only counts them, so any of them can be released."""
     steps = machine.state.steps or {}
     permits = steps.get(event.run, SubFlowPermits())
     if len(permits.running) < event.count:
@@ -83,11 +82,11 @@ def receive_returned(machine: Effects, event: events.PermitsReturned, resume: Ca
 
 
 def release_sub_flow(machine: Effects, step: RunChunk | None, resume: Callable[[Any], None]) -> None:
-    """A step has ended, and with it its sub-flow: its permits leave. Without a step, all do."""
+    """In the parent: release all permits of the sub-flow of a step that has ended; of all steps if `step` is None."""
     steps = machine.state.steps or {}
     leaving = [permits for number in ([step.id] if step else list(steps)) if (permits := steps.pop(number, None))]
     for permits in leaving:
-        for permit in permits.ready.values():  # before a place is free that it could get
+        for permit in permits.ready.values():  # before the releases below could grant it
             unqueue(permit)
     for permits in leaving:
         for permit in permits.running.values():
