@@ -1,11 +1,11 @@
-"""Sub-flows under the limits around their step.
+"""Permits of sub-flows: the chunks of a sub-flow respect the limits around its step in the parent.
 
-A sub-flow is an execution of its own, with a state and a journal of its own, and yet its chunks count for the limits of
-its parent. So each of them takes a permit there, as a `SubFlowPermit`. In the sub-flow, runs queue for permits of its
-`PermitGrant`. For each run that queues, it asks its parent for a permit, in whose queues the `SubFlowPermit` waits like
-any other run. What is granted is handed down, and given back when the run ends or waits. In a parent that is a sub-flow
-itself the lease is one of the limits that the permit has to respect. The step takes no place: it only waits for what
-runs inside it.
+A sub-flow is an execution of its own, with its own state and journal. Its chunks still count for the limits of its
+parent. So each of them takes a permit there, as a `SubFlowPermit`. In the sub-flow, runs queue for permits of its
+`PermitGrant`. For each queued run, the sub-flow requests a permit from its parent. In the parent, the `SubFlowPermit`
+waits in the queues like any other run. The parent grants permits to the sub-flow. The sub-flow returns a permit when
+its run ends or waits. If the parent is a sub-flow itself, its own `PermitGrant` is one more limit. The step takes no
+permit: it only waits for the sub-flow.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""The records of lazy for_each sources: the driver asks them for items, as many as there is room for.
+"""The records of lazy for_each sources: the driver pulls items from a source, as many as the limits allow.
 
-A source that is being asked is a member of the group of its pass, like a run: whoever waits for the signal that opened
-the pass waits for the items that the source has not given yet.
+A source with an open pull is a member of the completion group of its block instance, like a run. So a wait for the
+signal that opened the block lasts until the source has given its items.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .state import BlockInstance, Status, Wait
 
 
 def receive_items(machine: Effects, event: events.SourceItems, ended: Callable[[Wait], None]) -> None:
-    """The next items of a source. `ended` is called for each wait that ends with the pull."""
+    """Take the next items of a source. `ended` is called for each wait that ends with the pull."""
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
         take_pulled(machine, opening, event.items, event.done)
@@ -24,7 +24,7 @@ def receive_items(machine: Effects, event: events.SourceItems, ended: Callable[[
 
 
 def receive_failure(machine: Effects, event: events.SourceFailed, ended: Callable[[Wait], None]) -> None:
-    """A source raised. No policy could help: what follows is as for a chunk that failed for good."""
+    """Handle an exception of a source like a chunk failure without retries."""
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
         fail_pass(machine, opening, event.error)
@@ -34,7 +34,7 @@ def receive_failure(machine: Effects, event: events.SourceFailed, ended: Callabl
 
 
 def _leave(opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
-    """The pull is over, and what it has started or failed is in the group: nobody saw the group at rest in between."""
+    """End the membership of the pull. Its items are members already, so the group was busy all the time."""
     if opening.group is not None:
         leave_group(opening.group, ended)
 

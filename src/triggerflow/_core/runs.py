@@ -1,6 +1,6 @@
-"""The life of a run in the state: what has to be given back when it stops, and what follows from that.
+"""The life of a run in the state: what a run returns when it ends, and what follows from that.
 
-`Runs` is the part of the machine that every kind of record needs; which record does what stands in `machine`.
+`Runs` holds the methods that many receivers of the machine share. The receivers themselves are in `machine`.
 """
 
 from typing import Any, cast
@@ -18,20 +18,20 @@ from .signals import Trigger
 from .state import KEPT, RUNNING, WAITING, CompletionGroup, RunChunk, RunState, Status, SubFlowPermit, Wait
 
 NOTHING: list[commands.AnyCommand] = []
-#: In place of an answer, as long as no record is being taken in.
+#: The value of `Runs.out` while no record is being received.
 IDLE = cast("list[commands.AnyCommand]", None)
 MATCH_CASE, SUB_FLOW = OperatorKind.MATCH_CASE, OperatorKind.SUB_FLOW
 
 
 class Runs:
-    """The state of one execution of a plan, and the answer to the current record."""
+    """The state of one execution of a plan, and the commands of the current record."""
 
     __slots__ = ("out", "plan", "state")
 
     def __init__(self, plan: Plan, state: RunState | None = None) -> None:
         self.plan = plan
         self.state = RunState() if state is None else state
-        #: the answer that is being written; between two records nothing is kept of it
+        #: the commands of the record that is being received; `IDLE` between two records
         self.out = IDLE
 
     def _end_run(self, number: int) -> RunChunk:
@@ -43,7 +43,7 @@ class Runs:
         return run
 
     def _after_run_end(self, run: RunChunk) -> None:
-        """A run has ended, and what follows from that has begun."""
+        """Finish the end of a run, after the machine has started what follows it."""
         if run.kept is not None:
             self._leave_emitted(run)
         if run.group is not None:
@@ -53,7 +53,7 @@ class Runs:
             close_if_idle(self)
 
     def _leave_emitted(self, run: RunChunk) -> None:
-        """A run has ended: it does not come back to what it has emitted."""
+        """Release the signals that a run has recorded: no later attempt follows."""
         leave_emitter(self.state, run)
         run.kept = None
 
@@ -68,7 +68,7 @@ class Runs:
             release_sub_flow(self, run, self._resume)
 
     def _resume(self, run: RunChunk | SubFlowPermit) -> None:
-        """Whoever queued has all its places now: a run starts, or goes on after waiting; a permit is told."""
+        """Go on with a queued run that has all its permits now: grant a sub-flow permit, wake the run, or start it."""
         if isinstance(run, SubFlowPermit):
             grant_queued(self, run)
         elif run.phase is WAITING:
@@ -78,12 +78,12 @@ class Runs:
             self.out.append(run)
 
     def _end_wait(self, wait: Wait) -> None:
-        if self.state.closing is not None:  # who waits is told how it ended, not that all went well
+        if self.state.closing is not None:  # the driver wakes waits with the failure instead
             return
         self.out.extend(commands.WakeWaiter(number) for number in end_wait(self.state, wait))
 
     def _after_retracted_end(self, number: int) -> None:
-        """A run that was cancelled with its provisional signal has stopped, however it ended."""
+        """Handle the end of a run that was cancelled with its provisional signal, however it ended."""
         run = (self.state.retracted or {}).pop(number, None)
         if run is None:
             raise self._unknown_run(number)
@@ -91,7 +91,7 @@ class Runs:
         self._after_run_end(run)
 
     def _effect_of(self, event: events.Event, number: int | None) -> RunChunk | None:
-        """The run that has this effect, which is counted; None for the outside, and for a run that has ended."""
+        """Count an effect, and return its run; None for an outside caller, and for a run that has ended."""
         runs = self.state.many
         run = self.state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
         if run is None or run.id != number:
@@ -103,8 +103,7 @@ class Runs:
         return run
 
     def _may_start(self, by: int | None) -> bool:
-        """Whether what this run does may start anything: not while closing, and not from a branch that was
-        retracted."""
+        """Whether effects of this run may start anything: not while closing, and not if the run was retracted."""
         state = self.state
         return state.closing is None and (by is None or not state.retracted or by not in state.retracted)
 
@@ -118,7 +117,7 @@ class Runs:
         self._after_signal()
 
     def _note_unhandled(self, name: str) -> None:
-        """Nobody listens to this event: tell it of the first of each name."""
+        """Report an event without listeners, once for each name."""
         state = self.state
         if state.unheard is None:
             state.unheard = set[str]()
@@ -127,7 +126,7 @@ class Runs:
             self.out.append(commands.UnhandledSignal(name))
 
     def _after_signal(self) -> None:
-        """After a signal: it may have started something, or ended the execution without any run."""
+        """Update the status after a signal: it may have started runs, or the execution may close."""
         state = self.state
         if state.sole is None and not state.many:
             close_if_idle(self)
@@ -135,25 +134,25 @@ class Runs:
             state.status = Status.RUNNING
 
     def permits_requested(self, event: events.PermitsRequested) -> None:
-        """A sub-flow asks for places in the limits around its step."""
+        """A sub-flow requests permits of the limits around its step."""
         step = self._require_open().run(event.run)
         if step is None and event.run not in (self.state.retracted or ()):
             raise self._unknown_run(event.run)
-        if step is not None and self.state.closing is None:  # else nothing starts there any more
+        if step is not None and self.state.closing is None:  # while closing, nothing starts in the sub-flow
             receive_request(self, event, step)
 
     def permits_returned(self, event: events.PermitsReturned) -> None:
-        """A sub-flow gives places back."""
+        """A sub-flow returns permits."""
         self._require_open()
         receive_returned(self, event, self._resume)
 
     def permits_granted(self, event: events.PermitsGranted) -> None:
-        """This sub-flow gets places."""
+        """The parent grants permits to this sub-flow."""
         self._require_open()
         receive_granted(self, event, self._resume)
 
     def _require_begun(self, run: RunChunk) -> None:
-        """Raise `ProtocolError` unless the run has begun: one that waits for a place or its next attempt has not."""
+        """Raise `ProtocolError` unless the run has begun. A run that waits for permits or a retry has not."""
         if run.phase is not RUNNING and run.phase is not WAITING:
             raise ProtocolError(f"run {run.id} of {run.node.id!r} has not begun; nothing can be reported of it")
 
