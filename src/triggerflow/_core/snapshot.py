@@ -1,7 +1,7 @@
-"""`RunState` to plain data and back: a cache of `replay`, exact to the last counter.
+"""Snapshots: `RunState` to plain data and back. A snapshot gives exactly the state that `replay` gives.
 
-User values are handed to `pack` and `unpack`, which say how a value is recorded and refuse what cannot be. Everything
-else is numbers, names and references: frames by (opening, index), groups and limiters by their place in a list. Nothing
+`pack` and `unpack` convert user values, and raise for values that cannot be recorded. Everything else is numbers, names
+and references: branches by (block instance id, index), completion groups and limiters by their index in a list. Nothing
 in a snapshot is ever imported or called.
 """
 
@@ -43,7 +43,7 @@ from .state import (
     Wait,
 )
 
-#: The number of the format. A change of meaning raises it, and older snapshots are then read through a migration.
+#: Version of the format. A change of meaning needs a new number, and a migration for older snapshots.
 FORMAT = 1
 
 Pack = Callable[[Any, str], Any]
@@ -66,12 +66,14 @@ _PLAIN = (
 
 
 def encode(plan: Plan, state: RunState, pack: Pack) -> dict[str, Any]:
-    """The state as JSON-shaped data. Raises what `pack` raises for a value that cannot be recorded."""
+    """Return the state as JSON-shaped data. Raises what `pack` raises for a value that cannot be recorded."""
     return _Encoder(plan, state, pack).snapshot()
 
 
 def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
-    """The state again. Raises `SnapshotError` for what is damaged, of another format, or names unknown operators."""
+    """Rebuild the state from a snapshot.
+
+    Raises `SnapshotError` if it is damaged, has another format, or names operators that the plan does not have."""
     if not isinstance(snapshot, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - it comes from outside
         raise SnapshotError(f"a snapshot is a mapping, this is a {type(snapshot).__name__}")
     if snapshot.get("format") != FORMAT:
@@ -85,7 +87,7 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
 
 
 class _Encoder:
-    """Writes the parts; what they refer to each other by are numbers."""
+    """Writes the parts of the state. They refer to each other by numbers."""
 
     def __init__(self, plan: Plan, state: RunState, pack: Pack) -> None:
         self.plan = plan
@@ -172,7 +174,7 @@ class _Encoder:
             **_fields(it),
             "payload": self.pack(it.payload, f"the payload of interrupt {it.id!r}"),
             "response": self.pack(it.response, f"the answer to interrupt {it.id!r}"),
-            # Of a run whose answer was taken only the operator matters; the branch it was in may be over.
+            # Of a closed interrupt, only the operator of its run is needed; the branch of the run may be over.
             "run": it.run.id if it.run.id in self.state.runs else {**self.run(it.run), **_over(it)},
         }
 
@@ -197,7 +199,7 @@ class _Encoder:
 
 
 class _Decoder:
-    """Builds the parts in the order in which they refer to each other."""
+    """Builds the parts of the state, each after the parts to which it refers."""
 
     def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
         self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
@@ -316,7 +318,7 @@ class _Decoder:
         return wait
 
     def link(self, snapshot: Mapping[str, Any]) -> None:
-        """What refers to runs: queues, waits, groups."""
+        """Restore everything that refers to runs: permits, waits, groups, queues."""
         state, runs = self.state, self.state.runs
         waiting = {**runs, **(state.retracted or {})}
         for number, step, phase in snapshot["guests"]:
@@ -334,7 +336,7 @@ class _Decoder:
             group.parent, group.live = self.group(kept["parent"]), kept["live"]
             group.over, group.handling = kept["over"], kept["handling"]
             for wait in (waits[number] for number in kept["waits"]):
-                if not wait.over:  # earlier versions kept those that had been given up
+                if not wait.over:  # earlier versions stored waits that had ended
                     group.waits = group.waits or {}
                     group.waits.setdefault(wait.level, {})[wait.id] = wait
                     wait.group = group
@@ -355,7 +357,7 @@ class _Decoder:
             fill_queue(limiter, [queueing[number] for number in kept["queue"]])
 
     def index(self) -> None:
-        """What can be told from the rest, and is only there to be found at once."""
+        """Rebuild the indexes, which are derived from the other parts and not stored."""
         state = self.state
         interrupts = [it for it in (state.interrupts or {}).values() if it.status == "waiting"]
         state.asking = len(interrupts)
@@ -376,10 +378,11 @@ class _Decoder:
 
 
 def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
-    """What it waits for if it was recorded before external events were declared; see `RunState.derived`.
+    """Return `RunState.derived`: the external events of an execution with rules before `DECLARED`.
 
-    A snapshot from that time does not name these events; they are those of the plan. One that was waiting for nothing
-    else, was waiting for such an event for sure: then, if the plan knows of none, for any that something listens to.
+    A snapshot of that time does not have these events, so they are taken from the plan. If the execution was waiting
+    and nothing else could wake it, it was waiting for such an event. If the plan has none, all events with listeners
+    count.
     """
     if "derived" in snapshot:
         names = snapshot["derived"]
@@ -399,7 +402,7 @@ def _names(names: Any) -> list[str]:
 
 
 def _groups(state: RunState) -> list[CompletionGroup]:
-    """Every group that something refers to, each once."""
+    """Return all completion groups that are referred to, each once."""
     found: dict[int, CompletionGroup] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
@@ -418,8 +421,9 @@ def _groups(state: RunState) -> list[CompletionGroup]:
 
 
 def _live(state: RunState, groups: list[CompletionGroup]) -> dict[int, int]:
-    """How many members of each group are busy, without the sources that are being asked for items: which those are
-    stands in the openings, and snapshots of earlier versions do not count them either."""
+    """Return the number of busy members of each group, without open pulls.
+
+    Open pulls are stored with their block instances, and snapshots of earlier versions do not count them either."""
     live = {id(group): group.live for group in groups}
     for opening in (state.openings or {}).values():
         group = opening.group if opening.pulling else None
@@ -438,7 +442,7 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
 
 
 def _openings(state: RunState) -> list[BlockInstance]:
-    """Every opening that something refers to, outer ones first; a side branch may outlive the block it stands in."""
+    """Return all block instances that are referred to, outer ones first. A side branch may outlive its block."""
     found: dict[int, BlockInstance] = {}
 
     def note(opening: BlockInstance) -> None:

@@ -108,7 +108,7 @@ class PermitGrant(Limiter):
 
 
 class CompletionGroup:
-    """What the signals of one emitter have started. `live` counts runs, delayed signals, pulls and busy child groups."""
+    """What the signals of one emitter have started. `live` counts runs, delayed signals, pulls, busy child groups."""
 
     __slots__ = ("handling", "live", "over", "parent", "provisional", "waits")
 
