@@ -1,47 +1,47 @@
-"""Every exception of the engine. The class says whose fault it is.
+"""All exceptions of the engine. The class says what was wrong.
 
-* `DefinitionError`: the flow is built wrong; raised while building or before the first chunk runs.
-* `UsageError`: a call that is not legal now (closed, started twice, blocking call inside a running loop).
-* `PayloadError`: a value that cannot be recorded was about to be recorded.
-* `StreamError`: a reader cannot be given what it asked for.
-* `StoreError`: a durable execution could not be read or written; what is on disk stands.
-* `ExecutionCancelled`: not a fault; the execution was cancelled, and `reason` says why.
-* `ProtocolError`, `InternalError`: a driver broke the core's rules, or the core broke its own; please report it.
+* `DefinitionError`: the flow is built wrong. Raised while the flow is built, or before the first chunk runs.
+* `UsageError`: a call that is not legal now (execution closed, started twice, blocking call inside a running loop).
+* `PayloadError`: a value cannot be recorded.
+* `StreamError`: a reader asked for stream items that it cannot get.
+* `StoreError`: a durable execution could not be read or written. What was stored before is unchanged.
+* `ExecutionCancelled`: not an error; the execution was cancelled, and `reason` says why.
+* `ProtocolError`, `InternalError`: a driver broke a rule of the core, or the core broke its own. Please report it.
 
-A chunk's own exception is never wrapped: it reaches every waiter as the object that was raised.
+An exception of a chunk is never wrapped: every waiting caller gets the object that was raised.
 """
 
 
 class TriggerFlowError(Exception):
-    """Base class of everything that the engine itself raises."""
+    """Base class of all exceptions of the engine."""
 
 
 class DefinitionError(TriggerFlowError, ValueError):
-    """The flow is built wrong. The message names the place and what to write instead."""
+    """The flow is built wrong. The message says where, and what to write instead."""
 
 
 class UnknownChunkError(DefinitionError, LookupError):
-    """A chunk name that no chunk of this flow has."""
+    """No chunk of this flow has this name."""
 
 
 class NotAChunkError(DefinitionError, TypeError):
-    """Something that cannot be a chunk, a condition or a signal was given as one."""
+    """An argument that has to be a chunk, a condition or a signal is none."""
 
 
 class OptionError(DefinitionError, TypeError):
-    """An option that does not exist, or a value of a kind that the option cannot have."""
+    """An unknown option, or an option value of the wrong type."""
 
 
 class UsageError(TriggerFlowError, RuntimeError):
-    """A call that is not legal at this moment."""
+    """A call that is not legal now."""
 
 
 class ExecutionClosed(UsageError):
-    """The execution has ended; it takes no signal, no answer and no change any more."""
+    """The execution has ended, and takes no signals, answers or changes any more."""
 
 
 class ExecutionSuspended(ExecutionClosed):
-    """This process has let go of a durable execution. In its store it stands, and can go on: open it again."""
+    """This process has released a durable execution. It can continue: open it again from its store."""
 
 
 class AlreadyStarted(UsageError):
@@ -49,15 +49,15 @@ class AlreadyStarted(UsageError):
 
 
 class UnknownInterrupt(UsageError, LookupError):
-    """There is no interrupt of that id."""
+    """There is no interrupt with this id."""
 
 
 class AlreadyAnswered(UsageError, ValueError):
-    """The interrupt was answered before, by another request."""
+    """The interrupt was answered before by another request, or was retracted."""
 
 
 class InterruptExpired(UsageError, ValueError):
-    """The time for an answer has passed. Also how a chunk fails whose question nobody answered in time."""
+    """The time for an answer has passed. A chunk whose interrupt was not answered in time fails with this error."""
 
 
 class BlockingCallError(UsageError):
@@ -65,19 +65,19 @@ class BlockingCallError(UsageError):
 
 
 class WrongLoopError(UsageError):
-    """The execution lives on another event loop than the one it is used from."""
+    """The execution belongs to another event loop than the one of the caller."""
 
 
 class PayloadError(TriggerFlowError, TypeError):
-    """A value that cannot be recorded. The message names the place of the value."""
+    """A value cannot be recorded. The message says where the value is."""
 
 
 class ContractError(TriggerFlowError, ValueError):
-    """A value breaks what the flow has declared about it: start value, stream item, result, signal, state or answer."""
+    """A start value, stream item, result, signal, state or answer does not have the type that the flow declares."""
 
 
 class SnapshotError(TriggerFlowError, ValueError):
-    """A snapshot or journal that cannot be read: damaged, foreign, newer, or of another definition."""
+    """A snapshot or journal cannot be read: it is damaged, foreign, newer, or of another definition."""
 
 
 class ExecutionCancelled(TriggerFlowError):
@@ -90,39 +90,39 @@ class ExecutionCancelled(TriggerFlowError):
 
 
 class ChunkCancelled(TriggerFlowError):
-    """A chunk ended with a `CancelledError` that was its own: what it awaited was cancelled by somebody else."""
+    """A chunk raised `CancelledError` and was not cancelled by the engine: something that it awaited was cancelled."""
 
 
 class RemoteChunkError(TriggerFlowError):
-    """A chunk failed in another process; only its record is left. The message holds type and text of the original."""
+    """A chunk failed in another process. The message has the type and the text of the original exception."""
 
 
 class StreamError(TriggerFlowError):
-    """A reader of the runtime stream cannot be given what it asked for."""
+    """A reader of the runtime stream asked for items that it cannot get."""
 
 
 class StreamGapError(StreamError):
-    """Items between the reader's position and the oldest item still held are gone."""
+    """Items between the position of the reader and the oldest available item were dropped."""
 
 
 class ReaderDisconnected(StreamError):
-    """The reader fell behind further than its declared policy allows."""
+    """The reader is further behind than its policy allows."""
 
 
 class StoreError(TriggerFlowError):
-    """A store could not do what was asked. Nothing was acknowledged that is not on disk."""
+    """A store operation failed. Everything that the store has acknowledged is stored."""
 
 
 class StoreUnavailable(StoreError, OSError):
-    """The store cannot read or write now: disk full, read-only, locked, closed. It may succeed when that is over."""
+    """The store cannot read or write now: disk full, read-only, locked or closed. A later call may succeed."""
 
 
 class StoreDamaged(StoreError):
-    """What the store has read is not what was written: a damaged, foreign or newer file."""
+    """The store read other data than was written: the file is damaged, foreign or newer."""
 
 
 class StoreConflict(StoreError):
-    """Somebody else has written to this execution, or it is not the caller's any more."""
+    """Another process has written to this execution, or the caller does not own it any more."""
 
 
 class ExecutionLeased(StoreConflict):
@@ -130,16 +130,16 @@ class ExecutionLeased(StoreConflict):
 
 
 class UnknownExecution(StoreError, LookupError):
-    """There is no execution of that id in the store."""
+    """There is no execution with this id in the store."""
 
 
 class RecordsTrimmed(StoreError, LookupError):
-    """The records that would be needed were trimmed; the message says from which on the store has them."""
+    """The records that are needed were trimmed. The message names the first record that the store has."""
 
 
 class ProtocolError(TriggerFlowError):
-    """An event that is not legal in this state. Nothing has changed."""
+    """A record that is not legal in the current state. The state is unchanged."""
 
 
 class InternalError(TriggerFlowError):
-    """A rule of the engine itself does not hold. This is our bug: please report it with the message."""
+    """The engine broke one of its own rules. This is a bug of the engine: please report it with the message."""
