@@ -34,7 +34,7 @@ def receive_granted(machine: Effects, event: events.PermitsGranted, resume: Call
     """In the sub-flow: take permits that the parent has granted."""
     lease = machine.state.lease
     if lease is None or event.count > lease.asked:
-        raise ProtocolError(f"{event.count} places were granted that nobody has asked for")
+        raise ProtocolError(f"{event.count} permits were granted that this sub-flow has not requested")
     lease.asked -= event.count
     lease.held += event.count
     lease.limit += event.count
@@ -73,7 +73,7 @@ def receive_returned(machine: Effects, event: events.PermitsReturned, resume: Ca
     permits = steps.get(event.run, SubFlowPermits())
     if len(permits.running) < event.count:
         have = len(permits.running)
-        raise ProtocolError(f"run {event.run} gives {event.count} places back, and its sub-flow has {have}")
+        raise ProtocolError(f"run {event.run} returns {event.count} permits, and its sub-flow has {have}")
     leaving = [permits.running.popitem()[1] for _ in range(event.count)]
     if not permits.running and not permits.ready:
         steps.pop(event.run, None)
