@@ -45,9 +45,9 @@ def _fail(
         route = CompletionGroup(group)
         route.handling = True
         trigger = Trigger("error", failed.trigger.name)
-        told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
+        failure = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
         for node in routes:
-            node.enter(machine, node, trigger, told, None, route)
+            node.enter(machine, node, trigger, failure, None, route)
     elif state.skip_exceptions:
         if state.skipped is None:
             state.skipped = []

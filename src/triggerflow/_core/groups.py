@@ -55,24 +55,24 @@ def record_signal(state: RunState, run: RunChunk, effect: str, group: Completion
 
     When the table is full, the signals that no attempt can use any more are dropped."""
     kept = run.kept
-    if kept is None or len(kept.of_place) >= kept.limit:
+    if kept is None or len(kept.by_effect) >= kept.limit:
         kept = run.kept = KeptSignals(dict(kept_signals(state, run)))
     it = RecordedSignal(state.records, group)
-    kept.of_signal[it.signal] = kept.of_place[effect, (run.effects or {})[effect]] = it
+    kept.by_signal[it.signal] = kept.by_effect[effect, (run.effects or {})[effect]] = it
 
 
 def kept_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:
     """Yield the signals that a later attempt of a run can still wait for or retract, with (effect, count) of each."""
-    for place, kept in run.kept.of_place.items() if run.kept else ():
+    for count, kept in run.kept.by_effect.items() if run.kept else ():
         if _in_reach(state, kept):
-            yield place, kept
+            yield count, kept
 
 
-def kept_at(state: RunState, run: RunChunk, effect: str, place: int) -> RecordedSignal | None:
-    """Return the signal that an earlier attempt emitted as the `place`-th effect of this name.
+def kept_at(state: RunState, run: RunChunk, effect: str, count: int) -> RecordedSignal | None:
+    """Return the signal that an earlier attempt emitted as the `count`-th effect of this name.
 
     None if there is no such signal, or if it can neither be waited for nor retracted any more."""
-    kept = run.kept.of_place.get((effect, place)) if run.kept else None
+    kept = run.kept.by_effect.get((effect, count)) if run.kept else None
     return kept if kept is not None and _in_reach(state, kept) else None
 
 
@@ -170,12 +170,12 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
 def regain(state: RunState, run: RunChunk) -> list[int]:
     """Resume a suspended run that has its permits again. Returns the numbers of the waits to wake."""
     run.phase = RUNNING
-    told = [] if run.waits is None else list(run.waits.all)
+    woken = [] if run.waits is None else list(run.waits.all)
     run.waits = None
-    for number in told:
+    for number in woken:
         if state.waits is not None:
             del state.waits[number]
-    return told
+    return woken
 
 
 def give_up_runs(state: RunState) -> None:

@@ -110,7 +110,7 @@ def fill_queue(limiter: Limiter, queue: list[RunChunk | SubFlowPermit]) -> None:
     """Fill an empty queue with runs in this order, after a load.
 
     All runs up to the last suspended one go to the head part of the queue, so that their order is the same."""
-    head = max((place for place, run in enumerate(queue, 1) if run.phase is WAITING), default=0)
+    head = max((number for number, run in enumerate(queue, 1) if run.phase is WAITING), default=0)
     if head:
         limiter.returning = {run.id: run for run in reversed(queue[:head])}
     if queue[head:]:

@@ -105,7 +105,7 @@ class Machine(Runs):
         if state.status in FINAL:
             self._require_open()
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
         if run is not None and run.id == number:
             effects = run.effects
             if effects is None:
@@ -279,7 +279,7 @@ class Machine(Runs):
             event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
         number = event.run  # inlined below: `_effect_of` and `_may_start`
         runs = state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
         if run is None or run.id != number:
             run = None
         else:
@@ -338,7 +338,7 @@ class Machine(Runs):
         if run is None:
             raise self._unknown_run(event.run)
         self._require_begun(run)
-        kept = run.kept.of_signal.get(event.signal) if run.kept else None
+        kept = run.kept.by_signal.get(event.signal) if run.kept else None
         if kept is not None and kept.group.live and state.closing is None:
             begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
 
@@ -510,7 +510,7 @@ class Machine(Runs):
         state = self._require_open()
         if state.closing is None:
             if not state.retracted:
-                raise ProtocolError("only runs that were told to stop can be given up")
+                raise ProtocolError("only cancelled runs can be dropped after the clean-up time-out")
             for number in list(state.retracted):
                 self._after_retracted_end(number)
             return

@@ -93,7 +93,7 @@ class Runs:
     def _effect_of(self, event: events.Event, number: int | None) -> RunChunk | None:
         """Count an effect, and return its run; None for an outside caller, and for a run that has ended."""
         runs = self.state.many
-        run = self.state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
+        run = self.state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
         if run is None or run.id != number:
             return None
         if run.effects is None:

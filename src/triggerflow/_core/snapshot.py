@@ -145,8 +145,8 @@ class _Encoder:
         }
 
     def join(self, name: str, opening: int, index: int, slots: Mapping[Any, Any]) -> list[Any]:
-        kept = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
-        return [name, opening, index, kept]
+        stored = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
+        return [name, opening, index, stored]
 
     def run(self, it: RunChunk) -> dict[str, Any]:
         return {
@@ -162,7 +162,10 @@ class _Encoder:
             "effects": dict(it.effects or {}),
             "phase": it.phase.value,
             "waits": 0 if it.waits is None else it.waits.active,
-            "kept": [[*place, kept.signal, self.reference(kept.group)] for place, kept in kept_signals(self.state, it)],
+            "kept": [
+                [*effect, recorded.signal, self.reference(recorded.group)]
+                for effect, recorded in kept_signals(self.state, it)
+            ],
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
@@ -230,18 +233,18 @@ class _Decoder:
             state.lease.limit = state.lease.held = snapshot["lease"]["limit"]
             state.lease.asked = snapshot["lease"]["asked"]
             state.limiters = (*state.limiters, state.lease)
-        for name, kept in snapshot["chunk_limiters"].items():
-            limiter_of_chunk(state, name, kept["limit"])
-        for kept in snapshot["openings"]:
-            self.opening(kept)
-        for kept in snapshot["runs"]:
-            run = self.run(kept)
+        for name, stored in snapshot["chunk_limiters"].items():
+            limiter_of_chunk(state, name, stored["limit"])
+        for stored in snapshot["openings"]:
+            self.opening(stored)
+        for stored in snapshot["runs"]:
+            run = self.run(stored)
             state.runs[run.id] = run
-        retracted = [self.run(kept) for kept in snapshot["retracted"]]
+        retracted = [self.run(stored) for stored in snapshot["retracted"]]
         state.retracted = {run.id: run for run in retracted} or None
         state.provisional = {number: self.groups[group] for number, group in snapshot["provisional"]} or None
-        state.timers = {kept["id"]: self.timer(kept) for kept in snapshot["timers"]} or None
-        state.interrupts = {kept["id"]: self.interrupt(kept) for kept in snapshot["interrupts"]} or None
+        state.timers = {stored["id"]: self.timer(stored) for stored in snapshot["timers"]} or None
+        state.interrupts = {stored["id"]: self.interrupt(stored) for stored in snapshot["interrupts"]} or None
         for join in snapshot["joins"]:
             self.join(*join)
         self.link(snapshot)
@@ -255,50 +258,52 @@ class _Decoder:
     def group(self, index: int | None) -> CompletionGroup | None:
         return None if index is None else self.groups[index]
 
-    def branch(self, kept: list[int] | None) -> Branch | None:
-        return None if kept is None else Branch(self.openings[kept[0]], kept[1])
+    def branch(self, stored: list[int] | None) -> Branch | None:
+        return None if stored is None else Branch(self.openings[stored[0]], stored[1])
 
-    def opening(self, kept: Mapping[str, Any]) -> None:
-        node = self.node(kept["operator"])
-        opening = BlockInstance(kept["id"], node, self.branch(kept["outer"]), self.group(kept["group"]), 0)
-        opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in kept["slots"]]
-        opening.missing = kept["missing"]
-        opening.source = None if kept["source"] is None else self.unpack(kept["source"])
-        opening.next, opening.open = kept["next"], kept["open"]
-        opening.pulling, opening.exhausted = kept["pulling"], kept["exhausted"]
-        if kept["pulled"] is not None:
-            opening.pulled = deque(self.unpack(item) for item in kept["pulled"])
+    def opening(self, stored: Mapping[str, Any]) -> None:
+        node = self.node(stored["operator"])
+        opening = BlockInstance(stored["id"], node, self.branch(stored["outer"]), self.group(stored["group"]), 0)
+        opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in stored["slots"]]
+        opening.missing = stored["missing"]
+        opening.source = None if stored["source"] is None else self.unpack(stored["source"])
+        opening.next, opening.open = stored["next"], stored["open"]
+        opening.pulling, opening.exhausted = stored["pulling"], stored["exhausted"]
+        if stored["pulled"] is not None:
+            opening.pulled = deque(self.unpack(item) for item in stored["pulled"])
         opening.limiters = self.state.limiters if opening.outer is None else opening.outer.opening.limiters
-        if kept["limiter"] is not None:
-            opening.limiters = (Limiter(kept["limiter"]["limit"]), *opening.limiters)
+        if stored["limiter"] is not None:
+            opening.limiters = (Limiter(stored["limiter"]["limit"]), *opening.limiters)
         self.openings[opening.id] = opening
-        if not kept["closed"]:
+        if not stored["closed"]:
             self.state.openings = self.state.openings or {}
             self.state.openings[opening.id] = opening
 
-    def run(self, kept: Mapping[str, Any]) -> RunChunk:
-        state, node, scope = self.state, self.node(kept["operator"]), self.branch(kept["scope"])
+    def run(self, stored: Mapping[str, Any]) -> RunChunk:
+        state, node, scope = self.state, self.node(stored["operator"]), self.branch(stored["scope"])
         limiters = around(state, scope) if node.kind is not OperatorKind.SUB_FLOW else ()
         if node.concurrency is not None:
             limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
-        trigger = Trigger(*kept["trigger"])
-        value, group = self.unpack(kept["value"]), self.group(kept["group"])
-        run = RunChunk(kept["id"], node, trigger, value, kept["signal"], scope, group, limiters)
-        run.spawned = self.group(kept["spawned"])
-        run.attempt, run.phase = kept["attempt"], Phase(kept["phase"])
-        run.effects = dict(kept["effects"]) or None
-        signals = {(effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]}
+        trigger = Trigger(*stored["trigger"])
+        value, group = self.unpack(stored["value"]), self.group(stored["group"])
+        run = RunChunk(stored["id"], node, trigger, value, stored["signal"], scope, group, limiters)
+        run.spawned = self.group(stored["spawned"])
+        run.attempt, run.phase = stored["attempt"], Phase(stored["phase"])
+        run.effects = dict(stored["effects"]) or None
+        signals = {
+            (effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in stored["kept"]
+        }
         run.kept = KeptSignals(signals) if signals else None
         return run
 
-    def timer(self, kept: Mapping[str, Any]) -> Timer:
-        fields: dict[str, Any] = {**kept, "value": self.unpack(kept["value"]), "group": self.group(kept["group"])}
+    def timer(self, stored: Mapping[str, Any]) -> Timer:
+        fields: dict[str, Any] = {**stored, "value": self.unpack(stored["value"]), "group": self.group(stored["group"])}
         return Timer(**fields)
 
-    def interrupt(self, kept: Mapping[str, Any]) -> Interrupt:
-        run = self.state.runs[kept["run"]] if isinstance(kept["run"], int) else self.run(kept["run"])
-        payload, response = self.unpack(kept["payload"]), self.unpack(kept["response"])
-        fields: dict[str, Any] = {**kept, "run": run, "payload": payload, "response": response}
+    def interrupt(self, stored: Mapping[str, Any]) -> Interrupt:
+        run = self.state.runs[stored["run"]] if isinstance(stored["run"], int) else self.run(stored["run"])
+        payload, response = self.unpack(stored["payload"]), self.unpack(stored["response"])
+        fields: dict[str, Any] = {**stored, "run": run, "payload": payload, "response": response}
         return Interrupt(**fields)
 
     def join(self, name: str, opening: int, index: int, slots: list[Any]) -> None:
@@ -332,10 +337,10 @@ class _Decoder:
             for number, run, level, outside, over in snapshot["waits"]
         }
         state.waits = waits or None
-        for group, kept in zip(self.groups, snapshot["groups"], strict=True):
-            group.parent, group.live = self.group(kept["parent"]), kept["live"]
-            group.over, group.handling = kept["over"], kept["handling"]
-            for wait in (waits[number] for number in kept["waits"]):
+        for group, stored in zip(self.groups, snapshot["groups"], strict=True):
+            group.parent, group.live = self.group(stored["parent"]), stored["live"]
+            group.over, group.handling = stored["over"], stored["handling"]
+            for wait in (waits[number] for number in stored["waits"]):
                 if not wait.over:  # earlier versions stored waits that had ended
                     group.waits = group.waits or {}
                     group.waits.setdefault(wait.level, {})[wait.id] = wait
@@ -347,14 +352,14 @@ class _Decoder:
         pairs = list(zip(state.limiters, own, strict=True))
         pairs += [(limiter, snapshot["chunk_limiters"][name]) for name, limiter in (state.chunk_limiters or {}).items()]
         pairs += [
-            (self.openings[kept["id"]].limiters[0], kept["limiter"])
-            for kept in snapshot["openings"]
-            if kept["limiter"] is not None
+            (self.openings[stored["id"]].limiters[0], stored["limiter"])
+            for stored in snapshot["openings"]
+            if stored["limiter"] is not None
         ]
         queueing = {**runs, **state.sub_flow_permits}
-        for limiter, kept in pairs:
-            limiter.used = kept["used"]
-            fill_queue(limiter, [queueing[number] for number in kept["queue"]])
+        for limiter, stored in pairs:
+            limiter.used = stored["used"]
+            fill_queue(limiter, [queueing[number] for number in stored["queue"]])
 
     def index(self) -> None:
         """Rebuild the indexes, which are derived from the other parts and not stored."""
@@ -365,7 +370,7 @@ class _Decoder:
         state.retries = {it.run: it.id for it in timers if it.what == "retry" and it.run is not None} or None
         if not state.provisional:
             return
-        emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.of_signal}
+        emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.by_signal}
         restore_provisional(state, self.groups, emitters)
         members: list[tuple[CompletionGroup | None, Any, Any]] = []
         members += [(it.group, it.id, it) for it in (state.openings or {}).values()]
@@ -406,7 +411,7 @@ def _groups(state: RunState) -> list[CompletionGroup]:
     found: dict[int, CompletionGroup] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
-    starts += [kept.group for run in runs for _, kept in kept_signals(state, run)]
+    starts += [recorded.group for run in runs for _, recorded in kept_signals(state, run)]
     asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += (state.provisional or {}).values()

@@ -180,12 +180,12 @@ class KeptSignals:
 
     At `limit` entries, those that no attempt can use any more are dropped."""
 
-    __slots__ = ("limit", "of_place", "of_signal")
+    __slots__ = ("by_effect", "by_signal", "limit")
 
-    def __init__(self, of_place: dict[tuple[str, int], RecordedSignal]) -> None:
-        self.of_place = of_place
-        self.of_signal = {kept.signal: kept for kept in of_place.values()}
-        self.limit = 8 + 2 * len(of_place)
+    def __init__(self, by_effect: dict[tuple[str, int], RecordedSignal]) -> None:
+        self.by_effect = by_effect
+        self.by_signal = {kept.signal: kept for kept in by_effect.values()}
+        self.limit = 8 + 2 * len(by_effect)
 
 
 class Phase(IntEnum):
@@ -496,7 +496,7 @@ class RunState:
     def run(self, number: int | None) -> RunChunk | None:
         """Return the run with this number, or None."""
         if self.many is not None:
-            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is nobody's number
+            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is no run
         sole = self.sole
         return sole if sole is not None and sole.id == number else None
 

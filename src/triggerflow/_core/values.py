@@ -3,7 +3,7 @@
 `isinstance`, `hasattr`, `len`, `==` and truth all call into the class of a value: an attribute that raises, a
 `__class__` that lies, a comparison that takes a minute. Called in the middle of a transition, each would leave half a
 change behind. So the core looks at types only, through the descriptors of `type` itself, which no class and no
-metaclass can replace. What these do not tell is left to whoever may call user code: the driver, outside the machine.
+metaclass can replace. Where the type is not enough, the driver decides: it may call user code, outside of the machine.
 """
 
 from collections.abc import Callable, Mapping
