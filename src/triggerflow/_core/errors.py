@@ -1,47 +1,47 @@
-"""All exceptions of the engine. The class says what was wrong.
+"""Every exception of the engine. The class says whose fault it is.
 
-* `DefinitionError`: the flow is built wrong. Raised while the flow is built, or before the first chunk runs.
-* `UsageError`: a call that is not legal now (execution closed, started twice, blocking call inside a running loop).
-* `PayloadError`: a value cannot be recorded.
-* `StreamError`: a reader asked for stream items that it cannot get.
-* `StoreError`: a durable execution could not be read or written. What was stored before is unchanged.
-* `ExecutionCancelled`: not an error; the execution was cancelled, and `reason` says why.
-* `ProtocolError`, `InternalError`: a driver broke a rule of the core, or the core broke its own. Please report it.
+* `DefinitionError`: the flow is built wrong; raised while building or before the first chunk runs.
+* `UsageError`: a call that is not legal now (closed, started twice, blocking call inside a running loop).
+* `PayloadError`: a value that cannot be recorded was about to be recorded.
+* `StreamError`: a reader cannot be given what it asked for.
+* `StoreError`: a durable execution could not be read or written; what is on disk stands.
+* `ExecutionCancelled`: not a fault; the execution was cancelled, and `reason` says why.
+* `ProtocolError`, `InternalError`: a driver broke the core's rules, or the core broke its own; please report it.
 
-An exception of a chunk is never wrapped: every waiting caller gets the object that was raised.
+A chunk's own exception is never wrapped: it reaches every waiter as the object that was raised.
 """
 
 
 class TriggerFlowError(Exception):
-    """Base class of all exceptions of the engine."""
+    """Base class of everything that the engine itself raises."""
 
 
 class DefinitionError(TriggerFlowError, ValueError):
-    """The flow is built wrong. The message says where, and what to write instead."""
+    """The flow is built wrong. The message names the place and what to write instead."""
 
 
 class UnknownChunkError(DefinitionError, LookupError):
-    """No chunk of this flow has this name."""
+    """A chunk name that no chunk of this flow has."""
 
 
 class NotAChunkError(DefinitionError, TypeError):
-    """An argument that has to be a chunk, a condition or a signal is none."""
+    """Something that cannot be a chunk, a condition or a signal was given as one."""
 
 
 class OptionError(DefinitionError, TypeError):
-    """An unknown option, or an option value of the wrong type."""
+    """An option that does not exist, or a value of a kind that the option cannot have."""
 
 
 class UsageError(TriggerFlowError, RuntimeError):
-    """A call that is not legal now."""
+    """A call that is not legal at this moment."""
 
 
 class ExecutionClosed(UsageError):
-    """The execution has ended, and takes no signals, answers or changes any more."""
+    """The execution has ended; it takes no signal, no answer and no change any more."""
 
 
 class ExecutionSuspended(ExecutionClosed):
-    """This process has released a durable execution. It can continue: open it again from its store."""
+    """This process has let go of a durable execution. In its store it stands, and can go on: open it again."""
 
 
 class AlreadyStarted(UsageError):
@@ -49,15 +49,15 @@ class AlreadyStarted(UsageError):
 
 
 class UnknownInterrupt(UsageError, LookupError):
-    """There is no interrupt with this id."""
+    """There is no interrupt of that id."""
 
 
 class AlreadyAnswered(UsageError, ValueError):
-    """The interrupt was answered before by another request, or was retracted."""
+    """The interrupt was answered before, by another request."""
 
 
 class InterruptExpired(UsageError, ValueError):
-    """The time for an answer has passed. A chunk whose interrupt was not answered in time fails with this error."""
+    """The time for an answer has passed. Also how a chunk fails whose question nobody answered in time."""
 
 
 class BlockingCallError(UsageError):
@@ -65,19 +65,19 @@ class BlockingCallError(UsageError):
 
 
 class WrongLoopError(UsageError):
-    """The execution belongs to another event loop than the one of the caller."""
+    """The execution lives on another event loop than the one it is used from."""
 
 
 class PayloadError(TriggerFlowError, TypeError):
-    """A value cannot be recorded. The message says where the value is."""
+    """A value that cannot be recorded. The message names the place of the value."""
 
 
 class ContractError(TriggerFlowError, ValueError):
-    """A start value, stream item, result, signal, state or answer does not have the type that the flow declares."""
+    """A value breaks what the flow has declared about it: start value, stream item, result, signal, state or answer."""
 
 
 class SnapshotError(TriggerFlowError, ValueError):
-    """A snapshot or journal cannot be read: it is damaged, foreign, newer, or of another definition."""
+    """A snapshot or journal that cannot be read: damaged, foreign, newer, or of another definition."""
 
 
 class ExecutionCancelled(TriggerFlowError):
@@ -90,39 +90,39 @@ class ExecutionCancelled(TriggerFlowError):
 
 
 class ChunkCancelled(TriggerFlowError):
-    """A chunk raised `CancelledError` and was not cancelled by the engine: something that it awaited was cancelled."""
+    """A chunk ended with a `CancelledError` that was its own: what it awaited was cancelled by somebody else."""
 
 
 class RemoteChunkError(TriggerFlowError):
-    """A chunk failed in another process. The message has the type and the text of the original exception."""
+    """A chunk failed in another process; only its record is left. The message holds type and text of the original."""
 
 
 class StreamError(TriggerFlowError):
-    """A reader of the runtime stream asked for items that it cannot get."""
+    """A reader of the runtime stream cannot be given what it asked for."""
 
 
 class StreamGapError(StreamError):
-    """Items between the position of the reader and the oldest available item were dropped."""
+    """Items between the reader's position and the oldest item still held are gone."""
 
 
 class ReaderDisconnected(StreamError):
-    """The reader is further behind than its policy allows."""
+    """The reader fell behind further than its declared policy allows."""
 
 
 class StoreError(TriggerFlowError):
-    """A store operation failed. Everything that the store has acknowledged is stored."""
+    """A store could not do what was asked. Nothing was acknowledged that is not on disk."""
 
 
 class StoreUnavailable(StoreError, OSError):
-    """The store cannot read or write now: disk full, read-only, locked or closed. A later call may succeed."""
+    """The store cannot read or write now: disk full, read-only, locked, closed. It may succeed when that is over."""
 
 
 class StoreDamaged(StoreError):
-    """The store read other data than was written: the file is damaged, foreign or newer."""
+    """What the store has read is not what was written: a damaged, foreign or newer file."""
 
 
 class StoreConflict(StoreError):
-    """Another process has written to this execution, or the caller does not own it any more."""
+    """Somebody else has written to this execution, or it is not the caller's any more."""
 
 
 class ExecutionLeased(StoreConflict):
@@ -130,16 +130,16 @@ class ExecutionLeased(StoreConflict):
 
 
 class UnknownExecution(StoreError, LookupError):
-    """There is no execution with this id in the store."""
+    """There is no execution of that id in the store."""
 
 
 class RecordsTrimmed(StoreError, LookupError):
-    """The records that are needed were trimmed. The message names the first record that the store has."""
+    """The records that would be needed were trimmed; the message says from which on the store has them."""
 
 
 class ProtocolError(TriggerFlowError):
-    """A record that is not legal in the current state. The state is unchanged."""
+    """An event that is not legal in this state. Nothing has changed."""
 
 
 class InternalError(TriggerFlowError):
-    """The engine broke one of its own rules. This is a bug of the engine: please report it with the message."""
+    """A rule of the engine itself does not hold. This is our bug: please report it with the message."""
