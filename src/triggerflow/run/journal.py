@@ -78,9 +78,9 @@ class RingJournal(list[Event]):
         for record in self[self._looked_at :]:
             value = getattr(record, _VALUES.get(type(record), "at"))
             kind = cast("Any", type(value))
-            if kind in _SMALL:
+            if id(kind) in _SMALL:
                 continue
-            if kind in _TEXT:
+            if id(kind) in _TEXT:
                 size += len(value)
             elif type(record) is events.SourceItems:
                 size += _size(value)
@@ -122,9 +122,10 @@ _VALUES: dict[type[Event], str] = {
     events.Paused: "payload",
     events.Resumed: "value",
 }
-_SMALL = frozenset({int, float, bool, type(None)})
-_TEXT = frozenset({str, bytes, bytearray})
-_CONTAINERS = frozenset({list, tuple, set, frozenset, deque})
+# By id: to look a class up in a set would ask its metaclass for a hash.
+_SMALL = frozenset(map(id, (int, float, bool, type(None))))
+_TEXT = frozenset(map(id, (str, bytes, bytearray)))
+_CONTAINERS = frozenset(map(id, (list, tuple, set, frozenset, deque)))
 _SHARED = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
 #: How many parts of a value are looked at, and how deep: this tells large values from small ones, and costs little.
 PARTS = 4
@@ -141,14 +142,14 @@ def _size(value: Any, depth: int = 0) -> int:
     parts: Any = value
     if kind is dict:
         parts = value.values()
-    elif kind not in _CONTAINERS:
-        parts = [it for it in gc.get_referents(value) if not isinstance(it, _SHARED)]
+    elif id(kind) not in _CONTAINERS:
+        parts = [it for it in gc.get_referents(value) if not issubclass(type(it), _SHARED)]
     seen = total = 0
     for part in islice(parts, PARTS):
         seen += 1
         inner = cast("Any", type(part))
-        if inner in _TEXT:
+        if id(inner) in _TEXT:
             total += len(part)
-        elif inner not in _SMALL and depth < DEPTH:
+        elif id(inner) not in _SMALL and depth < DEPTH:
             total += _size(part, depth + 1)
     return size + total * len(parts) // seen if seen else size
