@@ -1,8 +1,8 @@
 """Typed signals and typed state: what a type checker sees, and what is checked when it happens."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -63,7 +63,7 @@ class StateModel:
     Raises `DefinitionError` for what is no dataclass, msgspec struct or Pydantic model, and for unknown reducer keys.
     """
 
-    __slots__ = ("checks", "defaults", "model", "reducers")
+    __slots__ = ("checks", "defaults", "lists", "model", "reducers")
 
     def __init__(self, model: type[Any], reducers: Mapping[str, Reducer]) -> None:
         self.model = model
@@ -73,6 +73,8 @@ class StateModel:
         if unknown:
             raise DefinitionError(f"{model!r} has no field {sorted(unknown)[0]!r} for a reducer")
         self.checks: dict[str, Check] = {name: checker(hints[name], f"state[{name!r}]") for name in self.defaults}
+        #: keys whose type is a list of something and asks nothing of the list as a whole
+        self.lists = frozenset(name for name in self.defaults if _is_plain_list(hints[name]))
         self.reducers: dict[str, Reducer] = dict(reducers)
         for name in self.defaults:
             found = [extra for extra in getattr(hints[name], "__metadata__", ()) if callable(extra)]
@@ -84,6 +86,11 @@ class StateModel:
         if key not in self.checks:
             raise ContractError(f"state has no key {key!r}; {self.model.__name__} declares {list(self.checks)}")
         return self.checks[key](value)
+
+    def check_item(self, key: str, held: Sequence[Any], value: Any) -> None:
+        """Check a value that is to be appended to what is at a key: by itself, if its type says nothing of the whole
+        list. Raises `ContractError`."""
+        self.check(key, [value] if key in self.lists else [*held, value])
 
     def reducer(self, key: str) -> Reducer:
         """The reducer of a key. Raises `ContractError` if none is declared."""
@@ -97,6 +104,13 @@ class StateModel:
         """The defaults of all fields that have one."""
         made = {name: make() for name, make in self.defaults.items()}
         return {name: value for name, value in made.items() if value is not msgspec.NODEFAULT}
+
+
+def _is_plain_list(hint: Any) -> bool:
+    if get_origin(hint) is Annotated:
+        kind, *extras = get_args(hint)
+        return all(callable(extra) for extra in extras) and _is_plain_list(kind)  # reducers, and no constraint
+    return hint is list or get_origin(hint) is list
 
 
 def _defaults(model: type[Any]) -> dict[str, Callable[[], Any]]:

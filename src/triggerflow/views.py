@@ -1,8 +1,8 @@
 """The two views of data that a chunk and the holder of an execution get: its own state, and what its flow shares."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import time
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from ._core import events
 from ._core.errors import ContractError
@@ -52,9 +52,13 @@ class State:
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key (made if missing). Raises `TypeError` if something else stands there."""
-        held = self.get(key, ())
+        # Looked at in place: with `get` the list would be somebody else's, and the core would copy it to grow it.
+        held = self._execution.machine.state.data.get(key, ())
         if not isinstance(held, list | tuple):
             raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
+        model = self._execution.program.state
+        if model is not None:
+            model.check_item(key, cast("Sequence[Any]", held), value)
         self._change("append", key, value, emit)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
@@ -119,8 +123,6 @@ class State:
         model = self._execution.program.state
         if model is not None and op == "set":
             value = model.check(key, value)
-        elif model is not None and op == "append":
-            model.check(key, [*self.get(key, ()), value])
         if self._data is None:
             self._execution.submit(events.StateChanged(time(), None, op, key, value, emit))
         else:
