@@ -53,9 +53,11 @@ class SubFlowOptions(TypedDict, total=False):
 class Link:
     """How a child execution shows in its parent."""
 
-    __slots__ = ("parent", "path", "run")
+    __slots__ = ("asked", "parent", "path", "run")
 
     def __init__(self, parent: "Execution", run: int, path: str) -> None:
+        #: what its interrupts are called in the parent
+        self.asked: dict[str, None] = {}
         self.parent = parent
         self.run = run
         self.path = path
@@ -71,6 +73,7 @@ class Link:
             case commands.OpenInterrupt(interrupt=asked):
                 number = self._under(asked.id)
                 self.parent.children[number] = (child, asked.id)
+                self.asked[number] = None
                 self._submit(
                     events.Paused(
                         time(), self.run, number, asked.type, asked.payload, expires=asked.expires, holds=True
@@ -78,6 +81,7 @@ class Link:
                 )
             case commands.CloseInterrupt(interrupt=asked):
                 number = self._under(asked.id)
+                self.asked.pop(number, None)
                 if self.parent.children.pop(number, None) is not None:
                     self._submit(events.Withdrawn(time(), number, asked.status == "expired"))
             case commands.WantPlaces(count=count):
@@ -137,11 +141,12 @@ class SubFlow:
         step = parent.machine.state.runs[data.run_number]
         path = path_of(step)
         saved = parent.saved_children.pop(path, None)
+        link = Link(parent, data.run_number, path)
         child, goes_on = await self.flow.sub_execution(
             id=f"{parent.id}/{path}",
             concurrency=self.concurrency,
             leases=bool(around(parent.machine.state, step.scope)),
-            link=Link(parent, data.run_number, path),
+            link=link,
             saved=saved,
             attempt=data.attempt,
             runtime_data=given.get("runtime_data") or {},
@@ -150,13 +155,13 @@ class SubFlow:
         )
         parent.children[path] = (child, "")
         try:
-            _take_over(parent, child, path)
+            _take_over(link, child)
             result = await (child.async_get_result() if goes_on else child.async_start(given.get("input")))
         except asyncio.CancelledError:
             await child.async_cancel("the step of its parent was cancelled")
             raise
         finally:
-            _let_go(parent, child, path)
+            _let_go(link)
         return self._bring_back(data, result)
 
     def _bring_back(self, data: "TriggerFlowRuntimeData[Any, Any, Any]", result: Any) -> Any:
@@ -179,21 +184,24 @@ def path_of(step: RunChunk) -> str:
     return f"{step.node.name}.{step.id}"
 
 
-def _let_go(parent: "HostedExecution", child: Any, path: str) -> None:
+def _let_go(link: Link) -> None:
     """The child has ended: nobody is asked any more what it had asked."""
-    parent.children.pop(path, None)
-    for number in [number for number, (asked, _) in parent.children.items() if asked is child]:
-        del parent.children[number]
-        with contextlib.suppress(ExecutionClosed):
-            parent.submit(events.Withdrawn(time(), number))
+    parent = link.parent
+    parent.children.pop(link.path, None)
+    for number in link.asked:
+        if parent.children.pop(number, None) is not None:
+            with contextlib.suppress(ExecutionClosed):
+                parent.submit(events.Withdrawn(time(), number))
 
 
-def _take_over(parent: "HostedExecution", child: Any, path: str) -> None:
+def _take_over(link: Link, child: Any) -> None:
     """A restored child: its open interrupts are known to the parent, and some may have been answered meanwhile."""
+    parent = link.parent
     for number, asked in child.get_pending_interrupts().items():
-        known = (parent.machine.state.interrupts or {}).get(f"{path}/{asked['id']}")
+        known = (parent.machine.state.interrupts or {}).get(f"{link.path}/{asked['id']}")
         if known is not None:
             parent.children[known.id] = (child, number)
+            link.asked[known.id] = None
             if known.status == "resumed":
                 _pass_on(child, number, known)
 

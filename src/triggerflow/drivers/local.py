@@ -15,7 +15,6 @@ context variable hands on to a new task.
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
@@ -29,6 +28,7 @@ from .._core.rarely import Rarely
 from .._core.state import Opening, RunChunk
 from .ports import ChunkPaused, Host, Journal, Receiver
 from .raised import describe, noted, own_cancellation
+from .ready import Ready
 from .sources import Sources
 from .tasks import changed, destroy, mark_seen, own_context
 from .timers import Timers
@@ -91,7 +91,7 @@ class LocalDriver:
         self._hired = 0
         self._burst = 1
         self._yielding = False
-        self._ready: deque[RunChunk] | None = None
+        self._ready: Ready | None = None
 
     # -- the shell loop ----------------------------------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ class LocalDriver:
         for command in answer:
             if isinstance(command, RunChunk):
                 if self._ready is None:
-                    self._ready = deque()
+                    self._ready = Ready()
                 self._ready.append(command)
             elif isinstance(command, commands.Publish):
                 self.host.publish(command.number, command.item, command.path)
@@ -196,9 +196,9 @@ class LocalDriver:
     async def _work(self, run: RunChunk | None = None) -> None:
         if run is None:
             self._hired -= 1
-            if not self._ready:
+            run = self._ready.take(self.machine.state) if self._ready else None
+            if run is None:
                 return
-            run = self._ready.popleft()
         worker = run.handle = asyncio.current_task()
         error: BaseException | None = None
         chunks = 0
@@ -251,12 +251,12 @@ class LocalDriver:
             if self.machine.state.idle():
                 forget(self)
             return None
-        return self._ready.popleft()
+        return self._ready.take(self.machine.state) if self._ready.stale else self._ready.popleft()
 
     async def _give_way(self, run: RunChunk) -> RunChunk | None:
         """Let the loop turn once. The run goes back to its place in the queue, so that none starts before it."""
         if self._ready is None:
-            self._ready = deque()
+            self._ready = Ready()
         self._ready.appendleft(run)
         self._yielding = True
         try:
@@ -266,7 +266,7 @@ class LocalDriver:
             raise
         finally:
             self._yielding = False
-        return self._ready.popleft() if self._ready else None
+        return self._ready.take(self.machine.state) if self._ready else None
 
     def _ended(self, run: RunChunk, error: BaseException) -> tuple[BaseException | None, events.Event]:
         """The record of a chunk that raised, and the error it fails with, if it does.
@@ -338,11 +338,11 @@ class LocalDriver:
 
     def _cancel_run(self, command: commands.CancelRun) -> None:
         closing = self.machine.state.closing is not None
-        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
+        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):  # it is the first of those to be stopped
             self._set_timer(CLEAN_UP if closing else GIVE_UP, self.host.deadline, self._abandon)
-        if closing:
-            self._waiting().release()
-            self.host.closing()
+            if closing:
+                self._waiting().release()
+                self.host.closing()
         run = command.run
         if run.handle is not None:
             started = getcoroutinestate(run.handle.get_coro()) != CORO_CREATED
@@ -351,7 +351,7 @@ class LocalDriver:
                 return
         # It has not started yet, and never will.
         if self._ready:
-            self._ready = deque(waiting for waiting in self._ready if waiting is not run)
+            self._ready.stale = True
         self.submit(events.Cancelled(time(), run.id))
 
     def _abandon(self) -> None:
