@@ -67,8 +67,8 @@ MODELS_MAY_IMPORT = {f"{PACKAGE}._core.errors", f"{PACKAGE}.portal"}  # the mode
 
 # What the core may import beside itself: nothing here reads a clock, draws a random number or does I/O.
 CORE_MAY_IMPORT = {
-    *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "itertools", "json", "msgspec"),
-    *("operator", "types", "typing"),
+    *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools", "json"),
+    *("msgspec", "operator", "types", "typing"),
 }
 CORE_MAY_NOT_CALL = {"open", "input", "print", "eval", "exec", "__import__"}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 from ._core import events
 from ._core.definition import OperatorKind
 from ._core.errors import BlockingCallError, UsageError
+from ._core.groups import kept_at
 from ._core.signals import PUBLIC_KIND
 from ._core.state import RunChunk
 from .answers import expect_answer
@@ -162,7 +163,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """The number of the signal that an earlier attempt has emitted here, once it has settled if that is asked."""
         run = self._run
         place = (run.effects or {})[effect] - (self._repeated or {})[effect]
-        kept = (run.kept or {}).get((effect, place))
+        kept = kept_at(self._execution.machine.state, run, effect, place)
         if kept is None:
             return -1
         if settle:

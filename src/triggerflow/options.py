@@ -43,15 +43,16 @@ class Options:
             kinds: Any = int | float if name == "deadline" else int
             if not isinstance(value, kinds) or isinstance(value, bool) or value < least:
                 raise DefinitionError(f"create_execution: {name} must be a number from {least} on, got {value!r}")
-        self.concurrency = concurrency
-        self.skip_exceptions = skip_exceptions
-        self.max_pending = max_pending
+        # Plain ones, for they go into records: the core asks no value of another class whether it is true, or less.
+        self.concurrency = None if concurrency is None else int(concurrency)
+        self.skip_exceptions = bool(skip_exceptions)
+        self.max_pending = int(max_pending)
         self.stream_history = stream_history
         self.journal_limit = journal_limit
         self.deadline = deadline
-        self.attended = attended
-        self.leases = leases
-        self.keep_open = keep_open
+        self.attended = bool(attended)
+        self.leases = bool(leases)
+        self.keep_open = bool(keep_open)
 
     def course(self) -> tuple[bool, int | None, bool, int, bool, bool, int]:
         """What changes the course of the execution, in the order in which its first record takes it."""

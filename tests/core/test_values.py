@@ -22,13 +22,14 @@ from triggerflow._core.machine import Machine, compile_plan, replay
 
 # -- every record, with such a value in every place --------------------------------------------------------------------
 
-#: Ids that the driver makes itself; a user cannot hand one in.
+#: Ids that the driver makes itself, and options that were checked when the execution was made.
 OWN = {
     *("run", "signal", "wait", "timer", "opening", "count", "at", "error", "op", "items", "done"),
     *("rules", "leases", "holds", "may_wait", "expired"),
+    *("attended", "concurrency", "keep_open", "max_pending", "skip_exceptions"),
 }
 #: What is taken as true or false: that alone is asked, before anything has changed.
-FLAGS = ("settle", "provisional", "emit", "replace", "attended", "keep_open", "skip_exceptions")
+FLAGS = ("settle", "provisional", "emit", "replace")
 
 
 def variants(record: events.Event, value: Any) -> Iterator[events.Event]:

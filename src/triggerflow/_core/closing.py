@@ -74,6 +74,7 @@ def close_down(machine: Effects, outcome: Status) -> None:
     state.pulls = 0
     for number in list(state.timers or ()):
         cancel_timer(machine, number)
+    state.retries = None
     for run in list(state.runs.values()):
         if run.phase is RUNNING or run.phase is WAITING:
             machine.out.append(commands.CancelRun(run))

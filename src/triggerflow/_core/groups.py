@@ -8,10 +8,10 @@ outside is no member: `pause_for` has ended its chunk, and whoever settles may b
 so that what it waits for can run under any limit; it is told to go on once it has got them back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .limits import acquire, release, unqueue
-from .state import RUNNING, WAITING, Group, Kept, RunChunk, RunState, Wait
+from .state import RUNNING, WAITING, Group, Kept, KeptSignals, RunChunk, RunState, RunWaits, Wait
 
 
 def handling(group: Group | None) -> bool:
@@ -50,11 +50,31 @@ def _in_use(group: Group | None) -> Group | None:
 
 
 def keep(state: RunState, run: RunChunk, effect: str, group: Group) -> None:
-    """Note the signal of the current record for a later attempt of its emitter; forget those that are done with."""
-    guesses = state.provisional or ()
-    kept = {place: it for place, it in (run.kept or {}).items() if it.group.live or it.signal in guesses}
-    kept[effect, (run.effects or {})[effect]] = Kept(state.records, group)
-    run.kept = kept
+    """Note the signal of the current record for a later attempt of its emitter; now and then, forget those that are
+    done with."""
+    kept = run.kept
+    if kept is None or len(kept.of_place) >= kept.limit:
+        kept = run.kept = KeptSignals(dict(kept_signals(state, run)))
+    it = Kept(state.records, group)
+    kept.of_signal[it.signal] = kept.of_place[effect, (run.effects or {})[effect]] = it
+
+
+def kept_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], Kept]]:
+    """The signals that a later attempt of a run could still wait for, or take back, with their places."""
+    for place, kept in run.kept.of_place.items() if run.kept else ():
+        if _in_reach(state, kept):
+            yield place, kept
+
+
+def kept_at(state: RunState, run: RunChunk, effect: str, place: int) -> Kept | None:
+    """The signal that an earlier attempt of a run has emitted at a place, if that can still be waited for, or taken
+    back."""
+    kept = run.kept.of_place.get((effect, place)) if run.kept else None
+    return kept if kept is not None and _in_reach(state, kept) else None
+
+
+def _in_reach(state: RunState, kept: Kept) -> bool:
+    return kept.group.live > 0 or kept.signal in (state.provisional or ())
 
 
 def enter_group(group: Group) -> None:
@@ -70,15 +90,21 @@ def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
     while True:
         group.live -= 1
         if group.waits:
-            due = [wait for wait in group.waits if group.live <= wait.level]
-            if due:
-                group.waits = [wait for wait in group.waits if group.live > wait.level]
-                for wait in due:
-                    group.over = group.over or (wait.level == 0 and not wait.over)
-                    ended(wait)
+            _end_due(group, ended)
         if group.live or group.parent is None:
             return
         group = group.parent
+
+
+def _end_due(group: Group, ended: Callable[[Wait], None]) -> None:
+    waits = group.waits or {}
+    levels = [level for level in waits if group.live <= level]
+    for wait in [wait for level in levels for wait in waits.pop(level).values()]:
+        wait.group = None
+        # Nobody waits for it a second time; a provisional signal's stays, for what hangs below it can be taken back.
+        if wait.level == 0 and (group.provisional is None or group.provisional.group is not group):
+            group.over = True
+        ended(wait)
 
 
 def begin_wait(state: RunState, wait: Wait, group: Group | None, resume: Callable[[RunChunk], None]) -> None:
@@ -87,16 +113,31 @@ def begin_wait(state: RunState, wait: Wait, group: Group | None, resume: Callabl
         state.waits = {}
     state.waits[wait.id] = wait
     if group is not None:
-        group.waits.append(wait)
+        wait.group = group
+        if group.waits is None:
+            group.waits = {}
+        group.waits.setdefault(wait.level, {})[wait.id] = wait
     run = wait.run
     if run is None:
         return
-    run.waits += 1
+    if run.waits is None:
+        run.waits = RunWaits()
+    run.waits.active += 1
+    run.waits.all[wait.id] = wait
     if run.phase is RUNNING:
         run.phase = WAITING
         release(run, resume)
-    else:
+    elif run.waits.active == 1:
         unqueue(run)  # it waits anew before it got its places back
+
+
+def _forget_wait(wait: Wait) -> None:
+    """The group of a wait has nobody to tell any more."""
+    group, wait.group = wait.group, None
+    if group is not None and group.waits is not None and wait.level in group.waits:
+        group.waits[wait.level].pop(wait.id, None)
+        if not group.waits[wait.level]:
+            del group.waits[wait.level]
 
 
 def end_wait(state: RunState, wait: Wait) -> list[int]:
@@ -105,14 +146,17 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
     While a run waits more than once at a time (it emits from tasks of its own) it counts as waiting, so that its places
     can serve what it waits for; the last wait to end takes them back first, and may have to queue for them.
     """
-    if state.waits is None or wait.id not in state.waits:  # who waited has ended, failed or left
+    if wait.over or state.waits is None or wait.id not in state.waits:  # who waited has ended, failed or left
         return []
     wait.over = True
+    _forget_wait(wait)
     run = wait.run
-    if run is not None:
-        run.waits -= 1
-    if run is None or run.waits:
+    if run is None or run.waits is None:
         del state.waits[wait.id]
+        return [wait.id]
+    run.waits.active -= 1
+    if run.waits.active:
+        del state.waits[wait.id], run.waits.all[wait.id]
         return [wait.id]
     if not acquire(run, first=True):
         return []
@@ -122,20 +166,32 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
 def regain(state: RunState, run: RunChunk) -> list[int]:
     """A waiting run has its places again: the waits to tell."""
     run.phase = RUNNING
-    waits = state.waits or {}
-    told = [number for number, wait in waits.items() if wait.run is run]
+    told = [] if run.waits is None else list(run.waits.all)
+    run.waits = None
     for number in told:
-        del waits[number]
+        if state.waits is not None:
+            del state.waits[number]
     return told
+
+
+def give_up_runs(state: RunState) -> None:
+    """The execution is closing, and does not wait for its runs any longer."""
+    for run in (*state.runs.values(), *(state.retracted or {}).values()):
+        run.waits = None
+    state.runs.clear()
+    state.retracted = state.waits = None
 
 
 def end_waits_of(state: RunState, run: RunChunk) -> None:
     """The run has ended: nobody is left to tell."""
-    if state.waits:
-        for wait in [wait for wait in state.waits.values() if wait.run is run]:
+    if run.waits is not None:
+        for number, wait in run.waits.all.items():
             wait.over = True
-            del state.waits[wait.id]
+            _forget_wait(wait)
+            if state.waits is not None:
+                state.waits.pop(number, None)
+        run.waits = None
     if run.spawned is not None:
         run.spawned.over = True
-        run.spawned.waits.clear()
+        run.spawned.waits = None
         _shorten(run.spawned)

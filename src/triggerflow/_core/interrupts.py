@@ -14,6 +14,7 @@ from typing import Literal
 from . import commands, events
 from .errors import AlreadyAnswered, InterruptExpired, ProtocolError, UnknownInterrupt
 from .operators import Effects, enter_chunk
+from .provisional import drop_member, take_member
 from .signals import Trigger
 from .state import KEPT, Interrupt, RunChunk
 from .timers import cancel_timer, start_timer
@@ -52,6 +53,9 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
     if event.expires is not None and not event.holds:  # else the sub-flow tells when it is over
         interrupt.timer = start_timer(machine, event.expires, "expiry", name=event.interrupt)
     state.interrupts[event.interrupt] = interrupt
+    state.asking += 1
+    if run.group is not None and run.group.provisional is not None:
+        take_member(state, run.group, (interrupt.id,), interrupt)
     count = len(state.interrupts)
     if count > KEPT and not count & (count - 1):  # a power of two: seldom enough to look at all of them
         _forget(machine, state.interrupts)
@@ -60,7 +64,10 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
 
 def _forget(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
     """Keep the newest of those that are over, so that an answer that comes twice is known as one; and the question of a
-    chunk that was asked to go on with it."""
+    chunk that was asked to go on with it. Not where little would go of what has to be looked at."""
+    over = len(interrupts) - machine.state.asking
+    if over < max(KEPT, machine.state.asking, len(machine.state.runs)):
+        return
     asking = {run.trigger.name for run in machine.state.runs.values() if run.trigger.kind == "resume"}
     over = [id for id, it in interrupts.items() if it.status != "waiting" and id not in asking]
     for id in over[: -KEPT // 2]:
@@ -70,6 +77,10 @@ def _forget(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
 def close(machine: Effects, interrupt: Interrupt, status: Literal["resumed", "expired", "retracted"]) -> None:
     """The interrupt takes no answer from here on."""
     interrupt.status = status
+    machine.state.asking -= 1
+    group = interrupt.run.group
+    if group is not None and group.provisional is not None:
+        drop_member(machine.state, group, (interrupt.id,))
     cancel_timer(machine, interrupt.timer)
     if status != "resumed":
         machine.out.append(commands.CloseInterrupt(interrupt))
@@ -126,4 +137,4 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
 
 def waiting(machine: Effects) -> bool:
     """Whether an interrupt is open."""
-    return any(interrupt.status == "waiting" for interrupt in (machine.state.interrupts or {}).values())
+    return machine.state.asking > 0

@@ -12,9 +12,9 @@ from typing import Any
 
 from . import commands, events
 from .errors import ProtocolError
-from .limits import acquire, around, release, serve, unqueue
+from .limits import acquire, around, queued, release, serve, unqueue
 from .operators import Effects
-from .state import READY, RUNNING, Guest, Lease, RunChunk
+from .state import READY, RUNNING, Guest, Guests, Lease, RunChunk
 
 
 def balance(machine: Effects, lease: Lease) -> None:
@@ -23,7 +23,7 @@ def balance(machine: Effects, lease: Lease) -> None:
     if free:
         lease.held = lease.limit = lease.used
         machine.out.append(commands.ReturnPlaces(free))
-    missing = len(lease.queue) - lease.asked
+    missing = queued(lease) - lease.asked
     if missing > 0:
         lease.asked += missing
         machine.out.append(commands.WantPlaces(missing))
@@ -43,38 +43,51 @@ def granted(machine: Effects, event: events.PlacesGranted, resume: Callable[[Any
 def wanted(machine: Effects, event: events.PlacesWanted, step: RunChunk) -> None:
     """The sub-flow of a step asks for places."""
     state = machine.state
+    if state.steps is None:
+        state.steps = {}
+    guests = state.steps.setdefault(step.id, Guests())
     for _ in range(event.count):
         number = state.next_id
         state.next_id = number + 1
         guest = Guest(number, step, around(state, step.scope))
-        if state.guests is None:
-            state.guests = {}
-        state.guests[number] = guest
         if acquire(guest):
+            guests.running[number] = guest
             machine.out.append(commands.GrantPlaces(step, 1))
         else:
             guest.phase = READY
+            guests.ready[number] = guest
+
+
+def admitted(machine: Effects, guest: Guest) -> None:
+    """A guest that queued has its places now."""
+    guests = (machine.state.steps or {})[guest.step.id]
+    guests.running[guest.id] = guests.ready.pop(guest.id)
+    guest.phase = RUNNING
+    machine.out.append(commands.GrantPlaces(guest.step, 1))
 
 
 def returned(machine: Effects, event: events.PlacesReturned, resume: Callable[[Any], None]) -> None:
-    """The sub-flow of a step gives places back."""
-    guests = machine.state.guests or {}
-    leaving = [it for it in guests.values() if it.step.id == event.run and it.phase is RUNNING][: event.count]
-    if len(leaving) < event.count:
-        raise ProtocolError(f"run {event.run} gives {event.count} places back, and its sub-flow has {len(leaving)}")
+    """The sub-flow of a step gives places back. Which of its guests leave makes no difference: it has only counted
+    them."""
+    steps = machine.state.steps or {}
+    guests = steps.get(event.run, Guests())
+    if len(guests.running) < event.count:
+        have = len(guests.running)
+        raise ProtocolError(f"run {event.run} gives {event.count} places back, and its sub-flow has {have}")
+    leaving = [guests.running.popitem()[1] for _ in range(event.count)]
+    if not guests.running and not guests.ready:
+        steps.pop(event.run, None)
     for guest in leaving:
-        del guests[guest.id]
         release(guest, resume)
 
 
 def dismiss(machine: Effects, step: RunChunk | None, resume: Callable[[Any], None]) -> None:
     """A step has ended, and with it its sub-flow: its guests leave. Without a step, all do."""
-    guests = machine.state.guests or {}
-    leaving = [it for it in guests.values() if step is None or it.step is step]
-    for guest in leaving:
-        del guests[guest.id]
-        if guest.phase is READY:  # before a place is free that it could get
+    steps = machine.state.steps or {}
+    leaving = [guests for number in ([step.id] if step else list(steps)) if (guests := steps.pop(number, None))]
+    for guests in leaving:
+        for guest in guests.ready.values():  # before a place is free that it could get
             unqueue(guest)
-    for guest in leaving:
-        if guest.phase is RUNNING:
+    for guests in leaving:
+        for guest in guests.running.values():
             release(guest, resume)

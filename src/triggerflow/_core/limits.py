@@ -6,11 +6,12 @@ still lacks another place moves on to that limiter's queue, so that no free plac
 it.
 """
 
+from collections import deque
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
-from .state import WAITING, Frame, Guest, Limiter, RunChunk, RunState
+from .state import READY, WAITING, Frame, Guest, Limiter, RunChunk, RunState
 
 
 def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
@@ -33,9 +34,17 @@ def acquire(run: RunChunk | Guest, *, first: bool = False) -> bool:
     for limiter in run.limiters:
         if limiter.used >= limiter.limit:
             if first:
-                limiter.queue.appendleft(run)
-            else:
-                limiter.queue.append(run)
+                if limiter.returning is None:
+                    limiter.returning = {}
+                limiter.returning[run.id] = run
+                return False
+            if limiter.waiting is None:
+                limiter.waiting = deque()
+            limiter.waiting.append(run)
+            if len(run.limiters) > 1:
+                if limiter.among is None:
+                    limiter.among = {}
+                limiter.among[run.id] = None
             return False
     for limiter in run.limiters:
         limiter.used += 1
@@ -48,27 +57,67 @@ def release(run: RunChunk | Guest, resume: Callable[[Any], None]) -> None:
         limiter.used -= 1
         limiter.limit -= limiter.leaves
     for limiter in run.limiters:
-        serve(limiter, resume)
+        if limiter.waiting or limiter.returning:
+            serve(limiter, resume)
 
 
 def serve(limiter: Limiter, resume: Callable[[Any], None]) -> None:
     """Offer free places to the queue; `resume` is called for everyone who got all its places thereby."""
-    queue = limiter.queue
-    while queue and limiter.used < limiter.limit:
-        waiting = queue.popleft()
-        if acquire(waiting, first=waiting.phase is WAITING):
-            resume(waiting)
+    returning, waiting = limiter.returning, limiter.waiting
+    while returning and limiter.used < limiter.limit:
+        _, run = returning.popitem()
+        if acquire(run, first=run.phase is WAITING):
+            resume(run)
+    while waiting and limiter.used < limiter.limit:
+        run = waiting.popleft()
+        if len(run.limiters) == 1:  # as `acquire` does, without the call
+            limiter.used += 1
+            resume(run)
+        elif not run.limiters:
+            limiter.gone -= 1
+        else:
+            if limiter.among is not None:
+                del limiter.among[run.id]
+            if acquire(run):
+                resume(run)
 
 
 def unqueue(run: RunChunk | Guest) -> None:
-    """The run does not wait for a place any more."""
-    for limiter in run.limiters:
-        if run in limiter.queue:
-            limiter.queue.remove(run)
+    """The run does not wait for a place any more. One that has not begun is dropped for good."""
+    for limiter in run.limiters:  # it is in one queue at most
+        if limiter.returning is not None and limiter.returning.pop(run.id, None) is not None:
+            return
+        waiting = limiter.waiting
+        if waiting and run.phase is READY and (len(run.limiters) == 1 or run.id in (limiter.among or ())):
+            run.limiters = ()
+            limiter.gone += 1
+            if limiter.among is not None:
+                limiter.among.pop(run.id, None)
+            if 2 * limiter.gone > len(waiting):
+                limiter.waiting = deque(it for it in waiting if it.limiters)
+                limiter.gone = 0
+            return
+
+
+def queued(limiter: Limiter) -> int:
+    """How many wait for a place."""
+    return len(limiter.waiting or ()) - limiter.gone + len(limiter.returning or ())
+
+
+def fill_queue(limiter: Limiter, queue: list[RunChunk | Guest]) -> None:
+    """Put them into an empty queue, in this order. Up to the last one that gets its place back, all stand at the head:
+    behind those nobody is put who queues at the head."""
+    head = max((place for place, run in enumerate(queue, 1) if run.phase is WAITING), default=0)
+    if head:
+        limiter.returning = {run.id: run for run in reversed(queue[:head])}
+    if queue[head:]:
+        limiter.waiting = deque(queue[head:])
+        limiter.among = {run.id: None for run in limiter.waiting if len(run.limiters) > 1}
 
 
 def forget_queues(state: RunState) -> None:
     """Empty all queues, also those of blocks that have closed: the execution is closing, nobody starts any more."""
-    for waiting in chain(state.runs.values(), (state.guests or {}).values()):
+    for waiting in chain(state.runs.values(), state.guests.values()):
         for limiter in waiting.limiters:
-            limiter.queue.clear()
+            limiter.returning = limiter.waiting = limiter.among = None
+            limiter.gone = 0

@@ -28,22 +28,24 @@ from . import commands, events
 from .closing import FINAL, close_down, fail, rest
 from .definition import Definition
 from .errors import ProtocolError
-from .events import STREAM
-from .groups import begin_wait, enter_group, keep, leave_group, spawn_group
+from .events import RULES, STREAM
+from .groups import begin_wait, enter_group, give_up_runs, keep, leave_group, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
+from .joins import tidy
 from .leases import balance
 from .limits import acquire
 from .operators import compile_plan, decide, fix_result
 from .plan import Plan
+from .provisional import drop_member, note_provisional, take_member
 from .pulls import pull_failed, pulled
 from .recovery import recover
-from .retraction import confirm, note_provisional, retract
-from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
+from .retraction import confirm, retract
+from .runs import IDLE, MATCH_CASE, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
+from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, RunChunk, Status, Wait
 from .timers import start_timer
 from .values import key as plain_key
-from .values import seconds, text, truth, whole
+from .values import seconds, text, truth
 
 
 class Machine(Runs):
@@ -58,7 +60,7 @@ class Machine(Runs):
         `ProtocolError` if the record is not legal now; nothing has changed then. Any other exception is a bug of the
         engine: no code of the user's runs in here (see `values`), so that no value can make it fail.
         """
-        if self.out is not NOTHING:  # called by a finalizer, say, that the interpreter runs whenever it likes
+        if self.out is not IDLE:  # called by a finalizer, say, that the interpreter runs whenever it likes
             raise ProtocolError(f"a {type(event).__name__} came while another record is being taken in")
         out: list[commands.AnyCommand] = []
         self.out = out
@@ -67,9 +69,11 @@ class Machine(Runs):
             state = self.state
             if state.lease is not None:
                 balance(self, state.lease)
+            if state.joins is not None:
+                tidy(self.plan, state, state.joins)
             state.records += 1
         finally:
-            self.out = NOTHING
+            self.out = IDLE
         return out
 
     def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
@@ -78,11 +82,10 @@ class Machine(Runs):
         state = self.state
         if state.status not in FINAL:
             state.closing, state.error = Status.FAILED, error
-            state.runs.clear()
-            state.retracted = None
+            give_up_runs(state)
             state.pulls = 0
             rest(self)
-        self.out = NOTHING
+        self.out = IDLE
         return out
 
     # -- what happens to a run ---------------------------------------------------------------------------------------
@@ -101,28 +104,36 @@ class Machine(Runs):
             return
         if run.phase is not RUNNING:
             self._begun(run)
-        node, value = run.node, event.value
-        condition = node.kind is MATCH_CASE
-        if condition:
-            value = truth(value, "the answer of a condition")
+        node, value, group = run.node, event.value, run.group
+        if node.kind is MATCH_CASE:
+            self._answered(run, truth(value, "the answer of a condition"))
+            return
         if runs is None:
             state.sole = None
         else:
             del runs[event.run]
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
             self._give_back(run)
+            if run.kept is not None:
+                self._leave_emitted(run)
         if state.closing is None:
-            group = run.group
-            if condition:
-                decide(self, run.scope, value)
-            else:
-                trigger, scope = node.trigger, run.scope
-                for listener in node.next:
-                    listener.enter(self, listener, trigger, value, scope, group)
-        if run.group is not None:
-            leave_group(run.group, self._end_wait)
+            trigger, scope = node.trigger, run.scope
+            for listener in node.next:
+                listener.enter(self, listener, trigger, value, scope, group)
+        if group is not None:
+            if group.provisional is not None:
+                drop_member(state, group, run.id)
+            leave_group(group, self._end_wait)
         if state.sole is None and not state.many:
             rest(self)
+
+    def _answered(self, run: RunChunk, answer: bool) -> None:
+        """A case has said whether it is hit."""
+        self.state.end(run)
+        self._give_back(run)
+        if self.state.closing is None:
+            decide(self, run.scope, answer)
+        self._left(run)
 
     def _failed(self, event: events.Failed) -> None:
         state = self.state
@@ -134,9 +145,11 @@ class Machine(Runs):
         if event.retry_in is not None and state.closing is None:
             due = event.at + seconds(event.retry_in, "the time to the next attempt")
             self._give_back(run)
-            run.phase, run.waits, run.spawned = BACKOFF, 0, None
+            run.phase, run.spawned = BACKOFF, None
             run.attempt += 1
-            start_timer(self, due, "retry", run=run.id)
+            if state.retries is None:
+                state.retries = {}
+            state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
             return
         run = self._take(event.run)
         if state.closing is None:
@@ -174,20 +187,18 @@ class Machine(Runs):
 
     def _configure(self, event: events.Created | events.Started) -> None:
         state = self.state
-        attended, keep_open, skips = bool(event.attended), bool(event.keep_open), bool(event.skip_exceptions)
-        max_pending = whole(event.max_pending, "max_pending")
-        concurrency = None if event.concurrency is None else whole(event.concurrency, "concurrency")
         state.configured = True
-        state.attended = attended
-        state.keep_open = keep_open
-        state.skip_exceptions = skips
-        state.max_pending = max_pending
-        if concurrency is not None:
-            state.limiters = (Limiter(concurrency),)
+        state.attended = event.attended
+        state.keep_open = event.keep_open
+        state.skip_exceptions = event.skip_exceptions
+        state.max_pending = event.max_pending
+        if event.concurrency is not None:
+            state.limiters = (Limiter(event.concurrency),)
         if event.leases:
             state.lease = Lease()
             state.limiters = (*state.limiters, state.lease)
-        state.rules = event.rules
+        if event.rules != RULES:
+            state.rules = event.rules
 
     def _parked(self, event: events.Parked) -> None:
         run = self._open().run(event.run)
@@ -215,11 +226,21 @@ class Machine(Runs):
         name = event.name
         if type(name) is not str:
             name = event.name = text(name, "the name of an event")
-        if event.settle is not False or event.provisional is not False or event.delay is not None:
+        plain = event.settle is False and event.provisional is False and event.delay is None
+        if not plain:
             event.settle, event.provisional = bool(event.settle), bool(event.provisional)
             event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
-        run = self._effect_of(event, event.run)
-        if not self._may_start(event.run):
+        number = event.run  # what `_effect_of` and `_may_start` do, without the calls
+        runs = state.many
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
+        if run is None or run.id != number:
+            run = None
+        else:
+            if run.effects is None:
+                run.effects = {}
+            effect = f"emitted:{name}"
+            run.effects[effect] = run.effects.get(effect, 0) + 1
+        if state.closing is not None or (state.retracted and number in state.retracted):
             return
         if run is not None and name in self.plan.outside:
             # A name that this execution emits itself is no longer one that only the outside sends (see closing.rest).
@@ -230,21 +251,19 @@ class Machine(Runs):
         if nodes is None:
             self._unheard(name)
             return
-        group = None if run is None else spawn_group(run)
-        if event.provisional:
-            group = note_provisional(self, state.records, group)
-        if event.settle:
-            group = Group(group)
-        if run is not None and group is not None and (event.settle or event.provisional):
-            keep(state, run, event.effect, group)
+        group = None if run is None else run.spawned or spawn_group(run)
+        if not plain:
+            group = self._group_of(event, run, group)
         if event.delay is None:
             trigger = Trigger("event", name)
             for node in nodes:
                 node.enter(self, node, trigger, event.value, None, group)
         else:
-            start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
+            timer = start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
             if group is not None:
                 enter_group(group)  # the execution waits for it, and so does whoever waits for the group
+                if group.provisional is not None and state.timers is not None:
+                    take_member(state, group, timer, state.timers[timer])
         if group is not None and group.live and (run is None or run.phase is RUNNING or run.phase is WAITING):
             limit = state.max_pending
             if event.settle:
@@ -253,13 +272,24 @@ class Machine(Runs):
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
         self._awake()
 
+    def _group_of(self, event: events.Emitted, run: RunChunk | None, group: Group | None) -> Group | None:
+        """The group of a signal that has one of its own: somebody waits for it alone, or may take it back."""
+        state = self.state
+        if event.provisional:
+            group = note_provisional(state, state.records, group, None if run is None else run.id)
+        if event.settle:
+            group = Group(group)
+        if run is not None and group is not None and (event.settle or event.provisional):
+            keep(state, run, event.effect, group)
+        return group
+
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
         state = self._open()
         run = state.run(event.run)
         if run is None:
             raise self._unknown(event.run)
         self._begun(run)
-        kept = next((it for it in (run.kept or {}).values() if it.signal == event.signal), None)
+        kept = run.kept.of_signal.get(event.signal) if run.kept else None
         if kept is not None and kept.group.live and state.closing is None:
             begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
 
@@ -351,7 +381,6 @@ class Machine(Runs):
             pause(self, event, run)
             return
         run = self._take(event.run)
-        run.kept = None
         if state.closing is None:
             pause(self, event, run)
         self._left(run)
@@ -381,6 +410,7 @@ class Machine(Runs):
             raise ProtocolError(f"timer {event.timer} is not running; it has fired before or was cancelled")
         if timer.what == "retry" and timer.run is not None:
             run = state.runs[timer.run]
+            (state.retries or {}).pop(timer.run, None)
             run.phase = READY
             if acquire(run):
                 run.phase = RUNNING
@@ -388,6 +418,7 @@ class Machine(Runs):
         elif timer.what == "signal":
             self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, timer.group)
             if timer.group is not None:
+                drop_member(state, timer.group, timer.id)
                 leave_group(timer.group, self._end_wait)
         elif timer.what == "deadline":
             self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
@@ -427,8 +458,7 @@ class Machine(Runs):
             for number in list(state.retracted):
                 self._stopped(number)
             return
-        state.runs.clear()
-        state.retracted = state.waits = None
+        give_up_runs(state)
         rest(self)
 
     _RECEIVERS: ClassVar[dict[type[events.Event], Callable[[Any, Any], None]]] = {

@@ -14,9 +14,10 @@ from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
 from .groups import enter_group
-from .joins import COLLECT, close_scope, consume, fill, join_key, latest, open_scope
+from .joins import COLLECT, close_scope, consume, fill, latest, leave_scope, open_scope
 from .limits import acquire, limiter_of_chunk
 from .plan import Node, Plan
+from .provisional import take_member
 from .signals import PUBLIC_KIND, Trigger
 from .state import READY, UNSET, Frame, Group, Opening, RunChunk, RunState
 from .values import BUILTIN, equals, is_lazy, kind_of
@@ -50,6 +51,8 @@ def enter_chunk(
         state.begin(run)
     if group is not None:
         enter_group(group)
+        if group.provisional is not None:
+            take_member(state, group, number, run)
     if limiters and not acquire(run):
         run.phase = READY
     else:
@@ -67,6 +70,8 @@ def enter_sub_flow(
     state.begin(run)
     if group is not None:
         enter_group(group)
+        if group.provisional is not None:
+            take_member(state, group, number, run)
     machine.out.append(run)
 
 
@@ -78,11 +83,10 @@ def enter_gate(
         wanted, item = node.operator.listens, None if node.block is None else scope
         while item is not None and item.opening.node is not node.block:
             item = item.opening.outer
-        join = join_key(node.id, item)
-        slots = latest(machine.state, join, trigger, value)
+        slots = latest(machine.state, node.id, item, trigger, value)
         if len(slots) < len(wanted):
             return
-        consume(machine.state, join)
+        consume(machine.state, node.id, item)
         joined: dict[str, dict[str, Any]] = {}
         for part in wanted:
             joined.setdefault(PUBLIC_KIND[part.kind], {})[part.name] = slots[part]
@@ -179,8 +183,7 @@ def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool
 def abandon_pass(machine: Effects, opening: Opening) -> None:
     """A pass through a for_each has no future: what is open goes on, and arrives nowhere. The caller takes the pull out
     of the opening's group."""
-    close_scope(machine.state, opening)
-    opening.slots = [None] * len(opening.slots)  # a slot that is filled takes nothing any more
+    leave_scope(machine.state, opening)
     stop_pulling(machine, opening)
 
 
@@ -305,13 +308,13 @@ def enter_collect(
 ) -> None:
     """Fill this branch of a named collection; branches of any chain meet, per scope."""
     options = node.operator.options
-    join = join_key(f"{COLLECT}{node.name}", scope)
-    slots = latest(machine.state, join, options["branch"], value)
+    name = f"{COLLECT}{node.name}"
+    slots = latest(machine.state, name, scope, options["branch"], value)
     branches: list[str] = options["branches"]
     if len(slots) < len(branches):
         return
     if options["mode"] == "filled_then_empty":
-        consume(machine.state, join)
+        consume(machine.state, name, scope)
     full = {branch: slots[branch] for branch in branches}
     for listener in node.next:
         listener.enter(machine, listener, node.trigger, full, scope, group)

@@ -66,7 +66,7 @@ class Node:
 class Plan:
     """All nodes of a definition and, per kind of trigger, who listens to a name."""
 
-    __slots__ = ("definition", "errors", "events", "flow_data", "nodes", "outside", "start", "state", "timers")
+    __slots__ = ("definition", "depth", "errors", "events", "flow_data", "nodes", "outside", "start", "state", "timers")
 
     def __init__(self, definition: Definition, transitions: Mapping[OperatorKind, Callable[..., None]]) -> None:
         self.definition = definition
@@ -94,6 +94,8 @@ class Plan:
                 sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]
                 items = {_item_of(source, by_id) for source in sources}
                 node.block = items.pop() if len(items) == 1 else None
+        #: how many blocks stand one inside the other, at most
+        self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
         self.state = _named(listeners, "state")
@@ -101,6 +103,13 @@ class Plan:
         self.errors = _named(listeners, "error")
         self.timers = _named(listeners, "timer")
         self.outside = definition.outside_events
+
+
+def _depth(node: Node, by_id: Mapping[str, Node]) -> int:
+    depth, around = 0, by_id.get(node.operator.inside or "")
+    while around is not None and depth < len(by_id):
+        depth, around = depth + 1, by_id.get(around.operator.inside or "")
+    return depth
 
 
 def _item_of(node: Node | None, by_id: Mapping[str, Node]) -> Node | None:

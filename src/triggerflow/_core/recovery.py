@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from . import commands
-from .groups import end_waits_of, leave_group
+from .groups import end_waits_of, give_up_runs, leave_group
 from .leases import dismiss
 from .limits import acquire, release, unqueue
 from .operators import Effects
+from .provisional import drop_member
 from .state import READY, RUNNING, WAITING, RunState
 
 
@@ -27,13 +28,14 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
         if run.phase is WAITING:
             end_waits_of(state, run)
             unqueue(run)
-            run.waits, run.spawned = 0, None
+            run.spawned = None
     dismiss(machine, None, resumed)
     for run in (state.retracted or {}).values():  # it has stopped with its process
         end_waits_of(state, run)
         if run.phase is RUNNING:
             release(run, resumed)
         if run.group is not None:
+            drop_member(state, run.group, run.id)
             leave_group(run.group, lambda wait: None)
     state.retracted = None
     for run in displaced:
@@ -47,8 +49,7 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
         state.lease.held = state.lease.limit = state.lease.used
         state.lease.asked = 0
     if state.closing is not None:  # what still had to stop has stopped
-        state.runs.clear()
-        state.waits = None
+        give_up_runs(state)
         begun = []
     machine.out.extend(run for run in begun if run.phase is RUNNING)
     machine.out.extend(_due_again(state))
@@ -69,7 +70,7 @@ def _due_again(state: RunState) -> list[commands.AnyCommand]:
 
 def _at_work(state: RunState) -> bool:
     """Whether something had begun, so that `recover` would change the state: an attempt is counted, a place is lost."""
-    if state.closing is not None or state.retracted or state.guests:
+    if state.closing is not None or state.retracted or state.steps:
         return True
     if state.lease is not None and (state.lease.held or state.lease.asked):
         return True

@@ -11,38 +11,16 @@ from .interrupts import close
 from .joins import drop_scope
 from .limits import unqueue
 from .operators import Effects, stop_pulling
-from .state import KEPT, RUNNING, WAITING, Group, RunChunk, RunState, Wait
+from .provisional import decided, drop_member, leave_emitter, members
+from .state import RUNNING, WAITING, Interrupt, Opening, RunChunk, Timer, Wait
 from .timers import cancel_timer
-
-
-def note_provisional(machine: Effects, number: int, group: Group | None) -> Group:
-    """The group of a provisional signal."""
-    state = machine.state
-    if state.provisional is None:
-        state.provisional = {}
-    count = len(state.provisional)
-    if count >= KEPT and not count & (count - 1):  # a power of two: seldom enough to look at all of them
-        _forget_undecided(state, state.provisional)
-    made = state.provisional[number] = Group(group)
-    return made
-
-
-def _forget_undecided(state: RunState, provisional: dict[int, Group]) -> None:
-    """Forget signals that nobody has decided on, where nothing is left to take back: what they started is over, and so
-    is the run that emitted them, which could come back to them."""
-    emitted = {kept.signal for run in state.runs.values() for kept in (run.kept or {}).values()}
-    asking = [it.run.group for it in (state.interrupts or {}).values() if it.status == "waiting"]
-    used = [*asking, *(opening.group for opening in (state.openings or {}).values())]
-    for number, group in list(provisional.items()):
-        if number not in emitted and not group.live and not any(_within(it, group) for it in used):
-            del provisional[number]
 
 
 def confirm(machine: Effects, number: int) -> None:
     """The signal stands; nobody asks for its group any more."""
-    group = (machine.state.provisional or {}).pop(number, None)
-    if group is not None:
-        group.over = True
+    provisional = decided(machine.state, number)
+    if provisional is not None:
+        provisional.group.over = True
 
 
 def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> None:
@@ -50,44 +28,45 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
 
     `ended` is called for waits that end thereby, outside what is retracted.
     """
-    state = machine.state
-    group = (state.provisional or {}).pop(number, None)
-    if group is None:
+    provisional = decided(machine.state, number)
+    if provisional is None:
         return
-    for opening in [it for it in (state.openings or {}).values() if _within(it.group, group)]:
-        drop_scope(state, opening)
-        if stop_pulling(machine, opening) and opening.group is not None:
-            leave_group(opening.group, ended)
-    for run in [it for it in state.runs.values() if _within(it.group, group)]:
-        del state.runs[run.id]
-        if run.phase is RUNNING or run.phase is WAITING:
-            if state.retracted is None:
-                state.retracted = {}
-            state.retracted[run.id] = run
-            machine.out.append(commands.CancelRun(run))
-        else:
-            _forget(machine, run, ended)
-    for timer in [it for it in (state.timers or {}).values() if _within(it.group, group)]:
+    found = members(provisional)
+    for opening in sorted((it for it in found if isinstance(it, Opening)), key=lambda it: it.id):
+        _drop_opening(machine, opening, ended)
+    for run in sorted((it for it in found if isinstance(it, RunChunk)), key=lambda it: it.id):
+        _stop(machine, run, ended)
+    for timer in sorted((it for it in found if isinstance(it, Timer)), key=lambda it: it.id):
         cancel_timer(machine, timer.id)
         if timer.group is not None:
+            drop_member(machine.state, timer.group, timer.id)
             leave_group(timer.group, ended)
-    for interrupt in (state.interrupts or {}).values():
-        if interrupt.status == "waiting" and _within(interrupt.run.group, group):
-            close(machine, interrupt, "retracted")
-    machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in state.runs)]
+    for interrupt in sorted((it for it in found if isinstance(it, Interrupt)), key=lambda it: (it.run.id, it.id)):
+        close(machine, interrupt, "retracted")
+    runs = machine.state.runs
+    machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in runs)]
 
 
-def _forget(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:
-    """A run that holds no place: it waits for one, or for its next attempt."""
+def _drop_opening(machine: Effects, opening: Opening, ended: Callable[[Wait], None]) -> None:
+    drop_scope(machine.state, opening)
+    if stop_pulling(machine, opening) and opening.group is not None:
+        leave_group(opening.group, ended)
+
+
+def _stop(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:
+    """Cancel a run that has begun; one that waits for a place, or for its next attempt, is forgotten."""
+    state = machine.state
+    del state.runs[run.id]
+    leave_emitter(state, run)
+    if run.group is not None:
+        drop_member(state, run.group, run.id)
+    if run.phase is RUNNING or run.phase is WAITING:
+        if state.retracted is None:
+            state.retracted = {}
+        state.retracted[run.id] = run
+        machine.out.append(commands.CancelRun(run))
+        return
     unqueue(run)
-    for timer in list((machine.state.timers or {}).values()):
-        if timer.run == run.id:
-            cancel_timer(machine, timer.id)
+    cancel_timer(machine, (state.retries or {}).pop(run.id, None))
     if run.group is not None:
         leave_group(run.group, ended)
-
-
-def _within(group: Group | None, ancestor: Group) -> bool:
-    while group is not None and group is not ancestor:
-        group = group.parent
-    return group is not None

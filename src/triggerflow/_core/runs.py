@@ -3,20 +3,23 @@
 `Runs` is the part of the machine that every kind of record needs; which record does what stands in `machine`.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from . import commands, events
 from .closing import FINAL, rest
 from .definition import OperatorKind
 from .errors import ExecutionClosed, ProtocolError
 from .groups import end_wait, end_waits_of, leave_group, regain
-from .leases import dismiss, granted, returned, wanted
+from .leases import admitted, dismiss, granted, returned, wanted
 from .limits import release, unqueue
 from .plan import Node, Plan
+from .provisional import drop_member, leave_emitter
 from .signals import Trigger
 from .state import KEPT, RUNNING, WAITING, Group, Guest, RunChunk, RunState, Status, Wait
 
 NOTHING: list[commands.AnyCommand] = []
+#: In place of an answer, as long as no record is being taken in.
+IDLE = cast("list[commands.AnyCommand]", None)
 MATCH_CASE, SUB_FLOW = OperatorKind.MATCH_CASE, OperatorKind.SUB_FLOW
 
 
@@ -29,7 +32,7 @@ class Runs:
         self.plan = plan
         self.state = RunState() if state is None else state
         #: the answer that is being written; between two records nothing is kept of it
-        self.out: list[commands.AnyCommand] = NOTHING
+        self.out = IDLE
 
     def _take(self, number: int) -> RunChunk:
         run = self.state.run(number)
@@ -40,13 +43,23 @@ class Runs:
         return run
 
     def _left(self, run: RunChunk) -> None:
+        """A run has ended, and what follows from that has begun."""
+        if run.kept is not None:
+            self._leave_emitted(run)
         if run.group is not None:
+            drop_member(self.state, run.group, run.id)
             leave_group(run.group, self._end_wait)
         if self.state.idle():
             rest(self)
 
+    def _leave_emitted(self, run: RunChunk) -> None:
+        """A run has ended: it does not come back to what it has emitted."""
+        leave_emitter(self.state, run)
+        run.kept = None
+
     def _give_back(self, run: RunChunk) -> None:
-        end_waits_of(self.state, run)
+        if run.waits is not None or run.spawned is not None:
+            end_waits_of(self.state, run)
         if run.limiters and run.phase is RUNNING:
             release(run, self._resume)
         elif run.limiters:
@@ -57,8 +70,7 @@ class Runs:
     def _resume(self, run: RunChunk | Guest) -> None:
         """Whoever queued has all its places now: a run starts, or goes on after waiting; a guest is told."""
         if isinstance(run, Guest):
-            run.phase = RUNNING
-            self.out.append(commands.GrantPlaces(run.step, 1))
+            admitted(self, run)
         elif run.phase is WAITING:
             self.out.extend(commands.Settle(number) for number in regain(self.state, run))
         else:

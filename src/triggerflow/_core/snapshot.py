@@ -14,24 +14,29 @@ import msgspec
 from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
-from .groups import enter_group
-from .limits import around, limiter_of_chunk
+from .groups import enter_group, kept_signals
+from .joins import is_over, joined
+from .limits import around, fill_queue, limiter_of_chunk
 from .plan import Node, Plan
+from .provisional import restore_provisional, take_member
 from .signals import Trigger
 from .state import (
     UNSET,
     Frame,
     Group,
     Guest,
+    Guests,
     Interrupt,
-    JoinKey,
+    Joins,
     Kept,
+    KeptSignals,
     Lease,
     Limiter,
     Opening,
     Phase,
     RunChunk,
     RunState,
+    RunWaits,
     Status,
     Timer,
     Wait,
@@ -107,12 +112,12 @@ class _Encoder:
             "skipped": msgspec.to_builtins(state.skipped or []),
             "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
             "lease": None if state.lease is None else {**_limiter(state.lease), "asked": state.lease.asked},
-            "guests": [[it.id, it.step.id, it.phase.value] for it in (state.guests or {}).values()],
+            "guests": [[it.id, it.step.id, it.phase.value] for it in state.guests.values()],
             "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
             "groups": [self.group(group) for group in self.groups],
             "waits": [_wait(wait) for wait in (state.waits or {}).values()],
             "openings": [self.opening(it) for it in _openings(state)],
-            "joins": [self.join(name, slots) for name, slots in (state.joins or {}).items()],
+            "joins": [self.join(*join) for join in joined(state)],
             "runs": [self.run(it) for it in state.runs.values()],
             "retracted": [self.run(it) for it in (state.retracted or {}).values()],
             "provisional": [[number, self.reference(group)] for number, group in (state.provisional or {}).items()],
@@ -129,12 +134,12 @@ class _Encoder:
             "live": self.live[id(it)],
             "over": it.over,
             "handling": it.handling,
-            "waits": [wait.id for wait in it.waits if wait.id in (self.state.waits or ())],
+            "waits": [number for waits in (it.waits or {}).values() for number in waits],
         }
 
-    def join(self, key: JoinKey, slots: Mapping[Any, Any]) -> list[Any]:
-        kept = [[_slot(slot), self.pack(value, f"join {key[0]!r}")] for slot, value in slots.items()]
-        return [*key, kept]
+    def join(self, name: str, opening: int, index: int, slots: Mapping[Any, Any]) -> list[Any]:
+        kept = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
+        return [name, opening, index, kept]
 
     def run(self, it: RunChunk) -> dict[str, Any]:
         return {
@@ -149,8 +154,8 @@ class _Encoder:
             "attempt": it.attempt,
             "effects": dict(it.effects or {}),
             "phase": it.phase.value,
-            "waits": it.waits,
-            "kept": [[*place, kept.signal, self.reference(kept.group)] for place, kept in (it.kept or {}).items()],
+            "waits": 0 if it.waits is None else it.waits.active,
+            "kept": [[*place, kept.signal, self.reference(kept.group)] for place, kept in kept_signals(self.state, it)],
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
@@ -225,10 +230,10 @@ class _Decoder:
         state.provisional = {number: self.groups[group] for number, group in snapshot["provisional"]} or None
         state.timers = {kept["id"]: self.timer(kept) for kept in snapshot["timers"]} or None
         state.interrupts = {kept["id"]: self.interrupt(kept) for kept in snapshot["interrupts"]} or None
-        for name, opening, index, slots in snapshot["joins"]:
-            state.joins = state.joins or {}
-            state.joins[name, opening, index] = {_unslot(slot): unpack(value) for slot, value in slots}
+        for join in snapshot["joins"]:
+            self.join(*join)
         self.link(snapshot)
+        self.index()
 
     def node(self, id: str) -> Node:
         if id not in self.nodes:
@@ -268,9 +273,10 @@ class _Decoder:
         value, group = self.unpack(kept["value"]), self.group(kept["group"])
         run = RunChunk(kept["id"], node, trigger, value, kept["signal"], scope, group, limiters)
         run.spawned = self.group(kept["spawned"])
-        run.attempt, run.phase, run.waits = kept["attempt"], Phase(kept["phase"]), kept["waits"]
+        run.attempt, run.phase = kept["attempt"], Phase(kept["phase"])
         run.effects = dict(kept["effects"]) or None
-        run.kept = {(effect, n): Kept(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]} or None
+        signals = {(effect, n): Kept(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]}
+        run.kept = KeptSignals(signals) if signals else None
         return run
 
     def timer(self, kept: Mapping[str, Any]) -> Timer:
@@ -283,6 +289,22 @@ class _Decoder:
         fields: dict[str, Any] = {**kept, "run": run, "payload": payload, "response": response}
         return Interrupt(**fields)
 
+    def join(self, name: str, opening: int, index: int, slots: list[Any]) -> None:
+        joins = self.state.joins = self.state.joins or Joins()
+        held = joins.setdefault(opening, {}).setdefault(index, {})
+        held[name] = {_unslot(slot): self.unpack(value) for slot, value in slots}
+        known = self.openings.get(opening)
+        if opening and (known is None or is_over(self.state, Frame(known, index))):
+            joins.over[opening, index] = None
+
+    def wait(self, wait: Wait) -> Wait:
+        run = wait.run
+        if run is not None:
+            run.waits = run.waits or RunWaits()
+            run.waits.all[wait.id] = wait
+            run.waits.active += not wait.over
+        return wait
+
     def link(self, snapshot: Mapping[str, Any]) -> None:
         """What refers to runs: queues, waits, groups."""
         state, runs = self.state, self.state.runs
@@ -290,17 +312,22 @@ class _Decoder:
         for number, step, phase in snapshot["guests"]:
             guest = Guest(number, waiting[step], around(state, waiting[step].scope))
             guest.phase = Phase(phase)
-            state.guests = state.guests or {}
-            state.guests[number] = guest
+            state.steps = state.steps or {}
+            guests = state.steps.setdefault(step, Guests())
+            (guests.running if guest.phase is Phase.RUNNING else guests.ready)[number] = guest
         waits = {
-            number: Wait(number, None if run is None else waiting[run], level, outside, over)
+            number: self.wait(Wait(number, None if run is None else waiting[run], level, outside, over))
             for number, run, level, outside, over in snapshot["waits"]
         }
         state.waits = waits or None
         for group, kept in zip(self.groups, snapshot["groups"], strict=True):
             group.parent, group.live = self.group(kept["parent"]), kept["live"]
             group.over, group.handling = kept["over"], kept["handling"]
-            group.waits = [waits[number] for number in kept["waits"]]
+            for wait in (waits[number] for number in kept["waits"]):
+                if not wait.over:  # earlier versions kept those that had been given up
+                    group.waits = group.waits or {}
+                    group.waits.setdefault(wait.level, {})[wait.id] = wait
+                    wait.group = group
         for opening in (state.openings or {}).values():
             if opening.pulling and opening.group is not None:
                 enter_group(opening.group)
@@ -312,10 +339,30 @@ class _Decoder:
             for kept in snapshot["openings"]
             if kept["limiter"] is not None
         ]
-        queueing = {**runs, **(state.guests or {})}
+        queueing = {**runs, **state.guests}
         for limiter, kept in pairs:
             limiter.used = kept["used"]
-            limiter.queue.extend(queueing[number] for number in kept["queue"])
+            fill_queue(limiter, [queueing[number] for number in kept["queue"]])
+
+    def index(self) -> None:
+        """What can be told from the rest, and is only there to be found at once."""
+        state = self.state
+        interrupts = [it for it in (state.interrupts or {}).values() if it.status == "waiting"]
+        state.asking = len(interrupts)
+        timers = (state.timers or {}).values()
+        state.retries = {it.run: it.id for it in timers if it.what == "retry" and it.run is not None} or None
+        if not state.provisional:
+            return
+        emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.of_signal}
+        restore_provisional(state, self.groups, emitters)
+        members: list[tuple[Group | None, Any, Any]] = []
+        members += [(it.group, it.id, it) for it in (state.openings or {}).values()]
+        members += [(it.group, it.id, it) for it in state.runs.values()]
+        members += [(it.group, it.id, it) for it in timers]
+        members += [(it.run.group, (it.id,), it) for it in interrupts]
+        for group, key, it in members:
+            if group is not None:
+                take_member(state, group, key, it)
 
 
 def _groups(state: RunState) -> list[Group]:
@@ -323,7 +370,7 @@ def _groups(state: RunState) -> list[Group]:
     found: dict[int, Group] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
-    starts += [kept.group for run in runs for kept in (run.kept or {}).values()]
+    starts += [kept.group for run in runs for _, kept in kept_signals(state, run)]
     asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += (state.provisional or {}).values()

@@ -8,7 +8,11 @@ state. The parts:
   frames outwards is the *scope* of a run: two passes through one block never share a frame, hence never mix;
 * a `Limiter` counts places of a concurrency limit and holds the queue for them; a `Guest` stands in it for a chunk of a
   sub-flow, and a `Lease` is what the sub-flow has of the limits around its step;
-* a `Group` counts what a chunk's signals have set in motion, for those who wait for it.
+* a `Group` counts what a chunk's signals have set in motion, for those who wait for it; a `Provisional` holds it, for
+  who takes it back.
+
+No record may cost more because more is open. So what a transition has to find is found by its number, or hangs where
+the transition comes from: waits on their run, guests on their step, half-filled joins on their branch.
 """
 
 from collections import deque
@@ -23,10 +27,6 @@ from .plan import Node
 from .rarely import Rarely
 from .signals import Trigger
 from .values import items_of, type_name
-
-#: A named join: its name, and the branch it is kept for, as opening and index; (name, 0, 0) outside every block.
-JoinKey = tuple[str, int, int]
-
 
 #: How much of what is over is kept for those who ask late, at most: answered interrupts (at least half as many),
 #: skipped errors, names of unheard signals. So an execution of any length needs constant memory for them.
@@ -58,9 +58,14 @@ StatusName = Literal["created", "running", "waiting", "completed", "failed", "ca
 
 
 class Limiter:
-    """A true upper bound: `used` places of `limit` are taken; `queue` holds who waits for one."""
+    """A true upper bound: `used` places of `limit` are taken. Who has none queues for one.
 
-    __slots__ = ("limit", "queue", "used")
+    First come those that get theirs back, the newest first (`returning`, by number); then the others as they came
+    (`waiting`). Of these, who is dropped stays in the line without its limits, and is passed over; `gone` counts them.
+    `among` says who of those that respect several limits queues in this one.
+    """
+
+    __slots__ = ("among", "gone", "limit", "returning", "used", "waiting")
 
     #: how many of its places a run that gives its own back takes with it
     leaves: ClassVar[int] = 0
@@ -68,7 +73,16 @@ class Limiter:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.queue: deque[RunChunk | Guest] = deque()
+        self.returning: dict[int, RunChunk | Guest] | None = None
+        self.waiting: deque[RunChunk | Guest] | None = None
+        self.gone = 0
+        self.among: dict[int, None] | None = None
+
+    @property
+    def queue(self) -> "list[RunChunk | Guest]":
+        """Who waits for a place, in order."""
+        returning = [*(self.returning or {}).values()]
+        return [*reversed(returning), *(run for run in self.waiting or () if run.limiters)]
 
 
 class Lease(Limiter):
@@ -89,9 +103,9 @@ class Lease(Limiter):
 
 
 class Group:
-    """What one emitter's signals keep busy. `live` counts runs and busy child groups."""
+    """What one emitter's signals keep busy. `live` counts runs, delayed signals, sources and busy child groups."""
 
-    __slots__ = ("handling", "live", "over", "parent", "waits")
+    __slots__ = ("handling", "live", "over", "parent", "provisional", "waits")
 
     def __init__(self, parent: "Group | None") -> None:
         self.parent = parent
@@ -101,7 +115,28 @@ class Group:
         self.over = False
         # Set where an error route is at work: what fails below it is not routed again.
         self.handling = False
-        self.waits: list[Wait] = []
+        #: the innermost provisional signal that this is caused by
+        self.provisional: Provisional | None = None if parent is None else parent.provisional
+        #: who waits, by the level that `live` has to fall to (there are two at most), then by number
+        self.waits: dict[int, dict[int, Wait]] | None = None
+
+
+class Provisional:
+    """A provisional signal: what is at work because of it, for whoever takes it back.
+
+    `members` are runs, openings and delayed signals by their number, questions by their id (in a tuple), and the
+    provisional signals inside this one that have members themselves. `by` is the number of the run that can come back
+    to it, if one can.
+    """
+
+    __slots__ = ("by", "group", "members", "outer", "signal")
+
+    def __init__(self, signal: int, group: Group, by: int | None) -> None:
+        self.signal = signal
+        self.group = group
+        self.by = by
+        self.outer = group.provisional
+        self.members: dict[Any, RunChunk | Opening | Timer | Interrupt | Provisional] = {}
 
 
 class Wait(msgspec.Struct):
@@ -115,6 +150,17 @@ class Wait(msgspec.Struct):
     level: int
     outside: bool = False
     over: bool = False
+    group: Group | None = None
+
+
+class RunWaits:
+    """The waits of one run, by number; `active` counts those that are not over."""
+
+    __slots__ = ("active", "all")
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.all: dict[int, Wait] = {}
 
 
 class Kept(NamedTuple):
@@ -122,6 +168,18 @@ class Kept(NamedTuple):
 
     signal: int
     group: Group
+
+
+class KeptSignals:
+    """The signals that a run may come back to, by effect and place, and by their number. Those that are done with are
+    dropped when there are `limit`."""
+
+    __slots__ = ("limit", "of_place", "of_signal")
+
+    def __init__(self, of_place: dict[tuple[str, int], Kept]) -> None:
+        self.of_place = of_place
+        self.of_signal = {kept.signal: kept for kept in of_place.values()}
+        self.limit = 8 + 2 * len(of_place)
 
 
 class Phase(IntEnum):
@@ -218,8 +276,8 @@ class RunChunk:
         self.effects: dict[str, int] | None = None
         self.phase: Phase = RUNNING
         self.spawned: Group | None = None
-        self.waits = 0
-        self.kept: dict[tuple[str, int], Kept] | None = None
+        self.waits: RunWaits | None = None
+        self.kept: KeptSignals | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"
@@ -235,6 +293,16 @@ class Guest:
         self.step = step
         self.limiters = limiters
         self.phase: Phase = RUNNING
+
+
+class Guests:
+    """The guests of one step, by number: those that have a place, and those that queue."""
+
+    __slots__ = ("ready", "running")
+
+    def __init__(self) -> None:
+        self.running: dict[int, Guest] = {}
+        self.ready: dict[int, Guest] = {}
 
 
 class Opening:
@@ -295,6 +363,20 @@ class Frame:
         return self.opening.outer.path + here if self.opening.outer else here
 
 
+class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
+    """What named joins hold: by opening, by branch, by name, the latest value of each slot; outside every block under
+    (0, 0).
+
+    `over` are the branches that have ended and left something half-filled: what is still at work in them may fill it.
+    """
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over: dict[tuple[int, int], None] = {}
+
+
 class RunState:
     """The whole memory of one execution."""
 
@@ -334,11 +416,19 @@ class RunState:
     emitted: Rarely[set[str] | None] = Rarely(None)
     unheard: Rarely[set[str] | None] = Rarely(None)
     timers: Rarely[dict[int, Timer] | None] = Rarely(None)
+    #: a heap of the times at which timers are due, with their numbers, once somebody has asked for the first one
+    dues: Rarely[list[tuple[float, int]] | None] = Rarely(None)
     interrupts: Rarely[dict[str, Interrupt] | None] = Rarely(None)
     #: provisional signals, by the number of their record
     provisional: Rarely[dict[int, Group] | None] = Rarely(None)
-    #: the chunks of sub-flows that have a place here, or wait for one
-    guests: Rarely[dict[int, Guest] | None] = Rarely(None)
+    #: those of them of which nothing is left to take back, and nobody to come back to them
+    idle_provisional: Rarely[dict[int, None] | None] = Rarely(None)
+    #: the chunks of sub-flows that have a place here, or wait for one, by the number of their step
+    steps: Rarely[dict[int, Guests] | None] = Rarely(None)
+    #: how many questions wait for an answer
+    asking = Rarely(0)
+    #: the timers of runs that wait for their next attempt, by the number of the run
+    retries: Rarely[dict[int, int] | None] = Rarely(None)
     #: how many lazy sources are being asked for items
     pulls = Rarely(0)
     #: see `events.RULES`; those of today take no room
@@ -368,7 +458,7 @@ class RunState:
         # What most executions never need is made on first use: an execution held waiting stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
         self.openings: dict[int, Opening] | None = None
-        self.joins: dict[JoinKey, dict[Any, Any]] | None = None
+        self.joins: Joins | None = None
         self.waits: dict[int, Wait] | None = None
         #: runs that were cancelled with a provisional signal and have not stopped
         self.retracted: dict[int, RunChunk] | None = None
@@ -414,6 +504,15 @@ class RunState:
     def idle(self) -> bool:
         """Whether no run goes on."""
         return self.sole is None and not self.many
+
+    @property
+    def guests(self) -> dict[int, Guest]:
+        """All guests, by number."""
+        return {
+            number: guest
+            for guests in (self.steps or {}).values()
+            for number, guest in (*guests.running.items(), *guests.ready.items())
+        }
 
     def disown(self, key: str) -> None:
         """Somebody else has the value at a key now: the next append makes a new list instead of growing that one."""

@@ -1,10 +1,11 @@
 """Timers: what is due at a time. The core names the time; the driver waits for it and reports it as a record."""
 
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from .commands import CancelTimer, StartTimer
 from .operators import Effects
-from .state import UNSET, Timer
+from .state import UNSET, RunState, Timer
 
 
 def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
@@ -15,6 +16,8 @@ def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
     if state.timers is None:
         state.timers = {}
     state.timers[number] = Timer(number, due, what, **details)
+    if state.dues is not None:
+        heappush(state.dues, (due, number))
     machine.out.append(StartTimer(number, due))
     return number
 
@@ -23,6 +26,19 @@ def cancel_timer(machine: Effects, number: int | None) -> None:
     """Forget a timer, if it is still there."""
     if number is not None and machine.state.timers and machine.state.timers.pop(number, None) is not None:
         machine.out.append(CancelTimer(number))
+
+
+def next_due(state: RunState) -> float | None:
+    """When the first timer is due; None if there is none. Who asks is told at once from the second time on."""
+    timers, dues = state.timers, state.dues
+    if not timers:
+        return None
+    if dues is None or len(dues) > 2 * len(timers):  # timers that have fired or were cancelled stay in it meanwhile
+        dues = state.dues = [(timer.due, timer.id) for timer in timers.values()]
+        heapify(dues)
+    while dues[0][1] not in timers:
+        heappop(dues)
+    return dues[0][0]
 
 
 def holds_open(machine: Effects) -> bool:

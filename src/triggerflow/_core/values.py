@@ -66,14 +66,6 @@ def seconds(value: Any, what: str) -> float:
     return added
 
 
-def whole(value: Any, what: str) -> int:
-    """A whole number as a plain int. Raises `UsageError`."""
-    added = int.__add__(0, value)
-    if added is NotImplemented:
-        raise UsageError(f"{what} is a whole number, got a {type_name(value)}")
-    return added
-
-
 def truth(value: Any, what: str) -> bool:
     """Whether a plain value is true. Raises `UsageError` for any other."""
     if value is True or value is False:

@@ -10,6 +10,7 @@ import msgspec
 from .._core import events
 from .._core.definition import Definition, OperatorKind
 from .._core.errors import ExecutionClosed, ProtocolError, UsageError
+from .._core.joins import COLLECT, joined
 from .._core.machine import Machine
 from .._core.operators import TRANSITIONS
 from .._core.plan import Node, Plan
@@ -152,12 +153,11 @@ class _Watch:
         return "done" if hit or (node.kind in _RUNS and ended & {"completed", "paused"}) else "idle"
 
     def half_full(self, node: Node) -> bool:
-        joins = self.machine.state.joins or {}
+        held = list(joined(self.machine.state))
         if node.kind is OperatorKind.COLLECT:
             wanted = len(node.operator.options["branches"])
-            found = [slots for join, slots in joins.items() if join[0] == f"collect:{node.name}"]
-            return any(len(slots) < wanted for slots in found)
-        return node.mode == "and" and (node.id, 0, 0) in joins
+            return any(len(slots) < wanted for name, _, _, slots in held if name == f"{COLLECT}{node.name}")
+        return node.mode == "and" and any(join[:3] == (node.id, 0, 0) for join in held)
 
 
 def _is_final(record: Any) -> bool:

@@ -26,6 +26,7 @@ from .._core.errors import ExecutionSuspended, WrongLoopError
 from .._core.machine import Machine
 from .._core.runs import NOTHING
 from .._core.state import RunChunk, RunState, Status
+from .._core.timers import next_due
 from ..stores.protocol import Append, ExecutionRow, NewRecord
 from .local import LocalDriver, forget
 from .ports import Host, Journal
@@ -291,5 +292,5 @@ def where_it_stands(machine: Machine) -> tuple[Any, float | None]:
     state = machine.state
     due = None
     if state.timers and state.status is Status.WAITING:
-        due = min(timer.due for timer in state.timers.values())
+        due = next_due(state)
     return state.status.value, due
