@@ -247,11 +247,16 @@ class LocalDriver:
         if answer:
             self.perform(answer)
         # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
-        if not self._ready or len(self._ready) <= self._hired:
-            if self.machine.state.idle():
-                forget(self)
-            return None
-        return self._ready.take(self.machine.state) if self._ready.stale else self._ready.popleft()
+        ready = self._ready
+        if ready and len(ready) > self._hired:
+            if not ready.stale:
+                return ready.popleft()
+            following = ready.take(self.machine.state)
+            if following is not None:
+                return following
+        if self.machine.state.idle():
+            forget(self)
+        return None
 
     async def _give_way(self, run: RunChunk) -> RunChunk | None:
         """Let the loop turn once. The run goes back to its place in the queue, so that none starts before it."""
