@@ -3,16 +3,21 @@ VENV ?= .venv
 TOPIC ?= solar sails
 ARGS ?=
 PORT ?= 8099
+SEED ?=
+SLICE ?=
+MINUTES ?=
 PY := $(VENV)/bin/python
+PYTEST = $(PY) -m pytest -n 2 --dist worksteal
 LINTED = src tests examples bench tools bridge
 SOURCES = $(wildcard $(LINTED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model demo-model test crash check fmt cover bench lock clean venv-run venv-dev
+.PHONY: help demo model demo-model test soak crash services check fmt cover bench lock clean venv-run venv-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: TOPIC='...' (demo), ARGS='...' (test, crash, bench), PORT=8099 (model), PYTHON=python3.12 VENV=.venv312 (another interpreter)"
+	@echo "  Variables: TOPIC='...' (demo), ARGS='...' (test, soak, crash, bench), SEED=7 SLICE=10 MINUTES=5 (soak),"
+	@echo "             PORT=8099 (model), PYTHON=python3.12 VENV=.venv312 (another interpreter)"
 
 demo: venv-run ## Run the playbook example on TOPIC; needs no key and no network
 	@$(PY) examples/playbook.py "$(TOPIC)"
@@ -24,18 +29,24 @@ demo-model: venv-dev .venv-model/.ready ## Run the research brief against that m
 	@.venv-model/bin/python tools/model_server.py $(PORT) \
 		$(PY) examples/research_brief/main.py --base-url http://127.0.0.1:$(PORT)/v1 "reading and writing CSV files"
 
-test: venv-dev ## Run all tests, on two processes
-	$(PY) -m pytest -n 2 $(ARGS)
+test: venv-dev ## Run the tests, on two processes
+	$(PYTEST) $(ARGS)
+
+soak: venv-dev ## Run what `make test` leaves out: all combinations, long runs, much random input from SEED
+	$(PYTEST) --soak $(if $(SEED),--soak-seed $(SEED)) $(if $(SLICE),--soak-slice $(SLICE)) \
+		$(if $(MINUTES),--soak-minutes $(MINUTES)) $(ARGS)
+
+services: .venv-model/.ready ## Install what some tests need beyond Python packages; without it they are skipped
+	@sh tools/services.sh
 
 crash: venv-dev ## Kill a working process 300 times; nothing may be lost, doubled or wrong
 	$(PY) -m tests.crash $(ARGS)
 
-check: venv-dev ## Lint, format, types (strict), import law, size law
+check: venv-dev ## Lint, format, types (strict), import law
 	$(PY) -m ruff check $(SOURCES)
 	$(PY) -m ruff format --check $(SOURCES)
 	$(PY) -m pyright --pythonpath $(PY)
 	$(PY) tools/imports.py
-	$(PY) tools/ratchet.py
 
 fmt: venv-dev ## Format, and fix what the linter can fix by itself
 	$(PY) -m ruff check --fix-only $(SOURCES)

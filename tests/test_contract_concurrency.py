@@ -109,7 +109,7 @@ async def test_s09_at_every_nesting_depth(limit: int) -> None:
     assert gauge.peak == limit
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.seeds(15, 100)
 async def test_s09_random_programs_keep_their_limits_and_end(seed: int) -> None:
     """S9 with S3: chunks that at random sleep, emit, settle, put and start batches, under random limits on
     everything."""

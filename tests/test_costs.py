@@ -19,7 +19,9 @@ import pytest
 import triggerflow
 from tests.support import turns
 from tests.virtual_time import VirtualTimeLoop
-from triggerflow import ContractError, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ContractError
+from triggerflow.extension import runtime_of
 from triggerflow.stores import MemoryStore
 
 Data = TriggerFlowRuntimeData[Any]
@@ -111,6 +113,7 @@ async def one_emitter_under_back_pressure(count: int) -> None:
 
 async def settling_from_outside(count: int) -> None:
     flow = TriggerFlow()
+    flow.signal("work", external=True)
     flow.when("work").to(turn)
     execution = flow.create_execution()
     execution.begin()
@@ -364,7 +367,7 @@ async def test_appending_grows_a_list_in_place_until_somebody_has_it() -> None:
     execution.begin()
     for number in range(10):
         execution.state.append("log", number)
-        lists.append(id(execution.machine.state.data["log"]))
+        lists.append(id(runtime_of(execution).machine.state.data["log"]))
     assert len(set(lists)) == 1
     read = execution.state["log"]
     execution.state.append("log", 10)

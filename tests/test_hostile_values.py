@@ -12,8 +12,10 @@ import pytest
 from tests.core import invariants
 from tests.hostile import ZOO, Bang, Boom, Row, Slow, holds
 from tests.support import read, until
-from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData, UsageError
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow._core.errors import InternalError
+from triggerflow.errors import UsageError
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -43,8 +45,8 @@ async def ends(execution: Execution, seen: list[Any], value: Any, *, may_fail: b
     else:
         assert execution.get_status() == "completed"
         assert holds(seen, value) or may_fail
-        assert not execution.machine.state.openings
-    invariants.check(execution.machine.state)
+        assert not runtime_of(execution).machine.state.openings
+    invariants.check(runtime_of(execution).machine.state)
 
 
 # -- every operator ----------------------------------------------------------------------------------------------------

@@ -335,6 +335,7 @@ async def test_s03_settle_from_outside_waits_for_a_source() -> None:
     async def note(data: Data) -> None:
         done.append(data.value)
 
+    flow.signal("work", external=True)
     flow.when("work").to(lambda data: late_items(3)).for_each().to(note).end_for_each()
     execution = flow.create_execution()
     execution.begin()
@@ -386,7 +387,7 @@ async def test_s03_a_question_to_the_outside_is_not_waited_for(kind: str, window
     async def note(data: Data) -> None:
         answers.append(data.value)
 
-    at = flow.when("work")
+    at = flow.when(flow.signal("work", external=True))
     if kind == "none":
         at.to(("value", lambda data: 0)).to(ask).to(note)
     else:
@@ -411,7 +412,7 @@ async def test_s03_a_sub_flow_that_asks_is_waited_for_until_it_has_ended() -> No
         data.pause_for(interrupt_id="q")
 
     child.to(ask).end()
-    flow.when("work").to_sub_flow(child)
+    flow.when(flow.signal("work", external=True)).to_sub_flow(child)
     execution = flow.create_execution()
     execution.begin()
     settled = asyncio.ensure_future(execution.async_emit("work", settle=True))

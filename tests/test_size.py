@@ -1,13 +1,16 @@
 """Large numbers: events, chains, fan-outs, turns. What grows is told in each test, and nothing else does."""
 
 import asyncio
+import itertools
 import tracemalloc
 from typing import Any
 
 import pytest
 
+from tests import soak
 from tests.support import now, turns
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -16,8 +19,13 @@ async def echo(data: Data) -> Any:
     return data.value
 
 
-@pytest.mark.parametrize("concurrency", [None, 1, 10])
-@pytest.mark.parametrize("source", ["async_emit", "emit", "outside"])
+@pytest.mark.parametrize(
+    ("source", "concurrency"),
+    soak.cases(
+        itertools.product(["async_emit", "emit", "outside"], [None, 1, 10]),
+        some=[("async_emit", 10), ("emit", None), ("outside", 1)],
+    ),
+)
 async def test_100_000_events_need_no_more_tasks_than_a_few(source: str, concurrency: int | None) -> None:
     """Each of them is handled, once, and asyncio tasks do not grow with their number: the limits bound them."""
     flow, total, tasks = TriggerFlow(), 0, 0
@@ -204,7 +212,7 @@ async def test_what_is_over_is_kept_up_to_a_limit() -> None:
             await execution.async_continue_with(number, request_id=number)
         if execution.get_status() == "completed":
             break
-    state = execution.machine.state
+    state = runtime_of(execution).machine.state
     assert [int(error.message) for error in execution.skipped] == list(range(4_999 - 2 * 1_023, 5_000, 2))
     assert len(state.unheard or ()) == 1_024
     assert 512 <= len(execution.get_interrupts()) <= 4_096

@@ -6,22 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import soak
 from tests.core.flows import Program, program, programs
 from tests.core.simulation import TYPES, Effect, Simulation, Start, in_order_of
-from triggerflow import DefinitionError, Process, Retry, SnapshotError, TriggerFlow
+from triggerflow import Chain, Retry, TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.definition import Definition, OperatorKind
 from triggerflow._core.machine import FINAL, Machine, compile_plan
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import READY, RUNNING
-from triggerflow.versions import Verdict, apply_map, compare, in_use, inspect
+from triggerflow.durable.versions import Verdict, apply_map, compare, in_use, inspect
+from triggerflow.errors import DefinitionError, SnapshotError
 
-RANDOM = settings(
-    max_examples=80, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-)
+RANDOM = settings(soak.examples(30), suppress_health_check=list(HealthCheck))
 Build = Callable[[TriggerFlow, Any], Any]
 
 
@@ -292,6 +292,20 @@ def in_a_loop(limit: int | None, window: int | None) -> Build:
     return build
 
 
+@pytest.mark.parametrize("now", [1, 3, None])
+@pytest.mark.parametrize("before", [1, None])
+def test_a_chunk_that_waits_for_an_answer_may_have_a_limit(before: int | None, now: int | None) -> None:
+    """S20: an execution that has asked is loaded under the limits of the new version, and takes the answer."""
+
+    def asking(limit: int | None) -> Build:
+        return lambda flow, chunk: flow.to(chunk("ask", "name", pauses="next", concurrency=limit)).end()
+
+    live = after(asking(before), 1)
+    assert [it.status for it in live.machine.state.interrupts.values()] == ["waiting"]
+    moved = apply_map(saved(live.machine), program(asking(now)).flow.definition)
+    assert go_on(live, asking(now), moved).machine.state.result == "answer"
+
+
 @pytest.mark.parametrize("now", [(None, None), (1, None), (3, None), (None, 2), (2, 2), (1, 4)])
 @pytest.mark.parametrize("before", [(None, None), (1, None), (2, None), (None, 3), (2, 3)])
 @pytest.mark.parametrize("concurrency", [None, 2])
@@ -469,12 +483,12 @@ def test_what_was_moved_has_to_stand_where_it_runs() -> None:
 
     found = inspect(saved(live.machine), program(build).flow.definition)
     assert found.kind == "refused"
-    assert "'fetch' stands in 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
+    assert "'fetch' is inside 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
 
     def renamed(flow: Any, chunk: Any) -> None:
         flow.for_each().to(chunk("load")).end_for_each().to(chunk("tell")).end()
 
-    with pytest.raises(SnapshotError, match="'load' stands in 'for_each<-start'"):
+    with pytest.raises(SnapshotError, match="'load' is inside 'for_each<-start'"):
         apply_map(saved(live.machine), program(renamed).flow.definition, {"fetch": "load"})
 
 
@@ -517,7 +531,7 @@ def test_a_join_that_would_lose_what_it_holds_is_refused(names: tuple[str, ...],
 def test_a_collection_keeps_the_branches_that_it_holds(branches: tuple[str, ...], kind: str) -> None:
     def build(*names: str) -> Build:
         def made(flow: Any, chunk: Any) -> None:
-            at: Process = flow.to(chunk("a", "name"))
+            at: Chain = flow.to(chunk("a", "name"))
             for name in names:
                 at.to(chunk(f"to {name}")).collect("parts", name).end()
 

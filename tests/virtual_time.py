@@ -3,10 +3,15 @@
 When nothing is ready, the clock is set to the next timer instead of waiting for it. While a thread of an executor is at
 work the clock keeps real time, because the thread's answer may be due before the timer. When nothing is ready, no timer
 is set and no thread is at work, nothing can ever happen again: then the loop raises `Stalled`.
+
+`time.time()` jumps along, in all threads: what is recorded by one of the two clocks and waited for by the other agrees,
+however busy the machine is. `time.monotonic()` stays the machine's.
 """
 
 import asyncio
+import os
 import selectors
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
@@ -14,9 +19,47 @@ from contextlib import suppress
 from typing import Any
 
 #: Real seconds to wait for a thread that the loop does not know of, before a test counts as hanging.
-PATIENCE = 1.0
+PATIENCE = 5.0
 #: The same for a thread of an executor.
-THREAD_PATIENCE = 5.0
+THREAD_PATIENCE = 30.0
+#: Whether the loops of tests start tasks eagerly, as `asyncio.eager_task_factory` (Python 3.12) does.
+EAGER = bool(os.environ.get("TRIGGERFLOW_EAGER"))
+
+
+#: The clock of the machine. `time.time` is replaced below, before the code under test takes it.
+_machine_time = time.time
+
+
+class WallClock:
+    """What `time.time()` says: the machine's time, and all that virtual loops have jumped in this test."""
+
+    def __init__(self) -> None:
+        #: seconds jumped by loops that do not run any more
+        self.jumped = 0.0
+        self.running: VirtualTimeLoop | None = None
+        self._base = 0.0
+
+    def __call__(self) -> float:
+        running = self.running
+        return _machine_time() + self.jumped if running is None else self._base + running.clock.now
+
+    def begin(self, loop: "VirtualTimeLoop | None") -> None:
+        """This loop runs now; None: no loop in virtual time."""
+        if self.running is not None:
+            self.jumped = self() - _machine_time()
+        self.running = None
+        self._base = self() - (loop.clock.now if loop is not None else 0.0)
+        self.running = loop
+
+    def reset(self) -> None:
+        """Back to the machine's time."""
+        self.jumped = 0.0
+
+
+if "triggerflow" in sys.modules:
+    raise ImportError("tests.virtual_time has to be imported before triggerflow, which takes `time.time` when imported")
+wall_clock = WallClock()
+time.time = wall_clock
 
 
 class Stalled(Exception):
@@ -47,7 +90,8 @@ class JumpingClock(selectors.DefaultSelector):
         ready = super().select(patience if timeout is None else timeout)
         elapsed = time.monotonic() - before
         if ready:
-            self.now += elapsed
+            # Where no timer is set nothing depends on the clock: what a thread does at once has taken no time.
+            self.now += 0 if timeout is None else elapsed
         elif timeout is not None:
             self.now += max(timeout, elapsed)
         else:
@@ -67,6 +111,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         #: what is still to be run on this loop when it closes
         self.at_close: list[Callable[[], Coroutine[Any, Any, Any]]] = []
         super().__init__(self.clock)
+
+    def run_forever(self) -> None:
+        before = wall_clock.running
+        wall_clock.begin(self)
+        try:
+            super().run_forever()
+        finally:
+            wall_clock.begin(before)
 
     def close(self) -> None:
         while self.at_close and not self.is_closed():
@@ -117,3 +169,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             await super().shutdown_default_executor(*args, **options)
         finally:
             self.clock.busy -= 1
+
+
+def virtual_loop() -> asyncio.AbstractEventLoop:
+    """A loop in virtual time."""
+    return _eager_if_wanted(VirtualTimeLoop())
+
+
+def real_loop() -> asyncio.AbstractEventLoop:
+    """An ordinary loop, for what waits for sockets or processes."""
+    return _eager_if_wanted(asyncio.new_event_loop())
+
+
+def _eager_if_wanted(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    if EAGER:
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    return loop

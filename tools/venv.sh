@@ -23,7 +23,10 @@ fi
 find_python() {
     # Run each: a name on the PATH may be a shim for a version that is not there, or a Python without its venv module.
     old_enough=""
-    for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3 python}; do
+    # A name that was asked for may be a shim of pyenv for a version that is installed, but not switched on.
+    installed=""
+    [ -n "${PYTHON:-}" ] && installed=$(ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/"$PYTHON" 2>/dev/null || true)
+    for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3 python} $installed; do
         "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue
         old_enough=$candidate
         "$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1 && { echo "$candidate"; return; }

@@ -183,7 +183,7 @@ def test_flows_alone_load_nothing_of_the_model_side() -> None:
 
 
 @pytest.mark.real_time
-@pytest.mark.skipif(not test_real_model.READY, reason=test_real_model.MISSING)
+@pytest.mark.needs("model")
 async def test_a_real_model_is_read_field_by_field() -> None:
     async with test_real_model.served() as server:
         agent = Agently.create_agent()

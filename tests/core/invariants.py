@@ -5,7 +5,17 @@ from collections.abc import Iterator
 
 from tests.core.simulation import Simulation
 from triggerflow._core.machine import FINAL
-from triggerflow._core.state import READY, RUNNING, WAITING, Group, Guest, Limiter, RunChunk, RunState, Status
+from triggerflow._core.state import (
+    READY,
+    RUNNING,
+    WAITING,
+    CompletionGroup,
+    Limiter,
+    RunChunk,
+    RunState,
+    Status,
+    SubFlowPermit,
+)
 
 
 def check(state: RunState) -> None:
@@ -33,7 +43,7 @@ def check_limits(state: RunState) -> None:
     """A limiter's places are those of its running runs; whoever queues could not start; nobody queues twice."""
     limiters = {id(limiter): limiter for limiter in _limiters(state)}
     guests = state.guests or {}
-    inside: list[RunChunk | Guest] = [*_going_on(state), *guests.values()]
+    inside: list[RunChunk | SubFlowPermit] = [*_going_on(state), *guests.values()]
     used = Counter(id(limiter) for it in inside if it.phase is RUNNING for limiter in it.limiters)
     queued: Counter[int] = Counter()
     for key, limiter in limiters.items():
@@ -86,7 +96,7 @@ def _limiters(state: RunState) -> Iterator[Limiter]:
         yield from it.limiters
 
 
-def _groups(state: RunState) -> Iterator[Group]:
+def _groups(state: RunState) -> Iterator[CompletionGroup]:
     starts = [group for run in _going_on(state) for group in (run.group, run.spawned)]
     starts += [opening.group for opening in (state.openings or {}).values()]
     starts += [timer.group for timer in (state.timers or {}).values()]

@@ -22,8 +22,8 @@ from triggerflow._core.machine import FINAL, Machine
 from triggerflow._core.plan import Plan
 from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import decode, encode
-from triggerflow._core.state import UNSET, Interrupt, Opening, RunChunk
-from triggerflow.payload import Types
+from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
+from triggerflow.serialize.payload import Types
 
 TYPES = Types()
 Pick = Callable[[int], int]
@@ -93,7 +93,7 @@ def text(value: Any) -> str:
 
 
 def _part(value: Any) -> Any:
-    if isinstance(value, RunChunk | Opening | Interrupt):
+    if isinstance(value, RunChunk | BlockInstance | Interrupt):
         return value.id
     return text(value)
 
@@ -158,6 +158,8 @@ class Start:
     concurrency: int | None = None
     skip_exceptions: bool = False
     max_pending: int = 1024
+    #: see `events.RULES`
+    rules: int = events.RULES
 
     def record(self) -> events.Started:
         """The record that starts it so."""
@@ -168,7 +170,7 @@ class Start:
             self.concurrency,
             self.skip_exceptions,
             self.max_pending,
-            rules=events.RULES,
+            rules=self.rules,
         )
 
 
@@ -216,7 +218,7 @@ class Simulation:
         self.answers: list[list[tuple[Any, ...]]] = []
         self.tasks: dict[int, Task] = {}
         self.timers: dict[int, float] = {}
-        self.pulls: dict[int, tuple[Opening, int]] = {}
+        self.pulls: dict[int, tuple[BlockInstance, int]] = {}
         self.sources: dict[int, Iterator[Any]] = {}
         self.interrupts: dict[str, Interrupt] = {}
         self.issued: list[RunChunk] = []
@@ -265,7 +267,9 @@ class Simulation:
         self.answers.append([render(command) for command in answer])
         if len(self.records) > self.limit:
             raise Runaway
-        if isinstance(event, events.Emitted | events.Parked) and number in (self.machine.state.waits or {}):
+        if isinstance(event, events.Emitted | events.ExternalWaitStarted) and number in (
+            self.machine.state.waits or {}
+        ):
             self.waits[number] = event.run
         for command in answer:
             self.perform(command)
@@ -274,7 +278,7 @@ class Simulation:
 
     def go_on(self) -> None:
         """Go on with a machine that was loaded."""
-        again = outstanding(self.machine.state)
+        again = outstanding(self.machine)
         if again is None:
             self.send(events.Recovered(self.clock))
         for command in again or ():
@@ -290,17 +294,17 @@ class Simulation:
                     self.descend(task)
             case commands.CancelPull(opening=opening):
                 self.pulls.pop(opening.id, None)
-            case commands.WantPlaces(count=count) if self.around is not None and self.step is not None:
+            case commands.RequestPermits(count=count) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
-                    self.around.send(events.PlacesWanted(self.clock, self.step.id, count))
-            case commands.ReturnPlaces(count=count) if self.around is not None and self.step is not None:
+                    self.around.send(events.PermitsRequested(self.clock, self.step.id, count))
+            case commands.ReturnPermits(count=count) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
-                    self.around.send(events.PlacesReturned(self.clock, self.step.id, count))
-            case commands.GrantPlaces(run=step, count=count):
+                    self.around.send(events.PermitsReturned(self.clock, self.step.id, count))
+            case commands.GrantPermits(run=step, count=count):
                 inner = self.tasks[step.id].inner
                 assert inner is not None
                 with suppress(ExecutionClosed):
-                    inner.send(events.PlacesGranted(self.clock, count))
+                    inner.send(events.PermitsGranted(self.clock, count))
             case commands.OpenInterrupt(interrupt=it) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
                     name = f"{self.step.id}/{it.id}"
@@ -308,14 +312,14 @@ class Simulation:
             case commands.CloseInterrupt(interrupt=it) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
                     expired = it.status == "expired"
-                    self.around.send(events.Withdrawn(self.clock, f"{self.step.id}/{it.id}", expired))
+                    self.around.send(events.InterruptClosed(self.clock, f"{self.step.id}/{it.id}", expired))
             case commands.Answer(interrupt=it):
                 inner = self.tasks[it.run.id].inner
                 if inner is not None:
                     inner.send(events.Resumed(self.clock, it.id.partition("/")[2], it.response, it.request))
             case commands.CancelRun(run=run):
                 self.cancel(run)
-            case commands.Settle(wait=number):
+            case commands.WakeWaiter(wait=number):
                 self.told.append(number)
                 for task in self.tasks.values():
                     if task.wait == number:
@@ -364,7 +368,7 @@ class Simulation:
         assert inner is not None
         for name, it in (self.machine.state.interrupts or {}).items():
             if it.holds and it.run.id == number and it.status == "waiting":
-                yield events.Withdrawn(self.clock, name)
+                yield events.InterruptClosed(self.clock, name)
         state = inner.machine.state
         if task.cancelled or state.status == "cancelled":
             yield events.Cancelled(self.clock, number)
@@ -443,7 +447,7 @@ class Simulation:
             case "retract":
                 return events.Retracted(at, run, guess, "wrong")
             case "park":
-                return events.Parked(at, run or 0)
+                return events.ExternalWaitStarted(at, run or 0)
 
     def clean_up(self, run: RunChunk) -> Iterator[events.Event]:
         """What a run that was told to stop still writes."""
@@ -511,7 +515,7 @@ class Simulation:
         ends = isinstance(event, events.Completed | events.Failed | events.Cancelled | events.Paused)
         if ends:
             del self.tasks[task.run.id]
-        elif isinstance(event, events.Parked):
+        elif isinstance(event, events.ExternalWaitStarted):
             task.wait = number
             self.parked.append(number)
         elif isinstance(event, events.Emitted) and event.settle and not self.spawned(task, event):
@@ -532,11 +536,11 @@ class Simulation:
             known = it.next + len(it.pulled or ())
             self.sources[opening] = iter(sorted(it.source)[known:])
         items = list(islice(self.sources[opening], count))
-        self.send(events.Pulled(self.clock, opening, items, len(items) < count))
+        self.send(events.SourceItems(self.clock, opening, items, len(items) < count))
 
     def unpark(self) -> None:
         """What the chunk that parked last waits for has happened."""
-        self.send(events.Unparked(self.clock, self.parked.pop()))
+        self.send(events.ExternalWaitEnded(self.clock, self.parked.pop()))
 
     def from_outside(self) -> None:
         """The next thing that the outside world does."""
@@ -564,7 +568,7 @@ class Simulation:
             for it in task.inner.tree() if task.inner is not None else ():
                 it.close = it.close or commands.Close("cancelled")
         self.tasks.clear()
-        self.send(events.Abandoned(self.clock))
+        self.send(events.CleanupTimedOut(self.clock))
 
 
 def in_order_of(seed: int) -> Pick:

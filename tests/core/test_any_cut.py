@@ -94,7 +94,7 @@ def test_going_on_takes_a_record_only_where_something_was_running(program: Progr
     for live in program.simulate(in_order_of(seed)).all():
         for before in saved(live):
             machine = restored(live.plan, before)
-            again = None if machine.state.status in FINAL else outstanding(machine.state)
+            again = None if machine.state.status in FINAL else outstanding(machine)
             if again is None:
                 continue
             told = [render(command) for command in again]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.core import invariants
 from tests.core.flows import Program, program, programs
 from tests.core.simulation import Effect, Simulation, in_order_of, text
-from tests.virtual_time import VirtualTimeLoop
+from tests.virtual_time import virtual_loop
 from triggerflow._core import events
 from triggerflow._core.state import RunChunk
 
@@ -63,7 +63,7 @@ def test_the_driver_on_asyncio_gives_that_result_too(program: Program) -> None:
         execution.begin(start.value)
         return await execution.async_close(), execution.get_status()
 
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=virtual_loop) as runner:
         result, status = runner.run(live())
     expected = simulated.machine.state.result
     assert status == simulated.machine.state.status
@@ -81,7 +81,7 @@ def test_the_counters_hold_after_every_record(program: Program, seed: int) -> No
 @given(programs(), SEEDS)
 def test_every_execution_ends_and_so_does_every_run_once(program: Program, seed: int) -> None:
     simulation = program.simulate(in_order_of(seed))
-    given_up = any(isinstance(event, events.Abandoned) for it in simulation.all() for event in it.records)
+    given_up = any(isinstance(event, events.CleanupTimedOut) for it in simulation.all() for event in it.records)
     for it in simulation.all():
         assert it.close is not None, it.machine.state.status
         begun = Counter(entry[1] for answer in it.answers for entry in answer if entry[0] == "RunChunk")

@@ -71,7 +71,7 @@ def test_the_outside_can_wait_too() -> None:
 
 @pytest.mark.parametrize("ending", ["fails", "cancelled"])
 def test_the_end_of_an_execution_tells_all_who_wait(ending: str) -> None:
-    """A waiter outside is told by `Settle` or by `Close`; none is told twice."""
+    """A waiter outside is told by `WakeWaiter` or by `Close`; none is told twice."""
 
     def build(flow: Any, chunk: Any) -> None:
         flow.to(chunk("asks", pauses="next"))
@@ -180,7 +180,7 @@ def test_a_wait_that_was_given_up_ends_with_the_place_and_not_with_what_it_waite
     it.send(events.Emitted(0.0, emitter, "work", {1}, settle=True))
     it.send(events.WaitGivenUp(0.0, 1))
     (opening,) = it.pulls
-    it.send(events.Pulled(0.0, opening, [], True))
+    it.send(events.SourceItems(0.0, opening, [], True))
     assert it.told == []
     step(it, "other")
     assert it.told == [1]

@@ -77,7 +77,7 @@ def test_a_new_signal_while_the_join_is_handled_does_not_meet_a_stale_one() -> N
     assert values(it, "joined") == [pair("a1", "b1"), pair("a2", "b2")]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.seeds(5, 100)
 def test_a_hundred_concurrent_pairs_are_a_hundred_joins(seed: int) -> None:
     def build(flow: Any, chunk: Any) -> None:
         for name in "AB":

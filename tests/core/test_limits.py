@@ -121,7 +121,7 @@ def settling(*effects: Effect, **options: Any) -> Program:
     return program(build, "v", **options)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.seeds(5, 100)
 def test_a_chunk_that_waits_for_its_signals_cannot_lock_itself_up(seed: int) -> None:
     it = settling(Effect("settle", "work"), Effect("settle", "work"), concurrency=1)
     simulation = it.simulate(in_order_of(seed), watch=invariants.watch)
@@ -273,7 +273,7 @@ def test_a_wait_outside_ends_once() -> None:
     it.unpark()
     before = snapshot(it.machine)
     with suppress(ProtocolError):
-        it.machine.receive(events.Unparked(0.0, number))
+        it.machine.receive(events.ExternalWaitEnded(0.0, number))
         before = before.replace(b'"records":3', b'"records":4')
     assert not differences(snapshot(it.machine), before)
 
@@ -286,7 +286,7 @@ def test_only_a_wait_outside_can_end_from_outside() -> None:
     settling = len(it.records)
     it.advance(it.tasks[1])
     with suppress(ProtocolError):
-        it.send(events.Unparked(0.0, settling))
+        it.send(events.ExternalWaitEnded(0.0, settling))
     assert settling not in it.told
     assert it.go().told == [1, settling]
 

@@ -149,7 +149,7 @@ def test_a_guess_that_asks_is_not_over() -> None:
         guess(it, "guesser", "guesser", "worker")
     assert len(it.machine.state.provisional or {}) > 1100, "they all ask"
     for name in list(it.machine.state.interrupts or ())[1:]:
-        it.send(events.Withdrawn(0.0, name))
+        it.send(events.InterruptClosed(0.0, name))
     for _ in range(1000):
         guess(it, "guesser", "guesser", "worker")
     kept = it.machine.state.provisional or {}
@@ -282,7 +282,7 @@ def test_retracted_work_that_does_not_stop_is_given_up() -> None:
     it = guessed(lambda flow, chunk: flow.when("work").to(chunk("worker", on_cancel="hang")), concurrency=2)
     it.send(RETRACT)
     step(it, "guesser")
-    it.send(events.Abandoned(9.0))
+    it.send(events.CleanupTimedOut(9.0))
     it.tasks = {number: task for number, task in it.tasks.items() if not task.hangs}
     assert it.go().machine.state.result == "v"
     assert it.machine.state.status == "completed"

@@ -26,7 +26,7 @@ from triggerflow._core.machine import Machine, compile_plan, replay
 OWN = {
     *("run", "signal", "wait", "timer", "opening", "count", "at", "error", "op", "items", "done"),
     *("rules", "leases", "holds", "may_wait", "expired"),
-    *("attended", "concurrency", "keep_open", "max_pending", "skip_exceptions"),
+    *("attended", "concurrency", "keep_open", "max_pending", "skip_exceptions", "checks_result"),
 }
 #: What is taken as true or false: that alone is asked, before anything has changed.
 FLAGS = ("settle", "provisional", "emit", "replace")
@@ -38,8 +38,8 @@ def variants(record: events.Event, value: Any) -> Iterator[events.Event]:
     for name in names:
         if name not in OWN:
             yield type(record)(**{it: value if it == name else getattr(record, it) for it in names})
-    if isinstance(record, events.Pulled):
-        yield events.Pulled(record.at, record.opening, [value, value], record.done)
+    if isinstance(record, events.SourceItems):
+        yield events.SourceItems(record.at, record.opening, [value, value], record.done)
 
 
 @pytest.mark.parametrize("situation", ["created", "running, one at a time", "closing"])

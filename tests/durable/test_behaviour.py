@@ -13,17 +13,26 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 #: What an execution does, as opposed to how a flow is written, drawn, saved to a file or exported.
-NAMES = ["contract_*", "defects", "error_routes", "faults", "misuse", "playbook", "policies", "provisional", "sub_flow",
-         "sync_api", "timers", "typed"]  # fmt: skip
+NAMES = ["contract_*", "defects", "error_routes", "external", "faults", "misuse", "playbook", "policies", "provisional",
+         "sub_flow", "sync_api", "timers", "typed"]  # fmt: skip
 FILES = sorted(str(path.relative_to(ROOT)) for name in NAMES for path in (ROOT / "tests").glob(f"test_{name}.py"))
 
-#: Two parts of each, for the two processes that run the tests.
-PARTS = {"first": FILES[::2], "second": FILES[1::2]}
+#: In `make test` all run with the store that is cheapest, in two parts for its two processes, and those that exercise a
+#: store most run with SQLite. `make soak` has all files with all stores, one by one.
+PARTS = [
+    pytest.param("memory", FILES[::2], id="memory-first"),
+    pytest.param("memory", FILES[1::2], id="memory-second"),
+    pytest.param("sqlite", ["tests/test_contract_pause.py", "tests/test_sub_flow.py"], id="sqlite-some"),
+    *(
+        pytest.param(store, [file], id=f"{store}-{Path(file).stem}", marks=pytest.mark.soak)
+        for store in ("memory", "sqlite")
+        for file in FILES
+    ),
+]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("files", PARTS.values(), ids=PARTS)
-@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@pytest.mark.parametrize(("store", "files"), PARTS)
 def test_the_behaviour_suite_passes_with_a_store(store: str, files: list[str]) -> None:
     """ "The whole behaviour suite passes on memory, SQLite"."""
     done = subprocess.run(

@@ -6,14 +6,15 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import soak
 from tests.core.flows import Program, programs
 from tests.core.simulation import Simulation, text
 from tests.durable.crashing import ID, Client
 from tests.durable.test_crashes import World
-from tests.virtual_time import VirtualTimeLoop
+from tests.virtual_time import virtual_loop
 from triggerflow import TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.state import UNSET
@@ -43,7 +44,7 @@ def put(simulation: Simulation) -> Counter[str]:
     return Counter(text(it.item) for it in records if isinstance(it, events.StreamPut) and not it.path)
 
 
-@settings(deadline=None, max_examples=60, phases=[Phase.generate])
+@soak.examples(30)
 @given(
     programs("plain"),
     st.lists(st.integers(0, 40), min_size=1, max_size=3),
@@ -65,7 +66,7 @@ def test_crashes_change_nothing(program: Program, cuts: list[int], unheard: bool
                     return
             assert await client.live(await world.process(pace=pace)), ID
 
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=virtual_loop) as runner:
         runner.run(lives())
     expected = simulated.machine.state
     assert ("failed" if client.error is not None else "completed") == expected.status.value, client.error

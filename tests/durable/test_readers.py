@@ -13,8 +13,9 @@ import pytest
 
 from tests.durable.brief import WORDS, asking, brief
 from tests.support import drain, read
-from triggerflow import ExecutionCancelled, TriggerFlow
+from triggerflow import TriggerFlow
 from triggerflow._core.errors import RemoteChunkError, UnknownExecution
+from triggerflow.errors import ExecutionCancelled
 
 Open = Callable[[], Any]
 COUNT = 6000
@@ -67,7 +68,7 @@ async def takes(reader: Any, chance: random.Random) -> tuple[list[tuple[int, Any
     return found, ended
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.seeds(1, 10)
 async def test_a_reader_that_is_disconnected_1000_times_loses_and_repeats_nothing(open_store: Open, seed: int) -> None:
     chance, flow = random.Random(seed), numbers()
     async with open_store() as store, open_store() as elsewhere:

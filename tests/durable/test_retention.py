@@ -1,5 +1,6 @@
 """What is kept: compaction into a snapshot, forgetting what has ended; never touching what lives."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 
 from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import StoreDamaged, TriggerFlow, TriggerFlowRuntimeData, UsageError
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow._core.errors import ExecutionLeased
 from triggerflow.durable.payloads import references
+from triggerflow.errors import StoreDamaged, UsageError
 
 Open = Callable[[], Any]
 
@@ -40,7 +42,7 @@ async def test_what_only_forgotten_records_refer_to_goes_with_them(open_store: O
         data.state.set("last", data.value * 2000)
         await data.async_put_into_stream(data.value.upper() * 2000)
 
-    flow.when("turn").to(turn)
+    flow.when(flow.signal("turn", external=True)).to(turn)
     async with open_store() as store:
         execution = flow.create_execution(store=store, id="t")
         await execution.async_begin()
@@ -123,9 +125,11 @@ async def test_pruning_by_count_and_age_forgets_what_has_ended_only(open_store: 
         await living.async_emit("nothing")
         for number in range(5):
             await flow.create_execution(store=store, id=f"b{number}").async_start("x")
+            await asyncio.sleep(1)
         others = other.create_execution(store=store, id="a")
         await read(others.get_async_runtime_stream("news"), 2)
         await others.async_cancel()
+        await asyncio.sleep(1)
         history = flow.history(store)
         assert await history.prune(older_than=timedelta(days=1)) == type(await history.prune(keep=99))(0, 5)
         assert (await history.prune(older_than=0, keep=3)).forgotten == 2
@@ -149,6 +153,7 @@ async def test_children_go_with_their_parent(open_store: Open) -> None:
         assert (await inner.history(store).prune(older_than=0)).forgotten == 0
         await execution.async_continue_with("inner.2/approve", "yes")
         await execution.async_get_result()
+        await asyncio.sleep(1)
         assert (await inner.history(store).prune(older_than=0)).forgotten == 0
         assert (await flow.history(store).prune(older_than=0)).forgotten == 2
         assert await store.find("o/inner.2") is None

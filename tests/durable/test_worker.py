@@ -1,6 +1,6 @@
 """A worker: what it takes up, what it lets go of, and what does not stop it.
 
-The store's clock is the loop's: hours pass at once. `Abandoned` stands for a process that died.
+The store's clock is the loop's: hours pass at once. `CleanupTimedOut` stands for a process that died.
 """
 
 import asyncio
@@ -17,17 +17,18 @@ from typing import Any
 import pytest
 
 from tests.support import Gauge, read
-from triggerflow import (
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
+from triggerflow.durable.stored import stored_of
+from triggerflow.errors import (
     ExecutionClosed,
     ExecutionLeased,
     ExecutionSuspended,
     StoreUnavailable,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
     UnknownInterrupt,
     UsageError,
 )
-from triggerflow.durable import DurableExecution, Worker
+from triggerflow.extension import runtime_of
 from triggerflow.stores import MemoryStore, SQLiteStore
 from triggerflow.stores.memory import MemoryData
 from triggerflow.stores.protocol import FINAL_STATUSES, Store
@@ -35,24 +36,19 @@ from triggerflow.stores.protocol import FINAL_STATUSES, Store
 Data = TriggerFlowRuntimeData[Any]
 
 
-def loop_clock() -> float:
-    """The wall clock of a test that lives in virtual time."""
-    return time.time() + asyncio.get_running_loop().time()
-
-
 @asynccontextmanager
 async def opened(data: MemoryData, *flows: TriggerFlow, **options: Any) -> AsyncIterator[tuple[MemoryStore, Worker]]:
     """A process: its own opened store over the data that all share, and its worker."""
-    async with MemoryStore(data, clock=loop_clock) as store, Worker(store, *flows, **options) as worker:
+    async with MemoryStore(data) as store, Worker(store, *flows, **options) as worker:
         yield store, worker
 
 
-async def started(flow: TriggerFlow, store: Store, id: str, value: Any = None) -> DurableExecution:
+async def started(flow: TriggerFlow, store: Store, id: str, value: Any = None) -> Execution:
     """An execution that is running, its start on disk."""
     execution: Any = flow.create_execution(id=id, store=store)
     await execution.async_open()
     execution.begin(value)
-    await execution.log.on_disk()
+    await runtime_of(execution).log.wait_committed()
     return execution
 
 
@@ -128,7 +124,7 @@ async def test_what_a_dead_process_left_behind_is_taken_up_at_the_start() -> Non
         return chunk.value
 
     flow = working(work)
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         for number in range(3):
             await started(flow, dead, f"run-{number}", number)
         await come(lambda: len(attempts) == 3)
@@ -149,7 +145,7 @@ async def test_what_another_process_leaves_behind_later_is_found_by_looking() ->
             await asyncio.sleep(10**9)
         return chunk.value
 
-    async with opened(data, working(work), poll=5) as (store, worker), MemoryStore(data, clock=loop_clock) as dead:
+    async with opened(data, working(work), poll=5) as (store, worker), MemoryStore(data) as dead:
         await started(working(work), dead, "run", 7)
         dead.crash()
         begun = asyncio.get_running_loop().time()
@@ -164,7 +160,7 @@ async def test_flows_it_was_not_given_are_left_alone() -> None:
     async def work(chunk: Data) -> None:
         await asyncio.sleep(10**9)
 
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         await started(working(work), dead, "run")
         dead.crash()
         async with opened(data, asking()) as (store, worker):
@@ -185,7 +181,7 @@ async def test_no_more_run_at_once_than_it_may_take() -> None:
         else:
             await asyncio.sleep(10**9)
 
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         for number in range(10):
             await started(working(work), dead, f"run-{number}")
         dead.crash()
@@ -218,9 +214,9 @@ async def test_a_parked_execution_leaves_the_memory() -> None:
 async def test_an_answer_opens_a_parked_execution_again() -> None:
     async with opened(MemoryData(), flow := asking()) as (store, worker):
         execution = await started(flow, store, "run", "why?")
-        await come(lambda: not execution.here)
+        await come(lambda: not stored_of(runtime_of(execution)).runs_here)
         again = await flow.async_resume("run", store=store)
-        assert again is execution
+        assert again == execution
         assert again.get_pending_interrupts()["question"]["payload"] == "why?"
         await again.async_continue_with("question", "because")
         assert await again.async_get_result() == "because"
@@ -232,7 +228,7 @@ async def test_an_answer_may_be_given_in_another_process() -> None:
     data = MemoryData()
     async with opened(data, flow := asking()) as (store, _), opened(data, other := asking()) as (elsewhere, _):
         execution = await started(flow, store, "run")
-        await come(lambda: not execution.here)
+        await come(lambda: not stored_of(runtime_of(execution)).runs_here)
         there = await other.async_resume("run", store=elsewhere)
         await there.async_continue_with("question", 5)
         assert await there.async_get_result() == 5
@@ -244,27 +240,26 @@ async def test_who_waits_for_a_result_keeps_the_execution_in_memory() -> None:
         execution = await started(flow, store, "run")
         waiter = asyncio.create_task(execution.async_get_result())
         await asyncio.sleep(10)
-        assert execution.here
+        assert stored_of(runtime_of(execution)).runs_here
         assert worker.running == 1
         await execution.async_continue_with("question", 1)
         assert await waiter == 1
 
 
-@pytest.mark.real_time
 async def test_parked_executions_wake_when_their_time_comes() -> None:
     """However seldom the worker looks: it knows when the next one is due."""
-    async with MemoryStore() as store, Worker(store, flow := resting(1.3), poll=60) as worker:
+    async with MemoryStore() as store, Worker(store, flow := resting(130), poll=6000) as worker:
         begun = time.time()
         for number in range(3):
             await started(flow, store, f"run-{number}", number)
-        await come(lambda: not worker.running, 0.5)
+        await come(lambda: not worker.running, 50)
         row = await store.find("run-0")
         assert row is not None
         assert (row.status, row.owner) == ("waiting", None)
-        assert row.due == pytest.approx(begun + 1.3, abs=0.3)
+        assert row.due == pytest.approx(begun + 130, abs=1)
         for number in range(3):
-            assert await ended(store, f"run-{number}", 10) == "completed"
-        assert 1.3 <= time.time() - begun < 3
+            assert await ended(store, f"run-{number}", 1000) == "completed"
+        assert 130 <= time.time() - begun < 132
 
 
 # -- one owner -------------------------------------------------------------------------------------------------------
@@ -359,7 +354,7 @@ async def test_one_that_is_slow_to_open_holds_up_nobody() -> None:
         def __init__(self, flow: TriggerFlow) -> None:
             self.flow, self.name = flow, flow.name
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             if id == "slow":
                 await asyncio.sleep(60)
             execution = await self.flow.async_resume(id, store=store)
@@ -372,17 +367,17 @@ async def test_one_that_is_slow_to_open_holds_up_nobody() -> None:
         return chunk.value
 
     flow, data = working(work), MemoryData()
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         for id in ("slow", "first", "second"):
             await started(flow, dead, id)
-        async with MemoryStore(data, clock=loop_clock) as store, Worker(store, Slow(flow), poll=1):
+        async with MemoryStore(data) as store, Worker(store, Slow(flow), poll=1):
             dead.crash()
             begun = asyncio.get_running_loop().time()
             for id in ("first", "second"):
                 assert await ended(store, id) == "completed"
             await asyncio.sleep(5)
             assert "slow" not in opened_at
-            async with MemoryStore(data, clock=loop_clock) as third:  # what comes meanwhile is taken up, too
+            async with MemoryStore(data) as third:  # what comes meanwhile is taken up, too
                 await started(flow, third, "late")
                 third.crash()
             assert await ended(store, "late") == "completed"
@@ -398,7 +393,7 @@ async def test_a_worker_that_leaves_while_it_opens_gives_everything_back() -> No
     class Hanging:
         name = "working"
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             asked.append(id)
             await asyncio.sleep(10**9)
             raise AssertionError
@@ -409,8 +404,8 @@ async def test_a_worker_that_leaves_while_it_opens_gives_everything_back() -> No
         return chunk.value
 
     flow = working(work)
-    async with MemoryStore(data, clock=loop_clock) as store:
-        async with MemoryStore(data, clock=loop_clock) as dead, Worker(store, Hanging(), poll=1, at_once=2):
+    async with MemoryStore(data) as store:
+        async with MemoryStore(data) as dead, Worker(store, Hanging(), poll=1, at_once=2):
             for number in range(3):
                 await started(flow, dead, f"run-{number}")
             dead.crash()
@@ -439,7 +434,7 @@ async def test_what_cannot_be_run_is_told_once_and_the_rest_goes_on(caplog: pyte
         made.to((name, work)).end()
         return made
 
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         await started(flow("old name", hang=True), dead, "old")
         await started(flow("new name", hang=True), dead, "new", 3)
         dead.crash()
@@ -469,7 +464,7 @@ async def test_a_flow_that_fails_in_an_unforeseen_way_does_not_end_the_worker(ca
 
         name = "broken"
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             raise ZeroDivisionError(id)
 
     async def work(chunk: Data) -> Any:
@@ -477,13 +472,13 @@ async def test_a_flow_that_fails_in_an_unforeseen_way_does_not_end_the_worker(ca
 
     broken, sound = TriggerFlow(name="broken"), working(work)
     broken.to(("work", work))
-    async with MemoryStore(data, clock=loop_clock) as dead:
+    async with MemoryStore(data) as dead:
         await started(broken, dead, "first")
         await started(sound, dead, "second")
         dead.crash()
         await asyncio.sleep(31)
         with caplog.at_level(logging.ERROR, "triggerflow"):
-            async with MemoryStore(data, clock=loop_clock) as store, Worker(store, Broken(), sound, poll=1) as worker:
+            async with MemoryStore(data) as store, Worker(store, Broken(), sound, poll=1) as worker:
                 await come(lambda: worker.running == 1)
                 await asyncio.sleep(100)
                 row = await store.find("first")
@@ -505,7 +500,7 @@ async def test_leaving_suspends_and_gives_back() -> None:
             cleaned.append(chunk.execution_id)
         return chunk.value
 
-    async with MemoryStore(data, clock=loop_clock) as store:
+    async with MemoryStore(data) as store:
         async with Worker(store, flow := working(work)):
             executions = [await started(flow, store, f"run-{number}", number) for number in range(3)]
             waiter = asyncio.create_task(executions[0].async_get_result())
@@ -569,7 +564,7 @@ async def test_a_store_that_fails_for_a_while_stops_nothing_for_good(
                 rude.execute("BEGIN IMMEDIATE")
                 with pytest.raises(StoreUnavailable, match="locked"):
                     await waiter
-                assert not execution.here
+                assert not stored_of(runtime_of(execution)).runs_here
                 await asyncio.sleep(0.3)
                 rude.execute("ROLLBACK")
         assert await ended(store, "run", 10) == "completed"

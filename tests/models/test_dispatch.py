@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.models.instant_support import pieces
-from triggerflow.dispatch import emit_fields
 from triggerflow.models import Delta, InvalidResponseError, Response, TruncatedResponseError
+from triggerflow.run.dispatch import emit_fields
 
 ANSWER = {"title": "Sails", "queries": ["thrust", "light"], "notes": [{"text": "a"}, {"text": "b"}]}
 TEXT = json.dumps(ANSWER)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from triggerflow import TriggerFlow
-from triggerflow.dispatch import emit_fields
 from triggerflow.models import Response, TruncatedResponseError
+from triggerflow.run.dispatch import emit_fields
 
 TEXT = json.dumps({"queries": ["thrust", "light"], "summary": "Light pushes."})
 OUTPUT = {"queries": [str], "summary": str}

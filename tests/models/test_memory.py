@@ -1,19 +1,27 @@
 """What a response keeps: in proportion to its output, free at once when dropped, little for the collector to walk."""
 
 import gc
+import itertools
 import json
 import tracemalloc
 from collections.abc import Callable
 
 import pytest
 
+from tests import soak
 from tests.models.instant_support import pieces
 from triggerflow.models import Response
 from triggerflow.models.instant import Event, InstantParser
 
 ITEM = {"title": "a title", "tags": ["x", "y"], "n": 1}
 TEXT = json.dumps({"items": [ITEM] * 20, "summary": "words " * 50})
-
+TEXTS = {
+    "whole": TEXT,
+    "cut inside of a string": TEXT[:-40],
+    "after braces in prose": f"Using {{x}}: {TEXT}",
+    "wrapped": json.dumps({"result": {"answer": json.loads(TEXT)}}),
+    "after a reset": f"{{'items': 1}}</think>{TEXT}",
+}
 
 RUNS = 200
 
@@ -34,17 +42,15 @@ def left_by(run: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(TEXT, id="whole"),
-        pytest.param(TEXT[:-40], id="cut inside of a string"),
-        pytest.param(f"Using {{x}}: {TEXT}", id="after braces in prose"),
-        pytest.param(json.dumps({"result": {"answer": json.loads(TEXT)}}), id="wrapped"),
-        pytest.param(f"{{'items': 1}}</think>{TEXT}", id="after a reset"),
-    ],
+    ("text", "finish"),
+    soak.cases(
+        itertools.product(TEXTS, [True, False]),
+        some=[("whole", True), ("cut inside of a string", False), ("wrapped", False), ("after a reset", True)],
+    ),
 )
-@pytest.mark.parametrize("finish", [True, False])
 def test_a_dropped_answer_is_free_at_once(text: str, finish: bool) -> None:
+    text = TEXTS[text]
+
     def run() -> None:
         parser = InstantParser(expect_keys=["items", "summary"])
         events: list[Event] = []

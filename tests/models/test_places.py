@@ -9,10 +9,10 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict
 
 from tests.models.test_dispatch import Recorder
-from triggerflow.dispatch import emit_fields
 from triggerflow.models import Output, Response, ResponseUsageError
 from triggerflow.models.instant import InstantParser
 from triggerflow.models.places import check_paths, places
+from triggerflow.run.dispatch import emit_fields
 
 
 class Note(BaseModel):

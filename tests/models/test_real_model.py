@@ -1,4 +1,4 @@
-"""Against a real model, which `make model` installs. What is asserted is shape and order, never wording."""
+"""Against a real model, which `make services` installs. What is asserted is shape and order, never wording."""
 
 import asyncio
 import json
@@ -12,15 +12,13 @@ import pytest
 from msgspec import Meta, Struct
 
 from triggerflow import TriggerFlow
-from triggerflow.dispatch import emit_fields
 from triggerflow.models import Request, TruncatedResponseError
 from triggerflow.models.openai import OpenAIProvider
+from triggerflow.run.dispatch import emit_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-model" / "bin" / "python"
-READY = (PYTHON.parent.parent / ".ready").exists()
-MISSING = "no model: run `make model` once"
-pytestmark = [pytest.mark.real_time, pytest.mark.skipif(not READY, reason=MISSING)]
+pytestmark = [pytest.mark.real_time, pytest.mark.needs("model")]
 
 
 class Plan(Struct):

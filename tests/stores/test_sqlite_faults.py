@@ -7,7 +7,6 @@ takes the way that is left to an ordinary user, or is skipped.
 import asyncio
 import os
 import resource
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import soak
 from triggerflow._core.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
 from triggerflow.stores import Append, NewRecord, SQLiteStore
 from triggerflow.stores.sqlite import schema
-from triggerflow.testing.store_base import ManualClock, more, new, refused
+from triggerflow.testing.stores import ManualClock, more, new, refused
 
 ROOT = os.geteuid() == 0
 
@@ -231,7 +231,7 @@ async def test_many_processes_make_the_file_at_once(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from triggerflow.stores import SQLiteStore\n"
-        "from triggerflow.testing.store_base import new\n"
+        "from triggerflow.testing.stores import new\n"
         "async def main():\n"
         "    async with SQLiteStore(sys.argv[1]) as store:\n"
         "        await store.append([new(sys.argv[2], b'a')])\n"
@@ -415,6 +415,7 @@ async def test_a_busy_event_loop_does_not_kill_the_owner(tmp_path: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*sqlite3.Connection:pytest.PytestUnraisableExceptionWarning")  # its thread is gone
 async def test_a_thread_that_dies_leaves_nobody_waiting(tmp_path: Path) -> None:
     class Deadly(ManualClock):
         kills = False
@@ -444,15 +445,14 @@ async def test_a_thread_that_dies_leaves_nobody_waiting(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_time
+@pytest.mark.needs("strace")
 @pytest.mark.parametrize("level", ["FULL", "NORMAL"])
 async def test_every_append_waits_for_the_disk_with_full(tmp_path: Path, level: str) -> None:
     """Killing a process cannot show this, since the system keeps what was written; counting its calls does."""
-    if not shutil.which("strace"):
-        pytest.skip("strace counts the calls, and is not installed")
     script = (
         "import asyncio, sys\n"
         "from triggerflow.stores import SQLiteStore\n"
-        "from triggerflow.testing.store_base import more, new\n"
+        "from triggerflow.testing.stores import more, new\n"
         "async def main(path, level):\n"
         "    async with SQLiteStore(path, synchronous=level) as store:\n"
         "        await store.append([new('x')])\n"
@@ -515,13 +515,14 @@ def append_until_killed(path: Path, round: int) -> Iterator[tuple[str, int]]:
                     process.send_signal(signal.SIGKILL)
 
 
-async def test_what_a_killed_process_was_told_is_kept_is_there(tmp_path: Path) -> None:
-    """20 rounds of SIGKILL at any moment: every acknowledged record is read back, and no append is there in part."""
+@pytest.mark.parametrize("rounds", soak.cases([6, 40], some=[6]))
+async def test_what_a_killed_process_was_told_is_kept_is_there(tmp_path: Path, rounds: int) -> None:
+    """Rounds of SIGKILL at any moment: every acknowledged record is read back, and no append is there in part."""
     path = tmp_path / "runs.db"
     acknowledged: dict[str, int] = {}
-    for round in range(20):
+    for round in range(rounds):
         acknowledged.update(append_until_killed(path, round))
-    assert len(acknowledged) == 60
+    assert len(acknowledged) == 3 * rounds
     async with SQLiteStore(path) as store:
         for execution, kept in acknowledged.items():
             records = await store.records(execution, limit=1_000_000)

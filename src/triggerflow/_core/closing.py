@@ -10,7 +10,7 @@ from .limits import forget_queues
 from .operators import Effects, abandon_pass, skip
 from .plan import Node
 from .signals import ANY_CHUNK, Trigger
-from .state import KEPT, RUNNING, UNSET, WAITING, Frame, Group, Opening, RunChunk, Status
+from .state import KEPT, RUNNING, UNSET, WAITING, BlockInstance, Branch, CompletionGroup, RunChunk, Status
 from .timers import cancel_timer, holds_open
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
@@ -21,7 +21,7 @@ def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
     _fail(machine, run.id, run.node, run.value, run.scope, run.group, error)
 
 
-def fail_pass(machine: Effects, opening: Opening, error: events.ErrorInfo) -> None:
+def fail_pass(machine: Effects, opening: BlockInstance, error: events.ErrorInfo) -> None:
     """The lazy source of a for_each has raised: that pass ends here, and its operator counts as what has failed."""
     abandon_pass(machine, opening)
     # The source is spent, and could not be recorded: a route is told of the error only.
@@ -33,8 +33,8 @@ def _fail(
     number: int,
     failed: Node,
     value: Any,
-    scope: Frame | None,
-    group: Group | None,
+    scope: Branch | None,
+    group: CompletionGroup | None,
     error: events.ErrorInfo,
 ) -> None:
     """The error route, else only the branch if exceptions are skipped, else everything."""
@@ -42,7 +42,7 @@ def _fail(
     routes = errors.get(failed.trigger.name) or errors.get(ANY_CHUNK)
     if routes and not handling(group):
         skip(machine, failed, scope, group)
-        route = Group(group)
+        route = CompletionGroup(group)
         route.handling = True
         trigger = Trigger("error", failed.trigger.name)
         told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
@@ -63,7 +63,7 @@ def _fail(
 def close_down(machine: Effects, outcome: Status) -> None:
     """Tell all runs to stop; those that never started are gone at once."""
     state = machine.state
-    state.closing = outcome
+    state.closing, state.unchecked = outcome, None
     forget_queues(state)
     for run in [command for command in machine.out if isinstance(command, RunChunk)]:
         # It was to start by this very answer: it never began, and has a place that nobody needs any more.
@@ -85,11 +85,11 @@ def close_down(machine: Effects, outcome: Status) -> None:
 def rest(machine: Effects) -> None:
     """If no run is left: close, unless something can still wake the execution."""
     state = machine.state
-    if not state.idle() or state.pulls or state.retracted or state.status in FINAL:
+    if not state.idle() or state.pulls or state.retracted or state.status in FINAL or state.unchecked is not None:
         return
     if state.closing is not None:
         state.status = state.closing
-    elif not state.started or state.keep_open or waiting(machine) or holds_open(machine) or _awaits_outside(machine):
+    elif stays_open(machine):
         state.status = Status.WAITING if state.started else Status.CREATED
         if state.joins and not waiting(machine):
             forget_items(state)
@@ -100,13 +100,29 @@ def rest(machine: Effects) -> None:
         state.status = Status.COMPLETED
         for number in list(state.timers or ()):
             cancel_timer(machine, number)
-    left = unfilled(machine.plan, state) if state.status is Status.COMPLETED else ()
-    machine.out.append(commands.Close(state.status.value, left))  # pyright: ignore[reportArgumentType]
+    outcome: Any = state.status.value
+    if state.status is Status.COMPLETED:
+        close = commands.Close(outcome, unfilled(machine.plan, state), _never_sent(machine))
+    else:
+        close = commands.Close(outcome)
+    machine.out.append(close)
+
+
+def stays_open(machine: Effects) -> bool:
+    """Whether an execution at rest has to stay open, because something can still wake it; decision 0013."""
+    state = machine.state
+    return not state.started or state.keep_open or waiting(machine) or holds_open(machine) or _awaits_outside(machine)
 
 
 def _awaits_outside(machine: Effects) -> bool:
-    """Whether a signal from outside is still awaited: somebody can send it, and there is no result yet."""
+    """Whether an external event is still awaited: somebody can send it, and there is no result yet."""
     state = machine.state
-    if not state.attended or state.result is not UNSET:
-        return False
-    return bool(machine.plan.outside - (state.emitted or frozenset()))
+    return state.attended and state.result is UNSET and bool(machine.plan.external or state.derived)
+
+
+def _never_sent(machine: Effects) -> tuple[str, ...]:
+    """The events that were listened to in vain, where the holder of the handle may be surprised by the end."""
+    state = machine.state
+    if not state.attended or state.result is not UNSET or state.sent is None:
+        return ()
+    return tuple(name for name in machine.plan.events if name not in state.sent)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .state import Interrupt, Opening, RunChunk
+from .state import BlockInstance, Interrupt, RunChunk
 
 
 class Command(msgspec.Struct):
@@ -17,7 +17,7 @@ class CancelRun(Command):
     run: RunChunk
 
 
-class Settle(Command):
+class WakeWaiter(Command):
     """Wake the emitter whose `Emitted` record had this number."""
 
     wait: int
@@ -49,32 +49,32 @@ class CancelTimer(Command):
 
 
 class Pull(Command):
-    """Take up to `count` items from the opening's lazy source; answer with `Pulled` or `PullFailed`."""
+    """Take up to `count` items from the opening's lazy source; answer with `SourceItems` or `SourceFailed`."""
 
-    opening: Opening
+    opening: BlockInstance
     count: int
 
 
 class CancelPull(Command):
     """The opening takes nothing more from its lazy source: close it, and send no answer."""
 
-    opening: Opening
+    opening: BlockInstance
 
 
-class WantPlaces(Command):
-    """For a sub-flow: ask the execution around it for places (its record `PlacesWanted`)."""
-
-    count: int
-
-
-class ReturnPlaces(Command):
-    """For a sub-flow: give places back to the execution around it (its record `PlacesReturned`)."""
+class RequestPermits(Command):
+    """For a sub-flow: ask the execution around it for places (its record `PermitsRequested`)."""
 
     count: int
 
 
-class GrantPlaces(Command):
-    """The sub-flow that runs inside `run` gets places (its record `PlacesGranted`)."""
+class ReturnPermits(Command):
+    """For a sub-flow: give places back to the execution around it (its record `PermitsReturned`)."""
+
+    count: int
+
+
+class GrantPermits(Command):
+    """The sub-flow that runs inside `run` gets places (its record `PermitsGranted`)."""
 
     run: RunChunk
     count: int
@@ -88,7 +88,7 @@ class OpenInterrupt(Command):
 
 class CloseInterrupt(Command):
     """An open interrupt has expired or was taken back: for observers, and the execution around a sub-flow (its record
-    `Withdrawn`)."""
+    `InterruptClosed`)."""
 
     interrupt: Interrupt
 
@@ -99,7 +99,7 @@ class Answer(Command):
     interrupt: Interrupt
 
 
-class Unheard(Command):
+class UnhandledSignal(Command):
     """The first signal of this name that nobody listens to. For a log line, not for an action."""
 
     name: str
@@ -112,10 +112,18 @@ class Skipped(Command):
     chunk: str
 
 
-class Refused(Command):
+class ItemAfterStop(Command):
     """An item put after the stream was stopped. It is in the journal, not in the stream. For a log line."""
 
     item: Any
+
+
+class CheckResult(Command):
+    """A result has reached an `end()` (its id is `by`), and the flow promises a type for it: answer with
+    `ResultChecked` or `ResultRejected`."""
+
+    by: str
+    value: Any
 
 
 class ResultFixed(Command):
@@ -129,31 +137,37 @@ class Rested(Command):
 
 
 class Close(Command):
-    """The execution has ended. `unfilled` names joins that still waited for something."""
+    """The execution has ended. `unfilled` names joins that still waited for something.
+
+    `never_sent` names the events that something listens to and nobody has sent: of an execution that came to rest while
+    somebody held its handle, and has no result.
+    """
 
     outcome: Literal["completed", "failed", "cancelled"]
     unfilled: tuple[str, ...] = ()
+    never_sent: tuple[str, ...] = ()
 
 
 AnyCommand = (
     RunChunk
     | CancelRun
-    | Settle
+    | WakeWaiter
     | Publish
     | StopStream
     | StartTimer
     | CancelTimer
     | Pull
     | CancelPull
-    | WantPlaces
-    | ReturnPlaces
-    | GrantPlaces
+    | RequestPermits
+    | ReturnPermits
+    | GrantPermits
     | OpenInterrupt
     | CloseInterrupt
     | Answer
-    | Unheard
+    | UnhandledSignal
     | Skipped
-    | Refused
+    | ItemAfterStop
+    | CheckResult
     | ResultFixed
     | Rested
     | Close

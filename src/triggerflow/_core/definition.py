@@ -83,10 +83,14 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Definition(msgspec.Struct, frozen=True, dict=True):
-    """An immutable flow: a name and its operators in the order in which they were defined."""
+    """An immutable flow: a name, and its operators in the order in which they were defined.
+
+    `external` are the events that are declared to come from outside, sorted: an execution at rest waits for those.
+    """
 
     name: str
     operators: tuple[Operator, ...]
+    external: tuple[str, ...] = ()
 
     @cached_property
     def by_id(self) -> Mapping[str, Operator]:
@@ -100,12 +104,20 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest over the fingerprints of all operators; the flow's name does not count."""
-        return _digest(list(self.fingerprints.values()))
+        """A digest over the fingerprints of all operators and the external events; the flow's name does not count.
+
+        Without external events it is what it was before they could be declared: what a store holds keeps its name.
+        """
+        operators = list(self.fingerprints.values())
+        return _digest([*operators, {"external": self.external}] if self.external else operators)
 
     @cached_property
     def outside_events(self) -> frozenset[str]:
-        """Events that something listens to and no chunk is known to emit: they can only come from outside."""
+        """Events that something listens to and no chunk is known to emit.
+
+        For diagrams and checks, and for executions recorded before external events were declared, which waited for
+        these. It decides nothing for any other execution: `emits` is partly guessed from code.
+        """
         heard = {t.name for op in self.operators for t in op.listens if t.kind == "event"}
         emitted = {t.name for op in self.operators for t in op.emits if t.kind == "event"}
         return frozenset(heard - emitted)

@@ -15,8 +15,13 @@ STREAM = "stream"
 
 #: The rules by which the core takes records in. A journal is replayed by those that it began with:
 #: 0: a value was compared with the literal of a case as the signal came, also by the value's own `==`;
-#: 1: where only the value's own `==` can tell, the case is asked by a run of its own, and a record tells its answer.
-RULES = 1
+#: 1: where only the value's own `==` can tell, the case is asked by a run of its own, and a record tells its answer;
+#: 2: an execution waits for the external events that its definition declares; before, for those that no chunk is known
+#:    to emit.
+RULES = 2
+
+#: The first rules by which external events are declared.
+DECLARED = 2
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -45,7 +50,8 @@ class Started(Event, tag="started"):
 
     `attended` says that somebody holds the execution's handle and can send signals from outside; `leases`, that this is
     a sub-flow whose chunks need places in the limits around its step; `keep_open`, that it shall not close at rest,
-    whatever it waits for. `rules` is the number of the rules by which the execution goes on, see `RULES`.
+    whatever it waits for; `checks_result`, that the flow promises a type for its result: a result from the graph counts
+    once `ResultChecked` says so. `rules` is the number of the rules by which the execution goes on, see `RULES`.
     """
 
     at: float
@@ -57,6 +63,7 @@ class Started(Event, tag="started"):
     leases: bool = False
     keep_open: bool = False
     rules: int = 0
+    checks_result: bool = False
 
 
 class Created(Event, tag="created"):
@@ -70,6 +77,7 @@ class Created(Event, tag="created"):
     leases: bool = False
     keep_open: bool = False
     rules: int = 0
+    checks_result: bool = False
 
 
 class Completed(Event, tag="completed"):
@@ -159,14 +167,14 @@ class WaitGivenUp(Event, tag="wait_given_up"):
     wait: int
 
 
-class Parked(Event, tag="parked"):
+class ExternalWaitStarted(Event, tag="parked"):
     """A chunk waits for something outside (a slow reader) and gives up its places meanwhile."""
 
     at: float
     run: int
 
 
-class Unparked(Event, tag="unparked"):
+class ExternalWaitEnded(Event, tag="unparked"):
     """The wait that began with record `wait` is over: the chunk goes on as soon as it has its places again."""
 
     at: float
@@ -243,6 +251,20 @@ class ResultSet(Event, tag="result"):
         return "result"
 
 
+class ResultChecked(Event, tag="result_checked"):
+    """The result that reached an `end()` fits what the flow promises; `value` is the result, converted."""
+
+    at: float
+    value: Any
+
+
+class ResultRejected(Event, tag="result_rejected"):
+    """The result that reached an `end()` does not fit what the flow promises: the execution fails."""
+
+    at: float
+    error: ErrorInfo
+
+
 class Paused(Event, tag="paused"):
     """A chunk opened an interrupt. With `holds` the run goes on (a sub-flow waits inside it), otherwise it has ended.
 
@@ -271,7 +293,7 @@ class Resumed(Event, tag="resumed"):
     request: str | None = None
 
 
-class Withdrawn(Event, tag="withdrawn"):
+class InterruptClosed(Event, tag="withdrawn"):
     """Who had asked does not ask any more, or, if it is `expired`, not in time; an interrupt that was not answered
     closes."""
 
@@ -287,7 +309,7 @@ class TimerFired(Event, tag="timer_fired"):
     timer: int
 
 
-class Pulled(Event, tag="pulled"):
+class SourceItems(Event, tag="pulled"):
     """The next items of a lazy for_each source; `done` if there are no more."""
 
     at: float
@@ -296,7 +318,7 @@ class Pulled(Event, tag="pulled"):
     done: bool = False
 
 
-class PullFailed(Event, tag="pull_failed"):
+class SourceFailed(Event, tag="pull_failed"):
     """A lazy for_each source raised."""
 
     at: float
@@ -304,7 +326,7 @@ class PullFailed(Event, tag="pull_failed"):
     error: ErrorInfo
 
 
-class PlacesWanted(Event, tag="places_wanted"):
+class PermitsRequested(Event, tag="places_wanted"):
     """The sub-flow that runs inside `run` asks for places in the limits around it."""
 
     at: float
@@ -312,7 +334,7 @@ class PlacesWanted(Event, tag="places_wanted"):
     count: int
 
 
-class PlacesReturned(Event, tag="places_returned"):
+class PermitsReturned(Event, tag="places_returned"):
     """The sub-flow that runs inside `run` gives places back."""
 
     at: float
@@ -320,7 +342,7 @@ class PlacesReturned(Event, tag="places_returned"):
     count: int
 
 
-class PlacesGranted(Event, tag="places_granted"):
+class PermitsGranted(Event, tag="places_granted"):
     """This sub-flow has got places in the limits around its step."""
 
     at: float
@@ -340,7 +362,7 @@ class CancelRequested(Event, tag="cancel_requested"):
     reason: str
 
 
-class Abandoned(Event, tag="abandoned"):
+class CleanupTimedOut(Event, tag="abandoned"):
     """The deadline for clean-up has passed; runs that were told to stop and still run are given up."""
 
     at: float
@@ -363,24 +385,26 @@ Record = (
     | Confirmed
     | Retracted
     | WaitGivenUp
-    | Parked
-    | Unparked
+    | ExternalWaitStarted
+    | ExternalWaitEnded
     | StateChanged
     | FlowDataChanged
     | StreamPut
     | StreamStopped
     | ResultSet
+    | ResultChecked
+    | ResultRejected
     | Paused
     | Resumed
-    | Withdrawn
+    | InterruptClosed
     | TimerFired
-    | Pulled
-    | PullFailed
-    | PlacesWanted
-    | PlacesReturned
-    | PlacesGranted
+    | SourceItems
+    | SourceFailed
+    | PermitsRequested
+    | PermitsReturned
+    | PermitsGranted
     | Recovered
     | CancelRequested
-    | Abandoned
+    | CleanupTimedOut
     | CloseRequested
 )

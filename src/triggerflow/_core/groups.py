@@ -11,25 +11,25 @@ so that what it waits for can run under any limit; it is told to go on once it h
 from collections.abc import Callable, Iterator
 
 from .limits import acquire, release, unqueue
-from .state import RUNNING, WAITING, Group, Kept, KeptSignals, RunChunk, RunState, RunWaits, Wait
+from .state import RUNNING, WAITING, CompletionGroup, KeptSignals, RecordedSignal, RunChunk, RunState, RunWaits, Wait
 
 
-def handling(group: Group | None) -> bool:
+def handling(group: CompletionGroup | None) -> bool:
     """Whether this is the work of an error route."""
     while group is not None and not group.handling:
         group = group.parent
     return group is not None
 
 
-def spawn_group(run: RunChunk) -> Group:
+def spawn_group(run: RunChunk) -> CompletionGroup:
     """The group of what this run emits."""
     group = run.spawned
     if group is None:
-        group = run.spawned = Group(_in_use(run.group))
+        group = run.spawned = CompletionGroup(_in_use(run.group))
     return group
 
 
-def _shorten(group: Group) -> None:
+def _shorten(group: CompletionGroup) -> None:
     """Hang a group on the first ancestor that somebody may still wait for.
 
     Without this, a loop in which each turn emits the next before it ends would keep every turn's group alive.
@@ -43,41 +43,41 @@ def _shorten(group: Group) -> None:
         group.parent = ancestor
 
 
-def _in_use(group: Group | None) -> Group | None:
+def _in_use(group: CompletionGroup | None) -> CompletionGroup | None:
     while group is not None and group.over:
         group = group.parent
     return group
 
 
-def keep(state: RunState, run: RunChunk, effect: str, group: Group) -> None:
+def keep(state: RunState, run: RunChunk, effect: str, group: CompletionGroup) -> None:
     """Note the signal of the current record for a later attempt of its emitter; now and then, forget those that are
     done with."""
     kept = run.kept
     if kept is None or len(kept.of_place) >= kept.limit:
         kept = run.kept = KeptSignals(dict(kept_signals(state, run)))
-    it = Kept(state.records, group)
+    it = RecordedSignal(state.records, group)
     kept.of_signal[it.signal] = kept.of_place[effect, (run.effects or {})[effect]] = it
 
 
-def kept_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], Kept]]:
+def kept_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:
     """The signals that a later attempt of a run could still wait for, or take back, with their places."""
     for place, kept in run.kept.of_place.items() if run.kept else ():
         if _in_reach(state, kept):
             yield place, kept
 
 
-def kept_at(state: RunState, run: RunChunk, effect: str, place: int) -> Kept | None:
+def kept_at(state: RunState, run: RunChunk, effect: str, place: int) -> RecordedSignal | None:
     """The signal that an earlier attempt of a run has emitted at a place, if that can still be waited for, or taken
     back."""
     kept = run.kept.of_place.get((effect, place)) if run.kept else None
     return kept if kept is not None and _in_reach(state, kept) else None
 
 
-def _in_reach(state: RunState, kept: Kept) -> bool:
+def _in_reach(state: RunState, kept: RecordedSignal) -> bool:
     return kept.group.live > 0 or kept.signal in (state.provisional or ())
 
 
-def enter_group(group: Group) -> None:
+def enter_group(group: CompletionGroup) -> None:
     """One more member is busy."""
     group.live += 1
     while group.live == 1 and group.parent is not None:
@@ -85,7 +85,7 @@ def enter_group(group: Group) -> None:
         group.live += 1
 
 
-def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
+def leave_group(group: CompletionGroup, ended: Callable[[Wait], None]) -> None:
     """One member is done; `ended` is called for each wait that this ends."""
     while True:
         group.live -= 1
@@ -96,7 +96,7 @@ def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
         group = group.parent
 
 
-def _end_due(group: Group, ended: Callable[[Wait], None]) -> None:
+def _end_due(group: CompletionGroup, ended: Callable[[Wait], None]) -> None:
     waits = group.waits or {}
     levels = [level for level in waits if group.live <= level]
     for wait in [wait for level in levels for wait in waits.pop(level).values()]:
@@ -107,7 +107,7 @@ def _end_due(group: Group, ended: Callable[[Wait], None]) -> None:
         ended(wait)
 
 
-def begin_wait(state: RunState, wait: Wait, group: Group | None, resume: Callable[[RunChunk], None]) -> None:
+def begin_wait(state: RunState, wait: Wait, group: CompletionGroup | None, resume: Callable[[RunChunk], None]) -> None:
     """Let a run wait, for a group or for something outside: its first wait gives its places to others."""
     if state.waits is None:
         state.waits = {}

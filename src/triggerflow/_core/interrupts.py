@@ -126,7 +126,10 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
         machine.out.append(commands.Answer(interrupt))
     elif interrupt.resume_event is not None:
         trigger = Trigger("event", interrupt.resume_event)
-        for node in machine.plan.events.get(interrupt.resume_event, ()):
+        nodes = machine.plan.events.get(interrupt.resume_event, ())
+        if nodes and machine.state.sent is not None:
+            machine.state.note_sent(interrupt.resume_event)
+        for node in nodes:
             node.enter(machine, node, trigger, event.value, None, run.group)
     elif interrupt.resume_to == "self":
         enter_chunk(machine, run.node, Trigger("resume", interrupt.id), event.value, run.scope, run.group)

@@ -1,7 +1,7 @@
 """Where branches come together. One slot-filling rule serves batch, for_each and match; another the named joins.
 
-A fan-out makes an `Opening` per pass and a `Frame` per branch; a branch that reaches the end of the block fills the
-slot of its frame, once. Named joins (`when` with mode `and`, `collect`) have no opening of their own: they keep the
+A fan-out makes a `BlockInstance` per pass and a `Branch` per branch. A branch that reaches the end of the block fills
+its slot, once. Named joins (`when` with mode `and`, `collect`) have no block instance of their own: they keep the
 latest value per slot and are consumed as a whole.
 """
 
@@ -12,17 +12,19 @@ from .definition import OperatorKind
 from .limits import Limiter
 from .plan import Node, Plan
 from .provisional import drop_member, take_member
-from .state import KEPT, UNSET, Frame, Group, Joins, Opening, RunState
+from .state import KEPT, UNSET, BlockInstance, Branch, CompletionGroup, Joins, RunState
 
 #: What the names of collections begin with, among the named joins.
 COLLECT = "collect:"
 
 
-def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | None, size: int) -> Opening:
+def open_scope(
+    state: RunState, node: Node, outer: Branch | None, group: CompletionGroup | None, size: int
+) -> BlockInstance:
     """A new pass through the block that `node` opens, with `size` slots."""
     number = state.next_id
     state.next_id = number + 1
-    opening = Opening(number, node, outer, group, size)
+    opening = BlockInstance(number, node, outer, group, size)
     limiters = state.limiters if outer is None else outer.opening.limiters
     if node.concurrency is not None:
         limiters = (Limiter(node.concurrency), *limiters)
@@ -35,7 +37,7 @@ def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | 
     return opening
 
 
-def close_scope(state: RunState, opening: Opening) -> None:
+def close_scope(state: RunState, opening: BlockInstance) -> None:
     """The pass is complete."""
     if state.openings is not None:
         del state.openings[opening.id]
@@ -44,7 +46,7 @@ def close_scope(state: RunState, opening: Opening) -> None:
         drop_member(state, group, opening.id)
 
 
-def drop_scope(state: RunState, opening: Opening) -> None:
+def drop_scope(state: RunState, opening: BlockInstance) -> None:
     """The pass is taken back, with all its branches: no collection inside will ever have them all."""
     close_scope(state, opening)
     joins = state.joins
@@ -53,7 +55,7 @@ def drop_scope(state: RunState, opening: Opening) -> None:
             joins.over.pop((opening.id, index), None)
 
 
-def leave_scope(state: RunState, opening: Opening) -> None:
+def leave_scope(state: RunState, opening: BlockInstance) -> None:
     """A pass has no future, and its branches go on: what they have collected is over with them."""
     close_scope(state, opening)
     opening.slots = [None] * len(opening.slots)  # a slot that is filled takes nothing any more
@@ -62,7 +64,7 @@ def leave_scope(state: RunState, opening: Opening) -> None:
             state.joins.over[opening.id, index] = None
 
 
-def fill(state: RunState, frame: Frame | None, opener: Node | None, value: Any) -> Opening | None:
+def fill(state: RunState, frame: Branch | None, opener: Node | None, value: Any) -> BlockInstance | None:
     """Put a branch's value into its slot; the opening, or None if this signal is not a branch arriving for the first
     time.
 
@@ -123,7 +125,7 @@ def tidy(plan: Plan, state: RunState, joins: Joins) -> None:
     _forget(joins, [branch for branch in joins.over if branch not in alive])
 
 
-def _scopes(state: RunState) -> Iterator[Frame | None]:
+def _scopes(state: RunState) -> Iterator[Branch | None]:
     """Where something is at work, or may go on."""
     for run in (*state.runs.values(), *(state.retracted or {}).values()):
         yield run.scope
@@ -140,7 +142,7 @@ def _forget(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
             _drop(joins, name, opening, index)
 
 
-def latest(state: RunState, name: str, frame: Frame | None, slot: Any, value: Any) -> dict[Any, Any]:
+def latest(state: RunState, name: str, frame: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
     """Keep the latest value of a slot of a named join, for a branch of a block or outside all of them (None); all slots
     of that join."""
     joins = state.joins
@@ -157,12 +159,12 @@ def latest(state: RunState, name: str, frame: Frame | None, slot: Any, value: An
     return slots
 
 
-def is_over(state: RunState, frame: Frame) -> bool:
+def is_over(state: RunState, frame: Branch) -> bool:
     """Whether a branch has ended: what still comes from it is beside the chain."""
     return frame.opening.slots[frame.index] is not UNSET or frame.opening.id not in (state.openings or ())
 
 
-def consume(state: RunState, name: str, frame: Frame | None) -> None:
+def consume(state: RunState, name: str, frame: Branch | None) -> None:
     """The full set is taken: the join starts empty again."""
     if state.joins is not None:
         _drop(state.joins, name, *((0, 0) if frame is None else (frame.opening.id, frame.index)))

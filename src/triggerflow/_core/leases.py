@@ -1,10 +1,11 @@
 """Sub-flows under the limits around their step.
 
-A sub-flow is an execution of its own, with a state and a journal of its own, and yet its chunks count for the limits
-of its parent. So each of them takes a place there, as a `Guest`. In the sub-flow, runs queue for places of its `Lease`;
-for each that queues it asks its parent for a place, in whose queues the guest waits like any other run; what is granted
-is handed down, and given back when the run ends or waits. In a parent that is a sub-flow itself the lease is one of the
-limits that the guest has to respect. The step takes no place: it only waits for what runs inside it.
+A sub-flow is an execution of its own, with a state and a journal of its own, and yet its chunks count for the limits of
+its parent. So each of them takes a permit there, as a `SubFlowPermit`. In the sub-flow, runs queue for permits of its
+`PermitGrant`. For each run that queues, it asks its parent for a permit, in whose queues the `SubFlowPermit` waits like
+any other run. What is granted is handed down, and given back when the run ends or waits. In a parent that is a sub-flow
+itself the lease is one of the limits that the guest has to respect. The step takes no place: it only waits for what
+runs inside it.
 """
 
 from collections.abc import Callable
@@ -14,22 +15,22 @@ from . import commands, events
 from .errors import ProtocolError
 from .limits import acquire, around, queued, release, serve, unqueue
 from .operators import Effects
-from .state import READY, RUNNING, Guest, Guests, Lease, RunChunk
+from .state import READY, RUNNING, Guests, PermitGrant, RunChunk, SubFlowPermit
 
 
-def balance(machine: Effects, lease: Lease) -> None:
+def balance(machine: Effects, lease: PermitGrant) -> None:
     """After every record of a sub-flow: ask for what is queued for, give back what is free."""
     free = lease.held - lease.used
     if free:
         lease.held = lease.limit = lease.used
-        machine.out.append(commands.ReturnPlaces(free))
+        machine.out.append(commands.ReturnPermits(free))
     missing = queued(lease) - lease.asked
     if missing > 0:
         lease.asked += missing
-        machine.out.append(commands.WantPlaces(missing))
+        machine.out.append(commands.RequestPermits(missing))
 
 
-def granted(machine: Effects, event: events.PlacesGranted, resume: Callable[[Any], None]) -> None:
+def granted(machine: Effects, event: events.PermitsGranted, resume: Callable[[Any], None]) -> None:
     """Places for the sub-flow."""
     lease = machine.state.lease
     if lease is None or event.count > lease.asked:
@@ -40,7 +41,7 @@ def granted(machine: Effects, event: events.PlacesGranted, resume: Callable[[Any
     serve(lease, resume)
 
 
-def wanted(machine: Effects, event: events.PlacesWanted, step: RunChunk) -> None:
+def wanted(machine: Effects, event: events.PermitsRequested, step: RunChunk) -> None:
     """The sub-flow of a step asks for places."""
     state = machine.state
     if state.steps is None:
@@ -49,24 +50,24 @@ def wanted(machine: Effects, event: events.PlacesWanted, step: RunChunk) -> None
     for _ in range(event.count):
         number = state.next_id
         state.next_id = number + 1
-        guest = Guest(number, step, around(state, step.scope))
+        guest = SubFlowPermit(number, step, around(state, step.scope))
         if acquire(guest):
             guests.running[number] = guest
-            machine.out.append(commands.GrantPlaces(step, 1))
+            machine.out.append(commands.GrantPermits(step, 1))
         else:
             guest.phase = READY
             guests.ready[number] = guest
 
 
-def admitted(machine: Effects, guest: Guest) -> None:
+def admitted(machine: Effects, guest: SubFlowPermit) -> None:
     """A guest that queued has its places now."""
     guests = (machine.state.steps or {})[guest.step.id]
     guests.running[guest.id] = guests.ready.pop(guest.id)
     guest.phase = RUNNING
-    machine.out.append(commands.GrantPlaces(guest.step, 1))
+    machine.out.append(commands.GrantPermits(guest.step, 1))
 
 
-def returned(machine: Effects, event: events.PlacesReturned, resume: Callable[[Any], None]) -> None:
+def returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[Any], None]) -> None:
     """The sub-flow of a step gives places back. Which of its guests leave makes no difference: it has only counted
     them."""
     steps = machine.state.steps or {}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
-from .state import READY, WAITING, Frame, Guest, Limiter, RunChunk, RunState
+from .state import READY, WAITING, Branch, Limiter, RunChunk, RunState, SubFlowPermit
 
 
 def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
@@ -24,12 +24,12 @@ def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
     return limiter
 
 
-def around(state: RunState, scope: Frame | None) -> tuple[Limiter, ...]:
+def around(state: RunState, scope: Branch | None) -> tuple[Limiter, ...]:
     """The limits around a place in the flow, from the inside out."""
     return state.limiters if scope is None else scope.opening.limiters
 
 
-def acquire(run: RunChunk | Guest, *, first: bool = False) -> bool:
+def acquire(run: RunChunk | SubFlowPermit, *, first: bool = False) -> bool:
     """Take all places or none. Without success the run queues for the first full limiter (at its head if `first`)."""
     for limiter in run.limiters:
         if limiter.used >= limiter.limit:
@@ -51,7 +51,7 @@ def acquire(run: RunChunk | Guest, *, first: bool = False) -> bool:
     return True
 
 
-def release(run: RunChunk | Guest, resume: Callable[[Any], None]) -> None:
+def release(run: RunChunk | SubFlowPermit, resume: Callable[[Any], None]) -> None:
     """Give the places of a run back; `resume` is called for everyone who got all its places thereby."""
     for limiter in run.limiters:
         limiter.used -= 1
@@ -82,7 +82,7 @@ def serve(limiter: Limiter, resume: Callable[[Any], None]) -> None:
                 resume(run)
 
 
-def unqueue(run: RunChunk | Guest) -> None:
+def unqueue(run: RunChunk | SubFlowPermit) -> None:
     """The run does not wait for a place any more. One that has not begun is dropped for good."""
     for limiter in run.limiters:  # it is in one queue at most
         if limiter.returning is not None and limiter.returning.pop(run.id, None) is not None:
@@ -104,7 +104,7 @@ def queued(limiter: Limiter) -> int:
     return len(limiter.waiting or ()) - limiter.gone + len(limiter.returning or ())
 
 
-def fill_queue(limiter: Limiter, queue: list[RunChunk | Guest]) -> None:
+def fill_queue(limiter: Limiter, queue: list[RunChunk | SubFlowPermit]) -> None:
     """Put them into an empty queue, in this order. Up to the last one that gets its place back, all stand at the head:
     behind those nobody is put who queues at the head."""
     head = max((place for place, run in enumerate(queue, 1) if run.phase is WAITING), default=0)

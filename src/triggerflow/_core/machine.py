@@ -10,8 +10,9 @@ The theory, in five rules:
    randomness, hash order or user code is consulted. So `replay(records)` is the execution, on every machine.
 3. A record is answered by commands. What was commanded and is not finished stands in the state, and is issued again
    after a crash (`recovery`). Chunks are therefore run at least once, and recorded exactly once.
-4. An execution is *at rest* when no run is left. At rest it closes, unless a signal from outside could still wake it
-   (`closing.rest`). There is no idle time-out, because everything an execution waits for is counted in its state.
+4. An execution is *at rest* when no run is left. At rest it closes, unless something could still wake it: a timer, an
+   interrupt, or an event that its definition declares external (`closing.rest`). There is no idle time-out, because
+   everything an execution waits for is counted in its state.
 5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
    write in their clean-up is recorded, but starts nothing; when the last has stopped (or the driver gives it up) the
    execution is closed and takes no record any more.
@@ -28,7 +29,7 @@ from . import commands, events
 from .closing import FINAL, close_down, fail, rest
 from .definition import Definition
 from .errors import ProtocolError
-from .events import RULES, STREAM
+from .events import DECLARED, RULES, STREAM
 from .groups import begin_wait, enter_group, give_up_runs, keep, leave_group, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
@@ -42,7 +43,20 @@ from .recovery import recover
 from .retraction import confirm, retract
 from .runs import IDLE, MATCH_CASE, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, RunChunk, Status, Wait
+from .state import (
+    BACKOFF,
+    NONE_SENT,
+    READY,
+    RUNNING,
+    UNSET,
+    WAITING,
+    CompletionGroup,
+    Limiter,
+    PermitGrant,
+    RunChunk,
+    Status,
+    Wait,
+)
 from .timers import start_timer
 from .values import key as plain_key
 from .values import seconds, text, truth
@@ -75,6 +89,31 @@ class Machine(Runs):
         finally:
             self.out = IDLE
         return out
+
+    def receive_item(self, event: events.StreamPut) -> int:
+        """Take a stream item of an execution that is no sub-flow, as `receive` does; the number under which it is to be
+        published, 0 if it is refused.
+
+        It is the most frequent record of many executions: without the list of commands it takes half the time.
+        """
+        if self.out is not IDLE:
+            raise ProtocolError("an item came while another record is being taken in")
+        state = self.state  # from here on what `_open`, `RunState.run` and `_effect_of` do, without the calls
+        if state.status in FINAL:
+            self._open()
+        number, runs = event.run, state.many
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None: nobody
+        if run is not None and run.id == number:
+            effects = run.effects
+            if effects is None:
+                run.effects = {STREAM: 1}
+            else:
+                effects[STREAM] = effects.get(STREAM, 0) + 1
+        state.records += 1
+        if state.stream_stopped:
+            return 0
+        state.stream = number = state.stream + 1
+        return number
 
     def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
         """For a driver that met a bug of the engine: fail at once, whatever state this is in."""
@@ -190,24 +229,29 @@ class Machine(Runs):
         state.configured = True
         state.attended = event.attended
         state.keep_open = event.keep_open
+        if event.rules < DECLARED:
+            state.derived = self.plan.outside
+        if event.attended and self.plan.events:
+            state.sent = NONE_SENT
         state.skip_exceptions = event.skip_exceptions
+        state.checks_result = event.checks_result
         state.max_pending = event.max_pending
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
         if event.leases:
-            state.lease = Lease()
+            state.lease = PermitGrant()
             state.limiters = (*state.limiters, state.lease)
         if event.rules != RULES:
             state.rules = event.rules
 
-    def _parked(self, event: events.Parked) -> None:
+    def _parked(self, event: events.ExternalWaitStarted) -> None:
         run = self._open().run(event.run)
         if run is None:
             raise self._unknown(event.run)
         self._begun(run)
         begin_wait(self.state, Wait(self.state.records, run, 0, outside=True), None, self._resume)
 
-    def _unparked(self, event: events.Unparked) -> None:
+    def _unparked(self, event: events.ExternalWaitEnded) -> None:
         state = self._open()
         wait = (state.waits or {}).get(event.wait)
         if wait is not None and not wait.outside:
@@ -242,20 +286,20 @@ class Machine(Runs):
             run.effects[effect] = run.effects.get(effect, 0) + 1
         if state.closing is not None or (state.retracted and number in state.retracted):
             return
-        if run is not None and name in self.plan.outside:
-            # A name that this execution emits itself is no longer one that only the outside sends (see closing.rest).
-            if state.emitted is None:
-                state.emitted = set[str]()
-            state.emitted.add(name)
+        if run is not None and state.derived is not None and name in state.derived:
+            # It was recorded under the old rule, by which what it emits itself does not come from outside only.
+            state.derived = state.derived - {name}
         nodes = self.plan.events.get(name)
         if nodes is None:
             self._unheard(name)
             return
+        if state.sent is not None and name not in state.sent:
+            state.note_sent(name)
         group = None if run is None else run.spawned or spawn_group(run)
         if not plain:
             group = self._group_of(event, run, group)
         if event.delay is None:
-            trigger = Trigger("event", name)
+            trigger = self.plan.event_triggers[name]
             for node in nodes:
                 node.enter(self, node, trigger, event.value, None, group)
         else:
@@ -272,13 +316,15 @@ class Machine(Runs):
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
         self._awake()
 
-    def _group_of(self, event: events.Emitted, run: RunChunk | None, group: Group | None) -> Group | None:
+    def _group_of(
+        self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
+    ) -> CompletionGroup | None:
         """The group of a signal that has one of its own: somebody waits for it alone, or may take it back."""
         state = self.state
         if event.provisional:
             group = note_provisional(state, state.records, group, None if run is None else run.id)
         if event.settle:
-            group = Group(group)
+            group = CompletionGroup(group)
         if run is not None and group is not None and (event.settle or event.provisional):
             keep(state, run, event.effect, group)
         return group
@@ -337,21 +383,11 @@ class Machine(Runs):
             self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, group)
 
     def _stream_put(self, event: events.StreamPut) -> None:
-        # The most frequent record of many executions: what `_open` and `_effect_of` do, without the calls.
-        state = self.state
-        if state.status in FINAL:
-            self._open()
-        run = state.run(event.run)
-        if run is not None:
-            effects = run.effects
-            if effects is None:
-                effects = run.effects = {}
-            effects[STREAM] = effects.get(STREAM, 0) + 1
-        if state.stream_stopped:
-            self.out.append(commands.Refused(event.item))
-            return
-        state.stream = number = state.stream + 1
-        self.out.append(commands.Publish(number, event.item, event.path))
+        out, self.out = self.out, IDLE
+        number = self.receive_item(event)
+        self.out = out
+        self.state.records -= 1  # which `receive` counts
+        out.append(commands.Publish(number, event.item, event.path) if number else commands.ItemAfterStop(event.item))
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
         state = self._open()
@@ -366,6 +402,23 @@ class Machine(Runs):
         self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
+        rest(self)
+
+    def _result_checked(self, event: events.ResultChecked) -> None:
+        state = self._open()
+        if state.unchecked is None:
+            raise ProtocolError("no result is being checked")
+        by, state.unchecked = state.unchecked[0], None
+        if state.result is UNSET:
+            fix_result(self, by, event.value)
+        rest(self)
+
+    def _result_rejected(self, event: events.ResultRejected) -> None:
+        state = self._open()
+        if state.unchecked is None:
+            raise ProtocolError("no result is being checked")
+        state.error = event.error
+        close_down(self, Status.FAILED)
         rest(self)
 
     # -- waiting for the outside -------------------------------------------------------------------------------------
@@ -393,7 +446,7 @@ class Machine(Runs):
             resume(self, event, interrupt)
             self._awake()
 
-    def _withdrawn(self, event: events.Withdrawn) -> None:
+    def _withdrawn(self, event: events.InterruptClosed) -> None:
         state = self._open()
         event.interrupt = plain_key(event.interrupt, "the id of an interrupt")
         interrupt = (state.interrupts or {}).get(event.interrupt)
@@ -429,10 +482,10 @@ class Machine(Runs):
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._awake()
 
-    def _pulled(self, event: events.Pulled) -> None:
+    def _pulled(self, event: events.SourceItems) -> None:
         pulled(self, event, self._end_wait)
 
-    def _pull_failed(self, event: events.PullFailed) -> None:
+    def _pull_failed(self, event: events.SourceFailed) -> None:
         pull_failed(self, event, self._end_wait)
 
     # -- closing -----------------------------------------------------------------------------------------------------
@@ -450,7 +503,7 @@ class Machine(Runs):
         state.attended = state.keep_open = False
         rest(self)
 
-    def _abandoned(self, event: events.Abandoned) -> None:
+    def _abandoned(self, event: events.CleanupTimedOut) -> None:
         state = self._open()
         if state.closing is None:
             if not state.retracted:
@@ -468,8 +521,8 @@ class Machine(Runs):
         events.Confirmed: _confirmed,
         events.Retracted: _retracted,
         events.WaitGivenUp: _wait_given_up,
-        events.Parked: _parked,
-        events.Unparked: _unparked,
+        events.ExternalWaitStarted: _parked,
+        events.ExternalWaitEnded: _unparked,
         events.Completed: _completed,
         events.Failed: _failed,
         events.Cancelled: _cancelled,
@@ -479,19 +532,21 @@ class Machine(Runs):
         events.StreamPut: _stream_put,
         events.StreamStopped: _stream_stop,
         events.ResultSet: _result_set,
+        events.ResultChecked: _result_checked,
+        events.ResultRejected: _result_rejected,
         events.Paused: _paused,
         events.Resumed: _resumed,
-        events.Withdrawn: _withdrawn,
+        events.InterruptClosed: _withdrawn,
         events.TimerFired: _timer_fired,
-        events.Pulled: _pulled,
-        events.PullFailed: _pull_failed,
-        events.PlacesWanted: Runs.places_wanted,
-        events.PlacesReturned: Runs.places_returned,
-        events.PlacesGranted: Runs.places_granted,
+        events.SourceItems: _pulled,
+        events.SourceFailed: _pull_failed,
+        events.PermitsRequested: Runs.places_wanted,
+        events.PermitsReturned: Runs.places_returned,
+        events.PermitsGranted: Runs.places_granted,
         events.Recovered: _recovered,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,
-        events.Abandoned: _abandoned,
+        events.CleanupTimedOut: _abandoned,
     }
 
 

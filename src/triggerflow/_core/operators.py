@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from .commands import AnyCommand, CancelPull, Pull, ResultFixed
+from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
@@ -19,7 +19,7 @@ from .limits import acquire, limiter_of_chunk
 from .plan import Node, Plan
 from .provisional import take_member
 from .signals import PUBLIC_KIND, Trigger
-from .state import READY, UNSET, Frame, Group, Opening, RunChunk, RunState
+from .state import READY, UNSET, BlockInstance, Branch, CompletionGroup, RunChunk, RunState
 from .values import BUILTIN, equals, is_lazy, kind_of
 
 
@@ -31,11 +31,11 @@ class Effects(Protocol):
     out: list[AnyCommand]
 
 
-Transition = Callable[[Effects, Node, Trigger, Any, Frame | None, Group | None], None]
+Transition = Callable[[Effects, Node, Trigger, Any, Branch | None, CompletionGroup | None], None]
 
 
 def enter_chunk(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """Run the handler with the value, now or as soon as there is a place."""
     state = machine.state
@@ -60,7 +60,7 @@ def enter_chunk(
 
 
 def enter_sub_flow(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """Run the step at once: not it but the chunks inside it need places (see `leases`)."""
     state = machine.state
@@ -76,7 +76,7 @@ def enter_sub_flow(
 
 
 def enter_gate(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """`when`: pass each signal on (or, simple_or), or wait for one of each and pass them on together (and)."""
     if node.mode == "and":
@@ -98,17 +98,17 @@ def enter_gate(
 
 
 def enter_batch(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """Give the same value to all branches, each in a frame of its own."""
     branches = node.next
     opening = open_scope(machine.state, node, scope, group, len(branches))
     for index, branch in enumerate(branches):
-        branch.enter(machine, branch, node.trigger, value, Frame(opening, index), group)
+        branch.enter(machine, branch, node.trigger, value, Branch(opening, index), group)
 
 
 def enter_batch_collect(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """When every branch has arrived: one dict, by branch name, in order of declaration."""
     opening = fill(machine.state, scope, node.block, value)
@@ -118,7 +118,7 @@ def enter_batch_collect(
 
 
 def enter_split(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """for_each: open one frame per item, a window of them at a time.
 
@@ -137,7 +137,7 @@ def enter_split(
     _feed(machine, opening)
 
 
-def _feed(machine: Effects, opening: Opening) -> None:
+def _feed(machine: Effects, opening: BlockInstance) -> None:
     """Open items while the window has room; close the block when all have arrived.
 
     Items may arrive while this loop opens others (an empty body, a literal match): then the loop, not the recursion,
@@ -153,7 +153,7 @@ def _feed(machine: Effects, opening: Opening) -> None:
         opening.next += 1
         opening.open += 1
         opening.slots.append(UNSET)
-        frame = Frame(opening, index)
+        frame = Branch(opening, index)
         item = source[index] if pulled is None else pulled.popleft()
         for listener in node.next:
             listener.enter(machine, listener, node.trigger, item, frame, opening.group)
@@ -169,7 +169,7 @@ def _feed(machine: Effects, opening: Opening) -> None:
         _leave_block(machine, node.block, opening, opening.slots, opening.group)
 
 
-def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool) -> None:
+def take_pulled(machine: Effects, opening: BlockInstance, items: list[Any], done: bool) -> None:
     """The driver has pulled the next items of a lazy source. The caller takes the pull out of the opening's group, once
     what these items start is in it."""
     machine.state.pulls -= 1
@@ -180,14 +180,14 @@ def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool
     _feed(machine, opening)
 
 
-def abandon_pass(machine: Effects, opening: Opening) -> None:
+def abandon_pass(machine: Effects, opening: BlockInstance) -> None:
     """A pass through a for_each has no future: what is open goes on, and arrives nowhere. The caller takes the pull out
     of the opening's group."""
     leave_scope(machine.state, opening)
     stop_pulling(machine, opening)
 
 
-def stop_pulling(machine: Effects, opening: Opening) -> bool:
+def stop_pulling(machine: Effects, opening: BlockInstance) -> bool:
     """Nothing more is taken from a lazy source. Whether it was being asked; the caller takes that out of the group."""
     pulling = opening.pulling
     if pulling:
@@ -200,7 +200,7 @@ def stop_pulling(machine: Effects, opening: Opening) -> bool:
 
 
 def enter_for_each_collect(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """An item is done: its place in the window is free; after the last one, the results in input order."""
     opening = fill(machine.state, scope, node.block, value)
@@ -214,7 +214,7 @@ ELSE = -1
 
 
 def enter_match(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """Ask the cases in order. `source` keeps the value, `next` the case being asked, `slots` the cases hit so far."""
     opening = open_scope(machine.state, node, scope, group, 0)
@@ -222,7 +222,7 @@ def enter_match(
     _ask(machine, opening)
 
 
-def _ask(machine: Effects, opening: Opening) -> None:
+def _ask(machine: Effects, opening: BlockInstance) -> None:
     """Go through the cases until the driver has to ask one, or it is known which are hit.
 
     A case is asked by a run of its own if it has a callable, or if only the value's own `==` can tell whether it equals
@@ -240,7 +240,7 @@ def _ask(machine: Effects, opening: Opening) -> None:
             hit = None if case.handler is not None else _matches(machine, case.literal, value)
         if hit is None:
             opening.next = number
-            enter_chunk(machine, case, node.trigger, value, Frame(opening, number), opening.group)
+            enter_chunk(machine, case, node.trigger, value, Branch(opening, number), opening.group)
             return
         if hit:
             hits.append(number)
@@ -262,7 +262,7 @@ def _matches(machine: Effects, literal: Any, value: Any) -> bool | None:
         return False
 
 
-def decide(machine: Effects, scope: Frame | None, value: bool) -> None:
+def decide(machine: Effects, scope: Branch | None, value: bool) -> None:
     """This case was asked, and the answer is true or false: truth was taken by the driver, for it may be user code."""
     if scope is None:
         return
@@ -274,7 +274,7 @@ def decide(machine: Effects, scope: Frame | None, value: bool) -> None:
     _ask(machine, opening)
 
 
-def _route(machine: Effects, opening: Opening) -> None:
+def _route(machine: Effects, opening: BlockInstance) -> None:
     """Send the value into the cases that were hit; with none, past the block."""
     node, value, hits = opening.node, opening.source[0], opening.slots
     if not hits and node.block is not None:
@@ -286,13 +286,13 @@ def _route(machine: Effects, opening: Opening) -> None:
     if cases[0].otherwise:
         opening.next = ELSE
     for index, case in enumerate(cases):
-        frame = Frame(opening, index)
+        frame = Branch(opening, index)
         for listener in case.next:
             listener.enter(machine, listener, case.trigger, value, frame, opening.group)
 
 
 def enter_match_collect(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """The value of the case that was hit, or with hit_all the list of values in order of the cases. The else is no hit,
     and gives its value."""
@@ -304,7 +304,7 @@ def enter_match_collect(
 
 
 def enter_collect(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """Fill this branch of a named collection; branches of any chain meet, per scope."""
     options = node.operator.options
@@ -321,10 +321,15 @@ def enter_collect(
 
 
 def enter_result(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """The first end fixes the result."""
-    if machine.state.result is UNSET:
+    state = machine.state
+    if state.result is UNSET and state.checks_result:
+        if state.unchecked is None:
+            state.unchecked = (node.id, value)
+            machine.out.append(CheckResult(node.id, value))
+    elif state.result is UNSET:
         fix_result(machine, node.id, value)
     for listener in node.next:
         listener.enter(machine, listener, trigger, value, scope, group)
@@ -337,7 +342,7 @@ def fix_result(machine: Effects, by: int | str | None, value: Any) -> None:
         machine.out.append(ResultFixed(by))
 
 
-def skip(machine: Effects, node: Node, scope: Frame | None, group: Group | None) -> None:
+def skip(machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None) -> None:
     """An operator failed and only its branch ends: its frame's slot takes None, so that the block does not wait for
     ever."""
     if scope is None or node.optional:
@@ -350,14 +355,16 @@ def skip(machine: Effects, node: Node, scope: Frame | None, group: Group | None)
         block.enter(machine, block, node.trigger, None, scope, group)
 
 
-def _leave_block(machine: Effects, node: Node, opening: Opening, value: Any, group: Group | None) -> None:
+def _leave_block(
+    machine: Effects, node: Node, opening: BlockInstance, value: Any, group: CompletionGroup | None
+) -> None:
     close_scope(machine.state, opening)
     for listener in node.next:
         listener.enter(machine, listener, node.trigger, value, opening.outer, group)
 
 
 def enter_case(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """Never entered by a signal: the route asks its cases itself (`_ask`)."""
 

@@ -66,7 +66,20 @@ class Node:
 class Plan:
     """All nodes of a definition and, per kind of trigger, who listens to a name."""
 
-    __slots__ = ("definition", "depth", "errors", "events", "flow_data", "nodes", "outside", "start", "state", "timers")
+    __slots__ = (
+        "definition",
+        "depth",
+        "errors",
+        "event_triggers",
+        "events",
+        "external",
+        "flow_data",
+        "nodes",
+        "outside",
+        "start",
+        "state",
+        "timers",
+    )
 
     def __init__(self, definition: Definition, transitions: Mapping[OperatorKind, Callable[..., None]]) -> None:
         self.definition = definition
@@ -98,11 +111,24 @@ class Plan:
         self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
+        #: what each of these events fires, made once instead of for every signal
+        self.event_triggers = {name: Trigger("event", name) for name in self.events}
         self.state = _named(listeners, "state")
         self.flow_data = _named(listeners, "flow_data")
         self.errors = _named(listeners, "error")
         self.timers = _named(listeners, "timer")
+        #: the declared external events that something listens to
+        self.external = frozenset(definition.external) & self.events.keys()
+        #: what an execution that was recorded before events were declared waits for; see `closing`
         self.outside = definition.outside_events
+
+    def with_outside(self, outside: frozenset[str]) -> "Plan":
+        """The same nodes, with another set of events that an execution without declared events waits for."""
+        other = Plan.__new__(Plan)
+        for name in Plan.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.outside = outside
+        return other
 
 
 def _depth(node: Node, by_id: Mapping[str, Node]) -> int:

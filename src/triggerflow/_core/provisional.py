@@ -7,10 +7,10 @@ busy group is of its parent.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .state import KEPT, Group, Interrupt, Opening, Provisional, RunChunk, RunState, Timer
+from .state import KEPT, BlockInstance, CompletionGroup, Interrupt, Provisional, RunChunk, RunState, Timer
 
 
-def note_provisional(state: RunState, number: int, group: Group | None, by: int | None) -> Group:
+def note_provisional(state: RunState, number: int, group: CompletionGroup | None, by: int | None) -> CompletionGroup:
     """The group of a provisional signal that a run emits, or somebody outside (None)."""
     if state.provisional is None:
         state.provisional = {}
@@ -19,13 +19,15 @@ def note_provisional(state: RunState, number: int, group: Group | None, by: int 
         for signal in idle:
             del state.provisional[signal]
         state.idle_provisional = None
-    made = state.provisional[number] = Group(group)
+    made = state.provisional[number] = CompletionGroup(group)
     made.provisional = Provisional(number, made, by)
     _note_idle(state, made.provisional)
     return made
 
 
-def take_member(state: RunState, group: Group, key: Any, member: RunChunk | Opening | Timer | Interrupt) -> None:
+def take_member(
+    state: RunState, group: CompletionGroup, key: Any, member: RunChunk | BlockInstance | Timer | Interrupt
+) -> None:
     """Something begins because of the provisional signal that a group is caused by."""
     provisional, it = group.provisional, member
     while provisional is not None:
@@ -39,7 +41,7 @@ def take_member(state: RunState, group: Group, key: Any, member: RunChunk | Open
         provisional = provisional.outer
 
 
-def drop_member(state: RunState, group: Group, key: Any) -> None:
+def drop_member(state: RunState, group: CompletionGroup, key: Any) -> None:
     """It has ended, or was taken back; of what is no member any more, nothing happens."""
     provisional = group.provisional
     while provisional is not None and provisional.members.pop(key, None) is not None and not provisional.members:
@@ -66,9 +68,9 @@ def decided(state: RunState, number: int) -> Provisional | None:
     return group.provisional
 
 
-def members(provisional: Provisional) -> list[RunChunk | Opening | Timer | Interrupt]:
+def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer | Interrupt]:
     """All that is at work because of a signal, also by way of other provisional ones."""
-    found: list[RunChunk | Opening | Timer | Interrupt] = []
+    found: list[RunChunk | BlockInstance | Timer | Interrupt] = []
     rest = [provisional]
     while rest:
         for member in rest.pop().members.values():
@@ -79,12 +81,12 @@ def members(provisional: Provisional) -> list[RunChunk | Opening | Timer | Inter
     return found
 
 
-def restore_provisional(state: RunState, groups: list[Group], emitters: Mapping[int, int]) -> None:
+def restore_provisional(state: RunState, groups: list[CompletionGroup], emitters: Mapping[int, int]) -> None:
     """Find the provisional signal of each group again, after a load; their members have to be taken then."""
     made = {id(group): Provisional(signal, group, emitters.get(signal)) for signal, group in _known(state)}
     found: dict[int, Provisional | None] = {}
     for start in groups:
-        path, group = list[Group](), start
+        path, group = list[CompletionGroup](), start
         while group is not None and id(group) not in found:
             found[id(group)] = None  # a damaged snapshot may go round in a circle
             path.append(group)
@@ -98,7 +100,7 @@ def restore_provisional(state: RunState, groups: list[Group], emitters: Mapping[
         _note_idle(state, provisional)
 
 
-def _known(state: RunState) -> Iterable[tuple[int, Group]]:
+def _known(state: RunState) -> Iterable[tuple[int, CompletionGroup]]:
     return (state.provisional or {}).items()
 
 

@@ -11,10 +11,10 @@ from .closing import FINAL, fail_pass, rest
 from .errors import ExecutionClosed, ProtocolError
 from .groups import leave_group
 from .operators import Effects, take_pulled
-from .state import Opening, Status, Wait
+from .state import BlockInstance, Status, Wait
 
 
-def pulled(machine: Effects, event: events.Pulled, ended: Callable[[Wait], None]) -> None:
+def pulled(machine: Effects, event: events.SourceItems, ended: Callable[[Wait], None]) -> None:
     """The next items of a source. `ended` is called for each wait that ends with the pull."""
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
@@ -23,7 +23,7 @@ def pulled(machine: Effects, event: events.Pulled, ended: Callable[[Wait], None]
     _went_on(machine)
 
 
-def pull_failed(machine: Effects, event: events.PullFailed, ended: Callable[[Wait], None]) -> None:
+def pull_failed(machine: Effects, event: events.SourceFailed, ended: Callable[[Wait], None]) -> None:
     """A source raised. No policy could help: what follows is as for a chunk that failed for good."""
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
@@ -33,7 +33,7 @@ def pull_failed(machine: Effects, event: events.PullFailed, ended: Callable[[Wai
     _went_on(machine)
 
 
-def _leave(opening: Opening, ended: Callable[[Wait], None]) -> None:
+def _leave(opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
     """The pull is over, and what it has started or failed is in the group: nobody saw the group at rest in between."""
     if opening.group is not None:
         leave_group(opening.group, ended)
@@ -46,7 +46,7 @@ def _went_on(machine: Effects) -> None:
         machine.state.status = Status.RUNNING
 
 
-def _pulling(machine: Effects, number: int) -> Opening:
+def _pulling(machine: Effects, number: int) -> BlockInstance:
     state = machine.state
     if state.status in FINAL:
         raise ExecutionClosed(f"the source of opening {number} gave items after its execution ({state.status.value})")

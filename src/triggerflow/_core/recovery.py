@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from . import commands
+from .closing import stays_open
 from .groups import end_waits_of, give_up_runs, leave_group
 from .leases import dismiss
 from .limits import acquire, release, unqueue
 from .operators import Effects
 from .provisional import drop_member
-from .state import READY, RUNNING, WAITING, RunState
+from .state import READY, RUNNING, WAITING, RunState, Status
 
 
 def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
@@ -55,17 +56,20 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
     machine.out.extend(_due_again(state))
 
 
-def outstanding(state: RunState) -> list[commands.AnyCommand] | None:
+def outstanding(machine: Effects) -> list[commands.AnyCommand] | None:
     """The commands to issue again after a load; None if a record has to tell of it (`Recovered`), because chunks were
-    running and run again."""
-    return None if _at_work(state) else _due_again(state)
+    running and run again, or because nothing can wake it any more under the definition that it was moved to."""
+    state = machine.state
+    over = state.status is Status.WAITING and state.idle() and not stays_open(machine)
+    return None if over or _at_work(state) else _due_again(state)
 
 
 def _due_again(state: RunState) -> list[commands.AnyCommand]:
     """What was commanded, is not finished, and leaves no trace in the state when it is issued again."""
     timers = [commands.StartTimer(timer.id, timer.due) for timer in (state.timers or {}).values()]
     pulls = [commands.Pull(opening, 1) for opening in (state.openings or {}).values() if opening.pulling]
-    return [*timers, *pulls]
+    checks = [] if state.unchecked is None else [commands.CheckResult(*state.unchecked)]
+    return [*timers, *pulls, *checks]
 
 
 def _at_work(state: RunState) -> bool:

@@ -12,7 +12,7 @@ from .joins import drop_scope
 from .limits import unqueue
 from .operators import Effects, stop_pulling
 from .provisional import decided, drop_member, leave_emitter, members
-from .state import RUNNING, WAITING, Interrupt, Opening, RunChunk, Timer, Wait
+from .state import RUNNING, WAITING, BlockInstance, Interrupt, RunChunk, Timer, Wait
 from .timers import cancel_timer
 
 
@@ -32,7 +32,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     if provisional is None:
         return
     found = members(provisional)
-    for opening in sorted((it for it in found if isinstance(it, Opening)), key=lambda it: it.id):
+    for opening in sorted((it for it in found if isinstance(it, BlockInstance)), key=lambda it: it.id):
         _drop_opening(machine, opening, ended)
     for run in sorted((it for it in found if isinstance(it, RunChunk)), key=lambda it: it.id):
         _stop(machine, run, ended)
@@ -47,7 +47,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in runs)]
 
 
-def _drop_opening(machine: Effects, opening: Opening, ended: Callable[[Wait], None]) -> None:
+def _drop_opening(machine: Effects, opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
     drop_scope(machine.state, opening)
     if stop_pulling(machine, opening) and opening.group is not None:
         leave_group(opening.group, ended)

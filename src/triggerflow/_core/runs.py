@@ -15,7 +15,7 @@ from .limits import release, unqueue
 from .plan import Node, Plan
 from .provisional import drop_member, leave_emitter
 from .signals import Trigger
-from .state import KEPT, RUNNING, WAITING, Group, Guest, RunChunk, RunState, Status, Wait
+from .state import KEPT, RUNNING, WAITING, CompletionGroup, RunChunk, RunState, Status, SubFlowPermit, Wait
 
 NOTHING: list[commands.AnyCommand] = []
 #: In place of an answer, as long as no record is being taken in.
@@ -67,12 +67,12 @@ class Runs:
         if run.node.kind is SUB_FLOW:
             dismiss(self, run, self._resume)
 
-    def _resume(self, run: RunChunk | Guest) -> None:
+    def _resume(self, run: RunChunk | SubFlowPermit) -> None:
         """Whoever queued has all its places now: a run starts, or goes on after waiting; a guest is told."""
-        if isinstance(run, Guest):
+        if isinstance(run, SubFlowPermit):
             admitted(self, run)
         elif run.phase is WAITING:
-            self.out.extend(commands.Settle(number) for number in regain(self.state, run))
+            self.out.extend(commands.WakeWaiter(number) for number in regain(self.state, run))
         else:
             run.phase = RUNNING
             self.out.append(run)
@@ -80,7 +80,7 @@ class Runs:
     def _end_wait(self, wait: Wait) -> None:
         if self.state.closing is not None:  # who waits is told how it ended, not that all went well
             return
-        self.out.extend(commands.Settle(number) for number in end_wait(self.state, wait))
+        self.out.extend(commands.WakeWaiter(number) for number in end_wait(self.state, wait))
 
     def _stopped(self, number: int) -> None:
         """A run that was cancelled with its provisional signal has stopped, however it ended."""
@@ -108,7 +108,9 @@ class Runs:
         state = self.state
         return state.closing is None and (by is None or not state.retracted or by not in state.retracted)
 
-    def _fire(self, nodes: tuple[Node, ...] | None, trigger: Trigger, value: Any, group: Group | None) -> None:
+    def _fire(
+        self, nodes: tuple[Node, ...] | None, trigger: Trigger, value: Any, group: CompletionGroup | None
+    ) -> None:
         if nodes is None:
             return
         for node in nodes:
@@ -122,7 +124,7 @@ class Runs:
             state.unheard = set[str]()
         if name not in state.unheard and len(state.unheard) < KEPT:
             state.unheard.add(name)
-            self.out.append(commands.Unheard(name))
+            self.out.append(commands.UnhandledSignal(name))
 
     def _awake(self) -> None:
         """After a signal: it may have started something, or ended the execution without any run."""
@@ -132,7 +134,7 @@ class Runs:
         elif state.status is Status.WAITING:
             state.status = Status.RUNNING
 
-    def places_wanted(self, event: events.PlacesWanted) -> None:
+    def places_wanted(self, event: events.PermitsRequested) -> None:
         """A sub-flow asks for places in the limits around its step."""
         step = self._open().run(event.run)
         if step is None and event.run not in (self.state.retracted or ()):
@@ -140,12 +142,12 @@ class Runs:
         if step is not None and self.state.closing is None:  # else nothing starts there any more
             wanted(self, event, step)
 
-    def places_returned(self, event: events.PlacesReturned) -> None:
+    def places_returned(self, event: events.PermitsReturned) -> None:
         """A sub-flow gives places back."""
         self._open()
         returned(self, event, self._resume)
 
-    def places_granted(self, event: events.PlacesGranted) -> None:
+    def places_granted(self, event: events.PermitsGranted) -> None:
         """This sub-flow gets places."""
         self._open()
         granted(self, event, self._resume)

@@ -21,23 +21,24 @@ from .plan import Node, Plan
 from .provisional import restore_provisional, take_member
 from .signals import Trigger
 from .state import (
+    NONE_SENT,
     UNSET,
-    Frame,
-    Group,
-    Guest,
+    BlockInstance,
+    Branch,
+    CompletionGroup,
     Guests,
     Interrupt,
     Joins,
-    Kept,
     KeptSignals,
-    Lease,
     Limiter,
-    Opening,
+    PermitGrant,
     Phase,
+    RecordedSignal,
     RunChunk,
     RunState,
     RunWaits,
     Status,
+    SubFlowPermit,
     Timer,
     Wait,
 )
@@ -106,8 +107,12 @@ class _Encoder:
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
             "result": [] if state.result is UNSET else [pack(state.result, "the result")],
+            "unchecked": None
+            if state.unchecked is None
+            else [state.unchecked[0], pack(state.unchecked[1], "the result")],
             "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
-            "emitted": sorted(state.emitted or ()),
+            "derived": None if state.derived is None else sorted(state.derived),
+            "sent": None if state.sent is None else sorted(state.sent),
             "unheard": sorted(state.unheard or ()),
             "skipped": msgspec.to_builtins(state.skipped or []),
             "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
@@ -125,10 +130,10 @@ class _Encoder:
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }
 
-    def reference(self, group: Group | None) -> int | None:
+    def reference(self, group: CompletionGroup | None) -> int | None:
         return None if group is None else self.number.get(id(group))
 
-    def group(self, it: Group) -> dict[str, Any]:
+    def group(self, it: CompletionGroup) -> dict[str, Any]:
         return {
             "parent": self.reference(it.parent),
             "live": self.live[id(it)],
@@ -171,7 +176,7 @@ class _Encoder:
             "run": it.run.id if it.run.id in self.state.runs else {**self.run(it.run), **_over(it)},
         }
 
-    def opening(self, it: Opening) -> dict[str, Any]:
+    def opening(self, it: BlockInstance) -> dict[str, Any]:
         what = f"a result inside {it.node.id!r}"
         return {
             "id": it.id,
@@ -197,7 +202,7 @@ class _Decoder:
     def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
         self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
         self.unpack = unpack
-        self.openings: dict[int, Opening] = {}
+        self.openings: dict[int, BlockInstance] = {}
         self.state = state = RunState()
         for name in _PLAIN:
             setattr(state, name, snapshot[name])
@@ -206,15 +211,20 @@ class _Decoder:
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
+        state.checks_result = snapshot.get("checks_result", False)
+        unchecked = snapshot.get("unchecked")
+        state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
-        state.emitted = set(snapshot["emitted"]) or None
+        state.derived = _derived(plan, snapshot)
+        sent = snapshot["sent"] if "derived" in snapshot else None
+        state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
         state.unheard = set(snapshot["unheard"]) or None
         state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None
-        self.groups = [Group(None) for _ in snapshot["groups"]]
+        self.groups = [CompletionGroup(None) for _ in snapshot["groups"]]
         if snapshot["limiter"]:
             state.limiters = (Limiter(snapshot["limiter"]["limit"]),)
         if snapshot["lease"]:
-            state.lease = Lease()
+            state.lease = PermitGrant()
             state.lease.limit = state.lease.held = snapshot["lease"]["limit"]
             state.lease.asked = snapshot["lease"]["asked"]
             state.limiters = (*state.limiters, state.lease)
@@ -240,15 +250,15 @@ class _Decoder:
             raise SnapshotError(f"the snapshot speaks of operator {id!r}, which this definition does not have")
         return self.nodes[id]
 
-    def group(self, index: int | None) -> Group | None:
+    def group(self, index: int | None) -> CompletionGroup | None:
         return None if index is None else self.groups[index]
 
-    def frame(self, kept: list[int] | None) -> Frame | None:
-        return None if kept is None else Frame(self.openings[kept[0]], kept[1])
+    def frame(self, kept: list[int] | None) -> Branch | None:
+        return None if kept is None else Branch(self.openings[kept[0]], kept[1])
 
     def opening(self, kept: Mapping[str, Any]) -> None:
         node = self.node(kept["operator"])
-        opening = Opening(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
+        opening = BlockInstance(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
         opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in kept["slots"]]
         opening.missing = kept["missing"]
         opening.source = None if kept["source"] is None else self.unpack(kept["source"])
@@ -275,7 +285,7 @@ class _Decoder:
         run.spawned = self.group(kept["spawned"])
         run.attempt, run.phase = kept["attempt"], Phase(kept["phase"])
         run.effects = dict(kept["effects"]) or None
-        signals = {(effect, n): Kept(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]}
+        signals = {(effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]}
         run.kept = KeptSignals(signals) if signals else None
         return run
 
@@ -294,7 +304,7 @@ class _Decoder:
         held = joins.setdefault(opening, {}).setdefault(index, {})
         held[name] = {_unslot(slot): self.unpack(value) for slot, value in slots}
         known = self.openings.get(opening)
-        if opening and (known is None or is_over(self.state, Frame(known, index))):
+        if opening and (known is None or is_over(self.state, Branch(known, index))):
             joins.over[opening, index] = None
 
     def wait(self, wait: Wait) -> Wait:
@@ -310,7 +320,7 @@ class _Decoder:
         state, runs = self.state, self.state.runs
         waiting = {**runs, **(state.retracted or {})}
         for number, step, phase in snapshot["guests"]:
-            guest = Guest(number, waiting[step], around(state, waiting[step].scope))
+            guest = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
             guest.phase = Phase(phase)
             state.steps = state.steps or {}
             guests = state.steps.setdefault(step, Guests())
@@ -355,7 +365,7 @@ class _Decoder:
             return
         emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.of_signal}
         restore_provisional(state, self.groups, emitters)
-        members: list[tuple[Group | None, Any, Any]] = []
+        members: list[tuple[CompletionGroup | None, Any, Any]] = []
         members += [(it.group, it.id, it) for it in (state.openings or {}).values()]
         members += [(it.group, it.id, it) for it in state.runs.values()]
         members += [(it.group, it.id, it) for it in timers]
@@ -365,9 +375,32 @@ class _Decoder:
                 take_member(state, group, key, it)
 
 
-def _groups(state: RunState) -> list[Group]:
+def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
+    """What it waits for if it was recorded before external events were declared; see `RunState.derived`.
+
+    A snapshot from that time does not name these events; they are those of the plan. One that was waiting for nothing
+    else, was waiting for such an event for sure: then, if the plan knows of none, for any that something listens to.
+    """
+    if "derived" in snapshot:
+        names = snapshot["derived"]
+        return None if names is None else frozenset(_names(names)) & plan.events.keys()
+    if not snapshot["configured"]:
+        return None
+    left = plan.outside.difference(snapshot["emitted"])
+    asked = any(interrupt["status"] == "waiting" for interrupt in snapshot["interrupts"])
+    waits = snapshot["status"] == Status.WAITING.value and snapshot["attended"] and not snapshot["keep_open"]
+    if not left and waits and not (asked or snapshot["timers"] or snapshot["result"]):
+        left = frozenset(plan.events).difference(snapshot["emitted"])
+    return left
+
+
+def _names(names: Any) -> list[str]:
+    return msgspec.convert(names, list[str])
+
+
+def _groups(state: RunState) -> list[CompletionGroup]:
     """Every group that something refers to, each once."""
-    found: dict[int, Group] = {}
+    found: dict[int, CompletionGroup] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
     starts += [kept.group for run in runs for _, kept in kept_signals(state, run)]
@@ -384,7 +417,7 @@ def _groups(state: RunState) -> list[Group]:
     return list(found.values())
 
 
-def _live(state: RunState, groups: list[Group]) -> dict[int, int]:
+def _live(state: RunState, groups: list[CompletionGroup]) -> dict[int, int]:
     """How many members of each group are busy, without the sources that are being asked for items: which those are
     stands in the openings, and snapshots of earlier versions do not count them either."""
     live = {id(group): group.live for group in groups}
@@ -404,11 +437,11 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-def _openings(state: RunState) -> list[Opening]:
+def _openings(state: RunState) -> list[BlockInstance]:
     """Every opening that something refers to, outer ones first; a side branch may outlive the block it stands in."""
-    found: dict[int, Opening] = {}
+    found: dict[int, BlockInstance] = {}
 
-    def note(opening: Opening) -> None:
+    def note(opening: BlockInstance) -> None:
         if opening.id not in found:
             if opening.outer is not None:
                 note(opening.outer.opening)
@@ -423,7 +456,7 @@ def _openings(state: RunState) -> list[Opening]:
     return list(found.values())
 
 
-def _frame(frame: Frame | None) -> list[int] | None:
+def _frame(frame: Branch | None) -> list[int] | None:
     return None if frame is None else [frame.opening.id, frame.index]
 
 

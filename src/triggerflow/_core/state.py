@@ -4,15 +4,15 @@
 state. The parts:
 
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
-* an `Opening` is one pass through a fan-out (batch, for_each, match); a `Frame` is one branch of it. The chain of
-  frames outwards is the *scope* of a run: two passes through one block never share a frame, hence never mix;
-* a `Limiter` counts places of a concurrency limit and holds the queue for them; a `Guest` stands in it for a chunk of a
-  sub-flow, and a `Lease` is what the sub-flow has of the limits around its step;
-* a `Group` counts what a chunk's signals have set in motion, for those who wait for it; a `Provisional` holds it, for
-  who takes it back.
+* a `BlockInstance` is one pass through a fan-out (batch, for_each, match); a `Branch` is one branch of it. The chain of
+  branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
+* a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for
+  a chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
+* a `CompletionGroup` counts what a chunk's signals have set in motion, for those who wait for it; a `Provisional` holds
+  it, so that it can be taken back.
 
 No record may cost more because more is open. So what a transition has to find is found by its number, or hangs where
-the transition comes from: waits on their run, guests on their step, half-filled joins on their branch.
+the transition comes from: waits on their run, permits of sub-flows on their step, half-filled joins on their branch.
 """
 
 from collections import deque
@@ -24,8 +24,8 @@ import msgspec
 from .errors import ProtocolError
 from .events import RULES, ErrorInfo
 from .plan import Node
-from .rarely import Rarely
 from .signals import Trigger
+from .sparse import SparseAttribute
 from .values import items_of, type_name
 
 #: How much of what is over is kept for those who ask late, at most: answered interrupts (at least half as many),
@@ -40,6 +40,9 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
+
+#: What `RunState.sent` begins with, so that an execution that is sent nothing needs no set of its own.
+NONE_SENT: Final = frozenset[str]()
 
 
 class Status(StrEnum):
@@ -73,19 +76,19 @@ class Limiter:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.returning: dict[int, RunChunk | Guest] | None = None
-        self.waiting: deque[RunChunk | Guest] | None = None
+        self.returning: dict[int, RunChunk | SubFlowPermit] | None = None
+        self.waiting: deque[RunChunk | SubFlowPermit] | None = None
         self.gone = 0
         self.among: dict[int, None] | None = None
 
     @property
-    def queue(self) -> "list[RunChunk | Guest]":
+    def queue(self) -> "list[RunChunk | SubFlowPermit]":
         """Who waits for a place, in order."""
         returning = [*(self.returning or {}).values()]
         return [*reversed(returning), *(run for run in self.waiting or () if run.limiters)]
 
 
-class Lease(Limiter):
+class PermitGrant(Limiter):
     """What a sub-flow has of the limits around its step: as many places as were granted to it and not given back.
 
     `held` is their number, `asked` how many more it has asked for. A place that is given back leaves at once, so that
@@ -102,12 +105,12 @@ class Lease(Limiter):
         self.asked = 0
 
 
-class Group:
+class CompletionGroup:
     """What one emitter's signals keep busy. `live` counts runs, delayed signals, sources and busy child groups."""
 
     __slots__ = ("handling", "live", "over", "parent", "provisional", "waits")
 
-    def __init__(self, parent: "Group | None") -> None:
+    def __init__(self, parent: "CompletionGroup | None") -> None:
         self.parent = parent
         self.live = 0
         # Set when the emitter has ended: nobody will wait for this group any more, so that children made later
@@ -131,12 +134,12 @@ class Provisional:
 
     __slots__ = ("by", "group", "members", "outer", "signal")
 
-    def __init__(self, signal: int, group: Group, by: int | None) -> None:
+    def __init__(self, signal: int, group: CompletionGroup, by: int | None) -> None:
         self.signal = signal
         self.group = group
         self.by = by
         self.outer = group.provisional
-        self.members: dict[Any, RunChunk | Opening | Timer | Interrupt | Provisional] = {}
+        self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] = {}
 
 
 class Wait(msgspec.Struct):
@@ -150,7 +153,7 @@ class Wait(msgspec.Struct):
     level: int
     outside: bool = False
     over: bool = False
-    group: Group | None = None
+    group: CompletionGroup | None = None
 
 
 class RunWaits:
@@ -163,11 +166,11 @@ class RunWaits:
         self.all: dict[int, Wait] = {}
 
 
-class Kept(NamedTuple):
+class RecordedSignal(NamedTuple):
     """A signal that a later attempt of its emitter may wait for, or take back: the number of its record, its group."""
 
     signal: int
-    group: Group
+    group: CompletionGroup
 
 
 class KeptSignals:
@@ -176,7 +179,7 @@ class KeptSignals:
 
     __slots__ = ("limit", "of_place", "of_signal")
 
-    def __init__(self, of_place: dict[tuple[str, int], Kept]) -> None:
+    def __init__(self, of_place: dict[tuple[str, int], RecordedSignal]) -> None:
         self.of_place = of_place
         self.of_signal = {kept.signal: kept for kept in of_place.values()}
         self.limit = 8 + 2 * len(of_place)
@@ -203,7 +206,7 @@ class Timer(msgspec.Struct):
     name: str = ""
     value: Any = None
     run: int | None = None
-    group: Group | None = None
+    group: CompletionGroup | None = None
 
 
 class Interrupt(msgspec.Struct):
@@ -258,8 +261,8 @@ class RunChunk:
         trigger: Trigger,
         value: Any,
         signal: int,
-        scope: "Frame | None",
-        group: Group | None,
+        scope: "Branch | None",
+        group: CompletionGroup | None,
         limiters: tuple[Limiter, ...],
     ) -> None:
         self.id = id
@@ -275,7 +278,7 @@ class RunChunk:
         #: how many effects of each kind and name are recorded
         self.effects: dict[str, int] | None = None
         self.phase: Phase = RUNNING
-        self.spawned: Group | None = None
+        self.spawned: CompletionGroup | None = None
         self.waits: RunWaits | None = None
         self.kept: KeptSignals | None = None
 
@@ -283,7 +286,7 @@ class RunChunk:
         return f"<RunChunk {self.id} of {self.node.id}>"
 
 
-class Guest:
+class SubFlowPermit:
     """A chunk inside the sub-flow that `step` runs, in the limits around that step: READY in a queue, or RUNNING."""
 
     __slots__ = ("id", "limiters", "phase", "step")
@@ -301,11 +304,11 @@ class Guests:
     __slots__ = ("ready", "running")
 
     def __init__(self) -> None:
-        self.running: dict[int, Guest] = {}
-        self.ready: dict[int, Guest] = {}
+        self.running: dict[int, SubFlowPermit] = {}
+        self.ready: dict[int, SubFlowPermit] = {}
 
 
-class Opening:
+class BlockInstance:
     """One pass through a fan-out: where its results come together.
 
     `slots` holds one value a branch; `missing` counts branches that have not arrived. For for_each, `source` is the
@@ -330,7 +333,7 @@ class Opening:
         "source",
     )
 
-    def __init__(self, id: int, node: Node, outer: "Frame | None", group: Group | None, size: int) -> None:
+    def __init__(self, id: int, node: Node, outer: "Branch | None", group: CompletionGroup | None, size: int) -> None:
         self.id = id
         self.node = node
         self.outer = outer
@@ -347,12 +350,12 @@ class Opening:
         self.exhausted = True
 
 
-class Frame:
+class Branch:
     """One branch of an opening: the position whose slot it fills."""
 
     __slots__ = ("index", "opening")
 
-    def __init__(self, opening: Opening, index: int) -> None:
+    def __init__(self, opening: BlockInstance, index: int) -> None:
         self.opening = opening
         self.index = index
 
@@ -386,6 +389,7 @@ class RunState:
         "chunk_limiters",
         "closing",
         "configured",
+        "derived",
         "joins",
         "lease",
         "limiters",
@@ -397,6 +401,7 @@ class RunState:
         "records",
         "result",
         "retracted",
+        "sent",
         "sole",
         "started",
         "status",
@@ -406,33 +411,35 @@ class RunState:
     )
 
     # What an execution needs only if it does more than run its chunks and signals.
-    keep_open = Rarely(False)
-    skip_exceptions = Rarely(False)
-    error: Rarely[ErrorInfo | None] = Rarely(None)
-    reason = Rarely("")
-    skipped: Rarely[list[ErrorInfo] | None] = Rarely(None)
+    keep_open = SparseAttribute(False)
+    skip_exceptions = SparseAttribute(False)
+    #: whether a result from the graph has to be checked, and the one that is being checked, with the `end()` it reached
+    checks_result = SparseAttribute(False)
+    unchecked: SparseAttribute[tuple[str, Any] | None] = SparseAttribute(None)
+    error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
+    reason = SparseAttribute("")
+    skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)
     #: keys whose list is the state's own
-    owned: Rarely[set[str] | None] = Rarely(None)
-    emitted: Rarely[set[str] | None] = Rarely(None)
-    unheard: Rarely[set[str] | None] = Rarely(None)
-    timers: Rarely[dict[int, Timer] | None] = Rarely(None)
+    owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
     #: a heap of the times at which timers are due, with their numbers, once somebody has asked for the first one
-    dues: Rarely[list[tuple[float, int]] | None] = Rarely(None)
-    interrupts: Rarely[dict[str, Interrupt] | None] = Rarely(None)
+    dues: SparseAttribute[list[tuple[float, int]] | None] = SparseAttribute(None)
+    interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
-    provisional: Rarely[dict[int, Group] | None] = Rarely(None)
+    provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
     #: those of them of which nothing is left to take back, and nobody to come back to them
-    idle_provisional: Rarely[dict[int, None] | None] = Rarely(None)
+    idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
     #: the chunks of sub-flows that have a place here, or wait for one, by the number of their step
-    steps: Rarely[dict[int, Guests] | None] = Rarely(None)
+    steps: SparseAttribute[dict[int, Guests] | None] = SparseAttribute(None)
     #: how many questions wait for an answer
-    asking = Rarely(0)
+    asking = SparseAttribute(0)
     #: the timers of runs that wait for their next attempt, by the number of the run
-    retries: Rarely[dict[int, int] | None] = Rarely(None)
+    retries: SparseAttribute[dict[int, int] | None] = SparseAttribute(None)
     #: how many lazy sources are being asked for items
-    pulls = Rarely(0)
+    pulls = SparseAttribute(0)
     #: see `events.RULES`; those of today take no room
-    rules = Rarely(RULES)
+    rules = SparseAttribute(RULES)
 
     def __init__(self) -> None:
         self.rare: dict[str, Any] | None = None
@@ -440,6 +447,10 @@ class RunState:
         self.started = False
         self.configured = False
         self.attended = True
+        #: of an execution recorded before external events were declared: what it waits for, until it emits it itself
+        self.derived: frozenset[str] | None = None
+        #: the events with listeners that were sent so far; None where nobody asks: the execution is not attended
+        self.sent: frozenset[str] | set[str] | None = None
         self.max_pending = 1024
         self.records = 0
         self.next_id = 1
@@ -453,11 +464,11 @@ class RunState:
         #: the execution's own limit and its lease, as a tuple so that a run without other limits can share it
         self.limiters: tuple[Limiter, ...] = ()
         #: set in a sub-flow with limits around its step
-        self.lease: Lease | None = None
+        self.lease: PermitGrant | None = None
         self.closing: Status | None = None
         # What most executions never need is made on first use: an execution held waiting stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
-        self.openings: dict[int, Opening] | None = None
+        self.openings: dict[int, BlockInstance] | None = None
         self.joins: Joins | None = None
         self.waits: dict[int, Wait] | None = None
         #: runs that were cancelled with a provisional signal and have not stopped
@@ -505,8 +516,14 @@ class RunState:
         """Whether no run goes on."""
         return self.sole is None and not self.many
 
+    def note_sent(self, name: str) -> None:
+        """An event that something listens to was sent, for the first time in this execution."""
+        if not isinstance(self.sent, set):
+            self.sent = set(self.sent or ())
+        self.sent.add(name)
+
     @property
-    def guests(self) -> dict[int, Guest]:
+    def guests(self) -> dict[int, SubFlowPermit]:
         """All guests, by number."""
         return {
             number: guest

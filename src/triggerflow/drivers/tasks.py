@@ -2,12 +2,30 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextvars import Context, copy_context
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 #: The context in which nothing is set.
 _EMPTY: Final = Context()
+
+
+def start_task(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, T],
+    context: Context | None = None,
+    *,
+    name: str | None = None,
+    quiet: bool = False,
+) -> "asyncio.Task[T]":
+    """A task that begins in a later turn of the loop, as all of the engine's tasks do, whatever task factory the loop
+    has: an eager one would run chunks in the middle of what starts them. A `quiet` one may vanish with its loop."""
+    task = asyncio.Task(coroutine, loop=loop, name=name, context=context)
+    if quiet:
+        setattr(task, "_log_destroy_pending", False)  # noqa: B010 - asyncio has no public name for it
+    return task
 
 
 def mark_seen(task: "asyncio.Task[Any]") -> None:

@@ -1,21 +1,19 @@
-"""Coroutines that wait for the core to say that they may go on: emitters, and chunks that gave up their place."""
+"""Coroutines that wait until the core lets them go on: emitters, and chunks that gave up their permits."""
 
 import asyncio
-from collections.abc import Callable
-from time import time
 
 from .._core import events
-from .._core.state import RunState
+from ..run.ingress import submit
+from ..run.runtime import ExecutionRuntime
 
 
 class Waits:
     """The futures of one execution, by the number of the record with which the wait began."""
 
-    __slots__ = ("_futures", "_state", "_submit")
+    __slots__ = ("_futures", "_runtime")
 
-    def __init__(self, state: RunState, submit: Callable[[events.Event], None]) -> None:
-        self._state = state
-        self._submit = submit
+    def __init__(self, runtime: ExecutionRuntime) -> None:
+        self._runtime = runtime
         self._futures: dict[int, asyncio.Future[bool]] = {}
 
     async def settled(self, number: int) -> bool:
@@ -31,11 +29,11 @@ class Waits:
 
     async def _give_up(self, number: int) -> None:
         """Whoever waits was cancelled, by a time-out of its own, say: it gets its places back before it goes on."""
-        state = self._state
+        state = self._runtime.machine.state
         wait = (state.waits or {}).get(number)
         if wait is None or wait.over or state.closing is not None or (wait.run and wait.run.id not in state.runs):
             return
-        self._submit(events.WaitGivenUp(time(), number))
+        submit(self._runtime, events.WaitGivenUp(self._runtime.environment.now(), number))
         if number in (state.waits or {}):
             await self.settled(number)
 

@@ -5,8 +5,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
-from triggerflow.contract import Contract, checker
-from triggerflow.execution import UNSET
+from triggerflow.extension import UNSET, Contract, checker
 
 PLACES = ("initial_input", "stream", "result")
 

@@ -1,0 +1,454 @@
+"""`Blueprint`: collects the chunks, handlers and operators of a flow, and makes an immutable `Definition` of them.
+
+The calls of a `Chain` add the operators. What an operator does when it runs is decided in `_core.operators`.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from .._core.definition import Definition, Operator, OperatorKind
+from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
+from .._core.signals import ANY_CHUNK, Trigger, TriggerKind
+from .chunk import Chunk, Handler, check_handler, check_options, handler_name
+from .emits import emitted_names
+
+#: The keys that `when` accepts in a dict, and the kind of trigger that each means.
+WHEN_KEYS: Mapping[str, TriggerKind] = {
+    "event": "event",
+    "chunk": "chunk",
+    "runtime_data": "state",
+    "state": "state",
+    "flow_data": "flow_data",
+    "collect": "collect",
+    "error": "error",
+    "timer": "timer",
+}
+
+
+class Blueprint:
+    """The operators of a flow that is being built, with its chunks and handlers by name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.operators: list[Operator] = []
+        self.chunks: dict[str, Chunk] = {}
+        self.handlers: dict[str, Handler] = {}
+        self.nodes: dict[str, Chunk] = {}
+        #: flows by name, which a loaded definition can use as sub-flows
+        self.flows: dict[str, Any] = {}
+        #: names of the events that are declared external
+        self.external: set[str] = set()
+        #: grows with every change; a compiled plan of another version is stale
+        self.version = 0
+        self._ids: set[str] = set()
+        #: registered name by id of the callable; `handlers` keeps the callables alive
+        self._named: dict[int, str] = {}
+        self._attached: dict[str, list[Trigger]] = {}
+        #: the last number tried for each name that was taken
+        self._counted: dict[tuple[str, str], int] = {}
+
+    # -- chunks ------------------------------------------------------------------------------------------------------
+
+    def register(self, name: str | None, handler: Handler, **options: Any) -> Chunk:
+        """Register a chunk by name and return it.
+
+        The same name with the same function gives the same chunk, with the options of both calls added up. A chunk
+        that is registered under a second name has the options of the first, except those given here. The default name
+        is that of the function; if another function has it, `name#2` and so on.
+        """
+        given = check_options(options, f"flow {self.name!r}: chunk {handler_name(handler) if name is None else name!r}")
+        if isinstance(handler, Chunk):
+            given = {**handler.policies(), **given}
+            handler = handler.handler
+        if name is None:
+            name = handler_name(handler)
+            known = self.chunks.get(name)
+            if known is not None and known.handler != handler:
+                name = self._unique("chunk", name, self.chunks)
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
+        known = self.chunks.get(name)
+        if known is not None:
+            return self._again(known, handler, given)
+        chunk = Chunk(name, handler, **given)
+        self.chunks[name] = chunk
+        self.version += 1
+        return chunk
+
+    def _again(self, known: Chunk, handler: Handler, given: Mapping[str, Any]) -> Chunk:
+        """Add options to a chunk that is already registered, and return it.
+
+        Raises `DefinitionError` for another callable, and for an option that the chunk has with another value.
+        """
+        if known.handler != handler:
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk name {known.name!r} is already registered to another callable; "
+                "choose another name"
+            )
+        more, has = known.differing(given), known.policies()
+        clashing = [name for name in more if name in has]
+        if clashing:
+            first = ", ".join(f"{name}={has[name]!r}" for name in clashing)
+            again = ", ".join(f"{name}={given[name]!r}" for name in clashing)
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk {known.name!r} has {first} already, and {again} is given here; "
+                "say it once, or register the function under a second name: "
+                f"flow.chunk({known.name + '_2'!r}, {again})(function)"
+            )
+        emits = [name for name in given.get("emits", ()) if name not in known.emits]
+        if more or emits:
+            known.extend({**{name: given[name] for name in more}, "emits": (*known.emits, *emits)})
+            self.operators = [
+                msgspec.structs.replace(it, options=_placed(known, it.options.get("side_branch")))
+                if it.kind is OperatorKind.CHUNK and it.emits[0] == known.trigger
+                else it
+                for it in self.operators
+            ]
+            self.version += 1
+        return known
+
+    def _policies_of(self, handler: Handler) -> Mapping[str, Any]:
+        """The options of the chunk that has this function and its name; none if there is no such chunk."""
+        known = self.chunks.get(handler_name(handler))
+        return known.policies() if known is not None and known.handler == handler else {}
+
+    def resolve(self, reference: Any) -> Chunk:
+        """The chunk for a reference: a chunk, a function, the name of a chunk, or `(name, function)`."""
+        match reference:
+            case Chunk():
+                if self.chunks.get(reference.name) is None:
+                    self.chunks[reference.name] = reference
+                elif self.chunks[reference.name].handler != reference.handler:
+                    raise DefinitionError(
+                        f"flow {self.name!r}: {reference!r} belongs to another flow, and this flow has "
+                        f"a chunk of that name; give it another name here: ({reference.name + '_2'!r}, chunk)"
+                    )
+                return reference
+            case str():
+                return self.named(reference)
+            case (str() as name, Chunk() as chunk):
+                return self.register(name, cast("Handler", chunk))
+            case (str() as name, handler):
+                check_handler(handler, f"flow {self.name!r}: chunk {name!r}")
+                return self.register(name, handler, **({} if name in self.chunks else self._policies_of(handler)))
+            case _ if callable(reference):
+                return self._anonymous(reference)
+            case _:
+                raise NotAChunkError(
+                    f"flow {self.name!r}: {reference!r} is not a chunk; give a chunk, a function, the name of a chunk, "
+                    "or (name, function)"
+                )
+
+    def named(self, name: str) -> Chunk:
+        """The chunk of this name. Raises `UnknownChunkError`, which suggests the nearest names."""
+        chunk = self.chunks.get(name)
+        if chunk is None:
+            near = difflib.get_close_matches(name, self.chunks)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {sorted(self.chunks)}"
+            raise UnknownChunkError(f"flow {self.name!r}: there is no chunk named {name!r}; {hint}")
+        return chunk
+
+    def _anonymous(self, handler: Handler) -> Chunk:
+        """A chunk for a plain function, which is a new node each time it is attached. It has the function's name."""
+        name = handler_name(handler)
+        trigger = Trigger("chunk", self._unique("node", name, self.nodes, self.chunks))
+        chunk = Chunk(name, handler, trigger=trigger, **self._policies_of(handler))
+        self.chunks.setdefault(name, chunk)
+        return chunk
+
+    def _unique(self, what: str, name: str, *taken: Container[str]) -> str:
+        """The name if it is free, else the first free one of `name#2`, `name#3` and so on.
+
+        The search continues from the last number tried, so that many equal names do not cost a search each.
+        """
+        number, candidate = self._counted.get((what, name), 1), name
+        while any(candidate in names for names in taken):
+            number += 1
+            candidate = f"{name}#{number}"
+        self._counted[what, name] = number
+        return candidate
+
+    def handler_key(self, handler: Handler, name: str) -> str:
+        """The name by which the definition refers to a callable: its registered name, else `name`.
+
+        It does not depend on the order of attaching, unless another callable has that name; then a number is added.
+        """
+        key, number = self._named.get(id(handler), name), 1
+        while self.handlers.setdefault(key, handler) != handler:
+            number += 1
+            key = f"{name}#{number}"
+        return key
+
+    def name_handler(self, handler: Handler, name: str | None = None) -> str:
+        """Register a callable by a name that a loaded definition can use; return the name.
+
+        Operators that refer to it by a generated name (a lambda's) refer to it by this name from now on.
+        Raises `DefinitionError` if the name belongs to another callable, or if no name is given and its own is not
+        stable.
+        """
+        where = f"flow {self.name!r}: register handler {name or handler!r}"
+        check_handler(handler, where)
+        name = name or handler_name(handler)
+        if not is_stable_name(name, handler):
+            raise DefinitionError(
+                f"{where}: {name!r} is not a stable name, so that another process could not find the handler; pass a "
+                "name of its own as name="
+            )
+        known = self.handlers.get(name) or (self.chunks[name].handler if name in self.chunks else handler)
+        if known != handler:
+            raise DefinitionError(f"{where}: {name!r} is registered to another callable; choose another name")
+        made_up = {key for key, it in self.handlers.items() if it == handler and not is_stable_name(key, it)}
+        for key in made_up:
+            del self.handlers[key]
+        self.operators = [
+            msgspec.structs.replace(it, handler=name) if it.handler in made_up else it for it in self.operators
+        ]
+        self.handlers[name] = handler
+        self._named.setdefault(id(handler), name)
+        self.version += 1
+        return name
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        kind: OperatorKind,
+        label: str,
+        listens: Iterable[Trigger],
+        *,
+        name: str | None = None,
+        emits: tuple[Trigger, ...] | None = None,
+        handler: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        inside: str | None = None,
+    ) -> Trigger:
+        """Add an operator and return the trigger that it fires when it is done.
+
+        Its id is the label, so that adding an operator changes no other id. If the label is taken, the triggers that
+        the operator listens to are added to the id.
+        """
+        heard = tuple(listens)
+        identity = label
+        if label in self._ids:
+            identity = self._unique("operator", f"{label}<-{describe(heard)}", self._ids)
+        self._ids.add(identity)
+        done = emits if emits is not None else (Trigger("operator", identity),)
+        kept = {key: value for key, value in (options or {}).items() if value is not None or key == "equals"}
+        self.operators.append(
+            Operator(
+                id=identity,
+                kind=kind,
+                name=name or label,
+                listens=heard,
+                emits=done,
+                handler=handler,
+                options=kept,
+                group=group,
+                inside=inside,
+            )
+        )
+        self.version += 1
+        return done[0]
+
+    def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
+        """Add an operator that runs a chunk, given by any reference, when a trigger fires."""
+        return self.place(self.resolve(reference), at, side_branch=side_branch, inside=inside)
+
+    def place(self, chunk: Chunk, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
+        """Add an operator that runs a chunk of this flow when a trigger fires."""
+        if chunk.trigger == at:
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk {chunk.name!r} is chained to itself and would trigger itself forever; "
+                f"for a second step with the same function give it a second name: ({chunk.name + '_again'!r}, function)"
+            )
+        self.add(
+            OperatorKind.CHUNK,
+            chunk.trigger.name,
+            (at,),
+            name=chunk.name,
+            emits=(chunk.trigger,),
+            handler=self.handler_key(chunk.handler, chunk.name),
+            options=_placed(chunk, side_branch),
+            inside=inside,
+        )
+        self.nodes[chunk.trigger.name] = chunk
+        attached = self._attached.setdefault(chunk.name, [])
+        if chunk.trigger not in attached:
+            attached.append(chunk.trigger)
+        return chunk
+
+    def triggers(self, wanted: Any) -> tuple[Trigger, ...]:
+        """The argument of `when` as triggers, without repetition."""
+        found: list[Trigger] = []
+        if isinstance(wanted, Mapping):
+            for key, names in cast("Mapping[Any, Any]", wanted).items():
+                kind = WHEN_KEYS.get(str(key))
+                if kind is None:
+                    raise DefinitionError(f"flow {self.name!r}: when() has the keys {list(WHEN_KEYS)}, not {key!r}")
+                found.extend(self._trigger(name, kind) for name in _many(names))
+        else:
+            found.extend(self._trigger(name, "event") for name in _many(wanted))
+        if not found:
+            raise DefinitionError(f"flow {self.name!r}: when() has no trigger; give the name of an event or chunk")
+        return tuple(dict.fromkeys(found))
+
+    def _trigger(self, name: Any, kind: TriggerKind) -> Trigger:
+        if isinstance(name, Trigger):
+            return name
+        if kind == "timer":
+            return Trigger("timer", _seconds(name, self.name))
+        if kind == "error":
+            target = ANY_CHUNK if name == ANY_CHUNK else self._trigger(name, "chunk").name
+            return Trigger("error", target)
+        if isinstance(name, Chunk):
+            return self.resolve(name).trigger
+        if isinstance(name, str) and name:
+            if kind == "chunk":
+                return self._completion(self.named(name).name)
+            return self._completion(name) if kind == "event" and name in self.chunks else Trigger(kind, str(name))
+        if callable(name) and kind in ("event", "chunk"):
+            for chunk in self.nodes.values():
+                if chunk.handler == name:
+                    return self._completion(chunk.name)
+        raise NotAChunkError(
+            f"flow {self.name!r}: when() cannot listen to {name!r}; give the name of an event or chunk, a chunk, or a "
+            f"dict with the keys {list(WHEN_KEYS)}"
+        )
+
+    def _completion(self, name: str) -> Trigger:
+        attached = self._attached.get(name, [])
+        if len(attached) > 1:
+            raise DefinitionError(
+                f"flow {self.name!r}: function {name!r} is attached {len(attached)} times, so that when({name!r}) is "
+                f"ambiguous; attach the one you mean by a name of its own: ({name + '_2'!r}, {name})"
+            )
+        return attached[0] if attached else self.chunks[name].trigger
+
+    def condition(self, condition: Any, where: str) -> str:
+        """Register the function of a case and return the name by which the definition refers to it."""
+        check_handler(condition, where)
+        return self.handler_key(condition, handler_name(condition))
+
+    def load(
+        self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Mapping[str, Handler], *, replace: bool
+    ) -> None:
+        """Add the operators of a checked definition; with `replace` they replace those of this blueprint.
+
+        `chunks` holds the chunks of its operators by the name of their trigger, `handlers` the callables by the names
+        that the definition uses. Raises `DefinitionError` if an id or a chunk exists here already; the blueprint is
+        unchanged then.
+        """
+        if not replace:
+            twice = [it.id for it in definition.operators if it.id in self._ids]
+            twice += [name for name, it in chunks.items() if self.nodes.get(name, it).handler is not it.handler]
+            if twice:
+                raise DefinitionError(
+                    f"flow {self.name!r} has the step {twice[0]!r} already, and so has the loaded definition; load it "
+                    "with replace=True, or into another flow"
+                )
+        else:
+            self.name = definition.name
+            self.operators, self._ids, self.nodes, self._attached, self._counted = [], set(), {}, {}, {}
+            self.external = set()
+        self.external.update(definition.external)
+        self.operators.extend(definition.operators)
+        self._ids.update(operator.id for operator in definition.operators)
+        self.nodes.update(chunks)
+        self.handlers.update(handlers)
+        for operator in definition.operators:
+            if operator.kind is OperatorKind.CHUNK:
+                chunk = chunks[operator.emits[0].name]
+                if self.chunks.setdefault(chunk.name, chunk).handler is chunk.handler:
+                    self.chunks[chunk.name] = chunk
+                attached = self._attached.setdefault(chunk.name, [])
+                if chunk.trigger not in attached:
+                    attached.append(chunk.trigger)
+        self.version += 1
+
+    # -- the result --------------------------------------------------------------------------------------------------
+
+    def freeze(self) -> Definition:
+        """The definition of the flow as it is now. Later changes to the flow do not change it.
+
+        Raises `DefinitionError` for an external event that nothing listens to.
+        """
+        events = {t.name for operator in self.operators for t in operator.listens if t.kind == "event"}
+        branches: dict[str, list[str]] = {}
+        for operator in self.operators:
+            if operator.kind is OperatorKind.COLLECT:
+                branches.setdefault(operator.name, []).append(operator.options["branch"])
+        for name in sorted(self.external - events):
+            raise DefinitionError(self._not_listened_to(name, events))
+        operators = tuple(self._completed(operator, events, branches) for operator in self.operators)
+        return Definition(self.name, operators, tuple(sorted(self.external)))
+
+    def _not_listened_to(self, name: str, heard: set[str]) -> str:
+        text = f"flow {self.name!r}: event {name!r} is declared external, but nothing listens to it; "
+        if name in self.chunks:
+            return f"{text}when({name!r}) means the chunk of that name; give the event another name"
+        near = difflib.get_close_matches(name, heard, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"listen to it with flow.when({name!r})"
+        return f"{text}{hint}"
+
+    def _completed(self, operator: Operator, heard: set[str], branches: Mapping[str, list[str]]) -> Operator:
+        """The operator with what depends on the whole flow: the events of a chunk, the branches of a collection."""
+        if operator.kind is OperatorKind.COLLECT:
+            met = list(dict.fromkeys(branches[operator.name]))
+            return msgspec.structs.replace(operator, options={**operator.options, "branches": met})
+        chunk = self.nodes.get(operator.emits[0].name) if operator.kind is OperatorKind.CHUNK else None
+        if chunk is None:
+            return operator
+        names = sorted((emitted_names(chunk.handler) & heard) | set(chunk.emits))
+        if not names:
+            return operator
+        emits = (operator.emits[0], *(Trigger("event", name) for name in names))
+        return msgspec.structs.replace(operator, emits=emits)
+
+
+def _placed(chunk: Chunk, side_branch: bool | None) -> dict[str, Any]:
+    """The options of an operator that runs a chunk."""
+    options = {**chunk.options(), "side_branch": side_branch or None}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def is_stable_name(key: str, handler: Handler) -> bool:
+    """Whether another process can find a callable by this name: no lambda's name, and none with a number added."""
+    base, _, number = key.rpartition("#")
+    if base and number.isdigit():
+        return False
+    return key.strip("<>") != "lambda" or getattr(handler, "__name__", "") != "<lambda>"
+
+
+def _many(names: Any) -> Iterable[Any]:
+    """One name or a collection of names, as an iterable."""
+    return cast("Iterable[Any]", names) if isinstance(names, list | tuple | set | frozenset) else (names,)
+
+
+def _seconds(delay: Any, flow: str) -> str:
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
+        raise DefinitionError(
+            f"flow {flow!r}: a timer is a number of seconds after the start (0 or more), not {delay!r}"
+        )
+    return str(float(delay))
+
+
+def describe(triggers: Iterable[Trigger]) -> str:
+    """The names of triggers as a short label for ids and messages."""
+    return "&".join(trigger.name or trigger.kind for trigger in triggers)
+
+
+def literal(value: Any) -> str:
+    """The value of a case as a text that is the same in every process: sets sorted, without memory addresses."""
+    if isinstance(value, set | frozenset):
+        parts = sorted(literal(part) for part in cast("set[Any]", value))
+        return f"{type(value).__name__}({', '.join(parts)})"  # pyright: ignore[reportUnknownArgumentType]
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+__all__ = ["WHEN_KEYS", "Blueprint", "describe", "is_stable_name", "literal"]

@@ -1,0 +1,96 @@
+"""`Contract`: the declared types of a flow's start value, stream items and result, and how values are checked.
+
+Any type can be declared. Pydantic validates and coerces types that contain its models, if the program has imported it.
+msgspec does so for builtin types, dataclasses and structs. For any other class the value must be an instance.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, cast, get_args
+
+import msgspec
+
+from .._core.errors import ContractError
+
+Check = Callable[[Any], Any]
+
+
+class Contract:
+    """The declared types of one flow.
+
+    `initial_input`, `stream` and `result` are the checks, None if no type is declared; `types` has the types
+    by these names. `meta` is data of the user's own.
+    """
+
+    __slots__ = ("initial_input", "meta", "result", "stream", "types")
+
+    def __init__(self) -> None:
+        self.initial_input: Check | None = None
+        self.stream: Check | None = None
+        self.result: Check | None = None
+        self.meta: Any = None
+        self.types: dict[str, Any] = {}
+
+    def copy(self) -> "Contract":
+        """A copy for one execution: later declarations do not change it."""
+        made = Contract()
+        made.initial_input, made.stream, made.result = self.initial_input, self.stream, self.result
+        made.meta, made.types = self.meta, dict(self.types)
+        return made
+
+    def set(self, place: str, expected: Any) -> None:
+        """Declare the type of `initial_input`, `stream` or `result`."""
+        self.types[place] = expected
+        setattr(self, place, checker(expected, place))
+
+
+def checker(expected: Any, place: str, convert: Check | None = None) -> Check:
+    """Make a function that returns a value, coerced to the type, or raises `ContractError` if the value does not fit.
+
+    `convert` replaces the coercion; any exception that it raises means that the value does not fit.
+    """
+    convert = convert or _converter(expected)
+
+    def check(value: Any) -> Any:
+        try:
+            return convert(value)
+        except Exception as error:  # validators are user code and may raise anything
+            text = f"TriggerFlow contract validation failed for {place!r}: {error}"
+            raise ContractError(text) from error
+
+    return check
+
+
+def _converter(expected: Any) -> Check:
+    pydantic = _pydantic()
+    if pydantic is not None and _mentions(expected, pydantic.BaseModel):
+        return _validator(pydantic, expected)
+    if expected is Any:
+        return lambda value: value
+
+    kind = cast("type[Any]", expected) if isinstance(expected, type) else None
+
+    def convert(value: Any) -> Any:
+        if kind is not None and isinstance(value, kind):
+            return value
+        try:
+            return msgspec.convert(value, cast("Any", expected))
+        except TypeError:  # msgspec does not know the class
+            raise TypeError(f"expected {expected!r}, got {type(value).__qualname__}: {value!r}") from None
+
+    return convert
+
+
+def _pydantic() -> Any:
+    """Pydantic, if the program has imported it."""
+    return sys.modules.get("pydantic")
+
+
+def _validator(pydantic: Any, expected: Any) -> Check:
+    return pydantic.TypeAdapter(expected).validate_python
+
+
+def _mentions(expected: Any, base: type) -> bool:
+    if isinstance(expected, type) and issubclass(expected, base):
+        return True
+    return any(_mentions(part, base) for part in get_args(expected))

@@ -1,0 +1,494 @@
+"""The in-process driver: performs the commands of one execution on the running asyncio loop.
+
+Its speed comes from *workers*: a worker is one asyncio task that runs chunks one after another. A chunk that completes
+without suspending costs no task of its own, and a chain of chunks stays in one task throughout. How no run waits behind
+a chunk that does suspend:
+
+* runs that may start wait in `ready`, in the order in which the core gave them;
+* whoever leaves something in `ready` before running user code schedules `_pump` for the next turn of the loop;
+* a worker that gets to the end of its chunk takes the next run from `ready` itself, and `_pump` then finds nothing to
+  do; if its chunk has suspended instead, `_pump` runs and hires workers for what waits: one, two, four ...
+
+Every chunk starts in the context (contextvars) in which the execution was started: a worker whose chunk has changed a
+context variable hands on to a new task.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from inspect import CORO_CREATED, getcoroutinestate
+from typing import Any, ClassVar
+
+from .._core import commands, events
+from .._core.commands import AnyCommand, Publish
+from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
+from .._core.sparse import SparseAttribute
+from .._core.state import BlockInstance, RunChunk
+from ..run.environment import Environment
+from ..run.ingress import submit, take
+from ..run.interrupts import ChunkPaused
+from ..run.runtime import ExecutionRuntime
+from .exceptions import describe, noted, own_cancellation
+from .ready import Ready
+from .sources import Sources
+from .tasks import changed, destroy, mark_seen, own_context, start_task
+from .timers import Timers
+from .waits import Waits
+
+#: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
+CHUNKS_PER_TURN = 100
+
+#: The name of a worker's task: one for all, since asyncio would make one for each.
+WORKER = "triggerflow worker"
+
+#: Numbers of the timers that bound the clean-up of a closing execution and of retracted runs; the core's start at 1.
+CLEAN_UP, GIVE_UP = 0, -1
+
+#: Executions with chunks at work: the event loop itself refers to tasks weakly only.
+#: (A dict, because it takes half the room of a set.)
+_running: dict["AsyncioDriver", None] = {}
+
+
+class AsyncioDriver:
+    """Drives one execution on the loop it was created on."""
+
+    __slots__ = (
+        "_base",
+        "_burst",
+        "_hired",
+        "_pumping",
+        "_ready",
+        "_yielding",
+        "loop",
+        "rare",
+        "runtime",
+    )
+
+    #: the exception that made the execution fail
+    error: SparseAttribute[BaseException | None] = SparseAttribute(None)
+    _waits: SparseAttribute[Waits | None] = SparseAttribute(None)
+    _timers: SparseAttribute[Timers | None] = SparseAttribute(None)
+    _sources: SparseAttribute[Sources | None] = SparseAttribute(None)
+
+    def __init__(self, runtime: ExecutionRuntime) -> None:
+        self.runtime = runtime
+        self.loop = asyncio.get_running_loop()
+        self.rare: dict[str, Any] | None = None
+        self._base = own_context()
+        self._pumping = False
+        #: workers that have not started yet, and how many to hire next time
+        self._hired = 0
+        self._burst = 1
+        self._yielding = False
+        self._ready: Ready | None = None
+
+    def perform(self, commands: list[AnyCommand]) -> None:
+        """Do what the core commands."""
+        for command in commands:
+            if isinstance(command, RunChunk):
+                if self._ready is None:
+                    self._ready = Ready()
+                self._ready.append(command)
+            elif isinstance(command, Publish):
+                self.runtime.publish(command.number, command.item, command.path)
+            else:
+                performer = self._PERFORMERS.get(type(command))
+                if performer is None:
+                    self.runtime.notice(command)
+                else:
+                    performer(self, command)
+        if self._ready and not self._pumping:
+            self._pumping = True
+            self.loop.call_soon(self._pump, context=self._base.copy())
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    async def settled(self, number: int) -> bool:
+        """Wait for the end of the wait that began with this record; False if the execution ends before that."""
+        return await self._waiting().settled(number)
+
+    async def without_permits(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait for something outside; the run gives up its permits meanwhile."""
+        state, now = self.runtime.machine.state, self.runtime.environment.now
+        number = state.records
+        submit(self.runtime, events.ExternalWaitStarted(now(), run.id))
+        try:
+            await wait()
+        finally:
+            with contextlib.suppress(ExecutionClosed):
+                submit(self.runtime, events.ExternalWaitEnded(now(), number))
+        if state.waits and number in state.waits:
+            await self._waiting().settled(number)
+
+    def _waiting(self) -> Waits:
+        if self._waits is None:
+            self._waits = Waits(self.runtime)
+        return self._waits
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def start(self, event: events.Started) -> None:
+        """Take in the start. A single chunk to start with needs no queue: an execution held waiting stays small."""
+        answer = take(self.runtime, event)
+        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
+            self._hire(answer[0])
+            return
+        self._pumping = True
+        self.perform(answer)
+        self._burst = max(1, len(self._ready or ()))
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hire workers for what is ready, twice as many each time that has to be done again.
+
+        A worker takes the oldest run that is left when it starts, so that runs start in order whoever else takes some
+        meanwhile.
+        """
+        self._pumping = False
+        waiting = len(self._ready or ()) - self._hired
+        if waiting <= 0:
+            self._burst = 1
+        elif not self._yielding:
+            count = min(waiting, self._burst)
+            self._burst *= 2
+            self._hired += count
+            for _ in range(count):
+                self._hire()
+
+    def _hire(self, run: RunChunk | None = None) -> None:
+        """A worker that begins with this run, or with the oldest that is left when it starts."""
+        _running[self] = None
+        task = start_task(self.loop, self._work(run), self._base.copy(), name=WORKER)
+        if run is not None:
+            run.handle = task
+
+    async def _work(self, run: RunChunk | None = None) -> None:
+        if run is None:
+            self._hired -= 1
+            run = self._ready.take(self.runtime.machine.state) if self._ready else None
+            if run is None:
+                return
+        worker = run.handle = asyncio.current_task()
+        runtime = self.runtime
+        error: BaseException | None = None
+        chunks = 0
+        while True:
+            if self._ready and not self._pumping:
+                self._pumping = True
+                self.loop.call_soon(self._pump, context=self._base.copy())
+            try:
+                value = await runtime.invoke(run)
+            except BaseException as raised:
+                error, event = self._ended(run, raised)
+            else:
+                if worker is not None and worker.cancelling():  # asked to stop, and it returned all the same
+                    self.cancelled_from_outside(run)
+                event = events.Completed(runtime.environment.now(), run.id, value)
+            run = self._record(run, event, error)
+            value = event = error = None  # a frame that keeps an error is kept by it, too
+            if run is None:
+                return
+            if (copy_context() or self._base) and changed(self._base):
+                self._hire(run)
+                return
+            chunks += 1
+            if chunks == CHUNKS_PER_TURN:
+                chunks = 0
+                run = await self._give_way(run)
+                if run is None:
+                    return
+            run.handle = worker
+
+    def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
+        """Take in how a run has ended, and do what follows; the run its worker takes next, if there is one for it."""
+        try:
+            answer = take(self.runtime, event)
+        except Exception as refused:
+            instead = self._not_taken(run, event, refused)
+            if instead is None:
+                return None
+            error, event, answer = instead
+        if error is not None:
+            self._keep(error, event, run)
+        run.handle = None
+        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
+            return answer[0]
+        if answer:
+            self.perform(answer)
+        # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
+        ready = self._ready
+        if ready and len(ready) > self._hired:
+            if not ready.stale:
+                return ready.popleft()
+            following = ready.take(self.runtime.machine.state)
+            if following is not None:
+                return following
+        if self.runtime.machine.state.idle():
+            _running.pop(self, None)
+        return None
+
+    async def _give_way(self, run: RunChunk) -> RunChunk | None:
+        """Let the loop turn once. The run goes back to its place in the queue, so that none starts before it."""
+        if self._ready is None:
+            self._ready = Ready()
+        self._ready.appendleft(run)
+        self._yielding = True
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.cancelled_from_outside(run)
+            raise
+        finally:
+            self._yielding = False
+        return self._ready.take(self.runtime.machine.state) if self._ready else None
+
+    def _ended(self, run: RunChunk, error: BaseException) -> tuple[BaseException | None, events.Event]:
+        """The record of a chunk that raised, and the error it fails with, if it does.
+
+        Re-raises what is not the chunk's: exit requests, a destroyed loop.
+        """
+        if isinstance(error, GeneratorExit):
+            self.on_loop_closed("its event loop was closed while it ran")
+            raise error
+        if isinstance(error, asyncio.CancelledError):
+            if run.handle.cancelling():
+                self.cancelled_from_outside(run)
+            if self.runtime.machine.state.closing is not None or run.id in (self.runtime.machine.state.retracted or ()):
+                return None, events.Cancelled(self.runtime.environment.now(), run.id)
+            error = own_cancellation(run, error)
+        if isinstance(error, ChunkPaused):
+            return None, error.event
+        event = events.Failed(self.runtime.environment.now(), run.id, describe(error, run.node.name))
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            with contextlib.suppress(ExecutionClosed):
+                submit(self.runtime, event)
+                self._keep(error, event, run)
+            # The loop passes it on to whoever runs it; that nobody awaits this task is not a second story.
+            run.handle.add_done_callback(mark_seen)
+            raise error
+        if self.runtime.machine.state.closing is None:
+            event.retry_in = self.runtime.retry_delay(run, error)
+        return error, event
+
+    def _not_taken(
+        self, run: RunChunk, event: events.Event, refused: Exception
+    ) -> tuple[BaseException | None, events.Event, list[commands.AnyCommand]] | None:
+        """What is recorded in place of a chunk's end that was not taken; None if there is nothing left to record."""
+        try:
+            asks_wrong = isinstance(refused, ProtocolError | UsageError) and isinstance(event, events.Paused)
+            if (asks_wrong and not isinstance(refused, ExecutionClosed)) or isinstance(refused, PayloadError):
+                # A question that is open already or no question, or a value that is no record: the chunk's own fault.
+                error, event = self._ended(run, refused)
+                return error, event, take(self.runtime, event)
+        except ExecutionClosed as closed:
+            refused = closed
+        if not isinstance(refused, ExecutionClosed):  # else this chunk outlived its execution
+            self._abort(refused, run)
+        return None
+
+    def current_run(self) -> RunChunk | None:
+        """See `Driver.current_run`."""
+        task = asyncio.current_task()
+        if task is None or task.get_name() != WORKER:  # else every caller from outside would look at all runs
+            return None
+        return next((run for run in self.runtime.machine.state.runs.values() if run.handle is task), None)
+
+    def _abort(self, bug: Exception, run: RunChunk) -> None:
+        """The core broke its own rules: nobody shall wait for what it will never say."""
+        self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
+        self.error.__cause__ = bug
+        for other in self.runtime.machine.state.runs.values():
+            if other.handle is not None and other is not run:
+                other.handle.cancel()
+        self.perform(self.runtime.machine.abort(describe(self.error, run.node.name)))
+
+    def _keep(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
+        """The first error that fails the execution is what its waiters get, with a note of where it happened."""
+        if isinstance(event, events.Failed) and self.runtime.machine.state.error is event.error:
+            self.error = noted(error, f"in chunk {run.node.name!r} of {self.runtime!r}")
+
+    def cancelled_from_outside(self, run: RunChunk) -> None:
+        """If somebody cancelled the worker's task, and not this driver: the execution ends as cancelled, or if it
+        outlives its loop, it is suspended."""
+        runtime = self.runtime
+        if run.id in (runtime.machine.state.retracted or ()):
+            run.handle.uncancel()
+        elif runtime.machine.state.closing is None:
+            self._cancelled(
+                f"the task of chunk {run.node.name!r} was cancelled: its loop shuts down, or the chunk did it"
+            )
+
+    def _cancelled(self, reason: str) -> None:
+        runtime = self.runtime
+        if runtime.durability.outlives_loop:
+            runtime.durability.on_loop_lost(runtime, reason)
+        else:
+            submit(runtime, events.CancelRequested(runtime.environment.now(), reason))
+
+    # -- the other commands ------------------------------------------------------------------------------------------
+
+    def _cancel_run(self, command: commands.CancelRun) -> None:
+        closing = self.runtime.machine.state.closing is not None
+        if closing and self._sources is not None:
+            self._sources.close()
+        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):  # it is the first of those to be stopped
+            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.options.cleanup_timeout, self._abandon)
+            if closing:
+                self._waiting().release()
+                self.runtime.closing()
+        run = command.run
+        if run.handle is not None:
+            started = getcoroutinestate(run.handle.get_coro()) != CORO_CREATED
+            run.handle.cancel()
+            if started:
+                return
+        # It has not started yet, and never will.
+        if self._ready:
+            self._ready.stale = True
+        submit(self.runtime, events.Cancelled(self.runtime.environment.now(), run.id))
+
+    def _abandon(self) -> None:
+        with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
+            submit(self.runtime, events.CleanupTimedOut(self.runtime.environment.now()))
+
+    def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
+        if self._timers is None:
+            self._timers = Timers(self.loop)
+        self._timers.set(number, delay, then, *args)
+
+    def _start_timer(self, command: commands.StartTimer) -> None:
+        self._set_timer(command.timer, command.due - self.runtime.environment.now(), self._timer_fired, command.timer)
+
+    def _timer_fired(self, number: int) -> None:
+        if number in (self.runtime.machine.state.timers or ()):  # else it was cancelled, and the command is on its way
+            submit(self.runtime, events.TimerFired(self.runtime.environment.now(), number))
+
+    def _cancel_timer(self, command: commands.CancelTimer) -> None:
+        if self._timers is not None:
+            self._timers.cancel(command.timer)
+
+    def _pull(self, command: commands.Pull) -> None:
+        if self._sources is None:
+            runtime, told = self.runtime, (self._pulled, self._source_cancelled)
+            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *told)
+        self._sources.pull(command.opening, command.count)
+
+    def _cancel_pull(self, command: commands.CancelPull) -> None:
+        if self._sources is not None:
+            self._sources.stop(command.opening)
+
+    def _pulled(self, opening: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
+        """Take in what a source has answered to a pull."""
+        if not opening.pulling:  # nobody wants it any more
+            return
+        now = self.runtime.environment.now
+        with contextlib.suppress(ExecutionClosed):
+            try:
+                if error is None:
+                    submit(self.runtime, events.SourceItems(now(), opening.id, items, done))
+                    if self.runtime.journal is not None:
+                        self.runtime.journal.trim()  # the items of a source may be large, and are many
+                else:
+                    self._pull_failed(opening, error)
+            except PayloadError as refused:
+                self._pull_failed(opening, refused)
+            if self.runtime.machine.state.closing is None:  # it has an error route, or only ended its branch
+                self.error = None
+
+    def _pull_failed(self, opening: BlockInstance, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            cause, error = error, ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError")
+            error.__cause__ = cause
+        if self.runtime.machine.state.closing is None:
+            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}")
+        failed = events.SourceFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
+        submit(self.runtime, failed)
+
+    def _source_cancelled(self, reason: str) -> None:
+        """Somebody cancelled the task of a source, and not this driver."""
+        if self.runtime.machine.state.closing is None:
+            self._cancelled(reason)
+
+    def _settle(self, command: commands.WakeWaiter) -> None:
+        self._waiting().settle(command.wait)
+
+    def _close(self, command: commands.Close) -> None:
+        sources = self._sources
+        self._release()
+        _running.pop(self, None)
+        if sources is None or sources.are_closed:
+            self.runtime.closed(command, self.error)
+        else:  # they have as long for that as chunks have for their clean-up
+            self.runtime.closes_sources = True
+            start_task(self.loop, self._close_after(sources, command), self._base.copy(), quiet=True)
+
+    async def _close_after(self, sources: Sources, command: commands.Close) -> None:
+        """The execution has ended when its sources are closed."""
+        with contextlib.suppress(asyncio.CancelledError):  # its loop ends: the sources are told so by themselves
+            await sources.closed()
+        self.runtime.closes_sources = False
+        self.runtime.closed(command, self.error)
+
+    def _release(self) -> None:
+        """Release what is held outside the state: timers, sources, waiters."""
+        self._ready = None
+        if self.rare is None:
+            return
+        if self._timers is not None:
+            self._timers.close()
+            self._timers = None
+        if self._sources is not None:
+            self._sources.close()
+            self._sources = None
+        if self._waits is not None:
+            self._waits.release()
+
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Cancel all chunks and timers, and record nothing; the tasks that were told to stop."""
+        state, sources = self.runtime.machine.state, self._sources
+        stopping: list[asyncio.Task[None]] = []
+        with contextlib.suppress(RuntimeError):  # a closed loop cancels nothing any more
+            for run in [*state.runs.values(), *(state.retracted or {}).values()]:
+                if run.handle is not None:
+                    run.handle.cancel()
+                    stopping.append(run.handle)
+            self._release()
+        if sources is not None:
+            stopping += sources.stopping
+        _running.pop(self, None)
+        return stopping
+
+    def on_loop_closed(self, reason: str) -> None:
+        """The event loop is closed, and nothing can run on it: record that, so that waiters elsewhere are woken."""
+        runtime = self.runtime
+        if runtime.durability.outlives_loop:
+            runtime.durability.on_loop_lost(runtime, reason)
+            return
+        tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
+        answer: list[commands.AnyCommand] = []
+        now = runtime.environment.now()
+        for event in (events.CancelRequested(now, reason), events.CleanupTimedOut(now)):
+            with contextlib.suppress(ExecutionClosed):
+                answer += take(runtime, event)
+        _running.pop(self, None)
+        if self._sources is not None:
+            self._sources.destroy()
+        for command in answer:
+            if isinstance(command, commands.Close):
+                runtime.closed(command, self.error)
+        destroy(tasks)
+
+    _PERFORMERS: ClassVar[dict[type[Any], Callable[[Any, Any], None]]] = {
+        commands.CancelRun: _cancel_run,
+        commands.StartTimer: _start_timer,
+        commands.CancelTimer: _cancel_timer,
+        commands.Pull: _pull,
+        commands.CancelPull: _cancel_pull,
+        commands.WakeWaiter: _settle,
+        commands.Close: _close,
+    }
+
+
+#: Real time, on asyncio.
+REAL = Environment(AsyncioDriver)

@@ -1,0 +1,106 @@
+"""Interrupts outside the core: how a chunk opens one, what observers see of it, and what its answer is checked by.
+
+The schema of an answer is known as long as its interrupt is open, also after a load.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .._core.errors import ExecutionClosed, PayloadError, UsageError
+from .._core.events import Paused, Resumed
+from .._core.interrupts import answerable, repeats
+from .._core.machine import FINAL
+from .._core.state import Interrupt
+from ..build.contract import checker
+
+if TYPE_CHECKING:
+    from .runtime import ExecutionRuntime
+
+
+class ChunkPaused(BaseException):
+    """Raised by `pause_for` through the chunk, to end it; carries the record. Like a cancellation it is no error."""
+
+    def __init__(self, event: Paused) -> None:
+        super().__init__(f"waiting for interrupt {event.interrupt!r}")
+        self.event = event
+
+
+def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
+    """An interrupt as its observers see it."""
+    return {
+        "id": interrupt.id,
+        "type": interrupt.type,
+        "payload": interrupt.payload,
+        "resume_event": interrupt.resume_event,
+        "expires": interrupt.expires,
+        "status": interrupt.status,
+        "response": interrupt.response,
+    }
+
+
+def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: Any) -> str | None:
+    """Prepare for an interrupt that a chunk is about to open; the name under which its schema is recorded.
+
+    Raises `UsageError` if nobody could answer, or if an interrupt of that id is open already.
+    """
+    if not runtime.answerable:
+        raise UsageError(
+            f"{runtime!r} was started by flow.async_start, so that nobody could answer its pause_for; "
+            "use execution = flow.create_execution() and execution.async_start(...)"
+        )
+    known = (runtime.machine.state.interrupts or {}).get(interrupt_id)
+    if known is not None and known.status == "waiting":
+        raise UsageError(f"{runtime!r}: interrupt {interrupt_id!r} is open already; give each its own interrupt_id")
+    if schema is None:
+        (runtime.schemas or {}).pop(interrupt_id, None)
+        return None
+    if runtime.schemas is None:
+        runtime.schemas = {}
+    runtime.schemas[interrupt_id] = checker(schema, f"answer {interrupt_id}")
+    return runtime.program.types.name_of(schema)
+
+
+def admit(runtime: "ExecutionRuntime", event: Resumed) -> tuple[Interrupt, bool]:
+    """The interrupt that an answer is for, and whether the answer is new.
+
+    A request that has answered it before is not new, also after the end. A new answer has been checked, and the event
+    holds the value that is to be recorded. Raises `UnknownInterrupt`, `AlreadyAnswered`, `InterruptExpired`,
+    `ExecutionClosed` or `ContractError`.
+    """
+    state = runtime.machine.state
+    interrupt = (state.interrupts or {}).get(event.interrupt)
+    if state.status in FINAL and (interrupt is None or not repeats(interrupt, event)):
+        raise ExecutionClosed(f"{runtime!r} has ended ({runtime.status()}); it takes no answer any more")
+    open_one = answerable(runtime.machine, event)
+    if open_one is None:
+        assert interrupt is not None
+        return interrupt, False
+    event.value = check_answer(runtime, open_one, event.value)
+    return open_one, True
+
+
+def check_answer(runtime: "ExecutionRuntime", interrupt: Interrupt, value: Any) -> Any:
+    """The answer, checked by the schema of the interrupt and as the event that it becomes; in the sub-flow that asked,
+    if one did. Raises `ContractError`."""
+    if interrupt.id in runtime.children:
+        child, number = runtime.children[interrupt.id]
+        return check_answer(child, (child.machine.state.interrupts or {})[number], value)
+    check = (runtime.schemas or {}).get(interrupt.id)
+    if check is None and interrupt.schema is not None:
+        check = checker(runtime.program.types.named(interrupt.schema), f"answer {interrupt.id}")
+    if check is not None:
+        value = check(value)
+    if interrupt.resume_event is None:
+        return value
+    as_event = runtime.program.signals.get(interrupt.resume_event)
+    return value if as_event is None else as_event(value)
+
+
+def check_schemas(runtime: "ExecutionRuntime") -> None:
+    """Raise `PayloadError` if an open interrupt has a schema that could not be found again after a load."""
+    interrupts = runtime.machine.state.interrupts or {}
+    for id in runtime.schemas or ():
+        if id in interrupts and interrupts[id].schema is None:
+            raise PayloadError(
+                f"the schema of interrupt {id!r} cannot be recorded; make it of builtin types and of classes that are "
+                "registered with flow.register_type"
+            )

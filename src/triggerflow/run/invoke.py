@@ -1,0 +1,166 @@
+"""How user code is called: async handlers as they are, sync handlers in a thread or, where declared cheap, inline.
+
+A thread cannot be stopped. A sync chunk that times out fails at once, and its thread goes on: what it returns is
+dropped, its next call into the engine raises, and the process does not wait for it at its end. Its place in concurrency
+limits is free, and the next attempt may start, while it still runs.
+"""
+
+import asyncio
+import inspect
+from contextvars import copy_context
+from typing import Any
+
+from ..build.cache import Invoker
+from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
+from .data import run_of
+from .threads import ThreadCall, pool
+
+
+def invoker(chunk: Chunk, owner: Any) -> Invoker:
+    """An async callable for a chunk's handler, with its cache and timeout. Results in a cache belong to the owner, the
+    flow that the chunk is in."""
+    handler = chunk.handler
+    call: Invoker
+    if is_coroutine_function(handler):
+        call = handler
+    elif chunk.inline or claims_to_be_async(handler):
+        call = _inline(handler)
+    else:
+        call = _threaded(handler, chunk.name)
+    if chunk.cache is not None:
+        call = chunk.cache.wrap(call, chunk, owner, _Places())
+    return call if chunk.timeout is None else _timed(call, chunk.timeout, chunk.name)
+
+
+class _Places:
+    """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
+
+    async def without_permit(self, data: Any, until: "asyncio.Future[Any]") -> None:
+        """Give up the permits of the run while it waits."""
+        runtime, run = run_of(data)
+
+        async def wait() -> None:
+            await until
+
+        if run.limiters:
+            await runtime.require_running().without_permits(run, wait)
+        else:
+            await until
+
+    def has_caused_any(self, run: Any) -> bool:
+        """A run has a group once it has emitted something."""
+        return run_of(run)[1].spawned is not None
+
+    def has_caused(self, run: Any, other: Any) -> bool:
+        """Runs of one execution only can wait for each other's signals."""
+        (runtime, cause), (other_runtime, effect) = run_of(run), run_of(other)
+        if runtime is not other_runtime:
+            return False
+        group = effect.group
+        while group is not None and group is not cause.spawned:
+            group = group.parent
+        return group is not None
+
+
+def _inline(handler: Handler) -> Invoker:
+    async def call(data: Any) -> Any:
+        value = handler(data)
+        return await value if inspect.isawaitable(value) else value
+
+    return call
+
+
+def condition_invoker(handler: Handler) -> Invoker:
+    """An async callable for a condition: it runs inline, and its answer is reduced to true or false here."""
+    inline = _inline(handler)
+
+    async def ask(data: Any) -> bool:
+        return bool(await inline(data))
+
+    return ask
+
+
+def _threaded(handler: Handler, name: str) -> Invoker:
+    async def call(data: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        here = ThreadCall(f"chunk {name!r}", loop)
+        future = loop.run_in_executor(pool(), here.run, copy_context(), _caught(handler), data)
+        try:
+            value = await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await _stop(future, here, data)
+            raise
+        if isinstance(value, _Raised):
+            raise value.error
+        return await value if inspect.isawaitable(value) else value
+
+    return call
+
+
+async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> None:
+    """The task of a chunk that runs in a thread was cancelled.
+
+    After a time-out the thread is left at once. Else its end is waited for, as long as clean-up may take; in a durable
+    execution until it has ended, since then another process may run the chunk.
+    """
+    if not call.started:
+        future.cancel()  # it waits for a thread, and needs none any more
+        call.left = True
+        return
+    runtime, _ = run_of(data)
+    limit = _limits.get(id(data))
+    try:
+        if limit is not None and limit.expired():
+            await call.leave()
+        else:
+            await asyncio.wait(
+                (future,), timeout=None if runtime.durability.outlives_loop else runtime.options.cleanup_timeout
+            )
+    finally:
+        if not future.done():
+            pool().leave(call)
+            future.cancel()
+        elif not future.cancelled():
+            future.exception()
+
+
+class _Raised:
+    """What a handler raised in its thread: a future cannot carry every exception (`StopIteration`)."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _caught(handler: Handler) -> Handler:
+    def call(data: Any) -> Any:
+        try:
+            return handler(data)
+        except BaseException as error:
+            return _Raised(error)
+
+    return call
+
+
+#: The time-outs of the chunks that run now, by the id of their data: one that is cancelled sees there whether it has
+#: timed out.
+_limits: dict[int, asyncio.Timeout] = {}
+
+
+def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
+    """The invoker, ended with `TimeoutError` after so many seconds."""
+
+    async def timed(data: Any) -> Any:
+        limit = _limits[id(data)] = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await call(data)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"chunk {name!r} did not finish within its timeout of {seconds} s") from error
+        finally:
+            del _limits[id(data)]
+
+    return timed

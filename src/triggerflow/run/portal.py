@@ -1,0 +1,185 @@
+"""The sync bridge: one event loop in a background thread, on which the sync twins run their async originals.
+
+It starts with the first sync call of the process and is stopped at exit. One loop for all calls, because an execution
+lives on the loop that started it: `execution.start()` and a later `execution.get_result()` have to meet there.
+
+After a fork the child has none of the parent's threads. It gets a loop of its own with its first sync call; what lives
+on a loop of the parent is refused there (`is_foreign`).
+"""
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, TypeVar
+from weakref import WeakSet, ref
+
+from .._core.errors import BlockingCallError, UsageError, WrongLoopError
+from .threads import current_call, finish, waiting_inside_engine
+
+T = TypeVar("T")
+
+#: How many seconds what runs on the background loop has to clean up when the process ends.
+STOP_SECONDS = 10.0
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
+#: Event loops that something lives on, and those of the process that this one was forked from.
+_known: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+_foreign: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+#: The parent's loop is not closed in the child: it looks as if it ran, and its files are the parent's, too.
+_inherited: list[asyncio.AbstractEventLoop] = []
+_latest: ref[asyncio.AbstractEventLoop] | None = None
+_forked = False
+
+
+def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asyncio.AbstractEventLoop | None = None) -> T:
+    """Run a coroutine to its end from a thread without a running loop.
+
+    `loop` is where it has to run, by default the background loop. Raises `BlockingCallError` inside a running loop,
+    where blocking would stop everything else; `name` is the async twin to name then. Raises `UsageError` in the thread
+    of a sync chunk that nobody waits for any more, and on a closed loop.
+    """
+    if on_a_loop():
+        raise BlockingCallError(
+            f"this blocking call would stop the running event loop until it is done; write `await {name}(...)`"
+        )
+    chunk = current_call()
+    here = chunk is not None and loop is chunk.loop
+    if loop is not None and is_foreign(loop):
+        raise WrongLoopError(
+            f"`{name}` would have to run on an event loop of the process that this one was forked from"
+        )
+    if chunk is not None and here:
+        chunk.require_wanted()
+        coroutine = chunk.inside(call)
+    else:
+        coroutine = call()
+    try:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, loop or _background())
+    except RuntimeError:
+        coroutine.close()
+        raise UsageError(f"the event loop on which `{name}` would have to run is closed") from None
+    try:
+        with waiting_inside_engine():
+            return future.result() if chunk is None else chunk.wait(future, here=here)
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def on_a_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    return running_loop() is not None
+
+
+def require_wanted() -> None:
+    """Raise `UsageError` in the thread of a sync chunk that nobody waits for any more."""
+    chunk = current_call()
+    if chunk is not None:
+        chunk.require_wanted()
+
+
+def note_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Something lives on this event loop from now on."""
+    global _latest
+    if _latest is None or loop is not _latest():
+        _latest = ref(loop)
+        _known.add(loop)
+
+
+def is_foreign(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this event loop is one of the process that this one was forked from: nothing runs on it here."""
+    return _forked and loop in _foreign
+
+
+def iterate_sync(make: Callable[[], Any], name: str, loop: asyncio.AbstractEventLoop | None = None) -> Iterator[Any]:
+    """The items of an async iterator, from a thread without a running loop. What produces them goes on in between."""
+
+    async def start() -> Any:
+        return make()
+
+    async def step() -> tuple[bool, Any]:
+        try:
+            return True, await anext(items)
+        except StopAsyncIteration:
+            return False, None
+
+    items = run_sync(start, name, loop)
+    try:
+        while True:
+            more, item = run_sync(step, name, loop)
+            if not more:
+                return
+            yield item
+    finally:
+        with suppress(UsageError):  # at the end of the program, or of its loop, there is nothing left to leave
+            run_sync(items.aclose, name, loop)
+
+
+def _background() -> asyncio.AbstractEventLoop:
+    global _loop, _thread
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            _thread = threading.Thread(target=_serve, args=(_loop,), name="triggerflow-sync", daemon=True)
+            _thread.start()
+            note_loop(_loop)
+        return _loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+def _stop() -> None:
+    """At the end of the process: sync chunks end first, since they may need the loop; then what is left on the loop."""
+    finish()
+    loop, thread = _loop, _thread
+    if loop is None or thread is None:
+        return
+
+    async def cancel_all() -> None:
+        for _ in range(10):  # what a sync chunk has returned just now may be the end of what somebody waits for
+            await asyncio.sleep(0)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for _ in range(2):  # the second time is for a chunk whose thread does not end: it is left then
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                _, tasks = await asyncio.wait(tasks, timeout=STOP_SECONDS / 2)
+
+    with suppress(TimeoutError):
+        asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(timeout=2 * STOP_SECONDS)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(timeout=STOP_SECONDS)
+    if not thread.is_alive():
+        loop.close()
+
+
+def _after_fork() -> None:
+    """In the child: the background loop stays with the parent, and so do all others."""
+    global _lock, _loop, _thread, _latest, _forked
+    if _loop is not None:
+        _inherited.append(_loop)
+    _lock, _loop, _thread, _latest, _forked = threading.Lock(), None, None, None, True
+    _foreign.update(_known)
+    _known.clear()
+
+
+atexit.register(_stop)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,113 @@
+"""The data that all executions of a flow share. It belongs to the flow and not to an execution; executions get its
+changes as records."""
+
+from collections.abc import Callable, Mapping
+from threading import RLock
+from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
+
+T = TypeVar("T")
+
+
+class Listener(Protocol):
+    """An execution that gets changes of shared data."""
+
+    def flow_data_changed(self, run: int | None, key: str, value: Any) -> None:
+        """Record a change, from any thread and without waiting. One that comes after the end is dropped."""
+        ...
+
+
+By = tuple[Any, int | None] | None
+
+
+class SharedData:
+    """Values by key, and the running executions that listen to their changes.
+
+    The executions are referred to weakly: one that waits and that nobody holds any more is gone.
+    """
+
+    #: One for all flows, because it is held for moments only. It guards values and listeners: chunks run in threads.
+    _lock = RLock()
+    __slots__ = ("_listeners", "own", "resources", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        #: in the copy that a sub-flow gets: the keys that differ from the flow's, which are saved with it
+        self.own: set[str] | None = None
+        #: the flow's resources by name
+        self.resources: dict[str, Any] = {}
+        self._listeners: WeakSet[Any] | None = None
+
+    def listen(self, execution: Listener) -> None:
+        """Send this execution every change from here on."""
+        with self._lock:
+            if self._listeners is None:  # most flows have none, and every sub-flow has shared data of its own
+                self._listeners = WeakSet()
+            self._listeners.add(execution)
+
+    def forget(self, execution: Listener) -> None:
+        """Send this execution no more changes."""
+        if self._listeners is not None:
+            with self._lock:
+                self._listeners.discard(execution)
+
+    def listeners(self) -> list[Any]:
+        """The executions that get changes."""
+        if self._listeners is None:
+            return []
+        with self._lock:
+            return list(self._listeners)
+
+    def has_listener(self, execution: Listener) -> bool:
+        """Whether this execution gets changes."""
+        if self._listeners is None:
+            return False
+        with self._lock:
+            return execution in self._listeners
+
+    def copy(self, changes: Mapping[str, Any]) -> "SharedData":
+        """The data of one sub-flow: what the flow has, with these changes. Nobody else sees what the sub-flow
+        changes."""
+        made = SharedData()
+        made.resources = self.resources
+        made.values = {**self.values, **changes}
+        made.own = set(changes)
+        return made
+
+    def locked(self, change: Callable[[], T]) -> T:
+        """Make a change that depends on the present value, with no other change in between."""
+        with self._lock:
+            return change()
+
+    def set(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
+        """Replace the value at a key, and send the change to the executions that listen."""
+        with self._lock:
+            self.values[key] = value
+            if self.own is not None:
+                self.own.add(key)
+        if emit:
+            self._send(key, value, by)
+
+    def append(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
+        """Append to the list at a key, which becomes a new list: records keep the one they were given."""
+
+        def change() -> None:
+            held = self.values.get(key, ())
+            if not isinstance(held, list | tuple):
+                raise TypeError(f"flow_data[{key!r}] is a {type(held).__name__}; only a list can be appended to")
+            self.set(key, [*held, value], emit=emit, by=by)
+
+        self.locked(change)
+
+    def delete(self, key: str, *, emit: bool = True, by: By = None) -> None:
+        """Remove a key, if it is there."""
+        with self._lock:
+            self.values.pop(key, None)
+            if self.own is not None:
+                self.own.add(key)
+        if emit:
+            self._send(key, None, by)
+
+    def _send(self, key: str, value: Any, by: By) -> None:
+        for execution in self.listeners():
+            execution.flow_data_changed(by[1] if by is not None and by[0] is execution else None, key, value)

@@ -1,0 +1,489 @@
+"""The runtime stream: numbered items, any number of readers, bounded memory.
+
+Items are numbered 1, 2, 3 ... by the core. The stream holds the newest `history` of them; every reader has a position
+of its own and reads from any number on, while the execution runs or after it. What happens to a reader that lags by
+more than its `buffer` is its declared policy:
+
+* `"block"` (default): whoever puts an item with `await` waits before the item is accepted, so that the reader misses
+  nothing;
+* `"drop_oldest"`: the reader skips ahead, and gets a `StreamGap` that says what it missed;
+* `"disconnect"`: the reader ends with `ReaderDisconnected`; its `position` is where to come back.
+
+Items that were there when a reader came do not count as its lag. The stream refers to readers weakly: a reader that was
+left early, or forgotten, holds no writer up.
+
+A late reader can have its items merged (`compact=True`). A model writes its answer in thousands of deltas; somebody who
+comes later needs their sum. Two items can be one if both are texts, or both are dicts that are equal but for a text
+under "delta".
+"""
+
+import asyncio
+import sys
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
+
+from .._core.errors import DefinitionError, ReaderDisconnected, StreamGapError
+from .options import same_value
+
+LagPolicy = Literal["block", "drop_oldest", "disconnect"]
+ItemT = TypeVar("ItemT")
+
+#: More than the number of any item.
+NEVER = sys.maxsize
+
+
+class StreamGap:
+    """In place of the items `first` to `last`, which a `drop_oldest` reader did not get."""
+
+    __slots__ = ("first", "last")
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first = first
+        self.last = last
+
+    def __repr__(self) -> str:
+        return f"<StreamGap {self.first}..{self.last}>"
+
+
+class StreamItem(NamedTuple):
+    """An item with its number, and the path of the sub-flow it comes from."""
+
+    number: int
+    item: Any
+    path: str
+
+
+class RuntimeStream:
+    """The items of one execution that are still held, and who waits for more."""
+
+    __slots__ = (
+        "_blockers",
+        "_followers",
+        "_most",
+        "_readers_waiting",
+        "_released",
+        "ceiling",
+        "ended",
+        "failure",
+        "first",
+        "history",
+        "items",
+        "last",
+        "older",
+        "paths",
+        "writers",
+    )
+
+    def __init__(self, history: int, last: int = 0) -> None:
+        self.history = history
+        self._most = 2 * history
+        self.items: list[Any] = []
+        #: number of the oldest item held
+        self.first = last + 1
+        #: number of the newest item, 0 before the first
+        self.last = last
+        #: where items of sub-flows come from, by number
+        self.paths: dict[int, str] = {}
+        self.ended = False
+        self.failure: Callable[[], BaseException] | None = None
+        self._readers_waiting: list[asyncio.Future[None]] = []
+        #: who waits for room, in order of arrival
+        self.writers: deque[asyncio.Future[None]] = deque()
+        self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
+        #: where items are that are no longer held: some that follow a number. None: nowhere
+        self.older: Callable[[int], Awaitable[list[StreamItem]]] | None = None
+        self._followers: weakref.WeakSet[StreamReader[Any]] | None = None
+        #: from this number on, writers have to ask whether the stream is `full`
+        self.ceiling = NEVER
+        self._released = False
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def publish(self, number: int, item: Any, path: str = "") -> None:
+        """Add the next item and wake the readers that wait for it."""
+        items = self.items
+        items.append(item)
+        self.last = number
+        if path:
+            self.paths[number] = path
+        if len(items) > self._most:
+            self._trim()
+        if self._readers_waiting:
+            self._wake()
+
+    def _trim(self) -> None:
+        """Drop old items, down to `history`. Items that a blocking reader still lacks are kept as long as they are not
+        more than twice that: they were put without waiting (`put_into_stream` in an async chunk)."""
+        lacking = self.last - min((reader.position for reader in self._blocking()), default=self.last)
+        keep = max(self.history, lacking) if lacking < 2 * self.history else self.history
+        self.first += len(self.items) - keep
+        self.paths = {number: path for number, path in self.paths.items() if number >= self.first}
+        del self.items[:-keep]
+
+    def rebase(self, last: int) -> None:
+        """Before the first item: the items up to number `last` are not held here."""
+        self.first, self.last = last + 1, last
+
+    def end(self, failure: Callable[[], BaseException] | None = None) -> None:
+        """No item will follow; after the last one readers stop, or raise what `failure` gives."""
+        if not self.ended:
+            self.ended = True
+            self.failure = failure
+            self._wake()
+            self._admit()
+
+    def _wake(self) -> None:
+        waiting, self._readers_waiting = self._readers_waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    @property
+    def full(self) -> bool:
+        """Whether a writer should wait now: a blocking reader lags by its whole buffer."""
+        if self.ended or self._released:
+            return False
+        self.ceiling = self._room_until()
+        return self.last >= self.ceiling
+
+    def _blocking(self) -> "list[StreamReader[Any]]":
+        return [reader for ref in self._blockers.values() if (reader := ref()) is not None]
+
+    async def room(self) -> None:
+        """Wait until an item may be put. Writers are admitted in order of arrival, once every blocking reader has
+        caught up with half of its buffer."""
+        while self.full:
+            future = asyncio.get_running_loop().create_future()
+            self.writers.append(future)
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():  # admitted, and puts nothing: the next one may
+                    self._admit()
+                raise
+
+    def release_writers(self) -> None:
+        """From now on no writer waits."""
+        self._released = True
+        self._admit()
+
+    def _admit(self) -> None:
+        """Wake as many writers as there is room for."""
+        count = len(self.writers) if self.ended or self._released else self._room_until() - self.last
+        while self.writers and count > 0:
+            future = self.writers.popleft()
+            if not future.done():
+                future.set_result(None)
+                count -= 1
+
+    def _room_until(self) -> int:
+        return min((reader.position + reader.buffer for reader in self._blocking()), default=NEVER)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def attach(self, reader: "StreamReader[Any]") -> None:
+        """Count a blocking reader among those that writers wait for."""
+        key = id(reader)
+
+        def gone(_: Any) -> None:
+            self._blockers.pop(key, None)
+            if self.writers:
+                self._admit()
+
+        self._blockers[key] = weakref.ref(reader, gone)
+        self.ceiling = 0
+
+    def follow(self, reader: "StreamReader[Any]") -> None:
+        """Know of a reader for whom nobody waits: what it misses is in a store."""
+        if self._followers is None:
+            self._followers = weakref.WeakSet()
+        self._followers.add(reader)
+
+    def detach(self, reader: "StreamReader[Any]") -> None:
+        """The reader has left."""
+        if self._followers is not None:
+            self._followers.discard(reader)
+        if self._blockers.pop(id(reader), None) is not None and self.writers:
+            self._admit()
+
+    def advanced(self, reader: "StreamReader[Any]") -> None:
+        """The reader has taken an item, or waits for the next one, while writers wait."""
+        if self.last - reader.position <= reader.buffer // 2 and not self.full:
+            self._admit()
+
+    @property
+    def observed(self) -> bool:
+        """Whether a reader is there now that will be told how the execution ended."""
+        return bool(self._readers_waiting or self._blockers or self._followers)
+
+    async def more(self, timeout: float | None) -> None:
+        """Wait for the next item or the end. Raises `TimeoutError` after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._readers_waiting.append(future)
+        timer = None if timeout is None else loop.call_later(timeout, _expire, future)
+        try:
+            if await future is not None:
+                raise TimeoutError(f"no stream item for {timeout} s")
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if future in self._readers_waiting:
+                self._readers_waiting.remove(future)
+
+
+def _expire(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_result("expired")
+
+
+class StreamReader(Generic[ItemT]):
+    """An async iterator over a runtime stream. `position` is the number of the last item it gave."""
+
+    __slots__ = (
+        "__weakref__",
+        "_base",
+        "_begin",
+        "_begun",
+        "_is_plain",
+        "_left",
+        "_lossy",
+        "_page",
+        "_path",
+        "_timeout",
+        "buffer",
+        "policy",
+        "position",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        stream: RuntimeStream,
+        begin: "Callable[[], Awaitable[None] | None]",
+        *,
+        after: int,
+        timeout: float | None,
+        policy: LagPolicy,
+        buffer: int,
+    ) -> None:
+        if policy not in ("block", "drop_oldest", "disconnect"):
+            raise DefinitionError(f"a reader's lag policy is 'block', 'drop_oldest' or 'disconnect', not {policy!r}")
+        if buffer < 1 or after < 0:
+            raise DefinitionError(f"a reader needs buffer >= 1 and after >= 0, got buffer={buffer}, after={after}")
+        self.stream = stream
+        self.policy: LagPolicy = policy
+        self._lossy = policy != "block"
+        # Beyond the history nothing is held that a reader could still be given.
+        self.buffer = min(buffer, stream.history)
+        self.position = after
+        #: the last item that was there when this reader came
+        self._base = 0
+        self._timeout = timeout
+        self._begin = begin
+        self._begun = False
+        self._left = False
+        #: whether it has begun, has not left, and may lag: then an item that is held is simply the next one
+        self._is_plain = False
+        self._page: deque[StreamItem] | None = None
+        self._path = ""
+
+    @property
+    def path(self) -> str:
+        """Where the last item comes from: the path of a sub-flow, "" for the flow itself."""
+        return self._path if self.position < self.stream.first else self.stream.paths.get(self.position, "")
+
+    def __aiter__(self) -> "StreamReader[ItemT]":
+        return self
+
+    async def __anext__(self) -> ItemT:
+        """The next item. Ends with the stream; raises the execution's failure after the last item."""
+        stream, position = self.stream, self.position
+        if self._is_plain and stream.first <= position + 1 <= stream.last:  # what follows, on the shortest way
+            self.position = position = position + 1
+            if stream.writers:
+                stream.advanced(self)
+            return stream.items[position - stream.first]
+        if not self._begun:
+            await self._start()
+        while True:
+            position = self.position
+            if position < stream.last and not self._left:
+                if position + 1 < stream.first and stream.older is not None:
+                    return await self._from_store()
+                if (self._lossy and self._lag() > self.buffer) or position + 1 < stream.first:
+                    gap = self._behind()
+                    if gap is not None:
+                        return gap
+                    position = self.position
+                self.position = position = position + 1
+                if stream.writers:
+                    stream.advanced(self)
+                return stream.items[position - stream.first]
+            if self._left:
+                raise StopAsyncIteration
+            if stream.ended:
+                self._leave()
+                if stream.failure is None:
+                    raise StopAsyncIteration
+                failure = stream.failure()
+                if isinstance(failure, StopAsyncIteration):  # raised as it is, it would pass for the end
+                    raise RuntimeError("a chunk raised StopAsyncIteration") from failure
+                raise failure
+            if stream.writers:
+                stream.advanced(self)
+            await stream.more(self._timeout)
+
+    def _lag(self) -> int:
+        """How many items were put since this reader came, and not taken by it."""
+        return self.stream.last - max(self.position, self._base)
+
+    async def _start(self) -> None:
+        self._begun = True
+        self._base = self.stream.last
+        if self.stream.older is not None:
+            self.stream.follow(self)
+        elif self.policy == "block":
+            self.stream.attach(self)
+        try:
+            begun = self._begin()
+            if begun is not None:
+                await begun
+            self._is_plain = not self._lossy
+        except BaseException:  # nothing will come of it: the next use tries again
+            self._begun = False
+            self.stream.detach(self)
+            raise
+
+    async def _from_store(self) -> Any:
+        held = await self.peek()
+        if held is None:
+            self._leave()
+            raise StreamGapError(f"item {self.position + 1} is not in the store any more")
+        self.take(held)
+        return held.item
+
+    async def peek(self) -> StreamItem | None:
+        """The next item if it is there already, in memory or in the store; it is not taken."""
+        stream, number = self.stream, self.position + 1
+        if number > stream.last or self._left:
+            return None
+        if number >= stream.first:
+            return StreamItem(number, stream.items[number - stream.first], stream.paths.get(number, ""))
+        if stream.older is None:
+            return None
+        if not self._page or self._page[0].number != number:
+            self._page = deque(await stream.older(self.position))
+        return self._page[0] if self._page and self._page[0].number == number else None
+
+    def take(self, held: StreamItem) -> None:
+        """Go on after the item that `peek` has told."""
+        if self._page and self._page[0].number == held.number:
+            self._page.popleft()
+        self.position, self._path = held.number, held.path
+        if self.stream.writers:
+            self.stream.advanced(self)
+
+    def _behind(self) -> Any:
+        """This reader has lagged too far, or asks for items that are no longer held."""
+        stream = self.stream
+        oldest = stream.first
+        if self.policy == "drop_oldest":
+            if self._lag() > self.buffer:
+                oldest = max(oldest, stream.last - self.buffer + 1)
+            gap = StreamGap(self.position + 1, oldest - 1)
+            self.position = oldest - 1
+            return gap
+        self._leave()
+        if self.policy == "disconnect" and self.position + 1 >= oldest:
+            raise ReaderDisconnected(
+                f"the reader is {self._lag()} items behind and its buffer is {self.buffer}; "
+                f"come back with after={self.position}"
+            )
+        raise StreamGapError(
+            f"items {self.position + 1} to {oldest - 1} are no longer held; read sooner, give the execution a larger "
+            f"stream_history, or read with lag='drop_oldest' to go on after the gap"
+        )
+
+    def _leave(self) -> None:
+        self._left, self._is_plain = True, False
+        self.stream.detach(self)
+
+    async def aclose(self) -> None:
+        """Leave the stream early; the execution goes on."""
+        self._leave()
+
+
+#: The key of the text by which items can be merged.
+DELTA = "delta"
+
+
+class Merged:
+    """Consecutive items of one path that become one."""
+
+    __slots__ = ("_beside", "_parts", "_path")
+
+    def __init__(self, first: Any, path: str) -> None:
+        self._path = path
+        self._beside, delta = _split(first)
+        self._parts = [delta]
+
+    def add(self, held: StreamItem) -> bool:
+        """Take one more item in; False if it stands for itself."""
+        beside, delta = _split(held.item)
+        if delta is None or self._parts[0] is None or held.path != self._path or not same_value(beside, self._beside):
+            return False
+        self._parts.append(delta)
+        return True
+
+    @property
+    def item(self) -> Any:
+        """All of them as one item."""
+        text = "".join(cast("list[str]", self._parts))
+        return text if self._beside is None else {**self._beside, DELTA: text}
+
+    @property
+    def single(self) -> bool:
+        """Whether nothing was added."""
+        return len(self._parts) == 1
+
+
+def _split(item: Any) -> tuple[dict[Any, Any] | None, str | None]:
+    """What stands beside the text (None: the item is the text), and the text; (None, None) if there is none."""
+    if type(item) is str:
+        return None, item
+    if type(item) is dict and type(cast("dict[Any, Any]", item).get(DELTA)) is str:
+        kept = cast("dict[Any, Any]", item)
+        return {key: value for key, value in kept.items() if key != DELTA}, kept[DELTA]
+    return None, None
+
+
+async def merge(
+    first: Any, path: str, peek: Callable[[], Awaitable[StreamItem | None]], take: Callable[[StreamItem], None]
+) -> Any:
+    """`first` with everything that follows it, is there already, and can be one with it.
+
+    `peek` tells the next item without taking it, None if one would have to wait for it.
+    """
+    merged = Merged(first, path)
+    while (held := await peek()) is not None and merged.add(held):
+        take(held)
+    return first if merged.single else merged.item
+
+
+class CompactReader(StreamReader[ItemT]):
+    """A reader that gets the items that were put already merged, as few as possible; see `StreamReader`."""
+
+    __slots__ = ()
+
+    async def __anext__(self) -> ItemT:
+        """The next item, or several as one. `position` is the number of the last of them."""
+        before = self.position
+        first = await super().__anext__()
+        try:
+            return await merge(first, self.path, self.peek, self.take)
+        except BaseException:  # nothing was given: whoever comes back with this position misses nothing
+            self.position = before
+            raise
