@@ -4,7 +4,7 @@ A member is kept by the innermost provisional signal; one that has members is it
 busy group is of its parent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .state import KEPT, BlockInstance, CompletionGroup, Interrupt, Provisional, RunChunk, RunState, Timer
@@ -83,7 +83,8 @@ def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer |
 
 def restore_provisional(state: RunState, groups: list[CompletionGroup], emitters: Mapping[int, int]) -> None:
     """Find the provisional signal of each group again, after a load; their members have to be taken then."""
-    made = {id(group): Provisional(signal, group, emitters.get(signal)) for signal, group in _known(state)}
+    known = state.provisional.items() if state.provisional else ()
+    made = {id(group): Provisional(signal, group, emitters.get(signal)) for signal, group in known}
     found: dict[int, Provisional | None] = {}
     for start in groups:
         path, group = list[CompletionGroup](), start
@@ -98,10 +99,6 @@ def restore_provisional(state: RunState, groups: list[CompletionGroup], emitters
             group.provisional = found[id(group)] = provisional
     for provisional in made.values():
         _note_idle(state, provisional)
-
-
-def _known(state: RunState) -> Iterable[tuple[int, CompletionGroup]]:
-    return (state.provisional or {}).items()
 
 
 def _note_idle(state: RunState, provisional: Provisional) -> None:
