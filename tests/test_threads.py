@@ -122,7 +122,7 @@ async def test_what_a_timed_out_thread_still_does_does_not_count(gate: threading
     assert len(raised) == 8
     for error in raised.values():
         assert isinstance(error, UsageError)
-        assert "nobody waits for chunk 'slow' any more" in str(error)
+        assert "no caller waits for chunk 'slow' any more" in str(error)
 
 
 async def test_a_thread_that_waits_inside_the_engine_when_it_times_out_is_woken() -> None:

@@ -29,7 +29,6 @@ from .run.options import Options
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
 from .run.runtime import ExecutionRuntime
-from .run.saving import read
 from .run.stream import StreamReader
 
 if TYPE_CHECKING:
@@ -446,6 +445,7 @@ class TriggerFlow(ResourceHolder):
         `inspect_load`. Raises `SnapshotError` if the source is damaged or does not fit this definition.
         """
         from .durable.versions import apply_map
+        from .run.saving import read  # not needed to run a flow, and slow to import
 
         data = dict(read(source, encoding))
         if isinstance(state := data.get("state"), Mapping):
@@ -465,6 +465,7 @@ class TriggerFlow(ResourceHolder):
         Raises `SnapshotError` if the source is not a saved execution.
         """
         from .durable.versions import inspect
+        from .run.saving import read
 
         state = read(source, encoding).get("state")
         if not isinstance(state, Mapping):

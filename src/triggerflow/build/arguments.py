@@ -1,6 +1,5 @@
 """Checks of option values. Each raises at the call; the message names the call, the value, and what would be valid."""
 
-import difflib
 import math
 from collections.abc import Iterable
 from typing import Any, cast
@@ -11,13 +10,20 @@ from .._core.errors import DefinitionError, OptionError
 FORMER_OPTIONS = {"deadline": "cleanup_timeout"}
 
 
+def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names that resemble a wrong one, the best first, for messages that ask what was meant."""
+    from difflib import get_close_matches  # slow to import, and needed for errors only
+
+    return get_close_matches(name, list(known), count)
+
+
 def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raise `OptionError` for the first unknown option; the message suggests the nearest known ones."""
     known = list(known)
     for name in given:
         if name not in known:
             former = FORMER_OPTIONS.get(name)
-            near = [former] if former in known else difflib.get_close_matches(name, known, 2)
+            near = [former] if former in known else closest(name, known, 2)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(known)}"
             raise OptionError(f"{where} has no option {name!r}; {hint}")
 

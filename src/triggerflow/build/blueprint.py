@@ -3,7 +3,6 @@
 The calls of a `Chain` add the operators. What an operator does when it runs is decided in `_core.operators`.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -14,6 +13,7 @@ import msgspec
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
 from .._core.signals import ANY_CHUNK, Trigger, TriggerKind
+from .arguments import closest
 from .chunk import Chunk, Handler, check_handler, check_options, handler_name
 from .emits import emitted_names
 
@@ -148,7 +148,7 @@ class Blueprint:
         """The chunk of this name. Raises `UnknownChunkError`, which suggests the nearest names."""
         chunk = self.chunks.get(name)
         if chunk is None:
-            near = difflib.get_close_matches(name, self.chunks)
+            near = closest(name, self.chunks)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {sorted(self.chunks)}"
             raise UnknownChunkError(f"flow {self.name!r}: there is no chunk named {name!r}; {hint}")
         return chunk
@@ -392,7 +392,7 @@ class Blueprint:
         text = f"flow {self.name!r}: event {name!r} is declared external, but nothing listens to it; "
         if name in self.chunks:
             return f"{text}when({name!r}) means the chunk of that name; give the event another name"
-        near = difflib.get_close_matches(name, heard, 1)
+        near = closest(name, heard, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"listen to it with flow.when({name!r})"
         return f"{text}{hint}"
 

@@ -9,7 +9,6 @@ Only operators to which the saved state refers matter: those *in use*. The steps
 Decision 0007 gives the reasons for these rules. A snapshot is what `_core.snapshot.encode` writes.
 """
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import SnapshotError
 from .._core.signals import Trigger
 from .._core.state import Phase
+from ..build.arguments import closest
 
 Change = Literal["gone", "kind", "wiring", "details", "state"]
 Found = list[tuple[str, str]]
@@ -139,7 +139,7 @@ def _proposal(id: str, saved: tuple[str, str, str], candidates: list[Operator]) 
     for only in (alike, [it.id for it in candidates]):
         if len(only) == 1:
             return only[0]
-    near = difflib.get_close_matches(id, [it.id for it in candidates], n=1)
+    near = closest(id, [it.id for it in candidates], 1)
     return near[0] if near else None
 
 
@@ -188,7 +188,7 @@ def _check_map(
         target = definition.by_id.get(new)
         if target is None or target.kind.value != kinds[old]:
             what = "which this definition does not have" if target is None else f"which is a {target.kind.value}"
-            near = difflib.get_close_matches(new, [it.id for it in definition.operators if it.kind.value == kinds[old]])
+            near = closest(new, [it.id for it in definition.operators if it.kind.value == kinds[old]])
             raise SnapshotError(f"operator_map replaces {old!r}, a {kinds[old]}, by {new!r}, {what}; near: {near}")
     taken = [*chosen.values(), *(id for id in in_use(snapshot) if id not in chosen)]
     twice = sorted({new for new in taken if taken.count(new) > 1})

@@ -1,8 +1,8 @@
 """How user code is called: async handlers as they are, sync handlers in a thread or, where declared cheap, inline.
 
-A thread cannot be stopped. A sync chunk that times out fails at once, and its thread goes on: what it returns is
-dropped, its next call into the engine raises, and the process does not wait for it at its end. Its place in concurrency
-limits is free, and the next attempt may start, while it still runs.
+A thread cannot be stopped. A sync chunk that times out fails at once, and its thread continues: its return value is
+dropped, its next call into the engine raises, and the process does not wait for it at its end. Its permits in
+concurrency limits are free at once, so the next attempt may start while the thread still runs.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from .threads import ThreadCall, pool
 
 
 def invoker(chunk: Chunk, owner: Any) -> Invoker:
-    """An async callable for a chunk's handler, with its cache and timeout. Results in a cache belong to the owner, the
-    flow that the chunk is in."""
+    """An async callable for a chunk's handler, with its cache and time-out. Cached results belong to the owner: the
+    flow of the chunk."""
     handler = chunk.handler
     call: Invoker
     if is_coroutine_function(handler):
@@ -48,11 +48,11 @@ class _Places:
             await until
 
     def has_caused_any(self, run: Any) -> bool:
-        """A run has a group once it has emitted something."""
+        """Whether a run has emitted a signal: it has a completion group then."""
         return run_of(run)[1].spawned is not None
 
     def has_caused(self, run: Any, other: Any) -> bool:
-        """Runs of one execution only can wait for each other's signals."""
+        """Whether a signal of `run` has caused `other`; False for runs of different executions."""
         (runtime, cause), (other_runtime, effect) = run_of(run), run_of(other)
         if runtime is not other_runtime:
             return False
@@ -71,7 +71,7 @@ def _inline(handler: Handler) -> Invoker:
 
 
 def condition_invoker(handler: Handler) -> Invoker:
-    """An async callable for a condition: it runs inline, and its answer is reduced to true or false here."""
+    """An async callable for a condition: it runs inline, and its result is converted to a bool."""
     inline = _inline(handler)
 
     async def ask(data: Any) -> bool:
@@ -100,11 +100,11 @@ def _threaded(handler: Handler, name: str) -> Invoker:
 async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> None:
     """The task of a chunk that runs in a thread was cancelled.
 
-    After a time-out the thread is left at once. Else its end is waited for, as long as clean-up may take; in a durable
-    execution until it has ended, since then another process may run the chunk.
+    After a time-out the thread is abandoned at once. Otherwise this waits for the thread, at most `cleanup_timeout`
+    seconds. In a durable execution it waits until the thread has ended: only then may another process run the chunk.
     """
     if not call.started:
-        future.cancel()  # it waits for a thread, and needs none any more
+        future.cancel()  # it still waits for a thread, and no longer needs one
         call.left = True
         return
     runtime, _ = run_of(data)
@@ -125,7 +125,7 @@ async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> N
 
 
 class _Raised:
-    """What a handler raised in its thread: a future cannot carry every exception (`StopIteration`)."""
+    """An exception that a handler raised in its thread. A future cannot carry every exception (`StopIteration`)."""
 
     __slots__ = ("error",)
 
@@ -143,13 +143,12 @@ def _caught(handler: Handler) -> Handler:
     return call
 
 
-#: The time-outs of the chunks that run now, by the id of their data: one that is cancelled sees there whether it has
-#: timed out.
+#: The time-outs of the chunks that run now, by the id of their data: tells a time-out from another cancellation.
 _limits: dict[int, asyncio.Timeout] = {}
 
 
 def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
-    """The invoker, ended with `TimeoutError` after so many seconds."""
+    """The invoker with a time-out: raises `TimeoutError` after `seconds`."""
 
     async def timed(data: Any) -> Any:
         limit = _limits[id(data)] = asyncio.timeout(seconds)

@@ -5,7 +5,6 @@ Input is not trusted. It is checked completely before it is used, so that the en
 that the builder made. Every error names the place: `operators[3].listens[0]`.
 """
 
-import difflib
 import json
 import math
 import re
@@ -18,6 +17,7 @@ from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
 from .._core.signals import START, Trigger, TriggerKind
+from ..build.arguments import closest
 from . import text
 from .wiring import MAX_DEPTH, check_wiring
 
@@ -250,5 +250,5 @@ def _explain(message: str, config: Mapping[str, Any]) -> str:
 
 def _near(name: str, names: Iterable[str]) -> str:
     known = [str(it) for it in names]
-    near = difflib.get_close_matches(name, known, n=1)
+    near = closest(name, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"known: {known}"

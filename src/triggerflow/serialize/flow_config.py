@@ -6,7 +6,6 @@ name in a config is ever imported.
 """
 
 import builtins
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
+from ..build.arguments import closest
 from ..build.blueprint import Blueprint, is_stable_name
 from ..build.chunk import Chunk, Handler
 from ..build.retry import Retry
@@ -212,7 +212,7 @@ class _Resolver:
         return SubFlow(flow, options, f"{where}.options")
 
     def note(self, what: str, name: str, known: Iterable[str]) -> None:
-        near = difflib.get_close_matches(name, known)
+        near = closest(name, known)
         self.missing.append(f"{what} (did you mean {' or '.join(map(repr, near))}?)" if near else what)
 
     def chunk(self, operator: Operator, handler: Handler, where: str) -> Chunk:

@@ -5,13 +5,13 @@
 * Every operator has the options that its kind reads.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError
 from .._core.signals import Trigger
+from ..build.arguments import closest
 
 #: The deepest nesting of blocks, and of lists and objects in an option.
 MAX_DEPTH = 100
@@ -199,7 +199,7 @@ class _Check:
         seen: set[str] = set()
         for name in self.definition.external:
             if name not in events:
-                near = difflib.get_close_matches(name, events, 1)
+                near = closest(name, events, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise self.wrong("", f"no operator listens to the event {name!r}{hint}")
             if name in seen:
