@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, cast
+from typing import Any
 
 from .._core import events
 from .._core.events import Event
+from .._core.values import derives, kind_of
 
 logger = logging.getLogger("triggerflow")
 Observer = Callable[[Event], None]
@@ -77,10 +78,10 @@ class RingJournal(list[Event]):
         size = self._size
         for record in self[self._looked_at :]:
             value = getattr(record, _VALUES.get(type(record), "at"))
-            kind = cast("Any", type(value))
-            if id(kind) in _SMALL:
+            kind = id(kind_of(value))
+            if kind in _SMALL:
                 continue
-            if id(kind) in _TEXT:
+            if kind in _TEXT:
                 size += len(value)
             elif type(record) is events.SourceItems:
                 size += _size(value)
@@ -126,7 +127,7 @@ _VALUES: dict[type[Event], str] = {
 _SMALL = frozenset(map(id, (int, float, bool, type(None))))
 _TEXT = frozenset(map(id, (str, bytes, bytearray)))
 _CONTAINERS = frozenset(map(id, (list, tuple, set, frozenset, deque)))
-_SHARED = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
+_SHARED = frozenset(map(id, (ModuleType, FunctionType, MethodType, BuiltinFunctionType)))
 #: How many parts of a value are looked at, and how deep: this tells large values from small ones, and costs little.
 PARTS = 4
 DEPTH = 4
@@ -134,22 +135,22 @@ DEPTH = 4
 
 def _size(value: Any, depth: int = 0) -> int:
     """About how many bytes a value takes. No code of the value's class is called but `__sizeof__`."""
-    kind = cast("Any", type(value))
+    kind = kind_of(value)
     try:
         size = sys.getsizeof(value)
-    except Exception:  # a foreign __sizeof__ may raise
+    except BaseException:  # whatever a foreign __sizeof__ raises: the record was taken, and stands
         size = 0
     parts: Any = value
     if kind is dict:
         parts = value.values()
     elif id(kind) not in _CONTAINERS:
-        parts = [it for it in gc.get_referents(value) if not issubclass(type(it), _SHARED)]
+        parts = [it for it in gc.get_referents(value) if id(kind_of(it)) not in _SHARED and not derives(it, type)]
     seen = total = 0
     for part in islice(parts, PARTS):
         seen += 1
-        inner = cast("Any", type(part))
-        if id(inner) in _TEXT:
+        inner = id(kind_of(part))
+        if inner in _TEXT:
             total += len(part)
-        elif id(inner) not in _SMALL and depth < DEPTH:
+        elif inner not in _SMALL and depth < DEPTH:
             total += _size(part, depth + 1)
     return size + total * len(parts) // seen if seen else size
