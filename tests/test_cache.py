@@ -147,7 +147,7 @@ DIFFERENT: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=[f"{one!r:.20} {other!r:.20}" for one, other in DIFFERENT])
 @pytest.mark.parametrize("wrapped", [False, True])
 async def test_what_differs_in_any_part_has_a_result_of_its_own(one: Any, other: Any, wrapped: bool) -> None:
-    """ "values of the same types that hold the same, in every part, have one result", and no others."""
+    """ "two values share a result only if all their parts are equal and of the same types"."""
     flow, runs = counting()
     wrap: Callable[[Any], Any] = (lambda it: {"deep": [it]}) if wrapped else (lambda it: it)
     assert await flow.async_start(wrap(one)) == 1
@@ -218,7 +218,7 @@ class Property:
 async def test_what_has_no_safe_key_is_not_cached_and_that_is_logged(
     value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """ "A value of which that cannot be said ... is not cached, and a log line names what it was"; that once."""
+    """ "A value that holds something else than data ... is not cached, and a log line names it"; that once."""
     flow, runs = counting()
     with caplog.at_level(logging.WARNING, "triggerflow"):
         for _ in range(3):
@@ -324,7 +324,7 @@ async def test_another_version_of_the_flow_has_the_results_of_the_one_before() -
 
 @pytest.mark.parametrize("kind", ["list", "dict", "model", "nested"])
 async def test_a_kept_result_is_not_changed_by_what_is_done_with_it(kind: str) -> None:
-    """ "Each run gets a copy ... of the kept result, so that none changes what others have"; at once, too."""
+    """ "Each run gets a copy ... of the kept result, so that no chunk changes the value of another one"."""
     make: dict[str, Callable[[], Any]] = {
         "list": lambda: [[]],
         "dict": lambda: {"found": []},
@@ -387,7 +387,7 @@ def slow(cache: Cache | None = None, **options: Any) -> tuple[TriggerFlow, list[
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])
 @pytest.mark.parametrize("leaver", [0, 1, 2, 3])
 async def test_one_that_leaves_takes_nobody_with_it(how: str, leaver: int) -> None:
-    """ "the others wait for it"; "If that run fails or is cancelled, one of those that wait runs in its place"."""
+    """ "If that run fails or is cancelled, one of the waiting runs takes over"."""
     flow, runs = slow()
 
     async def start(number: int) -> Any:
@@ -439,7 +439,7 @@ async def test_a_time_out_bounds_the_wait_for_another_run() -> None:
 
 @pytest.mark.parametrize("limit", ["execution", "for_each", "chunk"])
 async def test_one_that_waits_gives_its_place_up(limit: str) -> None:
-    """S3: "Nothing can deadlock on a concurrency limit"; "the others ... give their places ... up"."""
+    """S3: "Nothing can deadlock on a concurrency limit"; "the other runs ... give up their permits meanwhile"."""
     flow, gauge = TriggerFlow(), Gauge()
 
     @flow.chunk("ask", cache=Cache(), concurrency=1 if limit == "chunk" else None)

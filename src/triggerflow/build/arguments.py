@@ -1,4 +1,4 @@
-"""Checks of what callers give as options: each raises at the call, with the place, what was given, and what fits."""
+"""Checks of options. Each raises at the call; the message names the place, the value, and what would fit."""
 
 import difflib
 import math

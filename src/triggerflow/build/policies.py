@@ -25,7 +25,7 @@ logger = logging.getLogger("triggerflow")
 Invoker = Callable[[Any], Awaitable[Any]]
 
 #: How many different reasons for not caching one cache logs.
-MOST_TOLD = 100
+MOST_LOGGED = 100
 _IMMUTABLE: frozenset[type[Any]] = frozenset({int, float, bool, str, bytes, type(None)})
 
 
@@ -157,15 +157,15 @@ class Cache:
     """Keep the results of a chunk by key, for all executions of its flow in this process.
 
     `key` takes the runtime data and returns a text, a number, a tuple of such, or another object that can be hashed. By
-    default it is the value of the data: values of the same types that hold the same, in every part, have one result. A
-    value of which that cannot be said (it holds a client, a lock, a function ...) is not cached, and a log line names
-    what it was; give a `key` then. At most `size` results are kept, the least recently used goes first, and none longer
-    than `ttl` seconds. One cache may serve several chunks; each has results of its own.
+    default the key is the value of the data: two values share a result only if all their parts are equal and of the
+    same types. A value that holds something else than data (a client, a lock, a function ...) is not cached, and a log
+    line names it; give a `key` then. At most `size` results are kept, the least recently used is dropped first, and
+    none is kept longer than `ttl` seconds. One cache may serve several chunks; each has results of its own.
 
-    Runs with the same key at the same time are one run: the others wait for it, and give their places in concurrency
-    limits up meanwhile. If that run fails or is cancelled, one of those that wait runs in its place; a failure is not
-    kept. Each run gets a copy (`copy.deepcopy`) of the kept result, so that none changes what others have; a result
-    that cannot be copied is not kept.
+    Runs with the same key at the same time are one run: the other runs wait for its result, and give up their permits
+    meanwhile. If that run fails or is cancelled, one of the waiting runs takes over; a failure is not kept. Each run
+    gets a copy (`copy.deepcopy`) of the kept result, so that no chunk changes the value of another one; a result that
+    cannot be copied is not kept.
     """
 
     def __init__(self, key: Callable[[Any], Any] | None = None, *, size: int = 1024, ttl: float | None = None) -> None:
@@ -178,11 +178,11 @@ class Cache:
         self.size = size
         self.ttl = ttl
         self._kept: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
-        #: runs that others wait for; of each event loop its own, since a future belongs to one
+        #: runs whose result other runs wait for, for each event loop: a future belongs to one loop
         self._flights: dict[tuple[asyncio.AbstractEventLoop, Any], _Flight] = {}
-        #: what stands in keys for the chunk of a flow; they are not kept alive for it
+        #: the marks that stand for the chunks of a flow in keys; the flow is not kept alive for them
         self._owners: WeakKeyDictionary[Any, dict[str, tuple[Any, object]]] = WeakKeyDictionary()
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def settings(self) -> dict[str, Any]:
         """What the cache was made with."""
@@ -211,12 +211,12 @@ class Cache:
                     break
                 if self._waits_for(flight, data, waiting, {flight}):
                     return await call(data)
-                seat = flight.join(data)
+                waiter = flight.join(data)
                 try:
-                    await waiting.without_place(data, seat)
-                    turn = seat.result()
+                    await waiting.without_permits(data, waiter)
+                    turn = waiter.result()
                 except BaseException:
-                    self._leave(place, flight, seat)
+                    self._leave(place, flight, waiter)
                     raise
                 if turn is _Turn.LEAD:
                     break
@@ -227,7 +227,7 @@ class Cache:
         return cached
 
     def _mark(self, chunk: Any, owner: Any) -> object:
-        """What stands for the chunk in keys: the same for all versions of its flow, another for another function."""
+        """The mark of the chunk in keys: the same for all versions of its flow, another for another function."""
         marks = self._owners.setdefault(owner, {})
         known = marks.get(chunk.trigger.name)
         if known is None or known[0] is not chunk.handler:
@@ -235,22 +235,24 @@ class Cache:
         return known[1]
 
     def _waits_for(self, flight: "_Flight", data: Any, waiting: "Waiting", seen: "set[_Flight]") -> bool:
-        """Whether the leader of a flight may wait for this run: it has caused it, or has caused another one that waits
-        in a flight of which that is so. Then this run must not wait for the leader."""
+        """Whether the leader of a flight may be waiting for this run, so that this run must not wait for the leader.
+
+        That is so if the leader has caused this run, or a run that waits in another flight whose leader may be waiting.
+        """
         leader = flight.leader
         if leader is None or not waiting.has_caused_any(leader):
             return False
         if waiting.has_caused(leader, data):
             return True
         for other in list(self._flights.values()):
-            if other not in seen and any(waiting.has_caused(leader, it) for it in other.seats.values()):
+            if other not in seen and any(waiting.has_caused(leader, it) for it in other.waiters.values()):
                 seen.add(other)
                 if self._waits_for(other, data, waiting, seen):
                     return True
         return False
 
     async def _lead(self, place: Any, flight: "_Flight", call: Invoker, data: Any, name: str) -> Any:
-        """Run the chunk for all that wait, and keep the result."""
+        """Run the chunk for all waiting runs, and keep the result."""
         flight.leader = data
         try:
             value = await call(data)
@@ -263,7 +265,7 @@ class Cache:
         try:
             copied = _copy(value)
         except Exception as error:
-            self._tell(name, f"its result, a {type(value).__qualname__}, cannot be copied", error)
+            self._log_once(name, f"its result, a {type(value).__qualname__}, cannot be copied", error)
             flight.end(_Turn.ALONE)
             return value
         self._kept[place[1]] = (monotonic(), copied)
@@ -281,9 +283,9 @@ class Cache:
             self._kept.move_to_end(key)
         return kept
 
-    def _leave(self, place: Any, flight: "_Flight", seat: "asyncio.Future[_Turn]") -> None:
-        """One that waited was cancelled. If it was to run in place of the one before, the next one is."""
-        if not flight.left(seat):
+    def _leave(self, place: Any, flight: "_Flight", waiter: "asyncio.Future[_Turn]") -> None:
+        """A waiting run was cancelled. If it was about to take over, the next one takes over."""
+        if not flight.left(waiter):
             self._pass_on(place, flight)
 
     def _pass_on(self, place: Any, flight: "_Flight") -> None:
@@ -304,20 +306,20 @@ class Cache:
         try:
             return (value_key(data.value),)
         except Exception as error:  # a property or an attribute of a user's class may raise
-            self._tell(name, f"the value, a {type(data.value).__qualname__}, has no safe key", error)
+            self._log_once(name, f"the value, a {type(data.value).__qualname__}, has no safe key", error)
             return None
 
-    def _tell(self, name: str, why: str, error: Exception) -> None:
-        if why not in self._told and len(self._told) < MOST_TOLD:
-            self._told.add(why)
+    def _log_once(self, name: str, why: str, error: Exception) -> None:
+        if why not in self._logged and len(self._logged) < MOST_LOGGED:
+            self._logged.add(why)
             logger.warning("chunk %r does not cache this: %s: %s; see Cache(key=...)", name, why, error)
 
 
 class Waiting(Protocol):
-    """How a run waits for another one that does the same."""
+    """How a run waits for another run with the same key."""
 
-    async def without_place(self, data: Any, until: "asyncio.Future[Any]") -> None:
-        """Wait until the future is done; the run gives up its places in concurrency limits meanwhile."""
+    async def without_permits(self, data: Any, until: "asyncio.Future[Any]") -> None:
+        """Wait until the future is done; the run gives up its permits meanwhile."""
         ...
 
     def has_caused_any(self, run: Any) -> bool:
@@ -325,12 +327,13 @@ class Waiting(Protocol):
         ...
 
     def has_caused(self, run: Any, other: Any) -> bool:
-        """Whether a run goes back to a signal of another one, so that this may wait for it."""
+        """Whether a signal of the first run, or of a run that it has caused, has started the other run. The first may
+        be waiting for the other then."""
         ...
 
 
 class _Turn(Enum):
-    """What one that waited does next: look for the kept result, run for all that wait, or run for itself."""
+    """What a waiting run does next: look for the kept result, run in place of the leader, or run for itself."""
 
     LOOK = 1
     LEAD = 2
@@ -338,45 +341,45 @@ class _Turn(Enum):
 
 
 class _Flight:
-    """One run, and those that wait for what it returns."""
+    """One run (the leader), and the runs that wait for its result."""
 
-    __slots__ = ("leader", "seats")
+    __slots__ = ("leader", "waiters")
 
     def __init__(self) -> None:
         self.leader: Any = None
-        #: who waits, each with its data, in the order of their coming
-        self.seats: dict[asyncio.Future[_Turn], Any] = {}
+        #: the waiting runs, oldest first: a future and the data of each
+        self.waiters: dict[asyncio.Future[_Turn], Any] = {}
 
     def join(self, data: Any) -> "asyncio.Future[_Turn]":
-        seat: asyncio.Future[_Turn] = asyncio.get_running_loop().create_future()
-        self.seats[seat] = data
-        return seat
+        waiter: asyncio.Future[_Turn] = asyncio.get_running_loop().create_future()
+        self.waiters[waiter] = data
+        return waiter
 
-    def left(self, seat: "asyncio.Future[_Turn]") -> bool:
-        """Forget one that does not wait any more; False if it was the next to run."""
-        self.seats.pop(seat, None)
-        return not (seat.done() and not seat.cancelled() and seat.result() is _Turn.LEAD)
+    def left(self, waiter: "asyncio.Future[_Turn]") -> bool:
+        """Forget a run that does not wait any more; False if it was about to take over."""
+        self.waiters.pop(waiter, None)
+        return not (waiter.done() and not waiter.cancelled() and waiter.result() is _Turn.LEAD)
 
     def pass_on(self) -> bool:
-        """Let the one that has waited longest run; False if none waits."""
-        while self.seats:
-            seat = next(iter(self.seats))
-            del self.seats[seat]
-            if _wake(seat, _Turn.LEAD):
+        """Let the run that has waited longest take over; False if none waits."""
+        while self.waiters:
+            waiter = next(iter(self.waiters))
+            del self.waiters[waiter]
+            if _wake(waiter, _Turn.LEAD):
                 return True
         return False
 
     def end(self, turn: _Turn) -> None:
-        seats, self.seats = self.seats, {}
-        for seat in seats:
-            _wake(seat, turn)
+        waiters, self.waiters = self.waiters, {}
+        for waiter in waiters:
+            _wake(waiter, turn)
 
 
-def _wake(seat: "asyncio.Future[_Turn]", turn: _Turn) -> bool:
-    if seat.done():
+def _wake(waiter: "asyncio.Future[_Turn]", turn: _Turn) -> bool:
+    if waiter.done():
         return False
     try:
-        seat.set_result(turn)
+        waiter.set_result(turn)
     except RuntimeError:  # its loop was closed
         return False
     return True

@@ -1,15 +1,17 @@
 """Lazy for_each sources: where the items come from, one *feed* for each source that is open.
 
-* What is in memory (sets, views of dicts, iterators of lists ...) is read on the event loop.
-* A sync iterable is read in a thread, since each item may take its time: one thread for its whole life, because what it
-  is made of may belong to a thread. The thread reads ahead of the loop, up to as many items as there is room for.
-* An async iterable is read in a task, one for its whole life, so that time-outs, task groups and context variables may
-  span several items. It is asked for an item when there is room for one.
+* An iterable in memory (a set, a view of a dict, an iterator of a list ...) is read on the event loop.
+* Any other sync iterable is read in a thread, because each item may take its time. It is one thread for the whole life
+  of the source: a cursor, for example, may be used in one thread only. The thread reads ahead of the event loop, up to
+  as many items as the for_each has room for.
+* An async iterable is read in a task. It is one task for the whole life of the source, so that time-outs, task groups
+  and context variables may span several items. It is asked for an item when the for_each has room for one.
 
-A source that is not read to its end is closed, in its thread or task, and the execution ends after that: what the
-source holds (a cursor, a file, a connection) is given back then. An exception that closing raises is logged.
+A source that is not read to its end is closed in its thread or task, and the execution ends after that, so that
+cursors, files and connections are released by then. An exception that closing raises is logged.
 
-A feed that nobody asks refers to no execution: one that everybody has forgotten can go, and its feeds are closed.
+A feed refers to its execution only while it is asked for items. So an execution without a handle can be collected, and
+its feeds are closed then.
 """
 
 import asyncio
@@ -51,8 +53,8 @@ class Sources:
         pulled: Callable[[BlockInstance, list[Any], bool, BaseException | None], None],
         cancelled: Callable[[str], None],
     ) -> None:
-        """`seconds` is how long closing may take. `pulled` gets the answer to a pull; `cancelled` the reason, if
-        somebody else cancels the task of a source."""
+        """`seconds` is how long closing may take. `pulled` gets the answer to a pull. `cancelled` gets the reason if
+        the task of a source is cancelled from outside."""
         self.seconds = seconds
         self._loop = loop
         self._base = base
@@ -60,7 +62,7 @@ class Sources:
         self._pulled = pulled
         self._cancelled = cancelled
         self._feeds: dict[int, _Feed] = {}
-        #: what still closes, with what it is
+        #: sources that are being closed: a future that is done then, and what source it is
         self._closing: dict[asyncio.Future[Any], str] = {}
         self._closing_since = 0.0
 
@@ -96,13 +98,13 @@ class Sources:
         return _InThread(self._loop, self._base, source, passed, what, ref(self))
 
     def stop(self, opening: BlockInstance) -> None:
-        """Nothing more is wanted for this opening."""
+        """Close the source of this opening."""
         feed = self._feeds.pop(opening.id, None)
         if feed is not None:
             self._close(feed)
 
     def close(self) -> None:
-        """Nothing more is wanted."""
+        """Close all sources."""
         self._closing_since = self._closing_since or self._loop.time()
         while self._feeds:
             self._close(self._feeds.popitem()[1])
@@ -118,7 +120,7 @@ class Sources:
 
     @property
     def are_closed(self) -> bool:
-        """Whether nothing is closing any more."""
+        """Whether all sources that were told to close have done so."""
         return not self._closing
 
     @property
@@ -142,7 +144,7 @@ class Sources:
         self._feeds = {}
 
     def lost(self, what: str) -> None:
-        """Somebody else has cancelled the task of a source."""
+        """The task of a source was cancelled from outside."""
         self._cancelled(f"the task of {what} was cancelled: its loop shuts down, or the source did it")
 
     def __del__(self) -> None:
@@ -165,7 +167,7 @@ class _Feed(Protocol):
         ...
 
     def forget(self) -> None:
-        """Close the source if that is possible; nobody waits for it. Called from any thread."""
+        """Close the source if that is possible, without waiting for it. May be called from any thread."""
         ...
 
 
@@ -173,7 +175,7 @@ class _Feed(Protocol):
 
 
 class _InMemory:
-    """A source whose items are there."""
+    """An iterable in memory."""
 
     what = ""
 
@@ -214,13 +216,13 @@ class _InMemory:
 
 # -- in a task ---------------------------------------------------------------------------------------------------------
 
-#: Feeds that nobody asks, and those that close: the event loop itself refers to tasks weakly only.
+#: Feeds that are not asked for items now, or that are closing. Event loops hold tasks weakly, so something has to.
 _kept: set["_InTask"] = set()
 _look_at = 64
 
 
 def _forget_closed_loops() -> None:
-    """Let go of feeds whose event loop was closed meanwhile; looked at when their number has doubled."""
+    """Drop feeds whose event loop was closed meanwhile. This looks at all feeds when their number has doubled."""
     global _look_at
     if len(_kept) < _look_at:
         return
@@ -249,17 +251,17 @@ class _InTask:
         self._owner = owner
         self._task: asyncio.Task[None] | None = None
         self._reply: Reply | None = None
-        #: what has come without being asked for: a source may end while it waits
+        #: answers to pulls that have not come yet: a source may fail or end while it is not asked
         self._answers: deque[_Items] = deque()
-        #: what the task waits for while nobody asks
+        #: what the task waits for while it is not asked
         self._turn: asyncio.Future[None] | None = None
         self._stopping = False
-        #: whether nothing more is taken, and the source is being closed
+        #: whether it reads no more items, and closes the source
         self._closes = False
 
     def ask(self, count: int, reply: Reply) -> None:
         self._reply = reply
-        _kept.discard(self)  # what it does now keeps it alive
+        _kept.discard(self)  # what its task waits for refers to it now
         if self._answers:
             self._give()
         elif self._task is None:
@@ -275,7 +277,7 @@ class _InTask:
             self._give()
 
     def _give(self) -> None:
-        """Reply from the loop and not from the task: what follows does not concern the source, nor its context."""
+        """Reply on the event loop, outside of the task and of the context of the source."""
         reply, self._reply = self._reply, None
         assert reply is not None
         self._loop.call_soon(reply, *self._answers.popleft(), context=self._base.copy())
@@ -292,7 +294,7 @@ class _InTask:
                 await anext(iterator)
             while await self._asked(iterator):
                 item = await anext(iterator)
-                if task.cancelling() and not self._stopping:  # it goes on all the same
+                if task.cancelling() and not self._stopping:  # it was cancelled, and gave an item all the same
                     raise asyncio.CancelledError
                 self._answer([item], False, None)
         except StopAsyncIteration:
@@ -319,7 +321,7 @@ class _InTask:
         await self._close(iterator)
 
     async def _asked(self, iterator: Any) -> bool:
-        """Wait until an item is wanted; False if none is any more."""
+        """Wait until an item is wanted; False if the source is to be closed."""
         while not self._stopping and self._reply is None:
             self._turn = self._loop.create_future()
             try:
@@ -327,7 +329,7 @@ class _InTask:
             except asyncio.CancelledError:
                 if self._stopping:
                     return False
-                # A time-out or a task group of the generator cancels the task it runs in: let it see that where it is.
+                # A time-out or a task group of the generator cancels this task: raise that where the generator is.
                 if not hasattr(iterator, "athrow"):
                     raise
                 item = await iterator.athrow(asyncio.CancelledError())
@@ -366,7 +368,7 @@ class _InTask:
         self.forget_if_closed()
 
     def forget_if_closed(self) -> None:
-        """Let the task go that can never run again."""
+        """Drop the task if its event loop is closed: it can never run again."""
         if self._loop.is_closed():
             _kept.discard(self)
             if self._task is not None:
@@ -382,9 +384,9 @@ class _InTask:
 
 
 class _InThread:
-    """A sync iterable, in a thread of its own; this is what the event loop has of it.
+    """A sync iterable, in a thread of its own: the part on the event loop.
 
-    A task watches the thread, so that a loop that shuts down ends the source, and waits until it is closed.
+    A task watches the thread. An event loop that shuts down cancels that task, and so closes the source.
     """
 
     def __init__(
@@ -420,7 +422,7 @@ class _InThread:
         if reader.ready:
             self._loop.call_soon(self._give, reply, context=self._base.copy())
             return
-        # Through the loop, which knows then that a thread is at work for it.
+        # An executor, so that the event loop knows that a thread is at work for it.
         asking = self._asking = self._loop.run_in_executor(reader.for_items, reader.take)
 
         def arrived(asking: "asyncio.Future[_Items]") -> None:
@@ -447,7 +449,7 @@ class _InThread:
             await self._over
             if self._stopping:
                 await self._closed()
-        except asyncio.CancelledError:  # its loop ends, and waits for it once
+        except asyncio.CancelledError:  # the event loop shuts down, and waits for this task
             self._stop()
             owner, seconds = self._owner(), 0.0
             if owner is not None:
@@ -481,7 +483,7 @@ class _InThread:
 
 
 class _Reader:
-    """The thread's part: it reads while there is room, and closes the iterable. It knows no event loop."""
+    """A sync iterable: the part in the thread. It reads while there is room, and closes the iterable."""
 
     def __init__(self, source: Any, passed: int, context: Context, what: str) -> None:
         self._source: Any = source
@@ -575,7 +577,7 @@ class _Reader:
 
 
 class _Requests(Executor):
-    """What an event loop asks of a reader: each call is made in the reader's thread, when its condition holds."""
+    """Calls that an event loop wants made in the thread of a reader, as soon as a condition holds."""
 
     def __init__(self, changed: Condition, holds: Callable[[], bool]) -> None:
         self._changed = changed

@@ -1,8 +1,8 @@
 """How user code is called: async handlers as they are, sync handlers in a thread or, where declared cheap, inline.
 
-A thread cannot be stopped. A sync chunk that times out fails at once, and its thread goes on: what it returns is
-dropped, its next call into the engine raises, and the process does not wait for it at its end. Its place in concurrency
-limits is free, and the next attempt may start, while it still runs.
+A thread cannot be stopped. A sync chunk that times out fails at once, and its thread goes on: its result is dropped,
+its next call into the engine raises, and the process does not wait for it at its end. Its permits are free, and the
+next attempt may start, while the thread still runs.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from .threads import ThreadCall, pool
 
 
 def invoker(chunk: Chunk, owner: Any) -> Invoker:
-    """An async callable for a chunk's handler, with its cache and timeout. Results in a cache belong to the owner, the
-    flow that the chunk is in."""
+    """An async callable for a chunk's handler, with its cache and time-out. `owner` is the flow that the chunk is in: a
+    cache keeps the results of each flow apart."""
     handler = chunk.handler
     call: Invoker
     if is_coroutine_function(handler):
@@ -28,14 +28,14 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
     else:
         call = _threaded(handler, chunk.name)
     if chunk.cache is not None:
-        call = chunk.cache.wrap(call, chunk, owner, _Places())
+        call = chunk.cache.wrap(call, chunk, owner, _Permits())
     return call if chunk.timeout is None else _timed(call, chunk.timeout, chunk.name)
 
 
-class _Places:
+class _Permits:
     """How a run of a cached chunk waits for another one of the same key; see `policies.Waiting`."""
 
-    async def without_place(self, data: Any, until: "asyncio.Future[Any]") -> None:
+    async def without_permits(self, data: Any, until: "asyncio.Future[Any]") -> None:
         """Give up the permits of the run while it waits."""
         runtime, run = run_of(data)
 
@@ -100,25 +100,25 @@ def _threaded(handler: Handler, name: str) -> Invoker:
 async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> None:
     """The task of a chunk that runs in a thread was cancelled.
 
-    After a time-out the thread is left at once. Else its end is waited for, as long as clean-up may take; in a durable
-    execution until it has ended, since then another process may run the chunk.
+    After a time-out the thread is abandoned at once. Else this waits for its end, for the clean-up time-out at most. In
+    a durable execution it waits without a bound: another process may run the chunk as soon as this task has ended.
     """
     if not call.started:
-        future.cancel()  # it waits for a thread, and needs none any more
-        call.left = True
+        future.cancel()  # it is still in the queue of the pool
+        call.abandoned = True
         return
     runtime, _ = run_of(data)
     limit = _limits.get(id(data))
     try:
         if limit is not None and limit.expired():
-            await call.leave()
+            await call.abandon()
         else:
             await asyncio.wait(
                 (future,), timeout=None if runtime.durability.outlives_loop else runtime.options.cleanup_timeout
             )
     finally:
         if not future.done():
-            pool().leave(call)
+            pool().abandon(call)
             future.cancel()
         elif not future.cancelled():
             future.exception()

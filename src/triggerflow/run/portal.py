@@ -146,7 +146,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _stop() -> None:
-    """At the end of the process: sync chunks end first, since they may need the loop; then what is left on the loop."""
+    """At the end of the process: wait for sync chunks, which may need the loop, then cancel the tasks of the loop."""
     finish()
     loop, thread = _loop, _thread
     if loop is None or thread is None:
@@ -156,7 +156,7 @@ def _stop() -> None:
         for _ in range(10):  # what a sync chunk has returned just now may be the end of what somebody waits for
             await asyncio.sleep(0)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for _ in range(2):  # the second time is for a chunk whose thread does not end: it is left then
+        for _ in range(2):  # the second time a chunk abandons its thread, if that has not ended
             for task in tasks:
                 task.cancel()
             if tasks:

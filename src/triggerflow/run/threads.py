@@ -1,11 +1,11 @@
 """The threads in which sync code of users runs: handlers, and the items of sync iterables.
 
 A thread is made only when all others are busy, and ends when it has had nothing to do for a while. A thread that waits
-inside the engine (it emits with `settle`, starts another flow, reads a stream ...) is not counted as busy, because what
-it waits for may need a thread itself: however many wait, there is one for the work that they wait for.
+inside the engine (it emits with `settle`, starts another flow, reads a stream ...) does not count as busy, because the
+work that it waits for may need a thread itself. So no number of waiting threads can block that work.
 
-The threads are daemons, and the process waits at its end for what still runs in them; but not for calls that were
-*left*: nobody waits for what these return (the chunk has timed out, or did not stop in time when it was cancelled).
+The threads are daemons. At its end the process waits for the calls that run in them, but not for *abandoned* ones:
+their chunk has timed out, or was cancelled and did not stop in time, so that their results are dropped.
 """
 
 import asyncio
@@ -55,33 +55,34 @@ class ThreadPool(Executor):
         self._take(_Job(future, lambda: fn(*args, **kwargs)), awaited=True)
         future.add_done_callback(self._awaited.discard)
         if caller is not None and caller.pool is self:
-            # A thread that has an event loop of its own waits for this on it, or will soon.
+            # The calling thread has an event loop of its own, on which it waits for this call.
             caller.enter_wait()
             future.add_done_callback(lambda _: caller.leave_wait())
         return future
 
     def start(self, function: Callable[[], None]) -> None:
-        """Run a function in a thread, for which nobody waits. Raises `RuntimeError`, see `submit`."""
+        """Run a function in a thread; neither a caller nor the end of the process waits for it. Raises `RuntimeError`,
+        see `submit`."""
         self._take(_Job(Future(), function), awaited=False)
 
-    def leave(self, call: "ThreadCall") -> None:
-        """Nobody waits for this call any more, the end of the process neither; and its thread does not count as busy,
-        for it may never end."""
-        call.left = True
+    def abandon(self, call: "ThreadCall") -> None:
+        """Drop the result of this call. The end of the process does not wait for it, and its thread does not count as
+        busy, because it may never end."""
+        call.abandoned = True
         worker, work = call.worker, call.work
         if worker is None or work is None:
             return
         self._awaited.discard(work)
         stranded = None
         with self._lock:
-            if worker.work is work and not worker.is_left:
-                worker.is_left = True
+            if worker.work is work and not worker.is_abandoned:
+                worker.is_abandoned = True
                 stranded = self._count(worker, 1)
         if stranded is not None:
             stranded()
 
     def finish(self) -> None:
-        """Start no more calls, and wait until those that somebody waits for have ended."""
+        """Start no more calls, and wait until all have ended that were not abandoned."""
         with self._lock:
             self._ending = True
         while awaited := list(self._awaited):
@@ -128,8 +129,8 @@ class ThreadPool(Executor):
         """The next job of a thread that has done one; None if it ends. It waits for one for a while."""
         with self._lock:
             worker.work = None
-            if worker.is_left:
-                worker.is_left = False
+            if worker.is_abandoned:
+                worker.is_abandoned = False
                 self._count(worker, -1)
             if self._queue and self._busy <= self._limit:
                 return self._queue.popleft()
@@ -199,15 +200,15 @@ class _Job:
 class _Worker:
     """One thread of a pool."""
 
-    __slots__ = ("_awake", "_job", "is_left", "pool", "waiting", "work")
+    __slots__ = ("_awake", "_job", "is_abandoned", "pool", "waiting", "work")
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
         #: how often it waits inside the engine
         self.waiting = 0
-        #: what it does now, and whether nobody waits for that
+        #: what it does now, and whether that was abandoned
         self.work: Future[Any] | None = None
-        self.is_left = False
+        self.is_abandoned = False
         self._job: _Job | None = None
         self._awake = threading.Lock()
         self._awake.acquire()
@@ -242,16 +243,16 @@ class ThreadCall:
     """A sync chunk, or a sync iterable, in its thread: what its event loop and its thread know of each other.
 
     A thread cannot be stopped. When the chunk has timed out, or did not end in time after it was cancelled, the call is
-    *left*: the thread goes on, what it returns is dropped, and its next call into the engine raises `UsageError`.
+    *abandoned*: the thread goes on, its result is dropped, and its next call into the engine raises `UsageError`.
     """
 
-    __slots__ = ("_elsewhere", "_inner", "left", "loop", "started", "what", "work", "worker")
+    __slots__ = ("_elsewhere", "_inner", "abandoned", "loop", "started", "what", "work", "worker")
 
     def __init__(self, what: str, loop: asyncio.AbstractEventLoop) -> None:
         self.what = what
         self.loop = loop
         self.started = False
-        self.left = False
+        self.abandoned = False
         #: its thread, and what that does, as its pool knows it
         self.worker: _Worker | None = None
         self.work: Future[Any] | None = None
@@ -271,11 +272,11 @@ class ThreadCall:
             _here.call = None
 
     def require_wanted(self) -> None:
-        """Raise `UsageError` if the call was left."""
-        if self.left:
+        """Raise `UsageError` if the call was abandoned."""
+        if self.abandoned:
             raise UsageError(
-                f"nobody waits for {self.what} any more: it timed out, or was cancelled and did not stop in "
-                "time; what its thread does from now on does not count"
+                f"{self.what} has timed out, or was cancelled and did not stop in time; its thread still runs, but "
+                "what it does has no effect any more"
             )
 
     async def inside(self, make: Callable[[], Awaitable[T]]) -> T:
@@ -299,16 +300,16 @@ class ThreadCall:
         finally:
             self._elsewhere = None
 
-    async def leave(self) -> None:
-        """Wait for it no more. What it waits for inside the engine is cancelled, and that is waited for, so that the
+    async def abandon(self) -> None:
+        """Abandon the call. If its thread waits inside the engine now, cancel that and wait for its end, so that the
         run has its permits back when it ends."""
-        self.left = True
+        self.abandoned = True
         inner = self.interrupt()
         if inner is not None:
             await asyncio.wait((inner,))
 
     def interrupt(self) -> asyncio.Task[Any] | None:
-        """Cancel what the thread waits for inside the engine now; the task that is told so on this loop."""
+        """Cancel what the thread waits for inside the engine now. Returns the task, if it is one of this loop."""
         inner, elsewhere = self._inner, self._elsewhere
         if elsewhere is not None:
             elsewhere.cancel()
@@ -355,7 +356,7 @@ def pool() -> ThreadPool:
 
 
 def finish() -> None:
-    """Called at the end of the process: wait for sync code that somebody still waits for."""
+    """Called at the end of the process: wait for the calls that were not abandoned."""
     _pool.finish()
 
 
