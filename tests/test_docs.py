@@ -50,7 +50,7 @@ def blocks(page: Path) -> list[tuple[int, Block]]:
 def run(*arguments: str, cwd: Path = ROOT) -> str:
     """What a fresh, strict interpreter prints; it must neither fail nor complain."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments], cwd=cwd, capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", *arguments], cwd=cwd, capture_output=True, text=True, timeout=50
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout

@@ -329,8 +329,8 @@ async def test_a_half_filled_join_and_what_it_lacks_are_one_line(caplog: pytest.
     await flow.create_execution().async_start()
     assert len(caplog.records) == 1
     assert "joins" in caplog.records[0].getMessage()
-    assert "nobody has sent 'two'" in caplog.records[0].getMessage()
-    assert "nobody has sent 'one'" not in caplog.records[0].getMessage()
+    assert "were never sent: 'two'" in caplog.records[0].getMessage()
+    assert "were never sent: 'one'" not in caplog.records[0].getMessage()
 
 
 def with_result(flow: TriggerFlow) -> None:

@@ -141,8 +141,8 @@ def test_what_lives_in_the_parent_is_refused_in_the_child(where: str, tmp_path: 
 
 @pytest.mark.parametrize("kind", ["SQLiteStore('runs.db')", "MemoryStore()"])
 def test_a_store_that_was_opened_before_the_fork_is_refused(kind: str, tmp_path: Path) -> None:
-    """ "make and open a store of its own here": its threads, its connections and its ownership are the parent's. What
-    has ended can be read, and leaving the `with` block in the child closes nothing of the parent's."""
+    """ "make and open another store in this process": its threads, its connections and its ownership are the parent's.
+    What has ended can be read, and leaving the `with` block in the child closes nothing of the parent's."""
     script = f"""
         with {kind} as store:
             execution = flow.create_execution(store=store, id="a")

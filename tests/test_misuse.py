@@ -5,12 +5,24 @@ import functools
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import triggerflow
 from tests.support import turns
-from triggerflow import Chain, TriggerFlow, TriggerFlowError, TriggerFlowRuntimeData
+from triggerflow import (
+    Chain,
+    TriggerFlow,
+    TriggerFlowError,
+    TriggerFlowRuntimeData,
+    errors,
+    extension,
+    models,
+    records,
+    stores,
+)
 from triggerflow.errors import (
     AlreadyStarted,
     DefinitionError,
@@ -22,6 +34,8 @@ from triggerflow.errors import (
     WrongLoopError,
 )
 from triggerflow.extension import runtime_of
+from triggerflow.models import errors as models_errors
+from triggerflow.models import instant
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -78,8 +92,8 @@ BUILDING: dict[str, tuple[Callable[[TriggerFlow, Chain], Any], type[Exception], 
     "when on a list with a number": (lambda flow, at: flow.when(["a", 5]), NotAChunkError, ["5"]),
     "when on a key that is no text": (lambda flow, at: flow.when({"runtime_data": 5}), NotAChunkError, ["5"]),
     "when on a function not in the flow": (lambda flow, at: flow.when(echo), NotAChunkError, ["echo"]),
-    "when on nothing": (lambda flow, at: flow.when([]), DefinitionError, ["briefing", "nothing"]),
-    "when on an empty dict": (lambda flow, at: flow.when({}), DefinitionError, ["nothing"]),
+    "when on nothing": (lambda flow, at: flow.when([]), DefinitionError, ["briefing", "has no trigger"]),
+    "when on an empty dict": (lambda flow, at: flow.when({}), DefinitionError, ["has no trigger"]),
     "when with an unknown key": (lambda flow, at: flow.when({"evnt": "a"}), DefinitionError, ["'evnt'", "'event'"]),
     "an unknown mode": (lambda flow, at: flow.when("a", mode="xor"), DefinitionError, ["'xor'", "'simple_or'"]),
     "an empty batch": (lambda flow, at: flow.batch(), DefinitionError, ["batch()", "never complete"]),
@@ -318,3 +332,17 @@ def test_an_execution_used_from_a_later_loop_of_the_same_thread(method: str, run
     with suppress(UsageError, ExecutionCancelled):
         run(second())
     assert execution.get_status() in ("cancelled", "completed", "waiting")
+
+
+PUBLIC_MODULES = [triggerflow, errors, extension, models, models_errors, instant, records, stores]
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda it: it.__name__)
+def test_every_public_exception_is_a_trigger_flow_error(module: ModuleType) -> None:
+    """README: "All are `TriggerFlowError`"."""
+    names = getattr(module, "__all__", dir(module))
+    public = [it for it in (getattr(module, name) for name in names) if isinstance(it, type)]
+    own = [it for it in public if issubclass(it, BaseException) and it.__module__.startswith("triggerflow")]
+    assert [it for it in own if not issubclass(it, TriggerFlowError)] == []
+    if module in (errors, models, instant):
+        assert own

@@ -21,13 +21,13 @@ async def echo(data: Data) -> Any:
 # -- refused on the line -----------------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "retry is a number": ({"retry": 3}, r"retry must be a Retry\(\.\.\.\), got 3"),
-    "retry is the class": ({"retry": Retry}, "retry must be a Retry"),
-    "cache is a flag": ({"cache": True}, r"cache must be a Cache\(\.\.\.\), got True"),
-    "timeout is a text": ({"timeout": "5"}, "timeout must be a number of seconds above 0, got '5'"),
+    "retry is a number": ({"retry": 3}, "retry must be an instance of Retry, or None; got 3"),
+    "retry is the class": ({"retry": Retry}, "retry must be an instance of Retry"),
+    "cache is a flag": ({"cache": True}, "cache must be an instance of Cache, or None; got True"),
+    "timeout is a text": ({"timeout": "5"}, "timeout must be a number of seconds, more than 0; got '5'"),
     "timeout is a flag": ({"timeout": True}, "timeout must be a number"),
-    "timeout is 0": ({"timeout": 0}, "timeout must be a number of seconds above 0"),
-    "timeout is none": ({"timeout": float("nan")}, "timeout must be a number of seconds above 0"),
+    "timeout is 0": ({"timeout": 0}, "timeout must be a number of seconds, more than 0"),
+    "timeout is none": ({"timeout": float("nan")}, "timeout must be a number of seconds, more than 0"),
     "concurrency is a text": ({"concurrency": "2"}, "concurrency must be a whole number"),
     "inline is a number": ({"inline": 1}, "inline must be True or False, got 1"),
     "emits is a number": ({"emits": 5}, "emits must be the name of an event"),
@@ -57,7 +57,7 @@ def test_a_wrong_option_of_a_chunk_is_refused_on_its_line(what: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Retry(attempts="3"), "attempts must be a whole number from 1 on"),  # type: ignore[arg-type]
+        (lambda: Retry(attempts="3"), "attempts must be a whole number of at least 1"),  # type: ignore[arg-type]
         (lambda: Retry(attempts=True), "attempts must be a whole number"),
         (lambda: Retry(initial_interval="1"), "initial_interval must be a number of seconds"),  # type: ignore[arg-type]
         (lambda: Retry(maximum_interval="1"), "maximum_interval must be a number of seconds"),  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_a_wrong_option_of_a_chunk_is_refused_on_its_line(what: str) -> None:
     ],
 )
 def test_a_policy_of_the_wrong_kind_is_refused_on_its_line(make: Any, message: str) -> None:
-    """ "Raises `DefinitionError` for numbers that make no sense, and for what is no class of exceptions"."""
+    """ "Raises `DefinitionError` for impossible numbers, and `OptionError` for values of the wrong type"."""
     with pytest.raises(DefinitionError, match=message):
         make()
 
@@ -150,7 +150,7 @@ def test_a_condition_has_no_policies() -> None:
     """A chunk as a condition: its function is asked. A time-out or retry of it could never count."""
     flow = TriggerFlow()
     chunk = flow.chunk("check", timeout=5)(echo)
-    with pytest.raises(DefinitionError, match=r"a condition has no timeout, and <Chunk 'check'> has one"):
+    with pytest.raises(DefinitionError, match=r"a condition cannot have timeout, and <Chunk 'check'> has it"):
         flow.if_condition(chunk)
     plain = flow.chunk("plain", inline=True)(functools.partial(echo))
     flow.if_condition(plain).to(echo).end_condition().end()

@@ -491,7 +491,7 @@ async def test_a_chunks_own_timeout_error_stays_its_own() -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_a_timeout_that_makes_no_sense(seconds: float) -> None:
-    """A timeout has to be above 0."""
+    """A timeout must be more than 0."""
     flow = TriggerFlow()
     with pytest.raises(DefinitionError):
         flow.chunk("chunk", timeout=seconds)(lambda data: None)
@@ -604,7 +604,7 @@ async def test_a_cached_result_has_a_time_to_live() -> None:
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"ttl": 0}, {"ttl": -1}])
 def test_a_cache_that_makes_no_sense(options: dict[str, Any]) -> None:
-    """`size` is at least 1, `ttl` above 0."""
+    """`size` is at least 1, `ttl` more than 0."""
     with pytest.raises(DefinitionError):
         Cache(**options)
 

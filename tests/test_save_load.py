@@ -385,7 +385,7 @@ async def test_s18_a_reader_of_a_loaded_execution() -> None:
     assert await anext(reader) == 1
     loaded = await moved(execution, flow)
     assert await read(loaded.get_async_runtime_stream(after=reader.position)) == [2, 3]
-    with pytest.raises(Exception, match="no longer held"):
+    with pytest.raises(Exception, match="no longer in memory"):
         await read(loaded.get_async_runtime_stream(after=0))
 
 

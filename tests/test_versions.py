@@ -292,6 +292,20 @@ def in_a_loop(limit: int | None, window: int | None) -> Build:
     return build
 
 
+@pytest.mark.parametrize("now", [1, 3, None])
+@pytest.mark.parametrize("before", [1, None])
+def test_a_chunk_that_waits_for_an_answer_may_have_a_limit(before: int | None, now: int | None) -> None:
+    """S20: an execution that has asked is loaded under the limits of the new version, and takes the answer."""
+
+    def asking(limit: int | None) -> Build:
+        return lambda flow, chunk: flow.to(chunk("ask", "name", pauses="next", concurrency=limit)).end()
+
+    live = after(asking(before), 1)
+    assert [it.status for it in live.machine.state.interrupts.values()] == ["waiting"]
+    moved = apply_map(saved(live.machine), program(asking(now)).flow.definition)
+    assert go_on(live, asking(now), moved).machine.state.result == "answer"
+
+
 @pytest.mark.parametrize("now", [(None, None), (1, None), (3, None), (None, 2), (2, 2), (1, 4)])
 @pytest.mark.parametrize("before", [(None, None), (1, None), (2, None), (None, 3), (2, 3)])
 @pytest.mark.parametrize("concurrency", [None, 2])
@@ -469,12 +483,12 @@ def test_what_was_moved_has_to_stand_where_it_runs() -> None:
 
     found = inspect(saved(live.machine), program(build).flow.definition)
     assert found.kind == "refused"
-    assert "'fetch' stands in 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
+    assert "'fetch' is inside 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
 
     def renamed(flow: Any, chunk: Any) -> None:
         flow.for_each().to(chunk("load")).end_for_each().to(chunk("tell")).end()
 
-    with pytest.raises(SnapshotError, match="'load' stands in 'for_each<-start'"):
+    with pytest.raises(SnapshotError, match="'load' is inside 'for_each<-start'"):
         apply_map(saved(live.machine), program(renamed).flow.definition, {"fetch": "load"})
 
 

@@ -19,9 +19,9 @@ from contextlib import suppress
 from typing import Any
 
 #: Real seconds to wait for a thread that the loop does not know of, before a test counts as hanging.
-PATIENCE = 1.0
+PATIENCE = 5.0
 #: The same for a thread of an executor.
-THREAD_PATIENCE = 5.0
+THREAD_PATIENCE = 30.0
 #: Whether the loops of tests start tasks eagerly, as `asyncio.eager_task_factory` (Python 3.12) does.
 EAGER = bool(os.environ.get("TRIGGERFLOW_EAGER"))
 

@@ -1,7 +1,7 @@
-"""The import law: folders are layers, imports run one way between them, the core stays pure, private names stay home.
+"""Checks imports: folders are layers, imports go downwards only, the core is pure, private names stay in their folder.
 
 Run as ``python tools/imports.py [root]``. It prints the layers, one ``path:line: message`` per breach, and exits 1 if
-there is any. An import counts wherever it stands: at the top, in a function, under ``TYPE_CHECKING``.
+there is any. Every import counts: at the top, in a function, and under ``TYPE_CHECKING``.
 """
 
 import ast
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 PACKAGE = "triggerflow"
 
-# From top to bottom. A name is a folder or a module beside them; it may import itself and what is below.
+# From top to bottom. A name is a folder or a top-level module; it may import itself and lower layers.
 # "" is the package's own __init__.
 LAYERS = [
     {"testing"},
@@ -29,17 +29,17 @@ LAYERS = [
     {"_core"},
 ]
 
-# What other distributions may import of ours, with everything below it.
+# The modules that other distributions may import, with all their submodules.
 GUESTS_MAY_IMPORT = {"", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "stores"}
 
-# What the core may import beside itself: nothing here reads a clock, draws a random number or does I/O.
+# The modules that the core may import: none of them reads a clock, draws a random number or does I/O.
 CORE_MAY_IMPORT = {
     *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools", "json"),
     *("msgspec", "operator", "types", "typing"),
 }
 CORE_MAY_NOT_CALL = {"open", "input", "print", "eval", "exec", "__import__"}
 
-# A clock, chance and ids come from an `Environment`; only these modules may name the functions that it stands for.
+# Time, random numbers and ids come from an `Environment`; only the modules below may use the functions behind it.
 CLOCKS = {
     "time": {"time"},
     "os": {"urandom"},
@@ -47,7 +47,7 @@ CLOCKS = {
     "random": {"random", "Random", "uniform", "choice"},
 }
 MAY_NAME_CLOCKS = {
-    f"{PACKAGE}.build.policies",
+    f"{PACKAGE}.build.retry",
     f"{PACKAGE}.run.environment",
     f"{PACKAGE}.stores",
     f"{PACKAGE}.testing",
@@ -56,7 +56,7 @@ MAY_NAME_CLOCKS = {
 
 
 class Import(NamedTuple):
-    """One imported thing: ``target`` is a module, ``name`` what was taken from it if that is not a module itself."""
+    """One import: ``target`` is a module, ``name`` the imported name if that is not a module itself."""
 
     line: int
     target: str
@@ -64,7 +64,7 @@ class Import(NamedTuple):
 
 
 def imports_of(tree: ast.Module, module: str, is_package: bool, modules: set[str]) -> Iterator[Import]:
-    """Yield every import of a module, wherever it stands."""
+    """Yield every import of a module, also those inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -80,26 +80,26 @@ def imports_of(tree: ast.Module, module: str, is_package: bool, modules: set[str
 
 
 def room_of(module: str) -> str:
-    """Return the name that stands in ``LAYERS`` for a module of ours: ``_core`` for ``triggerflow._core.events``."""
+    """Return the name in ``LAYERS`` for a module of the package: ``_core`` for ``triggerflow._core.events``."""
     return f"{module}.".split(".")[1]
 
 
 def layer_of(module: str) -> int | None:
-    """Return the position of a module of ours in ``LAYERS``, or None if it has none."""
+    """Return the layer of a module of the package, as index in ``LAYERS``; None if it has none."""
     return next((number for number, layer in enumerate(LAYERS) if room_of(module) in layer), None)
 
 
 def breaks_layers(importer: str, target: str) -> str | None:
-    """Say how an import between two modules of ours breaks the layers."""
+    """Return the breach of an import between two modules of the package, or None."""
     source, destination = room_of(importer), room_of(target)
     above, below = layer_of(importer), layer_of(target)
     if source == destination or above is None or below is None:
-        return None  # a module without a layer is reported once, for itself
+        return None  # a module without a layer is reported once, in its own check
     return f"{source or PACKAGE} may not import {target}, which is not in a layer below" if above >= below else None
 
 
 def breaks_privacy(importer: str, item: Import) -> str | None:
-    """Say which private module or name an import takes from somebody else's house."""
+    """Return the breach of an import of a private module or name of another folder, or None."""
     parts = item.target.split(".")
     for position, part in enumerate(parts[1:], start=1):
         home = ".".join(parts[:position])
@@ -111,7 +111,7 @@ def breaks_privacy(importer: str, item: Import) -> str | None:
 
 
 def breaks_clock(importer: str, item: Import) -> str | None:
-    """Say which clock or source of chance a module names that should ask its environment."""
+    """Return the breach of a module that imports a clock or random numbers instead of asking an environment."""
     if item.name in CLOCKS.get(item.target, ()) and not any(
         f"{importer}.".startswith(f"{it}.") for it in MAY_NAME_CLOCKS
     ):
@@ -120,7 +120,7 @@ def breaks_clock(importer: str, item: Import) -> str | None:
 
 
 def circles(graph: Mapping[str, set[str]]) -> Iterator[list[str]]:
-    """Yield circles among folders: one per folder at most."""
+    """Yield import circles among folders, at most one per folder."""
     left = {name: set(targets) for name, targets in graph.items()}
     while True:
         try:

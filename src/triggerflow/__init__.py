@@ -7,9 +7,10 @@ Start at `TriggerFlow`; a chunk gets `TriggerFlowRuntimeData`; `Execution` is th
 
 from ._core.definition import Definition, Operator
 from ._core.errors import TriggerFlowError
+from .build.cache import Cache
 from .build.chain import Chain
 from .build.chunk import Chunk
-from .build.policies import Cache, Retry
+from .build.retry import Retry
 from .build.typed import Signal
 from .flow import TriggerFlow
 from .run.data import TriggerFlowRuntimeData

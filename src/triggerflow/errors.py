@@ -1,4 +1,8 @@
-"""The exceptions. The class says whose fault it is; the message says what happened, where, and what to do next."""
+"""The exceptions of the engine.
+
+The class says whose fault it is; the message says what happened, where, and what to do next. All of them, and those of
+`triggerflow.models`, are `TriggerFlowError`s.
+"""
 
 from ._core.errors import (
     AlreadyAnswered,

@@ -14,7 +14,7 @@ from typing import Any
 
 from triggerflow import Execution
 from triggerflow.durable import Worker
-from triggerflow.durable.loading import Loaded, write_snapshot
+from triggerflow.durable.loading import RestoredExecution, write_snapshot
 from triggerflow.extension import runtime_of
 from triggerflow.stores import SQLiteStore
 
@@ -28,7 +28,7 @@ def say(line: dict[str, Any]) -> None:
     os.write(1, json.dumps(line).encode() + b"\n")
 
 
-def digest(loaded: Loaded, types: Any) -> str:
+def digest(loaded: RestoredExecution, types: Any) -> str:
     """The whole state of an execution, in short."""
     return hashlib.sha256(write_snapshot(loaded, types)).hexdigest()
 
@@ -73,7 +73,7 @@ class Commands:
         """How many records there are, and the state after them, all of it on disk."""
         execution = await self._found(command)
         assert runtime_of(execution).log is not None
-        await runtime_of(execution).log.on_disk()
+        await runtime_of(execution).log.wait_committed()
         return self._state(execution)
 
     async def follow(self, command: Command) -> Any:
@@ -85,9 +85,9 @@ class Commands:
 
     def _state(self, execution: Execution) -> dict[str, Any]:
         assert runtime_of(execution).log is not None
-        if not runtime_of(execution).log.clean:  # something was taken in since
+        if not runtime_of(execution).log.is_committed:  # something was taken in since
             return {}
-        loaded = Loaded(runtime_of(execution).machine, runtime_of(execution).start_value)
+        loaded = RestoredExecution(runtime_of(execution).machine, runtime_of(execution).start_value)
         return {
             "records": runtime_of(execution).machine.state.records,
             "digest": digest(loaded, runtime_of(execution).program.types),

@@ -178,9 +178,9 @@ class Client:
         assert row.status in FINAL_STATUSES
         assert row.owner is None
         program = runtime_of(execution).program
-        loaded = await ExecutionReader(program, store).loaded(row, row.records)
+        restored = await ExecutionReader(program, store).restore(row, row.records)
         pack = program.types.pack
-        assert encode(program.plan, loaded.machine.state, pack) == encode(
+        assert encode(program.plan, restored.machine.state, pack) == encode(
             program.plan, runtime_of(execution).machine.state, pack
         )
         for child in await store.executions(parent=ID):

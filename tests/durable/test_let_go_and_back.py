@@ -239,7 +239,7 @@ async def test_a_snapshot_of_what_is_let_go_of_is_given_up(
     await execution.async_suspend()
     store.go.set()
     with pytest.raises(ExecutionSuspended):
-        await runtime_of(execution).log.on_disk()
+        await runtime_of(execution).log.wait_committed()
     await asyncio.sleep(1)
 
     gc.collect()

@@ -71,12 +71,12 @@ def nothing(data: MemoryData) -> None:
 
 
 def damaged_records(data: MemoryData) -> None:
-    for kept in data.kept.values():
+    for kept in data.executions.values():
         kept.records[0] = (0, NewRecord(b'{"record": "nonsense"}'))
 
 
 def damaged_children(data: MemoryData) -> None:
-    for id, kept in data.kept.items():
+    for id, kept in data.executions.items():
         if "/" in id:
             kept.records[0] = (0, NewRecord(b'{"record": "nonsense"}'))
 

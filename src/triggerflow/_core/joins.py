@@ -1,8 +1,8 @@
-"""Where branches come together. One slot-filling rule serves batch, for_each and match; another the named joins.
+"""Joins: one rule fills the slots of batch, for_each and match, another one fills the named joins.
 
-A fan-out makes a `BlockInstance` per pass and a `Branch` per branch. A branch that reaches the end of the block fills
-its slot, once. Named joins (`when` with mode `and`, `collect`) have no block instance of their own: they keep the
-latest value per slot and are consumed as a whole.
+A fan-out makes one `BlockInstance` per pass and one `Branch` per branch. A branch that reaches the end of the block
+fills its slot, once. A named join (`when` with mode `and`, `collect`) has no block instance of its own. It holds the
+latest value per slot, and a full set of slots is consumed as a whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,14 +14,14 @@ from .plan import Node, Plan
 from .provisional import drop_member, take_member
 from .state import KEPT, UNSET, BlockInstance, Branch, CompletionGroup, Joins, RunState
 
-#: What the names of collections begin with, among the named joins.
+#: Prefix of the names of collections among the named joins.
 COLLECT = "collect:"
 
 
 def open_scope(
     state: RunState, node: Node, outer: Branch | None, group: CompletionGroup | None, size: int
 ) -> BlockInstance:
-    """A new pass through the block that `node` opens, with `size` slots."""
+    """Make a new instance of the block that `node` opens, with `size` slots."""
     number = state.next_id
     state.next_id = number + 1
     opening = BlockInstance(number, node, outer, group, size)
@@ -38,7 +38,7 @@ def open_scope(
 
 
 def close_scope(state: RunState, opening: BlockInstance) -> None:
-    """The pass is complete."""
+    """Remove a block instance that is complete."""
     if state.openings is not None:
         del state.openings[opening.id]
     group = opening.group
@@ -47,7 +47,7 @@ def close_scope(state: RunState, opening: BlockInstance) -> None:
 
 
 def drop_scope(state: RunState, opening: BlockInstance) -> None:
-    """The pass is taken back, with all its branches: no collection inside will ever have them all."""
+    """Remove a retracted block instance and the joins of its branches: no collection inside can become full."""
     close_scope(state, opening)
     joins = state.joins
     if joins:
@@ -56,38 +56,41 @@ def drop_scope(state: RunState, opening: BlockInstance) -> None:
 
 
 def leave_scope(state: RunState, opening: BlockInstance) -> None:
-    """A pass has no future, and its branches go on: what they have collected is over with them."""
+    """Remove a block instance that can never be complete, while its branches go on.
+
+    The joins of its branches are marked as over."""
     close_scope(state, opening)
-    opening.slots = [None] * len(opening.slots)  # a slot that is filled takes nothing any more
+    opening.slots = [None] * len(opening.slots)  # a filled slot ignores later values
     if state.joins:
         for index in state.joins.get(opening.id, ()):
             state.joins.over[opening.id, index] = None
 
 
-def fill(state: RunState, frame: Branch | None, opener: Node | None, value: Any) -> BlockInstance | None:
-    """Put a branch's value into its slot; the opening, or None if this signal is not a branch arriving for the first
-    time.
+def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any) -> BlockInstance | None:
+    """Put the value of a branch into its slot.
 
-    A chunk is one node wherever it is attached, so its completion also reaches collectors of blocks it did not run in:
-    the frame tells them apart.
+    Returns the block instance, or None if this signal is not the first arrival of a branch of the block. A chunk is one
+    node wherever it is attached, so its completion also reaches collectors of blocks in which it did not run. The
+    branch tells them apart.
     """
-    if frame is None:
+    if branch is None:
         return None
-    opening = frame.opening
+    opening = branch.opening
     if opening.node is not opener:
         return None
     if state.joins:
-        _end_collections(state.joins, opening.id, frame.index)
-    if opening.slots[frame.index] is not UNSET:
+        _end_collections(state.joins, opening.id, branch.index)
+    if opening.slots[branch.index] is not UNSET:
         return None
-    opening.slots[frame.index] = value
+    opening.slots[branch.index] = value
     opening.missing -= 1
     return opening
 
 
 def _end_collections(joins: Joins, opening: int, index: int) -> None:
-    """Collections of this branch are over with it, also where its pass was abandoned. A half-filled `when` is not: a
-    branch beside the chain may still be on its way."""
+    """Drop the collections of a branch that has ended, also if its block instance was abandoned.
+
+    A half-filled `when` stays: a side branch may still fill it."""
     held = joins.get(opening, {}).get(index)
     if held is None:
         return
@@ -98,16 +101,17 @@ def _end_collections(joins: Joins, opening: int, index: int) -> None:
 
 
 def forget_items(state: RunState) -> None:
-    """Nothing runs: what a `when` has of items that are over (see `Node.block`) will never be a full set."""
+    """Drop the half-filled joins of branches that have ended. No run is left that could fill them."""
     joins = state.joins
     if joins:
-        _forget(joins, joins.over)
+        _forget_branches(joins, joins.over)
 
 
 def tidy(plan: Plan, state: RunState, joins: Joins) -> None:
-    """After a record: where much is half-filled of branches that are over, forget it if nothing is at work in them.
+    """Drop half-filled joins of ended branches in which no run, interrupt or block instance is left.
 
-    Only when so much has gathered that half of it at least will go, so that it costs each branch a constant time.
+    The machine calls this after every record. It searches only when at least half of the joins will go, so that the
+    cost per branch is constant.
     """
     over = len(joins.over)
     if over < KEPT:
@@ -118,15 +122,15 @@ def tidy(plan: Plan, state: RunState, joins: Joins) -> None:
         return
     alive = set[tuple[int, int]]()
     for scope in _scopes(state):
-        frame = scope
-        while frame is not None and (frame.opening.id, frame.index) not in alive:
-            alive.add((frame.opening.id, frame.index))
-            frame = frame.opening.outer
-    _forget(joins, [branch for branch in joins.over if branch not in alive])
+        branch = scope
+        while branch is not None and (branch.opening.id, branch.index) not in alive:
+            alive.add((branch.opening.id, branch.index))
+            branch = branch.opening.outer
+    _forget_branches(joins, [branch for branch in joins.over if branch not in alive])
 
 
 def _scopes(state: RunState) -> Iterator[Branch | None]:
-    """Where something is at work, or may go on."""
+    """Yield the scopes of all runs, open interrupts and block instances."""
     for run in (*state.runs.values(), *(state.retracted or {}).values()):
         yield run.scope
     for interrupt in (state.interrupts or {}).values():
@@ -136,38 +140,39 @@ def _scopes(state: RunState) -> Iterator[Branch | None]:
         yield opening.outer
 
 
-def _forget(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
+def _forget_branches(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
     for opening, index in list(branches):
         for name in list(joins[opening][index]):
             _drop(joins, name, opening, index)
 
 
-def latest(state: RunState, name: str, frame: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
-    """Keep the latest value of a slot of a named join, for a branch of a block or outside all of them (None); all slots
-    of that join."""
+def fill_join(state: RunState, name: str, branch: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
+    """Store the latest value of a slot of a named join, and return all slots of that join.
+
+    `branch` is the branch of a block to which the join belongs, or None outside all blocks."""
     joins = state.joins
     if joins is None:
         joins = state.joins = Joins()
-    opening, index = (0, 0) if frame is None else (frame.opening.id, frame.index)
+    opening, index = (0, 0) if branch is None else (branch.opening.id, branch.index)
     held = joins.setdefault(opening, {}).setdefault(index, {})
     slots = held.get(name)
     if slots is None:
         slots = held[name] = {}
-        if frame is not None and is_over(state, frame):
+        if branch is not None and is_over(state, branch):
             joins.over[opening, index] = None
     slots[slot] = value
     return slots
 
 
-def is_over(state: RunState, frame: Branch) -> bool:
-    """Whether a branch has ended: what still comes from it is beside the chain."""
-    return frame.opening.slots[frame.index] is not UNSET or frame.opening.id not in (state.openings or ())
+def is_over(state: RunState, branch: Branch) -> bool:
+    """Whether a branch has ended. Only side branches can still send signals from it."""
+    return branch.opening.slots[branch.index] is not UNSET or branch.opening.id not in (state.openings or ())
 
 
-def consume(state: RunState, name: str, frame: Branch | None) -> None:
-    """The full set is taken: the join starts empty again."""
+def consume(state: RunState, name: str, branch: Branch | None) -> None:
+    """Empty a join whose full set was used."""
     if state.joins is not None:
-        _drop(state.joins, name, *((0, 0) if frame is None else (frame.opening.id, frame.index)))
+        _drop(state.joins, name, *((0, 0) if branch is None else (branch.opening.id, branch.index)))
 
 
 def _drop(joins: Joins, name: str, opening: int, index: int) -> None:
@@ -181,7 +186,7 @@ def _drop(joins: Joins, name: str, opening: int, index: int) -> None:
 
 
 def joined(state: RunState) -> Iterator[tuple[str, int, int, dict[Any, Any]]]:
-    """All named joins that hold something: name, opening, branch, slots."""
+    """Yield all named joins that hold values, as (name, block instance id, branch index, slots)."""
     for opening, branches in state.joins.items() if state.joins else ():
         for index, held in branches.items():
             for name, slots in held.items():
@@ -189,7 +194,7 @@ def joined(state: RunState) -> Iterator[tuple[str, int, int, dict[Any, Any]]]:
 
 
 def unfilled(plan: Plan, state: RunState) -> tuple[str, ...]:
-    """Names of the joins that hold something and still wait for the rest, each once."""
+    """Return the names of the joins that are half-filled, each once."""
     half = [opening.node.id for opening in (state.openings or {}).values()]
     if not state.joins:
         return tuple(dict.fromkeys(half))

@@ -1,9 +1,9 @@
-"""Concurrency limits: who has a place, who waits for one, and who gave one up.
+"""Concurrency limits: permits of running chunks, and the queues for permits.
 
-A run takes a place in *every* limiter above it (execution, enclosing batches and for_eachs, its chunk) or in none, and
-while it lacks one it stands in the queue of one full limiter. A freed place is offered to that queue in order; who
-still lacks another place moves on to that limiter's queue, so that no free place is left beside somebody who could use
-it.
+A run takes one permit of *every* limiter around it (execution, enclosing batches and for_eachs, its chunk), or none.
+Without permits, the run waits in the queue of one full limiter. A free permit is offered to that queue in order. A run
+that still lacks a permit of another limiter moves to the queue of that one. So no permit stays free while a run could
+use it.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from .state import READY, WAITING, Branch, Limiter, RunChunk, RunState, SubFlowP
 
 
 def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
-    """The limiter shared by all runs of one chunk."""
+    """Return the limiter that all runs of one chunk share; make it on first use."""
     if state.chunk_limiters is None:
         state.chunk_limiters = {}
     limiter = state.chunk_limiters.get(name)
@@ -25,12 +25,14 @@ def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
 
 
 def around(state: RunState, scope: Branch | None) -> tuple[Limiter, ...]:
-    """The limits around a place in the flow, from the inside out."""
+    """Return the limiters around a scope, from the inside out."""
     return state.limiters if scope is None else scope.opening.limiters
 
 
 def acquire(run: RunChunk | SubFlowPermit, *, first: bool = False) -> bool:
-    """Take all places or none. Without success the run queues for the first full limiter (at its head if `first`)."""
+    """Take all permits or none, and return whether the run has them.
+
+    Without success the run queues for the first full limiter, at the head of the queue if `first`."""
     for limiter in run.limiters:
         if limiter.used >= limiter.limit:
             if first:
@@ -52,7 +54,7 @@ def acquire(run: RunChunk | SubFlowPermit, *, first: bool = False) -> bool:
 
 
 def release(run: RunChunk | SubFlowPermit, resume: Callable[[Any], None]) -> None:
-    """Give the places of a run back; `resume` is called for everyone who got all its places thereby."""
+    """Return the permits of a run. `resume` is called for each queued run that has all its permits now."""
     for limiter in run.limiters:
         limiter.used -= 1
         limiter.limit -= limiter.leaves
@@ -62,7 +64,7 @@ def release(run: RunChunk | SubFlowPermit, resume: Callable[[Any], None]) -> Non
 
 
 def serve(limiter: Limiter, resume: Callable[[Any], None]) -> None:
-    """Offer free places to the queue; `resume` is called for everyone who got all its places thereby."""
+    """Offer free permits to the queue. `resume` is called for each queued run that has all its permits now."""
     returning, waiting = limiter.returning, limiter.waiting
     while returning and limiter.used < limiter.limit:
         _, run = returning.popitem()
@@ -70,7 +72,7 @@ def serve(limiter: Limiter, resume: Callable[[Any], None]) -> None:
             resume(run)
     while waiting and limiter.used < limiter.limit:
         run = waiting.popleft()
-        if len(run.limiters) == 1:  # as `acquire` does, without the call
+        if len(run.limiters) == 1:  # hot path: `acquire`, inlined
             limiter.used += 1
             resume(run)
         elif not run.limiters:
@@ -83,8 +85,8 @@ def serve(limiter: Limiter, resume: Callable[[Any], None]) -> None:
 
 
 def unqueue(run: RunChunk | SubFlowPermit) -> None:
-    """The run does not wait for a place any more. One that has not begun is dropped for good."""
-    for limiter in run.limiters:  # it is in one queue at most
+    """Remove a run from the queue it is in, if any. A run that has not begun cannot queue again."""
+    for limiter in run.limiters:  # a run is in at most one queue
         if limiter.returning is not None and limiter.returning.pop(run.id, None) is not None:
             return
         waiting = limiter.waiting
@@ -100,14 +102,15 @@ def unqueue(run: RunChunk | SubFlowPermit) -> None:
 
 
 def queued(limiter: Limiter) -> int:
-    """How many wait for a place."""
+    """Return how many runs are queued for a permit."""
     return len(limiter.waiting or ()) - limiter.gone + len(limiter.returning or ())
 
 
 def fill_queue(limiter: Limiter, queue: list[RunChunk | SubFlowPermit]) -> None:
-    """Put them into an empty queue, in this order. Up to the last one that gets its place back, all stand at the head:
-    behind those nobody is put who queues at the head."""
-    head = max((place for place, run in enumerate(queue, 1) if run.phase is WAITING), default=0)
+    """Fill an empty queue with runs in this order, after a load.
+
+    All runs up to the last suspended one go to the head part of the queue, so that their order is the same."""
+    head = max((number for number, run in enumerate(queue, 1) if run.phase is WAITING), default=0)
     if head:
         limiter.returning = {run.id: run for run in reversed(queue[:head])}
     if queue[head:]:
@@ -116,8 +119,8 @@ def fill_queue(limiter: Limiter, queue: list[RunChunk | SubFlowPermit]) -> None:
 
 
 def forget_queues(state: RunState) -> None:
-    """Empty all queues, also those of blocks that have closed: the execution is closing, nobody starts any more."""
-    for waiting in chain(state.runs.values(), state.guests.values()):
+    """Empty all queues, also those of blocks that have ended: the execution is closing, and no run starts any more."""
+    for waiting in chain(state.runs.values(), state.sub_flow_permits.values()):
         for limiter in waiting.limiters:
             limiter.returning = limiter.waiting = limiter.among = None
             limiter.gone = 0

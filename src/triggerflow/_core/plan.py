@@ -1,6 +1,6 @@
-"""A `Definition` made ready to run: every trigger resolved to its listeners once, so that no event costs a search.
+"""A `Definition` prepared for running: all triggers are resolved to their listeners, so that no signal needs a search.
 
-Only direct links are added; what an operator *means* stands in `operators`.
+A plan only adds links. `operators` defines what each kind of operator does.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ from .values import BUILTIN, kind_of
 class Node:
     """One operator with its links.
 
-    `next` are the listeners of its own trigger, in definition order. `block` is the operator at the other end of its
-    block: the collector of a fan-out, the fan-out of a collector. For a `when` it is the for_each in whose items all
-    its signals arise, if there is one: it joins item by item.
+    `next` holds the listeners of its own trigger, in definition order. `block` is the operator at the other end of its
+    block: the collector of a fan-out, the fan-out of a collector. For a `when` whose signals all come from inside one
+    for_each, `block` is that for_each: the `when` then joins the signals of each item.
     """
 
     __slots__ = (
@@ -54,7 +54,7 @@ class Node:
         self.mode: str = options.get("mode", "")
         self.concurrency: int | None = options.get("concurrency")
         self.optional: bool = options.get("side_branch", False)
-        #: of a case: the literal it compares with, and whether that is of a builtin type; whether it is the else
+        #: for a match case: its literal, whether that has a builtin type, and whether the case is the else
         self.literal: Any = options.get("equals")
         self.compares_builtin = "equals" in options and id(kind_of(self.literal)) in BUILTIN
         self.otherwise: bool = options.get("otherwise", False)
@@ -64,12 +64,13 @@ class Node:
 
 
 class Plan:
-    """All nodes of a definition and, per kind of trigger, who listens to a name."""
+    """All nodes of a definition and, per kind of trigger, the listeners of each name."""
 
     __slots__ = (
         "definition",
         "depth",
         "errors",
+        "event_triggers",
         "events",
         "external",
         "flow_data",
@@ -106,21 +107,23 @@ class Plan:
                 sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]
                 items = {_item_of(source, by_id) for source in sources}
                 node.block = items.pop() if len(items) == 1 else None
-        #: how many blocks stand one inside the other, at most
+        #: maximum nesting of blocks
         self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
+        #: what each of these events fires, made once instead of for every signal
+        self.event_triggers = {name: Trigger("event", name) for name in self.events}
         self.state = _named(listeners, "state")
         self.flow_data = _named(listeners, "flow_data")
         self.errors = _named(listeners, "error")
         self.timers = _named(listeners, "timer")
-        #: the declared external events that something listens to
+        #: the declared external events that have listeners
         self.external = frozenset(definition.external) & self.events.keys()
-        #: what an execution that was recorded before events were declared waits for; see `closing`
+        #: the events for which an execution with rules before `DECLARED` waits; see `closing`
         self.outside = definition.outside_events
 
     def with_outside(self, outside: frozenset[str]) -> "Plan":
-        """The same nodes, with another set of events that an execution without declared events waits for."""
+        """Return a plan with the same nodes and another set of `outside` events."""
         other = Plan.__new__(Plan)
         for name in Plan.__slots__:
             setattr(other, name, getattr(self, name))
@@ -136,7 +139,7 @@ def _depth(node: Node, by_id: Mapping[str, Node]) -> int:
 
 
 def _item_of(node: Node | None, by_id: Mapping[str, Node]) -> Node | None:
-    """The innermost for_each around a node; None for what comes from no node."""
+    """Return the innermost for_each around a node, or None."""
     while node is not None and node.operator.inside is not None:
         node = by_id[node.operator.inside]
         if node.kind is OperatorKind.FOR_EACH_SPLIT:

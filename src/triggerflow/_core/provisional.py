@@ -1,7 +1,8 @@
-"""What is at work because of a provisional signal: kept as it begins and ends, so that taking it back searches nothing.
+"""Members of provisional signals: everything that such a signal has started and that has not ended.
 
-A member is kept by the innermost provisional signal; one that has members is itself a member of the one around it, as a
-busy group is of its parent.
+Members are added as they begin and removed as they end, so that a retraction needs no search. A member belongs to the
+innermost provisional signal. A provisional signal that has members is itself a member of the one around it, as a busy
+completion group is a member of its parent.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,11 +12,11 @@ from .state import KEPT, BlockInstance, CompletionGroup, Interrupt, Provisional,
 
 
 def note_provisional(state: RunState, number: int, group: CompletionGroup | None, by: int | None) -> CompletionGroup:
-    """The group of a provisional signal that a run emits, or somebody outside (None)."""
+    """Make the completion group of a provisional signal. `by` is the run that emits it, None outside of runs."""
     if state.provisional is None:
         state.provisional = {}
     idle = state.idle_provisional
-    if idle is not None and len(idle) >= KEPT:  # nobody has decided on them, and it makes no difference any more
+    if idle is not None and len(idle) >= KEPT:  # a decision on them would have no effect any more
         for signal in idle:
             del state.provisional[signal]
         state.idle_provisional = None
@@ -28,7 +29,7 @@ def note_provisional(state: RunState, number: int, group: CompletionGroup | None
 def take_member(
     state: RunState, group: CompletionGroup, key: Any, member: RunChunk | BlockInstance | Timer | Interrupt
 ) -> None:
-    """Something begins because of the provisional signal that a group is caused by."""
+    """Add a member to the provisional signal of its group."""
     provisional, it = group.provisional, member
     while provisional is not None:
         first = not provisional.members
@@ -42,7 +43,7 @@ def take_member(
 
 
 def drop_member(state: RunState, group: CompletionGroup, key: Any) -> None:
-    """It has ended, or was taken back; of what is no member any more, nothing happens."""
+    """Remove a member that has ended or was retracted. A missing member is ignored."""
     provisional = group.provisional
     while provisional is not None and provisional.members.pop(key, None) is not None and not provisional.members:
         _note_idle(state, provisional)
@@ -50,8 +51,8 @@ def drop_member(state: RunState, group: CompletionGroup, key: Any) -> None:
 
 
 def leave_emitter(state: RunState, run: RunChunk) -> None:
-    """A run has ended: it does not come back to the signals that it has emitted."""
-    for signal in run.kept.of_signal if run.kept else ():
+    """Release the provisional signals of a run that has ended: no later attempt can decide on them."""
+    for signal in run.kept.by_signal if run.kept else ():
         group = (state.provisional or {}).get(signal)
         if group is not None and group.provisional is not None:
             group.provisional.by = None
@@ -59,7 +60,7 @@ def leave_emitter(state: RunState, run: RunChunk) -> None:
 
 
 def decided(state: RunState, number: int) -> Provisional | None:
-    """Somebody has decided on a provisional signal; what is at work because of it. None if there is no such signal."""
+    """Remove a provisional signal that is confirmed or retracted now, and return it. None if there is none."""
     group = (state.provisional or {}).pop(number, None)
     if group is None:
         return None
@@ -69,7 +70,7 @@ def decided(state: RunState, number: int) -> Provisional | None:
 
 
 def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer | Interrupt]:
-    """All that is at work because of a signal, also by way of other provisional ones."""
+    """Return all members of a provisional signal, and those of provisional signals inside it."""
     found: list[RunChunk | BlockInstance | Timer | Interrupt] = []
     rest = [provisional]
     while rest:
@@ -82,13 +83,13 @@ def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer |
 
 
 def restore_provisional(state: RunState, groups: list[CompletionGroup], emitters: Mapping[int, int]) -> None:
-    """Find the provisional signal of each group again, after a load; their members have to be taken then."""
+    """After a load, set the provisional signal of each group. The caller adds the members after that."""
     made = {id(group): Provisional(signal, group, emitters.get(signal)) for signal, group in _known(state)}
     found: dict[int, Provisional | None] = {}
     for start in groups:
         path, group = list[CompletionGroup](), start
         while group is not None and id(group) not in found:
-            found[id(group)] = None  # a damaged snapshot may go round in a circle
+            found[id(group)] = None  # a damaged snapshot may hold a circle of parents
             path.append(group)
             group = group.parent
         provisional = None if group is None else found[id(group)]

@@ -1,7 +1,8 @@
-"""Provisional signals: started early, and taken back if what they stand for turns out not to be so.
+"""Confirm and retract provisional signals: signals that a chunk emits before it knows that they are right.
 
-A provisional signal has a group of its own, so that everything it set in motion can be found: its runs are cancelled,
-its openings dropped, and what its runs still write in their clean-up is recorded but starts nothing."""
+A provisional signal has its own completion group, through which everything that it started is found. A retraction
+cancels its runs, timers and interrupts, and drops its block instances. What the cancelled runs write during their
+clean-up is recorded, but starts nothing."""
 
 from collections.abc import Callable
 
@@ -17,16 +18,16 @@ from .timers import cancel_timer
 
 
 def confirm(machine: Effects, number: int) -> None:
-    """The signal stands; nobody asks for its group any more."""
+    """Confirm a provisional signal: it cannot be retracted any more. An unknown signal is ignored."""
     provisional = decided(machine.state, number)
     if provisional is not None:
         provisional.group.over = True
 
 
 def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> None:
-    """Cancel everything that the signal has set in motion. A signal that was confirmed, or never was, has none.
+    """Cancel everything that a provisional signal has started. An unknown or confirmed signal is ignored.
 
-    `ended` is called for waits that end thereby, outside what is retracted.
+    `ended` is called for each wait outside of the retracted work that ends with it.
     """
     provisional = decided(machine.state, number)
     if provisional is None:
@@ -54,7 +55,7 @@ def _drop_opening(machine: Effects, opening: BlockInstance, ended: Callable[[Wai
 
 
 def _stop(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:
-    """Cancel a run that has begun; one that waits for a place, or for its next attempt, is forgotten."""
+    """Cancel a run that has begun; drop one that waits for permits or for its next attempt."""
     state = machine.state
     del state.runs[run.id]
     leave_emitter(state, run)

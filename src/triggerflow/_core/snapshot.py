@@ -1,7 +1,7 @@
-"""`RunState` to plain data and back: a cache of `replay`, exact to the last counter.
+"""Snapshots: `RunState` to plain data and back. A snapshot gives exactly the state that `replay` gives.
 
-User values are handed to `pack` and `unpack`, which say how a value is recorded and refuse what cannot be. Everything
-else is numbers, names and references: frames by (opening, index), groups and limiters by their place in a list. Nothing
+`pack` and `unpack` convert user values, and raise for values that cannot be recorded. Everything else is numbers, names
+and references: branches by (block instance id, index), completion groups and limiters by their index in a list. Nothing
 in a snapshot is ever imported or called.
 """
 
@@ -26,7 +26,6 @@ from .state import (
     BlockInstance,
     Branch,
     CompletionGroup,
-    Guests,
     Interrupt,
     Joins,
     KeptSignals,
@@ -39,11 +38,12 @@ from .state import (
     RunWaits,
     Status,
     SubFlowPermit,
+    SubFlowPermits,
     Timer,
     Wait,
 )
 
-#: The number of the format. A change of meaning raises it, and older snapshots are then read through a migration.
+#: Version of the format. A change of meaning needs a new number, and a migration for older snapshots.
 FORMAT = 1
 
 Pack = Callable[[Any, str], Any]
@@ -66,12 +66,14 @@ _PLAIN = (
 
 
 def encode(plan: Plan, state: RunState, pack: Pack) -> dict[str, Any]:
-    """The state as JSON-shaped data. Raises what `pack` raises for a value that cannot be recorded."""
+    """Return the state as JSON-shaped data. Raises what `pack` raises for a value that cannot be recorded."""
     return _Encoder(plan, state, pack).snapshot()
 
 
 def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
-    """The state again. Raises `SnapshotError` for what is damaged, of another format, or names unknown operators."""
+    """Rebuild the state from a snapshot.
+
+    Raises `SnapshotError` if it is damaged, has another format, or names operators that the plan does not have."""
     if not isinstance(snapshot, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - it comes from outside
         raise SnapshotError(f"a snapshot is a mapping, this is a {type(snapshot).__name__}")
     if snapshot.get("format") != FORMAT:
@@ -85,7 +87,7 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
 
 
 class _Encoder:
-    """Writes the parts; what they refer to each other by are numbers."""
+    """Writes the parts of the state. They refer to each other by numbers."""
 
     def __init__(self, plan: Plan, state: RunState, pack: Pack) -> None:
         self.plan = plan
@@ -117,7 +119,7 @@ class _Encoder:
             "skipped": msgspec.to_builtins(state.skipped or []),
             "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
             "lease": None if state.lease is None else {**_limiter(state.lease), "asked": state.lease.asked},
-            "guests": [[it.id, it.step.id, it.phase.value] for it in state.guests.values()],
+            "guests": [[it.id, it.step.id, it.phase.value] for it in state.sub_flow_permits.values()],
             "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
             "groups": [self.group(group) for group in self.groups],
             "waits": [_wait(wait) for wait in (state.waits or {}).values()],
@@ -143,8 +145,8 @@ class _Encoder:
         }
 
     def join(self, name: str, opening: int, index: int, slots: Mapping[Any, Any]) -> list[Any]:
-        kept = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
-        return [name, opening, index, kept]
+        stored = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
+        return [name, opening, index, stored]
 
     def run(self, it: RunChunk) -> dict[str, Any]:
         return {
@@ -153,14 +155,17 @@ class _Encoder:
             "trigger": [it.trigger.kind, it.trigger.name],
             "value": self.pack(it.value, f"the value of chunk {it.node.name!r}"),
             "signal": it.signal,
-            "scope": _frame(it.scope),
+            "scope": _branch(it.scope),
             "group": self.reference(it.group),
             "spawned": self.reference(it.spawned),
             "attempt": it.attempt,
             "effects": dict(it.effects or {}),
             "phase": it.phase.value,
             "waits": 0 if it.waits is None else it.waits.active,
-            "kept": [[*place, kept.signal, self.reference(kept.group)] for place, kept in kept_signals(self.state, it)],
+            "kept": [
+                [*effect, recorded.signal, self.reference(recorded.group)]
+                for effect, recorded in kept_signals(self.state, it)
+            ],
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
@@ -172,7 +177,7 @@ class _Encoder:
             **_fields(it),
             "payload": self.pack(it.payload, f"the payload of interrupt {it.id!r}"),
             "response": self.pack(it.response, f"the answer to interrupt {it.id!r}"),
-            # Of a run whose answer was taken only the operator matters; the branch it was in may be over.
+            # Of a closed interrupt, only the operator of its run is needed; the branch of the run may be over.
             "run": it.run.id if it.run.id in self.state.runs else {**self.run(it.run), **_over(it)},
         }
 
@@ -182,7 +187,7 @@ class _Encoder:
             "id": it.id,
             "closed": it.id not in (self.state.openings or ()),
             "operator": it.node.id,
-            "outer": _frame(it.outer),
+            "outer": _branch(it.outer),
             "group": self.reference(it.group),
             "slots": [[] if slot is UNSET else [self.pack(slot, what)] for slot in it.slots],
             "missing": it.missing,
@@ -197,7 +202,7 @@ class _Encoder:
 
 
 class _Decoder:
-    """Builds the parts in the order in which they refer to each other."""
+    """Builds the parts of the state, each after the parts to which it refers."""
 
     def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
         self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
@@ -228,18 +233,18 @@ class _Decoder:
             state.lease.limit = state.lease.held = snapshot["lease"]["limit"]
             state.lease.asked = snapshot["lease"]["asked"]
             state.limiters = (*state.limiters, state.lease)
-        for name, kept in snapshot["chunk_limiters"].items():
-            limiter_of_chunk(state, name, kept["limit"])
-        for kept in snapshot["openings"]:
-            self.opening(kept)
-        for kept in snapshot["runs"]:
-            run = self.run(kept)
+        for name, stored in snapshot["chunk_limiters"].items():
+            limiter_of_chunk(state, name, stored["limit"])
+        for stored in snapshot["openings"]:
+            self.opening(stored)
+        for stored in snapshot["runs"]:
+            run = self.run(stored)
             state.runs[run.id] = run
-        retracted = [self.run(kept) for kept in snapshot["retracted"]]
+        retracted = [self.run(stored) for stored in snapshot["retracted"]]
         state.retracted = {run.id: run for run in retracted} or None
         state.provisional = {number: self.groups[group] for number, group in snapshot["provisional"]} or None
-        state.timers = {kept["id"]: self.timer(kept) for kept in snapshot["timers"]} or None
-        state.interrupts = {kept["id"]: self.interrupt(kept) for kept in snapshot["interrupts"]} or None
+        state.timers = {stored["id"]: self.timer(stored) for stored in snapshot["timers"]} or None
+        state.interrupts = {stored["id"]: self.interrupt(stored) for stored in snapshot["interrupts"]} or None
         for join in snapshot["joins"]:
             self.join(*join)
         self.link(snapshot)
@@ -253,50 +258,52 @@ class _Decoder:
     def group(self, index: int | None) -> CompletionGroup | None:
         return None if index is None else self.groups[index]
 
-    def frame(self, kept: list[int] | None) -> Branch | None:
-        return None if kept is None else Branch(self.openings[kept[0]], kept[1])
+    def branch(self, stored: list[int] | None) -> Branch | None:
+        return None if stored is None else Branch(self.openings[stored[0]], stored[1])
 
-    def opening(self, kept: Mapping[str, Any]) -> None:
-        node = self.node(kept["operator"])
-        opening = BlockInstance(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
-        opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in kept["slots"]]
-        opening.missing = kept["missing"]
-        opening.source = None if kept["source"] is None else self.unpack(kept["source"])
-        opening.next, opening.open = kept["next"], kept["open"]
-        opening.pulling, opening.exhausted = kept["pulling"], kept["exhausted"]
-        if kept["pulled"] is not None:
-            opening.pulled = deque(self.unpack(item) for item in kept["pulled"])
+    def opening(self, stored: Mapping[str, Any]) -> None:
+        node = self.node(stored["operator"])
+        opening = BlockInstance(stored["id"], node, self.branch(stored["outer"]), self.group(stored["group"]), 0)
+        opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in stored["slots"]]
+        opening.missing = stored["missing"]
+        opening.source = None if stored["source"] is None else self.unpack(stored["source"])
+        opening.next, opening.open = stored["next"], stored["open"]
+        opening.pulling, opening.exhausted = stored["pulling"], stored["exhausted"]
+        if stored["pulled"] is not None:
+            opening.pulled = deque(self.unpack(item) for item in stored["pulled"])
         opening.limiters = self.state.limiters if opening.outer is None else opening.outer.opening.limiters
-        if kept["limiter"] is not None:
-            opening.limiters = (Limiter(kept["limiter"]["limit"]), *opening.limiters)
+        if stored["limiter"] is not None:
+            opening.limiters = (Limiter(stored["limiter"]["limit"]), *opening.limiters)
         self.openings[opening.id] = opening
-        if not kept["closed"]:
+        if not stored["closed"]:
             self.state.openings = self.state.openings or {}
             self.state.openings[opening.id] = opening
 
-    def run(self, kept: Mapping[str, Any]) -> RunChunk:
-        state, node, scope = self.state, self.node(kept["operator"]), self.frame(kept["scope"])
+    def run(self, stored: Mapping[str, Any]) -> RunChunk:
+        state, node, scope = self.state, self.node(stored["operator"]), self.branch(stored["scope"])
         limiters = around(state, scope) if node.kind is not OperatorKind.SUB_FLOW else ()
         if node.concurrency is not None:
             limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
-        trigger = Trigger(*kept["trigger"])
-        value, group = self.unpack(kept["value"]), self.group(kept["group"])
-        run = RunChunk(kept["id"], node, trigger, value, kept["signal"], scope, group, limiters)
-        run.spawned = self.group(kept["spawned"])
-        run.attempt, run.phase = kept["attempt"], Phase(kept["phase"])
-        run.effects = dict(kept["effects"]) or None
-        signals = {(effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]}
+        trigger = Trigger(*stored["trigger"])
+        value, group = self.unpack(stored["value"]), self.group(stored["group"])
+        run = RunChunk(stored["id"], node, trigger, value, stored["signal"], scope, group, limiters)
+        run.spawned = self.group(stored["spawned"])
+        run.attempt, run.phase = stored["attempt"], Phase(stored["phase"])
+        run.effects = dict(stored["effects"]) or None
+        signals = {
+            (effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in stored["kept"]
+        }
         run.kept = KeptSignals(signals) if signals else None
         return run
 
-    def timer(self, kept: Mapping[str, Any]) -> Timer:
-        fields: dict[str, Any] = {**kept, "value": self.unpack(kept["value"]), "group": self.group(kept["group"])}
+    def timer(self, stored: Mapping[str, Any]) -> Timer:
+        fields: dict[str, Any] = {**stored, "value": self.unpack(stored["value"]), "group": self.group(stored["group"])}
         return Timer(**fields)
 
-    def interrupt(self, kept: Mapping[str, Any]) -> Interrupt:
-        run = self.state.runs[kept["run"]] if isinstance(kept["run"], int) else self.run(kept["run"])
-        payload, response = self.unpack(kept["payload"]), self.unpack(kept["response"])
-        fields: dict[str, Any] = {**kept, "run": run, "payload": payload, "response": response}
+    def interrupt(self, stored: Mapping[str, Any]) -> Interrupt:
+        run = self.state.runs[stored["run"]] if isinstance(stored["run"], int) else self.run(stored["run"])
+        payload, response = self.unpack(stored["payload"]), self.unpack(stored["response"])
+        fields: dict[str, Any] = {**stored, "run": run, "payload": payload, "response": response}
         return Interrupt(**fields)
 
     def join(self, name: str, opening: int, index: int, slots: list[Any]) -> None:
@@ -316,25 +323,25 @@ class _Decoder:
         return wait
 
     def link(self, snapshot: Mapping[str, Any]) -> None:
-        """What refers to runs: queues, waits, groups."""
+        """Restore everything that refers to runs: permits, waits, groups, queues."""
         state, runs = self.state, self.state.runs
         waiting = {**runs, **(state.retracted or {})}
         for number, step, phase in snapshot["guests"]:
-            guest = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
-            guest.phase = Phase(phase)
+            permit = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
+            permit.phase = Phase(phase)
             state.steps = state.steps or {}
-            guests = state.steps.setdefault(step, Guests())
-            (guests.running if guest.phase is Phase.RUNNING else guests.ready)[number] = guest
+            permits = state.steps.setdefault(step, SubFlowPermits())
+            (permits.running if permit.phase is Phase.RUNNING else permits.ready)[number] = permit
         waits = {
             number: self.wait(Wait(number, None if run is None else waiting[run], level, outside, over))
             for number, run, level, outside, over in snapshot["waits"]
         }
         state.waits = waits or None
-        for group, kept in zip(self.groups, snapshot["groups"], strict=True):
-            group.parent, group.live = self.group(kept["parent"]), kept["live"]
-            group.over, group.handling = kept["over"], kept["handling"]
-            for wait in (waits[number] for number in kept["waits"]):
-                if not wait.over:  # earlier versions kept those that had been given up
+        for group, stored in zip(self.groups, snapshot["groups"], strict=True):
+            group.parent, group.live = self.group(stored["parent"]), stored["live"]
+            group.over, group.handling = stored["over"], stored["handling"]
+            for wait in (waits[number] for number in stored["waits"]):
+                if not wait.over:  # earlier versions stored waits that had ended
                     group.waits = group.waits or {}
                     group.waits.setdefault(wait.level, {})[wait.id] = wait
                     wait.group = group
@@ -345,17 +352,17 @@ class _Decoder:
         pairs = list(zip(state.limiters, own, strict=True))
         pairs += [(limiter, snapshot["chunk_limiters"][name]) for name, limiter in (state.chunk_limiters or {}).items()]
         pairs += [
-            (self.openings[kept["id"]].limiters[0], kept["limiter"])
-            for kept in snapshot["openings"]
-            if kept["limiter"] is not None
+            (self.openings[stored["id"]].limiters[0], stored["limiter"])
+            for stored in snapshot["openings"]
+            if stored["limiter"] is not None
         ]
-        queueing = {**runs, **state.guests}
-        for limiter, kept in pairs:
-            limiter.used = kept["used"]
-            fill_queue(limiter, [queueing[number] for number in kept["queue"]])
+        queueing = {**runs, **state.sub_flow_permits}
+        for limiter, stored in pairs:
+            limiter.used = stored["used"]
+            fill_queue(limiter, [queueing[number] for number in stored["queue"]])
 
     def index(self) -> None:
-        """What can be told from the rest, and is only there to be found at once."""
+        """Rebuild the indexes, which are derived from the other parts and not stored."""
         state = self.state
         interrupts = [it for it in (state.interrupts or {}).values() if it.status == "waiting"]
         state.asking = len(interrupts)
@@ -363,7 +370,7 @@ class _Decoder:
         state.retries = {it.run: it.id for it in timers if it.what == "retry" and it.run is not None} or None
         if not state.provisional:
             return
-        emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.of_signal}
+        emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.by_signal}
         restore_provisional(state, self.groups, emitters)
         members: list[tuple[CompletionGroup | None, Any, Any]] = []
         members += [(it.group, it.id, it) for it in (state.openings or {}).values()]
@@ -376,10 +383,11 @@ class _Decoder:
 
 
 def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
-    """What it waits for if it was recorded before external events were declared; see `RunState.derived`.
+    """Return `RunState.derived`: the external events of an execution with rules before `DECLARED`.
 
-    A snapshot from that time does not name these events; they are those of the plan. One that was waiting for nothing
-    else, was waiting for such an event for sure: then, if the plan knows of none, for any that something listens to.
+    A snapshot of that time does not have these events, so they are taken from the plan. If the execution was waiting
+    and nothing else could wake it, it was waiting for such an event. If the plan has none, all events with listeners
+    count.
     """
     if "derived" in snapshot:
         names = snapshot["derived"]
@@ -399,11 +407,11 @@ def _names(names: Any) -> list[str]:
 
 
 def _groups(state: RunState) -> list[CompletionGroup]:
-    """Every group that something refers to, each once."""
+    """Return all completion groups that are referred to, each once."""
     found: dict[int, CompletionGroup] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
-    starts += [kept.group for run in runs for _, kept in kept_signals(state, run)]
+    starts += [recorded.group for run in runs for _, recorded in kept_signals(state, run)]
     asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += (state.provisional or {}).values()
@@ -418,8 +426,9 @@ def _groups(state: RunState) -> list[CompletionGroup]:
 
 
 def _live(state: RunState, groups: list[CompletionGroup]) -> dict[int, int]:
-    """How many members of each group are busy, without the sources that are being asked for items: which those are
-    stands in the openings, and snapshots of earlier versions do not count them either."""
+    """Return the number of busy members of each group, without open pulls.
+
+    Open pulls are stored with their block instances, and snapshots of earlier versions do not count them either."""
     live = {id(group): group.live for group in groups}
     for opening in (state.openings or {}).values():
         group = opening.group if opening.pulling else None
@@ -438,7 +447,7 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
 
 
 def _openings(state: RunState) -> list[BlockInstance]:
-    """Every opening that something refers to, outer ones first; a side branch may outlive the block it stands in."""
+    """Return all block instances that are referred to, outer ones first. A side branch may outlive its block."""
     found: dict[int, BlockInstance] = {}
 
     def note(opening: BlockInstance) -> None:
@@ -456,8 +465,8 @@ def _openings(state: RunState) -> list[BlockInstance]:
     return list(found.values())
 
 
-def _frame(frame: Branch | None) -> list[int] | None:
-    return None if frame is None else [frame.opening.id, frame.index]
+def _branch(branch: Branch | None) -> list[int] | None:
+    return None if branch is None else [branch.opening.id, branch.index]
 
 
 def _limiter(limiter: Limiter) -> dict[str, Any]:

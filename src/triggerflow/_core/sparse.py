@@ -1,4 +1,4 @@
-"""Attributes that few objects of a class ever set, and that take no room in the others."""
+"""Attributes that few objects of a class ever set. They take no memory in the other objects."""
 
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -6,15 +6,15 @@ T = TypeVar("T")
 
 
 class HasSparse(Protocol):
-    """What such an attribute needs of its owner: a slot for all of them, None at first."""
+    """The owner of sparse attributes: one slot for all of them, None at first."""
 
     rare: dict[str, Any] | None
 
 
 class SparseAttribute(Generic[T]):
-    """An attribute with a default. What differs from that stands in the dict `rare` of its owner, made on first use.
+    """An attribute with a default. Other values are in the dict `rare` of its owner, which is made on first use.
 
-    An access costs ten times that of a slot: it is for what no record of a plain run looks at.
+    An access costs ten times that of a slot. Use it only for attributes that plain runs do not read.
     """
 
     __slots__ = ("default", "name")

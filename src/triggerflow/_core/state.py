@@ -1,4 +1,4 @@
-"""Everything an execution remembers: all of it is saved, and nothing else is.
+"""The state of an execution. A snapshot saves all of it, and nothing else.
 
 `RunState` is written by `Machine.receive` only. Ids are counters in it, so that the same records always give the same
 state. The parts:
@@ -8,11 +8,12 @@ state. The parts:
   branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
 * a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for
   a chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
-* a `CompletionGroup` counts what a chunk's signals have set in motion, for those who wait for it; a `Provisional` holds
-  it, so that it can be taken back.
+* a `CompletionGroup` counts what the signals of a chunk have started and what has not ended, for waits; a `Provisional`
+  holds the same things, so that they can be retracted.
 
-No record may cost more because more is open. So what a transition has to find is found by its number, or hangs where
-the transition comes from: waits on their run, permits of sub-flows on their step, half-filled joins on their branch.
+The cost of a record must not grow with what else is open. So everything that a transition needs is found by its number,
+or is stored at the object where the transition begins: waits at their run, permits of sub-flows at their step,
+half-filled joins at their branch.
 """
 
 from collections import deque
@@ -28,25 +29,25 @@ from .signals import Trigger
 from .sparse import SparseAttribute
 from .values import items_of, type_name
 
-#: How much of what is over is kept for those who ask late, at most: answered interrupts (at least half as many),
-#: skipped errors, names of unheard signals. So an execution of any length needs constant memory for them.
+#: Maximum number of ended things that stay in the state, of each kind: answered interrupts (at least half as many),
+#: skipped errors, names of unhandled signals. So an execution of any length needs constant memory for them.
 KEPT: Final = 1024
 
 
 class Unset(Enum):
-    """The type of `UNSET`: no value at all, which is not None."""
+    """The type of `UNSET`, which means no value. None is a value."""
 
     UNSET = "unset"
 
 
 UNSET: Final = Unset.UNSET
 
-#: What `RunState.sent` begins with, so that an execution that is sent nothing needs no set of its own.
+#: First value of `RunState.sent`: an execution to which no event is sent needs no set of its own.
 NONE_SENT: Final = frozenset[str]()
 
 
 class Status(StrEnum):
-    """Where an execution stands. The last three are final."""
+    """The status of an execution. The last three are final."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -56,21 +57,22 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-#: The same as plain text, for those who read it outside.
+#: The same as plain text, for public interfaces.
 StatusName = Literal["created", "running", "waiting", "completed", "failed", "cancelled"]
 
 
 class Limiter:
-    """A true upper bound: `used` places of `limit` are taken. Who has none queues for one.
+    """A concurrency limit: `used` permits of `limit` are taken. Runs without a permit queue for one.
 
-    First come those that get theirs back, the newest first (`returning`, by number); then the others as they came
-    (`waiting`). Of these, who is dropped stays in the line without its limits, and is passed over; `gone` counts them.
-    `among` says who of those that respect several limits queues in this one.
+    The queue has two parts. First come suspended runs that need their permits back, the newest first (`returning`, by
+    number). Then come the others in their order (`waiting`). A run that is dropped from `waiting` stays there without
+    limiters and is passed over; `gone` counts these. `among` holds the numbers of the runs in `waiting` that respect
+    several limits.
     """
 
     __slots__ = ("among", "gone", "limit", "returning", "used", "waiting")
 
-    #: how many of its places a run that gives its own back takes with it
+    #: how much `limit` shrinks when a run returns a permit
     leaves: ClassVar[int] = 0
 
     def __init__(self, limit: int) -> None:
@@ -83,16 +85,16 @@ class Limiter:
 
     @property
     def queue(self) -> "list[RunChunk | SubFlowPermit]":
-        """Who waits for a place, in order."""
+        """The queued runs, in order."""
         returning = [*(self.returning or {}).values()]
         return [*reversed(returning), *(run for run in self.waiting or () if run.limiters)]
 
 
 class PermitGrant(Limiter):
-    """What a sub-flow has of the limits around its step: as many places as were granted to it and not given back.
+    """Permits that the parent granted to this sub-flow, of the limits around its step.
 
-    `held` is their number, `asked` how many more it has asked for. A place that is given back leaves at once, so that
-    whoever waits for it elsewhere has its turn.
+    `held` counts the permits that were granted and not returned; `asked` counts the open requests. A permit that a run
+    returns goes back to the parent at once, where other runs may be queued for it.
     """
 
     __slots__ = ("asked", "held")
@@ -106,30 +108,30 @@ class PermitGrant(Limiter):
 
 
 class CompletionGroup:
-    """What one emitter's signals keep busy. `live` counts runs, delayed signals, sources and busy child groups."""
+    """What the signals of one emitter have started. `live` counts runs, delayed signals, pulls, busy child groups."""
 
     __slots__ = ("handling", "live", "over", "parent", "provisional", "waits")
 
     def __init__(self, parent: "CompletionGroup | None") -> None:
         self.parent = parent
         self.live = 0
-        # Set when the emitter has ended: nobody will wait for this group any more, so that children made later
-        # hang on its parent. That keeps a loop of emits from growing a chain of groups.
+        # Set when the emitter has ended: no run waits for this group any more, and later child groups go below its
+        # parent. Without this, a loop of emits would build an ever longer chain of groups.
         self.over = False
-        # Set where an error route is at work: what fails below it is not routed again.
+        # Set for the work of an error route: a failure below it is not routed again.
         self.handling = False
-        #: the innermost provisional signal that this is caused by
+        #: the innermost provisional signal to which this group belongs
         self.provisional: Provisional | None = None if parent is None else parent.provisional
-        #: who waits, by the level that `live` has to fall to (there are two at most), then by number
+        #: waits, by the level to which `live` has to fall (at most two levels), then by number
         self.waits: dict[int, dict[int, Wait]] | None = None
 
 
 class Provisional:
-    """A provisional signal: what is at work because of it, for whoever takes it back.
+    """A provisional signal, and what it has started, for a retraction.
 
-    `members` are runs, openings and delayed signals by their number, questions by their id (in a tuple), and the
-    provisional signals inside this one that have members themselves. `by` is the number of the run that can come back
-    to it, if one can.
+    `members` are runs, block instances and timers by their number, interrupts by their id (in a tuple), and provisional
+    signals inside this one that have members. `by` is the number of the run of which a later attempt can confirm or
+    retract the signal, or None.
     """
 
     __slots__ = ("by", "group", "members", "outer", "signal")
@@ -143,9 +145,9 @@ class Provisional:
 
 
 class Wait(msgspec.Struct):
-    """A run that waits until its group has at most `level` live members, or for something `outside`.
+    """A wait of a run: until a group has at most `level` live members, or for something `outside`.
 
-    `id` is the number of its record. A wait that is `over` may still lack the run's place.
+    `id` is the number of its record. A wait can be `over` while the run still queues for its permits.
     """
 
     id: int
@@ -167,26 +169,27 @@ class RunWaits:
 
 
 class RecordedSignal(NamedTuple):
-    """A signal that a later attempt of its emitter may wait for, or take back: the number of its record, its group."""
+    """A signal that a later attempt of its emitter may wait for or retract: the number of its record, its group."""
 
     signal: int
     group: CompletionGroup
 
 
 class KeptSignals:
-    """The signals that a run may come back to, by effect and place, and by their number. Those that are done with are
-    dropped when there are `limit`."""
+    """Recorded signals of a run that a later attempt can use: by (effect, count), and by number.
 
-    __slots__ = ("limit", "of_place", "of_signal")
+    At `limit` entries, those that no attempt can use any more are dropped."""
 
-    def __init__(self, of_place: dict[tuple[str, int], RecordedSignal]) -> None:
-        self.of_place = of_place
-        self.of_signal = {kept.signal: kept for kept in of_place.values()}
-        self.limit = 8 + 2 * len(of_place)
+    __slots__ = ("by_effect", "by_signal", "limit")
+
+    def __init__(self, by_effect: dict[tuple[str, int], RecordedSignal]) -> None:
+        self.by_effect = by_effect
+        self.by_signal = {kept.signal: kept for kept in by_effect.values()}
+        self.limit = 8 + 2 * len(by_effect)
 
 
 class Phase(IntEnum):
-    """Where a run stands."""
+    """The phase of a run: queued for permits, running, suspended in a wait, or between two attempts."""
 
     READY = 0
     RUNNING = 1
@@ -198,7 +201,7 @@ READY, RUNNING, WAITING, BACKOFF = Phase.READY, Phase.RUNNING, Phase.WAITING, Ph
 
 
 class Timer(msgspec.Struct):
-    """Something that is due at a time: a delayed signal, a retry, a deadline (`when({"timer": ...})`), an expiry."""
+    """A timer: of a delayed signal, a retry, a deadline (`when({"timer": ...})`) or an expiry of an interrupt."""
 
     id: int
     due: float
@@ -210,7 +213,7 @@ class Timer(msgspec.Struct):
 
 
 class Interrupt(msgspec.Struct):
-    """A question to the outside. `run` is the chunk run that asked; `holds` if that run is still going on."""
+    """An open question to the outside. `run` is the run that asked; with `holds` that run has not ended."""
 
     id: str
     type: str
@@ -228,12 +231,12 @@ class Interrupt(msgspec.Struct):
 
 
 class RunChunk:
-    """The command to run a chunk or condition, kept in the state until the run has ended.
+    """The command to run a chunk or condition. It stays in the state until the run has ended.
 
     `id` is stable over crash and recovery; `attempt` counts from 1. `signal` is the number of the record that caused
-    the run. `scope` is the innermost frame; `limiters` are the bounds it has to respect. `kept` holds what a later
-    attempt may come back to, by the number of the effect. `handle` belongs to the driver (what to cancel): it is never
-    read here and never saved.
+    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `kept` holds the signals that
+    a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it: the core
+    never reads or saves it.
     """
 
     __slots__ = (
@@ -298,8 +301,8 @@ class SubFlowPermit:
         self.phase: Phase = RUNNING
 
 
-class Guests:
-    """The guests of one step, by number: those that have a place, and those that queue."""
+class SubFlowPermits:
+    """The sub-flow permits of one step, by number: those that are granted (`running`) and queued (`ready`)."""
 
     __slots__ = ("ready", "running")
 
@@ -309,11 +312,12 @@ class Guests:
 
 
 class BlockInstance:
-    """One pass through a fan-out: where its results come together.
+    """One pass through a fan-out, with the results of its branches.
 
-    `slots` holds one value a branch; `missing` counts branches that have not arrived. For for_each, `source` is the
-    sequence, `next` the next position to open and `open` the number of items now open; a lazy source is pulled into
-    `pulled` (None for a sequence) until it is `exhausted`, by at most one pull at a time (`pulling`).
+    `slots` holds one value per branch; `missing` counts the branches that have not arrived. For a for_each, `source` is
+    the sequence, `next` the position of the next item to start, and `open` the number of items in work. The items of a
+    lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull at a time
+    (`pulling`).
     """
 
     __slots__ = (
@@ -351,7 +355,7 @@ class BlockInstance:
 
 
 class Branch:
-    """One branch of an opening: the position whose slot it fills."""
+    """One branch of a block instance: `index` is the slot that it fills."""
 
     __slots__ = ("index", "opening")
 
@@ -361,16 +365,16 @@ class Branch:
 
     @property
     def path(self) -> tuple[tuple[str, int, int], ...]:
-        """The scope from the outermost frame in: (operator, opening, index) each."""
+        """The scope from the outermost branch in: (operator id, block instance id, index) each."""
         here = ((self.opening.node.id, self.opening.id, self.index),)
         return self.opening.outer.path + here if self.opening.outer else here
 
 
 class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
-    """What named joins hold: by opening, by branch, by name, the latest value of each slot; outside every block under
-    (0, 0).
+    """Named joins: by block instance, by branch, by name, the latest value of each slot.
 
-    `over` are the branches that have ended and left something half-filled: what is still at work in them may fill it.
+    Joins outside of all blocks are at (0, 0). `over` holds the ended branches with half-filled joins. Runs that are
+    still active in such a branch can fill them.
     """
 
     __slots__ = ("over",)
@@ -381,7 +385,7 @@ class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
 
 
 class RunState:
-    """The whole memory of one execution."""
+    """The state of one execution."""
 
     __slots__ = (
         "_data",
@@ -410,35 +414,35 @@ class RunState:
         "waits",
     )
 
-    # What an execution needs only if it does more than run its chunks and signals.
+    # Most executions never set these.
     keep_open = SparseAttribute(False)
     skip_exceptions = SparseAttribute(False)
-    #: whether a result from the graph has to be checked, and the one that is being checked, with the `end()` it reached
+    #: whether a result from the graph has to be checked; the id of its `end()` and the result that is being checked
     checks_result = SparseAttribute(False)
     unchecked: SparseAttribute[tuple[str, Any] | None] = SparseAttribute(None)
     error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
     reason = SparseAttribute("")
     skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)
-    #: keys whose list is the state's own
+    #: keys whose list no reader holds, so that an append can grow it
     owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
     unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)
     timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
-    #: a heap of the times at which timers are due, with their numbers, once somebody has asked for the first one
+    #: a heap of (due, timer number), made on the first call of `next_due`
     dues: SparseAttribute[list[tuple[float, int]] | None] = SparseAttribute(None)
     interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
     provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
-    #: those of them of which nothing is left to take back, and nobody to come back to them
+    #: those of them without members and without a run that can still decide on them
     idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
-    #: the chunks of sub-flows that have a place here, or wait for one, by the number of their step
-    steps: SparseAttribute[dict[int, Guests] | None] = SparseAttribute(None)
-    #: how many questions wait for an answer
+    #: permits of sub-flows, granted or queued, by the number of their step
+    steps: SparseAttribute[dict[int, SubFlowPermits] | None] = SparseAttribute(None)
+    #: the number of open interrupts
     asking = SparseAttribute(0)
     #: the timers of runs that wait for their next attempt, by the number of the run
     retries: SparseAttribute[dict[int, int] | None] = SparseAttribute(None)
-    #: how many lazy sources are being asked for items
+    #: the number of open pulls from lazy sources
     pulls = SparseAttribute(0)
-    #: see `events.RULES`; those of today take no room
+    #: see `events.RULES`; the current rules take no memory
     rules = SparseAttribute(RULES)
 
     def __init__(self) -> None:
@@ -447,31 +451,31 @@ class RunState:
         self.started = False
         self.configured = False
         self.attended = True
-        #: of an execution recorded before external events were declared: what it waits for, until it emits it itself
+        #: rules before `DECLARED`: the external events that it waits for, less those that it has emitted itself
         self.derived: frozenset[str] | None = None
-        #: the events with listeners that were sent so far; None where nobody asks: the execution is not attended
+        #: the events with listeners that were sent so far; None if the execution is not attended: it is not needed
         self.sent: frozenset[str] | set[str] | None = None
         self.max_pending = 1024
         self.records = 0
         self.next_id = 1
-        #: the run that goes on, as long as it was never more than one: that needs no dict; then all of them, by number
+        #: the only run, as long as there was never more than one; `many` holds all runs by number after that
         self.sole: RunChunk | None = None
         self.many: dict[int, RunChunk] | None = None
         self.result: Any = UNSET
         self._data: dict[str, Any] | None = None
         self.stream = 0
         self.stream_stopped = False
-        #: the execution's own limit and its lease, as a tuple so that a run without other limits can share it
+        #: the limit of the execution and its `PermitGrant`; a tuple, which runs without other limits share
         self.limiters: tuple[Limiter, ...] = ()
         #: set in a sub-flow with limits around its step
         self.lease: PermitGrant | None = None
         self.closing: Status | None = None
-        # What most executions never need is made on first use: an execution held waiting stays small.
+        # Made on first use, so that a waiting execution stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
         self.openings: dict[int, BlockInstance] | None = None
         self.joins: Joins | None = None
         self.waits: dict[int, Wait] | None = None
-        #: runs that were cancelled with a provisional signal and have not stopped
+        #: runs that were cancelled by a retraction and have not stopped yet
         self.retracted: dict[int, RunChunk] | None = None
 
     @property
@@ -483,21 +487,21 @@ class RunState:
 
     @property
     def runs(self) -> dict[int, RunChunk]:
-        """The runs that have begun and not ended, by number. To ask for one, or whether there is any, costs less."""
+        """The runs that have not ended, by number. `run` and `idle` cost less."""
         if self.many is None:
             self.many = {} if self.sole is None else {self.sole.id: self.sole}
             self.sole = None
         return self.many
 
     def run(self, number: int | None) -> RunChunk | None:
-        """The run of a number."""
+        """Return the run with this number, or None."""
         if self.many is not None:
-            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is nobody's number
+            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is no run
         sole = self.sole
         return sole if sole is not None and sole.id == number else None
 
     def begin(self, run: RunChunk) -> None:
-        """One run more."""
+        """Add a run."""
         if self.many is not None:
             self.many[run.id] = run
         elif self.sole is None:
@@ -506,41 +510,41 @@ class RunState:
             self.runs[run.id] = run
 
     def end(self, run: RunChunk) -> None:
-        """One run less."""
+        """Remove a run."""
         if self.many is None:
             self.sole = None
         else:
             del self.many[run.id]
 
     def idle(self) -> bool:
-        """Whether no run goes on."""
+        """Whether no run is left."""
         return self.sole is None and not self.many
 
     def note_sent(self, name: str) -> None:
-        """An event that something listens to was sent, for the first time in this execution."""
+        """Note that an event with listeners was sent, for the first time in this execution."""
         if not isinstance(self.sent, set):
             self.sent = set(self.sent or ())
         self.sent.add(name)
 
     @property
-    def guests(self) -> dict[int, SubFlowPermit]:
-        """All guests, by number."""
+    def sub_flow_permits(self) -> dict[int, SubFlowPermit]:
+        """All permits of sub-flows, granted or queued, by number."""
         return {
-            number: guest
-            for guests in (self.steps or {}).values()
-            for number, guest in (*guests.running.items(), *guests.ready.items())
+            number: permit
+            for permits in (self.steps or {}).values()
+            for number, permit in (*permits.running.items(), *permits.ready.items())
         }
 
     def disown(self, key: str) -> None:
-        """Somebody else has the value at a key now: the next append makes a new list instead of growing that one."""
+        """Note that a reader holds the value at a key: the next append makes a new list."""
         if self.owned:
             self.owned.discard(key)
 
     def append(self, key: str, value: Any) -> list[Any]:
-        """Append to the list at a key of the user's data; raises `ProtocolError` if something else stands there.
+        """Append to the list at a key of the user's data, and return the list.
 
-        The list becomes the state's own on the first append, until it is read or passed on: one that anybody has got
-        stays as it was then.
+        The first append copies the list. Later ones grow the copy, until a reader gets it (`disown`): a list that a
+        reader holds never changes. Raises `ProtocolError` if the value at the key is not a list.
         """
         data, owned = self.data, self.owned
         if owned is None:

@@ -1,4 +1,4 @@
-"""Timers: what is due at a time. The core names the time; the driver waits for it and reports it as a record."""
+"""Timers. The core names the time; the driver waits for it and sends the record `TimerFired`."""
 
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -9,7 +9,7 @@ from .state import UNSET, RunState, Timer
 
 
 def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
-    """A new timer; its number."""
+    """Start a timer that is due at `due` (seconds since the epoch), and return its number."""
     state = machine.state
     number = state.next_id
     state.next_id = number + 1
@@ -23,17 +23,17 @@ def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
 
 
 def cancel_timer(machine: Effects, number: int | None) -> None:
-    """Forget a timer, if it is still there."""
+    """Cancel a timer, if it has not fired yet."""
     if number is not None and machine.state.timers and machine.state.timers.pop(number, None) is not None:
         machine.out.append(CancelTimer(number))
 
 
 def next_due(state: RunState) -> float | None:
-    """When the first timer is due; None if there is none. Who asks is told at once from the second time on."""
+    """Return when the first timer is due; None if there is none. The first call builds a heap for later calls."""
     timers, dues = state.timers, state.dues
     if not timers:
         return None
-    if dues is None or len(dues) > 2 * len(timers):  # timers that have fired or were cancelled stay in it meanwhile
+    if dues is None or len(dues) > 2 * len(timers):  # ended timers stay in the heap until then
         dues = state.dues = [(timer.due, timer.id) for timer in timers.values()]
         heapify(dues)
     while dues[0][1] not in timers:
@@ -44,8 +44,7 @@ def next_due(state: RunState) -> float | None:
 def holds_open(machine: Effects) -> bool:
     """Whether a timer is left that the execution has to wait for.
 
-    A deadline (`when({"timer": ...})`) guards an execution that is still looking for its result; it does not hold up
-    one that has it.
+    A deadline (`when({"timer": ...})`) counts only while the execution has no result.
     """
     state = machine.state
     return any(timer.what != "deadline" or state.result is UNSET for timer in (state.timers or {}).values())

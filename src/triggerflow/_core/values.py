@@ -1,9 +1,9 @@
-"""What the core may learn of a user's value without running code of the user's.
+"""What the core can find out about a user's value without running user code.
 
 `isinstance`, `hasattr`, `len`, `==` and truth all call into the class of a value: an attribute that raises, a
 `__class__` that lies, a comparison that takes a minute. Called in the middle of a transition, each would leave half a
 change behind. So the core looks at types only, through the descriptors of `type` itself, which no class and no
-metaclass can replace. What these do not tell is left to whoever may call user code: the driver, outside the machine.
+metaclass can replace. Where the type is not enough, the driver decides: it may call user code, outside of the machine.
 """
 
 from collections.abc import Callable, Mapping
@@ -76,7 +76,7 @@ def truth(value: Any, what: str) -> bool:
 
 
 def items_of(value: Any) -> list[Any] | None:
-    """A new list of what a list or tuple holds, of whatever class; None for anything else."""
+    """Return the items of a list or tuple, also of a subclass, as a new list; None for other values."""
     for base in (list, tuple):
         if _derives(kind_of(value), base):
             return [*cast("Any", base).__iter__(value)]
@@ -84,7 +84,7 @@ def items_of(value: Any) -> list[Any] | None:
 
 
 def is_lazy(value: Any) -> bool:
-    """Whether for_each has to ask a value for its items, rather than take it as one item.
+    """Whether the driver has to pull the items of a value for a for_each. Else the value is one item.
 
     By its type alone. What a type does not show (a class registered as a mapping, a proxy) the driver finds out.
     """
@@ -100,18 +100,18 @@ def is_lazy(value: Any) -> bool:
                 return False
     if _method(mro, "__aiter__") is not None:
         return True
-    # A None says that a class shall not be iterated over, also not by the older protocol.
+    # `__iter__ = None` forbids iteration, also by `__getitem__`.
     by_iter = _method(mro, "__iter__", ...)
     return by_iter is not None and (by_iter is not ... or _method(mro, "__getitem__") is not None)
 
 
 def has_method(value: Any, name: str) -> bool:
-    """Whether the type of a value has a method; what an instance answers to a lookup does not count."""
+    """Whether the type of a value has a method. Attributes of the instance do not count."""
     return _method(_MRO(kind_of(value)), name) is not None
 
 
 def equals(literal: Any, value: Any) -> bool | None:
-    """Whether a literal equals a value; None if only code of the user's can tell. None equals None alone."""
+    """Whether a literal equals a value; None if only user code can decide. None equals only None."""
     if literal is None:
         return value is None
     if not (id(kind_of(value)) in _BASIC and id(kind_of(literal)) in _BASIC) and not _comparable(literal, value):
@@ -123,7 +123,7 @@ def equals(literal: Any, value: Any) -> bool | None:
 
 
 def is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a value is made of builtin types, in and through."""
+    """Whether a value and everything in it has a builtin type."""
     kind = id(kind_of(value))
     if kind in _BASIC:
         return True
@@ -137,7 +137,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
 
 
 def _comparable(literal: Any, value: Any) -> bool:
-    """Whether `==` of these two runs no code of the user's."""
+    """Whether `==` of these two values runs no user code."""
     one, other = id(kind_of(literal)), id(kind_of(value))
     if one in _CONTAINER and other in _CONTAINER:
         # Of containers that differ in kind or length nothing inside is compared.
@@ -161,7 +161,7 @@ def _derives(kind: type[Any], wanted: type[Any]) -> bool:
 
 
 def _method(mro: tuple[type[Any], ...], name: str, missing: Any = None) -> Any:
-    """What the first class of these has under a name."""
+    """Return the attribute of the first class that has this name, else `missing`."""
     for base in mro:
         namespace = _NAMESPACE(base)
         if name in namespace:

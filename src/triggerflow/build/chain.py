@@ -1,6 +1,6 @@
-"""The fluent side of the builder: each call adds operators to the blueprint and returns where to go on from.
+"""The fluent interface of a flow: each call adds operators to the blueprint and returns the chain behind them.
 
-A `Chain` never changes: several chains may go on from the same one.
+A `Chain` never changes, so that several chains can continue from the same one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,11 @@ CollectMode = Literal["filled_and_update", "filled_then_empty"]
 
 
 class Block(NamedTuple):
-    """An open block of a chain. `ends` are where its finished cases end; `in_case` says that one is being written."""
+    """A block that a chain has opened and not closed: a for_each or a match.
+
+    For a match, `ends` are the triggers at the ends of its finished cases, `in_case` says whether the chain is inside a
+    case, and `otherwise` whether that is `case_else`.
+    """
 
     opener: str
     kind: OperatorKind
@@ -30,7 +34,10 @@ class Block(NamedTuple):
 
 
 class Chain:
-    """A place in the graph: what is chained here runs when `at` fires. `blocks` are the blocks it stands in."""
+    """A place in a flow where steps can be added. `flow.to(...)`, `flow.when(...)` and every step return one.
+
+    The next step runs when the trigger `at` fires. `blocks` are the open blocks around it, outermost first.
+    """
 
     __slots__ = ("at", "blocks", "blueprint")
 
@@ -52,9 +59,10 @@ class Chain:
         return f"flow {self.blueprint.name!r}: {call}"
 
     def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Chain":
-        """Run a chunk with the value that arrives here; go on with what it returns.
+        """Run a chunk with the value of the chain; continue with what the chunk returns.
 
-        `chunk` is what `@flow.chunk` returned, a function, the name of a chunk, or `(name, function)`.
+        `chunk` is the result of `@flow.chunk`, a function, the name of a chunk, `(name, function)`, or a flow, which is
+        run as by `to_sub_flow`. With `side_branch` the chain continues with its own value, without waiting.
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         self._check_open("to()")
@@ -66,16 +74,18 @@ class Chain:
         return self if side_branch else self._then(attached.trigger)
 
     def side_branch(self, chunk: Any, *, name: str | None = None) -> "Chain":
-        """Run a chunk beside the chain; the value of the chain stays as it is."""
+        """Run a chunk with the value of the chain, and continue at once with that same value."""
         return self.to(chunk, side_branch=True, name=name)
 
     def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Chain":
-        """Start a chain at one or several signals. It stands outside every block.
+        """Begin a new chain at one or several signals. The new chain is outside all blocks.
 
-        `trigger_or_triggers`: the name of a chunk or event, a chunk, a list of them, or a dict with the keys `event`,
-        `runtime_data`, `flow_data`, `collect`. With several, `mode` says what the chain gets: "and" waits for one of
-        each and gives `{type: {name: value}}`; "or" gives `(type, name, value)` and "simple_or" the value, for every
-        signal. With a single one the chain gets its value. What the items of one for_each send is joined item by item.
+        `trigger_or_triggers` is the name of a chunk or event, a chunk, a list of these, or a dict from a kind to one or
+        several names. The kinds are `event`, `chunk`, `runtime_data`, `flow_data`, `collect`, `error` (names of chunks,
+        or "*") and `timer` (seconds after the start). A single trigger gives the chain its value. With several, `mode`
+        decides: "and" waits for one signal of each and gives `{kind: {name: value}}`; "or" gives `(kind, name, value)`
+        for every signal, and "simple_or" only the value. "and" combines signals of for_each items per item.
+        Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         blueprint = self.blueprint
         if mode not in ("and", "or", "simple_or"):
@@ -89,15 +99,16 @@ class Chain:
         return self._then(blueprint.add(OperatorKind.GATE, label, triggers, options=options), ())
 
     def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> "Chain":
-        """Run several chunks with the same value; go on with `{chunk name: result}`, in order of declaration.
+        """Run several chunks with the same value; continue with `{chunk name: result}`, in the order of the arguments.
 
-        `concurrency` bounds how many chunks of one pass run at once. Raises `DefinitionError` without chunks, or if two
-        chunks go by the same name.
+        The chain continues when all chunks have completed. `concurrency` limits how many of them run at once for one
+        value (default: no limit). With `side_branch` the chain continues at once with its own value. Raises
+        `DefinitionError` without chunks, or if two chunks have the same name.
         """
         blueprint = self.blueprint
         where = f"flow {blueprint.name!r}: batch()"
         if not chunks:
-            raise DefinitionError(f"{where} was given no chunk and could never complete")
+            raise DefinitionError(f"{where} has no chunk, so that it could never complete; give it at least one")
         self._check_open("batch()")
         positive(concurrency, where)
         branches = [blueprint.resolve(chunk) for chunk in chunks]
@@ -122,11 +133,14 @@ class Chain:
         return self if side_branch else self._then(done)
 
     def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Chain":
-        """Run another flow with the value that arrives here; go on with its result. See `SubFlowOptions`."""
+        """Run another flow with the value of the chain; continue with its result. For the options see `SubFlowOptions`.
+
+        Raises `NotAChunkError` if it is not a flow, and `DefinitionError` for an option that is not valid.
+        """
         self._check_open("to_sub_flow()")
         blueprint, where = self.blueprint, self._where("to_sub_flow()")
         if not is_flow(trigger_flow):
-            raise NotAChunkError(f"{where} takes a flow, got {trigger_flow!r}; a chunk or function goes into to(...)")
+            raise NotAChunkError(f"{where} takes a flow, got {trigger_flow!r}; for a chunk or function use to()")
         check_names(options, SubFlowOptions.__annotations__, where)
         positive(options.get("concurrency"), where)
         flag(options.get("side_branch", False), where, "side_branch")
@@ -153,19 +167,20 @@ class Chain:
         return self if side else self._then(done)
 
     def end(self) -> "Chain":
-        """The value that arrives here is the result of the execution, if none was fixed before."""
+        """Make the value of the chain the result of the execution. Only the first value that arrives counts."""
         self._check_open("end()")
         return self._then(self._add(OperatorKind.RESULT, f"end<-{describe((self.at,))}"))
 
     # -- blocks ------------------------------------------------------------------------------------------------------
 
     def for_each(self, *, concurrency: int | None = None) -> "Chain":
-        """Run what follows, up to `end_for_each`, once per item of the value that arrives here.
+        """Run the steps up to `end_for_each` once per item of the chain's value.
 
-        Any iterable or async iterable is taken, lazily; a string, a mapping or something that cannot be iterated is one
-        item. What is not in memory is read in a thread of its own, or if it is async in a task of its own, and closed
-        before the execution ends. `concurrency` bounds how many chunks of one pass run at once, and how many items are
-        open.
+        The value can be any iterable or async iterable; its items are taken as they are needed. One that is not in
+        memory is read in a thread of its own, an async one in a task of its own; both are closed before the execution
+        ends. A string, a mapping and a value that cannot be iterated are one item. `concurrency` limits how many chunks
+        of one for_each run at once, and how many of its items are open at once (default: the `max_pending` of
+        `create_execution`).
         """
         self._check_open("for_each()")
         positive(concurrency, self._where("for_each()"))
@@ -174,15 +189,16 @@ class Chain:
         return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
 
     def end_for_each(self) -> "Chain":
-        """Go on with the list of results, in the order of the items. `[]` gives `[]`."""
+        """End the block of `for_each`; continue with the list of results in the order of the items, maybe `[]`."""
         block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
     def match(self, *, mode: MatchMode = "hit_first") -> "Chain":
-        """Choose among the `case`s that follow, up to `end_match`, by the value that arrives here.
+        """Choose among the `case`s up to `end_match` by the value of the chain.
 
-        With "hit_first" the first case that fits runs and its value goes on; with "hit_all" all that fit run and the
-        list of their values goes on. Where none fits the value of `case_else` goes on, or without one the value itself.
+        With "hit_first" the first case that fits runs, and the chain continues with its value; with "hit_all" all cases
+        that fit run, and the chain continues with the list of their values. If no case fits, `case_else` runs, or
+        without one the chain continues with the value that was matched.
         """
         self._check_open("match()")
         if mode not in ("hit_first", "hit_all"):
@@ -191,14 +207,17 @@ class Chain:
         return self._then(route, (*self.blocks, Block(route.name, OperatorKind.MATCH_ROUTE)))
 
     def case(self, condition: Any) -> "Chain":
-        """The chain that follows runs if the condition fits: a value to compare with (==), or a callable, sync or
-        async, that takes the runtime data and returns something true."""
+        """Begin a case: the steps that follow run if the condition fits.
+
+        A condition is a value, which is compared with `==`, or a function, sync or async, of the runtime data, whose
+        result counts as true or false. Raises `DefinitionError` outside of a match and after `case_else`.
+        """
         block = self._next_case("case()")
         if isinstance(condition, Chunk):
             if lost := condition.policies().keys() - {"inline", "emits"}:
                 raise DefinitionError(
-                    f"{self._where('case()')}: a condition has no {sorted(lost)[0]}, and {condition!r} has one; "
-                    "give the function, or run the chunk before and compare what it returns"
+                    f"{self._where('case()')}: a condition cannot have {sorted(lost)[0]}, and {condition!r} has it; "
+                    "pass the function, or run the chunk before match() and compare its result"
                 )
             condition = condition.handler
         if callable(condition):
@@ -207,17 +226,19 @@ class Chain:
         return self._case(block, literal(condition), None, {"equals": condition})
 
     def case_else(self) -> "Chain":
-        """The chain that follows runs if no case fits."""
+        """Begin the last case: the steps that follow run if no other case fits."""
         block = self._next_case("case_else()")
         if not block.ends:
-            raise DefinitionError(f"{self._where('case_else()')} stands before any case() and would always be chosen")
+            raise DefinitionError(
+                f"{self._where('case_else()')} comes before any case() and would always be chosen; put a case() first"
+            )
         return self._case(block._replace(otherwise=True), "else", None, {"otherwise": True})
 
     def end_match(self) -> "Chain":
-        """Go on with the value of the case that ran; see `match`."""
+        """End the block of `match`; continue with the value of the case that ran. See `match`."""
         block = self._end_case("end_match()")
         if not block.ends:
-            raise DefinitionError(f"{self._where('end_match()')}: this match has no case")
+            raise DefinitionError(f"{self._where('end_match()')}: this match() has no case; put a case() before it")
         return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
 
     def if_condition(self, condition: Any) -> "Chain":
@@ -239,10 +260,11 @@ class Chain:
     def collect(
         self, collection_name: str, branch_id: str | None = None, *, mode: CollectMode = "filled_and_update"
     ) -> "Chain":
-        """Meet other chains: go on with `{branch_id: value}` once every branch of that name has arrived.
+        """Join chains: continue with `{branch_id: value}` when every branch of this collection has a value.
 
-        The branches are all `collect` calls with this name in the flow, in any chain. With "filled_and_update" each
-        later arrival goes on again with the updated dict; with "filled_then_empty" all branches have to arrive anew.
+        The branches are all `collect` calls of the flow with the same `collection_name`. `branch_id` is the key of this
+        branch (default: the name of the step before). With "filled_and_update" each later value continues the chains
+        again with the updated dict; with "filled_then_empty" all branches must arrive again first.
         """
         self._check_open("collect()")
         if mode not in ("filled_and_update", "filled_then_empty"):
@@ -266,16 +288,18 @@ class Chain:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _check_open(self, call: str) -> None:
-        """Between `match()` and its first case nothing but a case can stand."""
+        """Raise `DefinitionError` between `match()` and its first case, where only a case can follow."""
         block = self.blocks[-1] if self.blocks else None
         if block is not None and block.kind is OperatorKind.MATCH_ROUTE and not block.in_case:
-            raise DefinitionError(f"{self._where(call)} follows match() directly; begin a case first: .case(...)")
+            raise DefinitionError(f"{self._where(call)} follows match() directly; begin a case with case() first")
 
     def _block(self, call: str, kind: OperatorKind, opened_by: str) -> Block:
         block = self.blocks[-1] if self.blocks else None
         if block is None or block.kind is not kind:
-            inside = f"inside {block.opener!r}, which has to be closed first" if block else "outside of every block"
-            raise DefinitionError(f"{self._where(call)} closes a {opened_by}, but stands {inside}")
+            inside = (
+                f"the innermost open block is {block.opener!r}; close that one first" if block else "no block is open"
+            )
+            raise DefinitionError(f"{self._where(call)} closes a {opened_by}, but {inside}")
         return block
 
     def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> "Chain":
@@ -286,7 +310,9 @@ class Chain:
     def _next_case(self, call: str) -> Block:
         block = self._end_case(call)
         if block.otherwise:
-            raise DefinitionError(f"{self._where(call)} stands after case_else(), where it could never be chosen")
+            raise DefinitionError(
+                f"{self._where(call)} comes after case_else() and could never be chosen; put it before"
+            )
         return block
 
     def _end_case(self, call: str) -> Block:
@@ -302,5 +328,5 @@ class Chain:
 
 
 def root(blueprint: Blueprint) -> Chain:
-    """Where a chain begins: at the start of the execution."""
+    """The chain that begins at the start of an execution."""
     return Chain(blueprint, START)

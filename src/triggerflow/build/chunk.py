@@ -1,4 +1,4 @@
-"""Chunks: named handlers, and what the engine needs to know of a handler before it calls it."""
+"""Chunks: named handlers with their options, and checks of a handler before it is called."""
 
 import asyncio
 import functools
@@ -10,13 +10,14 @@ from typing import Any, NamedTuple, TypedDict, Unpack, cast
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
 from .arguments import check_names, flag, names, positive, seconds
-from .policies import Cache, Retry
+from .cache import Cache
+from .retry import Retry
 
 Handler = Callable[[Any], Any]
 
 
 class ChunkOptions(TypedDict, total=False):
-    """The options of `flow.chunk`."""
+    """The options of `flow.chunk`; see there. `timeout` is in seconds."""
 
     concurrency: int | None
     inline: bool
@@ -27,7 +28,7 @@ class ChunkOptions(TypedDict, total=False):
 
 
 class Checked(NamedTuple):
-    """The options of a chunk, each of its kind."""
+    """The options of a chunk after the check of their types."""
 
     concurrency: int | None = None
     inline: bool = False
@@ -38,7 +39,7 @@ class Checked(NamedTuple):
 
 
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The options that were given, each of its kind. Raises `DefinitionError` that names the option and what fits."""
+    """Check the given options and return them. Raises `DefinitionError`; the message says which values are valid."""
     check_names(options, Checked._fields, where)
     given = dict(options)
     positive(given.get("concurrency"), where)
@@ -50,16 +51,16 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         seconds(given["timeout"], where, "timeout", above=True)
     for name, kind in (("retry", Retry), ("cache", Cache)):
         if not isinstance(given.get(name), kind | None):
-            raise OptionError(f"{where}: {name} must be a {kind.__name__}(...), got {given[name]!r}")
+            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
     return given
 
 
 class Chunk:
-    """A named handler of one flow: what `@flow.chunk` returns.
+    """A named handler of one flow: the result of `@flow.chunk`.
 
-    A chunk is one node of the graph: wired in several places it is still one, and everything that follows it anywhere
-    follows each of its runs. For two independent steps with one function give it two names: `("second", function)`, or
-    `("second", chunk)`, which has the options of the chunk.
+    A chunk is one node of the graph. If it is used in several places, each of its runs continues all chains that follow
+    it anywhere. For two independent steps with one function, use two names: `("second", function)`; or
+    `("second", chunk)`, which has the options of the chunk too.
     """
 
     __slots__ = ("cache", "concurrency", "emits", "handler", "inline", "name", "retry", "timeout", "trigger")
@@ -80,23 +81,23 @@ class Chunk:
         self.cache = checked.cache
 
     def policies(self) -> dict[str, Any]:
-        """The options that are not the default, as `flow.chunk` takes them."""
+        """The options that differ from the default, in the form that `flow.chunk` takes."""
         given = {name: getattr(self, name) for name in Checked._fields}
         return {
             name: value for name, value in given.items() if value is not None and value is not False and value != ()
         }
 
     def differing(self, options: Mapping[str, Any]) -> list[str]:
-        """Which of the options, checked ones, this chunk has otherwise; events that it emits add up."""
+        """Names of the (checked) options that this chunk has with another value; `emits` adds up, and never differs."""
         return [name for name, value in options.items() if name != "emits" and not _alike(getattr(self, name), value)]
 
     def extend(self, options: Mapping[str, Any]) -> None:
-        """Give the chunk further options, checked ones."""
+        """Set further options, which must be checked."""
         for name, value in options.items():
             setattr(self, name, value)
 
     def options(self) -> dict[str, Any]:
-        """The policies as plain data, as they stand in the definition."""
+        """The policies as plain data, in the form that the definition has."""
         return {
             "concurrency": self.concurrency,
             "inline": self.inline or None,
@@ -106,9 +107,9 @@ class Chunk:
         }
 
     def declare_emits(self, *names: str) -> "Chunk":
-        """Say which events this chunk emits, where its code does not show them as literals. Returns the chunk.
+        """Add names of events that this chunk emits and its code does not show as literals. Returns the chunk.
 
-        For diagrams and checks: it changes nothing in a run.
+        Only diagrams and checks use them; runs do not change. Raises `NotAChunkError` for a name that is not a string.
         """
         for name in names:
             if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -117,7 +118,7 @@ class Chunk:
         return self
 
     def __call__(self, data: Any) -> Any:
-        """Call the handler directly, as a test of it would."""
+        """Call the handler directly, for tests of it. The options are not applied."""
         return self.handler(data)
 
     def __repr__(self) -> str:
@@ -125,7 +126,7 @@ class Chunk:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two values of an option mean the same: policies, if all that they were made with is equal."""
+    """Whether two values of an option are equal; policies are, if all their arguments are."""
     if type(one) is not type(other):
         return False
     return one is other or bool(_settings(one) == _settings(other))
@@ -147,7 +148,7 @@ def check_handler(handler: Any, where: str) -> None:
             "`await data.async_put_into_stream(item)` and return the value"
         )
     try:
-        # A wrapper takes what it takes itself, whatever the function takes that it stands for.
+        # A wrapper is called with its own parameters, not with those of the function that it wraps.
         signature = inspect.signature(handler, follow_wrapped=False)
     except (TypeError, ValueError):  # a builtin without a signature
         return
@@ -155,12 +156,12 @@ def check_handler(handler: Any, where: str) -> None:
         signature.bind(None)
     except TypeError as error:
         if isinstance(getattr(handler, "__signature__", None), inspect.Signature):
-            return  # what a decorator says of another function; only the call tells what this one takes
+            return  # a decorator copied it from another function; only a call shows the real parameters
         raise NotAChunkError(f"{where}: a handler takes exactly one argument, the runtime data ({error})") from None
 
 
 def called_function(handler: Any) -> Any:
-    """The function whose code a call begins with: of a partial, a method, or an object with `__call__`."""
+    """The function that a call runs first: behind a partial, a method, or an object with `__call__`."""
     while isinstance(handler, functools.partial):
         handler = cast("Any", handler).func
     if not inspect.isfunction(handler) and not inspect.ismethod(handler):
@@ -170,24 +171,24 @@ def called_function(handler: Any) -> Any:
 
 
 def is_coroutine_function(handler: Handler) -> bool:
-    """Whether every call of the handler gives a coroutine: its own code is that of an `async def`.
+    """Whether every call of the handler returns a coroutine, because its own code is an `async def`.
 
-    What a wrapper stands for says nothing of what the wrapper returns.
+    The function behind a wrapper does not count: the wrapper may return anything.
     """
     function = called_function(handler)
     return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
 
 
 def claims_to_be_async(handler: Handler) -> bool:
-    """Whether the handler is marked as one that gives a coroutine, as mocks and some decorators do."""
+    """Whether the handler is marked as a coroutine function, as mocks and some decorators do."""
     if inspect.iscoroutinefunction(handler):
         return True
-    # Before Python 3.12 the mark is asyncio's own.
+    # Before Python 3.12 the mark belongs to asyncio, and inspect does not know it.
     return sys.version_info < (3, 12) and asyncio.iscoroutinefunction(handler)  # pyright: ignore[reportDeprecated]
 
 
 def handler_name(handler: Handler) -> str:
-    """The name a handler goes by when none was given."""
+    """The default name of a handler: that of its function, or of its class."""
     inner = getattr(handler, "func", handler)
     name = getattr(inner, "__name__", None) if callable(inner) else None
     return (name if isinstance(name, str) and name else type(handler).__name__).strip("<>")

@@ -1,7 +1,7 @@
-"""Which events a handler emits, as far as its code shows them: a guess, for diagrams and checks.
+"""Which events a handler emits, read from its bytecode: a guess, for diagrams and checks only.
 
-It reads bytecode, and misses what a helper emits, or a computed name. So nothing that decides the course of a run may
-use it, least of all whether a run ends: that is declared (decision 0013).
+It misses events that a helper function emits, and computed names. So nothing that decides what an execution does may
+use it; in particular, whether an execution ends depends on declared external events (decision 0013).
 """
 
 import dis
@@ -13,19 +13,19 @@ from typing import Any, cast
 
 from .chunk import Handler, called_function
 
-#: Methods whose literal arguments are names of events.
+#: Methods whose first argument is the name of an event.
 EMITTERS = frozenset({"emit", "async_emit", "emit_nowait", "async_emit_nowait"})
-#: How many functions around each other are read for what they emit.
+#: The most functions, wrapped in each other, that are read for one handler.
 MAX_WRAPPERS = 20
-#: Those that emit the values of a dict, once for each field of a model's answer.
+#: Methods that take a dict from the fields of a model's answer to names of events.
 FIELD_EMITTERS = frozenset({"async_emit_fields", "emit_fields"})
 
 
 def emitted_names(handler: Handler) -> frozenset[str]:
-    """The events a handler emits, as far as its code shows them: what stands first in the calls of its emit methods.
+    """The names of events that the code of a handler emits: the first arguments of its calls of emit methods.
 
-    Literals are found, names of module or closure strings, and both sides of `"a" if ... else "b"`; and for instant
-    dispatch the values of the dict. `declare_emits` adds what no code shows.
+    It finds literals, module and closure variables that hold a string, both sides of a conditional expression, and
+    for `async_emit_fields` the values of the dict. `Chunk.declare_emits` adds names that the code does not show.
     """
     found: set[str] = set()
     for function in _functions(handler):
@@ -34,7 +34,7 @@ def emitted_names(handler: Handler) -> frozenset[str]:
 
 
 def _functions(handler: Any) -> list[FunctionType]:
-    """The functions that a call may run, as far as they can be seen: the handler's own, and those that it wraps."""
+    """The functions that a call of the handler may run: its own, and those that it wraps."""
     found: list[FunctionType] = []
     ahead: list[Any] = [handler]
     while ahead and len(found) < MAX_WRAPPERS:
@@ -71,7 +71,7 @@ def _emitted_in(function: FunctionType) -> set[str]:
 def _first_argument(
     steps: list[dis.Instruction], at: int, scope: Mapping[str, Any], cells: Mapping[str, Any]
 ) -> Iterator[str]:
-    """The strings that the expression beginning here may give; none for one that only running it tells."""
+    """The strings that the expression at this instruction may give; none if only running it could tell."""
     if at >= len(steps):
         return
     step = steps[at]
@@ -96,7 +96,7 @@ def _first_argument(
 
 
 def _strings(code: CodeType, scope: Mapping[str, Any], cells: Mapping[str, Any]) -> Iterator[str]:
-    """All strings of a code, and the values of the dicts that it names. Too many do no harm."""
+    """All strings of a code object, and the values of dicts that it names. Strings that are no events do no harm."""
     named = [*(scope.get(name) for name in code.co_names), *(_content(cells.get(name)) for name in code.co_freevars)]
     for value in (*code.co_consts, *named):
         texts = cast("dict[Any, Any]", value).values() if isinstance(value, dict) else (value,)

@@ -1,10 +1,10 @@
-"""Keys of values: two values have equal keys only if they are of the same types and hold the same, in every part.
+"""Cache keys of values: two values have equal keys only if they have the same types and are equal in every part.
 
-Python's own equality does not tell that: `1 == True == 1.0`, equal datetimes may be in different zones, a class may
+Python's own equality is too weak for that: `1 == True == 1.0`, equal datetimes may be in different zones, a class may
 leave fields out of its comparison, and a `repr` may be shortened. So a key is made of the parts of a value, with their
-types: numbers, texts, containers, dates, enums, paths, and objects of classes written in Python (dataclasses, Pydantic
-models, msgspec structs ...) by all their attributes. A value that holds something else (a lock, a client, a function,
-an object of a compiled class) has no key.
+types: numbers, texts, containers, dates, enums, paths, and objects of classes written in Python, such as dataclasses,
+Pydantic models and msgspec structs, by all their attributes. A value that contains anything else (a lock, a client, a
+function, an object of a compiled class) has no key.
 """
 
 import datetime
@@ -25,14 +25,14 @@ from typing import Any, Generic, cast
 
 import msgspec
 
-#: How deep a value may be; deeper ones, and those that contain themselves, have no key.
+#: The deepest nesting of a value with a key. A value that contains itself has no key either.
 MAX_DEPTH = 60
 
 Make = Callable[[Any], Hashable]
 
 
 class NoKey(TypeError):
-    """A value without a key; the message says of which class the part is that has none."""
+    """The value has no key. The message names the class of the part that has none."""
 
 
 def value_key(value: Any) -> Hashable:
@@ -41,15 +41,16 @@ def value_key(value: Any) -> Hashable:
 
 
 def given_key(key: Any) -> Hashable:
-    """A key that a user's function gave: builtin values as `value_key` has them, others by their own hash and equality.
+    """The key of an object that a user's key function returned.
 
-    Raises `NoKey` for what cannot be hashed.
+    Builtin values are treated as by `value_key`; other objects count by their own hash and equality. Raises `NoKey` for
+    an object that cannot be hashed.
     """
     return _Maker(own=True).key(key, 0)
 
 
 class _Maker:
-    """Makes one key. With `own`, an object of a user's class that can be hashed stands for itself."""
+    """Makes one key. With `own`, a hashable object of a user's class is used as its own key."""
 
     def __init__(self, *, own: bool) -> None:
         self.own = own
@@ -76,11 +77,11 @@ class _Maker:
         return kind, self.of_object(kind, value, depth)
 
     def parts(self, kind: type[Any], value: Any, depth: int) -> Hashable:
-        """What a builtin value, or the builtin part of a subclass's object, consists of."""
+        """The parts of a builtin value, or of the builtin part of an object whose class extends a builtin."""
         plain = _SCALARS.get(kind)
         if plain is not None:
             return plain(value)
-        of: Any = kind  # its own methods and not those of a subclass
+        of: Any = kind  # the methods of the builtin class, not those of a subclass
         if kind is dict or kind is OrderedDict:
             pairs = [(self.key(name, depth + 1), self.key(it, depth + 1)) for name, it in of.items(value)]
             return frozenset(pairs) if kind is dict else tuple(pairs)
@@ -106,7 +107,7 @@ class _Maker:
         return self.key(zone, depth + 1)
 
     def of_object(self, kind: type[Any], value: Any, depth: int) -> Hashable:
-        """The attributes of an object, and what it has of the builtin class that its own is made from."""
+        """The attributes of an object, and its builtin part if its class extends a builtin class."""
         pathlib = sys.modules.get("pathlib")
         if (
             pathlib is not None
@@ -125,7 +126,7 @@ class _Maker:
             if part in _ATOMS or part in _PARTS:
                 base = base or part
             elif not _written_in_python(part):
-                raise NoKey(f"of a {kind.__qualname__} not everything can be seen")
+                raise NoKey(f"a {kind.__qualname__} may hold data that no attribute shows")
             else:
                 found += self.slots(part, value, depth)
         if base is not None:
@@ -138,7 +139,7 @@ class _Maker:
         if attributes:
             found.append(self.parts(dict, attributes, depth))
         if not found:
-            raise NoKey(f"a {kind.__qualname__} has no attributes, so that only its identity counts")
+            raise NoKey(f"a {kind.__qualname__} has no attributes, so that it is equal to itself only")
         return tuple(found)
 
     def slots(self, part: type[Any], value: Any, depth: int) -> list[Hashable]:
@@ -156,7 +157,7 @@ class _Maker:
 
 
 class _Same:
-    """Equal to itself only, whatever the equality of what it holds."""
+    """Compares the held object by identity, whatever its own equality."""
 
     __slots__ = ("it",)
 
@@ -171,8 +172,10 @@ class _Same:
 
 
 def _written_in_python(part: type[Any]) -> bool:
-    """Whether a class comes from a `class` statement: a compiled one has methods of its own in C, and may keep what no
-    attribute shows."""
+    """Whether a class comes from a `class` statement.
+
+    A compiled class has methods written in C, and may hold data that no attribute shows.
+    """
     if not part.__flags__ & _HEAP_TYPE:
         return False
     for name, it in part.__dict__.items():
@@ -185,11 +188,11 @@ def _written_in_python(part: type[Any]) -> bool:
     return True
 
 
-#: A class that is made while the program runs.
+#: The flag of a class that was made while the program ran.
 _HEAP_TYPE = 1 << 9
 _COMPILED = (WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType)
 
-#: What is equal only to what is the same, among its own type.
+#: Types whose equality is exact among values of the same type.
 _ATOMS: frozenset[type[Any]] = frozenset({bool, int, str, bytes, type(None), type(Ellipsis), type(NotImplemented)})
 
 _SCALARS: dict[type[Any], Make] = {
@@ -202,7 +205,7 @@ _SCALARS: dict[type[Any], Make] = {
     datetime.timedelta: lambda it: (it.days, it.seconds, it.microseconds),
     datetime.timezone: lambda it: (it.utcoffset(None), it.tzname(None)),
 }
-#: Bases that hold nothing, or what was taken in before them.
+#: Base classes without data, or whose data is read before the bases are visited.
 _BASES: frozenset[type[Any]] = frozenset({*msgspec.Struct.__mro__, *Generic.__mro__})
 _PARTS: frozenset[type[Any]] = frozenset(
     {*_SCALARS, dict, OrderedDict, list, tuple, set, frozenset, deque, slice, datetime.datetime, datetime.time}

@@ -1,10 +1,10 @@
-"""A flow as a step of another: what goes in and what comes back. How it is run stands in `run.subflow`."""
+"""A flow as a step of another flow: the values that go in and come back. `run.subflow` runs it."""
 
 import re
 from collections.abc import Mapping
 from typing import Any, Protocol, TypedDict, cast
 
-from .._core.errors import DefinitionError, OptionError
+from .._core.errors import DefinitionError, OptionError, UsageError
 
 _SEGMENT = re.compile(r"[A-Za-z_]\w*")
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
@@ -17,12 +17,17 @@ Paths = Mapping[str, str | Mapping[str, str]]
 class SubFlowOptions(TypedDict, total=False):
     """The options of `to_sub_flow`.
 
-    `capture` says what the child gets: `{"input": "value.topic", "runtime_data": {"lang": "runtime_data.lang"}}`; its
-    targets are `input`, `runtime_data`, `flow_data`, `resources`, its sources `value`, `runtime_data`, `flow_data`,
-    `resources` of the parent, each a dotted path. `write_back` says what comes back: targets `value`, `runtime_data`,
-    `flow_data`, source `result`. By default the value goes in and the result comes out; once said, nothing else does:
-    without `input` the child starts with None, and without `value` the value of the chain stays as it is. A
+    `capture` maps targets in the child to sources in the parent:
+    `{"input": "value.topic", "runtime_data": {"lang": "runtime_data.lang"}}`. Targets are `input` (the start value),
+    `runtime_data`, `flow_data` and `resources`. Sources are dotted paths that begin with `value`, `runtime_data`,
+    `flow_data` or `resources`. The default is `{"input": "value"}`; without `input` the child starts with None.
+
+    `write_back` maps targets in the parent, `value`, `runtime_data` and `flow_data`, to paths that begin with `result`,
+    the child's result. The default is `{"value": "result"}`; without `value` the chain keeps its value.
     `{"value": {"key": "result"}}` sets a key in a copy of that value.
+
+    `concurrency` limits how many chunks of the child run at once (default: no limit). With `side_branch` the chain
+    continues at once with its own value. `name` is the name of the step (default: that of the flow).
     """
 
     side_branch: bool
@@ -33,7 +38,7 @@ class SubFlowOptions(TypedDict, total=False):
 
 
 class SubFlowTarget(Protocol):
-    """What can be a step of a flow: another flow."""
+    """A flow, as the builder sees it."""
 
     @property
     def name(self) -> str:
@@ -41,19 +46,19 @@ class SubFlowTarget(Protocol):
         ...
 
     def __flow_runtime__(self) -> Any:
-        """How executions of this flow are made (`run.flow_runtime.FlowRuntime`)."""
+        """The runtime that makes its executions (`run.flow_runtime.FlowRuntime`)."""
         ...
 
 
 def is_flow(it: Any) -> bool:
-    """Whether this is a flow; asked of its class, since a mock has any attribute."""
+    """Whether an object is a flow. Its class is asked, because a mock object has every attribute."""
     return hasattr(cast("Any", type(it)), "__flow_runtime__")
 
 
 class SubFlow:
-    """The handler of a sub-flow step: the flow, and its paths, split. `run.subflow.run_sub_flow` runs it.
+    """The handler of a sub-flow step: the flow and its parsed paths. `run.subflow.run_sub_flow` runs it.
 
-    `capture` and `write_back` map each target to its keys ("" for the whole), and those to segments of their source.
+    `capture` and `write_back` map targets to keys ("" for the whole target), and keys to their source paths, split.
     """
 
     def __init__(self, flow: SubFlowTarget, options: SubFlowOptions, where: str) -> None:
@@ -66,22 +71,24 @@ class SubFlow:
         self.write_back = _paths(back, _WRITE_BACK, {"result"}, f"{where}: write_back")
 
     def __call__(self, data: Any) -> Any:
-        """Not supported: only the engine can run a step that is a flow."""
-        raise TypeError(f"the step that runs flow {self.flow.name!r} cannot be called by itself; start the flow")
+        """Raise `UsageError`: only the engine can run a step that is a flow."""
+        raise UsageError(
+            f"the step that runs flow {self.flow.name!r} cannot be called by itself; call flow.start() or async_start()"
+        )
 
 
 def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> dict[str, dict[str, list[str]]]:
-    """The paths, split: per target scope, target key ("" for the whole) to source path."""
+    """Check and split the paths: for each target, its keys ("" for the whole target) to source paths."""
     found: dict[str, dict[str, list[str]]] = {}
     for target, paths in _mapping(wanted, where).items():
         scope, _, rest = target.partition(".")
         if scope not in targets:
-            raise DefinitionError(f"{where}: {target!r} is no target; use {sorted(targets)}")
+            raise DefinitionError(f"{where}: {target!r} is not a target; use one of {sorted(targets)}")
         pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else _mapping(paths, where)
         for key, source in pairs.items():
             if not key and scope not in ("input", "value"):
                 error = OptionError if isinstance(paths, str) else DefinitionError
-                raise error(f"{where}: {scope!r} takes keys only: {{{scope!r}: {{'key': {source!r}}}}}")
+                raise error(f"{where}: {scope!r} needs keys: {{{scope!r}: {{'key': {source!r}}}}}")
             if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise OptionError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")
@@ -89,11 +96,11 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
                 raise DefinitionError(f"{where}: {source!r} does not begin with one of {sorted(sources)}")
             for segment in (*segments, *(key.split(".") if key else ())):
                 if not _SEGMENT.fullmatch(segment):
-                    raise DefinitionError(f"{where}: {segment!r} is no name; paths are names joined by dots")
+                    raise DefinitionError(f"{where}: {segment!r} is not a name; a path is names joined by dots")
             known = found.setdefault(scope, {})
             for other in known:
                 if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") or not (key and other):
-                    raise DefinitionError(f"{where}: {scope}.{key} and {scope}.{other} overlap")
+                    raise DefinitionError(f"{where}: {scope}.{key} and {scope}.{other} overlap; keep one of them")
             known[key] = segments
     return found
 

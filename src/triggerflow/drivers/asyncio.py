@@ -1,16 +1,16 @@
 """The in-process driver: performs the commands of one execution on the running asyncio loop.
 
 Its speed comes from *workers*: a worker is one asyncio task that runs chunks one after another. A chunk that completes
-without suspending costs no task of its own, and a chain of chunks stays in one task throughout. How no run waits behind
-a chunk that does suspend:
+without suspending needs no task of its own, and a chain of chunks stays in one task. A run must not wait behind a chunk
+that does suspend:
 
-* runs that may start wait in `ready`, in the order in which the core gave them;
-* whoever leaves something in `ready` before running user code schedules `_pump` for the next turn of the loop;
-* a worker that gets to the end of its chunk takes the next run from `ready` itself, and `_pump` then finds nothing to
-  do; if its chunk has suspended instead, `_pump` runs and hires workers for what waits: one, two, four ...
+* runs that may start wait in `_ready`, in the order in which the core gave them;
+* a worker that leaves runs in `_ready` when it calls user code schedules `_pump` for the next turn of the loop;
+* a worker whose chunk has completed takes the next run from `_ready` itself, and `_pump` finds nothing to do. If the
+  chunk has suspended, `_pump` starts new workers for the waiting runs: one, two, four ...
 
-Every chunk starts in the context (contextvars) in which the execution was started: a worker whose chunk has changed a
-context variable hands on to a new task.
+Every chunk starts in the context (contextvars) in which the execution was started. A worker whose chunk has changed a
+context variable hands its next run to a new task.
 """
 
 import asyncio
@@ -42,8 +42,8 @@ CHUNKS_PER_TURN = 100
 #: The name of a worker's task: one for all, since asyncio would make one for each.
 WORKER = "triggerflow worker"
 
-#: Numbers of the timers that bound the clean-up of a closing execution and of retracted runs; the core's start at 1.
-CLEAN_UP, GIVE_UP = 0, -1
+#: Numbers of the timers that limit the clean-up of a closing execution, and of retracted runs. The core's start at 1.
+CLEAN_UP, RETRACTION_CLEAN_UP = 0, -1
 
 #: Executions with chunks at work: the event loop itself refers to tasks weakly only.
 #: (A dict, because it takes half the room of a set.)
@@ -84,7 +84,7 @@ class AsyncioDriver:
         self._ready: Ready | None = None
 
     def perform(self, commands: list[AnyCommand]) -> None:
-        """Do what the core commands."""
+        """Perform the commands of the core, in order."""
         for command in commands:
             if isinstance(command, RunChunk):
                 if self._ready is None:
@@ -105,11 +105,11 @@ class AsyncioDriver:
     # -- waiting -----------------------------------------------------------------------------------------------------
 
     async def settled(self, number: int) -> bool:
-        """Wait for the end of the wait that began with this record; False if the execution ends before that."""
+        """Wait until the core ends the wait that began with record `number`; False if the execution ends before."""
         return await self._waiting().settled(number)
 
     async def without_permits(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
-        """Wait for something outside; the run gives up its permits meanwhile."""
+        """Await `wait()`. The run gives up its permits meanwhile, and has them back when this returns."""
         state, now = self.runtime.machine.state, self.runtime.environment.now
         number = state.records
         submit(self.runtime, events.ExternalWaitStarted(now(), run.id))
@@ -129,21 +129,21 @@ class AsyncioDriver:
     # -- workers -----------------------------------------------------------------------------------------------------
 
     def start(self, event: events.Started) -> None:
-        """Take in the start. A single chunk to start with needs no queue: an execution held waiting stays small."""
-        answer = take(self.runtime, event)
-        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
-            self._hire(answer[0])
+        """Record the start and perform its commands. A single first chunk needs no queue, which keeps memory small."""
+        following = take(self.runtime, event)
+        if len(following) == 1 and isinstance(following[0], RunChunk) and not self._ready:
+            self._hire(following[0])
             return
         self._pumping = True
-        self.perform(answer)
+        self.perform(following)
         self._burst = max(1, len(self._ready or ()))
         self._pump()
 
     def _pump(self) -> None:
-        """Hire workers for what is ready, twice as many each time that has to be done again.
+        """Start workers for the runs in `_ready`, twice as many each time in a row.
 
-        A worker takes the oldest run that is left when it starts, so that runs start in order whoever else takes some
-        meanwhile.
+        A worker takes the oldest run that is left when it starts. So runs start in order, also if other workers have
+        taken some in between.
         """
         self._pumping = False
         waiting = len(self._ready or ()) - self._hired
@@ -157,7 +157,7 @@ class AsyncioDriver:
                 self._hire()
 
     def _hire(self, run: RunChunk | None = None) -> None:
-        """A worker that begins with this run, or with the oldest that is left when it starts."""
+        """Start a worker that begins with this run, or with the oldest run that is left when it starts."""
         _running[self] = None
         task = start_task(self.loop, self._work(run), self._base.copy(), name=WORKER)
         if run is not None:
@@ -182,11 +182,11 @@ class AsyncioDriver:
             except BaseException as raised:
                 error, event = self._ended(run, raised)
             else:
-                if worker is not None and worker.cancelling():  # asked to stop, and it returned all the same
+                if worker is not None and worker.cancelling():  # the chunk has swallowed the cancellation
                     self.cancelled_from_outside(run)
                 event = events.Completed(runtime.environment.now(), run.id, value)
             run = self._record(run, event, error)
-            value = event = error = None  # a frame that keeps an error is kept by it, too
+            value = event = error = None  # an error and the frame that refers to it would keep each other in memory
             if run is None:
                 return
             if (copy_context() or self._base) and changed(self._base):
@@ -201,35 +201,35 @@ class AsyncioDriver:
             run.handle = worker
 
     def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
-        """Take in how a run has ended, and do what follows; the run its worker takes next, if there is one for it."""
+        """Record how a run has ended, and perform the commands that follow. Returns the next run for its worker."""
         try:
-            answer = take(self.runtime, event)
+            following = take(self.runtime, event)
         except Exception as refused:
-            instead = self._not_taken(run, event, refused)
+            instead = self._record_refused(run, event, refused)
             if instead is None:
                 return None
-            error, event, answer = instead
+            error, event, following = instead
         if error is not None:
-            self._keep(error, event, run)
+            self._note_failure(error, event, run)
         run.handle = None
-        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
-            return answer[0]
-        if answer:
-            self.perform(answer)
-        # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
+        if len(following) == 1 and isinstance(following[0], RunChunk) and not self._ready:
+            return following[0]
+        if following:
+            self.perform(following)
+        # Leave one run for each worker that is about to start: else a loop of emits would add a worker in each turn.
         ready = self._ready
         if ready and len(ready) > self._hired:
             if not ready.stale:
                 return ready.popleft()
-            following = ready.take(self.runtime.machine.state)
-            if following is not None:
-                return following
+            next_run = ready.take(self.runtime.machine.state)
+            if next_run is not None:
+                return next_run
         if self.runtime.machine.state.idle():
             _running.pop(self, None)
         return None
 
     async def _give_way(self, run: RunChunk) -> RunChunk | None:
-        """Let the loop turn once. The run goes back to its place in the queue, so that none starts before it."""
+        """Let the loop turn once. The run goes back to the head of the queue, so that no other starts before it."""
         if self._ready is None:
             self._ready = Ready()
         self._ready.appendleft(run)
@@ -244,9 +244,9 @@ class AsyncioDriver:
         return self._ready.take(self.runtime.machine.state) if self._ready else None
 
     def _ended(self, run: RunChunk, error: BaseException) -> tuple[BaseException | None, events.Event]:
-        """The record of a chunk that raised, and the error it fails with, if it does.
+        """The record for a chunk that raised, and the error if the chunk fails with one.
 
-        Re-raises what is not the chunk's: exit requests, a destroyed loop.
+        Raises again what does not belong to the chunk: exit requests, and the end of a destroyed loop.
         """
         if isinstance(error, GeneratorExit):
             self.on_loop_closed("its event loop was closed while it ran")
@@ -263,39 +263,39 @@ class AsyncioDriver:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             with contextlib.suppress(ExecutionClosed):
                 submit(self.runtime, event)
-                self._keep(error, event, run)
-            # The loop passes it on to whoever runs it; that nobody awaits this task is not a second story.
+                self._note_failure(error, event, run)
+            # The loop raises it in its caller. Without this, asyncio would also log it as never retrieved.
             run.handle.add_done_callback(mark_seen)
             raise error
         if self.runtime.machine.state.closing is None:
             event.retry_in = self.runtime.retry_delay(run, error)
         return error, event
 
-    def _not_taken(
+    def _record_refused(
         self, run: RunChunk, event: events.Event, refused: Exception
     ) -> tuple[BaseException | None, events.Event, list[commands.AnyCommand]] | None:
-        """What is recorded in place of a chunk's end that was not taken; None if there is nothing left to record."""
+        """Record a failure in place of the end of a chunk that could not be recorded; None if nothing is recorded."""
         try:
             asks_wrong = isinstance(refused, ProtocolError | UsageError) and isinstance(event, events.Paused)
             if (asks_wrong and not isinstance(refused, ExecutionClosed)) or isinstance(refused, PayloadError):
-                # A question that is open already or no question, or a value that is no record: the chunk's own fault.
+                # The chunk's own error: an interrupt that is open already, or a value that cannot be recorded.
                 error, event = self._ended(run, refused)
                 return error, event, take(self.runtime, event)
         except ExecutionClosed as closed:
             refused = closed
-        if not isinstance(refused, ExecutionClosed):  # else this chunk outlived its execution
+        if not isinstance(refused, ExecutionClosed):  # else the execution had ended before this chunk
             self._abort(refused, run)
         return None
 
     def current_run(self) -> RunChunk | None:
         """See `Driver.current_run`."""
         task = asyncio.current_task()
-        if task is None or task.get_name() != WORKER:  # else every caller from outside would look at all runs
+        if task is None or task.get_name() != WORKER:  # callers from outside must not pay for a search of all runs
             return None
         return next((run for run in self.runtime.machine.state.runs.values() if run.handle is task), None)
 
     def _abort(self, bug: Exception, run: RunChunk) -> None:
-        """The core broke its own rules: nobody shall wait for what it will never say."""
+        """Fail the execution after an error in the core, so that no caller waits for commands that will not come."""
         self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
         self.error.__cause__ = bug
         for other in self.runtime.machine.state.runs.values():
@@ -303,14 +303,17 @@ class AsyncioDriver:
                 other.handle.cancel()
         self.perform(self.runtime.machine.abort(describe(self.error, run.node.name)))
 
-    def _keep(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
-        """The first error that fails the execution is what its waiters get, with a note of where it happened."""
+    def _note_failure(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
+        """Note the error if it is the one that fails the execution: its callers get it, with a note of where it was
+        raised."""
         if isinstance(event, events.Failed) and self.runtime.machine.state.error is event.error:
             self.error = noted(error, f"in chunk {run.node.name!r} of {self.runtime!r}")
 
     def cancelled_from_outside(self, run: RunChunk) -> None:
-        """If somebody cancelled the worker's task, and not this driver: the execution ends as cancelled, or if it
-        outlives its loop, it is suspended."""
+        """Handle a cancellation of a worker's task that this driver did not cause.
+
+        The execution ends as cancelled; if it outlives its loop, it is suspended.
+        """
         runtime = self.runtime
         if run.id in (runtime.machine.state.retracted or ()):
             run.handle.uncancel()
@@ -332,8 +335,9 @@ class AsyncioDriver:
         closing = self.runtime.machine.state.closing is not None
         if closing and self._sources is not None:
             self._sources.close()
-        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):  # it is the first of those to be stopped
-            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.runtime.options.cleanup_timeout, self._abandon)
+        timer = CLEAN_UP if closing else RETRACTION_CLEAN_UP
+        if timer not in (self._timers or ()):  # this is the first of the runs to be cancelled
+            self._set_timer(timer, self.runtime.options.cleanup_timeout, self._cleanup_timed_out)
             if closing:
                 self._waiting().release()
                 self.runtime.closing()
@@ -343,12 +347,12 @@ class AsyncioDriver:
             run.handle.cancel()
             if started:
                 return
-        # It has not started yet, and never will.
+        # It has not started yet, and will not start: its end can be recorded now.
         if self._ready:
             self._ready.stale = True
         submit(self.runtime, events.Cancelled(self.runtime.environment.now(), run.id))
 
-    def _abandon(self) -> None:
+    def _cleanup_timed_out(self) -> None:
         with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
             submit(self.runtime, events.CleanupTimedOut(self.runtime.environment.now()))
 
@@ -370,8 +374,8 @@ class AsyncioDriver:
 
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
-            runtime, told = self.runtime, (self._pulled, self._source_cancelled)
-            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *told)
+            runtime, callbacks = self.runtime, (self._pulled, self._source_cancelled)
+            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *callbacks)
         self._sources.pull(command.opening, command.count)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
@@ -379,8 +383,8 @@ class AsyncioDriver:
             self._sources.stop(command.opening)
 
     def _pulled(self, opening: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
-        """Take in what a source has answered to a pull."""
-        if not opening.pulling:  # nobody wants it any more
+        """Record the items that a source has returned for a pull, or its failure."""
+        if not opening.pulling:  # the core has cancelled the pull
             return
         now = self.runtime.environment.now
         with contextlib.suppress(ExecutionClosed):
@@ -406,7 +410,7 @@ class AsyncioDriver:
         submit(self.runtime, failed)
 
     def _source_cancelled(self, reason: str) -> None:
-        """Somebody cancelled the task of a source, and not this driver."""
+        """The task of a source was cancelled, but not by this driver."""
         if self.runtime.machine.state.closing is None:
             self._cancelled(reason)
 
@@ -419,19 +423,19 @@ class AsyncioDriver:
         _running.pop(self, None)
         if sources is None or sources.are_closed:
             self.runtime.closed(command, self.error)
-        else:  # they have as long for that as chunks have for their clean-up
+        else:  # closing may take `cleanup_timeout` seconds
             self.runtime.closes_sources = True
             start_task(self.loop, self._close_after(sources, command), self._base.copy(), quiet=True)
 
     async def _close_after(self, sources: Sources, command: commands.Close) -> None:
-        """The execution has ended when its sources are closed."""
-        with contextlib.suppress(asyncio.CancelledError):  # its loop ends: the sources are told so by themselves
+        """End the execution once its sources are closed."""
+        with contextlib.suppress(asyncio.CancelledError):  # the loop ends, which cancels the sources as well
             await sources.closed()
         self.runtime.closes_sources = False
         self.runtime.closed(command, self.error)
 
     def _release(self) -> None:
-        """Release what is held outside the state: timers, sources, waiters."""
+        """Release the timers, the sources and the waiters."""
         self._ready = None
         if self.rare is None:
             return
@@ -445,7 +449,7 @@ class AsyncioDriver:
             self._waits.release()
 
     def stop(self) -> list[asyncio.Task[None]]:
-        """Cancel all chunks and timers, and record nothing; the tasks that were told to stop."""
+        """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled."""
         state, sources = self.runtime.machine.state, self._sources
         stopping: list[asyncio.Task[None]] = []
         with contextlib.suppress(RuntimeError):  # a closed loop cancels nothing any more
@@ -460,21 +464,21 @@ class AsyncioDriver:
         return stopping
 
     def on_loop_closed(self, reason: str) -> None:
-        """The event loop is closed, and nothing can run on it: record that, so that waiters elsewhere are woken."""
+        """The event loop is closed and can run nothing more: end or suspend the execution, which wakes its callers."""
         runtime = self.runtime
         if runtime.durability.outlives_loop:
             runtime.durability.on_loop_lost(runtime, reason)
             return
         tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
-        answer: list[commands.AnyCommand] = []
+        following: list[commands.AnyCommand] = []
         now = runtime.environment.now()
         for event in (events.CancelRequested(now, reason), events.CleanupTimedOut(now)):
             with contextlib.suppress(ExecutionClosed):
-                answer += take(runtime, event)
+                following += take(runtime, event)
         _running.pop(self, None)
         if self._sources is not None:
             self._sources.destroy()
-        for command in answer:
+        for command in following:
             if isinstance(command, commands.Close):
                 runtime.closed(command, self.error)
         destroy(tasks)

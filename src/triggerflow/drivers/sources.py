@@ -1,17 +1,16 @@
-"""Lazy for_each sources: where the items come from, one *feed* for each source that is open.
+"""Sources of a lazy `for_each`: they read the items, by one *feed* for each open source.
 
-* An iterable in memory (a set, a view of a dict, an iterator of a list ...) is read on the event loop.
-* Any other sync iterable is read in a thread, because each item may take its time. It is one thread for the whole life
-  of the source: a cursor, for example, may be used in one thread only. The thread reads ahead of the event loop, up to
-  as many items as the for_each has room for.
-* An async iterable is read in a task. It is one task for the whole life of the source, so that time-outs, task groups
-  and context variables may span several items. It is asked for an item when the for_each has room for one.
+* A collection in memory (a set, a view of a dict, an iterator of a list ...) is read on the event loop.
+* A sync iterable is read in a thread, because each item may take long. It has one thread for its whole life, because
+  its objects may belong to a thread. The thread reads ahead of the loop, as many items as the core has asked for.
+* An async iterable is read in a task. It has one task for its whole life, so that time-outs, task groups and context
+  variables may span several items. The task reads an item only when the core asks for one.
 
-A source that is not read to its end is closed in its thread or task, and the execution ends after that, so that
-cursors, files and connections are released by then. An exception that closing raises is logged.
+A source that is not read to its end is closed, in its thread or task, before the execution ends. So its cursor, file or
+connection is released. An exception raised while a source closes is logged.
 
-A feed refers to its execution only while it is asked for items. So an execution without a handle can be collected, and
-its feeds are closed then.
+A feed without a pending pull does not refer to its execution: an execution that its owner has dropped can be collected,
+and its feeds are closed then.
 """
 
 import asyncio
@@ -35,9 +34,9 @@ logger = logging.getLogger("triggerflow")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: The next items, whether there are no more, and what the source has raised.
+#: The next items, whether there are no more, and the exception that the source has raised.
 _Items = tuple[list[Any], bool, BaseException | None]
-#: Gets the next items, whether there are no more, and what the source has raised.
+#: Called with the next items, whether there are no more, and the exception that the source has raised.
 Reply = Callable[[list[Any], bool, BaseException | None], None]
 
 
@@ -53,8 +52,8 @@ class Sources:
         pulled: Callable[[BlockInstance, list[Any], bool, BaseException | None], None],
         cancelled: Callable[[str], None],
     ) -> None:
-        """`seconds` is how long closing may take. `pulled` gets the answer to a pull. `cancelled` gets the reason if
-        the task of a source is cancelled from outside."""
+        """`seconds` limits how long closing may take. `pulled` is called with the items of a pull. `cancelled` is
+        called with the reason when the task of a source is cancelled, but not by the driver."""
         self.seconds = seconds
         self._loop = loop
         self._base = base
@@ -62,18 +61,18 @@ class Sources:
         self._pulled = pulled
         self._cancelled = cancelled
         self._feeds: dict[int, _Feed] = {}
-        #: sources that are being closed: a future that is done then, and what source it is
+        #: the tasks and threads that are closing their sources, each with a description of the source
         self._closing: dict[asyncio.Future[Any], str] = {}
         self._closing_since = 0.0
 
     def pull(self, opening: BlockInstance, count: int) -> None:
-        """Ask for the next items of an opening, `count` at most; there is one pull of an opening at a time."""
+        """Ask for at most `count` next items of a block instance. A block instance has one pull at a time."""
         feed = self._feeds.get(opening.id)
         if feed is None:
             feed = self._feeds[opening.id] = self._open(opening)
 
         def reply(items: list[Any], done: bool, error: BaseException | None) -> None:
-            if self._feeds.get(opening.id) is not feed:  # it was stopped meanwhile
+            if self._feeds.get(opening.id) is not feed:  # the feed was stopped meanwhile
                 return
             if done or error is not None:
                 del self._feeds[opening.id]
@@ -83,7 +82,7 @@ class Sources:
 
     def _open(self, opening: BlockInstance) -> "_Feed":
         source, what = opening.source, f"the items of {opening.node.id!r} of {self._name}"
-        # After a load a source that can be asked again goes on where it was.
+        # After a load, a source that can be read again continues after the items that were taken before.
         passed = opening.next + len(opening.pulled or ())
         if type(source) in _IN_MEMORY:
             return _InMemory(self._loop, self._base, source, passed)
@@ -98,7 +97,7 @@ class Sources:
         return _InThread(self._loop, self._base, source, passed, what, ref(self))
 
     def stop(self, opening: BlockInstance) -> None:
-        """Close the source of this opening."""
+        """Close the source of a block instance that needs no more items."""
         feed = self._feeds.pop(opening.id, None)
         if feed is not None:
             self._close(feed)
@@ -120,31 +119,31 @@ class Sources:
 
     @property
     def are_closed(self) -> bool:
-        """Whether all sources that were told to close have done so."""
+        """Whether no source is still closing."""
         return not self._closing
 
     @property
     def stopping(self) -> "list[asyncio.Task[None]]":
-        """The tasks that are closing."""
+        """The tasks that are closing sources."""
         return [it for it in self._closing if isinstance(it, asyncio.Task)]
 
     async def closed(self) -> None:
-        """Wait until all sources are closed, as long as that may take."""
+        """Wait until all sources are closed, or their time for that is over."""
         closing = dict(self._closing)
         left = self._closing_since + self.seconds - self._loop.time()
         if closing:
             _, late = await asyncio.wait(closing, timeout=max(0.0, left))
             for what in map(closing.__getitem__, late):
-                logger.warning("%s: not closed within %s s, and not waited for any longer", what, self.seconds)
+                logger.warning("%s: not closed within %s s; the execution ends without it", what, self.seconds)
 
     def destroy(self) -> None:
-        """The event loop is closed: nothing can run on it any more."""
+        """Drop all feeds, because the event loop is closed and can run nothing more."""
         for feed in self._feeds.values():
             feed.forget()
         self._feeds = {}
 
     def lost(self, what: str) -> None:
-        """The task of a source was cancelled from outside."""
+        """The task of a source was cancelled, but not by the driver."""
         self._cancelled(f"the task of {what} was cancelled: its loop shuts down, or the source did it")
 
     def __del__(self) -> None:
@@ -163,11 +162,11 @@ class _Feed(Protocol):
         ...
 
     def stop(self) -> "asyncio.Future[Any] | None":
-        """Close the source; a future that is done when it is closed, None if it is."""
+        """Close the source. Returns a future that is done when it is closed; None if it is closed already."""
         ...
 
     def forget(self) -> None:
-        """Close the source if that is possible, without waiting for it. May be called from any thread."""
+        """Close the source if that is possible, without a wait. May be called from any thread."""
         ...
 
 
@@ -175,7 +174,7 @@ class _Feed(Protocol):
 
 
 class _InMemory:
-    """An iterable in memory."""
+    """A source whose items are in memory."""
 
     what = ""
 
@@ -203,7 +202,7 @@ class _InMemory:
             if self._iterator is None:
                 self._iterator = islice(_in_order(self._source), self._passed, None)
             items += islice(self._iterator, count)
-        except Exception as raised:  # items of a set are compared
+        except Exception as raised:  # the items of a set are compared, which may raise
             error = raised
         reply(items, len(items) < count and error is None, error)
 
@@ -216,19 +215,19 @@ class _InMemory:
 
 # -- in a task ---------------------------------------------------------------------------------------------------------
 
-#: Feeds that are not asked for items now, or that are closing. Event loops hold tasks weakly, so something has to.
-_kept: set["_InTask"] = set()
-_look_at = 64
+#: Feeds without a pending pull, and those that are closing: the event loop itself refers to tasks only weakly.
+_alive: set["_InTask"] = set()
+_check_at = 64
 
 
 def _forget_closed_loops() -> None:
-    """Drop feeds whose event loop was closed meanwhile. This looks at all feeds when their number has doubled."""
-    global _look_at
-    if len(_kept) < _look_at:
+    """Forget feeds whose event loop was closed meanwhile; checked when their number has doubled."""
+    global _check_at
+    if len(_alive) < _check_at:
         return
-    for feed in list(_kept):
+    for feed in list(_alive):
         feed.forget_if_closed()
-    _look_at = max(64, 2 * len(_kept))
+    _check_at = max(64, 2 * len(_alive))
 
 
 class _InTask:
@@ -251,18 +250,18 @@ class _InTask:
         self._owner = owner
         self._task: asyncio.Task[None] | None = None
         self._reply: Reply | None = None
-        #: answers to pulls that have not come yet: a source may fail or end while it is not asked
-        self._answers: deque[_Items] = deque()
-        #: what the task waits for while it is not asked
+        #: items and ends that no pull has asked for yet: a source may end while its task waits for a pull
+        self._replies: deque[_Items] = deque()
+        #: the task waits for this future while there is no pull
         self._turn: asyncio.Future[None] | None = None
         self._stopping = False
-        #: whether it reads no more items, and closes the source
+        #: whether the source is being closed
         self._closes = False
 
     def ask(self, count: int, reply: Reply) -> None:
         self._reply = reply
-        _kept.discard(self)  # what its task waits for refers to it now
-        if self._answers:
+        _alive.discard(self)  # while it reads an item, the future that its task awaits refers to it
+        if self._replies:
             self._give()
         elif self._task is None:
             _forget_closed_loops()
@@ -271,18 +270,18 @@ class _InTask:
         elif self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
-    def _answer(self, items: list[Any], done: bool, error: BaseException | None) -> None:
-        self._answers.append((items, done, error))
+    def _deliver(self, items: list[Any], done: bool, error: BaseException | None) -> None:
+        self._replies.append((items, done, error))
         if self._reply is not None:
             self._give()
 
     def _give(self) -> None:
-        """Reply on the event loop, outside of the task and of the context of the source."""
+        """Reply from the loop, not from the task: the code that follows must not run in the context of the source."""
         reply, self._reply = self._reply, None
         assert reply is not None
-        self._loop.call_soon(reply, *self._answers.popleft(), context=self._base.copy())
+        self._loop.call_soon(reply, *self._replies.popleft(), context=self._base.copy())
         if self._task is not None and not self._task.done():
-            _kept.add(self)
+            _alive.add(self)
 
     async def _run(self) -> None:
         task = asyncio.current_task()
@@ -294,21 +293,21 @@ class _InTask:
                 await anext(iterator)
             while await self._asked(iterator):
                 item = await anext(iterator)
-                if task.cancelling() and not self._stopping:  # it was cancelled, and gave an item all the same
+                if task.cancelling() and not self._stopping:  # the source has swallowed the cancellation
                     raise asyncio.CancelledError
-                self._answer([item], False, None)
+                self._deliver([item], False, None)
         except StopAsyncIteration:
-            self._answer([], True, None)
+            self._deliver([], True, None)
             return
         except GeneratorExit:  # the event loop is gone
             raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 if not self._stopping and not task.cancelling():
-                    self._answer([], False, error)
+                    self._deliver([], False, error)
                     return
             elif not self._stopping:
-                self._answer([], False, error)
+                self._deliver([], False, error)
                 return
             else:
                 logger.warning("%s: closing failed", self.what, exc_info=error)
@@ -321,7 +320,7 @@ class _InTask:
         await self._close(iterator)
 
     async def _asked(self, iterator: Any) -> bool:
-        """Wait until an item is wanted; False if the source is to be closed."""
+        """Wait until a pull asks for an item; False if the source has to close."""
         while not self._stopping and self._reply is None:
             self._turn = self._loop.create_future()
             try:
@@ -329,13 +328,13 @@ class _InTask:
             except asyncio.CancelledError:
                 if self._stopping:
                     return False
-                # A time-out or a task group of the generator cancels this task: raise that where the generator is.
+                # A time-out or a task group of the generator cancels this task: raise that where the generator waits.
                 if not hasattr(iterator, "athrow"):
                     raise
                 item = await iterator.athrow(asyncio.CancelledError())
                 if cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
                     raise
-                self._answer([item], False, None)
+                self._deliver([item], False, None)
         return not self._stopping
 
     async def _close(self, iterator: Any) -> None:
@@ -352,12 +351,12 @@ class _InTask:
         self._stopping, self._reply = True, None
         task = self._task
         if task is None or task.done():
-            _kept.discard(self)
+            _alive.discard(self)
             return None
-        _kept.add(self)
+        _alive.add(self)
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
-        elif not self._closes and not task.cancelling():  # else it is at its clean-up
+        elif not self._closes and not task.cancelling():  # do not interrupt its clean-up
             task.cancel()
         return task
 
@@ -368,14 +367,14 @@ class _InTask:
         self.forget_if_closed()
 
     def forget_if_closed(self) -> None:
-        """Drop the task if its event loop is closed: it can never run again."""
+        """Drop the feed if its loop is closed: its task can never run again."""
         if self._loop.is_closed():
-            _kept.discard(self)
+            _alive.discard(self)
             if self._task is not None:
                 destroy([self._task])
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        _kept.discard(self)
+        _alive.discard(self)
         if not task.cancelled():
             task.exception()
 
@@ -384,9 +383,9 @@ class _InTask:
 
 
 class _InThread:
-    """A sync iterable, in a thread of its own: the part on the event loop.
+    """A sync iterable in a thread of its own, as the event loop sees it.
 
-    A task watches the thread. An event loop that shuts down cancels that task, and so closes the source.
+    A task watches the thread: a loop that shuts down cancels the task, which closes the source and waits for that.
     """
 
     def __init__(
@@ -422,7 +421,7 @@ class _InThread:
         if reader.ready:
             self._loop.call_soon(self._give, reply, context=self._base.copy())
             return
-        # An executor, so that the event loop knows that a thread is at work for it.
+        # `run_in_executor` lets the loop know that a thread works for it.
         asking = self._asking = self._loop.run_in_executor(reader.for_items, reader.take)
 
         def arrived(asking: "asyncio.Future[_Items]") -> None:
@@ -449,7 +448,7 @@ class _InThread:
             await self._over
             if self._stopping:
                 await self._closed()
-        except asyncio.CancelledError:  # the event loop shuts down, and waits for this task
+        except asyncio.CancelledError:  # the loop ends, and waits for this task
             self._stop()
             owner, seconds = self._owner(), 0.0
             if owner is not None:
@@ -483,7 +482,7 @@ class _InThread:
 
 
 class _Reader:
-    """A sync iterable: the part in the thread. It reads while there is room, and closes the iterable."""
+    """The part that runs in the thread: reads while there is room, and closes the iterable. It uses no event loop."""
 
     def __init__(self, source: Any, passed: int, context: Context, what: str) -> None:
         self._source: Any = source
@@ -492,7 +491,7 @@ class _Reader:
         self._what = what
         self._changed = Condition()
         self._items: deque[Any] = deque()
-        #: how many items may be here at once
+        #: how many items may be buffered at once
         self._room = 0
         self._done = False
         self._error: BaseException | None = None
@@ -505,17 +504,17 @@ class _Reader:
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to take."""
+        """Whether there are items, an end or an exception to take."""
         return bool(self._items) or self._done or self._error is not None
 
     def allow(self, count: int) -> None:
-        """Read until so many items are here."""
+        """Read until `count` items are buffered."""
         with self._changed:
             self._room = count
             self._changed.notify_all()
 
     def take(self) -> _Items:
-        """The items that are here, whether there are no more, and what the iterable has raised after them."""
+        """Take the buffered items. Returns them, whether there are no more, and the exception raised after them."""
         with self._changed:
             items = list(self._items)
             self._items.clear()
@@ -523,7 +522,7 @@ class _Reader:
             return items, self._done, None if items else self._error
 
     def stop(self) -> None:
-        """Close the iterable, as soon as it does not give an item any more."""
+        """Close the iterable, once it has returned from reading an item."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -565,7 +564,7 @@ class _Reader:
         with self._changed:
             if self._stopping or len(self._items) < self._room:
                 return not self._stopping
-        # The pool's lock is not taken while this one is held: `stop` may be called by the collector, in any thread.
+        # Never take the pool's lock while this one is held: the garbage collector may call `stop`, in any thread.
         with waiting_inside_engine(), self._changed:
             self._changed.wait_for(lambda: self._stopping or len(self._items) < self._room)
             return not self._stopping
@@ -577,7 +576,7 @@ class _Reader:
 
 
 class _Requests(Executor):
-    """Calls that an event loop wants made in the thread of a reader, as soon as a condition holds."""
+    """Requests of an event loop to a reader: each call is made in the reader's thread, once the condition holds."""
 
     def __init__(self, changed: Condition, holds: Callable[[], bool]) -> None:
         self._changed = changed
@@ -615,17 +614,17 @@ def _nothing() -> None:
 
 
 def _is_one_item(source: Any) -> bool:
-    """Whether a source is one item after all. The core sees only the type; this asks the value, and may raise."""
+    """Whether a source counts as one item. The core sees only its type; this examines the value, and may raise."""
     return isinstance(source, str | bytes | bytearray | Mapping) or hasattr(source.__class__, "model_fields")
 
 
 def _in_order(source: Any) -> Iterable[Any]:
-    """The source; a set by its items' values, for its own order is another in the process that goes on after a load."""
+    """The source; a set is sorted by its items, because its own order would differ in another process after a load."""
     return sorted(cast("set[Any]", source), key=_rank) if isinstance(source, set | frozenset) else source
 
 
 def _rank(item: Any) -> tuple[str, Any]:
-    """A key by which items of any types can be sorted, the same in every process for what can be recorded."""
+    """A key that sorts items of any types. For values that can be recorded it is the same in every process."""
     kind = cast("type[Any]", type(item))
     if kind in (str, int, float, bool, bytes):
         return kind.__name__, item

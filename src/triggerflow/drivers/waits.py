@@ -1,4 +1,4 @@
-"""Coroutines that wait until the core lets them go on: emitters, and chunks that gave up their permits."""
+"""Coroutines that wait until the core wakes them: emitters, and chunks that gave up their permits."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ class Waits:
         self._futures: dict[int, asyncio.Future[bool]] = {}
 
     async def settled(self, number: int) -> bool:
-        """Wait; False if the execution is ending before the wait is over."""
+        """Wait until the core ends this wait. Returns False if the execution ends before."""
         future = self._futures[number] = asyncio.get_running_loop().create_future()
         try:
             return await future
@@ -28,7 +28,8 @@ class Waits:
             self._futures.pop(number, None)
 
     async def _give_up(self, number: int) -> None:
-        """Whoever waits was cancelled, by a time-out of its own, say: it gets its places back before it goes on."""
+        """The waiting chunk was cancelled, for example by its own time-out: it gets its permits back before it
+        continues."""
         state = self._runtime.machine.state
         wait = (state.waits or {}).get(number)
         if wait is None or wait.over or state.closing is not None or (wait.run and wait.run.id not in state.runs):
@@ -38,11 +39,11 @@ class Waits:
             await self.settled(number)
 
     def settle(self, number: int) -> None:
-        """The core says that this wait is over."""
+        """Wake the waiter of this record, if it is still pending."""
         self._finish(self._futures.get(number), True)
 
     def release(self) -> None:
-        """Nothing will settle any more."""
+        """Wake all waiters with False, because the execution ends."""
         for future in self._futures.values():
             self._finish(future, False)
 

@@ -1,4 +1,4 @@
-"""Durable executions: their records are kept in a store, so that another process can go on with them."""
+"""Durable executions: their records are in a store, so that another process can resume them."""
 
 from .history import History
 from .worker import Worker

@@ -1,15 +1,15 @@
-"""Where the records of a durable execution wait for their store.
+"""The records of a durable execution that wait for the commit.
 
     receive -> append -> commit -> perform
 
-The machine receives a record at once, so that the next one is judged by a state that includes it. The commands that the
-record gives are *held* until the store has it: chunks start, readers get items, and waiters are woken after the commit
-only. So whatever anybody was shown of an execution is in the store. Reads on a handle may show state that is not
-committed yet; `async_committed` waits for that.
+The machine receives a record at once, so that the state for the next record includes it. The commands that the machine
+returns are *held* until the record is in the store: chunks start, readers get items and waiters are woken only after
+the commit. So every effect that the outside can see has its record in the store. Reads on a handle may show state that
+is not committed yet; `async_committed` waits for that.
 
-One commit serves all executions that have written something meanwhile (`commit`). If the store fails, or the process
-has to release the execution, it is *suspended* here: its chunks are cancelled, nothing more is recorded, and waiters
-get the reason. In the store it remains as it was, and can go on anywhere.
+One commit takes the records of all executions (`commit`). If the store fails, or the process has to release the
+execution, it is *suspended* here: its chunks are cancelled, nothing more is recorded, and waiters get the reason. The
+store is not changed by that, and the execution can continue in any process.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from ..stores.protocol import Append, ExecutionRow, NewRecord
 #: How many records may wait for the store before chunks that put items wait, too.
 MAX_UNCOMMITTED = 1024
 
-#: Commands by which an execution changes its stream, its parent or its child. Those records belong to the same commit.
+#: Commands by which an execution changes its stream, its parent or its child. They are passed on before the commit,
+#: so that the records of both go into the same one.
 _SAME_COMMIT = frozenset(
     (
         commands.OpenInterrupt,
@@ -49,11 +50,11 @@ class Owner(Protocol):
 
     @property
     def root_id(self) -> str:
-        """The id of the outermost execution around it, or its own. What a tree writes in one turn is one commit."""
+        """The id of the outermost execution around it, or its own. A tree commits its records together."""
         ...
 
     def enqueue(self, buffer: "CommitBuffer") -> None:
-        """The buffer has something to write."""
+        """The buffer has records to commit."""
         ...
 
     def perform(self, held: list[commands.AnyCommand]) -> None:
@@ -61,11 +62,11 @@ class Owner(Protocol):
         ...
 
     def perform_before_commit(self, command: commands.AnyCommand) -> bool:
-        """Act on a command whose records belong into the same commit; True if nothing is left to do."""
+        """Pass on a command whose records belong into the same commit; True if nothing is left to do after it."""
         ...
 
     def written(self) -> None:
-        """Records are in the store, and their commands were performed."""
+        """Records were committed, and their commands were performed."""
         ...
 
     def suspend(self, why: BaseException) -> None:
@@ -82,7 +83,7 @@ class Owner(Protocol):
 
 
 class CommitBuffer:
-    """The records of one execution that wait for the store, and the commands that they gave."""
+    """The records of one execution that wait for the commit, and the commands that belong to them."""
 
     __slots__ = (
         "_create",
@@ -110,7 +111,7 @@ class CommitBuffer:
         #: how many records and stream items are in the store
         self.committed = machine.state.records
         self.items = machine.state.stream
-        #: why nothing is taken any more
+        #: why no record is accepted any more; None while records are
         self.suspended: BaseException | None = None
         self._machine = machine
         self._encode = encode
@@ -131,7 +132,7 @@ class CommitBuffer:
         return self._encode(event, self._payloads)
 
     def hold(self, record: bytes, commands: list[commands.AnyCommand]) -> list[commands.AnyCommand]:
-        """Keep a record and its commands until the store has the record. No command may be performed before that."""
+        """Hold a record and its commands until the commit. Returns no command: none may be performed before that."""
         number = self._machine.state.stream
         self._records.append(NewRecord(record, 0 if number == self._numbered else number))
         self._numbered = number
@@ -144,17 +145,17 @@ class CommitBuffer:
         return _NOTHING
 
     @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Whether so many records wait for the store that chunks which put items should wait, too."""
         return len(self._records) > MAX_UNCOMMITTED
 
     @property
-    def clean(self) -> bool:
+    def is_committed(self) -> bool:
         """Whether every record is in the store."""
         return self.committed == self._machine.state.records
 
     def take(self) -> Append:
-        """What is to be written now."""
+        """The append for the next commit. It empties the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
         self._writing, self._held = self._held, []
@@ -174,7 +175,7 @@ class CommitBuffer:
         return append
 
     def written(self, append: Append) -> None:
-        """The records are in the store: perform the commands that they gave."""
+        """The append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
         for record in reversed(append.records):
             if record.item:
@@ -183,17 +184,17 @@ class CommitBuffer:
         held, self._writing = self._writing, []
         if self.suspended is None:
             state = self._machine.state
-            # Meanwhile a run may have ended, or been given up.
+            # Since then a run may have ended, or been abandoned.
             self.owner.perform([it for it in held if _is_due(it, state)])
         self._wake()
         if self.suspended is None:
             self.owner.written()
 
-    async def on_disk(self) -> None:
-        """Wait until every record is in the store. Raises why it cannot be."""
+    async def wait_committed(self) -> None:
+        """Wait until every record is in the store. Raises the reason of a suspension, and `WrongLoopError`."""
         if self.suspended is not None:
             raise self.suspended
-        if not self.clean:
+        if not self.is_committed:
             loop = asyncio.get_running_loop()
             if self.owner.loop() not in (None, loop):
                 raise WrongLoopError(f"execution {self.id} lives on another event loop; wait for it there")
@@ -202,7 +203,7 @@ class CommitBuffer:
             await future
 
     def suspend(self, why: BaseException) -> None:
-        """Take nothing any more, and forget what is not written."""
+        """Accept no more records, drop those that are not committed, and wake waiters with the reason."""
         self.suspended = why
         self._records, self._held, self._writing = [], [], []
         self._wake()
@@ -230,6 +231,6 @@ def _is_due(command: commands.AnyCommand, state: RunState) -> bool:
 
 
 def status_and_due(machine: Machine) -> tuple[Any, float | None]:
-    """Status and next due time of an execution, for those who look into the store."""
+    """Status and next due time of an execution as its row in the store shows them."""
     state = machine.state
     return state.status.value, next_due(state) if state.status is Status.WAITING else None

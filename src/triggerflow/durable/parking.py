@@ -1,5 +1,5 @@
-"""Parking: an execution that waits for people or timers leaves the memory, and is in its store only until its next
-use."""
+"""Parking: an execution that waits for answers, signals or timers leaves the memory, and is opened again when it is
+used."""
 
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -10,50 +10,50 @@ from ..stores.protocol import Append, Store
 from .commit_buffer import status_and_due
 from .stored import Stored
 
-#: What is due within so many seconds is not worth parking.
+#: An execution with a timer that is due within so many seconds is not parked.
 MIN_PARK_SECONDS = 1.0
 
 
 def is_idle(execution: Stored) -> bool:
-    """Whether it waits for the outside, for longer than `MIN_PARK_SECONDS`, and nobody here waits for it."""
-    if execution.runtime.waited_for or not _rests(execution):
+    """Whether it can be parked: nothing of it runs, no caller waits for it, and no timer is due soon."""
+    if execution.runtime.waited_for or not _is_waiting(execution):
         return False
     due = _next_due(execution)
     return due is None or due > execution.now() + MIN_PARK_SECONDS
 
 
 async def park(store: Store, executions: Collection[Stored]) -> None:
-    """Release those that are idle. Raises `StoreError`."""
+    """Park those of the executions that are idle. Raises `StoreError`."""
     async with AsyncExitStack() as locks:
         for execution in executions:
             await locks.enter_async_context(execution.lock)
         idle = [execution for execution in executions if execution.runs_here and is_idle(execution)]
-        waiting = [append for execution in idle if (append := _status_of_children(execution)) is not None]
+        waiting = [append for execution in idle if (append := _waiting_for_children(execution)) is not None]
         if waiting:
             await store.append(waiting)
-        idle = [it for it in idle if it.runs_here and is_idle(it)]  # something may have come meanwhile
+        idle = [it for it in idle if it.runs_here and is_idle(it)]  # an answer or a signal may have come meanwhile
         ids = [id for execution in idle for id in execution.with_sub_flows()]
         for execution in idle:
             execution.release_here(ExecutionSuspended(f"{execution.runtime!r} is parked"))
         await store.release(ids)
 
 
-def _rests(execution: Stored) -> bool:
-    """Whether nothing of it is at work: everything is in the store, and waits for people or timers."""
+def _is_waiting(execution: Stored) -> bool:
+    """Whether it and its sub-flows only wait, and all their records are in the store."""
     log = execution.runtime.log
-    if log is None or not log.clean or execution.runtime.status() != "waiting":
+    if log is None or not log.is_committed or execution.runtime.status() != "waiting":
         return False
-    return all(_rests(child) for child in execution.sub_flows())
+    return all(_is_waiting(child) for child in execution.sub_flows())
 
 
 def _next_due(execution: Stored) -> float | None:
-    """When its next timer is due, or one of its sub-flows."""
+    """When the next timer of it or its sub-flows is due."""
     dues = [status_and_due(execution.runtime.machine)[1], *map(_next_due, execution.sub_flows())]
     return min((due for due in dues if due is not None), default=None)
 
 
-def _status_of_children(execution: Stored) -> Append | None:
-    """The status that the store has to be given first: that it waits, where only its sub-flows know that."""
+def _waiting_for_children(execution: Stored) -> Append | None:
+    """The append that sets its status to "waiting" if only its sub-flows wait, which its own records do not show."""
     runtime = execution.runtime
     if runtime.log is None or runtime.machine.state.status is Status.WAITING:
         return None

@@ -1,8 +1,8 @@
-"""Executions of one flow as their store has them: found, read record by record, and as they stood after any record.
+"""Reads executions of one flow out of the store: their rows, their records, and their state after any record.
 
-Records mean something under the definition they were written under. Where an execution went on under a newer one, a
-snapshot stands that tells which one was before; so the past of an execution is a row of *starts*: points from which it
-can be replayed, each with its definition.
+Records mean something only under the definition under which they were written. Where an execution was migrated to a
+newer definition, a snapshot names the older one. So an execution has a list of *starts*: points from which it can be
+replayed, each with its definition.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,33 +19,32 @@ from ..drivers.asyncio import REAL
 from ..run.program import Program
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import decode
-from .definitions import read_definition
-from .loading import PAGE, Loaded, definition_before, from_snapshot, receive
-from .rows import waits_undeclared
+from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record
+from .metadata import predates_declared_events, read_definition
 
 
 class Start(NamedTuple):
-    """A point from which an execution can be replayed: a snapshot after so many records, or the first record."""
+    """A point from which an execution can be replayed: a snapshot after `records` records, or the first record."""
 
     records: int
     definition: str
     snapshot: bytes | None
     #: whether records before it were written under another definition
-    moved: bool = False
+    migrated: bool = False
 
 
 class Step(NamedTuple):
-    """One record replayed: by which chunk, what it commanded, and the machine that has received it."""
+    """One replayed record: its chunk ("" if none), the commands of the machine, and the machine after it."""
 
     number: int
     record: events.Record
     chunk: str
-    answer: list[AnyCommand]
+    commands: list[AnyCommand]
     machine: Machine
 
 
 class ExecutionReader:
-    """What a flow and a store are, together, to those who look back."""
+    """Reads the executions of one flow in one store."""
 
     def __init__(self, program: Program, store: Store, now: Callable[[], float] = REAL.now) -> None:
         self.program = program
@@ -53,12 +52,12 @@ class ExecutionReader:
         self.now = now
 
     def child(self, flow: str) -> "ExecutionReader | None":
-        """The same for a sub-flow; None if this flow has no step of that name any more."""
+        """The reader for a sub-flow; None if this flow has no step with a flow of that name any more."""
         known = self.program.sub_flows.get(flow)
         return None if known is None else ExecutionReader(known.__flow_runtime__().program(), self.store, self.now)
 
     async def row(self, id: str) -> ExecutionRow:
-        """The row of an execution. Raises `UnknownExecution`, and `UsageError` if it is another flow's."""
+        """The row of an execution. Raises `UnknownExecution`, and `UsageError` if it belongs to another flow."""
         row = await self.store.find(id)
         if row is None:
             raise UnknownExecution(f"there is no execution {id!r} in {self.store!r}")
@@ -67,26 +66,26 @@ class ExecutionReader:
         return row
 
     async def starts(self, row: ExecutionRow) -> list[Start]:
-        """The points from which it can be replayed, the earliest first; the records before that are trimmed."""
+        """The points from which it can be replayed, the earliest first. Records before the first one are trimmed."""
         found: list[Start] = []
         definition, until = row.definition, row.records
-        while until >= 0 and (kept := await self.store.snapshot(row.id, records=until)) is not None:
-            found.append(_start(row, kept, definition))
-            definition, until = definition_before(kept[2]) or definition, kept[0] - 1
+        while until >= 0 and (snapshot := await self.store.snapshot(row.id, records=until)) is not None:
+            found.append(_start(row, snapshot, definition))
+            definition, until = definition_before(snapshot[2]) or definition, snapshot[0] - 1
         first = await self.store.records(row.id, limit=1)
         if (first and first[0][0] == 0) or (not found and not row.records):
             found.append(Start(0, definition, None))
         return found[::-1]
 
     async def earliest(self, row: ExecutionRow) -> int:
-        """After how many records its earliest known state is: 0, unless records were trimmed."""
+        """After how many records its earliest state is that can be restored: 0, unless records were trimmed."""
         starts = await self.starts(row)
         return starts[0].records if starts else row.records
 
-    async def loaded(self, row: ExecutionRow, records: int) -> Loaded:
-        """The execution after so many records, under the definition that it had then.
+    async def restore(self, row: ExecutionRow, records: int) -> RestoredExecution:
+        """The execution after its first `records` records, under the definition that it had then.
 
-        Raises `RecordsTrimmed`, `UsageError` if it has not had so many, `StoreDamaged`, and `SnapshotError` for a type
+        Raises `RecordsTrimmed`, `UsageError` if it has fewer records, `StoreDamaged`, and `SnapshotError` for a type
         that is not registered.
         """
         if records == row.records:
@@ -97,35 +96,35 @@ class ExecutionReader:
         async for step in self._replay(row, machine, records, {}):
             if isinstance(step.record, events.Started):
                 value = step.record.value
-        return Loaded(machine, value)
+        return RestoredExecution(machine, value)
 
     async def steps(self, row: ExecutionRow, first: int = 0, end: int | None = None) -> AsyncIterator[Step]:
-        """Replay from record `first` on, or from the earliest that can be."""
+        """Replay the records from `first` on, or from the earliest that can be replayed, up to `end` (not included)."""
         starts = await self.starts(row)
         start = self._start_before(row, starts, max(first, starts[0].records if starts else 0))
         machine = (await self._begin(row, start)).machine
-        moves = {it.records: it for it in starts if it.moved and it.records > start.records}
-        async for step in self._replay(row, machine, row.records if end is None else end, moves):
+        migrations = {it.records: it for it in starts if it.migrated and it.records > start.records}
+        async for step in self._replay(row, machine, row.records if end is None else end, migrations):
             if step.number >= first:
                 yield step
 
     async def _replay(
-        self, row: ExecutionRow, machine: Machine, end: int, moves: Mapping[int, Start]
+        self, row: ExecutionRow, machine: Machine, end: int, migrations: Mapping[int, Start]
     ) -> AsyncIterator[Step]:
-        """The steps that lead from a machine to the state after `end` records."""
+        """Replay the records that the machine has not received, up to `end` (not included)."""
         async for number, record in self.journal(row, machine.state.records, end):
-            if number in moves:
-                machine = (await self._begin(row, moves[number])).machine
+            if number in migrations:
+                machine = (await self._begin(row, migrations[number])).machine
             if number != machine.state.records:
                 raise _missing(row, machine)
             run = machine.state.runs.get(getattr(record, "run", None) or 0)
-            answer = receive(machine, record, row.id)
-            yield Step(number, record, run.node.name if run else "", answer, machine)
+            commands = replay_record(machine, record, row.id)
+            yield Step(number, record, run.node.name if run else "", commands, machine)
         if machine.state.records < end:
             raise _missing(row, machine)
 
     async def journal(self, row: ExecutionRow, first: int, end: int) -> AsyncIterator[tuple[int, events.Record]]:
-        """The records from `first` up to `end`, which is not among them, as far as they are held."""
+        """The records from `first` up to `end` (not included), without trimmed ones."""
         while first < end:
             rows = await self.store.records(row.id, first=first, limit=min(PAGE, end - first))
             rows = [(number, data) for number, data in rows if number < end]
@@ -137,44 +136,46 @@ class ExecutionReader:
             first = rows[-1][0] + 1
 
     async def _latest(self, row: ExecutionRow) -> Start:
-        """The start of its newest state; those before need not be read for that."""
-        kept = await self.store.snapshot(row.id, records=row.records)
-        return Start(0, row.definition, None) if kept is None else _start(row, kept, row.definition)
+        """The start for its newest state, found without reading the earlier starts."""
+        snapshot = await self.store.snapshot(row.id, records=row.records)
+        return Start(0, row.definition, None) if snapshot is None else _start(row, snapshot, row.definition)
 
     def _start_before(self, row: ExecutionRow, starts: list[Start], records: int) -> Start:
         if not 0 <= records <= row.records:
-            raise UsageError(f"execution {row.id!r} has had {row.records} records; there is no state after {records}")
+            raise UsageError(f"execution {row.id!r} has {row.records} records; there is no state after {records}")
         fit = [start for start in starts if start.records <= records]
         if not fit:
             earliest = f"the earliest is after {starts[0].records} records" if starts else "nothing is left"
             raise RecordsTrimmed(f"execution {row.id!r} was compacted: of its states {earliest}, not {records}")
         return fit[-1]
 
-    async def _begin(self, row: ExecutionRow, start: Start) -> Loaded:
+    async def _begin(self, row: ExecutionRow, start: Start) -> RestoredExecution:
         return self._begin_under(await self._plan(row, start), row, start)
 
-    def _begin_under(self, plan: Plan, row: ExecutionRow, start: Start) -> Loaded:
+    def _begin_under(self, plan: Plan, row: ExecutionRow, start: Start) -> RestoredExecution:
         if start.snapshot is None:
-            return Loaded(Machine(plan), UNSET)
-        loaded = from_snapshot(start.snapshot, plan, self.program.types)
-        if loaded.machine.state.records != start.records:
-            raise StoreDamaged(f"execution {row.id!r}: its snapshot after {start.records} records tells of others")
-        return loaded
+            return RestoredExecution(Machine(plan), UNSET)
+        restored = from_snapshot(start.snapshot, plan, self.program.types)
+        if restored.machine.state.records != start.records:
+            raise StoreDamaged(
+                f"execution {row.id!r}: its snapshot after {start.records} records has another number of records"
+            )
+        return restored
 
     async def _plan(self, row: ExecutionRow, start: Start) -> Plan:
         ours = self.program.plan
         if start.definition != ours.definition.fingerprint:
             data = await self.store.definition(start.definition)
             return compile_plan(read_definition(data, start.definition, self.program.types))
-        return await self._as_recorded(ours, row) if waits_undeclared(row) else ours
+        return await self._as_recorded(ours, row) if predates_declared_events(row) else ours
 
     async def _as_recorded(self, plan: Plan, row: ExecutionRow) -> Plan:
-        """The plan with the events for which an execution waits that was recorded before events could be declared.
+        """The plan with the external events of an execution that was recorded before these could be declared.
 
-        Those are read off the definition that was stored with its records, not off the code of today, which may show
-        other names. A store keeps the first definition of a fingerprint, and a later version of the code may have shown
-        other names even then: where the records contradict the stored definition, what the code shows counts as well,
-        and at last every event that something listens to.
+        They are taken from the definition in the store, since the code of today may name other ones. But a store holds
+        only the first definition of a fingerprint, and a later version of the code may have named other events under
+        the same fingerprint. So if the records contradict the stored definition, the external events of the code are
+        added, and if they still do, every event that a chunk listens to is external.
         """
         definition = plan.definition.fingerprint
         data = await self.store.definition(definition)
@@ -186,10 +187,10 @@ class ExecutionReader:
         return plan.with_outside(frozenset(plan.events))
 
     async def _agrees(self, plan: Plan, row: ExecutionRow) -> bool:
-        """Whether the records of an execution follow from each other under this plan, and end as its row says."""
+        """Whether the records of an execution can be replayed under this plan, and end with the status of its row."""
         start = await self._latest(row)
         if start.definition != plan.definition.fingerprint:
-            return True  # it went on under another definition since, whose snapshot says what it waits for
+            return True  # migrated since: the snapshot under the newer definition has the external events
         machine = self._begin_under(plan, row, start).machine
         try:
             async for step in self._replay(row, machine, row.records, {}):
@@ -199,9 +200,9 @@ class ExecutionReader:
         return (machine.state.status in FINAL) == (row.status in FINAL_STATUSES)
 
 
-def _start(row: ExecutionRow, kept: tuple[int, str, bytes], definition: str) -> Start:
-    """A snapshot as a start. Raises `StoreDamaged` if it is not of the definition that is known for its moment."""
-    records, under, data = kept
+def _start(row: ExecutionRow, snapshot: tuple[int, str, bytes], definition: str) -> Start:
+    """The start at a snapshot. Raises `StoreDamaged` if the snapshot has another definition than expected."""
+    records, under, data = snapshot
     if under != definition:
         raise StoreDamaged(f"execution {row.id!r}: its snapshot after {records} records is of {under!r}")
     return Start(records, under, data, definition_before(data) is not None)

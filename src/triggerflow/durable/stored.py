@@ -1,8 +1,8 @@
-"""A durable execution: its records are in a store.
+"""`Stored`: the durability of an execution whose records are in a store.
 
-It is *opened* with its first use: found in the store and claimed, or made there. From then on this process runs it,
-until it ends, is suspended (the store failed, the loop ended, another owner took over) or is parked. A handle whose
-execution was released opens it again with its next use.
+The first use of a handle *opens* the execution: it is found in the store and claimed, or created. From then on this
+process runs it, until it ends, is suspended (the store failed, the loop ended, another owner claimed it) or is parked.
+After that, the next use of the handle opens it again.
 """
 
 import asyncio
@@ -29,24 +29,24 @@ from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import encode
 from .commit import StoreSession, session_of
 from .commit_buffer import CommitBuffer
-from .loading import Loaded, items, moved, write_snapshot
+from .loading import RestoredExecution, migrate, read_items, write_snapshot
+from .metadata import attempt_id, first_row, read_options
 from .reader import ExecutionReader
-from .rows import attempt_id, first_row, read_options
 
 logger = logging.getLogger("triggerflow")
 
-#: After how many records a running execution writes a snapshot.
+#: A running execution writes a snapshot every so many records.
 SNAPSHOT_EVERY = 5000
 
 NO_SNAPSHOT = (
-    "%r: no snapshot could be written (%s: %s). The execution goes on and its records are kept, but whoever resumes "
-    "it replays all of them since the last snapshot. A value was changed in place after it was recorded; replace it "
+    "%r: no snapshot could be written (%s: %s). The execution goes on and its records are stored, but resuming it "
+    "replays all of them since the last snapshot. A value was changed in place after it was recorded; replace it "
     "instead: state.set(key, value)"
 )
 
 
 class Stored(Durability):
-    """How a durable execution is kept: in which store, whether it is open here, and what has to be committed."""
+    """The durability of one execution: its store, whether it is open in this process, and its commits."""
 
     __slots__ = (
         "__weakref__",
@@ -75,21 +75,21 @@ class Stored(Durability):
         must_exist: bool = False,
         operator_map: Mapping[str, str | None] | None = None,
     ) -> None:
-        #: the execution that is kept so
+        #: the execution
         self.runtime = runtime
         self.session: StoreSession = session_of(store)
-        #: held while it is opened or released
+        #: locked while it is opened or released
         self.lock = asyncio.Lock()
-        #: whether it was given back to the store; one that was only suspended (the store failed) is still owned
+        #: whether the store has no owner for it any more; one that was only suspended (the store failed) is still owned
         self.released = False
         self._is_open = False
         self._is_new = is_new
         self._snapshot_at = 0
-        #: whether the newest snapshot could not be written, which was logged then
+        #: whether the newest snapshot could not be written; it is logged once
         self._snapshot_failed = False
         self._must_exist = must_exist
         self._operator_map = operator_map
-        #: the tasks of chunks that were told to stop when it was suspended
+        #: the tasks of chunks that were cancelled when it was suspended
         self._stopping: list[asyncio.Task[None]] = []
 
     # -- opening -----------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Stored(Durability):
         must_exist: bool = False,
         operator_map: Mapping[str, str | None] | None = None,
     ) -> None:
-        """Its id was asked for once more. While it is not open here, the new arguments take effect.
+        """Its id was requested again. The new arguments take effect if it is not open here.
 
         Raises `UsageError` if it belongs to another flow, or runs here under another definition of its flow.
         """
@@ -128,22 +128,26 @@ class Stored(Durability):
             runtime.own_resources = dict(resources)
 
     async def open(self, runtime: ExecutionRuntime) -> None:
-        """Find the execution in its store and go on with it, or make it there; see `Execution.async_open`."""
+        """Continue the execution that is in the store, or create it; see `Execution.async_open`."""
         async with self.lock:
             if not self._is_open:
                 await self._chunks_stopped()
                 await self._open()
                 self._is_open, self.released = True, False
                 if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
-                    ingress.driver_of(runtime)  # what was running is issued again
+                    ingress.driver_of(runtime)  # runs that were open are issued again
 
     async def _chunks_stopped(self) -> None:
-        """Wait for the chunks of its last life here: what they still do must not mix with the next."""
+        """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
         stopping = [task for task in self._stopping if task is not asyncio.current_task()]
         if stopping:
-            _, staying = await asyncio.wait(stopping, timeout=self.runtime.options.cleanup_timeout)
-            if staying:
-                raise UsageError(f"{self.runtime!r} was suspended here, and {len(staying)} of its chunks do not stop")
+            timeout = self.runtime.options.cleanup_timeout
+            _, running = await asyncio.wait(stopping, timeout=timeout)
+            if running:
+                raise UsageError(
+                    f"{self.runtime!r} was suspended here, and {len(running)} of its chunks have not stopped within "
+                    f"{timeout:g} s (cleanup_timeout); open it again when they have"
+                )
 
     async def _open(self) -> None:
         runtime, store = self.runtime, self.session.store
@@ -158,10 +162,10 @@ class Stored(Durability):
             await self._go_on(row)
 
     def _create(self) -> None:
-        """Begin a new one, of which nothing is in the store yet."""
+        """Begin a new execution. Its first commit creates it in the store."""
         runtime = self.runtime
         runtime.start_value, self._is_new = UNSET, False
-        self.session.keep_definition(runtime.program)
+        self.session.add_definition(runtime.program)
         parent = None if runtime.link is None else runtime.link.parent.id
         row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now())
         self._begin(Machine(runtime.program.plan), create=row)
@@ -172,18 +176,18 @@ class Stored(Durability):
         if row.status not in FINAL_STATUSES:
             row = await store.claim(runtime.id)
         try:
-            loaded = await ExecutionReader(program, store).loaded(row, row.records)
+            restored = await ExecutionReader(program, store).restore(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
-                self.session.keep_definition(program)
+                self.session.add_definition(program)
                 await self.session.write_definitions()
                 try:
-                    loaded, snapshot = moved(loaded, program.plan, program.types, self._operator_map)
+                    restored, snapshot = migrate(restored, program.plan, program.types, self._operator_map)
                 except SnapshotError as error:
                     raise SnapshotError(f"{runtime!r}: {error}") from error
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
-            runtime.start_value = loaded.value
+            runtime.start_value = restored.value
             runtime.options = read_options(row.options)
-            self._begin(loaded.machine)
+            self._begin(restored.machine)
         except BaseException:
             await store.release([row.id])
             raise
@@ -210,7 +214,7 @@ class Stored(Durability):
 
     def require_open(self, runtime: ExecutionRuntime) -> None:
         """See `Durability.require_open`."""
-        if self._is_new:  # an id that nobody can have is not looked for
+        if self._is_new:  # its id was made here, so that it cannot be in the store
             self._create()
             self._is_open = True
         if not self._is_open or runtime.log is None:
@@ -220,12 +224,12 @@ class Stored(Durability):
         """See `Durability.is_open`."""
         return self._is_open
 
-    # -- committing --------------------------------------------------------------------------------------------------
+    # -- commits -----------------------------------------------------------------------------------------------------
 
     async def committed(self, runtime: ExecutionRuntime) -> None:
         """See `Durability.committed`."""
         if runtime.log is not None:
-            await runtime.log.on_disk()
+            await runtime.log.wait_committed()
 
     def enqueue(self, buffer: CommitBuffer) -> None:
         """See `commit_buffer.Owner.enqueue`."""
@@ -263,18 +267,18 @@ class Stored(Durability):
         runtime = self.runtime
         if runtime.machine.state.records - self._snapshot_at >= SNAPSHOT_EVERY:
             self._snapshot_at = runtime.machine.state.records
-            self.session.background(self._write_snapshot())
+            self.session.run_in_background(self._write_snapshot())
         self._notify()
 
     async def _write_snapshot(self) -> None:
-        """Write a snapshot, which bounds what a recovery has to replay. Snapshots are a cache: a failed write is logged
-        and ignored."""
+        """Write a snapshot, so that a recovery replays fewer records. Snapshots are a cache: a failed write is
+        logged and ignored."""
         runtime = self.runtime
         machine, log, types = runtime.machine, runtime.log, runtime.program.types
         number, definition = machine.state.records, machine.plan.definition.fingerprint
         try:
-            data = write_snapshot(Loaded(machine, runtime.start_value), types)
-        except Exception as error:  # a class of the user's may raise anything when it is written
+            data = write_snapshot(RestoredExecution(machine, runtime.start_value), types)
+        except Exception as error:  # a user's class may raise any error when it is written
             if not self._snapshot_failed:
                 self._snapshot_failed = True
                 logger.warning(NO_SNAPSHOT, runtime, type(error).__name__, error)
@@ -282,12 +286,12 @@ class Stored(Durability):
         self._snapshot_failed = False
         with suppress(StoreError, ExecutionSuspended):
             if log is not None:
-                await log.on_disk()
+                await log.wait_committed()
                 await self.session.store.put_snapshot(runtime.id, number, definition, data)
 
     def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
         """See `Durability.check_answer`."""
-        # ItemAfterStop by the stream, an answer would be called a stream item.
+        # Checked here, since the stream would check it first, and its error would call the answer a stream item.
         runtime.program.types.pack(interrupt["response"], f"the answer to interrupt {interrupt['id']!r} of {runtime!r}")
 
     def prepare_stream(self, runtime: ExecutionRuntime, stream: RuntimeStream) -> None:
@@ -295,7 +299,7 @@ class Stored(Durability):
         stream.older = self._older_items
 
     async def _older_items(self, after: int) -> list[StreamItem]:
-        return await items(self.session.store, self.runtime.id, self.runtime.program.types, after)
+        return await read_items(self.session.store, self.runtime.id, self.runtime.program.types, after)
 
     def on_closed(self, runtime: ExecutionRuntime) -> None:
         """See `Durability.on_closed`."""
@@ -309,7 +313,7 @@ class Stored(Durability):
 
     @property
     def runs_here(self) -> bool:
-        """Whether this process runs it now."""
+        """Whether it is open in this process and has not ended."""
         return self._is_open and self.runtime.machine.state.status not in FINAL
 
     @property
@@ -330,16 +334,16 @@ class Stored(Durability):
         return durability if isinstance(durability, Stored) else None
 
     def sub_flows(self) -> "list[Stored]":
-        """The executions of the sub-flows that it runs now."""
+        """The executions of its sub-flows that run now."""
         children = [child for child, number in self.runtime.children.values() if not number]
         return [it for child in children if isinstance(it := child.durability, Stored)]
 
     def with_sub_flows(self) -> list[str]:
-        """Its id and those of the sub-flows that it runs."""
+        """Its id, and the ids of its sub-flows that run now."""
         return [self.runtime.id, *(id for child in self.sub_flows() for id in child.with_sub_flows())]
 
     def suspend(self, why: BaseException) -> None:
-        """Stop running it here: cancel the chunks, record nothing any more, and wake waiters with the reason."""
+        """Stop it in this process: cancel the chunks, accept no more records, and wake waiters with the reason."""
         runtime, log = self.runtime, self.runtime.log
         if log is None or log.suspended is not None:
             return
@@ -355,17 +359,17 @@ class Stored(Durability):
         for child in self.sub_flows():
             if child.runtime.driver is not None:
                 child.suspend(why)
-        runtime.forget_children()  # what they have asked is known again when they are opened
+        runtime.forget_children()  # their interrupts are found again when they are opened
         parent = self._parent
         if parent is not None and parent.runtime.driver is not None:
-            parent.suspend(why)  # its step has not failed: it waits for an end that does not come here
+            parent.suspend(why)  # its step has not failed, but would wait for an end that does not come in this process
         runtime.shared.forget(runtime)
         runtime.wake_all(lambda: why)
         runtime.stream = None
         self._notify()
 
     def release_here(self, why: ExecutionSuspended) -> None:
-        """Stop running it here; the caller gives it back to the store."""
+        """Stop it in this process. The caller has to release it in the store."""
         self.released = True
         if self.runtime.driver is not None:
             self.suspend(why)
@@ -381,30 +385,33 @@ class Stored(Durability):
 
     def on_loop_lost(self, runtime: ExecutionRuntime, reason: str) -> None:
         """See `Durability.on_loop_lost`."""
-        self.suspend(ExecutionSuspended(f"{runtime!r} was suspended: {reason}; it is in its store and can go on"))
+        self.suspend(ExecutionSuspended(f"{runtime!r} was suspended: {reason}; it can continue from its store"))
 
     # -- sub-flows ---------------------------------------------------------------------------------------------------
 
     async def new_child(
         self, runtime: ExecutionRuntime, child: NewChild, saved: Mapping[str, Any] | None, attempt: int
     ) -> tuple[ExecutionRuntime, bool]:
-        """The execution of a sub-flow: in the same store, under its own id. One that an earlier attempt has made goes
-        on; where that one failed, and the step is tried again, the attempt gets a new one."""
+        """The execution of a sub-flow, in the same store under an id of its own; and whether it has started already.
+
+        An execution that an earlier attempt of the step has made is continued. If that one has failed, the new attempt
+        gets a new execution.
+        """
         number = 1
         while True:
             made = child.stored(self.session.store, attempt_id(child.id, number))
-            runtime.children[child.path] = (made, "")  # what it asks for while it is opened is answered there
+            runtime.children[child.path] = (made, "")  # its requests while it is opened are answered by `children`
             try:
                 await made.durability.open(made)
-            except (StoreError, SnapshotError, UsageError) as error:  # which is not a failure of the step
+            except (StoreError, SnapshotError, UsageError) as error:  # a failing store is not a failure of the step
                 del runtime.children[child.path]
                 why = ExecutionSuspended(f"{runtime!r} was suspended: its sub-flow cannot be opened: {error}")
                 why.__cause__ = error
-                self.suspend(why)  # it is still its owner's, who may try again
+                self.suspend(why)  # this store still owns it, and its worker may try again
                 raise
             is_known = made.machine.state.started
             if not is_known or number >= attempt or made.status() not in ("failed", "cancelled"):
-                self._notify()  # what goes on may wait already, so that nothing is written that would notify
+                self._notify()  # a child that waits writes no record, and so would not notify
                 return made, is_known
             number += 1
 
@@ -423,9 +430,9 @@ def stored_runtime(
     operator_map: Mapping[str, str | None] | None = None,
     make: Callable[..., ExecutionRuntime] = ExecutionRuntime,
 ) -> ExecutionRuntime:
-    """The runtime of a durable execution, which `make` makes; in one process and store there is one for an id.
+    """The runtime of a durable execution: one for each id in a process and an open store. `make` makes a new one.
 
-    Raises `UsageError` if that is of another flow.
+    Raises `UsageError` if the execution of that id belongs to another flow.
     """
     session = session_of(store)
     if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -445,7 +452,7 @@ def stored_runtime(
 
 
 def stored_of(runtime: ExecutionRuntime) -> Stored:
-    """How a durable execution is kept."""
+    """The durability of a durable execution."""
     assert isinstance(runtime.durability, Stored)
     return runtime.durability
 

@@ -1,8 +1,8 @@
-"""What a chunk receives: the value, and everything it may do to its execution.
+"""The argument of a chunk: the value, and the methods by which the chunk acts on its execution.
 
-Every method that changes something exists with and without `async_`. Both do the same, and neither waits for what it
-triggers. The async one waits where a limit asks for it (a slow reader, too many pending signals), so prefer it. All can
-be called from any thread, and awaited on any event loop.
+Every method that changes something exists with and without `async_`. Both do the same, and neither waits for the chunks
+that it triggers. The async one waits where a limit requires it (a slow reader, too many pending signals), so prefer it.
+All methods can be called from any thread, and awaited on any event loop.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -38,7 +38,8 @@ else:
 class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     """The argument of every chunk and condition.
 
-    `value` is what the signal brought. The type parameters are the value, the stream items and the flow's result.
+    `value` is the value of the signal that triggered the run. The type parameters are the types of the value, of the
+    stream items and of the flow's result.
     """
 
     __slots__ = ("_repeated", "_run", "_runtime", "value")
@@ -46,7 +47,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def __init__(self, runtime: "ExecutionRuntime", run: RunChunk) -> None:
         self._runtime = runtime
         self._run = run
-        # Effects that an earlier attempt of this run has recorded are not recorded again: the first one counts.
+        # A repeated attempt does not record again the effects that an earlier attempt of this run has recorded.
         self._repeated = dict(run.effects) if run.attempt > 1 and run.effects else None
         self.value: ValueT = run.value
 
@@ -62,7 +63,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         def __getattr__(self, name):
             refuse(self, name, DATA)
 
-    # -- who and why -------------------------------------------------------------------------------------------------
+    # -- the run -----------------------------------------------------------------------------------------------------
 
     @property
     def execution(self) -> "Execution":
@@ -76,7 +77,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     @property
     def run_id(self) -> str:
-        """The stable id of this run of the chunk: the same when it is repeated after a crash."""
+        """The id of this run of the chunk, "execution id:number".
+
+        It is the same in every attempt, also after a crash: use it as an idempotency key.
+        """
         return f"{self._runtime.id}:{self._run.id}"
 
     @property
@@ -91,12 +95,12 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     @property
     def trigger_event(self) -> str:
-        """The name of what triggered this run: an event, a chunk, or a key of state; "START" at the start."""
+        """The name of the event, chunk or state key that triggered this run; "START" at the start of the execution."""
         return self._run.trigger.name or "START"
 
     @property
     def trigger_type(self) -> str:
-        """The type of what triggered this run: "event" (also for chunks), "runtime_data", "flow_data", "collect"."""
+        """The type of the trigger: "event" (also for chunks), "runtime_data", "flow_data" or "collect"."""
         kind = PUBLIC_KIND[self._run.trigger.kind]
         return kind if kind in ("runtime_data", "flow_data", "collect") else "event"
 
@@ -107,7 +111,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     @property
     def path(self) -> tuple[tuple[str, int, int], ...]:
-        """The branches this run is in, outermost first: (operator, opening, index) each. Empty outside all blocks."""
+        """The branches that contain this run, outermost first. Empty outside all blocks.
+
+        Each branch is a tuple: operator id, number of the block instance, index of the branch.
+        """
         return self._run.scope.path if self._run.scope else ()
 
     # -- state -------------------------------------------------------------------------------------------------------
@@ -133,19 +140,24 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         delay: float | None = None,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]:
-        """Emit a signal. Returns its number once it is accepted; what it triggers runs beside this chunk.
+        """Emit a signal. Returns the signal's number once it is accepted; the chunks that it triggers run concurrently.
 
-        What a `provisional` signal starts can be taken back with `async_retract(number)`, until
-        `async_confirm(number)`.
+        `delay` (seconds): the signal is emitted after that time, and the execution does not end before.
 
-        With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle`
-        it returns when everything that the signal caused has settled: chunks, what they caused in turn, retries,
-        delayed signals, items that a lazy `for_each` has still to take. An open interrupt (`pause_for`) counts as
-        settled, and what its answer starts is not waited for; a sub-flow counts until it has ended. It also waits while
-        more than `max_pending` signals of this chunk, or runs that they caused, are pending. A chunk that waits here
-        gives up its permits in concurrency limits. A repeated attempt does not emit again what an earlier one has
-        emitted: it waits for that, and gets its number where it can still be taken back, else -1. Raises
-        `ExecutionClosed`, or `ContractError` for a declared signal's value of another type.
+        `settle`: return when everything that the signal caused has settled: chunks, what those caused in turn, retries,
+        delayed signals, items that a lazy `for_each` has not read yet. An open interrupt (`pause_for`) counts as
+        settled, and the runs that its answer starts are not waited for. A sub-flow counts until it has ended.
+
+        `provisional`: until `async_confirm(number)`, `async_retract(number, reason)` cancels all that the signal
+        started.
+
+        The call also waits while more than `max_pending` signals of this chunk, or runs that they caused, are pending.
+        A chunk that waits here gives up its permits in concurrency limits.
+
+        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. It waits for
+        that signal, and gets its number while the signal can be retracted, else -1.
+
+        Raises `ExecutionClosed`, or `ContractError` if the value does not have the declared type of the signal.
         """
         return emit(
             self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
@@ -156,28 +168,31 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         ingress.emit_now(self._runtime, name, value, self._run, self._repeated, settle, delay)
 
     async def async_emit_fields(self, response: "FieldSource", fields: Mapping[str, str]) -> Any:
-        """Emit a signal for each field of a model's response as soon as it is complete; returns the response's data.
+        """Emit a signal for each field of a model's response as soon as the field is complete.
 
-        `fields` maps paths to events: `{"queries[*]": "query_ready"}`. What the signals start is taken back if the
-        answer is retried, cut off or not valid; see `run.dispatch`.
+        `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. If the
+        response is retried, cut off or not valid, its signals are retracted: all that they started is cancelled. Raises
+        the errors of `run.dispatch.emit_fields`.
         """
         from .dispatch import emit_fields
 
         return await emit_fields(self, response, fields)
 
     async def async_confirm(self, number: int) -> None:
-        """Let a provisional signal stand; what it started cannot be taken back any more."""
+        """Make a provisional signal final: it can no longer be retracted."""
         await self._on_loop(lambda: self._record(events.Confirmed(self._now(), self._run.id, number)))
 
     async def async_retract(self, number: int, reason: str) -> None:
-        """Take a provisional signal back: what it started is cancelled, and readers of the stream get a
-        `{"type": "retraction", "signal": number, "reason": reason}`."""
+        """Retract a provisional signal: all that it started is cancelled.
+
+        Readers of the runtime stream get the item `{"type": "retraction", "signal": number, "reason": reason}`.
+        """
 
         def retract() -> None:
             known = number in (self._runtime.machine.state.provisional or ())
             self._record(events.Retracted(self._now(), self._run.id, number, reason))
             if known:
-                # Not an effect of its own: an attempt that repeats the retraction finds nothing to report.
+                # Not recorded as an effect of the run: in a repeated attempt `known` is false, and no item is put.
                 item = {"type": "retraction", "signal": number, "reason": reason}
                 ingress.submit(self._runtime, events.StreamPut(self._now(), None, item))
 
@@ -186,13 +201,15 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     # -- runtime stream ----------------------------------------------------------------------------------------------
 
     def async_put_into_stream(self, stream_item: StreamT) -> Coroutine[Any, Any, None]:
-        """Put an item into the runtime stream. It waits first while a blocking reader lags by its whole buffer; the
-        chunk gives up its permits in concurrency limits meanwhile."""
+        """Put an item into the runtime stream.
+
+        Waits first while a blocking reader lags by its whole buffer. The chunk gives up its permits in concurrency
+        limits while it waits.
+        """
         return put(self._runtime, stream_item, self._run, self._repeated)
 
     def put_into_stream(self, stream_item: StreamT) -> None:
-        """Put an item into the runtime stream. In an async chunk it never waits, so that a slow reader may lose
-        items."""
+        """Put an item into the runtime stream. In an async chunk it never waits: a slow reader may lose items."""
         if ingress.is_here(self._runtime):
             ingress.put_now(self._runtime, stream_item, self._run, self._repeated)
         else:
@@ -203,7 +220,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         await self._on_loop(self.stop_stream)
 
     def stop_stream(self) -> None:
-        """End the runtime stream; its readers stop after the last item. The execution goes on."""
+        """End the runtime stream. Its readers stop after the last item; the execution continues."""
         ingress.stop_stream(self._runtime, self._run, self._repeated)
 
     # -- result ------------------------------------------------------------------------------------------------------
@@ -213,9 +230,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         await self._on_loop(lambda: self.set_result(value, replace=replace))
 
     def set_result(self, value: ResultT, *, replace: bool = False) -> None:
-        """Fix the result of the execution, if none was fixed before; with `replace` in any case.
+        """Set the result of the execution. Ignored if the execution has a result, unless `replace` is true.
 
-        What has ended keeps its result, so that `replace` is for executions that are kept open.
+        `replace` is for executions with `keep_open`. Raises `ExecutionClosed` if the execution has ended.
         """
         ingress.set_result(self._runtime, value, replace, self._run, self._repeated)
 
@@ -232,13 +249,19 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         schema: Any = None,
         expires: float | None = None,
     ) -> NoReturn:
-        """End this chunk here and open an interrupt: a question of some `type` with a `payload`, to whoever watches.
+        """End this chunk and open an interrupt: a question to the outside, with a `type` and a `payload`.
 
-        `execution.continue_with(id, answer)` answers it: the answer goes to what follows this chunk ("next"), to this
-        chunk again ("self", as its value; `resume` has the question), or out as an event (`resume_event`, or
-        `resume_to={"event": name}`). `schema` is the type of the answer, checked when it comes. After `expires` seconds
-        without an answer the chunk fails with `InterruptExpired`. Other chunks go on meanwhile.
-        Raises `UsageError` where nobody could answer, or if an interrupt of that id is open.
+        `execution.continue_with(id, answer)` answers it. `resume_to` says where the answer goes:
+        "next" (default): to the chunks that follow this one;
+        "self": to this chunk, which runs again with the answer as its value (`resume` has the question);
+        `{"event": name}`, or `resume_event=name`: the answer is emitted as an event.
+
+        `interrupt_id` is the id of the interrupt, by default one made from the number of the run. `schema` is the type
+        of the answer; an answer of another type is refused with `ContractError`. After `expires` seconds without an
+        answer the chunk fails with `InterruptExpired`. Other chunks continue meanwhile.
+
+        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), or if an interrupt of that id
+        is open.
         """
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
@@ -259,8 +282,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     @property
     def resume(self) -> "dict[str, Any] | None":
-        """The interrupt whose answer runs this chunk again (`resume_to="self"`), with the value it had then as
-        `value`."""
+        """The interrupt whose answer runs this chunk again (`resume_to="self"`); None in any other run.
+
+        It is the dict of `execution.get_interrupt`, with the value of the chunk before the interrupt as `value`.
+        """
         trigger = self._run.trigger
         if trigger.kind != "resume":
             return None
@@ -275,7 +300,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return self._runtime.resources
 
     def require_resource(self, key: str) -> Any:
-        """A resource; raises `KeyError` that lists the known names if it is missing."""
+        """Return a resource. Raises `KeyError`, which lists the known names, if it is missing."""
         return require_resource(self._runtime, key)
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -295,12 +320,12 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
 
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> "tuple[ExecutionRuntime, RunChunk]":
-    """The execution and the run that a chunk's argument stands for, for the engine and its extensions."""
+    """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
     return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
 
 def require_resource(runtime: "ExecutionRuntime", key: str) -> Any:
-    """A resource of an execution. Raises `KeyError` with the known names if it is missing."""
+    """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
     resources = runtime.resources
     if key not in resources:
         raise KeyError(f"missing required runtime resource {key!r} in {runtime!r}; it has {sorted(resources)}")

@@ -1,8 +1,8 @@
-"""Where executions get the time, ids, chance, and their driver from.
+"""The environment of executions: it gives them the time, ids, random numbers and their driver.
 
-The engine reads no clock and draws no random number but through an `Environment`. The default is
-real time on asyncio (`drivers.asyncio.REAL`). A test gives its own clock; another host (a workflow engine) gives its
-clock, its ids, its driver, and says that every thread which calls is the right one.
+The engine reads clocks and draws random numbers only through an `Environment`. The default is real time on asyncio
+(`drivers.asyncio.REAL`). A test gives its own clock. Another host, such as a workflow engine, gives its own clock, ids
+and driver, and may set `any_thread`.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Environment:
-    """Functions that an execution calls instead of the operating system. Sub-flows share their parent's.
+    """Functions that an execution calls instead of the operating system. Sub-flows use those of their parent.
 
-    `now` gives seconds since the epoch; `new_id` a new execution id; `random` a float from 0 to 1;
-    `is_closed` whether an event loop can run nothing any more. `make_driver(runtime)` makes the driver of an execution
-    on the running loop. With `any_thread` every thread that calls counts as the execution's own: for a host that moves
+    `now()` returns seconds since the epoch, `new_id()` a new execution id, `random()` a float from 0 to 1, and
+    `is_closed(loop)` whether an event loop is closed. `make_driver(runtime)` makes the driver of an execution on the
+    running loop. With `any_thread` every calling thread counts as the thread of the execution, for a host that moves
     its loop from thread to thread.
     """
 

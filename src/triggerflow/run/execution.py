@@ -18,7 +18,6 @@ from .journal import Observer
 from .portal import iterate_sync, on_a_loop, run_sync
 from .resources import ResourceHolder
 from .runtime import ExecutionRuntime
-from .saving import snapshot, write
 from .state import State
 from .stream import CompactReader, LagPolicy, StreamReader
 
@@ -26,23 +25,23 @@ T = TypeVar("T")
 
 
 class Execution(ResourceHolder):
-    """One run of a flow. Made by `flow.create_execution`; it starts with `async_start` or with its first reader.
+    """One run of a flow. `flow.create_execution` makes it; `async_start` or its first reader starts it.
 
-    It lives on the event loop that started it. The methods with `async_` can be awaited on any loop; those without are
-    for scripts and other threads, and raise `BlockingCallError` where they would block a loop. Cancelling or timing out
-    a wait on this handle ends only the wait.
+    The execution lives on the event loop that started it. The methods with `async_` can be awaited on any loop. The
+    methods without `async_` are for scripts and other threads; they raise `BlockingCallError` where they would block a
+    loop. Cancelling or timing out a wait on this handle ends only the wait.
 
-    Of a durable execution (one with a store), what is awaited is in the store when it returns: a signal, an answer, a
-    result. What a reader gets was in the store before. Methods that do not wait (`emit` on a loop, `state.set`) are in
-    the store with the next call that does. `StoreError` is raised where the store fails; what is in the store remains,
-    and the next use tries again.
+    A durable execution has a store. An awaited method returns once its signal, answer or result is in the store.
+    Readers get only items that are in the store. What methods without `await` change (`emit` on a loop, `state.set`)
+    is in the store when the next awaited method returns. A failing store raises `StoreError`; what was stored before
+    remains, and the next call tries again.
     """
 
     __slots__ = ("__weakref__", "_run", "_runtime")
 
     def __init__(self, runtime: ExecutionRuntime, run: RunChunk | None = None) -> None:
         self._runtime = runtime
-        #: the run of a chunk that got this handle as `data.execution`
+        #: The run of the chunk that got this handle as `data.execution`; None on a handle that the caller created.
         self._run = run
 
     def __eq__(self, other: object) -> bool:
@@ -63,36 +62,41 @@ class Execution(ResourceHolder):
 
     @property
     def id(self) -> str:
-        """The id it was given, or a random one."""
+        """The id that was given to `create_execution`, or a random one."""
         return self._runtime.id
 
     def get_status(self) -> StatusName:
-        """created, running, waiting (for something from outside), completed, failed or cancelled.
+        """Return "created", "running", "waiting" (for something from outside), "completed", "failed" or "cancelled".
 
-        Of a durable execution it may show what is not in the store yet; `async_committed` waits for that.
+        The status of a durable execution may not be in the store yet; `async_committed` waits until it is.
         """
         return self._runtime.status()
 
     async def async_open(self) -> Self:
-        """Find a durable execution in its store and go on with it, or make it there; in memory there is nothing to do.
+        """Load a durable execution from its store and continue it, or create it there. Does nothing in memory.
 
         Raises `UnknownExecution`, `ExecutionLeased` while another process runs it, `UsageError` if it belongs to
-        another flow, `SnapshotError` if it cannot go on under the flow as it is now, and `StoreError`.
+        another flow, `SnapshotError` if the present flow cannot continue it, and `StoreError`.
         """
         await self._runtime.durability.open(self._runtime)
         return self
 
     async def async_suspend(self, reason: str = "its owner suspends it") -> None:
-        """Stop running a durable execution here, at once: its chunks are cancelled, nothing more is recorded, and any
-        process can go on with it. Raises `UsageError` in memory, where that would lose it."""
+        """Stop running a durable execution in this process, at once.
+
+        Its chunks are cancelled, nothing more is recorded, and any process can continue it. Raises `UsageError` for an
+        execution in memory, which would be lost.
+        """
         await self._runtime.durability.release(self._runtime, reason)
 
     async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
-        """Start the execution if nobody has, wait until all its work has settled, and return its result (None if one
-        that is kept open has none yet). A durable execution that was started before, here or elsewhere, goes on.
+        """Start the execution unless it has started, wait until all its work has settled, and return its result.
 
-        Raises what a chunk raised, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds (the execution goes
-        on), or `AlreadyStarted` if it was started with another value.
+        With `keep_open` the result is None while the execution has none. A durable execution that was started before,
+        in this process or another, continues.
+
+        Raises the exception of a failed chunk, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds (the
+        execution continues), or `AlreadyStarted` if it was started with another value.
         """
         runtime = self._runtime
         self._refuse_own_chunk("async_start")
@@ -103,13 +107,16 @@ class Execution(ResourceHolder):
                 return await runtime.result(timeout)
             if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
                 raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it goes on running")
-            return runtime.outcome() if runtime.has_answer() else None
+            return runtime.outcome() if runtime.has_outcome() else None
 
         return await ingress.from_outside(runtime, start)
 
     async def async_begin(self, value: Any = UNSET) -> None:
-        """Start the execution if nobody has, and wait for nothing more than that its start is accepted (of a durable
-        one: in the store). Raises what `async_start` raises before the first chunk runs."""
+        """Start the execution unless it has started, and return once the start is accepted.
+
+        For a durable execution that means: once the start is in the store. Raises the errors that `async_start` raises
+        before the first chunk runs.
+        """
         await ingress.from_outside_now(self._runtime, lambda: self._runtime.begin(value))
 
     def begin(self, value: Any = UNSET) -> None:
@@ -117,33 +124,39 @@ class Execution(ResourceHolder):
         self._runtime.begin(value)
 
     async def async_get_result(self, *, timeout: float | None = None) -> Any:
-        """Wait until the execution has ended and return its result: None if it fixed none. One that is kept open gives
-        its result as soon as it has one.
+        """Wait until the execution has ended and return its result, None if no result was set.
 
-        Raises what a chunk raised, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds, or `UsageError` in a
-        chunk of this execution, which cannot end before the chunk does.
+        With `keep_open` it returns as soon as the execution has a result.
+
+        Raises the exception of a failed chunk, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds, or
+        `UsageError` when a chunk of this execution calls it: the execution cannot end before that chunk does.
         """
-        if not self._runtime.has_answer():
+        if not self._runtime.has_outcome():
             self._refuse_own_chunk("async_get_result")
         return await ingress.from_outside(self._runtime, lambda: self._runtime.result(timeout))
 
     async def async_settled(self, *, timeout: float | None = None) -> bool:
-        """Wait until nothing is at work: no chunk, source or timer; False after `timeout` seconds. An open interrupt is
-        not work."""
+        """Wait until no chunk runs, no source is read and no timer is due. Returns False after `timeout` seconds.
+
+        An open interrupt does not count as work.
+        """
         runtime = self._runtime
         every_record = not runtime.options.keep_open
         make = lambda: runtime.until(runtime.is_settled, timeout, every_record=every_record)  # noqa: E731
         return await ingress.from_outside(runtime, make)
 
     async def async_cancel(self, reason: str = "cancelled by its owner") -> None:
-        """Stop all chunks, wait for their clean-up (up to the execution's clean-up time-out), and end as cancelled.
+        """Cancel all chunks, wait for their clean-up (at most `cleanup_timeout` seconds), and end as cancelled.
 
-        An execution that has ended stays as it ended.
+        Does nothing if the execution has ended.
         """
         await ingress.from_outside(self._runtime, lambda: self._runtime.cancel(reason))
 
     async def async_close(self) -> Any:
-        """Take no more signals from outside; wait for the end and its result."""
+        """Accept no more signals from outside, wait for the end of the execution, and return its result.
+
+        Raises the errors of `async_get_result`, except `TimeoutError`.
+        """
         self._refuse_own_chunk("async_close")
         return await ingress.from_outside(self._runtime, self._runtime.close)
 
@@ -163,11 +176,11 @@ class Execution(ResourceHolder):
     # -- signals from outside ----------------------------------------------------------------------------------------
 
     async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
-        """Send a signal from outside. Returns once it is accepted, or with `settle` when all it caused has settled.
+        """Send a signal from outside. Returns once it is accepted; with `settle`, once all that it caused has settled.
 
         A chunk that emits through the handle of its own execution gives up its permits while it waits. Raises
-        `ExecutionClosed` if the execution has ended; at rest it waits for declared external events only, see
-        `TriggerFlow.signal`.
+        `ExecutionClosed` if the execution has ended. An execution without work ends, unless it is kept open or the flow
+        declares external events (see `TriggerFlow.signal`).
         """
         run = self._own_chunk() if settle else None
         make = lambda: ingress.emit_from_outside(self._runtime, name, value, settle, run)  # noqa: E731
@@ -183,13 +196,15 @@ class Execution(ResourceHolder):
             run_sync(lambda: self.async_emit(name, value, settle=settle), "execution.async_emit", self._runtime.loop)
 
     async def async_put_into_stream(self, stream_item: Any) -> None:
-        """Put an item into the runtime stream from outside; waits first while a blocking reader lags by its whole
-        buffer."""
+        """Put an item into the runtime stream from outside.
+
+        Waits first while a blocking reader lags by its whole buffer.
+        """
         await ingress.from_outside(self._runtime, lambda: ingress.put_from_outside(self._runtime, stream_item))
 
     def put_into_stream(self, stream_item: Any) -> None:
-        """The sync twin of `async_put_into_stream`. On the loop of the execution it does not wait, so that a slow
-        reader may lose items."""
+        """The sync twin of `async_put_into_stream`. On the loop of the execution it does not wait: a slow reader may
+        lose items."""
         self._now_or_blocking(
             lambda: ingress.put_now(self._runtime, stream_item, None),
             lambda: self.async_put_into_stream(stream_item),
@@ -197,7 +212,7 @@ class Execution(ResourceHolder):
         )
 
     async def async_stop_stream(self) -> None:
-        """End the runtime stream; its readers stop after the last item. The execution goes on."""
+        """End the runtime stream. Its readers stop after the last item; the execution continues."""
         await ingress.from_outside_now(self._runtime, lambda: ingress.stop_stream(self._runtime, None))
 
     def stop_stream(self) -> None:
@@ -207,7 +222,7 @@ class Execution(ResourceHolder):
         )
 
     async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
-        """Fix the result from outside, if none was fixed before; with `replace` in any case."""
+        """Set the result from outside. Ignored if the execution has a result, unless `replace` is true."""
         await ingress.from_outside_now(self._runtime, lambda: ingress.set_result(self._runtime, value, replace, None))
 
     def set_result(self, value: Any, *, replace: bool = False) -> None:
@@ -219,7 +234,7 @@ class Execution(ResourceHolder):
         )
 
     def _now_or_blocking(self, now: Callable[[], None], awaited: Callable[[], Any], name: str) -> None:
-        """Do something: on a loop at once, in a script by its async twin."""
+        """Call `now` at once on a loop; in a script run the coroutine of `awaited` to its end."""
         if on_a_loop():
             ingress.call(self._runtime, now, name)
         else:
@@ -230,34 +245,40 @@ class Execution(ResourceHolder):
     async def async_continue_with(
         self, interrupt_id: str, value: Any = None, *, request_id: str | None = None
     ) -> dict[str, Any]:
-        """Answer an interrupt; only what comes next is run. Returns the interrupt as it is then.
+        """Answer an interrupt. Chunks that have completed do not run again. Returns the answered interrupt.
 
-        The same `request_id` again is the same answer and changes nothing. Raises `UnknownInterrupt`,
-        `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed`, or `ContractError` if the answer does not fit the
-        schema that the chunk asked for; the interrupt stays open then.
+        A second answer with the same `request_id` counts as the same answer and changes nothing. Raises
+        `UnknownInterrupt`, `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed`, or `ContractError` if the answer
+        does not fit the `schema` of the interrupt; the interrupt stays open then.
         """
         return await ingress.from_outside_now(
             self._runtime, lambda: ingress.answer(self._runtime, interrupt_id, value, request_id)
         )
 
     def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
-        """The sync twin of `async_continue_with`, from any thread. On the loop of an execution in memory it does not
-        wait; of a durable execution it waits for the store, and raises `BlockingCallError` on a loop."""
+        """The sync twin of `async_continue_with`, for any thread.
+
+        For an execution in memory it may be called on a loop and does not wait. For a durable execution it waits for
+        the store, and raises `BlockingCallError` on a loop.
+        """
         if on_a_loop() and not self._runtime.durability.outlives_loop:
             return ingress.answer(self._runtime, interrupt_id, value, request_id)
         make = lambda: self.async_continue_with(interrupt_id, value, request_id=request_id)  # noqa: E731
         return run_sync(make, "execution.async_continue_with", self._runtime.loop)
 
     def get_interrupt(self, interrupt_id: str) -> dict[str, Any]:
-        """An interrupt: id, type, payload, resume_event, expires, status ("waiting", "resumed", "expired", "retracted")
-        and response. Raises `UnknownInterrupt`."""
+        """Return an interrupt as a dict; raises `UnknownInterrupt`.
+
+        Its keys: id, type, payload, resume_event, expires (seconds since the epoch, or None), status ("waiting",
+        "resumed", "expired" or "retracted"), and response (the answer).
+        """
         interrupt = (self._runtime.machine.state.interrupts or {}).get(interrupt_id)
         if interrupt is None:
             raise UnknownInterrupt(f"{self!r} has no interrupt {interrupt_id!r}; it has {list(self.get_interrupts())}")
         return describe_interrupt(interrupt)
 
     def get_interrupts(self) -> dict[str, dict[str, Any]]:
-        """All interrupts by id."""
+        """All interrupts by id, open and closed; see `get_interrupt`."""
         interrupts = self._runtime.machine.state.interrupts or {}
         return {id: describe_interrupt(interrupt) for id, interrupt in interrupts.items()}
 
@@ -273,18 +294,20 @@ class Execution(ResourceHolder):
         return State(self._runtime)
 
     def save(self, path: "str | os.PathLike[str] | None" = None, *, encoding: str = "utf-8") -> dict[str, Any]:
-        """The execution as JSON-shaped data, at any moment; with a path also as a file (.json, .yaml).
+        """Return a snapshot of the execution as JSON-shaped data; with a `path`, write it to that file (.json, .yaml).
 
-        `flow.load_execution` makes it again. Raises `PayloadError` that names what cannot be recorded; nothing is
-        written then.
+        It can be called at any moment. `flow.load_execution` restores the execution. Raises `PayloadError`, which names
+        the value that cannot be recorded; no file is written then.
         """
+        from .saving import snapshot, write  # not needed to run a flow, and slow to import
+
         data = snapshot(self._runtime)
         write(data, None if path is None else os.fspath(path), encoding)
         return data
 
     @property
     def resources(self) -> MutableMapping[str, Any]:
-        """The resources by name: this execution's before its flow's; see `ResourceHolder.resources`."""
+        """The resources by name. Those of this execution hide those of its flow; see `ResourceHolder.resources`."""
         return self._runtime.resources
 
     def require_resource(self, key: str) -> Any:
@@ -303,14 +326,16 @@ class Execution(ResourceHolder):
         buffer: int = 1024,
         compact: bool = False,
     ) -> StreamReader[Any]:
-        """An async iterator over the runtime stream; reading it starts the execution if nobody has.
+        """Return an async iterator over the runtime stream. Its first step starts the execution unless it has started.
 
-        `after` is the number of the last item already known (0: from the first), `timeout` the longest gap between two
-        items in seconds, `lag` and `buffer` (items) the policy for a reader that falls behind (see `run.stream`). With
-        `compact`, items that were put before the reader came are merged: texts, and dicts that differ in their "delta".
-        A reader that gives no `value` leaves the start to whoever gives one in the same turn of the loop. It counts as
-        a reader, for whom chunks wait, from its first item on. After the last item the iterator ends, or raises the
-        failure of the execution.
+        `value` is the start value. A reader without one lets a caller in the same turn of the loop start the execution
+        with its value. `after` is the number of the last item that the caller has (0: read from the first item).
+        `timeout` is the longest wait for one item, in seconds; then `TimeoutError` is raised. `lag` and `buffer`
+        (items) are the policy for a reader that falls behind, see `run.stream`. With `compact`, items that were put
+        before the reader came are merged: texts, and dicts that differ only in their "delta".
+
+        Chunks wait for a slow reader from its first step on. After the last item the iterator ends, or raises the
+        failure of the execution. Raises `StreamGapError` and `ReaderDisconnected` for a reader that falls behind.
         """
         runtime = self._runtime
         kind = cast("type[StreamReader[Any]]", CompactReader if compact else StreamReader)
@@ -326,7 +351,7 @@ class Execution(ResourceHolder):
         lag: LagPolicy = "block",
         compact: bool = False,
     ) -> Iterator[Any]:
-        """The sync twin of `get_async_runtime_stream`; the execution goes on while the caller handles an item."""
+        """The sync twin of `get_async_runtime_stream`. The execution continues while the caller handles an item."""
         return iterate_sync(
             lambda: self.get_async_runtime_stream(value, timeout=timeout, after=after, lag=lag, compact=compact),
             "execution.get_async_runtime_stream",
@@ -340,12 +365,11 @@ class Execution(ResourceHolder):
 
     @property
     def records(self) -> list[Event]:
-        """The newest records, oldest first; of a durable execution `flow.history()` has all of them. Their classes are
-        those of `triggerflow.records`.
+        """The newest records, oldest first. Their classes are in `triggerflow.records`.
 
-        With a `journal_limit`, which `create_execution` takes, these are that many at least, and twice as many at most;
-        without one the newest 1,024, but no more than have about 1 MB of values. An execution of `flow.start` or
-        `flow.async_start` keeps none: raises `UsageError` then. An observer gets each record as it comes.
+        `flow.history()` has all records of a durable execution. With the option `journal_limit` of `create_execution`
+        the list has at least that many records and at most twice as many; without it the newest 1,024, but at most
+        about 1 MB of values. An execution of `flow.start` or `flow.async_start` keeps no records: raises `UsageError`.
         """
         journal = self._runtime.journal
         if journal is None or not journal.limit:
@@ -356,17 +380,18 @@ class Execution(ResourceHolder):
         return list(journal)
 
     def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Call a function with every record from now on, as soon as it is accepted; returns what ends that.
+        """Call `observer(record)` for every record from now on. Returns a function that removes the observer.
 
-        It has to be quick. What it raises is logged and disturbs nothing.
+        The observer runs on the loop of the execution and must be quick. An exception that it raises is logged, and the
+        execution continues.
         """
         return self._runtime.add_observer(observer)
 
     async def async_committed(self, read: Callable[[], T]) -> T:
-        """What `read` gives, such as `execution.get_status` or `execution.state.to_dict`.
+        """Call `read` (such as `execution.get_status` or `execution.state.to_dict`) and return its result once stored.
 
-        The methods that do not wait show what was accepted. Of a durable execution, what this returns is in the store,
-        so that no crash takes it back.
+        Methods that do not wait may show changes that are not in the store yet. What this method returns is in the
+        store of a durable execution, and survives a crash. Raises `StoreError`.
         """
         return await ingress.from_outside_now(self._runtime, read)
 
@@ -377,7 +402,7 @@ class Execution(ResourceHolder):
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _own_chunk(self) -> RunChunk | None:
-        """The run of a chunk of this execution in which the caller stands, if it does."""
+        """The run of this execution whose chunk is the caller; None for a caller outside its chunks."""
         state = self._runtime.machine.state
         if self._run is not None and state.run(self._run.id) is self._run:
             return self._run
@@ -385,7 +410,7 @@ class Execution(ResourceHolder):
         return driver.current_run() if driver is not None and on_a_loop() else None
 
     def _refuse_own_chunk(self, method: str) -> None:
-        """Raise `UsageError` if a chunk of this execution would wait for the end of the execution."""
+        """Raise `UsageError` if the caller is a chunk of this execution: it would wait for its own end."""
         run = None if self._runtime.options.keep_open else self._own_chunk()
         if run is not None:
             raise UsageError(
@@ -395,7 +420,7 @@ class Execution(ResourceHolder):
 
 
 def runtime_of(execution: Execution) -> ExecutionRuntime:
-    """What a handle holds, for the engine and its extensions."""
+    """The runtime behind a handle, for the engine and its extensions."""
     return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
 

@@ -15,7 +15,6 @@ from .execution import Execution
 from .options import Options
 from .program import Program
 from .runtime import ExecutionRuntime
-from .saving import restore
 from .shared import SharedData
 from .subflow import Link
 
@@ -103,6 +102,8 @@ class FlowRuntime:
 
     def restored(self, saved: Mapping[str, Any], resources: Mapping[str, Any] | None) -> ExecutionRuntime:
         """The execution that `saved` describes. Raises `SnapshotError`."""
+        from .saving import restore  # not needed to run a flow, and slow to import
+
         return restore(self._remake, self.program(), self.shared, Options(), saved, resources=resources)
 
     def _remake(self, shared: SharedData, options: Options, id: str | None, **details: Any) -> ExecutionRuntime:
@@ -168,6 +169,8 @@ class _Child:
         def make(shared: SharedData, options: Options, id: str, **details: Any) -> ExecutionRuntime:
             environment = self.link.parent.environment
             return self.flow.make_runtime(self.program, shared, options, environment, id, **details)
+
+        from .saving import restore
 
         return restore(make, self.program, self.shared, self.options, saved, resources=self.resources, link=self.link)
 

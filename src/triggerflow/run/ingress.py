@@ -297,9 +297,9 @@ async def emit(
         )
     if delay is not None:
         check_delay(delay)
-    event = events.Emitted(
-        runtime.environment.now(), run.id, name, checked(runtime, name, value), settle, delay, provisional
-    )
+    if runtime.program.signals or type(name) is not str:
+        value = checked(runtime, name, value)
+    event = events.Emitted(runtime.environment.now(), run.id, name, value, settle, delay, provisional)
     state = runtime.machine.state
     number = state.records
     if repeated and repeats(repeated, event.effect):
@@ -311,7 +311,9 @@ async def emit(
             submit(runtime, events.AwaitedAgain(runtime.environment.now(), run.id, kept.signal))
             await _settled(runtime, number)
         return kept.signal
-    submit(runtime, event)
+    commands = take(runtime, event)  # `submit` without the call: chunks that emit wait for nothing else
+    if commands and runtime.driver is not None:
+        runtime.driver.perform(commands)
     if state.waits and number in state.waits:
         await _settled(runtime, number)
     return number
@@ -392,8 +394,8 @@ async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: R
         return
     submit(runtime, event)
     log = runtime.log
-    if log is not None and log.crowded:
-        await log.on_disk()
+    if log is not None and log.is_crowded:
+        await log.wait_committed()
 
 
 async def put_from_outside(runtime: "ExecutionRuntime", item: Any) -> None:

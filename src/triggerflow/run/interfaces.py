@@ -1,4 +1,4 @@
-"""What the parts of a running execution need of each other: its driver, its journal, how its records are kept."""
+"""The interfaces between the parts of a running execution: its driver, its commit log, how its records are stored."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,127 +19,130 @@ class Driver(Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that it works on."""
+        """The event loop on which it works."""
         ...
 
     def start(self, event: Started) -> None:
-        """Take in the start, and perform what it commands."""
+        """Record the start, and perform the commands that follow from it."""
         ...
 
     def perform(self, commands: list[AnyCommand]) -> None:
-        """Do what the core commands."""
+        """Perform the commands of the core, in order."""
         ...
 
     def current_run(self) -> "RunChunk | None":
-        """The run whose chunk is being run by the task that asks; None in any other task."""
+        """The run whose chunk is executed by the calling task; None in any other task."""
         ...
 
     def settled(self, number: int) -> Awaitable[bool]:
-        """Wait for the end of the wait that began with this record; False if the execution ends before that."""
+        """Wait until the core ends the wait that began with record `number`; False if the execution ends before."""
         ...
 
     async def without_permits(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
-        """Wait for something outside; the run gives up its permits meanwhile."""
+        """Await `wait()`; the run gives up its permits meanwhile."""
         ...
 
     def on_loop_closed(self, reason: str) -> None:
-        """The event loop is closed: nothing can run on it any more."""
+        """End or suspend the execution, because its event loop is closed and can run nothing more."""
         ...
 
     def stop(self) -> "list[asyncio.Task[None]]":
-        """Cancel all chunks and timers, and record nothing; the tasks that were told to stop."""
+        """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled."""
         ...
 
 
 class CommitLog(Protocol):
-    """Where the records of a durable execution wait for their store, with the commands that they gave."""
+    """The buffer of a durable execution: records that are not in the store yet, with the commands that they gave."""
 
-    #: why nothing is taken any more, None as long as it is
+    #: the reason why no record is accepted any more; None while records are accepted
     suspended: BaseException | None
     #: the number of the last stream item that is in the store
     items: int
 
     def encode(self, event: Event) -> bytes:
-        """The record as it will be stored. Raises `PayloadError` or `ExecutionSuspended`; nothing has changed then."""
+        """The record as it will be stored. Raises `PayloadError` or `ExecutionSuspended` before anything changes."""
         ...
 
     def hold(self, record: bytes, commands: list[AnyCommand]) -> list[AnyCommand]:
-        """Keep a record and its commands until both may be acted upon; the commands that may be performed at once."""
+        """Buffer a record and its commands until the record is in the store.
+
+        Returns the commands that may be performed at once.
+        """
         ...
 
     @property
-    def clean(self) -> bool:
+    def is_committed(self) -> bool:
         """Whether every record is in the store."""
         ...
 
     @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Whether so many records wait for the store that chunks which put items should wait, too."""
         ...
 
-    async def on_disk(self) -> None:
+    async def wait_committed(self) -> None:
         """Wait until every record is in the store. Raises why it cannot be."""
         ...
 
 
 class Durability:
-    """How the records of an execution are kept, and what follows from that. This one keeps them in memory only.
+    """How the records of an execution are stored, and what depends on that. This class stores them in memory only.
 
-    A durable execution gives its own (`durable.stored.Stored`).
+    Durable executions use the subclass `durable.stored.Stored`.
     """
 
     __slots__ = ()
 
-    #: whether the execution goes on elsewhere when its event loop or its process ends
+    #: whether the execution can continue elsewhere after its event loop or its process has ended
     outlives_loop = False
     #: whether stream items that are no longer in memory can be read again
     keeps_items = False
 
     async def open(self, runtime: "ExecutionRuntime") -> None:
-        """Make the execution ready to be used here."""
+        """Make the execution ready for use in this process."""
 
     async def committed(self, runtime: "ExecutionRuntime") -> None:
-        """Wait until everything that was recorded is kept."""
+        """Wait until every record is in the store."""
 
     def require_open(self, runtime: "ExecutionRuntime") -> None:
-        """Raise `UsageError` unless a driver can be made here now."""
+        """Raise `UsageError` unless a driver may be made in this process now."""
 
     def is_open(self, runtime: "ExecutionRuntime") -> bool:
-        """Whether it is used in this process."""
+        """Whether the execution is in use in this process."""
         return True
 
     def on_loop_lost(self, runtime: "ExecutionRuntime", reason: str) -> None:
-        """Its event loop ends, and it `outlives_loop`: stop running it here."""
+        """Stop running the execution in this process, because its event loop ends. Only if it `outlives_loop`."""
         raise NotImplementedError
 
     async def release(self, runtime: "ExecutionRuntime", reason: str) -> None:
-        """Stop running it here and give it back to its store."""
+        """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
         raise UsageError(f"{runtime!r} has no store in which it could go on; cancel it, or save() it")
 
     def check_answer(self, runtime: "ExecutionRuntime", interrupt: Mapping[str, Any]) -> None:
-        """Raise `PayloadError` if this answer to an interrupt cannot be kept."""
+        """Raise `PayloadError` if this answer to an interrupt cannot be stored."""
 
     def prepare_stream(self, runtime: "ExecutionRuntime", stream: "RuntimeStream") -> None:
-        """Tell a new stream where older items are."""
+        """Connect a new stream with the store that has its older items."""
 
     def on_closed(self, runtime: "ExecutionRuntime") -> None:
-        """The execution has ended, and everybody who waited for that was woken."""
+        """The execution has ended, and all its callers and readers were woken."""
 
     async def new_child(
         self, runtime: "ExecutionRuntime", child: "NewChild", saved: Mapping[str, Any] | None, attempt: int
     ) -> "tuple[ExecutionRuntime, bool]":
-        """The execution of a sub-flow, and whether it goes on from where it was; see `subflow`."""
+        """The execution of a sub-flow, and whether it continues an earlier one; see `subflow`."""
         if saved is not None:
             return child.restored(saved), True
         return child.make(), False
 
 
 class NewChild(Protocol):
-    """How to make the execution of a sub-flow."""
+    """Makes the execution of a sub-flow."""
 
     @property
     def id(self) -> str:
-        """The id that it gets."""
+        """The id of the execution."""
         ...
 
     @property
@@ -148,15 +151,15 @@ class NewChild(Protocol):
         ...
 
     def make(self) -> "ExecutionRuntime":
-        """A new one."""
+        """A new execution."""
         ...
 
     def restored(self, saved: Mapping[str, Any]) -> "ExecutionRuntime":
-        """The one that a saved parent has kept."""
+        """The execution from the snapshot of its parent."""
         ...
 
     def stored(self, store: Any, id: str) -> "ExecutionRuntime":
-        """The one of this id in a store, which may be new."""
+        """The execution with this id in a store; it may be new."""
         ...
 
 

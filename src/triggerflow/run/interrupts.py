@@ -1,6 +1,6 @@
-"""Interrupts outside the core: how a chunk opens one, what observers see of it, and what its answer is checked by.
+"""Interrupts outside the core: how a chunk opens one, how callers see it, and how its answer is checked.
 
-The schema of an answer is known as long as its interrupt is open, also after a load.
+The schema of an answer is available while its interrupt is open, also after a load.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ChunkPaused(BaseException):
-    """Raised by `pause_for` through the chunk, to end it; carries the record. Like a cancellation it is no error."""
+    """Raised by `pause_for` to end the chunk; carries the record. Like a cancellation it is not an error."""
 
     def __init__(self, event: Paused) -> None:
         super().__init__(f"waiting for interrupt {event.interrupt!r}")
@@ -25,7 +25,7 @@ class ChunkPaused(BaseException):
 
 
 def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
-    """An interrupt as its observers see it."""
+    """An interrupt as a dict, as callers see it; see `Execution.get_interrupt`."""
     return {
         "id": interrupt.id,
         "type": interrupt.type,
@@ -38,13 +38,13 @@ def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
 
 
 def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: Any) -> str | None:
-    """Prepare for an interrupt that a chunk is about to open; the name under which its schema is recorded.
+    """Prepare an interrupt that a chunk is about to open. Returns the name under which its schema is recorded.
 
-    Raises `UsageError` if nobody could answer, or if an interrupt of that id is open already.
+    Raises `UsageError` if no caller can answer it, or if an interrupt of that id is open already.
     """
     if not runtime.answerable:
         raise UsageError(
-            f"{runtime!r} was started by flow.async_start, so that nobody could answer its pause_for; "
+            f"{runtime!r} was started by flow.async_start: no caller has its handle and could answer its pause_for; "
             "use execution = flow.create_execution() and execution.async_start(...)"
         )
     known = (runtime.machine.state.interrupts or {}).get(interrupt_id)
@@ -60,16 +60,18 @@ def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: An
 
 
 def admit(runtime: "ExecutionRuntime", event: Resumed) -> tuple[Interrupt, bool]:
-    """The interrupt that an answer is for, and whether the answer is new.
+    """Check an answer. Returns its interrupt, and whether the answer is new.
 
-    A request that has answered it before is not new, also after the end. A new answer has been checked, and the event
-    holds the value that is to be recorded. Raises `UnknownInterrupt`, `AlreadyAnswered`, `InterruptExpired`,
-    `ExecutionClosed` or `ContractError`.
+    An answer with a `request_id` that has answered the interrupt before is not new, also after the end of the
+    execution. For a new answer, `event.value` is set to the checked value. Raises `UnknownInterrupt`,
+    `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed` or `ContractError`.
     """
     state = runtime.machine.state
     interrupt = (state.interrupts or {}).get(event.interrupt)
     if state.status in FINAL and (interrupt is None or not repeats(interrupt, event)):
-        raise ExecutionClosed(f"{runtime!r} has ended ({runtime.status()}); it takes no answer any more")
+        raise ExecutionClosed(
+            f"{runtime!r} has ended ({runtime.status()}) and accepts no answer to interrupt {event.interrupt!r}"
+        )
     open_one = answerable(runtime.machine, event)
     if open_one is None:
         assert interrupt is not None
@@ -79,8 +81,10 @@ def admit(runtime: "ExecutionRuntime", event: Resumed) -> tuple[Interrupt, bool]
 
 
 def check_answer(runtime: "ExecutionRuntime", interrupt: Interrupt, value: Any) -> Any:
-    """The answer, checked by the schema of the interrupt and as the event that it becomes; in the sub-flow that asked,
-    if one did. Raises `ContractError`."""
+    """The answer, checked by the schema of the interrupt and by the type of the event that it becomes.
+
+    The answer to an interrupt of a sub-flow is checked there. Raises `ContractError`.
+    """
     if interrupt.id in runtime.children:
         child, number = runtime.children[interrupt.id]
         return check_answer(child, (child.machine.state.interrupts or {})[number], value)
@@ -96,7 +100,7 @@ def check_answer(runtime: "ExecutionRuntime", interrupt: Interrupt, value: Any) 
 
 
 def check_schemas(runtime: "ExecutionRuntime") -> None:
-    """Raise `PayloadError` if an open interrupt has a schema that could not be found again after a load."""
+    """Raise `PayloadError` if the schema of an open interrupt could not be restored after a load."""
     interrupts = runtime.machine.state.interrupts or {}
     for id in runtime.schemas or ():
         if id in interrupts and interrupts[id].schema is None:

@@ -1,8 +1,8 @@
 """How user code is called: async handlers as they are, sync handlers in a thread or, where declared cheap, inline.
 
-A thread cannot be stopped. A sync chunk that times out fails at once, and its thread goes on: its result is dropped,
-its next call into the engine raises, and the process does not wait for it at its end. Its permits are free, and the
-next attempt may start, while the thread still runs.
+A thread cannot be stopped. A sync chunk that times out fails at once, and its thread continues: its return value is
+dropped, its next call into the engine raises, and the process does not wait for it at its end. Its permits in
+concurrency limits are free at once, so the next attempt may start while the thread still runs.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ import inspect
 from contextvars import copy_context
 from typing import Any
 
+from ..build.cache import Invoker
 from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
-from ..build.policies import Invoker
 from .data import run_of
 from .threads import ThreadCall, pool
 
 
 def invoker(chunk: Chunk, owner: Any) -> Invoker:
-    """An async callable for a chunk's handler, with its cache and time-out. `owner` is the flow that the chunk is in: a
-    cache keeps the results of each flow apart."""
+    """An async callable for a chunk's handler, with its cache and time-out. Cached results belong to the owner: the
+    flow of the chunk."""
     handler = chunk.handler
     call: Invoker
     if is_coroutine_function(handler):
@@ -28,14 +28,14 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
     else:
         call = _threaded(handler, chunk.name)
     if chunk.cache is not None:
-        call = chunk.cache.wrap(call, chunk, owner, _Permits())
+        call = chunk.cache.wrap(call, chunk, owner, _Places())
     return call if chunk.timeout is None else _timed(call, chunk.timeout, chunk.name)
 
 
-class _Permits:
-    """How a run of a cached chunk waits for another one of the same key; see `policies.Waiting`."""
+class _Places:
+    """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
 
-    async def without_permits(self, data: Any, until: "asyncio.Future[Any]") -> None:
+    async def without_permit(self, data: Any, until: "asyncio.Future[Any]") -> None:
         """Give up the permits of the run while it waits."""
         runtime, run = run_of(data)
 
@@ -48,11 +48,11 @@ class _Permits:
             await until
 
     def has_caused_any(self, run: Any) -> bool:
-        """A run has a group once it has emitted something."""
+        """Whether a run has emitted a signal: it has a completion group then."""
         return run_of(run)[1].spawned is not None
 
     def has_caused(self, run: Any, other: Any) -> bool:
-        """Runs of one execution only can wait for each other's signals."""
+        """Whether a signal of `run` has caused `other`; False for runs of different executions."""
         (runtime, cause), (other_runtime, effect) = run_of(run), run_of(other)
         if runtime is not other_runtime:
             return False
@@ -71,7 +71,7 @@ def _inline(handler: Handler) -> Invoker:
 
 
 def condition_invoker(handler: Handler) -> Invoker:
-    """An async callable for a condition: it runs inline, and its answer is reduced to true or false here."""
+    """An async callable for a condition: it runs inline, and its result is converted to a bool."""
     inline = _inline(handler)
 
     async def ask(data: Any) -> bool:
@@ -100,32 +100,32 @@ def _threaded(handler: Handler, name: str) -> Invoker:
 async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> None:
     """The task of a chunk that runs in a thread was cancelled.
 
-    After a time-out the thread is abandoned at once. Else this waits for its end, for the clean-up time-out at most. In
-    a durable execution it waits without a bound: another process may run the chunk as soon as this task has ended.
+    After a time-out the thread is abandoned at once. Otherwise this waits for the thread, at most `cleanup_timeout`
+    seconds. In a durable execution it waits until the thread has ended: only then may another process run the chunk.
     """
     if not call.started:
-        future.cancel()  # it is still in the queue of the pool
-        call.abandoned = True
+        future.cancel()  # it still waits for a thread, and no longer needs one
+        call.left = True
         return
     runtime, _ = run_of(data)
     limit = _limits.get(id(data))
     try:
         if limit is not None and limit.expired():
-            await call.abandon()
+            await call.leave()
         else:
             await asyncio.wait(
                 (future,), timeout=None if runtime.durability.outlives_loop else runtime.options.cleanup_timeout
             )
     finally:
         if not future.done():
-            pool().abandon(call)
+            pool().leave(call)
             future.cancel()
         elif not future.cancelled():
             future.exception()
 
 
 class _Raised:
-    """What a handler raised in its thread: a future cannot carry every exception (`StopIteration`)."""
+    """An exception that a handler raised in its thread. A future cannot carry every exception (`StopIteration`)."""
 
     __slots__ = ("error",)
 
@@ -143,13 +143,12 @@ def _caught(handler: Handler) -> Handler:
     return call
 
 
-#: The time-outs of the chunks that run now, by the id of their data: one that is cancelled sees there whether it has
-#: timed out.
+#: The time-outs of the chunks that run now, by the id of their data: tells a time-out from another cancellation.
 _limits: dict[int, asyncio.Timeout] = {}
 
 
 def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
-    """The invoker, ended with `TimeoutError` after so many seconds."""
+    """The invoker with a time-out: raises `TimeoutError` after `seconds`."""
 
     async def timed(data: Any) -> Any:
         limit = _limits[id(data)] = asyncio.timeout(seconds)

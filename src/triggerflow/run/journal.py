@@ -1,4 +1,4 @@
-"""The newest records of an execution, for those who look into it: diagrams, extensions, tests (decision 0017)."""
+"""The newest records of an execution, for diagrams, extensions and tests (decision 0017)."""
 
 import gc
 import logging
@@ -28,7 +28,7 @@ class RingJournal(list[Event]):
     With a `limit` it holds the newest records, that many at least and twice as many at most: appending then drops
     `limit` records at once, so that each is moved once at most. A limit of 0 holds none. Without a limit (None) it
     holds the newest `RECORDS`, but no more than have about `BYTES` of values: a run that passes large values on, or
-    goes through a lazy source, keeps a window of them alive and not all. `observers` get each record as it comes.
+    reads a lazy source, keeps only a window of them alive. `observers` are called with each new record.
     """
 
     __slots__ = ("_due", "_gap", "_looked_at", "_size", "_skip", "_typical", "first", "limit", "observers")
@@ -48,7 +48,7 @@ class RingJournal(list[Event]):
 
     @property
     def records(self) -> list[Event]:
-        """The records that are held, oldest first."""
+        """The records in memory, oldest first."""
         return self
 
     def append(self, record: Event, /) -> None:
@@ -57,7 +57,7 @@ class RingJournal(list[Event]):
         if len(self) > self._due:
             self.trim()
         if self.observers:
-            self._tell(record)
+            self._call_observers(record)
 
     def trim(self) -> None:
         """Drop the oldest records that are too many, or whose values are too large."""
@@ -101,7 +101,7 @@ class RingJournal(list[Event]):
         del self[:count]
         self.first += count
 
-    def _tell(self, record: Event) -> None:
+    def _call_observers(self, record: Event) -> None:
         for observer in self.observers:
             try:
                 observer(record)

@@ -1,4 +1,4 @@
-"""What an execution is created and started with."""
+"""The options of an execution, and the comparison of start values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from ..build.arguments import flag, positive, seconds, whole
 
 
 class Options:
-    """What an execution was created with. One object serves all executions that were created alike."""
+    """The options of an execution. Executions that were created with the same options share one object."""
 
     __slots__ = (
         "attended",
@@ -60,22 +60,22 @@ class Options:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Options":
-        """The options that `to_dict` gave, also in an earlier version. Raises `DefinitionError` or `TypeError`."""
+        """The options from a `to_dict` of this or an earlier version. Raises `DefinitionError` or `TypeError`."""
         known = {name: saved[name] for name in cls.__slots__ if name in saved}
-        if "deadline" in saved:  # as `cleanup_timeout` was called
+        if "deadline" in saved:  # the name of `cleanup_timeout` in earlier versions
             known["cleanup_timeout"] = saved["deadline"]
         return cls(**known)
 
     def recorded(self) -> tuple[bool, int | None, bool, int, bool, bool, int]:
-        """What changes the course of the execution, in the order in which its first record takes it."""
+        """The options that change the course of the execution, in the order of the fields of its first record."""
         return (
             self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases, self.keep_open, RULES
         )  # fmt: skip
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two start values are one: identity, or an equality that answers."""
+    """Whether two values are the same object, or compare as equal. False if the comparison raises."""
     try:
         return one is other or bool(one == other)
-    except Exception:  # a foreign __eq__ (an array's, say) may refuse to answer
+    except Exception:  # a foreign __eq__ may raise, such as that of an array
         return False

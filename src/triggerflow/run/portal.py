@@ -1,10 +1,10 @@
 """The sync bridge: one event loop in a background thread, on which the sync twins run their async originals.
 
 It starts with the first sync call of the process and is stopped at exit. One loop for all calls, because an execution
-lives on the loop that started it: `execution.start()` and a later `execution.get_result()` have to meet there.
+lives on the loop that started it: `execution.start()` and a later `execution.get_result()` have to run on the same one.
 
-After a fork the child has none of the parent's threads. It gets a loop of its own with its first sync call; what lives
-on a loop of the parent is refused there (`is_foreign`).
+After a fork the child process has none of the parent's threads. It gets a loop of its own with its first sync call.
+Using an execution that lives on a loop of the parent raises `WrongLoopError` there (`is_foreign`).
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from .threads import current_call, finish, waiting_inside_engine
 
 T = TypeVar("T")
 
-#: How many seconds what runs on the background loop has to clean up when the process ends.
+#: How many seconds the tasks of the background loop have for their clean-up when the process ends.
 STOP_SECONDS = 10.0
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
-#: Event loops that something lives on, and those of the process that this one was forked from.
+#: Event loops of this process on which executions live, and those of the process that this one was forked from.
 _known: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 _foreign: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-#: The parent's loop is not closed in the child: it looks as if it ran, and its files are the parent's, too.
+#: Keeps the parent's loop from being closed in the child: it still counts as running, and shares the parent's files.
 _inherited: list[asyncio.AbstractEventLoop] = []
 _latest: ref[asyncio.AbstractEventLoop] | None = None
 _forked = False
@@ -40,9 +40,10 @@ _forked = False
 def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asyncio.AbstractEventLoop | None = None) -> T:
     """Run a coroutine to its end from a thread without a running loop.
 
-    `loop` is where it has to run, by default the background loop. Raises `BlockingCallError` inside a running loop,
-    where blocking would stop everything else; `name` is the async twin to name then. Raises `UsageError` in the thread
-    of a sync chunk that nobody waits for any more, and on a closed loop.
+    `loop` is the loop to run it on, by default the background loop. `name` is the async twin, for error messages.
+    Raises `BlockingCallError` inside a running loop, which the call would block. Raises `UsageError` in the thread of a
+    sync chunk that has timed out or was cancelled, and for a closed loop. Raises `WrongLoopError` for a loop of the
+    process that this one was forked from.
     """
     if on_a_loop():
         raise BlockingCallError(
@@ -52,7 +53,8 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
     here = chunk is not None and loop is chunk.loop
     if loop is not None and is_foreign(loop):
         raise WrongLoopError(
-            f"`{name}` would have to run on an event loop of the process that this one was forked from"
+            f"`{name}` would have to run on an event loop of the process that this one was forked from; "
+            "call it there, or create the execution in this process"
         )
     if chunk is not None and here:
         chunk.require_wanted()
@@ -73,7 +75,7 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread, if one does."""
+    """The event loop that runs in this thread; None if there is none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -86,14 +88,14 @@ def on_a_loop() -> bool:
 
 
 def require_wanted() -> None:
-    """Raise `UsageError` in the thread of a sync chunk that nobody waits for any more."""
+    """Raise `UsageError` in the thread of a sync chunk that has timed out or was cancelled."""
     chunk = current_call()
     if chunk is not None:
         chunk.require_wanted()
 
 
 def note_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Something lives on this event loop from now on."""
+    """Note that an execution lives on this event loop from now on."""
     global _latest
     if _latest is None or loop is not _latest():
         _latest = ref(loop)
@@ -101,12 +103,12 @@ def note_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def is_foreign(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether this event loop is one of the process that this one was forked from: nothing runs on it here."""
+    """Whether this event loop belongs to the process that this one was forked from: it does not run in this process."""
     return _forked and loop in _foreign
 
 
 def iterate_sync(make: Callable[[], Any], name: str, loop: asyncio.AbstractEventLoop | None = None) -> Iterator[Any]:
-    """The items of an async iterator, from a thread without a running loop. What produces them goes on in between."""
+    """The items of an async iterator, for a thread without a running loop. Its producer continues between two items."""
 
     async def start() -> Any:
         return make()
@@ -125,7 +127,7 @@ def iterate_sync(make: Callable[[], Any], name: str, loop: asyncio.AbstractEvent
                 return
             yield item
     finally:
-        with suppress(UsageError):  # at the end of the program, or of its loop, there is nothing left to leave
+        with suppress(UsageError):  # a closed loop, or the end of the process, has closed the iterator already
             run_sync(items.aclose, name, loop)
 
 
@@ -146,17 +148,17 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _stop() -> None:
-    """At the end of the process: wait for sync chunks, which may need the loop, then cancel the tasks of the loop."""
+    """At the end of the process: wait for sync chunks, which may need the loop; then cancel the tasks of the loop."""
     finish()
     loop, thread = _loop, _thread
     if loop is None or thread is None:
         return
 
     async def cancel_all() -> None:
-        for _ in range(10):  # what a sync chunk has returned just now may be the end of what somebody waits for
+        for _ in range(10):  # a sync chunk may have returned just now: let its execution end and wake its callers
             await asyncio.sleep(0)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for _ in range(2):  # the second time a chunk abandons its thread, if that has not ended
+        for _ in range(2):  # the second cancellation abandons the chunks whose thread does not end
             for task in tasks:
                 task.cancel()
             if tasks:
@@ -171,7 +173,7 @@ def _stop() -> None:
 
 
 def _after_fork() -> None:
-    """In the child: the background loop stays with the parent, and so do all others."""
+    """In the child process of a fork: forget the background loop and all other loops, which run only in the parent."""
     global _lock, _loop, _thread, _latest, _forked
     if _loop is not None:
         _inherited.append(_loop)

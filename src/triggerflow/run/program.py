@@ -9,7 +9,7 @@ from .._core.plan import Node, Plan
 from ..build.blueprint import Blueprint
 from ..build.chunk import Chunk, Handler
 from ..build.contract import Check, Contract
-from ..build.policies import Retry
+from ..build.retry import Retry
 from ..build.subflow import SubFlow
 from ..build.typed import StateModel
 from ..serialize.payload import Types

@@ -1,4 +1,4 @@
-"""Resources: what runs need and no record can carry (clients, models, indexes), given to a flow or to one execution."""
+"""Resources of a flow or of one execution: objects that chunks need and that are not recorded (clients, models)."""
 
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -8,22 +8,22 @@ if TYPE_CHECKING:
 
 
 class ResourceHolder:
-    """A flow, or an execution, which sees its flow's resources too."""
+    """A flow, or an execution. An execution also sees the resources of its flow."""
 
     __slots__ = ()
 
     @property
     def resources(self) -> MutableMapping[str, Any]:
-        """The resources by name. What is set or deleted here is this object's own. Resources are never recorded: after
-        a load or a restart they have to be given again."""
+        """The resources by name. A change here concerns this object only. Resources are never recorded: set them again
+        after a load or a restart."""
         raise NotImplementedError
 
     def set_runtime_resource(self, key: str, value: Any) -> "Self":
-        """Give a resource: a client, a model, an index."""
+        """Set a resource, such as a client, a model or an index. Returns this object."""
         self.resources[key] = value
         return self
 
     def update_runtime_resources(self, mapping: Mapping[str, Any] | None = None, **resources: Any) -> "Self":
-        """Give several resources at once."""
+        """Set several resources at once. Returns this object."""
         self.resources.update(mapping or {}, **resources)
         return self

@@ -1,7 +1,7 @@
-"""One execution of a flow while it lives in this process: what the handles of users hold, and what a driver works for.
+"""One execution of a flow in this process. The handles of users hold its `ExecutionRuntime`, and a driver serves it.
 
-`ExecutionRuntime` joins a program with a machine. What changes it goes through `ingress`; this module makes it, starts
-it, publishes what the core says, and wakes everybody who waits for its end.
+`ExecutionRuntime` joins a program with a machine. All changes go through `ingress`. This module creates and starts the
+execution, publishes its stream items, and wakes the callers and readers that wait for it.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from .._core.machine import FINAL, Machine
 from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from ..build.contract import Check
-from ..build.policies import pause_before_retry
+from ..build.retry import pause_before_retry
 from . import ingress
 from .data import TriggerFlowRuntimeData
 from .environment import Environment
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("triggerflow")
 EMPTY: dict[str, Any] = {}
 
-#: Held while an execution that was given no id gets one: sync chunks may ask from several threads at once.
+#: Guards the creation of a missing id: sync chunks may ask for it from several threads at once.
 _giving_id = Lock()
 
 
@@ -79,9 +79,9 @@ class ExecutionRuntime:
     _children: SparseAttribute["dict[str, tuple[ExecutionRuntime, str]] | None"] = SparseAttribute(None)
     #: resources of this execution only
     own_resources: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
-    #: whether it has ended but for its sources, which are being closed
+    #: whether it has ended, except that its sources are still being closed
     closes_sources: SparseAttribute[bool] = SparseAttribute(False)
-    #: how its records are kept
+    #: how its records are stored
     durability: SparseAttribute[Durability] = SparseAttribute(IN_MEMORY)
     #: snapshots of sub-flows that were running when this execution was saved, by path
     saved_children: SparseAttribute[dict[str, Any]] = SparseAttribute(EMPTY)
@@ -104,29 +104,29 @@ class ExecutionRuntime:
         self.use(program)
         #: the data it shares with the other executions of its flow
         self.shared = shared
-        #: what it was created with
+        #: the arguments of `create_execution`
         self.options = options
-        #: where it gets time, ids and chance from
+        #: gives the time, ids and random numbers
         self.environment = environment
         self.machine = Machine(program.plan, state)
-        #: its newest records; None where nobody can ask for them
+        #: its newest records; None while no handle can read them
         self.journal: RingJournal | None = None
         if options.attended:
             self.keep_records()
-        #: where its records wait for their store; None in memory
+        #: the buffer of records that are not in the store yet; None in memory
         self.log: CommitLog | None = None
         #: its driver, while it lives on an event loop
         self.driver: Driver | None = None
-        #: the number of the thread that drives it (one object for all, where `get_ident` makes one for each); None for
-        #: any thread
+        #: the number of the thread that drives it, None for any thread. All executions of a thread share one int
+        #: object, because `get_ident` makes a new one for each call.
         self.thread: int | None = None
-        #: its runtime stream, once something was put or somebody reads
+        #: its runtime stream, made for the first item or the first reader
         self.stream: RuntimeStream | None = None
-        #: how it shows in its parent; None for what is no sub-flow
+        #: its connection to its parent; None unless it is a sub-flow
         self.link = link
-        #: whether it is neither a sub-flow nor durable, so that an item only has to be numbered and published
+        #: whether it is neither a sub-flow nor durable: an item is then only numbered and published
         self.is_plain = link is None
-        #: whether somebody has seen, or will see, how it ended
+        #: whether a caller or reader has got, or will get, its outcome; a failure without one is logged
         self.observed = False
         self._value: Any = UNSET
         self._waiter: asyncio.Future[None] | None = None
@@ -137,17 +137,17 @@ class ExecutionRuntime:
             self.own_resources = dict(resources)
 
     def use(self, program: Program) -> None:
-        """Run this program; to be said before the execution is opened."""
+        """Set the program that this execution runs. Call it before the execution is opened."""
         #: the flow this execution runs, as it was when the execution was created
         self.program = program
-        #: what the flow promises of stream items
+        #: the declared check of stream items
         self.check_item = program.contract.stream
 
-    # -- who it is ---------------------------------------------------------------------------------------------------
+    # -- identity ----------------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
-        """The one it was given, or one of the environment's."""
+        """The id that it was given, or else one that the environment makes on first use."""
         if self._id is None:
             with _giving_id:
                 if self._id is None:
@@ -156,7 +156,7 @@ class ExecutionRuntime:
 
     @property
     def start_value(self) -> Any:
-        """What it was started with; UNSET before."""
+        """The start value; UNSET before the start."""
         return self._value
 
     @start_value.setter
@@ -165,34 +165,41 @@ class ExecutionRuntime:
 
     @property
     def resources(self) -> ChainMap[str, Any]:
-        """The resources by name: this execution's before its flow's. What is set there is this execution's own."""
+        """The resources by name. Those of this execution hide those of its flow; new ones belong to this execution."""
         if self.own_resources is None:
             self.own_resources = dict[str, Any]()
         return ChainMap(self.own_resources, self.shared.resources)
 
     @property
     def children(self) -> "dict[str, tuple[ExecutionRuntime, str]]":
-        """The sub-flows that run now, by path; and their open interrupts, with the id that each has in the child."""
+        """The sub-flows that run now, by path, each with the id "".
+
+        Also their open interrupts, by the id in this execution, each with its id in the child.
+        """
         if self._children is None:
             self._children = {}
         return self._children
 
     def forget_children(self) -> None:
-        """The sub-flows do not run here any more."""
+        """Drop all sub-flows: they no longer run in this process."""
         self._children = None
 
     @property
     def answerable(self) -> bool:
-        """Whether somebody outside could answer an interrupt: the holder of the handle of it or of its parent."""
+        """Whether an interrupt can be answered: a caller holds the handle of this execution or of its root parent."""
         return self.options.attended if self.link is None else self.link.parent.answerable
 
     def __repr__(self) -> str:
         return f"<Execution {self.id} of flow {self.program.name!r}>"
 
-    # -- its life ----------------------------------------------------------------------------------------------------
+    # -- life cycle --------------------------------------------------------------------------------------------------
 
     def begin(self, value: Any = UNSET) -> None:
-        """Start the execution without waiting for it. A second start does nothing, but must not bring another value."""
+        """Start the execution without waiting for it.
+
+        A second start does nothing. Raises `AlreadyStarted` if it brings another value, and `ContractError` if the
+        value does not have the declared type.
+        """
         contract = self.program.contract.initial_input
         if self._value is not UNSET:
             if value is UNSET:
@@ -222,19 +229,21 @@ class ExecutionRuntime:
             raise
 
     def recorded_options(self) -> tuple[Any, ...]:
-        """What its first record says beside the start value: all that changes the course of the execution."""
+        """The options that the first record holds after the start value: all that change the course of an execution."""
         return (*self.options.recorded(), self.program.contract.result is not None)
 
     async def result(self, timeout: float | None = None) -> Any:
-        """Wait until the execution has ended and return its result; one that is kept open gives it as soon as it has
-        one. Raises what a chunk raised, `ExecutionCancelled`, or `TimeoutError` after `timeout` seconds."""
+        """Wait until the execution has ended and return its result. With `keep_open`, return as soon as it has one.
+
+        Raises the exception of a failed chunk, `ExecutionCancelled`, or `TimeoutError` after `timeout` seconds.
+        """
         ended = self.ended(timeout)
         if ended is not None:
-            await (self.until(self.has_answer, timeout) if self.options.keep_open else ended)
+            await (self.until(self.has_outcome, timeout) if self.options.keep_open else ended)
         return self.outcome(timeout)
 
     async def cancel(self, reason: str) -> None:
-        """Stop all chunks, wait for their clean-up, and end as cancelled. What has ended stays as it ended."""
+        """Cancel all chunks, wait for their clean-up, and end as cancelled. Does nothing after the end."""
         if self.machine.state.status not in FINAL:
             self.observed = True
             ingress.driver_of(self)
@@ -242,7 +251,7 @@ class ExecutionRuntime:
         await self.until(lambda: self.has_ended)
 
     async def close(self) -> Any:
-        """Take no more signals from outside; wait for the end and its result."""
+        """Accept no more signals from outside, wait for the end, and return the result."""
         if self.machine.state.status not in FINAL:
             ingress.driver_of(self)
             ingress.submit(self, events.CloseRequested(self.environment.now()))
@@ -251,17 +260,16 @@ class ExecutionRuntime:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it takes nothing any more, and its sources are closed; of a durable one, whether that is in the
-        store."""
+        """Whether it accepts nothing more and its sources are closed; if durable, whether that is in the store."""
         ingress.check_loop(self)
-        if self.machine.state.status not in FINAL or (self.log is not None and not self.log.clean):
+        if self.machine.state.status not in FINAL or (self.log is not None and not self.log.is_committed):
             return False
         if self.closes_sources and self.driver is not None and self.environment.is_closed(self.driver.loop):
-            self.closes_sources = False  # nothing closes them any more
+            self.closes_sources = False  # the loop is closed, so nothing will close them
         return not self.closes_sources
 
     def status(self) -> StatusName:
-        """created, running, waiting (for something from outside), completed, failed or cancelled."""
+        """created, running, waiting (for something from outside), completed, failed or cancelled; see `Execution`."""
         ingress.check_loop(self)
         status = self.machine.state.status.value
         if self._failure is not None and status in ("completed", "cancelled"):  # the result broke the contract
@@ -276,30 +284,35 @@ class ExecutionRuntime:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop it lives on; None before the start, where its next use moves it, and after the end once that
-        is in the store."""
+        """The event loop on which it lives.
+
+        None before the start, while its next use may move it to another loop; and None once its end is in the store.
+        """
         ingress.check_loop(self)
         driver = self.driver
         if driver is None or ingress.moves_here(self):
             return None
-        if self.closes_sources or (self.log is not None and self.log.suspended is None and not self.log.clean):
+        if self.closes_sources or (self.log is not None and self.log.suspended is None and not self.log.is_committed):
             return driver.loop
         return None if self.machine.state.status in FINAL else driver.loop
 
     def is_settled(self) -> bool:
-        """Whether nothing is at work: no chunk, source or timer. An open interrupt is not work."""
+        """Whether no chunk runs, no source is read and no timer is due. An open interrupt does not count as work."""
         state = self.machine.state
         if state.runs:
             return bool(state.interrupts) and self.status() == "waiting"
         return not (state.pulls or (state.timers and any(it.what != "expiry" for it in state.timers.values())))
 
-    def has_answer(self) -> bool:
-        """Whether it has ended, or is kept open and has a result."""
+    def has_outcome(self) -> bool:
+        """Whether `outcome` is available: the execution has ended, or has `keep_open` and a result."""
         state = self.machine.state
         return (state.keep_open and state.result is not UNSET) or state.status in FINAL
 
     def restored(self, value: Any, children: dict[str, Any], broken: str | None) -> None:
-        """Take over what a snapshot keeps beside the state."""
+        """Take over what a snapshot holds beside the state.
+
+        `broken` is the message of the `ContractError` with which it failed, if its result broke the contract.
+        """
         self._value, self.saved_children = value, children
         if broken is not None:
             self._failure = ContractError(broken)
@@ -309,8 +322,8 @@ class ExecutionRuntime:
     def ended(self, timeout: float | None = None) -> "asyncio.Future[None] | None":
         """A future that is done when the execution has ended or `timeout` seconds have passed; None if it has ended.
 
-        Raises `WrongLoopError` on another event loop, where the future would never be done, and for a durable execution
-        that was suspended here the reason for that.
+        Raises `WrongLoopError` on another event loop, where the future would never be done. Raises the reason of the
+        suspension if the execution was suspended in this process.
         """
         if self.log is not None and self.log.suspended is not None:
             raise self.log.suspended
@@ -319,7 +332,7 @@ class ExecutionRuntime:
         loop = asyncio.get_running_loop()
         driver = self.driver if self.machine.state.status in FINAL else ingress.driver_of(self)
         if driver is not None and driver.loop is not loop:
-            raise WrongLoopError(f"{self!r} lives on another event loop; wait for it there, or use the sync methods")
+            raise WrongLoopError(f"{self!r} runs on another event loop; wait for it there, or use the sync methods")
         waiter: asyncio.Future[None] = loop.create_future()
         others = tuple(other for other in self._others if not other.done())
         if self._waiter is None or (self._waiter.done() and not others):
@@ -336,8 +349,8 @@ class ExecutionRuntime:
     ) -> bool:
         """Wait until a condition on this execution holds; False if it has ended, or `timeout` seconds have passed.
 
-        The condition is looked at when the execution ends; if it is kept open also when it comes to rest, opens an
-        interrupt or has its result; with `every_record` after each record.
+        The condition is checked at the end of the execution. With `keep_open` it is also checked when the last chunk
+        has ended, an interrupt opens or the result is set. With `every_record` it is checked after each record.
         """
         if holds():
             return True
@@ -357,7 +370,10 @@ class ExecutionRuntime:
                 remove()
 
     def outcome(self, timeout: float | None = None, then: str = "it goes on running") -> Any:
-        """The result of the execution. Raises why there is none, or `TimeoutError` if it has to be waited for."""
+        """The result of the execution.
+
+        Raises its failure, `ExecutionCancelled`, the reason of its suspension, or `TimeoutError` if it has not ended.
+        """
         if self.log is not None and self.log.suspended is not None:
             raise self.log.suspended
         self.observed = True
@@ -375,12 +391,12 @@ class ExecutionRuntime:
 
     @property
     def waited_for(self) -> bool:
-        """Whether somebody waits for its end or reads its stream now."""
+        """Whether a caller waits for its end, or a reader reads its stream, now."""
         waiting = any(not waiter.done() for waiter in (self._waiter, *self._others) if waiter is not None)
         return waiting or bool(self.stream and self.stream.observed)
 
     def wake(self) -> None:
-        """Wake those who wait for the execution, so that they look at its state."""
+        """Wake the callers that wait for the execution, so that they check its state."""
         waiter, others = self._waiter, self._others
         self._waiter, self._others = None, ()
         if waiter is not None:
@@ -389,29 +405,29 @@ class ExecutionRuntime:
             wake_waiter(other)
 
     def wake_all(self, failure: Callable[[], BaseException] | None) -> None:
-        """Nothing more will come: wake those who wait, and end the stream, with a failure after the last item."""
+        """Wake the callers that wait, and end the stream, with a failure after the last item if there is one."""
         self.wake()
         if self.stream is not None:
             self.stream.end(failure)
 
     def why_ended(self) -> Callable[[], BaseException] | None:
-        """What readers get after the last item: None for a good end."""
+        """A function that makes the exception which readers get after the last item; None if it has completed."""
         return None if self.status() == "completed" else self._why_failed
 
     def _why_failed(self) -> BaseException:
-        """The exception that says why there is no result; the object that a chunk raised, where there is one."""
+        """The exception that says why there is no result: the object that a chunk raised, if it was raised here."""
         state = self.machine.state
         self.observed = True
         if state.status is Status.CANCELLED and self._failure is None:
             return ExecutionCancelled(state.reason, self.id)
-        if self._failure is None:  # it failed before it was loaded here: only the record is left
+        if self._failure is None:  # it failed before it was loaded here, so only the record of the failure exists
             self._failure = failure_from_record(self, state.error)
         return self._failure
 
     # -- observers and readers ---------------------------------------------------------------------------------------
 
     def keep_records(self) -> RingJournal:
-        """The journal, which holds the newest records from now on, where it was not needed so far."""
+        """The journal; from now on it holds the newest records, if it held none so far."""
         journal = self.journal
         return self._new_journal(self.options.journal_limit) if journal is None or not journal.limit else journal
 
@@ -422,7 +438,7 @@ class ExecutionRuntime:
         return journal
 
     def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Call a function with every record from now on; returns what ends that."""
+        """Call a function with every record from now on; returns a function that removes it."""
         journal = self._new_journal(0) if self.journal is None else self.journal
         journal.observers = (*journal.observers, observer)
 
@@ -434,7 +450,7 @@ class ExecutionRuntime:
         return remove
 
     def open_stream(self, last: int | None = None) -> RuntimeStream:
-        """The runtime stream, made on first use; `last` is the number of the item before the first one it will get."""
+        """The runtime stream, created on first use. `last` is the number of the item before its first item."""
         stream = self.stream
         if stream is None:
             if last is None:
@@ -446,7 +462,7 @@ class ExecutionRuntime:
         return stream
 
     def begin_reading(self, value: Any) -> Awaitable[None] | None:
-        """What the first step of a reader does: start the execution, or let it go on."""
+        """Start or continue the execution for the first step of a reader; returns a coroutine if that takes a wait."""
         if self.durability.outlives_loop:
             return self._open_and_read(value)
         return self._begin_reading(value)
@@ -459,17 +475,17 @@ class ExecutionRuntime:
 
     def _begin_reading(self, value: Any) -> Awaitable[None] | None:
         if self.loop not in (None, asyncio.get_running_loop()):
-            raise WrongLoopError(f"{self!r} lives on another event loop; read it there, or use the sync methods")
+            raise WrongLoopError(f"{self!r} runs on another event loop; read it there, or use the sync methods")
         if value is not UNSET:
             self.begin(value)
         elif self.driver is None and self.machine.state.started and self.machine.state.status not in FINAL:
-            ingress.driver_of(self)  # it was loaded: with its first reader it goes on
+            ingress.driver_of(self)  # it was loaded, and continues with its first reader
         elif self._value is UNSET and self.machine.state.status not in FINAL:
             return self._begin_soon()
         return None
 
     async def _begin_soon(self) -> None:
-        """Start it in the next turn of the loop, if nobody has started it until then; raises what that raises."""
+        """Start it in the next turn of the loop, unless a caller starts it before; raises the errors of the start."""
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(self._begin_for, begun)
         await begun
@@ -500,7 +516,7 @@ class ExecutionRuntime:
         return Execution(self, run)
 
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
-        """In how many seconds the chunk's policy tries again; None if it does not."""
+        """The seconds until the chunk's retry policy tries again; None if it does not."""
         retry = self.program.retries[run.node.index]
         return None if retry is None else pause_before_retry(retry, run.attempt, error, self.environment.random)
 
@@ -510,11 +526,11 @@ class ExecutionRuntime:
         if stream is None:
             stream = self.open_stream(number - 1)
         stream.publish(number, item, path)
-        if self.link is not None and self.log is None:  # a durable parent got it with the record
+        if self.link is not None and self.log is None:  # a durable child hands its items to the parent with the records
             self.link.publish(item, path)
 
     def notice(self, command: commands.AnyCommand) -> None:
-        """Act on a command that needs no task and no timer."""
+        """Perform a command that needs no task and no timer."""
         match command:
             case commands.StopStream():
                 self.open_stream().end()
@@ -538,14 +554,15 @@ class ExecutionRuntime:
                     log_notice(self, command, self.machine.plan.events)
 
     def entering(self) -> None:
-        """Something is about to be recorded from outside, or by the start; for extensions."""
+        """Hook for extensions: called before the start, or something from outside, is recorded."""
 
     def rested(self) -> None:
-        """It is kept open, and no chunk runs any more."""
+        """Hook: no chunk runs any more, and the execution has `keep_open`."""
         self.wake()
 
     def result_fixed(self, by: int | str | None) -> None:
-        """It is kept open, and has a result: by a run (its number), an `end()` (its id) or from outside (None)."""
+        """Hook: an execution with `keep_open` has a result, set by a run (its number), by an `end()` (its id) or from
+        outside (None)."""
         self.wake()
 
     def _check_result(self, value: Any) -> None:
@@ -561,30 +578,30 @@ class ExecutionRuntime:
             ingress.submit(self, events.ResultChecked(now, value))
 
     def closing(self) -> None:
-        """Chunks are being stopped: no reader holds them up any more."""
+        """Chunks are being cancelled: release those that wait for a slow reader."""
         if self.stream is not None:
             self.stream.release_writers()
 
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
-        """The execution has ended: wake everybody who waits."""
+        """The execution has ended: wake all callers and readers, and log a failure that none of them gets."""
         state = self.machine.state
         if state.status is Status.FAILED and error is not None:  # else the result broke the contract
             self._failure = error
         self.shared.forget(self)
         self.observed = self.observed or self.waited_for
-        if self.log is None or self.log.clean:
+        if self.log is None or self.log.is_committed:
             self.driver = None
         self.wake_all(self.why_ended())
         if state.result is UNSET:
             log_end(self, close, self.program.promised)
         if self._failure is not None and not self.observed:
-            logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
+            logger.error("%r failed, and no caller waits for its result", self, exc_info=self._failure)
         self.durability.on_closed(self)
 
     def require_running(self) -> Driver:
-        """The driver. Raises `ExecutionClosed` if there is none any more."""
+        """The driver. Raises `ExecutionClosed` if the execution has ended and has none."""
         if self.driver is None:
-            raise ExecutionClosed(f"{self!r} has ended ({self.status()}); it takes nothing any more")
+            raise ExecutionClosed(f"{self!r} has ended ({self.status()}) and accepts nothing more")
         return self.driver
 
 

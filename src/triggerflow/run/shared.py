@@ -13,7 +13,7 @@ class Listener(Protocol):
     """An execution that gets changes of shared data."""
 
     def flow_data_changed(self, run: int | None, key: str, value: Any) -> None:
-        """Record a change, from any thread and without waiting. One that comes after the end is dropped."""
+        """Record a change, from any thread and without waiting. A change after the end of the execution is dropped."""
         ...
 
 
@@ -23,10 +23,10 @@ By = tuple[Any, int | None] | None
 class SharedData:
     """Values by key, and the running executions that listen to their changes.
 
-    The executions are referred to weakly: one that waits and that nobody holds any more is gone.
+    The executions are referred to weakly: an execution that waits, and to which no caller refers, can be collected.
     """
 
-    #: One for all flows, because it is held for moments only. It guards values and listeners: chunks run in threads.
+    #: Guards values and listeners, because chunks run in threads. All flows share it: it is held only briefly.
     _lock = RLock()
     __slots__ = ("_listeners", "own", "resources", "values")
 
@@ -66,8 +66,7 @@ class SharedData:
             return execution in self._listeners
 
     def copy(self, changes: Mapping[str, Any]) -> "SharedData":
-        """The data of one sub-flow: what the flow has, with these changes. Nobody else sees what the sub-flow
-        changes."""
+        """A copy for one sub-flow, with these changes. The changes of the sub-flow stay in the copy."""
         made = SharedData()
         made.resources = self.resources
         made.values = {**self.values, **changes}
@@ -75,7 +74,7 @@ class SharedData:
         return made
 
     def locked(self, change: Callable[[], T]) -> T:
-        """Make a change that depends on the present value, with no other change in between."""
+        """Make a change that depends on the present value, atomically."""
         with self._lock:
             return change()
 
@@ -89,7 +88,7 @@ class SharedData:
             self._send(key, value, by)
 
     def append(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
-        """Append to the list at a key, which becomes a new list: records keep the one they were given."""
+        """Append to the list at a key. The list is replaced by a new one, because records refer to the old one."""
 
         def change() -> None:
             held = self.values.get(key, ())
@@ -100,7 +99,7 @@ class SharedData:
         self.locked(change)
 
     def delete(self, key: str, *, emit: bool = True, by: By = None) -> None:
-        """Remove a key, if it is there."""
+        """Remove a key if it exists."""
         with self._lock:
             self.values.pop(key, None)
             if self.own is not None:

@@ -1,4 +1,4 @@
-"""The data that a chunk and the holder of an execution can read and change: its own state, and what its flow shares."""
+"""The data that chunks and callers can read and change: the state of an execution, and the shared data of its flow."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,9 +17,9 @@ T = TypeVar("T")
 class State:
     """The state of one execution: values by key. Each change is recorded and triggers `when({"runtime_data": key})`.
 
-    `set` replaces. With `emit=False` nothing is triggered. Raises `ExecutionClosed` when the execution has ended. The
-    methods with `async_` can be awaited on any event loop; on the handle of a durable execution they return when what
-    they have changed is in the store.
+    With `emit=False` a change triggers nothing. Changes raise `ExecutionClosed` when the execution has ended. The
+    methods with `async_` can be awaited on any event loop. On the handle of a durable execution they return once the
+    change is in the store.
     """
 
     __slots__ = ("_repeated", "_run", "_runtime")
@@ -32,8 +32,11 @@ class State:
         self._repeated = repeated
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value at a key, or the default. It is the object itself and not a copy: change it through `set`. Only a
-        list that is read on another thread than the execution's is copied, because `append` may grow it there."""
+        """Return the value at a key, or the default.
+
+        It is the object itself and not a copy: change it only through `set`. A list is copied if it is read on another
+        thread than the execution's, because `append` may extend it meanwhile.
+        """
         state = self._runtime.machine.state
         if not ingress.is_here(self._runtime):
             value: Any = state.data.get(key, default)
@@ -42,24 +45,24 @@ class State:
         return state.data.get(key, default)
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Replace the value at a key."""
+        """Replace the value at a key. Raises `ContractError` if it does not have the declared type."""
         ingress.change_state(self._runtime, "set", key, value, emit, self._run, self._repeated)
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to the list at a key (made if missing). Raises `TypeError` if there is something else."""
+        """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
         held: Any = self._runtime.machine.state.data.get(key, ())
         if not isinstance(held, list | tuple):
             raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key, if it is there; triggers with the value None."""
+        """Remove a key if it exists. What the change triggers gets the value None."""
         ingress.change_state(self._runtime, "delete", key, None, emit, self._run, self._repeated)
 
     def update(self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True) -> Any:
-        """Replace the value at a key by `function(value)`, with nothing in between, and return the new one.
+        """Replace the value at a key by `function(value)`, atomically, and return the new value.
 
-        The function gets the default where the key is missing; it must be quick, and return a new object.
+        The function gets the default if the key is missing. It must be quick, and return a new object.
         """
 
         def change() -> Any:
@@ -72,9 +75,9 @@ class State:
         return ingress.call(self._runtime, change, "state.async_update")
 
     def reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
-        """Combine a value into the key with the reducer declared for it (`flow.set_state`); returns the new value.
+        """Combine a value with the value at a key by its declared reducer (`flow.set_state`); returns the new value.
 
-        Concurrent branches lose no update that way. Raises `ContractError` if no reducer is declared.
+        The change is atomic: concurrent branches lose no update. Raises `ContractError` if no reducer is declared.
         """
         model = self._runtime.program.state
         if model is None:
@@ -150,7 +153,7 @@ class FlowState:
         self._repeated = repeated
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value at a key, or the default."""
+        """Return the value at a key, or the default."""
         return self._runtime.shared.values.get(key, default)
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
@@ -159,12 +162,12 @@ class FlowState:
             self._runtime.shared.set(key, value, emit=emit, by=self._by())
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to the list at a key (made if missing). Raises `TypeError` if there is something else."""
+        """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
         if not self._repeats(key):
             self._runtime.shared.append(key, value, emit=emit, by=self._by())
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key, if it is there; triggers with the value None."""
+        """Remove a key if it exists. What the change triggers gets the value None."""
         if not self._repeats(key):
             self._runtime.shared.delete(key, emit=emit, by=self._by())
 
@@ -185,7 +188,7 @@ class FlowState:
         self.delete(key, emit=emit)
 
     def _repeats(self, key: str) -> bool:
-        """Whether an earlier attempt has done this; only what was recorded here counts among its effects."""
+        """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
         if not self._repeated or not self._runtime.shared.has_listener(self._runtime):
             return False
         return ingress.repeats(self._repeated, f"flow_data:{key}")

@@ -1,8 +1,8 @@
-"""A flow that runs as a step of another: the child execution, and how it shows in its parent.
+"""A flow that runs as a step of another flow: the child execution, and its connection to its parent.
 
-The child is an execution of its own, isolated from its parent but for what `capture` gives it. Its stream items arrive
-in the parent's stream, its interrupts among the parent's, both under the path of the step. Its failure is the step's
-failure, and cancelling the step cancels it. It ends before the step does.
+The child is an execution of its own. It sees only those data of its parent that `capture` gives it. Its stream items
+are put into the parent's stream, and its interrupts are opened in the parent, both under the path of the step. If the
+child fails, the step fails. Cancelling the step cancels the child. The child ends before the step does.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Link:
-    """How a child execution shows in its parent."""
+    """Connects a child execution to its parent: passes on its items, interrupts and requests for permits."""
 
     __slots__ = ("parent", "path", "run")
 
@@ -33,11 +33,11 @@ class Link:
 
     def publish(self, item: Any, path: str) -> None:
         """Put an item of the child into the parent's stream."""
-        # Not an effect of the step: how many items the child put says nothing of what the step repeats.
+        # Not recorded as an effect of the step: a repeated step may run a child that puts other items.
         self._submit(events.StreamPut(self._now(), None, item, self._under(path)))
 
     def perform(self, child: "ExecutionRuntime", command: commands.AnyCommand) -> bool:
-        """Do what the child's core asks of its parent; False if the command is not between the two."""
+        """Perform a command of the child's core that concerns its parent; False for any other command."""
         match command:
             case commands.OpenInterrupt(interrupt=asked):
                 number = self._under(asked.id)
@@ -71,15 +71,18 @@ class Link:
 
 
 class StepRunner(Protocol):
-    """How the execution of a sub-flow is made: a flow's runtime."""
+    """Makes the execution of a sub-flow. A flow's runtime is one."""
 
     async def new_child(self, **details: Any) -> "tuple[ExecutionRuntime, bool]":
-        """An execution inside another one, and whether it goes on from before."""
+        """Make the child execution. Returns it, and whether it continues an earlier one."""
         ...
 
 
 async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunChunk, data: Any) -> Any:
-    """Run the child of a step to its end, and return what the step passes on. `data` is what a chunk would get."""
+    """Run the child of a step to its end, and return the value of the step. `data` is the argument a chunk would get.
+
+    Raises the failure of the child, and `KeyError` for a `capture` or `write_back` path that is missing.
+    """
     sources: dict[str, Any] = {
         "value": step.value,
         "runtime_data": data.state.to_dict(),
@@ -111,7 +114,7 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
 
         result = await ingress.from_outside(child, run)
     except asyncio.CancelledError:
-        if child.durability.is_open(child):  # else it was suspended with its parent: neither has ended
+        if child.durability.is_open(child):  # else child and parent were suspended: neither must end
             await ingress.from_outside(child, lambda: child.cancel("the step of its parent was cancelled"))
         raise
     finally:
@@ -135,12 +138,12 @@ def _bring_back(handler: SubFlow, step: RunChunk, data: Any, result: Any) -> Any
 
 
 def path_of(step: RunChunk) -> str:
-    """The name of the child that a step runs, within its parent."""
+    """The path of the child that a step runs, unique within its parent."""
     return f"{step.node.name}.{step.id}"
 
 
 def _release(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -> None:
-    """The child has ended: its open questions are closed in the parent."""
+    """The child has ended: remove it from its parent, and close its open interrupts there."""
     parent.children.pop(path, None)
     for asked in child.machine.state.interrupts or ():
         number = f"{path}/{asked}"
@@ -151,7 +154,7 @@ def _release(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -
 
 
 def _take_over(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -> None:
-    """A restored child: its parent knows its open interrupts, and some may have been answered meanwhile."""
+    """Connect a restored child: register its open interrupts, and pass on answers that the parent got meanwhile."""
     for number, asked in (child.machine.state.interrupts or {}).items():
         if asked.status != "waiting":
             continue
@@ -163,26 +166,26 @@ def _take_over(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str)
 
 
 def perform_in_child(parent: "ExecutionRuntime", command: commands.GrantPermits | commands.Answer) -> None:
-    """Do what the parent's core asks of a child: give it permits, or the answer that it waits for."""
+    """Perform a command of the parent's core that concerns a child: give it permits, or the answer to an interrupt."""
     match command:
         case commands.GrantPermits(run=step, count=count):
             child = parent.children[path_of(step)][0]
-            with contextlib.suppress(ExecutionClosed):  # it is about to end: its permits come back with the step's
+            with contextlib.suppress(ExecutionClosed):  # it is about to end: its permits return with those of the step
                 ingress.enter(child, events.PermitsGranted(child.environment.now(), count), "flow.async_start")
         case commands.Answer(interrupt=interrupt):
-            if interrupt.id in parent.children:  # else the child is being restored, and takes it then
+            if interrupt.id in parent.children:  # else the child is being restored: `_take_over` passes it on
                 _pass_on(*parent.children[interrupt.id], interrupt)
 
 
 def _pass_on(child: "ExecutionRuntime", number: str, answered: Interrupt) -> None:
-    """Give the answer of the parent's interrupt to the child. If the child's own has ended meanwhile, the child reports
-    that itself."""
+    """Give the answer of the parent's interrupt to the child. If the child's interrupt has closed meanwhile, the child
+    reports that by itself."""
     with contextlib.suppress(UsageError):
         ingress.answer(child, number, answered.response, answered.request)
 
 
 def _pick(paths: Mapping[str, list[str]], sources: Mapping[str, Any]) -> Any:
-    """What the paths lead to: one value for the key "", else a nested dict. Raises `KeyError` for a missing path."""
+    """The values at the paths: one value for the key "", else a nested dict. Raises `KeyError` for a missing path."""
     picked: dict[str, Any] = {}
     for key, segments in paths.items():
         value: Any = sources
@@ -197,8 +200,8 @@ def _pick(paths: Mapping[str, list[str]], sources: Mapping[str, Any]) -> Any:
         if not key:
             return value
         *outer, last = key.split(".")
-        place = picked
+        nested = picked
         for name in outer:
-            place = place.setdefault(name, {})
-        place[last] = value
+            nested = nested.setdefault(name, {})
+        nested[last] = value
     return picked

@@ -1,11 +1,11 @@
 """The threads in which sync code of users runs: handlers, and the items of sync iterables.
 
-A thread is made only when all others are busy, and ends when it has had nothing to do for a while. A thread that waits
-inside the engine (it emits with `settle`, starts another flow, reads a stream ...) does not count as busy, because the
-work that it waits for may need a thread itself. So no number of waiting threads can block that work.
+A thread is made only when all others are busy, and ends when it has been idle for a while. A thread that waits inside
+the engine (it emits with `settle`, starts another flow, reads a stream ...) does not count as busy, because the work
+that it waits for may need a thread, too: however many threads wait, that work gets one.
 
-The threads are daemons. At its end the process waits for the calls that run in them, but not for *abandoned* ones:
-their chunk has timed out, or was cancelled and did not stop in time, so that their results are dropped.
+The threads are daemons. At its end the process waits for the calls that still run in them, but not for calls that were
+*left*: no caller waits for their result (the chunk has timed out, or did not stop in time when it was cancelled).
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from .._core.errors import UsageError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: How many threads may be busy at once. What waits inside the engine does not count.
+#: How many threads may be busy at once. Threads that wait inside the engine do not count.
 MAX_BUSY = 1024
-#: How many idle threads are kept, and for how many seconds.
+#: How many idle threads may stay, and for how many seconds.
 MAX_IDLE = 32
 IDLE_SECONDS = 30.0
 
@@ -40,7 +40,7 @@ class ThreadPool(Executor):
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
         self._queue: deque[_Job] = deque()
-        #: the one that was used last is used first, so that the others can end
+        #: a stack: the last used thread is used first, so that the others can end
         self._idle: list[_Worker] = []
         self._busy = 0
         self._made = 0
@@ -49,40 +49,39 @@ class ThreadPool(Executor):
         self._ending = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """Run a function in a thread. Raises `RuntimeError` if the process ends, or no thread can be made."""
+        """Run a function in a thread. Raises `RuntimeError` if the process is ending, or no thread can be made."""
         future: Future[T] = Future()
         caller = _here.worker
         self._take(_Job(future, lambda: fn(*args, **kwargs)), awaited=True)
         future.add_done_callback(self._awaited.discard)
         if caller is not None and caller.pool is self:
-            # The calling thread has an event loop of its own, on which it waits for this call.
+            # The caller is a pool thread with an event loop of its own, which waits for this call, or will soon.
             caller.enter_wait()
             future.add_done_callback(lambda _: caller.leave_wait())
         return future
 
     def start(self, function: Callable[[], None]) -> None:
-        """Run a function in a thread; neither a caller nor the end of the process waits for it. Raises `RuntimeError`,
-        see `submit`."""
+        """Run a function in a thread; the end of the process does not wait for it. Raises the errors of `submit`."""
         self._take(_Job(Future(), function), awaited=False)
 
-    def abandon(self, call: "ThreadCall") -> None:
-        """Drop the result of this call. The end of the process does not wait for it, and its thread does not count as
+    def leave(self, call: "ThreadCall") -> None:
+        """Leave a call: neither a caller nor the end of the process waits for it, and its thread does not count as
         busy, because it may never end."""
-        call.abandoned = True
+        call.left = True
         worker, work = call.worker, call.work
         if worker is None or work is None:
             return
         self._awaited.discard(work)
         stranded = None
         with self._lock:
-            if worker.work is work and not worker.is_abandoned:
-                worker.is_abandoned = True
+            if worker.work is work and not worker.is_left:
+                worker.is_left = True
                 stranded = self._count(worker, 1)
         if stranded is not None:
             stranded()
 
     def finish(self) -> None:
-        """Start no more calls, and wait until all have ended that were not abandoned."""
+        """Start no more calls, and wait until all running calls have ended, except those that were left."""
         with self._lock:
             self._ending = True
         while awaited := list(self._awaited):
@@ -90,12 +89,12 @@ class ThreadPool(Executor):
             self._awaited.difference_update(awaited)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """See `finish`; an executor that belongs to the process is not shut down by its users."""
+        """Does nothing: the pool belongs to the process, and `finish` ends it."""
 
     def _take(self, job: "_Job", *, awaited: bool) -> None:
         with self._lock:
             if self._ending:
-                raise RuntimeError("the process is about to end, and begins nothing new in a thread")
+                raise RuntimeError("the process is ending: no new sync chunk or iterable can start in a thread")
             if awaited:
                 self._awaited.add(job.future)
             self._give(job)
@@ -110,7 +109,7 @@ class ThreadPool(Executor):
         elif self._busy < self._limit:
             try:
                 self._hire(job)
-            except RuntimeError:  # the system has no thread left; one that is busy takes it later
+            except RuntimeError:  # the system has no thread left: a busy thread takes the job later
                 if not self._busy:
                     self._awaited.discard(job.future)
                     raise
@@ -126,11 +125,11 @@ class ThreadPool(Executor):
         self._busy += 1
 
     def next(self, worker: "_Worker") -> "_Job | None":
-        """The next job of a thread that has done one; None if it ends. It waits for one for a while."""
+        """The next job for a thread that has done one; waits for it at most `idle_seconds`. None: the thread ends."""
         with self._lock:
             worker.work = None
-            if worker.is_abandoned:
-                worker.is_abandoned = False
+            if worker.is_left:
+                worker.is_left = False
                 self._count(worker, -1)
             if self._queue and self._busy <= self._limit:
                 return self._queue.popleft()
@@ -143,7 +142,7 @@ class ThreadPool(Executor):
                 if worker in self._idle:
                     self._idle.remove(worker)
                     return None
-            worker.sleep(None)  # it was given a job in this very moment
+            worker.sleep(None)  # it got a job just before the lock was taken
         return worker.take()
 
     def waits(self, worker: "_Worker", by: int) -> None:
@@ -170,7 +169,7 @@ class ThreadPool(Executor):
         return None
 
     def renew(self) -> None:
-        """After a fork: none of the threads exists here, but for the one that has forked."""
+        """Reset the pool after a fork: in the child process only the thread that forked exists."""
         self._lock = threading.Lock()
         self._queue, self._idle, self._busy, self._awaited = deque(), [], 0, set()
 
@@ -200,15 +199,15 @@ class _Job:
 class _Worker:
     """One thread of a pool."""
 
-    __slots__ = ("_awake", "_job", "is_abandoned", "pool", "waiting", "work")
+    __slots__ = ("_awake", "_job", "is_left", "pool", "waiting", "work")
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
-        #: how often it waits inside the engine
+        #: how many waits inside the engine it is in
         self.waiting = 0
-        #: what it does now, and whether that was abandoned
+        #: the call that it runs now, and whether its caller still waits for it
         self.work: Future[Any] | None = None
-        self.is_abandoned = False
+        self.is_left = False
         self._job: _Job | None = None
         self._awake = threading.Lock()
         self._awake.acquire()
@@ -240,23 +239,23 @@ class _Worker:
 
 
 class ThreadCall:
-    """A sync chunk, or a sync iterable, in its thread: what its event loop and its thread know of each other.
+    """A sync chunk, or a sync iterable, in its thread: the state that its event loop and its thread share.
 
     A thread cannot be stopped. When the chunk has timed out, or did not end in time after it was cancelled, the call is
-    *abandoned*: the thread goes on, its result is dropped, and its next call into the engine raises `UsageError`.
+    *left*: the thread continues, its result is dropped, and its next call into the engine raises `UsageError`.
     """
 
-    __slots__ = ("_elsewhere", "_inner", "abandoned", "loop", "started", "what", "work", "worker")
+    __slots__ = ("_elsewhere", "_inner", "left", "loop", "started", "what", "work", "worker")
 
     def __init__(self, what: str, loop: asyncio.AbstractEventLoop) -> None:
         self.what = what
         self.loop = loop
         self.started = False
-        self.abandoned = False
-        #: its thread, and what that does, as its pool knows it
+        self.left = False
+        #: the thread of this call, and its worker in the pool
         self.worker: _Worker | None = None
         self.work: Future[Any] | None = None
-        #: the call into the engine that the thread waits for now: a task of this loop, or a future of another one
+        #: the call into the engine that the thread waits for now: a task of this loop, or a future of another loop
         self._inner: asyncio.Task[Any] | None = None
         self._elsewhere: Future[Any] | None = None
 
@@ -272,15 +271,15 @@ class ThreadCall:
             _here.call = None
 
     def require_wanted(self) -> None:
-        """Raise `UsageError` if the call was abandoned."""
-        if self.abandoned:
+        """Raise `UsageError` if the call was left."""
+        if self.left:
             raise UsageError(
-                f"{self.what} has timed out, or was cancelled and did not stop in time; its thread still runs, but "
-                "what it does has no effect any more"
+                f"no caller waits for {self.what} any more: it timed out, or was cancelled and did not stop in time; "
+                "its thread should return, because its calls into the engine are refused"
             )
 
     async def inside(self, make: Callable[[], Awaitable[T]]) -> T:
-        """Await something in the name of the thread, on the event loop of the chunk."""
+        """Await something on behalf of the thread, on the event loop of the chunk."""
         self.require_wanted()
         self._inner = asyncio.current_task()
         try:
@@ -289,27 +288,29 @@ class ThreadCall:
             self._inner = None
 
     def wait(self, future: "Future[T]", *, here: bool) -> T:
-        """Wait in the thread for a call into the engine; `here`: on the loop of the chunk."""
+        """Wait in the thread for a call into the engine. `here`: the call runs on the loop of the chunk."""
         if not here:
             self._elsewhere = future
         try:
             return future.result()
         except CancelledError:
             self.require_wanted()
-            raise UsageError(f"{self.what}: what its thread waited for was cancelled") from None
+            raise UsageError(
+                f"{self.what}: the call into the engine that its thread waited for was cancelled"
+            ) from None
         finally:
             self._elsewhere = None
 
-    async def abandon(self) -> None:
-        """Abandon the call. If its thread waits inside the engine now, cancel that and wait for its end, so that the
-        run has its permits back when it ends."""
-        self.abandoned = True
+    async def leave(self) -> None:
+        """Leave the call. A call into the engine that its thread waits for is cancelled, and this waits until that has
+        ended, so that the run has its permits back when it ends."""
+        self.left = True
         inner = self.interrupt()
         if inner is not None:
             await asyncio.wait((inner,))
 
     def interrupt(self) -> asyncio.Task[Any] | None:
-        """Cancel what the thread waits for inside the engine now. Returns the task, if it is one of this loop."""
+        """Cancel the call into the engine that the thread waits for. Returns its task, if it runs on this loop."""
         inner, elsewhere = self._inner, self._elsewhere
         if elsewhere is not None:
             elsewhere.cancel()
@@ -319,7 +320,7 @@ class ThreadCall:
 
 
 class _Here(threading.local):
-    """What runs in this thread."""
+    """The worker and the call of the present thread."""
 
     worker: _Worker | None = None
     call: ThreadCall | None = None
@@ -330,7 +331,7 @@ _here = _Here()
 
 @contextmanager
 def waiting_inside_engine() -> Generator[None]:
-    """While this thread waits for the engine, it does not count as busy."""
+    """Do not count this thread as busy inside the `with` block, in which it waits for the engine."""
     worker = _here.worker
     if worker is None:
         yield
@@ -356,12 +357,12 @@ def pool() -> ThreadPool:
 
 
 def finish() -> None:
-    """Called at the end of the process: wait for the calls that were not abandoned."""
+    """At the end of the process: wait for the calls that were not left."""
     _pool.finish()
 
 
 def _after_fork() -> None:
-    """The threads of the parent do not exist in the child, and its locks may be held by them."""
+    """In the child process: reset the pool, because the parent's threads, which may hold its locks, do not exist."""
     _pool.renew()
     _here.__dict__.clear()
 

@@ -1,11 +1,10 @@
 """The format "triggerflow/v1": a `Definition` as a dict, as JSON text and as YAML text.
 
-Only data goes through: an operator names its handler, and whoever loads the definition brings the callable. What is
-read is not trusted. It is checked whole before anything is made of it, so that the engine can rely on it as on what
-the builder builds, and every complaint names its place: `operators[3].listens[0]`.
+The format holds data only: an operator names its handler, and the program that loads the definition has the callable.
+Input is not trusted. It is checked completely before it is used, so that the engine can rely on it as on definitions
+that the builder made. Every error names the place: `operators[3].listens[0]`.
 """
 
-import difflib
 import json
 import math
 import re
@@ -18,12 +17,13 @@ from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
 from .._core.signals import START, Trigger, TriggerKind
+from ..build.arguments import closest
 from . import text
 from .wiring import MAX_DEPTH, check_wiring
 
 FORMAT = "triggerflow/v1"
 
-#: The largest text that is read, in characters, and the largest flow, in operators.
+#: The longest text that is read, in characters, and the largest flow, in operators.
 MAX_TEXT = 10_000_000
 MAX_OPERATORS = 50_000
 
@@ -39,7 +39,7 @@ TriggerText = Annotated[
 
 
 class OperatorConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One node of the graph; see `Operator`. `emits` begins with the trigger that fires when it is done."""
+    """One operator; see `Operator`. `emits[0]` is the trigger that it fires when it is done."""
 
     id: str
     kind: OperatorKind
@@ -53,10 +53,10 @@ class OperatorConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class FlowConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A flow: its operators in the order in which they were defined, and the events that are declared external.
+    """A flow: its operators in the order of their definition, and the events that are declared external.
 
-    Configs from before events were declared lack `external`: for them it is every event that something listens to and
-    no operator emits."""
+    Configs of earlier versions lack `external`. For them every event that has a listener and no emitter is external.
+    """
 
     format: Literal["triggerflow/v1"]
     name: str
@@ -65,7 +65,7 @@ class FlowConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def to_config(definition: Definition, *, validate_serializable: bool = True) -> dict[str, Any]:
-    """The definition as a dict, JSON-shaped unless `validate_serializable` is off.
+    """The definition as a dict; `validate_serializable` checks that JSON can carry it.
 
     Raises `DefinitionError` for an option that JSON cannot carry unchanged, such as a tuple as the literal of a case.
     """
@@ -77,13 +77,13 @@ def to_config(definition: Definition, *, validate_serializable: bool = True) -> 
 
 
 def from_config(config: Mapping[str, Any]) -> Definition:
-    """The definition that a dict describes. Raises `DefinitionError` that names the place."""
+    """The definition that a dict describes. Raises `DefinitionError`, which names the place in the dict."""
     if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DefinitionError(f"a flow's config is a mapping, this is a {type(config).__name__}: {config!r:.200}")
+        raise DefinitionError(f"a flow's config is a mapping, not a {type(config).__name__}: {config!r:.200}")
     _check_format(config)
     operators: object = config.get("operators")
     if isinstance(operators, list) and len(cast("list[Any]", operators)) > MAX_OPERATORS:
-        raise DefinitionError(f"operators: there are more than {MAX_OPERATORS:,}, and so many are not read")
+        raise DefinitionError(f"operators: there are more than {MAX_OPERATORS:,}, which is the limit")
     try:
         flow = msgspec.convert(dict(config), FlowConfig)
     except msgspec.ValidationError as error:
@@ -92,12 +92,12 @@ def from_config(config: Mapping[str, Any]) -> Definition:
     external = definition.outside_events if flow.external is None else flow.external
     definition = Definition(flow.name, definition.operators, tuple(sorted(external)))
     check_wiring(definition)
-    compile_plan(definition)  # what the engine itself refuses is refused here
+    compile_plan(definition)  # so that a definition which the engine refuses is refused on loading
     return definition
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the format. `from_config` checks more: how the operators fit together."""
+    """The JSON Schema of the format. `from_config` checks more: that the operators fit together."""
     schema = msgspec.json.schema(FlowConfig)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"A flow, {FORMAT}", **schema}
 
@@ -106,39 +106,38 @@ def json_schema() -> dict[str, Any]:
 
 
 def to_json(config: Mapping[str, Any]) -> str:
-    """The config as JSON text. Raises `DefinitionError` for what JSON cannot carry."""
+    """The config as JSON text. Raises `DefinitionError` for a value that JSON cannot carry."""
     try:
         return json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError, RecursionError) as error:
-        raise DefinitionError(f"this config is no JSON: {error}") from error
+        raise DefinitionError(f"this config cannot be written as JSON: {error}") from error
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:
-    """The config as YAML text. Raises `UsageError` where PyYAML is not installed."""
+    """The config as YAML text. Raises `UsageError` if PyYAML is not installed."""
     return text.to_yaml(config)
 
 
 def parse_json(source: str) -> Any:
-    """What a JSON text holds. Raises `DefinitionError`."""
+    """Parse a JSON text. Raises `DefinitionError`."""
     return text.parse_json(source, DefinitionError, limit=MAX_TEXT, what=_begins(source))
 
 
 def parse_yaml(source: str) -> Any:
-    """What a YAML text holds: plain data only, without aliases. Raises `DefinitionError`, or `UsageError` where PyYAML
-    is not installed."""
+    """Parse a YAML text of plain data without aliases. Raises `DefinitionError`; `UsageError` without PyYAML."""
     return text.parse_yaml(source, DefinitionError, limit=MAX_TEXT, depth=MAX_DEPTH, what=_begins(source))
 
 
 def _begins(source: str) -> str:
-    """A text as complaints call it; a short one may have been meant for the path of a file."""
-    return "this" if len(source) > 200 or "\n" in source or "{" in source else f"{source!r}, which is no file,"
+    """The name of a text in errors. A short one is shown, because it may be the path of a missing file."""
+    return "this" if len(source) > 200 or "\n" in source or "{" in source else f"{source!r}, which is not a file,"
 
 
 # -- one operator ------------------------------------------------------------------------------------------------------
 
 
 def _written(operator: Operator) -> dict[str, Any]:
-    """An operator as a dict, without what is empty."""
+    """An operator as a dict, without empty fields."""
     optional: dict[str, Any] = {
         "handler": operator.handler,
         "options": dict(operator.options) or None,
@@ -182,9 +181,9 @@ def _trigger(text: str, where: str) -> Trigger:
     kind, _, name = text.partition(":")
     if not name or kind == "start" or kind not in KINDS:
         hint = _near(kind, KINDS) if name else f"write start, or kind:name with a kind of {list(KINDS[1:])}"
-        raise DefinitionError(f"{where}: {text!r} is no trigger; {hint}")
+        raise DefinitionError(f"{where}: {text!r} is not a trigger; {hint}")
     if kind == "timer" and not _is_delay(name):
-        raise DefinitionError(f"{where}: {text!r} must name a number of seconds from the start, such as timer:5.0")
+        raise DefinitionError(f"{where}: {text!r} must name a number of seconds after the start, such as timer:5.0")
     return Trigger(kind, name)
 
 
@@ -196,11 +195,11 @@ def _is_delay(text: str) -> bool:
 
 
 def _check_json(value: Any, where: str, depth: int = 0) -> None:
-    """Raise `DefinitionError` unless JSON carries the value and gives the same value back."""
+    """Raise `DefinitionError` unless JSON carries the value unchanged."""
     if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
         return
     if depth > MAX_DEPTH:
-        raise DefinitionError(f"{where}: this is nested too deep")
+        raise DefinitionError(f"{where}: this is nested more than {MAX_DEPTH} levels deep")
     if type(value) is list:
         for index, item in enumerate(cast("list[Any]", value)):
             _check_json(item, f"{where}[{index}]", depth + 1)
@@ -210,12 +209,12 @@ def _check_json(value: Any, where: str, depth: int = 0) -> None:
     else:
         kind = type(cast("object", value)).__name__
         raise DefinitionError(
-            f"{where}: {value!r} ({kind}) is nothing that JSON carries unchanged; use null, true, false, numbers, "
-            "strings, lists and objects, or for a case a named condition: def is_it(data): ..."
+            f"{where}: {value!r} ({kind}) cannot be carried by JSON unchanged; use null, true, false, numbers, "
+            "strings, lists and objects; for a case, a named function of the data can be the condition instead"
         )
 
 
-# -- complaints --------------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 def _check_format(config: Mapping[str, Any]) -> None:
@@ -224,9 +223,9 @@ def _check_format(config: Mapping[str, Any]) -> None:
         return
     if isinstance(found, str) and (version := re.fullmatch(r"triggerflow/v(\d+)", found)):
         reader = "a newer triggerflow-engine" if int(version[1][:9]) > 1 else "no triggerflow-engine"
-        raise DefinitionError(f"format: {found!r} is read by {reader}; this one reads {FORMAT!r}")
+        raise DefinitionError(f"format: {found!r} is read by {reader}; this version reads {FORMAT!r}")
     what = f"{found!r} is" if "format" in config else "there is no format, so this is"
-    raise DefinitionError(f"format: {what} no config of a flow; {FORMAT!r} is what get_flow_config() writes")
+    raise DefinitionError(f"format: {what} not a config of a flow; get_flow_config() writes the format {FORMAT!r}")
 
 
 _AT = re.compile(r"(?P<what>.*?)(?: - at `(?P<place>[^`]*)`(?: in `\$?(?P<outer>.*)`)?)?", re.DOTALL)
@@ -235,7 +234,7 @@ _KIND = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 
 
 def _explain(message: str, config: Mapping[str, Any]) -> str:
-    """A complaint of msgspec, in our words: place first, and the nearest name that would be right."""
+    """An error message of msgspec in our form: the place first, and the nearest valid name."""
     match = _AT.fullmatch(message)
     what, place = (message, "") if match is None else (match["what"], match["place"] or "")
     if match is not None and match["outer"] is not None:
@@ -251,5 +250,5 @@ def _explain(message: str, config: Mapping[str, Any]) -> str:
 
 def _near(name: str, names: Iterable[str]) -> str:
     known = [str(it) for it in names]
-    near = difflib.get_close_matches(name, known, n=1)
+    near = closest(name, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"known: {known}"

@@ -1,7 +1,7 @@
-"""Data as JSON or YAML text and as a file: one way in and one way out for all formats.
+"""Reading and writing data as JSON or YAML text, and writing files, for all formats.
 
-What is read may come from a stranger. It is plain data, with a limit on its size and depth, and YAML without aliases:
-each use of an alias is the whole value once more, so that a text of a kilobyte can mean gigabytes.
+Input is not trusted. Only plain data is read, with a limit on size and depth. YAML aliases are refused: each use of an
+alias repeats a whole value, so that a text of a kilobyte can mean gigabytes.
 """
 
 import json
@@ -16,24 +16,26 @@ if TYPE_CHECKING:
 
 Refusal = type[DefinitionError] | type[SnapshotError]
 
-#: Characters that end a line in YAML, and that PyYAML's own writer loses in quoted text.
+#: Characters that end a line in YAML; PyYAML loses them in single-quoted text.
 _LINE_ENDS = frozenset("\x85\u2028\u2029")
 
 
 def parse_json(text: str, error: Refusal, *, limit: int, what: str = "this") -> Any:
-    """What a JSON text holds. Raises `error`, which calls the text `what`, also for more than `limit` characters."""
+    """Parse a JSON text. Raises `error` if it is invalid or longer than `limit` characters; `what` names it there."""
     _check_size(text, error, limit)
     try:
         return json.loads(text)
     except RecursionError:
         raise error("the JSON text is nested too deep") from None
     except ValueError as wrong:
-        raise error(f"{what} is no JSON: {wrong}") from None
+        raise error(f"{what} is not valid JSON: {wrong}") from None
 
 
 def parse_yaml(text: str, error: Refusal, *, limit: int, depth: int, what: str = "this") -> Any:
-    """What a YAML text holds. Raises `error` as `parse_json` does, also for aliases and for what is nested more than
-    `depth` deep; `UsageError` where PyYAML is not installed."""
+    """Parse a YAML text. Raises `error` as `parse_json` does, also for aliases and for nesting beyond `depth` levels.
+
+    Raises `UsageError` if PyYAML is not installed.
+    """
     _check_size(text, error, limit)
     yaml = _yaml()
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -42,15 +44,17 @@ def parse_yaml(text: str, error: Refusal, *, limit: int, depth: int, what: str =
         return yaml.load(text, Loader=loader)
     except RecursionError:  # lists as keys of mappings
         raise error("the YAML text is nested too deep") from None
-    except (yaml.YAMLError, ValueError) as wrong:  # ValueError: a number or date that is none
+    except (yaml.YAMLError, ValueError) as wrong:  # ValueError: an invalid number or date
         if isinstance(wrong, error):
             raise
-        raise error(f"{what} is no YAML: {wrong}") from None
+        raise error(f"{what} is not valid YAML: {wrong}") from None
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:
-    """Plain data as YAML text, without aliases. Raises `DefinitionError` for what is no plain data, and `UsageError`
-    where PyYAML is not installed."""
+    """Plain data as YAML text, without aliases.
+
+    Raises `DefinitionError` for a value that is not plain data, and `UsageError` if PyYAML is not installed.
+    """
     yaml = _yaml()
 
     class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
@@ -74,8 +78,8 @@ def is_yaml(path: "Path") -> bool:
 
 
 def write_file(name: "str | os.PathLike[str]", parts: Iterable[bytes]) -> None:
-    """Write a file whole or not at all: beside it first, then in its place."""
-    from pathlib import Path  # who writes nothing shall not pay for it when the package is imported
+    """Write a file completely or not at all: a draft beside it (`.part`) is renamed when it is complete."""
+    from pathlib import Path  # imported here, to keep the import of the package fast
 
     path = Path(name)
     draft = path.with_name(path.name + ".part")
@@ -89,11 +93,11 @@ def write_file(name: "str | os.PathLike[str]", parts: Iterable[bytes]) -> None:
 
 def _check_size(text: str, error: Refusal, limit: int) -> None:
     if len(text) > limit:
-        raise error(f"the text has more than {limit:,} characters, and so many are not read")
+        raise error(f"the text has more than {limit:,} characters, which is the limit")
 
 
 def _check_events(yaml: Any, events: Iterator[Any], error: Refusal, limit: int) -> None:
-    """Before anything is built: no aliases, and no abyss."""
+    """Raise `error` for an alias or too deep nesting, before any value is built."""
     depth = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):

@@ -1,14 +1,14 @@
-"""The contract of stores as tests. A store of your own has to pass them:
+"""Conformance tests for stores. Every implementation of `Store` has to pass them:
 
     class TestMyStore(StoreConformance):
         def open_store(self):
             return MyStore("the same data each time", clock=self.clock, lease=self.lease)
 
-pytest collects them, pytest-asyncio in auto mode runs them. Override `lose` if turning the clock does not make an owner
-dead.
+pytest collects them, and pytest-asyncio in auto mode runs them. Override `lose` if an owner of your store does not die
+when the clock passes its lease.
 """
 
-# ruff: noqa: D102 (the name of a test says what it states)
+# ruff: noqa: D102 (the name of a test states what it checks)
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
@@ -32,17 +32,17 @@ __all__ = ["ManualClock", "StoreConformance", "fields", "more", "new", "refused"
 
 
 class ManualClock:
-    """A clock that stands still until it is turned. Seconds since the epoch."""
+    """A clock that only tests move. Call it for the time, in seconds since the epoch."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now
 
     def __call__(self) -> float:
-        """The time it shows."""
+        """The current time of the clock."""
         return self.now
 
     def turn(self, seconds: float) -> None:
-        """Go forward, or back if negative."""
+        """Move the clock forward by so many seconds, or back if negative."""
         self.now += seconds
 
 
@@ -63,37 +63,37 @@ def new(
 
 
 def more(id: str, first: int, *data: bytes, status: StatusName = "running", due: float | None = None) -> Append:
-    """An append of these records."""
+    """An append of these records, the first of which has number `first`."""
     records = [NewRecord(each) for each in data]
     return Append(execution=id, first=first, records=records, status=status, due=due, at=2.0 + first)
 
 
 @contextmanager
 def refused(error: type[Exception], *words: str) -> Generator[None]:
-    """The body has to raise this error, and its message to hold these words."""
+    """Check that the body raises this error with a message that contains these words."""
     message = None
     try:
         yield
     except error as raised:
         message = str(raised)
-    assert message is not None, f"nothing was refused, {error.__name__} was expected"
+    assert message is not None, f"no {error.__name__} was raised"
     missing = [word for word in words if word not in message]
-    assert not missing, f"{missing} not in the message: {message}"
+    assert not missing, f"{missing} missing in the message: {message}"
 
 
 def fields(struct: Any, **changes: Any) -> dict[str, Any]:
-    """What a struct holds, with some of it changed."""
+    """The fields of a struct by name, with some of them changed."""
     return {name: getattr(struct, name) for name in struct.__struct_fields__} | changes
 
 
 class StoreConformance:
-    """What every store has to do. A subclass says how to open one.
+    """Tests for a store. A subclass implements `open_store`.
 
-    What a store keeps is what was given to it, all of it or nothing. An execution has one owner, and what that had goes
-    to another one only when it is gone.
+    They check that a store returns exactly the data that it was given, that a failed call changes nothing, and that
+    another owner gets an execution only after its owner is dead or has released it.
     """
 
-    #: seconds; what `open_store` gives its stores
+    #: the lease in seconds that `open_store` has to pass to its stores
     lease = 30.0
 
     def setup_method(self) -> None:
@@ -101,7 +101,10 @@ class StoreConformance:
         self.clock = ManualClock()
 
     def open_store(self) -> Store:
-        """A store over the data of this test, not opened yet, whose clock is `self.clock`: each time another owner."""
+        """A new store over the data of this test, not opened yet, with `self.clock` and `self.lease`.
+
+        Each call has to return another owner.
+        """
         raise NotImplementedError
 
     async def lose(self, store: Store) -> None:
@@ -110,7 +113,7 @@ class StoreConformance:
 
     @asynccontextmanager
     async def two(self) -> AsyncGenerator[tuple[Store, Store]]:
-        """Two owners of the same data."""
+        """Open two stores over the same data."""
         async with self.open_store() as one, self.open_store() as other:
             assert one.owner != other.owner
             yield one, other
@@ -237,7 +240,7 @@ class StoreConformance:
                 await store.append([again])
 
     async def test_concurrent_appends_and_one_whose_waiter_is_cancelled(self) -> None:
-        """What was begun is done wholly or not at all, and what comes after it still works."""
+        """A cancelled append is done wholly or not at all, and later appends still work."""
         async with self.open_store() as store:
             await store.append([new(f"{number}") for number in range(50)])
             tasks = [asyncio.create_task(store.append([more(f"{number}", 0, b"a", b"b")])) for number in range(50)]
@@ -391,7 +394,7 @@ class StoreConformance:
             assert await store.payloads(names) == names  # record 2 may refer to any of them
             await store.put_snapshot("x", 3, "d1", b"at 3")
             assert await store.trim("x", 3) == 1
-            assert await store.payloads(names) == names  # nobody said what is needed
+            assert await store.payloads(names) == names  # the call did not say which payloads are needed
             assert await store.trim("x", 3, payloads=[item]) == 0
             assert await store.payloads([item, shared]) == {item: b"item", shared: b"shared"}
             for digest in (old, fresh):
@@ -450,7 +453,7 @@ class StoreConformance:
             with refused(UnknownExecution, "'nobody'"):
                 await ids(after="nobody")
 
-    # -- who runs what -----------------------------------------------------------------------------------------------
+    # -- ownership ---------------------------------------------------------------------------------------------------
 
     async def test_what_a_living_owner_has_is_not_claimed(self) -> None:
         async with self.two() as (store, other):
@@ -502,14 +505,14 @@ class StoreConformance:
             with refused(StoreConflict):
                 await store.append([more("y", 1, b"with it"), more("x", 1, b"late")])
             await other.append([more("x", 1, b"b")])
-            # What nobody has claimed is still its own.
+            # What the other owner has not claimed still belongs to this one.
             await store.append([more("y", 1, b"b")])
             with refused(ExecutionLeased):
                 await other.claim("y")
             assert await other.records("x") == await other.records("y") == [(0, b"a"), (1, b"b")]
 
     async def test_a_take_over_and_back_leaves_no_memory_of_what_was(self) -> None:
-        """The first owner gets it back with the records that the other one has added, not with what it remembers."""
+        """The first owner gets it back with the records that the other one has added, not with its cached state."""
         async with self.two() as (store, other):
             await store.append([new("x", b"a")])
             await self.lose(store)
@@ -615,7 +618,7 @@ class StoreConformance:
             ids = [row.id for rows in shares for row in rows]
             assert len(ids) == len(set(ids)) == 40
 
-    # -- keeping house, and the ends of a store ----------------------------------------------------------------------
+    # -- retention, opening and closing ------------------------------------------------------------------------------
 
     async def test_deleting_forgets_what_has_ended_with_its_sub_flows(self) -> None:
         async with self.open_store() as store:

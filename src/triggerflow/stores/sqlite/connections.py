@@ -1,4 +1,4 @@
-"""The two connections of an opened store: the writer, and the reader that never waits for a commit."""
+"""The two connections of an open store: the writer, and the reader, which never waits for a commit."""
 
 import sqlite3
 import time
@@ -9,54 +9,54 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..._core.errors import StoreError, StoreUnavailable
 from . import claims, schema
 from .connection import Synchronous, connect, transaction
-from .errors import fault
+from .errors import store_error
 from .ownership import Ownership
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds after which a renewal that failed is tried again, at most a third of the lease.
+#: After how many seconds a failed renewal is tried again; at most a third of the lease.
 RETRY = 1.0
 
 
 class Writer:
-    """The one connection that writes. Used on its own thread only."""
+    """The only connection that writes. Used on its own thread only."""
 
-    def __init__(self, path: Path, tenure: Ownership, *, synchronous: Synchronous, busy_timeout: float) -> None:
+    def __init__(self, path: Path, ownership: Ownership, *, synchronous: Synchronous, busy_timeout: float) -> None:
         self._path = path
-        self._tenure = tenure
+        self._ownership = ownership
         self._synchronous: Synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """Connect, check the file, bring it up to date, and appear among the owners."""
+        """Connect, check the file, migrate its tables, and add the row of this owner."""
         connection = connect(self._path, busy_timeout=self._busy_timeout, synchronous=self._synchronous)
         try:
             with transaction(connection, self._path, "DEFERRED"):
                 schema.check(connection, self._path)
             self._use_wal(connection)
             with transaction(connection, self._path, "IMMEDIATE"):
-                schema.check(connection, self._path)  # somebody else may have made the tables meanwhile
+                schema.check(connection, self._path)  # another process may have made the tables meanwhile
                 schema.migrate(connection)
             self._connection = connection
-            self.run(_stay)
+            self.run(_renew_only)
         except BaseException:
             self._connection = None
             connection.close()
             raise
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
-        """Readers do not wait for writers from here on."""
+        """Switch the file to WAL mode, in which readers do not wait for writers."""
         deadline = time.monotonic() + self._busy_timeout
         while True:
             try:
                 mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 break
             except sqlite3.OperationalError as error:
-                # Switching does not wait for its lock by itself when two do it at once.
+                # SQLite does not wait for the lock by itself when two processes switch at once.
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                    raise fault(error, self._path) from error
+                    raise store_error(error, self._path) from error
                 time.sleep(0.01)
         if mode != "wal":
             raise StoreUnavailable(
@@ -66,36 +66,36 @@ class Writer:
     def run(
         self, work: Callable[Concatenate[sqlite3.Connection, Ownership, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """One transaction, on disk when this returns."""
-        connection = _given(self._connection, self._path)
+        """Run `work` in one transaction. It is committed when this returns."""
+        connection = _require_open(self._connection, self._path)
         try:
             with transaction(connection, self._path, "IMMEDIATE"):
-                self._tenure.begin(connection)
-                result = work(connection, self._tenure, *args, **kwargs)
+                self._ownership.begin(connection)
+                result = work(connection, self._ownership, *args, **kwargs)
         except BaseException:
-            self._tenure.rolled_back()
+            self._ownership.rolled_back()
             raise
-        self._tenure.committed()
+        self._ownership.committed()
         return result
 
     def renew(self) -> float:
-        """Keep the owner alive; after how many seconds to do it again."""
+        """Renew the lease; returns after how many seconds to do it again."""
         if self._connection is not None:
-            self._tenure.renew()
+            self._ownership.renew()
             try:
-                self.run(_stay)
-            except StoreError:  # the next one may succeed, and whoever appends meanwhile is told why it does not
-                return min(RETRY, self._tenure.lease / 3)
-        return self._tenure.lease / 3
+                self.run(_renew_only)
+            except StoreError:  # the next renewal may succeed; an append meanwhile raises the error to its caller
+                return min(RETRY, self._ownership.lease / 3)
+        return self._ownership.lease / 3
 
     def close(self) -> None:
-        """Give everything back and disconnect."""
+        """Release everything and disconnect."""
         if self._connection is None:
             return
         try:
             self.run(claims.leave)
         except StoreError:
-            pass  # then it is given back when the lease is over
+            pass  # then other owners can claim it when the lease is over
         finally:
             self._connection.close()
             self._connection = None
@@ -115,8 +115,8 @@ class Reader:
         self._connection.execute("PRAGMA query_only = ON")
 
     def run(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One query, of one moment."""
-        connection = _given(self._connection, self._path)
+        """Run a query in one transaction, so that it reads one consistent state."""
+        connection = _require_open(self._connection, self._path)
         with transaction(connection, self._path, "DEFERRED"):
             return query(connection, *args, **kwargs)
 
@@ -127,11 +127,11 @@ class Reader:
             self._connection = None
 
 
-def _given(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connection:
+def _require_open(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connection:
     if connection is None:
         raise StoreUnavailable(f"store {path} is closed; open it again with `async with`")
     return connection
 
 
-def _stay(connection: sqlite3.Connection, tenure: Ownership) -> None:
-    """Nothing beyond what every transaction begins with."""
+def _renew_only(connection: sqlite3.Connection, ownership: Ownership) -> None:
+    """Does nothing: `Ownership.begin`, with which every transaction begins, renews the lease."""

@@ -1,4 +1,4 @@
-"""Reading executions. Each function runs inside one transaction, so that what it sees is of one moment."""
+"""Queries. Each function runs inside one transaction, so that it reads one consistent state."""
 
 import sqlite3
 from collections.abc import Collection, Set
@@ -108,7 +108,7 @@ def payloads(connection: sqlite3.Connection, digests: Collection[str]) -> dict[s
         if row is None:
             raise StoreDamaged(f"the payload {digest} is missing; was the execution that refers to it deleted?")
         if payload_digest(row[0]) != digest:
-            raise StoreDamaged(f"the payload {digest} is not what was written; restore a copy of the file")
+            raise StoreDamaged(f"the payload {digest} does not match its digest; restore a copy of the file")
         found[digest] = row[0]
     return found
 
