@@ -1,17 +1,18 @@
-"""A brochure: its text is improved in a loop, its pictures are made meanwhile, and both meet in one page.
+"""A brochure: a loop improves its text, its pictures are drawn meanwhile, and one page joins both.
 
     start --> write --"improve"--> write --"improve"--> write --"text_ready"------.
       |         `-- log (a side branch, after every version)                       and --> publish --> result
       `-----> illustrate --"picture" x 3, settled--> "pictures_ready"-------------'
 
-Shown here: a loop by emitting, `side_branch`, `emit(settle=True)`, a join with `when([...])`, and a cancellation.
+Shown here: a loop of signals, `side_branch`, `emit(settle=True)`, a join with `when([...])`, and a cancellation.
 Run it: `python examples/loop_and_join.py`.
 """
 
 import asyncio
 from typing import Any
 
-from triggerflow import ExecutionCancelled, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionCancelled
 
 VERSIONS = 3
 
@@ -20,7 +21,7 @@ flow = TriggerFlow(name="brochure")
 
 @flow.chunk("write")
 async def write(data: TriggerFlowRuntimeData[Any]) -> str:
-    """One version of the text. It starts itself again by a signal, as often as it likes."""
+    """Write one version of the text. The signal "improve" starts this chunk again."""
     version = data.state.get("version", 0) + 1
     data.state.set("version", version)
     await asyncio.sleep(0.01)
@@ -31,13 +32,13 @@ async def write(data: TriggerFlowRuntimeData[Any]) -> str:
 
 @flow.chunk("log")
 async def log(data: TriggerFlowRuntimeData[str]) -> None:
-    """Beside the chain: nothing waits for it, and what it returns goes nowhere."""
+    """A side branch: no step waits for it, and its result is ignored."""
     await data.async_put_into_stream(f"written: {data.value}")
 
 
 @flow.chunk("illustrate")
 async def illustrate(data: TriggerFlowRuntimeData[Any]) -> None:
-    """Orders the pictures one by one; with `settle` each emit returns when all that it caused is done."""
+    """Order the pictures one by one. With `settle` an emit returns when all work that it caused is done."""
     for subject in ("cover", "map", "team"):
         await data.async_emit("picture", subject, settle=True)
     await data.async_emit("pictures_ready", data.state.get("pictures"))
@@ -45,7 +46,7 @@ async def illustrate(data: TriggerFlowRuntimeData[Any]) -> None:
 
 @flow.chunk("draw")
 async def draw(data: TriggerFlowRuntimeData[str]) -> None:
-    """Draws one picture, and tidies up if it is told to stop."""
+    """Draw one picture; clean up if the run is cancelled."""
     await data.async_put_into_stream(f"drawing: {data.value}")
     try:
         await asyncio.sleep(0.003)
@@ -57,7 +58,7 @@ async def draw(data: TriggerFlowRuntimeData[str]) -> None:
 
 @flow.chunk("publish")
 async def publish(data: TriggerFlowRuntimeData[dict[str, Any]]) -> dict[str, Any]:
-    """Runs once both signals are there; it gets their values by type and name."""
+    """Join the page. This runs when both signals have come, and gets their values by kind and name."""
     ready = data.value["event"]
     return {"text": ready["text_ready"], "pictures": ready["pictures_ready"]}
 
@@ -70,7 +71,7 @@ flow.when(["text_ready", "pictures_ready"]).to(publish).end()
 
 
 async def to_the_end() -> None:
-    """Run it and watch it."""
+    """Run the flow and print its stream."""
     execution = flow.create_execution()
     async for line in execution.get_async_runtime_stream():
         print(" ", line)
@@ -78,7 +79,7 @@ async def to_the_end() -> None:
 
 
 async def cancelled_on_the_way() -> None:
-    """Stop it in the middle of the second picture."""
+    """Cancel the execution while it draws the second picture."""
     execution = flow.create_execution()
     try:
         async for line in execution.get_async_runtime_stream():
@@ -90,7 +91,7 @@ async def cancelled_on_the_way() -> None:
 
 
 async def main() -> None:
-    """Both."""
+    """Run both."""
     print("To the end:")
     await to_the_end()
     print("Cancelled on the way:")

@@ -1,9 +1,9 @@
-"""The playbook: a topic goes in, a report comes out, and progress shows while the work goes on.
+"""The playbook: makes a report about a topic, and shows progress while the work goes on.
 
     normalize  --state "topic"-->  fetch_facts + fetch_risks (at once)  -->  compile_report  -->  result
 
-Run it: `python examples/playbook.py solar sails`. The two fetches stand for calls to a model or a search service; here
-they only wait, so that the example needs no key and no network.
+Run it: `python examples/playbook.py solar sails`. In a real program the two fetches call a model or a search
+service; here they only sleep, so that the example needs no key and no network.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ flow = TriggerFlow(name="playbook")
 
 @flow.chunk("normalize")
 async def normalize(data: TriggerFlowRuntimeData[str]) -> str:
-    """Clean the topic up. Writing it to the state is what starts the fetches."""
+    """Clean up the topic. Writing it to the state starts the fetches."""
     topic = " ".join(data.value.split())
     await data.state.async_set("topic", topic)
     await data.async_put_into_stream({"stage": "normalized", "topic": topic})
@@ -30,7 +30,7 @@ async def normalize(data: TriggerFlowRuntimeData[str]) -> str:
 
 @flow.chunk("fetch_facts")
 async def fetch_facts(data: TriggerFlowRuntimeData[str]) -> list[str]:
-    """The slower of the two."""
+    """Fetch the facts. This is the slower of the two fetches."""
     await asyncio.sleep(0.05)
     facts = [f"{data.value}: {fact}" for fact in FACTS]
     await data.async_put_into_stream({"stage": "facts_ready", "facts": len(facts)})
@@ -39,7 +39,7 @@ async def fetch_facts(data: TriggerFlowRuntimeData[str]) -> list[str]:
 
 @flow.chunk("fetch_risks")
 async def fetch_risks(data: TriggerFlowRuntimeData[str]) -> list[str]:
-    """Runs beside the facts and is done first."""
+    """Fetch the risks. This runs at the same time as `fetch_facts`, and ends first."""
     await asyncio.sleep(0.03)
     risks = [f"{data.value}: {risk}" for risk in RISKS]
     await data.async_put_into_stream({"stage": "risks_ready", "risks": len(risks)})
@@ -48,7 +48,7 @@ async def fetch_risks(data: TriggerFlowRuntimeData[str]) -> list[str]:
 
 @flow.chunk("compile_report")
 async def compile_report(data: TriggerFlowRuntimeData[dict[str, list[str]]]) -> dict[str, Any]:
-    """A batch hands on one dict: what each branch returned, by the branch's name."""
+    """Write the report. The batch gives one dict: the result of each chunk by its name."""
     report = {
         "topic": data.state.get("topic"),
         "facts": data.value["fetch_facts"],
@@ -63,7 +63,7 @@ flow.when({"runtime_data": "topic"}).batch(fetch_facts, fetch_risks, concurrency
 
 
 async def main(topic: str) -> None:
-    """Run the flow once and show what happens when it happens."""
+    """Run the flow once and print each stream item as it comes."""
     print(f"Topic: {topic}\n")
     begun = perf_counter()
     execution = flow.create_execution()

@@ -38,6 +38,12 @@ class Lazy:
         return iter(self.items)
 
 
+def external(flow: Any, *names: str) -> None:
+    """Declare that these events come from outside, so that an execution waits for them."""
+    for name in names:
+        flow.signal(name, external=True)
+
+
 async def read(items: AsyncIterable[Any], limit: int | None = None) -> list[Any]:
     """The items of a reader, to its end or the first `limit` of them."""
     found: list[Any] = []

@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from tests import soak
 from tests.core.flows import Program, programs
 from tests.core.simulation import Act, Behaviour, Effect, Runaway, Simulation, Start, in_order_of, text
-from triggerflow import Cache, Definition, DefinitionError, Process, Retry, TriggerFlow, UsageError
+from triggerflow import Cache, Chain, Definition, Retry, TriggerFlow
 from triggerflow._core.definition import OperatorKind
 from triggerflow._core.machine import compile_plan
 from triggerflow.build.blueprint import Blueprint
 from triggerflow.build.chain import root
-from triggerflow.defined import DefinedFlow
+from triggerflow.errors import DefinitionError, UsageError
+from triggerflow.extension import flow_runtime_of
 from triggerflow.serialize.config import (
     FORMAT,
     MAX_OPERATORS,
@@ -52,12 +53,11 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MANY = settings(soak.examples(50), suppress_health_check=list(HealthCheck))
 
 
-class Held(DefinedFlow):
-    """A blueprint with the text forms of a flow."""
-
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__(blueprint.name)
-        self.blueprint = blueprint
+def held(blueprint: Blueprint) -> TriggerFlow:
+    """A flow that holds this blueprint."""
+    flow = TriggerFlow(blueprint.name)
+    flow_runtime_of(flow).blueprint = blueprint
+    return flow
 
 
 def through_text(definition: Definition) -> Definition:
@@ -159,7 +159,7 @@ def is_long(data: Any) -> bool:
     return len(data.value) > 3
 
 
-def flow_of(blueprint: Blueprint) -> Process:
+def flow_of(blueprint: Blueprint) -> Chain:
     return root(blueprint)
 
 
@@ -187,16 +187,16 @@ def test_a_loaded_flow_is_the_flow_that_was_written(tmp_path: Path) -> None:
     wanted = sample().freeze()
     config = get_flow_config(sample())
     files = tmp_path / "flow.json", tmp_path / "flow.yaml"
-    texts = Held(sample()).get_json_flow(files[0]), Held(sample()).get_yaml_flow(str(files[1]), encoding="utf-16")
+    texts = held(sample()).get_json_flow(files[0]), held(sample()).get_yaml_flow(str(files[1]), encoding="utf-16")
     assert texts[0] == files[0].read_text("utf-8")
     assert texts[1] == files[1].read_text("utf-16")
     ways: list[Callable[[Blueprint], Any]] = [
         lambda it: load_flow_config(it, config),
-        lambda it: Held(it).load_json_flow(texts[0]),
-        lambda it: Held(it).load_json_flow(files[0]),
-        lambda it: Held(it).load_json_flow(str(files[0])),
-        lambda it: Held(it).load_yaml_flow(texts[1]),
-        lambda it: Held(it).load_yaml_flow(files[1], encoding="utf-16"),
+        lambda it: held(it).load_json_flow(texts[0]),
+        lambda it: held(it).load_json_flow(files[0]),
+        lambda it: held(it).load_json_flow(str(files[0])),
+        lambda it: held(it).load_yaml_flow(texts[1]),
+        lambda it: held(it).load_yaml_flow(files[1], encoding="utf-16"),
     ]
     for load in ways:
         loaded = target()
@@ -253,7 +253,7 @@ def test_missing_handlers_are_named_with_the_operators_that_need_them() -> None:
         load_flow_config(loaded, get_flow_config(sample()))
     message = str(caught.value)
     assert "operators[0] ('one') needs handler 'one'" in message
-    assert "needs handler 'two' (registered is 'tow')" in message
+    assert "needs handler 'two' (did you mean 'tow'?)" in message
     assert "needs handler 'is_long'" in message
     assert "register_chunk_handler" in message
     assert (loaded.operators, loaded.name, loaded.version) == ([], "other", version)
@@ -355,7 +355,9 @@ def test_a_lambda_has_to_be_named() -> None:
     shout: Any = lambda data: data.value.upper()  # noqa: E731
     is_big: Any = lambda data: data.value > 9  # noqa: E731
     flow_of(blueprint).to(shout).match().case(is_big).to(("named", lambda data: 1)).end_match().end()
-    with pytest.raises(DefinitionError, match=r"operators\[0\].handler: .*register_chunk_handler\(function, name="):
+    with pytest.raises(
+        DefinitionError, match=r"operators\[0\].handler: .*register_chunk_handler, with a name of its own as name="
+    ):
         get_flow_config(blueprint)
     assert get_flow_config(blueprint, validate_serializable=False)["operators"][0]["handler"] == "lambda"
     register_chunk_handler(blueprint, shout, name="shout")
@@ -390,9 +392,9 @@ def test_registering_says_what_is_wrong() -> None:
     register_chunk_handler(blueprint, one, name="first")
     with pytest.raises(DefinitionError, match="'one' is registered to another callable"):
         register_chunk_handler(blueprint, two, name="one")
-    with pytest.raises(DefinitionError, match=r"name='\.\.\.'"):
+    with pytest.raises(DefinitionError, match="pass a name of its own as name="):
         register_condition_handler(blueprint, lambda data: True)
-    with pytest.raises(DefinitionError, match=r"name='\.\.\.'"):
+    with pytest.raises(DefinitionError, match="pass a name of its own as name="):
         register_condition_handler(blueprint, two, name="two#2")
     with pytest.raises(DefinitionError, match="must be callable"):
         register_chunk_handler(blueprint, 3)
@@ -414,6 +416,7 @@ GOOD: dict[str, Any] = parse_yaml(
     """
 format: triggerflow/v1
 name: f
+external: []
 operators:
 - {id: a, kind: chunk, name: a, listens: [start], emits: ["chunk:a"], handler: a}
 - {id: g, kind: signal_gate, name: g, listens: ["event:x", "chunk:a"], emits: ["operator:g"], options: {mode: and}}
@@ -473,7 +476,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "a kind like no other": (put("operators[3].kind", "§§§"), ["operators[3].kind", "known: ['chunk'"]),
     "a block closed twice": (
         lambda config: config["operators"].insert(5, {**config["operators"][4], "id": "b2", "emits": ["operator:b2"]}),
-        ["operators[5].group", "closed already, by 'b/end'"],
+        ["operators[5].group", "already closed by 'b/end'"],
     ),
     "listens of a wrong type": (put("operators[3].listens", "start"), ["operators[3].listens"]),
     "a trigger of a wrong type": (put("operators[1].listens[0]", 3), ["operators[1].listens[0]"]),
@@ -497,6 +500,9 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "a trigger nobody fires": (put("operators[2].listens[0]", "operator:z"), ["operators[2].listens[0]", "operator:z"]),
     "a circle without a chunk": (put("operators[5].listens[0]", "operator:k"), ["operators[5].listens[0]"]),
     "a gate in the middle of a chain": (put("operators[9].listens[0]", "operator:g"), ["operators[9].listens[0]"]),
+    "an external event that nothing listens to": (put("external", ["y"]), ["external", "'y'"]),
+    "an external event twice": (put("external", ["x", "x"]), ["external", "'x'"]),
+    "an external event that is no text": (put("external", [5]), ["external"]),
     "nothing to fire": (put("operators[0].emits", []), ["operators[0].emits"]),
     "somebody else's trigger": (put("operators[2].emits[0]", "operator:g"), ["operators[2].emits[0]", "operator:b"]),
     "a chunk's trigger that is none": (put("operators[0].emits[0]", "event:a"), ["operators[0].emits[0]", "chunk:"]),
@@ -553,7 +559,7 @@ def test_what_contains_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
     config["operators"][0]["options"] = {"x": loop}
-    with pytest.raises(DefinitionError, match="too deep"):
+    with pytest.raises(DefinitionError, match="more than 100 levels deep"):
         from_config(config)
 
 
@@ -617,18 +623,18 @@ def test_whatever_is_loaded_can_run() -> None:
 @pytest.mark.parametrize(
     ("parse", "source", "fragment"),
     [
-        (parse_json, "{", "no JSON"),
+        (parse_json, "{", "not valid JSON"),
         (parse_json, "[" * 100_000, "too deep"),
-        (parse_json, "9" * 5000, "no JSON"),
+        (parse_json, "9" * 5000, "not valid JSON"),
         (parse_json, " " * (MAX_TEXT + 1), "10,000,000"),
         (parse_yaml, " " * (MAX_TEXT + 1), "10,000,000"),
-        (parse_yaml, "a: [", "no YAML"),
-        (parse_yaml, "a: !!python/object/apply:os.getcwd []", "no YAML"),
+        (parse_yaml, "a: [", "not valid YAML"),
+        (parse_yaml, "a: !!python/object/apply:os.getcwd []", "not valid YAML"),
         (parse_yaml, "a: &x [1]\nb: *x", "aliases are not read (line 2)"),
         (parse_yaml, "[" * 100_000, "too deep"),
         (parse_yaml, "- " * 100_000, "too deep"),
-        (parse_yaml, "a: 2020-13-45", "no YAML"),
-        (parse_yaml, "a: \x00", "no YAML"),
+        (parse_yaml, "a: 2020-13-45", "not valid YAML"),
+        (parse_yaml, "a: \x00", "not valid YAML"),
     ],
     ids=lambda it: it if isinstance(it, str) and len(it) < 40 else None,
 )
@@ -640,30 +646,30 @@ def test_bad_text_is_refused(parse: Callable[[str], Any], source: str, fragment:
 def test_a_text_that_is_no_flow_is_refused() -> None:
     for source in ("{}", "{\n}", "[\n1]", '"\n"', "{a: 1}", "\n"):
         with pytest.raises(DefinitionError):
-            Held(Blueprint("f")).load_yaml_flow(source)
+            held(Blueprint("f")).load_yaml_flow(source)
 
 
 @pytest.mark.parametrize("source", ["no/such/file", "", "5", "[1]", "- 1", "a" * 300])
 def test_what_is_neither_a_file_nor_a_flow_is_refused(source: str) -> None:
-    for load in (Held(Blueprint("f")).load_json_flow, Held(Blueprint("f")).load_yaml_flow):
-        with pytest.raises(DefinitionError, match=r"is no JSON|a flow's config is a mapping"):
+    for load in (held(Blueprint("f")).load_json_flow, held(Blueprint("f")).load_yaml_flow):
+        with pytest.raises(DefinitionError, match=r"is not valid JSON|a flow's config is a mapping"):
             load(source)
-    with pytest.raises(DefinitionError, match="'no/such/file', which is no file, is no JSON"):
-        Held(Blueprint("f")).load_json_flow("no/such/file")
+    with pytest.raises(DefinitionError, match="'no/such/file', which is not a file, is not valid JSON"):
+        held(Blueprint("f")).load_json_flow("no/such/file")
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "flow.json"
-    assert Held(sample()).get_json_flow(path) == path.read_text("utf-8")
+    assert held(sample()).get_json_flow(path) == path.read_text("utf-8")
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.json"
     path.write_bytes(b'{"format": "\xff"}')
     with pytest.raises(DefinitionError, match=re.escape(str(path))):
-        Held(Blueprint("f")).load_json_flow(path)
+        held(Blueprint("f")).load_json_flow(path)
     with pytest.raises(FileNotFoundError):
-        Held(Blueprint("f")).load_json_flow(tmp_path / "other.json")
+        held(Blueprint("f")).load_json_flow(tmp_path / "other.json")
 
 
 def test_too_many_operators_are_refused() -> None:
@@ -673,10 +679,10 @@ def test_too_many_operators_are_refused() -> None:
 
 def test_without_pyyaml_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    for call in (lambda: Held(sample()).get_yaml_flow(), lambda: Held(target()).load_yaml_flow("a:\n  b")):
+    for call in (lambda: held(sample()).get_yaml_flow(), lambda: held(target()).load_yaml_flow("a:\n  b")):
         with pytest.raises(UsageError, match=r"triggerflow-engine\[yaml\]"):
             call()
-    Held(target()).load_json_flow(Held(sample()).get_json_flow())
+    held(target()).load_json_flow(held(sample()).get_json_flow())
 
 
 def test_what_was_not_checked_cannot_become_text() -> None:
@@ -698,7 +704,7 @@ def test_the_json_schema_describes_what_is_written() -> None:
     assert flow["properties"]["format"]["enum"] == [FORMAT]
     assert flow["additionalProperties"] is operator["additionalProperties"] is False
     config = get_flow_config(sample())
-    assert set(config) == set(flow["required"]) == set(flow["properties"])
+    assert set(config) == {*flow["required"], "external"} == set(flow["properties"])
     pattern = operator["properties"]["listens"]["items"]["pattern"]
     kinds = schema["$defs"]["OperatorKind"]["enum"]
     assert sorted(kinds) == sorted(OperatorKind)

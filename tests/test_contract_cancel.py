@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support import now, read, turns
-from triggerflow import ExecutionCancelled, TriggerFlow, TriggerFlowError, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowError, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionCancelled
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -116,7 +117,7 @@ async def test_s08_the_deadline_bounds_the_wait_for_clean_up() -> None:
         return "done"
 
     flow.to(stubborn).end()
-    execution = flow.create_execution(deadline=2)
+    execution = flow.create_execution(cleanup_timeout=2)
     execution.begin()
     await asyncio.sleep(1)
     await execution.async_cancel("no patience")
@@ -132,7 +133,7 @@ async def test_s08_a_thread_is_waited_for_up_to_the_deadline() -> None:
     """S8: a sync chunk cannot be interrupted, so the deadline decides."""
     flow, gate = TriggerFlow(), threading.Event()
     flow.to(("blocked", lambda data: gate.wait(5)))
-    execution = flow.create_execution(deadline=0.02)
+    execution = flow.create_execution(cleanup_timeout=0.02)
     execution.begin()
     await turns()
     await execution.async_cancel()
@@ -357,7 +358,7 @@ async def test_s08_a_thread_that_waits_inside_the_engine_is_released(held_by: st
 
     flow.to(settling if held_by == "settling" else putting)
     flow.when("work").to(work)
-    execution = flow.create_execution(deadline=0.3)
+    execution = flow.create_execution(cleanup_timeout=0.3)
     reader = execution.get_async_runtime_stream("go", buffer=1)
     if held_by == "settling":
         execution.begin("go")

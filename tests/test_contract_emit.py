@@ -290,7 +290,7 @@ async def test_s03_a_reader_that_emits_and_settles_cannot_deadlock_with_the_chun
         answered.append(data.value)
 
     flow.to(source)
-    flow.when("item").to(answer)
+    flow.when(flow.signal("item", external=True)).to(answer)
     execution = flow.create_execution(concurrency=1)
     async for item in execution.get_async_runtime_stream("go", buffer=1):
         await execution.async_emit("item", item, settle=True)
@@ -336,7 +336,7 @@ async def test_s03_a_signal_from_outside_before_the_start_is_kept() -> None:
         seen.append(data.value)
 
     flow.to(("at_start", note))
-    flow.when("go").to(note)
+    flow.when(flow.signal("go", external=True)).to(note)
     execution = flow.create_execution()
     await execution.async_emit("go", 1, settle=True)
     assert seen == [1]
@@ -355,7 +355,7 @@ async def test_s03_settle_from_outside() -> None:
     async def work(data: Data) -> None:
         await asyncio.sleep(2)
 
-    flow.when("go").to(work).to(("more", work))
+    flow.when(flow.signal("go", external=True)).to(work).to(("more", work))
     execution = flow.create_execution()
     execution.begin()
     await execution.async_emit("go")

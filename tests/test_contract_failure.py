@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support import drain, now, read, turns
-from triggerflow import ExecutionClosed, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionClosed
 
 Data = TriggerFlowRuntimeData[Any]
 ERROR = ValueError("broken")
@@ -115,7 +116,7 @@ async def test_s07_every_waiter_and_reader_gets_the_original_exception_at_once(
 async def test_s07_failure_reaches_an_emitter_outside_that_waits_for_settling() -> None:
     """S7: "every waiter ... gets the original exception": who waits for its signal to settle is a waiter."""
     flow = TriggerFlow()
-    flow.when("go").to(sleeper)
+    flow.when(flow.signal("go", external=True)).to(sleeper)
     flow.when("break").to(broken)
     execution = flow.create_execution()
     execution.begin()
@@ -194,7 +195,7 @@ async def test_s07_a_failure_in_a_chunk_started_by_shared_data_is_not_swallowed(
     """S7: it does not matter who triggered the chunk that raised."""
     flow = TriggerFlow()
     flow.when({"flow_data": "k"}).to(broken)
-    flow.when("stay").to(echo)
+    flow.when(flow.signal("stay", external=True)).to(echo)
     execution = flow.create_execution()
     execution.begin()
     await turns()
@@ -283,7 +284,7 @@ async def test_s07_skip_exceptions_ends_only_the_failing_branch(where: str, capl
         ("ValueError", "broken", "chain"),
         ("ValueError", "broken", "bad"),
     ]
-    failures = [record for record in execution.journal.records if type(record).__name__ == "Failed"]
+    failures = [record for record in execution.records if type(record).__name__ == "Failed"]
     assert len(failures) == 2
     assert len(caplog.records) == 2
 
@@ -328,7 +329,7 @@ async def test_s07_after_a_failure_it_takes_nothing_more() -> None:
             outcome.append("closed")
 
     flow.batch(stubborn, broken)
-    execution = flow.create_execution(deadline=2)
+    execution = flow.create_execution(cleanup_timeout=2)
     with pytest.raises(ValueError, match="broken"):
         await execution.async_start()
     assert now() == 2

@@ -166,7 +166,7 @@ async def test_s10_two_passes_through_one_block_never_mix() -> None:
     async def note(data: Data) -> None:
         found.append(data.value)
 
-    flow.when("go").for_each(concurrency=2).to(body).end_for_each().to(note)
+    flow.when(flow.signal("go", external=True)).for_each(concurrency=2).to(body).end_for_each().to(note)
     execution = flow.create_execution()
     execution.begin()
     for start in (0, 100):

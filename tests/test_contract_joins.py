@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import turns
-from triggerflow import DefinitionError, TriggerFlow, TriggerFlowRuntimeData
+from tests.support import external, turns
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import DefinitionError
+from triggerflow.extension import blueprint_of, runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -22,6 +24,7 @@ def joining(triggers: Any, mode: Any = "and", before: Any = None) -> tuple[Trigg
             await before(data)
 
     flow.when(triggers, mode=mode).to(note)
+    external(flow, *(it.name for it in blueprint_of(flow).triggers(triggers) if it.kind == "event"))
     return flow, seen
 
 
@@ -158,6 +161,7 @@ async def test_s11_two_joins_on_the_same_signals_each_get_them() -> None:
     flow.when(["a", "b"]).to(("first", note))
     flow.when(["a", "b"]).to(("second", note))
     flow.when(["b", "c"]).to(("third", note))
+    external(flow, "a", "b", "c")
     execution = flow.create_execution()
     execution.begin()
     for name in "abcba":
@@ -280,7 +284,10 @@ async def test_s11_a_branch_that_outlives_its_item_still_meets_it() -> None:
     flow.when(["c", "d"]).to(note)
     execution = flow.create_execution()
     assert await execution.async_start([3, 1, 2]) == [3, 1, 2]
-    assert (seen, execution.machine.state.joins or {}) == ([{"c": item, "d": item} for item in (1, 2, 3)], {})
+    assert (seen, runtime_of(execution).machine.state.joins or {}) == (
+        [{"c": item, "d": item} for item in (1, 2, 3)],
+        {},
+    )
 
 
 async def test_s11_an_item_that_sends_half_of_a_set_leaves_nothing_behind() -> None:
@@ -294,4 +301,4 @@ async def test_s11_an_item_that_sends_half_of_a_set_leaves_nothing_behind() -> N
     flow.when(["c", "d"]).to(note)
     execution = flow.create_execution(keep_open=True)
     assert await execution.async_start([1, 2, 3]) == [1, 2, 3]
-    assert (seen, execution.machine.state.joins or {}) == ([{"c": 2, "d": 2}], {})
+    assert (seen, runtime_of(execution).machine.state.joins or {}) == ([{"c": 2, "d": 2}], {})

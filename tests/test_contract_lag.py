@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support import now, read, turns
-from triggerflow import ReaderDisconnected, StreamGap, StreamGapError, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import StreamGap, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ReaderDisconnected, StreamGapError
 
 Data = TriggerFlowRuntimeData[Any]
 

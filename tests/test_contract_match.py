@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support import now, turns
-from triggerflow import DefinitionError, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import DefinitionError
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -181,6 +182,7 @@ async def test_s12_two_passes_at_once_do_not_mix() -> None:
         seen.append(data.value)
 
     process = flow.when("go").match().case(even).to(note("even")).case_else().to(note("odd")).end_match()
+    flow.signal("go", external=True)
     process.to(("collect", collect))
     execution = flow.create_execution()
     execution.begin()

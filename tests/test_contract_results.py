@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import now, read, turns
-from triggerflow import ExecutionClosed, TriggerFlow, TriggerFlowRuntimeData
+from tests.support import external, now, read, turns
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionClosed
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -117,10 +118,11 @@ async def test_s06_an_execution_at_rest_closes_at_once() -> None:
 
 
 async def test_s06_a_named_signal_from_outside_keeps_it_open() -> None:
-    """S6: it stays open for "`when` on a named signal from outside", for hours, and says that it waits."""
+    """S6: it stays open for a "`when` on a signal *declared* to come from outside", for hours, and says that it
+    waits."""
     flow = TriggerFlow()
     flow.to(echo)
-    flow.when("approved").to(("publish", echo)).end()
+    flow.when(flow.signal("approved", external=True)).to(("publish", echo)).end()
     execution = flow.create_execution()
     waiter = asyncio.create_task(execution.async_start("draft"))
     await asyncio.sleep(36_000)
@@ -133,8 +135,8 @@ async def test_s06_a_named_signal_from_outside_keeps_it_open() -> None:
 
 
 async def test_s06_a_chunk_that_mentions_the_name_of_an_outside_signal_does_not_close_the_door_to_it() -> None:
-    """S6: it stays open for "`when` on a named signal from outside". That a chunk emits something else, and says the
-    word in a stream item, makes the signal no less one from outside."""
+    """S6: it stays open for a "`when` on a signal *declared* to come from outside". That a chunk emits something else,
+    and says the word in a stream item, makes the signal no less one from outside."""
     flow = TriggerFlow()
 
     async def draft(data: Data) -> None:
@@ -143,7 +145,7 @@ async def test_s06_a_chunk_that_mentions_the_name_of_an_outside_signal_does_not_
 
     flow.to(draft)
     flow.when("progress").to(("on_progress", echo))
-    flow.when("approved").to(("publish", echo)).end()
+    flow.when(flow.signal("approved", external=True)).to(("publish", echo)).end()
     execution = flow.create_execution()
     execution.begin()
     await asyncio.sleep(1)
@@ -162,6 +164,7 @@ async def test_s06_a_chunk_that_reads_the_parts_of_a_join_by_name_does_not_close
 
     flow.when({"event": ["a", "b"]}).to(joined)
     flow.when("done").to(echo)
+    external(flow, "a", "b")
     execution = flow.create_execution()
     execution.begin()
     for number in (1, 2):
@@ -196,7 +199,7 @@ async def test_s06_async_close_says_that_no_more_signals_come() -> None:
     async def slow(data: Data) -> None:
         await asyncio.sleep(5)
 
-    flow.when("go").to(slow)
+    flow.when(flow.signal("go", external=True)).to(slow)
     execution = flow.create_execution()
     execution.begin()
     await execution.async_emit("go")
@@ -280,7 +283,7 @@ async def test_s06_a_closed_execution_takes_no_signal(outcome: str) -> None:
             await asyncio.sleep(100)
 
     flow.to(chunk)
-    flow.when("go").to(echo)
+    flow.when(flow.signal("go", external=True)).to(echo)
     execution = flow.create_execution()
     execution.begin()
     await turns()

@@ -80,7 +80,7 @@ async def test_s01_order_holds_for_signals_from_outside_and_a_chain_at_work_besi
     async def note(data: Data) -> None:
         seen.append(data.value)
 
-    flow.when("go").to(note)
+    flow.when(flow.signal("go", external=True)).to(note)
     flow.when("go").to(("one", step)).to(("two", step)).to(("three", step))
     execution = flow.create_execution()
     execution.begin()
@@ -210,7 +210,7 @@ async def test_s02_set_and_async_set_do_the_same_thing(way: str) -> None:
     execution = flow.create_execution()
     await execution.async_start()
     assert seen == [("runtime_data", "k", value) for value in (1, 1, None, [2])]
-    changes = [record for record in execution.journal.records if type(record).__name__ == "StateChanged"]
+    changes = [record for record in execution.records if type(record).__name__ == "StateChanged"]
     assert [(record.key, record.value) for record in changes] == [
         ("k", 1),
         ("k", 1),
@@ -350,7 +350,7 @@ async def test_s04_an_unheard_signal_is_recorded_and_its_name_logged_once(
     assert "brief" in texts[0]
     assert "'zzz'" in texts[1]
     assert "did you mean" not in texts[1]
-    names = [record.name for record in execution.journal.records if type(record).__name__ == "Emitted"]
+    names = [record.name for record in execution.records if type(record).__name__ == "Emitted"]
     assert names == ["qurey_ready", "qurey_ready", "zzz", "query_ready", "qurey_ready"]
 
 
@@ -374,7 +374,7 @@ async def test_a_waiting_execution_that_nobody_holds_is_gone() -> None:
     """The data that a flow shares keeps nobody alive: an execution whose handle is dropped does not stay for ever."""
     flow = TriggerFlow()
     flow.when({"flow_data": "key"}).to(lambda data: None)
-    flow.when("from outside").end()
+    flow.when(flow.signal("from outside", external=True)).end()
     execution = flow.create_execution()
     execution.begin()
     await asyncio.sleep(1)

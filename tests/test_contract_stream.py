@@ -7,15 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support import now, read, turns
-from triggerflow import (  # fmt: skip
-    AlreadyStarted,
-    ContractError,
-    DefinitionError,
-    StreamGapError,
-    StreamReader,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)
+from triggerflow import StreamReader, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import AlreadyStarted, ContractError, DefinitionError, StreamGapError
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -268,7 +261,7 @@ async def test_s16_the_timeout_is_for_gaps_not_for_the_whole_stream() -> None:
     assert items == list(range(20))
     flow = TriggerFlow()
     flow.to(lambda data: None)
-    flow.when("never").to(lambda data: None)
+    flow.when(flow.signal("never", external=True)).to(lambda data: None)
     with pytest.raises(TimeoutError):
         await read(flow.create_execution().get_async_runtime_stream("go", timeout=3))
 

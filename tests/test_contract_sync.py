@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support import now
-from triggerflow import BlockingCallError, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import BlockingCallError
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -110,7 +111,7 @@ async def test_s13_a_sync_chunk_may_do_all_that_an_async_one_may() -> None:
         assert seen[-1] == ("e", 4)
         data.set_result("set")
         data.stop_stream()
-        return data.get_status()
+        return data.execution.get_status()
 
     async def note(data: Data) -> None:
         seen.append((data.trigger_event, data.value))

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import Gauge, drain, now, read, turns
-from triggerflow import Execution, ExecutionCancelled, TriggerFlow, TriggerFlowRuntimeData  # fmt: skip
+from tests.support import Gauge, drain, external, now, read, turns
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData  # fmt: skip
+from triggerflow.errors import ExecutionCancelled
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -147,6 +148,7 @@ async def test_d07_passes_through_one_batch_never_mix() -> None:
     async def note(data: Data) -> None:
         joined.append(data.value)
 
+    flow.signal("go", external=True)
     flow.when("go").batch(("left", branch), ("middle", branch), ("right", branch), concurrency=2).batch(
         ("again", echo), ("twice", branch)
     ).to(note)
@@ -171,6 +173,7 @@ async def test_d08_join_consumes_a_full_set_once() -> None:
         await asyncio.sleep(10)
 
     flow.when({"event": ["a", "b"]}).to(slow)
+    external(flow, "a", "b")
     execution = flow.create_execution()
     execution.begin()
     for number in range(100):
@@ -191,6 +194,7 @@ async def test_d08_a_signal_that_the_joined_chunk_sends_is_not_lost() -> None:
             await data.async_emit("a", 2)
 
     flow.when({"event": ["a", "b"]}).to(again)
+    external(flow, "a", "b")
     execution = flow.create_execution()
     execution.begin()
     await execution.async_emit("a", 1)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support import turns
-from triggerflow import BlockingCallError, Execution, StreamGap, TriggerFlow, TriggerFlowRuntimeData  # fmt: skip
+from triggerflow import Execution, StreamGap, TriggerFlow, TriggerFlowRuntimeData  # fmt: skip
+from triggerflow.errors import BlockingCallError
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -100,7 +101,7 @@ async def test_d19_a_chain_costs_no_task_and_a_constant_number_of_records_per_ch
         process.end()
         execution = flow.create_execution(journal_limit=10 * length)
         assert await execution.async_start(0) == length
-        return len(tasks), len(execution.journal.records), threading.active_count()
+        return len(tasks), len(execution.records), threading.active_count()
 
     threads = threading.active_count()
     assert await cost(10) == (1, 11, threads)
@@ -126,7 +127,7 @@ async def test_d19_a_fan_out_costs_a_constant_number_of_records_and_tasks_per_it
     flow.when("item").to(work)
     execution = flow.create_execution(journal_limit=10 * count)
     await execution.async_start()
-    assert len(execution.journal.records) == 2 + 2 * count
+    assert len(execution.records) == 2 + 2 * count
     assert tasks == 2 + count, "this test, the source, and one for each that sleeps"
 
 

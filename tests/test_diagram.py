@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from tests import soak
 from tests.core.flows import Program, programs
-from triggerflow import Definition, DefinitionError, Retry, TriggerFlow, UsageError
+from triggerflow import Definition, Retry, TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.definition import OperatorKind
 from triggerflow._core.state import RunChunk
 from triggerflow.diagram import OperatorView, RunView, run_view, to_dot, to_mermaid
+from triggerflow.errors import DefinitionError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 RANDOM = settings(soak.examples(30), suppress_health_check=list(HealthCheck))
@@ -468,7 +469,7 @@ def test_the_stored_sources_are_what_is_written_today(run: Callable[[Coroutine[A
     async def brochure() -> str:
         execution = flow.create_execution()
         await execution.async_start()
-        return to_mermaid(flow.definition, run=run_view(flow.definition, execution.journal.records))
+        return to_mermaid(flow.definition, run=run_view(flow.definition, execution.records))
 
     without_times = [re.sub(r"runs?, [^\"]*", "", text) for text in (run(brochure()), stored("brochure-run.mmd"))]
     assert without_times[0] == without_times[1]

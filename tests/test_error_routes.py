@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support import drain, now, turns
-from triggerflow import DefinitionError, ExecutionCancelled, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import DefinitionError, ExecutionCancelled
 
 Data = TriggerFlowRuntimeData[Any]
 ERROR = ValueError("broken")

@@ -1,12 +1,16 @@
 """Executions that are kept open, and those who look on: early results, rest, observers, effects from outside."""
 
 import asyncio
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support import now
-from triggerflow import ContractError, ExecutionClosed, TriggerFlow, TriggerFlowRuntimeData, UsageError
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ContractError, ExecutionClosed
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -44,13 +48,13 @@ async def test_its_result_is_there_as_soon_as_it_is_fixed_and_its_start_returns_
     execution.begin(1)
     assert await execution.async_get_result() == 1
     assert now() - begin < 1
-    assert not execution.is_settled()
+    assert not runtime_of(execution).is_settled()
     assert await execution.async_settled(timeout=1) is False
     with pytest.raises(TimeoutError):
         await execution.async_start(1, timeout=1)
     assert await execution.async_start(1) == 1
     assert now() - begin == pytest.approx(5)
-    assert execution.is_settled()
+    assert runtime_of(execution).is_settled()
 
 
 async def test_without_a_result_its_start_gives_none_and_its_result_is_waited_for() -> None:
@@ -65,23 +69,9 @@ async def test_without_a_result_its_start_gives_none_and_its_result_is_waited_fo
     await execution.async_set_result(0)
     assert await waiting == 0
     await execution.async_set_result(1)
-    assert execution.outcome() == 0
+    assert await execution.async_get_result() == 0
     await execution.async_set_result(2, replace=True)
     assert await execution.async_close() == 2
-
-
-async def test_what_a_record_and_later_ones_have_caused_can_be_waited_for_alone() -> None:
-    flow = TriggerFlow()
-    flow.to(slow)
-    flow.when("short").to(lambda data: None)
-    execution = flow.create_execution(keep_open=True)
-    execution.begin(1)
-    begin, since = now(), execution.machine.state.records
-    await execution.async_emit("short")
-    assert await execution.async_settled(since=since)
-    assert now() - begin < 1
-    assert await execution.async_settled()
-    assert now() - begin == pytest.approx(5)
 
 
 async def test_a_chunk_that_replaces_the_result() -> None:
@@ -141,6 +131,50 @@ def test_an_open_execution_at_rest_outlives_its_event_loop() -> None:
     assert heard == [2]
 
 
+USES: dict[str, Callable[[Execution], Any]] = {
+    "emit": lambda it: it.emit("late", 2),
+    "async_emit": lambda it: it.async_emit("late", 2),
+    "state.set": lambda it: it.state.set("late", 2),
+    "state.async_set": lambda it: it.state.async_set("late", 2),
+    "state.update": lambda it: it.state.update("late", lambda _: 2),
+    "put_into_stream": lambda it: it.put_into_stream(2),
+    "async_put_into_stream": lambda it: it.async_put_into_stream(2),
+    "stop_stream": lambda it: it.stop_stream(),
+    "set_result": lambda it: it.set_result(2, replace=True),
+    "reader": lambda it: anext(it.get_async_runtime_stream()),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("in_a_script", [True, False])
+def test_an_open_execution_at_rest_moves_to_the_loop_that_uses_it_next(use: str, in_a_script: bool) -> None:
+    """Release note: "a script may start it without a loop, and go on under `asyncio.run`"."""
+    flow, heard = TriggerFlow(), list[Any]()
+
+    async def hear(data: Data) -> None:
+        heard.append((data.value, asyncio.get_running_loop()))
+
+    async def start(data: Data) -> Any:
+        await data.async_put_into_stream("begun")
+        return data.value
+
+    flow.to(start).end()
+    flow.when("late").to(("event", hear))
+    flow.when({"runtime_data": "late"}).to(("state", hear))
+    execution = flow.create_execution(keep_open=True)
+    assert (execution.start(1) if in_a_script else asyncio.run(execution.async_start(1))) == 1
+
+    async def main() -> None:
+        done = USES[use](execution)
+        if inspect.isawaitable(done):
+            await done
+        if "emit" in use or "state" in use:
+            await execution.async_settled()
+            assert heard == [(2, asyncio.get_running_loop())]
+
+    asyncio.run(main())
+
+
 async def test_observers_see_every_record_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
     flow = TriggerFlow()
     flow.to(echo).end()
@@ -172,34 +206,16 @@ async def test_the_stream_can_be_fed_and_stopped_from_outside() -> None:
     assert execution.get_status() == "running"
 
 
-async def test_the_limit_of_an_execution_can_be_set_until_it_begins() -> None:
-    flow, running, peak = TriggerFlow(), 0, 0
-
-    async def work(data: Data) -> None:
-        nonlocal running, peak
-        running += 1
-        peak = max(peak, running)
-        await asyncio.sleep(1)
-        running -= 1
-
-    flow.for_each().to(work).end_for_each()
-    execution = flow.create_execution()
-    execution.set_concurrency(2)
-    await execution.async_start(range(5))
-    assert peak == 2
-    with pytest.raises(UsageError, match="before it starts"):
-        execution.set_concurrency(3)
-
-
 async def test_an_execution_has_resources_beside_those_of_its_flow() -> None:
     flow = TriggerFlow().set_runtime_resource("a", 1)
-    flow.to(lambda data: [data.get_resource(name) for name in "abc"]).end()
+    flow.to(lambda data: [data.resources.get(name) for name in "abc"]).end()
     execution = flow.create_execution(runtime_resources={"b": 2})
-    assert execution.set_runtime_resource("a", 3).update_runtime_resources(c=4).get_runtime_resource("a") == 3
+    assert execution.set_runtime_resource("a", 3).update_runtime_resources(c=4).resources["a"] == 3
     assert await execution.async_start() == [3, 2, 4]
-    assert execution.del_runtime_resource("a").get_runtime_resource("a") == 1
-    assert dict(execution.clear_runtime_resources().resources) == {"a": 1}
-    assert flow.get_runtime_resource("a") == 1
+    del execution.resources["a"]
+    assert execution.resources["a"] == 1
+    execution.resources.clear()
+    assert dict(execution.resources) == {"a": 1} == flow.resources
 
 
 def test_a_script_acts_on_an_execution_before_its_start() -> None:

@@ -2,27 +2,40 @@
 
 import asyncio
 import functools
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import triggerflow
 from tests.support import turns
-from triggerflow import (  # fmt: skip
+from triggerflow import (
+    Chain,
+    TriggerFlow,
+    TriggerFlowError,
+    TriggerFlowRuntimeData,
+    errors,
+    extension,
+    models,
+    records,
+    stores,
+)
+from triggerflow.errors import (
     AlreadyStarted,
     DefinitionError,
     ExecutionCancelled,
     ExecutionClosed,
     NotAChunkError,
-    Process,
-    TriggerFlow,
-    TriggerFlowError,
-    TriggerFlowRuntimeData,
     UnknownChunkError,
     UsageError,
     WrongLoopError,
 )
+from triggerflow.extension import runtime_of
+from triggerflow.models import errors as models_errors
+from triggerflow.models import instant
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -39,7 +52,7 @@ async def agenerator(data: Data) -> Any:
     yield data
 
 
-def briefing() -> tuple[TriggerFlow, Process]:
+def briefing() -> tuple[TriggerFlow, Chain]:
     """A flow of two chunks, and the place behind the first of them."""
     flow = TriggerFlow(name="briefing")
     for name in ("search", "summarize"):
@@ -51,7 +64,7 @@ def briefing() -> tuple[TriggerFlow, Process]:
 
 # -- building --------------------------------------------------------------------------------------------------------
 
-BUILDING: dict[str, tuple[Callable[[TriggerFlow, Process], Any], type[Exception], list[str]]] = {
+BUILDING: dict[str, tuple[Callable[[TriggerFlow, Chain], Any], type[Exception], list[str]]] = {
     # what: (the mistake, the class, what the message has to say)
     "unknown chunk": (lambda flow, at: flow.to("serach"), UnknownChunkError, ["'serach'", "mean 'search'"]),
     "unknown chunk in a chain": (lambda flow, at: at.to("x"), UnknownChunkError, ["'x'", "'search'"]),
@@ -79,8 +92,8 @@ BUILDING: dict[str, tuple[Callable[[TriggerFlow, Process], Any], type[Exception]
     "when on a list with a number": (lambda flow, at: flow.when(["a", 5]), NotAChunkError, ["5"]),
     "when on a key that is no text": (lambda flow, at: flow.when({"runtime_data": 5}), NotAChunkError, ["5"]),
     "when on a function not in the flow": (lambda flow, at: flow.when(echo), NotAChunkError, ["echo"]),
-    "when on nothing": (lambda flow, at: flow.when([]), DefinitionError, ["briefing", "nothing"]),
-    "when on an empty dict": (lambda flow, at: flow.when({}), DefinitionError, ["nothing"]),
+    "when on nothing": (lambda flow, at: flow.when([]), DefinitionError, ["briefing", "has no trigger"]),
+    "when on an empty dict": (lambda flow, at: flow.when({}), DefinitionError, ["has no trigger"]),
     "when with an unknown key": (lambda flow, at: flow.when({"evnt": "a"}), DefinitionError, ["'evnt'", "'event'"]),
     "an unknown mode": (lambda flow, at: flow.when("a", mode="xor"), DefinitionError, ["'xor'", "'simple_or'"]),
     "an empty batch": (lambda flow, at: flow.batch(), DefinitionError, ["batch()", "never complete"]),
@@ -124,11 +137,11 @@ async def test_a_mistake_in_building_leaves_the_flow_as_it_was(what: str) -> Non
     assert await flow.async_start(1) == 1
 
 
-@pytest.mark.parametrize("name", ["stream_history", "journal_limit", "max_pending", "deadline"])
+@pytest.mark.parametrize("name", ["stream_history", "journal_limit", "max_pending", "cleanup_timeout"])
 @pytest.mark.parametrize("value", [-1, 0, "many"])
 def test_a_senseless_bound_of_an_execution_is_refused(name: str, value: Any) -> None:
     """A bound that cannot work would show later as a wrong number or as memory that grows."""
-    if name == "deadline" and value == 0:
+    if name == "cleanup_timeout" and value == 0:
         return  # not to wait at all makes sense
     with pytest.raises(TriggerFlowError, match=name):
         TriggerFlow().create_execution(**{name: value})
@@ -231,13 +244,13 @@ async def test_emitting_what_is_no_name(name: Any) -> None:
     flow = TriggerFlow()
 
     async def source(data: Data) -> int:
-        before = data.execution.machine.state.records
+        before = runtime_of(data.execution).machine.state.records
         for emit in (data.emit, data.execution.emit):
             with pytest.raises(TriggerFlowError, match="name"):
                 emit(name)
         with pytest.raises(TriggerFlowError, match="name"):
             await data.async_emit(name)
-        return data.execution.machine.state.records - before
+        return runtime_of(data.execution).machine.state.records - before
 
     flow.to(source).end()
     assert await flow.async_start() == 0
@@ -248,7 +261,7 @@ async def test_emitting_what_is_no_name(name: Any) -> None:
 
 def waiting_flow() -> TriggerFlow:
     flow = TriggerFlow()
-    flow.when("go").to(echo).end()
+    flow.when(flow.signal("go", external=True)).to(echo).end()
     return flow
 
 
@@ -262,20 +275,41 @@ FOREIGN: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", FOREIGN)
-async def test_an_execution_used_from_the_loop_of_another_thread(method: str) -> None:
-    """It would wait for ever, or race: so it is an error that says where the execution lives."""
+@pytest.mark.parametrize("method", [name for name in FOREIGN if name != "a reader"])
+async def test_a_call_from_the_loop_of_another_thread_is_carried(method: str) -> None:
+    """`Execution`: "The methods with `async_` can be awaited on any loop": nothing changes the execution there."""
+    execution = waiting_flow().create_execution()
+    execution.begin()
+    await turns()
+    threads: set[int] = set()
+    execution.add_observer(lambda record: threads.add(threading.get_ident()))
+
+    async def use() -> Any:
+        return await FOREIGN[method](execution)
+
+    used = asyncio.create_task(asyncio.to_thread(asyncio.run, use()))
+    if method in ("async_start", "async_get_result"):
+        await turns()
+        await execution.async_emit("go", "fine")
+        assert await used == "fine"
+    else:
+        await used
+        assert execution.get_status() == ("cancelled" if method == "async_cancel" else "completed")
+    assert threads == {threading.get_ident()}
+
+
+async def test_a_reader_on_the_loop_of_another_thread_is_an_error() -> None:
+    """It would wait for ever: the error says where the execution lives."""
     execution = waiting_flow().create_execution()
     execution.begin()
     await turns()
 
     async def use() -> None:
         async with asyncio.timeout(1):
-            await FOREIGN[method](execution)
+            await anext(execution.get_async_runtime_stream())
 
-    with pytest.raises(WrongLoopError, match=r"loop.*sync methods|sync methods.*loop"):
+    with pytest.raises(WrongLoopError, match=r"loop.*sync methods"):
         await asyncio.to_thread(asyncio.run, use())
-    assert execution.get_status() == "waiting"
     await execution.async_emit("go", "fine")
     assert await execution.async_get_result() == "fine"
 
@@ -298,3 +332,17 @@ def test_an_execution_used_from_a_later_loop_of_the_same_thread(method: str, run
     with suppress(UsageError, ExecutionCancelled):
         run(second())
     assert execution.get_status() in ("cancelled", "completed", "waiting")
+
+
+PUBLIC_MODULES = [triggerflow, errors, extension, models, models_errors, instant, records, stores]
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda it: it.__name__)
+def test_every_public_exception_is_a_trigger_flow_error(module: ModuleType) -> None:
+    """README: "All are `TriggerFlowError`"."""
+    names = getattr(module, "__all__", dir(module))
+    public = [it for it in (getattr(module, name) for name in names) if isinstance(it, type)]
+    own = [it for it in public if issubclass(it, BaseException) and it.__module__.startswith("triggerflow")]
+    assert [it for it in own if not issubclass(it, TriggerFlowError)] == []
+    if module in (errors, models, instant):
+        assert own

@@ -8,10 +8,20 @@ from typing import Any
 import pytest
 
 from tests.support import Gauge, now, turns
-from triggerflow import Cache, DefinitionError, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Cache, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import DefinitionError
 
 Data = TriggerFlowRuntimeData[Any]
 ERROR = ValueError("broken")
+
+
+class Falsy:
+    """What neither compares nor counts."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("cannot be compared")
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Busy(Exception):
@@ -134,6 +144,129 @@ async def test_retry_after_lengthens_the_pause(asked: Any, pause: float) -> None
     flow, seen = failing(1, Busy(asked), retry=Retry(2, initial_interval=2, jitter=0))
     assert await flow.async_start() == "done"
     assert seen == [(1, 0), (2, pause)]
+
+
+class Headers(Exception):
+    """An error as HTTP clients raise it, whose property reads a header that is missing."""
+
+    @property
+    def retry_after(self) -> float:
+        return float(dict[str, str]()["retry-after"])
+
+
+class Huge(Exception):
+    retry_after = 10**400
+
+
+class Cancelling(Exception):
+    @property
+    def retry_after(self) -> float:
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("error", [Headers("busy"), Huge("busy"), Cancelling("busy")])
+async def test_a_retry_after_that_cannot_be_read_does_not_count(error: Exception) -> None:
+    """ "An exception with a `retry_after` attribute (seconds) ... lengthens its pause to that"."""
+    flow, seen = failing(1, error, retry=Retry(2, initial_interval=2, jitter=0))
+    assert await flow.async_start(timeout=10) == "done"
+    assert seen == [(1, 0), (2, 2)]
+
+
+class Raising(Retry):
+    def delay(self, attempt: int, error: BaseException) -> float | None:
+        raise LookupError("no table of delays")
+
+
+class Answering(Retry):
+    answer: Any = None
+
+    def delay(self, attempt: int, error: BaseException) -> float | None:
+        return self.answer
+
+
+class Odd(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        raise LookupError("cannot compare")
+
+
+class OddError(Exception, metaclass=Odd):
+    pass
+
+
+def answering(answer: Any) -> Retry:
+    retry = Answering(3)
+    retry.answer = answer
+    return retry
+
+
+@pytest.mark.parametrize(
+    "retry",
+    [
+        Raising(3), Retry(3, retry_on=OddError), Retry(3, non_retryable=OddError), answering("soon"), answering(-1),
+        answering(float("nan")), answering(float("inf")), answering(Falsy()),
+    ],
+    ids=["raises", "odd class", "odd other class", "text", "negative", "nan", "inf", "object"],
+)  # fmt: skip
+@pytest.mark.parametrize("route", [False, True])
+async def test_a_policy_that_fails_does_not_hang_the_run(
+    retry: Retry, route: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ "Where that raises ... the chunk is not tried again: it fails with its own error, and a log line tells"."""
+    flow, seen = failing(1, retry=retry)
+    told = list[Any]()
+
+    async def handle(data: Data) -> None:
+        told.append(data.value["type"])
+
+    if route:
+        flow.on_error(handle)
+    execution = flow.create_execution(cleanup_timeout=1)
+    result = (await asyncio.gather(execution.async_start(timeout=10), return_exceptions=True))[0]
+    assert result is (None if route else ERROR)
+    assert told == (["ValueError"] if route else [])
+    assert len(seen) == 1
+    assert now() == 0
+    assert "a retry policy failed" in caplog.text
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("mute"), asyncio.CancelledError(), SystemExit(1), GeneratorExit()])
+@pytest.mark.parametrize("kind", ["async", "thread", "source", "sub flow"])
+async def test_an_error_that_cannot_tell_its_text_is_reported(raised: BaseException, kind: str) -> None:
+    """S7: "Nothing hangs after a failure", whatever the error does when it is asked for its text, or given a note."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise raised
+
+        def add_note(self, note: str) -> None:
+            raise raised
+
+    error = Mute()
+
+    async def fail(data: Data) -> None:
+        raise error
+
+    def fail_thread(data: Data) -> None:
+        raise error
+
+    async def items() -> Any:
+        yield 1
+        raise error
+
+    flow = TriggerFlow()
+    if kind == "source":
+        flow.for_each().end_for_each()
+    elif kind == "sub flow":
+        child = TriggerFlow(name="child")
+        child.to(fail)
+        flow.to_sub_flow(child)
+    else:
+        flow.to(("fail", fail if kind == "async" else fail_thread))
+    execution = flow.create_execution()
+    with pytest.raises(Mute) as caught:
+        await execution.async_start(items() if kind == "source" else None, timeout=10)
+    assert caught.value is error
+    assert execution.get_status() == "failed"
 
 
 @pytest.mark.parametrize(
@@ -358,7 +491,7 @@ async def test_a_chunks_own_timeout_error_stays_its_own() -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_a_timeout_that_makes_no_sense(seconds: float) -> None:
-    """A timeout has to be above 0."""
+    """A timeout must be more than 0."""
     flow = TriggerFlow()
     with pytest.raises(DefinitionError):
         flow.chunk("chunk", timeout=seconds)(lambda data: None)
@@ -471,7 +604,7 @@ async def test_a_cached_result_has_a_time_to_live() -> None:
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"ttl": 0}, {"ttl": -1}])
 def test_a_cache_that_makes_no_sense(options: dict[str, Any]) -> None:
-    """`size` is at least 1, `ttl` above 0."""
+    """`size` is at least 1, `ttl` more than 0."""
     with pytest.raises(DefinitionError):
         Cache(**options)
 

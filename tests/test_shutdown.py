@@ -15,8 +15,10 @@ import pytest
 
 from tests.support import read, turns
 from tests.virtual_time import VirtualTimeLoop
-from triggerflow import Execution, ExecutionCancelled, TriggerFlow, TriggerFlowRuntimeData, UsageError
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow._core.machine import replay
+from triggerflow.errors import ExecutionCancelled, UsageError
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 Run = Callable[[Any], Any]
@@ -160,9 +162,9 @@ def test_the_journal_tells_that_the_loop_was_closed() -> None:
     """Law 2: "live run and `replay(journal)` agree": also of an execution whose loop was closed under it."""
     execution = abandoned([])
     assert execution.get_status() == "cancelled"
-    again = replay(execution.program.plan, execution.journal.records)
-    assert (again.state.status, again.state.records) == ("cancelled", execution.machine.state.records)
-    assert again.state.reason == execution.machine.state.reason
+    again = replay(runtime_of(execution).program.plan, execution.records)
+    assert (again.state.status, again.state.records) == ("cancelled", runtime_of(execution).machine.state.records)
+    assert again.state.reason == runtime_of(execution).machine.state.reason
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from tests import soak
 from tests.support import now, turns
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -211,7 +212,7 @@ async def test_what_is_over_is_kept_up_to_a_limit() -> None:
             await execution.async_continue_with(number, request_id=number)
         if execution.get_status() == "completed":
             break
-    state = execution.machine.state
+    state = runtime_of(execution).machine.state
     assert [int(error.message) for error in execution.skipped] == list(range(4_999 - 2 * 1_023, 5_000, 2))
     assert len(state.unheard or ()) == 1_024
     assert 512 <= len(execution.get_interrupts()) <= 4_096

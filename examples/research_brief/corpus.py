@@ -1,4 +1,4 @@
-"""A corpus that every machine has: the docstrings of the standard library, in a full-text index of SQLite.
+"""A corpus that exists on every machine: the docstrings of the standard library, in a full-text index of SQLite.
 
 It is built on the first run, by reading the source files; nothing of them is imported or run.
 """
@@ -52,18 +52,18 @@ def build(index: Path) -> None:
         database.execute("create virtual table docs using fts5(name, text, tokenize = 'porter unicode61')")
         database.executemany("insert into docs values (?, ?)", entries)
     database.close()
-    half_built.replace(index)  # so that no other run ever sees half an index
+    half_built.replace(index)  # in one step, so that no other process reads half an index
 
 
 def open_corpus() -> None:
-    """Build the index if it is not there."""
+    """Build the index if it does not exist."""
     if not INDEX.exists():
         print("Indexing the standard library's docstrings ...")
         build(INDEX)
 
 
 def search(query: str, limit: int = 3) -> list[Hit]:
-    """The best entries for any of the words. Opens the index anew, so that it may be called from any thread."""
+    """The best entries for any of the words. Opens the index on each call, so that any thread can call it."""
     words = " OR ".join('"{}"'.format(word.replace('"', "")) for word in query.replace("_", " ").split())
     if not words:
         return []

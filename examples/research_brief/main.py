@@ -5,8 +5,8 @@
     python examples/research_brief/main.py                                     # a recorded answer, typed out
     python examples/research_brief/main.py --base-url http://127.0.0.1:8080/v1 "reading CSV files"
 
-`make demo-model` starts a small local model and runs it against that. Then the same answer comes a second time, at the
-same pace, and every search waits until it is complete, to show what the difference is.
+`make demo-model` starts a small local model and runs this example with it. Each run shows the answer twice, at the same
+pace: the second time the searches wait until the answer is complete, to show the difference in time.
 """
 
 import argparse
@@ -23,15 +23,15 @@ from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.models import Request, Response
 
 SEARCH_SECONDS = 0.5
-"""What a search service on a network would take; the corpus here is a local file and answers in a millisecond."""
+"""The time of a search service on a network, in seconds; the local corpus answers in a millisecond."""
 TOKENS_A_SECOND = 50
-"""How fast the recorded answer is typed out, about as a small model writes."""
+"""The speed of the recorded answer, about that of a small model."""
 
 Line = Annotated[str, Meta(max_length=60)]
 
 
 class Plan(Struct):
-    """What the model has to write. The bounds matter to a small model: without them it does not come to an end."""
+    """The answer of the model. The bounds are for small models, which do not stop without them."""
 
     title: Annotated[Line, Meta(description="a title for the brief")]
     queries: Annotated[list[Line], Meta(min_length=3, max_length=4, description="search queries, two or three words")]
@@ -52,7 +52,7 @@ flow = TriggerFlow(name="research_brief")
 
 @flow.chunk("plan")
 async def plan(data: TriggerFlowRuntimeData[bool]) -> None:
-    """Ask the model. Its finished queries start searches at once, or, for comparison, when all is written."""
+    """Ask the model. Each complete query starts its search at once, or, for comparison, after the whole answer."""
     response: Response = data.require_resource("response")
     if data.value:
         answer = await data.async_emit_fields(response, {"queries[*]": "query_ready"})
@@ -65,7 +65,7 @@ async def plan(data: TriggerFlowRuntimeData[bool]) -> None:
 
 @flow.chunk("search")
 async def search_docs(data: TriggerFlowRuntimeData[str]) -> None:
-    """One search."""
+    """Search for one query."""
     await data.async_put_into_stream({"stage": "searching", "query": data.value})
     await asyncio.sleep(SEARCH_SECONDS)
     hits = await asyncio.to_thread(search, data.value)
@@ -75,7 +75,7 @@ async def search_docs(data: TriggerFlowRuntimeData[str]) -> None:
 
 @flow.chunk("compile")
 async def compile_brief(data: TriggerFlowRuntimeData[Any]) -> None:
-    """Write the brief once the plan and as many search results as it has queries are there."""
+    """Write the brief when the plan and a search result for each of its queries have come."""
     answer, found = data.state.get("plan"), data.state.get("found") or []
     if answer is not None and len(found) == len(answer["queries"]):
         await data.async_set_result(render(answer, dict(found)))
@@ -94,7 +94,7 @@ def render(answer: dict[str, Any], found: dict[str, list[Hit]]) -> str:
 
 
 async def replay(pieces: Iterable[tuple[float, str]]) -> AsyncIterator[str]:
-    """An answer whose pieces come so many seconds after the request."""
+    """An answer in pieces, each so many seconds after the request."""
     started = perf_counter()
     for seconds, text in pieces:
         await asyncio.sleep(started + seconds - perf_counter())
@@ -108,7 +108,7 @@ def recorded() -> AsyncIterator[str]:
 
 
 class Run:
-    """One run of the flow, with what there is to tell about its time."""
+    """One run of the flow, with its result and times."""
 
     def __init__(self, response: Response) -> None:
         self.response = response
@@ -119,7 +119,7 @@ class Run:
 
     @property
     def written(self) -> int:
-        """How many characters the model has written."""
+        """The number of characters that the model has written so far."""
         return sum(len(text) for _, text in self.pieces)
 
     async def go(self, at_once: bool) -> None:

@@ -1,97 +1,58 @@
 """TriggerFlow: async chunks wired by signals, observed through a runtime stream.
 
-Start at `TriggerFlow`; what a chunk receives is `TriggerFlowRuntimeData`; what a run is held by is `Execution`.
+Start at `TriggerFlow`; a chunk gets `TriggerFlowRuntimeData`; `Execution` is the handle of a run. Exceptions are in
+`triggerflow.errors`, reducers in `triggerflow.reducers`, stores in `triggerflow.stores`, models in
+`triggerflow.models`.
 """
 
 from ._core.definition import Definition, Operator
-from ._core.errors import (
-    AlreadyAnswered,
-    AlreadyStarted,
-    BlockingCallError,
-    ChunkCancelled,
-    ContractError,
-    DefinitionError,
-    ExecutionCancelled,
-    ExecutionClosed,
-    ExecutionLeased,
-    ExecutionSuspended,
-    InterruptExpired,
-    NotAChunkError,
-    PayloadError,
-    ReaderDisconnected,
-    RecordsTrimmed,
-    RemoteChunkError,
-    SnapshotError,
-    StoreConflict,
-    StoreDamaged,
-    StoreError,
-    StoreUnavailable,
-    StreamError,
-    StreamGapError,
-    TriggerFlowError,
-    UnknownChunkError,
-    UnknownExecution,
-    UnknownInterrupt,
-    UsageError,
-    WrongLoopError,
-)
-from .build.chain import Process
+from ._core.errors import TriggerFlowError
+from .build.cache import Cache
+from .build.chain import Chain
 from .build.chunk import Chunk
-from .build.policies import Cache, Retry
-from .build.typed import Signal, add, append, extend, maximum, merge, minimum
+from .build.retry import Retry
+from .build.typed import Signal
 from .flow import TriggerFlow
 from .run.data import TriggerFlowRuntimeData
+from .run.environment import Environment
 from .run.execution import Execution
 from .run.stream import StreamGap, StreamReader
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AlreadyAnswered",
-    "AlreadyStarted",
-    "BlockingCallError",
     "Cache",
+    "Chain",
     "Chunk",
-    "ChunkCancelled",
-    "ContractError",
     "Definition",
-    "DefinitionError",
+    "Environment",
     "Execution",
-    "ExecutionCancelled",
-    "ExecutionClosed",
-    "ExecutionLeased",
-    "ExecutionSuspended",
-    "InterruptExpired",
-    "NotAChunkError",
     "Operator",
-    "PayloadError",
-    "Process",
-    "ReaderDisconnected",
-    "RecordsTrimmed",
-    "RemoteChunkError",
     "Retry",
     "Signal",
-    "SnapshotError",
-    "StoreConflict",
-    "StoreDamaged",
-    "StoreError",
-    "StoreUnavailable",
-    "StreamError",
     "StreamGap",
-    "StreamGapError",
     "StreamReader",
     "TriggerFlow",
     "TriggerFlowError",
     "TriggerFlowRuntimeData",
-    "UnknownChunkError",
-    "UnknownExecution",
-    "UnknownInterrupt",
-    "UsageError",
-    "WrongLoopError",
-    "add",
-    "append",
-    "extend",
-    "maximum",
-    "merge",
-    "minimum",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Names that moved: they still work for one release, with a `DeprecationWarning` that says where they are."""
+    from .errors import __all__ as errors
+    from .reducers import __all__ as reducers
+
+    if name == "Process":
+        module, new = "triggerflow", "Chain"
+    elif name in errors:
+        module, new = "triggerflow.errors", name
+    elif name in reducers:
+        module, new = "triggerflow.reducers", name
+    else:
+        raise AttributeError(f"module 'triggerflow' has no attribute {name!r}")
+    import sys
+    import warnings
+
+    warnings.warn(f"triggerflow.{name} has moved: from {module} import {new}", DeprecationWarning, stacklevel=2)
+    return getattr(sys.modules[module], new)

@@ -1,40 +1,111 @@
-"""The flow: where chunks are registered and wired; how it is run stands in `runnable`."""
+"""The flow: registers and wires chunks, and creates, resumes, loads and inspects executions.
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar, Unpack, overload
+`TriggerFlow` is a thin handle. Its blueprint (`build`) holds the chunks and operators; its runtime (`run`) makes
+executions. Modules that only exports, diagrams and stores need are imported on first use, to keep the import fast.
+"""
 
-from ._core.operators import compile_plan
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, Unpack, cast, overload
+
+from ._core.definition import Definition
+from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.blueprint import positive
-from .build.chain import MatchMode, Process, WhenMode, root
-from .build.chunk import Chunk, ChunkOptions, Handler
-from .build.contract import Check, Contract, checker
+from .build.arguments import check_names, flag, positive
+from .build.blueprint import Blueprint
+from .build.chain import Chain, MatchMode, WhenMode, root
+from .build.chunk import Chunk, ChunkOptions, Handler, check_options
+from .build.contract import Contract, checker
 from .build.sources import Source, source_of
+from .build.subflow import SubFlowOptions
 from .build.typed import Reducer, Signal, StateModel
-from .run.program import Program
-from .run.subflow import SubFlowOptions
-from .runnable import RunnableFlow
-from .serialize.payload import Types
+from .drivers.asyncio import REAL
+from .run.environment import Environment
+from .run.execution import Execution
+from .run.flow_runtime import FlowRuntime
+from .run.former_names import FLOW, refuse
+from .run.options import Options
+from .run.portal import iterate_sync, run_sync
+from .run.resources import ResourceHolder
+from .run.runtime import ExecutionRuntime
+from .run.stream import StreamReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .diagram import RunView
+    from .diagram.graph import Mode
+    from .durable.history import History
+    from .durable.versions import Verdict
+    from .stores.protocol import Store
 
 T = TypeVar("T")
 
 
-class TriggerFlow(RunnableFlow):
+#: The options of `create_execution`.
+CREATE_OPTIONS = (
+    "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open",
+    "cleanup_timeout", "runtime_resources", "store",
+)  # fmt: skip
+
+
+class TriggerFlow(ResourceHolder):
     """A workflow of chunks wired by signals.
 
-    Write it once, run it any number of times at once; every execution sees the flow as it was when it was created.
-    `skip_exceptions` lets a failing chunk end only its branch.
+    Any number of executions of a flow can run at the same time. An execution uses the flow as it was when the execution
+    was created. Diagrams, logs and stores show `name` (default: "flow"); a flow with a store needs a name of its own.
+    With `skip_exceptions` a failing chunk ends only its branch; without it, the default, it fails the execution.
+    `environment` supplies the clock, ids and random numbers of the executions; the default is real time.
     """
 
-    def __init__(self, *, name: str | None = None, skip_exceptions: bool = False) -> None:
-        super().__init__(name or "flow", skip_exceptions=skip_exceptions)
-        #: the classes and sources that may be recorded
-        self.types = Types()
-        self._contract = Contract()
-        self._signals: dict[str, Check] = {}
-        self._state: StateModel | None = None
-        self._compiled: tuple[int, Program] | None = None
+    def __init__(
+        self, name: str | None = None, *, skip_exceptions: bool = False, environment: Environment = REAL
+    ) -> None:
+        given: Any = name
+        if not isinstance(given, str | None):
+            raise OptionError(f"TriggerFlow: name must be a string, got {given!r}")
+        flag(skip_exceptions, "TriggerFlow", "skip_exceptions")
+        self._runtime = FlowRuntime(Blueprint(name or "flow"), environment, _stored, skip_exceptions=skip_exceptions)
+        self._runtime.is_named = bool(name)
+
+    @property
+    def _blueprint(self) -> Blueprint:
+        return self._runtime.blueprint
+
+    def __flow_runtime__(self) -> FlowRuntime:
+        """The runtime behind this handle, for the engine and its extensions."""
+        return self._runtime
+
+    @property
+    def name(self) -> str:
+        """The name of the flow; "flow" if no name was given."""
+        return self._blueprint.name
+
+    @property
+    def skip_exceptions(self) -> bool:
+        """Whether a failing chunk ends only its branch instead of the execution."""
+        return self._runtime.skip_exceptions
+
+    @property
+    def definition(self) -> Definition:
+        """The flow as immutable data. Later changes to the flow do not change it."""
+        return self._runtime.program().plan.definition
+
+    @property
+    def chunks(self) -> dict[str, Chunk]:
+        """The chunks of this flow by name."""
+        return dict(self._blueprint.chunks)
+
+    def __repr__(self) -> str:
+        return f"<TriggerFlow {self.name!r}, {len(self._blueprint.operators)} operators>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            refuse(self, name, FLOW)
+
+    # -- writing -----------------------------------------------------------------------------------------------------
 
     @overload
     def chunk(self, name: str | None = None, /, **options: Unpack[ChunkOptions]) -> Callable[[Handler], Chunk]: ...
@@ -47,132 +118,448 @@ class TriggerFlow(RunnableFlow):
     ) -> Chunk | Callable[[Handler], Chunk]:
         """Register a chunk: `@flow.chunk("name")`, `@flow.chunk`, or `flow.chunk(function)`.
 
-        The options: `concurrency` bounds how many runs of this chunk go on at once in an execution. A sync function
-        runs in a thread; `inline=True` says that it is cheap and may run on the loop. `emits` names events that its
-        code does not show. `retry`, `timeout` (seconds) and `cache` are its policies.
-        Raises `DefinitionError` if the name belongs to another function, or an option makes no sense.
+        `concurrency` limits how many runs of this chunk may be active at once in one execution (default: no limit). A
+        sync function runs in a thread; with `inline=True` it runs on the event loop, so it must be quick. `emits` names
+        events that the chunk emits and its code does not show; diagrams and checks use it. `retry`, `timeout` (seconds
+        per attempt) and `cache` are its policies; by default it has none. A sync chunk that times out fails at
+        once. Its thread cannot be stopped: what it returns is dropped, its next call into the engine raises
+        `UsageError`, its permit is free, and the process does not wait for it at its end.
+        Raises `DefinitionError` if the name belongs to another function, or an option has an impossible value.
         """
-        positive(options.get("concurrency"), f"flow {self.name!r}: chunk {name_or_handler!r}")
+        check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
-            return lambda handler: self.blueprint.register(name_or_handler, handler, **options)
-        return self.blueprint.register(None, name_or_handler, **options)
+            return lambda handler: self._blueprint.register(name_or_handler, handler, **options)
+        return self._blueprint.register(None, name_or_handler, **options)
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Process:
-        """Begin a chain at the start of the execution; see `Process.to`."""
-        return self.root.to(chunk, side_branch, name)
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
+        """Begin a chain: run a chunk with the start value. See `Chain.to`."""
+        return root(self._blueprint).to(chunk, side_branch, name)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> Process:
-        """Run a chunk at the start, beside the chain that goes on here."""
-        return self.root.side_branch(chunk, name=name)
+    def side_branch(self, chunk: Any, *, name: str | None = None) -> Chain:
+        """Begin a chain with a side branch: run a chunk, and ignore what it returns. See `Chain.side_branch`."""
+        return root(self._blueprint).side_branch(chunk, name=name)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Process:
-        """Begin a chain at one or several signals; see `Process.when`."""
-        return self.root.when(trigger_or_triggers, mode=mode)
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Chain:
+        """Begin a chain at one or several signals. See `Chain.when`."""
+        return root(self._blueprint).when(trigger_or_triggers, mode=mode)
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Process:
-        """Begin with several chunks at once; see `Process.batch`."""
-        return self.root.batch(*chunks, side_branch=side_branch, concurrency=concurrency)
+    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Chain:
+        """Begin a chain: run several chunks with the start value. See `Chain.batch`."""
+        return root(self._blueprint).batch(*chunks, side_branch=side_branch, concurrency=concurrency)
 
-    def for_each(self, *, concurrency: int | None = None) -> Process:
-        """Begin by going through the items of the start value; see `Process.for_each`."""
-        return self.root.for_each(concurrency=concurrency)
+    def for_each(self, *, concurrency: int | None = None) -> Chain:
+        """Begin a chain: run its steps once per item of the start value. See `Chain.for_each`."""
+        return root(self._blueprint).for_each(concurrency=concurrency)
 
-    def match(self, *, mode: MatchMode = "hit_first") -> Process:
-        """Begin by choosing on the start value; see `Process.match`."""
-        return self.root.match(mode=mode)
+    def match(self, *, mode: MatchMode = "hit_first") -> Chain:
+        """Begin a chain: choose a case by the start value. See `Chain.match`."""
+        return root(self._blueprint).match(mode=mode)
 
-    def if_condition(self, condition: Any) -> Process:
-        """Begin with a condition on the start value; see `Process.if_condition`."""
-        return self.root.if_condition(condition)
+    def if_condition(self, condition: Any) -> Chain:
+        """Begin a chain: test a condition on the start value. See `Chain.if_condition`."""
+        return root(self._blueprint).if_condition(condition)
 
-    def to_sub_flow(self, trigger_flow: "TriggerFlow", **options: Unpack[SubFlowOptions]) -> Process:
-        """Begin by running another flow; see `Process.to_sub_flow`."""
-        return self.root.to_sub_flow(trigger_flow, **options)
+    def to_sub_flow(self, trigger_flow: "TriggerFlow", **options: Unpack[SubFlowOptions]) -> Chain:
+        """Begin a chain: run another flow with the start value. See `Chain.to_sub_flow`."""
+        return root(self._blueprint).to_sub_flow(trigger_flow, **options)
 
-    def on_error(self, chunk: Any) -> Process:
-        """Run a chunk for every failure that has no error route of its own: `when({"error": "*"}).to(chunk)`.
+    def on_error(self, chunk: Any) -> Chain:
+        """Run a chunk for every failure without an error route of its own: `when({"error": "*"}).to(chunk)`.
 
-        Failures of chunks count when their policy has given up, those of for_each sources at once; not those of the
-        route itself and what follows it. The chunk gets `{"chunk", "type", "message", "value"}`: the name of what
-        failed, of which class and text the error was, and the value that the failed chunk had. The branch in which it
-        failed has ended then; the execution goes on.
+        A chunk has failed when its last retry failed; the source of a for_each, when it raises. Failures inside this
+        error route do not start it again. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
+        the failed chunk, the class name and the text of its exception, and the value that the failed chunk was run
+        with. The failed branch ends; the execution continues.
         """
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
-    def signal(self, name: str, expected: "type[T]") -> "Signal[T]":
-        """Declare the type of an event's value: it is checked wherever the event is emitted.
+    @overload
+    def signal(self, name: str, *, external: bool = False) -> "Signal[Any]": ...
 
-        The returned signal can be used wherever the name can: in `when`, and in `async_emit`, where a type checker
-        checks the value too.
+    @overload
+    def signal(self, name: str, expected: "type[T]", *, external: bool = False) -> "Signal[T]": ...
+
+    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> "Signal[Any]":
+        """Declare an event: the type of its value, and whether code outside the execution emits it.
+
+        Every emit of the event checks that its value has the `expected` type. An execution made by `create_execution`
+        stays open for `external` events: until it has a result, or `async_close` is called. It does not wait for other
+        events. Chunks may emit an external event too.
+
+        The returned `Signal` can be used in place of the name: in `when`, and in `async_emit`, where type checkers
+        check the value. A second declaration of the same name changes only the arguments that it gives.
+        Raises `DefinitionError` if the name is not a non-empty string, or was declared with another type. An external
+        event without a listener raises `DefinitionError` when an execution is created.
         """
-        self._signals[name] = checker(expected, f"signal {name}")
-        self.blueprint.version += 1
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
+        if expected is not UNSET:
+            types = self._runtime.signal_types
+            known = types.get(name, expected)
+            if known is not expected and known != expected:
+                raise DefinitionError(
+                    f"flow {self.name!r}: signal {name!r} is declared with the type {known!r} already, and now with "
+                    f"{expected!r}; an event has one type, so give the other event another name"
+                )
+            self._runtime.signals[name] = checker(expected, f"signal {name}")
+            types[name] = expected
+        if external:
+            self._blueprint.external.add(str(name))
+        self._blueprint.version += 1
         return Signal(name)
 
     def set_state(self, model: type, *, reducers: "Mapping[str, Reducer] | None" = None) -> Self:
-        """Declare the state: a dataclass, msgspec struct or Pydantic model whose fields are the keys.
+        """Declare the keys of the runtime data: the fields of a dataclass, msgspec struct or Pydantic model.
 
-        Every change is checked, fields start with their defaults, and `state.reduce(key, value)` combines with the
-        field's reducer (`append`, `extend`, `merge`, `maximum`, `minimum`, `add`, or any function of two values).
+        Every change of a value is checked against the field's type. Fields start with their defaults.
+        `state.reduce(key, value)` combines the stored value with a new one by the field's reducer: `append`, `extend`,
+        `merge`, `maximum`, `minimum` or `add` of `triggerflow.reducers`, or any function of the old and new value.
+        Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
-        self._state = StateModel(model, reducers or {})
-        self.blueprint.version += 1
+        self._runtime.state = StateModel(model, reducers or {})
+        self._blueprint.version += 1
         return self
 
     def set_contract(
         self, *, initial_input: Any = UNSET, stream: Any = UNSET, result: Any = UNSET, meta: Any = UNSET
     ) -> Self:
-        """Promise types for the start value, the stream's items and the result; what is left out stays as it is."""
+        """Declare the types of the start value, the stream's items and the result; arguments left out change nothing.
+
+        A value of another type raises `ContractError` where it appears. `meta` is data of your own, kept unchecked.
+        """
         for place, expected in (("initial_input", initial_input), ("stream", stream), ("result", result)):
             if expected is not UNSET:
-                self._contract.set(place, expected)
+                self._runtime.contract.set(place, expected)
         if meta is not UNSET:
-            self._contract.meta = meta
-        self.blueprint.version += 1
+            self._runtime.contract.meta = meta
+        self._blueprint.version += 1
         return self
 
     def get_contract(self) -> Contract:
-        """What the flow promises."""
-        return self._contract
+        """The declared types, and `meta`; see `set_contract`."""
+        return self._runtime.contract
 
     def register_type(self, cls: "type[T]", name: str | None = None) -> "type[T]":
-        """Allow instances of a class to be recorded; see `payload.Types.register`. Usable as a decorator."""
-        return self.types.register(cls, name)
+        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, Pydantic model or enum.
+
+        Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
+        moves. Raises `DefinitionError` for any other class, and for a name that another class has.
+        """
+        return self._runtime.types.register(cls, name)
 
     def source(self, function: Callable[..., Any], /, *, name: str | None = None) -> Callable[..., Source]:
-        """Register a function that gives the items of a lazy `for_each`; usable as a decorator.
+        """Register a generator function, sync or async, as a source of items for `for_each`. Usable as a decorator.
 
-        It is a generator function, sync or async. Calling the result makes a `Source`, which a chunk can return, and
-        which can be recorded: after a crash the function is called again with the same arguments, and the items that
-        were taken before are passed over.
+        The result is a function: calling it makes a `Source`, which a chunk can return as the input of a `for_each`. A
+        source can be recorded: after a crash the function is called again with the same arguments, and the items that
+        were already taken are skipped. So it must yield the same items in the same order.
+        Raises `DefinitionError` if the name belongs to another function.
         """
         name = name or function.__qualname__
-        self.types.register_source(function, name)
+        self._runtime.types.register_source(function, name)
         return lambda *arguments, **options: source_of(name, function, arguments, options)
 
-    @property
-    def root(self) -> Process:
-        """Where chains begin: the start of the execution."""
-        return root(self.blueprint)
+    # -- running -----------------------------------------------------------------------------------------------------
 
-    @property
-    def chunks(self) -> dict[str, Chunk]:
-        """The chunks of this flow by name."""
-        return self.blueprint.chunks
+    def create_execution(
+        self,
+        *,
+        id: str | None = None,
+        concurrency: int | None = None,
+        skip_exceptions: bool | None = None,
+        max_pending: int = 1024,
+        stream_history: int = 4096,
+        journal_limit: int | None = None,
+        keep_open: bool = False,
+        cleanup_timeout: float = 5.0,
+        runtime_resources: Mapping[str, Any] | None = None,
+        store: "Store | None" = None,
+        **unknown: Never,
+    ) -> Execution:
+        """Create an execution without starting it.
 
-    def program(self) -> Program:
-        """The flow as it stands now, made ready to run; made anew only after a change."""
-        compiled = self._compiled
-        if compiled is None or compiled[0] != self.blueprint.version:
-            blueprint = self.executable()
-            program = Program(
-                compile_plan(blueprint.freeze()), blueprint, self.types, self._contract, self._signals, self._state
+        With a `store`, or after `set_store`, it is durable: see `Execution`. If the store already has an execution with
+        this `id`, the handle is for that execution, which continues on its first use.
+
+        `concurrency` limits how many chunks run at once (default: no limit). `max_pending` limits how many runs caused
+        by one chunk's signals may be pending before its next emit waits, and how many items of a for_each without a
+        limit are open at once. Late readers can still read the last `stream_history` items of the stream and the last
+        `journal_limit` records (default: the newest, while their values take little memory). After a failure or a
+        cancellation, chunks have `cleanup_timeout` seconds to clean up.
+        `runtime_resources` are added to the resources of the flow.
+        The execution closes when no work is left, and either it has a result or the flow declares no external event
+        (see `signal`). With `keep_open` it accepts signals until `async_close`.
+        Raises `DefinitionError` for an unknown option, or an impossible value.
+        """
+        where = f"flow {self.name!r}: create_execution()"
+        if unknown:
+            check_names(unknown, CREATE_OPTIONS, where)
+        given: Any = runtime_resources
+        if not isinstance(given, Mapping | None):
+            raise OptionError(f"{where}: runtime_resources must be a mapping of names to objects")
+        options = Options(
+            concurrency=positive(concurrency, where),
+            skip_exceptions=self._runtime.skip_exceptions if skip_exceptions is None else skip_exceptions,
+            max_pending=max_pending,
+            stream_history=stream_history,
+            journal_limit=journal_limit,
+            keep_open=keep_open,
+            cleanup_timeout=cleanup_timeout,
+        )
+        return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
+
+    async def async_resume(
+        self,
+        id: str,
+        *,
+        store: "Store | None" = None,
+        runtime_resources: Mapping[str, Any] | None = None,
+        operator_map: Mapping[str, str | None] | None = None,
+    ) -> Execution:
+        """Open a durable execution from its store and continue it.
+
+        Chunks that were running are run again, with the same run id. Resources are not stored: pass them again.
+        `operator_map` maps the ids of renamed operators, old to new; see `inspect_load`. Raises `UnknownExecution`;
+        `ExecutionLeased` while another process runs the execution; `SnapshotError` if the execution does not fit this
+        definition; `StoreError` if the store cannot be read or written; `UsageError` without a store.
+        """
+        runtime = self._runtime.stored(
+            self._store(store, "flow.async_resume"),
+            Options(),
+            id,
+            resources=runtime_resources,
+            must_exist=True,
+            operator_map=operator_map,
+        )
+        return await self._runtime.make_handle(runtime).async_open()
+
+    def resume(self, id: str, *, store: "Store | None" = None, **options: Any) -> Execution:
+        """The sync twin of `async_resume`."""
+        return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
+
+    def history(self, store: "Store | None" = None) -> "History":
+        """The stored executions of this flow: list, read, fork, compare, prune and export them. See `History`."""
+        from .durable.history import History
+
+        return History(self._runtime, self._store(store, "history"))
+
+    def set_store(self, store: "Store | None") -> Self:
+        """Store the records of all executions that are created from now on; None ends that. The store must be open.
+
+        Raises `UsageError` if the flow has no name of its own.
+        """
+        if store is not None:
+            self._runtime.require_name()
+        self._runtime.store = store
+        return self
+
+    def _store(self, store: "Store | None", call: str) -> "Store":
+        store = store or self._runtime.store
+        if store is None:
+            raise UsageError(
+                f"flow {self.name!r}: {call} needs a store; pass store=, or call flow.set_store(store) first"
             )
-            compiled = self._compiled = (self.blueprint.version, program)
-        return compiled[1]
+        return store
 
-    def __repr__(self) -> str:
-        return f"<TriggerFlow {self.name!r}, {len(self.blueprint.operators)} operators>"
+    async def async_start(
+        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
+    ) -> Any:
+        """Run the flow once: start it, wait until it has ended, return its result.
+
+        No handle of this execution exists, so it does not wait for external events. If this call is cancelled, or takes
+        longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk, or
+        `TimeoutError`.
+        """
+        execution = self._runtime.unattended(concurrency)
+        try:
+            execution.begin(value)
+            ended = execution.ended(timeout)
+            if ended is not None:
+                await ended
+            return execution.outcome(timeout, "it is cancelled")
+        except (asyncio.CancelledError, TimeoutError):
+            await Execution(execution).async_cancel("the call that ran it was cancelled or timed out")
+            raise
+
+    def start(self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None) -> Any:
+        """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
+        return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "flow.async_start")
+
+    def get_async_runtime_stream(
+        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
+    ) -> StreamReader[Any]:
+        """Run the flow once and read its runtime stream. See `Execution.get_async_runtime_stream`.
+
+        The execution continues when the reader stops reading. `timeout` is the longest wait for one item, in seconds.
+        """
+        execution = self._runtime.make_handle(self._runtime.unattended(concurrency))
+        return execution.get_async_runtime_stream(value, timeout=timeout)
+
+    def get_runtime_stream(
+        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
+    ) -> Iterator[Any]:
+        """The sync twin of `get_async_runtime_stream`."""
+        return iterate_sync(
+            lambda: self.get_async_runtime_stream(value, timeout=timeout, concurrency=concurrency),
+            "flow.get_async_runtime_stream",
+        )
+
+    # -- resources and shared data -------------------------------------------------------------------------------------
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """The resources that every execution of this flow gets, by name."""
+        return self._runtime.shared.resources
+
+    def get_flow_data(self, key: str, default: Any = None) -> Any:
+        """A value that all executions of this flow share; `default` if there is none under this key."""
+        return self._runtime.shared.values.get(key, default)
+
+    def set_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
+        """Set a shared value. With `emit` it triggers `when({"flow_data": key})` in every running execution."""
+        self._runtime.shared.set(key, value, emit=emit)
+
+    def append_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
+        """Append to a shared list, which is created if the key has no value."""
+        self._runtime.shared.append(key, value, emit=emit)
+
+    def del_flow_data(self, key: str, *, emit: bool = True) -> None:
+        """Remove a shared value. Does nothing if the key has no value."""
+        self._runtime.shared.delete(key, emit=emit)
+
+    # -- saved executions ----------------------------------------------------------------------------------------------
+
+    def load_execution(
+        self,
+        source: "Mapping[str, Any] | str | Path",
+        *,
+        runtime_resources: Mapping[str, Any] | None = None,
+        operator_map: Mapping[str, str | None] | None = None,
+        encoding: str = "utf-8",
+    ) -> Execution:
+        """Load an execution that `Execution.save` wrote: its dict, its JSON or YAML text, or the path of its file.
+
+        The execution continues on its first use on an event loop, such as `async_get_result`, `async_continue_with` or
+        a reader. Chunks that were running are run again, with the same run id and the next attempt number. Resources
+        are not saved: pass them again. `operator_map` maps the ids of renamed operators, old to new; see
+        `inspect_load`. Raises `SnapshotError` if the source is damaged or does not fit this definition.
+        """
+        from .durable.versions import apply_map
+        from .run.saving import read  # not needed to run a flow, and slow to import
+
+        data = dict(read(source, encoding))
+        if isinstance(state := data.get("state"), Mapping):
+            try:
+                data["state"] = apply_map(cast("Mapping[str, Any]", state), self.definition, operator_map)
+            except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+                if isinstance(error, SnapshotError):
+                    raise
+                text = f"the saved execution is damaged: {type(error).__name__}: {error}"
+                raise SnapshotError(text) from error
+        return self._runtime.make_handle(self._runtime.restored(data, runtime_resources))
+
+    def inspect_load(self, source: "Mapping[str, Any] | str | Path", *, encoding: str = "utf-8") -> "Verdict":
+        """Check whether a saved execution can continue under this flow: compatible, needs a map, or refused.
+
+        `Verdict.reasons` says why; `Verdict.map_form` is a template for the `operator_map` of `load_execution`.
+        Raises `SnapshotError` if the source is not a saved execution.
+        """
+        from .durable.versions import inspect
+        from .run.saving import read
+
+        state = read(source, encoding).get("state")
+        if not isinstance(state, Mapping):
+            raise SnapshotError(
+                "inspect_load(): this is not a saved execution: it has no 'state'; pass what save() wrote"
+            )
+        return inspect(cast("Mapping[str, Any]", state), self.definition)
+
+    # -- the flow as data ----------------------------------------------------------------------------------------------
+
+    def get_flow_config(self, *, validate_serializable: bool = True) -> dict[str, Any]:
+        """The flow as a dict in the format `triggerflow/v1`.
+
+        Raises `DefinitionError` for a literal that JSON cannot carry and for a handler without a stable name, unless
+        `validate_serializable` is False.
+        """
+        from .serialize import flow_config
+
+        return flow_config.get_flow_config(self._blueprint, validate_serializable=validate_serializable)
+
+    def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
+        """The flow as JSON text; `save_to` also writes it to that file. `options` are those of `get_flow_config`."""
+        from .serialize import flow_config
+
+        return flow_config.to_text(self.get_flow_config(**options), "json", save_to, encoding)
+
+    def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
+        """The flow as YAML text; `save_to` also writes it to that file. `options` are those of `get_flow_config`."""
+        from .serialize import flow_config
+
+        return flow_config.to_text(self.get_flow_config(**options), "yaml", save_to, encoding)
+
+    def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
+        """Register a function, chunk or flow by name, so that a loaded definition can use it as a step.
+
+        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        """
+        from .serialize import flow_config
+
+        flow_config.register_chunk_handler(self._blueprint, handler, name=name)
+        return self
+
+    def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> Self:
+        """Register a function by name, so that a loaded definition can use it as the condition of a case.
+
+        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        """
+        from .serialize import flow_config
+
+        flow_config.register_condition_handler(self._blueprint, handler, name=name)
+        return self
+
+    def load_flow_config(self, config: Mapping[str, Any], *, replace: bool = True) -> Self:
+        """Load a definition from a dict: it replaces the steps of this flow, or (`replace=False`) is added to them.
+
+        The handlers that it names must be registered before. Raises `DefinitionError` that names the place in the dict;
+        the flow is unchanged then.
+        """
+        from .serialize import flow_config
+
+        flow_config.load_flow_config(self._blueprint, config, replace=replace)
+        self._runtime.is_named = True
+        return self
+
+    def load_json_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
+        """`load_flow_config` from JSON text, or from a file of that path."""
+        from .serialize import flow_config
+
+        return self.load_flow_config(flow_config.from_text(path_or_content, "json", encoding), replace=replace)
+
+    def load_yaml_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
+        """`load_flow_config` from YAML text, or from a file of that path."""
+        from .serialize import flow_config
+
+        return self.load_flow_config(flow_config.from_text(path_or_content, "yaml", encoding), replace=replace)
+
+    def to_mermaid(self, *, mode: "Mode" = "simplified", run: "RunView | None" = None) -> str:
+        """The flow as a Mermaid flowchart; a `run` adds colours, counts and times. See `triggerflow.diagram`."""
+        from .diagram import to_mermaid
+
+        return to_mermaid(self.definition, mode=mode, run=run)
+
+    def to_dot(self, *, run: "RunView | None" = None) -> str:
+        """The flow as a graph for Graphviz's `dot`; a `run` adds colours, counts and times."""
+        from .diagram import to_dot
+
+        return to_dot(self.definition, run=run)
+
+
+def _stored(*arguments: Any, **details: Any) -> ExecutionRuntime:
+    """The runtime of a durable execution."""
+    from .durable.stored import stored_runtime
+
+    return stored_runtime(*arguments, **details)
 
 
 __all__ = ["UNSET", "TriggerFlow"]

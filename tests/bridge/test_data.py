@@ -308,3 +308,45 @@ async def test_conditions_get_the_same_data() -> None:
 
     flow.if_condition(wanted).to(lambda data: "yes").else_condition().to(lambda data: "no").end_condition().end()
     assert [await flow.async_start(it) for it in (2, 5)] == ["no", "yes"]
+
+
+#: What a chunk can await, and the record that it makes.
+AWAITED: dict[str, tuple[Any, str]] = {
+    "async_set_state": (lambda data: data.async_set_state("k", 1), "StateChanged"),
+    "async_append_runtime_data": (lambda data: data.async_append_runtime_data("k", 1), "StateChanged"),
+    "async_del_runtime_data": (lambda data: data.async_del_runtime_data("k"), "StateChanged"),
+    "state.async_set": (lambda data: data.state.async_set("k", 1), "StateChanged"),
+    "async_set_flow_data": (lambda data: data.async_set_flow_data("k", 1), "FlowDataChanged"),
+    "async_emit": (lambda data: data.async_emit("Ev", 1), "Emitted"),
+    "async_emit_nowait": (lambda data: data.async_emit_nowait("Ev", 1), "Emitted"),
+    "async_emit of data": (lambda data: data.async_emit("k", 1, trigger_type="runtime_data"), "StateChanged"),
+    "async_put": (lambda data: data.async_put("item"), "StreamPut"),
+    "async_stop_stream": (lambda data: data.async_stop_stream(), "StreamStopped"),
+    "async_set_result": (lambda data: data.async_set_result("done"), "ResultSet"),
+    "execution.async_emit": (lambda data: data.execution.async_emit("Ev", 1), "Emitted"),
+    "execution.async_set_state": (lambda data: data.execution.async_set_state("k", 1), "StateChanged"),
+    "execution.async_put_into_stream": (lambda data: data.execution.async_put_into_stream("item"), "StreamPut"),
+    "execution.async_stop_stream": (lambda data: data.execution.async_stop_stream(), "StreamStopped"),
+    "execution.async_set_result": (lambda data: data.execution.async_set_result("done"), "ResultSet"),
+    "execution.async_pause_for": (lambda data: data.execution.async_pause_for(interrupt_id="i"), "Paused"),
+}
+
+
+@pytest.mark.parametrize("method", AWAITED)
+async def test_a_sync_chunk_can_await_on_a_loop_of_its_own(method: str) -> None:
+    flow, told = Flow(), list[tuple[str, int]]()
+    call, kind = AWAITED[method]
+
+    def in_a_thread(data: Any) -> str:
+        asyncio.run(call(data))
+        return "done"
+
+    flow.to(in_a_thread).end()
+    for trigger in ({"runtime_data": "k"}, {"flow_data": "k"}, "Ev"):
+        flow.when(trigger).to(ident)
+    execution: Any = flow.create_execution()
+    execution.add_observer(lambda record: told.append((type(record).__name__, threading.get_ident())))
+    await execution.async_start(wait_for_result=False)
+    assert execution.get_result() == "done"
+    assert kind in [name for name, _ in told]
+    assert {thread for _, thread in told} == {threading.get_ident()}

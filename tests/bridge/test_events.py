@@ -53,7 +53,7 @@ async def test_the_events_of_a_run_and_their_order() -> None:
     completed = next(it for it in events if it.event_type == "chunk.completed" and it.payload["chunk_name"] == "a")
     assert (completed.payload["output"], completed.payload["returned_pause_signal"]) == (2, False)
     heard = next(it for it in events if it.event_type == "trigger_flow.signal" and it.payload["EVENT"] == a.trigger)
-    record = execution.journal.records[int(heard.payload["SIGNAL_ID"].split(":")[1])]
+    record = execution.records[int(heard.payload["SIGNAL_ID"].split(":")[1])]
     assert (type(record).__name__, record.value) == ("Completed", 2)
     result = by_type["workflow.result_set"].payload
     assert result["origin_chunk"]["chunk_name"] == "result"

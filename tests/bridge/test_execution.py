@@ -419,6 +419,26 @@ async def test_concurrency_can_be_set_before_the_start() -> None:
         execution.set_concurrency(5)
 
 
+async def test_a_limit_that_is_no_number_is_refused() -> None:
+    for wrong in (1.5, True):
+        with pytest.raises(ValueError, match="whole number"):
+            Flow().create_execution().set_concurrency(wrong)  # type: ignore[arg-type]
+
+
+async def test_the_holder_of_an_execution_awaits_what_he_does() -> None:
+    flow = Flow()
+    flow.when("Ev").to(ident)
+    execution = flow.create_execution()
+    stream = asyncio.create_task(items_of(execution.get_async_runtime_stream(1, timeout=None)))
+    await asyncio.sleep(0)
+    for number in range(2000):  # more than a reader's buffer holds: nobody waits for the reader
+        await execution.async_put_into_stream(number)
+    await execution.async_set_result("first")
+    await execution.async_set_result("second")
+    await execution.async_stop_stream()
+    assert (await stream, await execution.async_get_result()) == ([*range(2000)], "second")
+
+
 async def test_an_execution_is_released_when_its_handle_is_gone() -> None:
     flow = Flow()
     flow.when("Ev").to(ident)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 
 from tests.core.simulation import VALUES, Act, Behaviour, Child, Effect, Pick, Simulation, Start
-from triggerflow import Process, TriggerFlow
+from triggerflow import Chain, TriggerFlow
+from triggerflow._core import events
 from triggerflow._core.machine import compile_plan
 from triggerflow._core.plan import Plan
 
@@ -65,13 +66,21 @@ class Program:
 
 
 def program(
-    build: Callable[[TriggerFlow, "Chunks"], Any], value: Any = None, outside: tuple[Effect, ...] = (), **options: Any
+    build: Callable[[TriggerFlow, "Chunks"], Any],
+    value: Any = None,
+    outside: tuple[Effect, ...] = (),
+    *,
+    external: bool = True,
+    **options: Any,
 ) -> Program:
     """A program by hand: `build(flow, chunk)` wires it; `chunk(name, ...)` makes a chunk and says what it does, and
-    `chunk.sub_flow(name, build)` a flow to be run inside."""
+    `chunk.sub_flow(name, build)` a flow to be run inside. The events that no chunk emits are declared external, unless
+    `external` is off."""
     flow, chunks = TriggerFlow(name="test"), Chunks()
     chunks.flow = flow
     build(flow, chunks)
+    for name in flow.definition.outside_events if external else ():
+        flow.signal(name, external=True)
     return Program(flow, chunks.behaviours, Start(value, **options), outside, tuple(chunks.sub_flows))
 
 
@@ -213,9 +222,9 @@ class _Author:
 
     def step(self, at: Any, chain: int, depth: int) -> Any:
         kinds = ["to", "to", "side", "batch"]
-        if depth < DEPTH and hasattr(Process, "for_each"):
+        if depth < DEPTH and hasattr(Chain, "for_each"):
             kinds += ["for_each", "for_each", "match", "match"]
-        if depth < DEPTH and hasattr(Process, "collect") and (not self.ordered or depth or not chain):
+        if depth < DEPTH and hasattr(Chain, "collect") and (not self.ordered or depth or not chain):
             kinds.append("fork")
         if not depth and not self.ordered:
             kinds.append("end")
@@ -306,6 +315,8 @@ class _Author:
         for chain in range(1, self.chains):
             modes = ("or", "simple_or") if self.ordered else ("and", "or", "simple_or")
             at = self.flow.when(self.heard(chain), mode=self.one_of(*modes))
+            if self.number(0, 1):
+                self.flow.signal(f"e{chain}", external=True)
             self.steps(at.to(self.chunk(chain)), chain, 0, least=self.number(0, 1))
 
 
@@ -321,6 +332,7 @@ def programs(draw: Callable[[Any], Any], kind: Kind = "any") -> Program:
         concurrency=author.limit(),
         skip_exceptions=ordered or author.number(0, 1) == 1,
         max_pending=author.one_of(1024, 1024, 1, 3),
+        rules=1 if author.rarely() else events.RULES,
     )
     outside: list[Effect] = []
     if not ordered:

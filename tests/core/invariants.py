@@ -5,7 +5,17 @@ from collections.abc import Iterator
 
 from tests.core.simulation import Simulation
 from triggerflow._core.machine import FINAL
-from triggerflow._core.state import READY, RUNNING, WAITING, Group, Guest, Limiter, RunChunk, RunState, Status
+from triggerflow._core.state import (
+    READY,
+    RUNNING,
+    WAITING,
+    CompletionGroup,
+    Limiter,
+    RunChunk,
+    RunState,
+    Status,
+    SubFlowPermit,
+)
 
 
 def check(state: RunState) -> None:
@@ -32,33 +42,36 @@ def check(state: RunState) -> None:
 def check_limits(state: RunState) -> None:
     """A limiter's places are those of its running runs; whoever queues could not start; nobody queues twice."""
     limiters = {id(limiter): limiter for limiter in _limiters(state)}
-    guests = state.guests or {}
-    inside: list[RunChunk | Guest] = [*_going_on(state), *guests.values()]
+    permits = state.sub_flow_permits or {}
+    inside: list[RunChunk | SubFlowPermit] = [*_going_on(state), *permits.values()]
     used = Counter(id(limiter) for it in inside if it.phase is RUNNING for limiter in it.limiters)
     queued: Counter[int] = Counter()
     for key, limiter in limiters.items():
         assert limiter.used == used[key] <= limiter.limit, f"{limiter.used} of {limiter.limit}, in truth {used[key]}"
         assert not limiter.queue or limiter.used == limiter.limit, "somebody queues beside a free place"
         queued.update(run.id for run in limiter.queue)
-    known = {**state.runs, **(state.retracted or {}), **guests}
+    known = {**state.runs, **(state.retracted or {}), **permits}
     for number, count in queued.items():
         assert count == 1, f"run {number} queues {count} times"
         assert number in known, f"run {number} queues and has ended"
         assert known[number].phase in (READY, WAITING)
-    for guest in guests.values():
-        assert guest.step in _going_on(state), f"guest {guest.id} has outlived its step"
-        assert guest.phase is RUNNING or guest.id in queued, f"guest {guest.id} waits for a place, in no queue"
+    for permit in permits.values():
+        assert permit.step in _going_on(state), f"sub-flow permit {permit.id} has outlived its step"
+        assert permit.phase is RUNNING or permit.id in queued, (
+            f"sub-flow permit {permit.id} waits for a permit, in no queue"
+        )
     if state.lease is not None:
         assert state.lease.held == state.lease.used == state.lease.limit, "a place that is not used was kept"
         assert state.lease.asked >= len(state.lease.queue), "somebody queues for a place that was not asked for"
     for run in state.runs.values():
-        assert run.phase is not READY or run.id in queued, f"{run} waits for a place, in no queue"
+        assert run.phase is not READY or run.id in queued, f"{run} waits for a permit, in no queue"
 
 
 def check_groups(state: RunState) -> None:
-    """A group counts its unfinished runs and its busy child groups."""
+    """A group counts its unfinished runs, delayed signals, sources that are being asked, and its busy child groups."""
     groups = {id(group): group for group in _groups(state)}
     members = [*_going_on(state), *(it for it in (state.timers or {}).values() if it.what == "signal")]
+    members += [it for it in (state.openings or {}).values() if it.pulling]
     live = Counter(id(it.group) for it in members if it.group is not None)
     busy = [group for key, group in groups.items() if live[key]]
     while busy:
@@ -81,11 +94,11 @@ def _limiters(state: RunState) -> Iterator[Limiter]:
     yield from (state.chunk_limiters or {}).values()
     for opening in (state.openings or {}).values():
         yield from opening.limiters
-    for it in (*state.runs.values(), *(state.guests or {}).values()):
+    for it in (*state.runs.values(), *(state.sub_flow_permits or {}).values()):
         yield from it.limiters
 
 
-def _groups(state: RunState) -> Iterator[Group]:
+def _groups(state: RunState) -> Iterator[CompletionGroup]:
     starts = [group for run in _going_on(state) for group in (run.group, run.spawned)]
     starts += [opening.group for opening in (state.openings or {}).values()]
     starts += [timer.group for timer in (state.timers or {}).values()]

@@ -22,7 +22,7 @@ from triggerflow._core.machine import FINAL, Machine
 from triggerflow._core.plan import Plan
 from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import decode, encode
-from triggerflow._core.state import UNSET, Interrupt, Opening, RunChunk
+from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
 from triggerflow.serialize.payload import Types
 
 TYPES = Types()
@@ -93,7 +93,7 @@ def text(value: Any) -> str:
 
 
 def _part(value: Any) -> Any:
-    if isinstance(value, RunChunk | Opening | Interrupt):
+    if isinstance(value, RunChunk | BlockInstance | Interrupt):
         return value.id
     return text(value)
 
@@ -158,10 +158,20 @@ class Start:
     concurrency: int | None = None
     skip_exceptions: bool = False
     max_pending: int = 1024
+    #: see `events.RULES`
+    rules: int = events.RULES
 
     def record(self) -> events.Started:
         """The record that starts it so."""
-        return events.Started(0.0, self.value, self.attended, self.concurrency, self.skip_exceptions, self.max_pending)
+        return events.Started(
+            0.0,
+            self.value,
+            self.attended,
+            self.concurrency,
+            self.skip_exceptions,
+            self.max_pending,
+            rules=self.rules,
+        )
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,7 @@ class Simulation:
         self.answers: list[list[tuple[Any, ...]]] = []
         self.tasks: dict[int, Task] = {}
         self.timers: dict[int, float] = {}
-        self.pulls: dict[int, tuple[Opening, int]] = {}
+        self.pulls: dict[int, tuple[BlockInstance, int]] = {}
         self.sources: dict[int, Iterator[Any]] = {}
         self.interrupts: dict[str, Interrupt] = {}
         self.issued: list[RunChunk] = []
@@ -257,7 +267,9 @@ class Simulation:
         self.answers.append([render(command) for command in answer])
         if len(self.records) > self.limit:
             raise Runaway
-        if isinstance(event, events.Emitted | events.Parked) and number in (self.machine.state.waits or {}):
+        if isinstance(event, events.Emitted | events.ExternalWaitStarted) and number in (
+            self.machine.state.waits or {}
+        ):
             self.waits[number] = event.run
         for command in answer:
             self.perform(command)
@@ -266,7 +278,7 @@ class Simulation:
 
     def go_on(self) -> None:
         """Go on with a machine that was loaded."""
-        again = outstanding(self.machine.state)
+        again = outstanding(self.machine)
         if again is None:
             self.send(events.Recovered(self.clock))
         for command in again or ():
@@ -282,17 +294,17 @@ class Simulation:
                     self.descend(task)
             case commands.CancelPull(opening=opening):
                 self.pulls.pop(opening.id, None)
-            case commands.WantPlaces(count=count) if self.around is not None and self.step is not None:
+            case commands.RequestPermits(count=count) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
-                    self.around.send(events.PlacesWanted(self.clock, self.step.id, count))
-            case commands.ReturnPlaces(count=count) if self.around is not None and self.step is not None:
+                    self.around.send(events.PermitsRequested(self.clock, self.step.id, count))
+            case commands.ReturnPermits(count=count) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
-                    self.around.send(events.PlacesReturned(self.clock, self.step.id, count))
-            case commands.GrantPlaces(run=step, count=count):
+                    self.around.send(events.PermitsReturned(self.clock, self.step.id, count))
+            case commands.GrantPermits(run=step, count=count):
                 inner = self.tasks[step.id].inner
                 assert inner is not None
                 with suppress(ExecutionClosed):
-                    inner.send(events.PlacesGranted(self.clock, count))
+                    inner.send(events.PermitsGranted(self.clock, count))
             case commands.OpenInterrupt(interrupt=it) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
                     name = f"{self.step.id}/{it.id}"
@@ -300,14 +312,14 @@ class Simulation:
             case commands.CloseInterrupt(interrupt=it) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
                     expired = it.status == "expired"
-                    self.around.send(events.Withdrawn(self.clock, f"{self.step.id}/{it.id}", expired))
+                    self.around.send(events.InterruptClosed(self.clock, f"{self.step.id}/{it.id}", expired))
             case commands.Answer(interrupt=it):
                 inner = self.tasks[it.run.id].inner
                 if inner is not None:
                     inner.send(events.Resumed(self.clock, it.id.partition("/")[2], it.response, it.request))
             case commands.CancelRun(run=run):
                 self.cancel(run)
-            case commands.Settle(wait=number):
+            case commands.WakeWaiter(wait=number):
                 self.told.append(number)
                 for task in self.tasks.values():
                     if task.wait == number:
@@ -342,7 +354,9 @@ class Simulation:
         if saved is None:
             concurrency = run.node.operator.options.get("child_concurrency")
             leases = bool(around(self.machine.state, run.scope))
-            inner.send(events.Started(self.clock, run.value, False, concurrency, child.skip_exceptions, leases=leases))
+            skips = child.skip_exceptions
+            options = {"leases": leases, "rules": events.RULES}
+            inner.send(events.Started(self.clock, run.value, False, concurrency, skips, **options))
         elif inner.machine.state.status not in FINAL:
             inner.go_on()
         else:
@@ -354,7 +368,7 @@ class Simulation:
         assert inner is not None
         for name, it in (self.machine.state.interrupts or {}).items():
             if it.holds and it.run.id == number and it.status == "waiting":
-                yield events.Withdrawn(self.clock, name)
+                yield events.InterruptClosed(self.clock, name)
         state = inner.machine.state
         if task.cancelled or state.status == "cancelled":
             yield events.Cancelled(self.clock, number)
@@ -433,7 +447,7 @@ class Simulation:
             case "retract":
                 return events.Retracted(at, run, guess, "wrong")
             case "park":
-                return events.Parked(at, run or 0)
+                return events.ExternalWaitStarted(at, run or 0)
 
     def clean_up(self, run: RunChunk) -> Iterator[events.Event]:
         """What a run that was told to stop still writes."""
@@ -501,7 +515,7 @@ class Simulation:
         ends = isinstance(event, events.Completed | events.Failed | events.Cancelled | events.Paused)
         if ends:
             del self.tasks[task.run.id]
-        elif isinstance(event, events.Parked):
+        elif isinstance(event, events.ExternalWaitStarted):
             task.wait = number
             self.parked.append(number)
         elif isinstance(event, events.Emitted) and event.settle and not self.spawned(task, event):
@@ -522,11 +536,11 @@ class Simulation:
             known = it.next + len(it.pulled or ())
             self.sources[opening] = iter(sorted(it.source)[known:])
         items = list(islice(self.sources[opening], count))
-        self.send(events.Pulled(self.clock, opening, items, len(items) < count))
+        self.send(events.SourceItems(self.clock, opening, items, len(items) < count))
 
     def unpark(self) -> None:
         """What the chunk that parked last waits for has happened."""
-        self.send(events.Unparked(self.clock, self.parked.pop()))
+        self.send(events.ExternalWaitEnded(self.clock, self.parked.pop()))
 
     def from_outside(self) -> None:
         """The next thing that the outside world does."""
@@ -554,7 +568,7 @@ class Simulation:
             for it in task.inner.tree() if task.inner is not None else ():
                 it.close = it.close or commands.Close("cancelled")
         self.tasks.clear()
-        self.send(events.Abandoned(self.clock))
+        self.send(events.CleanupTimedOut(self.clock))
 
 
 def in_order_of(seed: int) -> Pick:

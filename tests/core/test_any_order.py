@@ -81,7 +81,7 @@ def test_the_counters_hold_after_every_record(program: Program, seed: int) -> No
 @given(programs(), SEEDS)
 def test_every_execution_ends_and_so_does_every_run_once(program: Program, seed: int) -> None:
     simulation = program.simulate(in_order_of(seed))
-    given_up = any(isinstance(event, events.Abandoned) for it in simulation.all() for event in it.records)
+    given_up = any(isinstance(event, events.CleanupTimedOut) for it in simulation.all() for event in it.records)
     for it in simulation.all():
         assert it.close is not None, it.machine.state.status
         begun = Counter(entry[1] for answer in it.answers for entry in answer if entry[0] == "RunChunk")

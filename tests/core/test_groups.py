@@ -71,7 +71,7 @@ def test_the_outside_can_wait_too() -> None:
 
 @pytest.mark.parametrize("ending", ["fails", "cancelled"])
 def test_the_end_of_an_execution_tells_all_who_wait(ending: str) -> None:
-    """A waiter outside is told by `Settle` or by `Close`; none is told twice."""
+    """A waiter outside is told by `WakeWaiter` or by `Close`; none is told twice."""
 
     def build(flow: Any, chunk: Any) -> None:
         flow.to(chunk("asks", pauses="next"))
@@ -164,3 +164,42 @@ def test_an_error_route_does_not_catch_its_own_failure() -> None:
     it = program(build).simulate(watch=invariants.watch)
     assert it.machine.state.status == "failed"
     assert [run.node.name for run in it.issued] == ["broken", "handler", "deeper"]
+
+
+def test_a_wait_that_was_given_up_ends_with_the_place_and_not_with_what_it_waited_for() -> None:
+    """Whoever leaves its wait goes on once it has its place again: the signal settling meanwhile gives it none."""
+
+    def build(flow: Any, chunk: Any) -> None:
+        flow.to(chunk("emitter"))
+        flow.to(chunk("other"))
+        flow.when("work").for_each().to(chunk("item")).end_for_each()
+
+    it = program(build).simulation(watch=invariants.watch)
+    it.send(Start(concurrency=1).record())
+    (emitter,) = it.tasks
+    it.send(events.Emitted(0.0, emitter, "work", {1}, settle=True))
+    it.send(events.WaitGivenUp(0.0, 1))
+    (opening,) = it.pulls
+    it.send(events.SourceItems(0.0, opening, [], True))
+    assert it.told == []
+    step(it, "other")
+    assert it.told == [1]
+
+
+def test_an_emitter_that_gives_up_its_waits_leaves_nothing_behind() -> None:
+    def build(flow: Any, chunk: Any) -> None:
+        flow.to(chunk("emitter"))
+        flow.when("work").to(chunk("worker"))
+
+    it = program(build).simulation(watch=invariants.watch, limit=10_000)
+    it.send(Start(max_pending=1).record())
+    (emitter,) = it.tasks
+    it.send(events.Emitted(0.0, emitter, "work", 0))
+    for _ in range(100):
+        number = len(it.records)
+        it.send(events.Emitted(0.0, emitter, "work", 1))
+        it.send(events.WaitGivenUp(0.0, number))
+    group = it.machine.state.runs[emitter].spawned
+    assert group is not None
+    assert not group.waits
+    assert not it.machine.state.waits

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from tests.core import invariants
 from tests.core.flows import Program, program
-from tests.core.simulation import Effect, Simulation, in_order_of
+from tests.core.simulation import Effect, Simulation, Start, in_order_of, restored, snapshot
 from triggerflow._core import events
+from triggerflow._core.machine import Machine
 
 
 def started(it: Program) -> Simulation:
@@ -281,3 +283,76 @@ def test_a_block_that_never_fills_is_named_at_the_end() -> None:
     assert it.machine.state.status == "completed"
     assert it.close is not None
     assert it.close.unfilled == ("batch<-start",)
+
+
+# -- what is half-filled -----------------------------------------------------------------------------------------------
+
+
+def half(flow: Any, chunk: Any) -> None:
+    """Every item sends one of two signals of a `when`; the other comes from a branch beside the chain."""
+    flow.for_each(concurrency=4).side_branch(chunk("late", concurrency=1)).to(chunk("quick")).end_for_each()
+    flow.when({"chunk": ["late", "quick"]}).to(chunk("joined"))
+
+
+def sets(it: Simulation) -> int:
+    return sum(len(held) for held in (it.machine.state.joins or {}).values())
+
+
+def test_half_filled_sets_of_items_that_are_over_are_forgotten_while_others_run() -> None:
+    def build(flow: Any, chunk: Any) -> None:
+        at = flow.for_each(concurrency=4).to(chunk("quick"))
+        at.match().case(-1).to(chunk("late")).end_match().end_for_each()
+        flow.when({"chunk": ["late", "quick"]}).to(chunk("joined"))
+
+    it = program(build, range(5000)).simulation(limit=20_000)
+    it.send(it.plan and Start(range(5000)).record())
+    most = 0
+    while it.tasks:
+        it.actions()[0]()
+        most = max(most, sets(it))
+    assert 1000 < most <= 1100
+
+
+def test_a_branch_beside_the_chain_meets_its_item_however_late() -> None:
+    """A set is kept as long as anything is at work in its item."""
+    it = program(half, range(3000)).simulation(limit=50_000)
+    it.send(Start(range(3000)).record())
+    while any(task.run.node.name == "quick" for task in it.tasks.values()):
+        step(it, "quick")
+    assert sets(it) == 3000
+    while it.tasks:
+        it.actions()[0]()
+    joined = [value["event"] for value in values(it, "joined")]
+    assert joined == [{"late": number, "quick": number} for number in range(3000)]
+    assert not it.machine.state.joins
+
+
+def test_what_waits_for_an_answer_keeps_the_sets_of_its_item() -> None:
+    def build(flow: Any, chunk: Any) -> None:
+        flow.for_each(concurrency=4).side_branch(chunk("late", pauses="self")).to(chunk("quick")).end_for_each()
+        flow.when({"chunk": ["late", "quick"]}).to(chunk("joined"))
+
+    it = program(build, range(1500)).simulation(limit=50_000)
+    it.send(Start(range(1500)).record())
+    while it.tasks:
+        it.actions()[0]()
+    assert sets(it) == 1500
+    it.go()
+    assert len(values(it, "joined")) == 1500
+
+
+def test_a_cut_changes_nothing_of_what_is_forgotten() -> None:
+    it = program(half, range(40)).simulation(in_order_of(3), watch=invariants.watch)
+    it.send(Start(range(40)).record())
+    it.go()
+    machine = Machine(it.plan)
+    for record in it.records:
+        machine.receive(record)
+        again = restored(it.plan, snapshot(machine))
+        assert (again.state.joins or {}) == (machine.state.joins or {})
+        over = machine.state.joins.over if machine.state.joins is not None else {}
+        assert (again.state.joins.over if again.state.joins is not None else {}) == over
+
+
+def step(it: Simulation, chunk: str) -> None:
+    it.advance(next(task for task in it.tasks.values() if task.run.node.name == chunk))

@@ -273,7 +273,7 @@ def test_a_wait_outside_ends_once() -> None:
     it.unpark()
     before = snapshot(it.machine)
     with suppress(ProtocolError):
-        it.machine.receive(events.Unparked(0.0, number))
+        it.machine.receive(events.ExternalWaitEnded(0.0, number))
         before = before.replace(b'"records":3', b'"records":4')
     assert not differences(snapshot(it.machine), before)
 
@@ -286,7 +286,7 @@ def test_only_a_wait_outside_can_end_from_outside() -> None:
     settling = len(it.records)
     it.advance(it.tasks[1])
     with suppress(ProtocolError):
-        it.send(events.Unparked(0.0, settling))
+        it.send(events.ExternalWaitEnded(0.0, settling))
     assert settling not in it.told
     assert it.go().told == [1, settling]
 

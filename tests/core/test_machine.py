@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.core.flows import Program, program
 from tests.core.simulation import Effect, Simulation, Start, differences, render, restored, snapshot
-from triggerflow._core import events
+from triggerflow._core import commands, events
 from triggerflow._core.errors import ExecutionCancelled, ExecutionClosed
 from triggerflow._core.machine import Machine
 from triggerflow._core.signals import Trigger
@@ -25,18 +26,29 @@ def finish_all(it: Simulation) -> None:
         it.advance(next(iter(it.tasks.values())))
 
 
-def listening(*emitted: str) -> Program:
-    """A flow that listens to `a` and `b`; its first chunk emits some names that its definition does not show."""
+def listening(*emitted: str, external: bool = True) -> Program:
+    """A flow that listens to `a` and `b`, which are declared external or not; its first chunk emits some names that its
+    definition does not show."""
 
     def build(flow: Any, chunk: Any) -> None:
         flow.to(chunk("first"))
         for name in ("a", "b"):
             flow.when(name).to(chunk(f"heard {name}"))
 
-    made = program(build)
+    made = program(build, external=external)
     effects = tuple(Effect("emit", name) for name in emitted)
     made.behaviours["first"] = made.behaviours["first"].__class__(effects=effects)
     return made
+
+
+@pytest.mark.parametrize("emitted", [(), ("a",), ("a", "b"), ("a", "b", "a")])
+@pytest.mark.parametrize("attended", [True, False])
+@pytest.mark.parametrize("external", [True, False])
+def test_an_execution_waits_for_what_is_declared(external: bool, attended: bool, emitted: Any) -> None:
+    """What it has emitted itself does not count: a declared event may come from outside all the same."""
+    it = started(listening(*emitted, external=external), attended=attended)
+    finish_all(it)
+    assert it.machine.state.status == ("waiting" if attended and external else "completed")
 
 
 @pytest.mark.parametrize(
@@ -49,10 +61,32 @@ def listening(*emitted: str) -> Program:
         (False, (), "completed"),
     ],
 )
-def test_an_execution_waits_while_the_outside_could_wake_it(attended: bool, emitted: Any, status: str) -> None:
-    it = started(listening(*emitted), attended=attended)
+def test_a_record_from_before_declarations_keeps_its_meaning(attended: bool, emitted: Any, status: str) -> None:
+    """`Event`: "a default, once released, keeps its meaning for ever": it waits for what no chunk is known to emit."""
+    it = started(listening(*emitted, external=False), attended=attended, rules=1)
     finish_all(it)
     assert it.machine.state.status == status
+    assert msgspec.json.decode(snapshot(it.machine))["derived"] == sorted({"a", "b"} - set(emitted))
+
+
+@pytest.mark.parametrize(
+    ("sent", "value", "attended", "never"),
+    [
+        ((), None, True, ("a", "b")),
+        (("b",), None, True, ("a",)),
+        (("a", "b"), None, True, ()),
+        ((), None, False, ()),
+        ((), "a result", True, ()),
+    ],
+)
+def test_the_end_names_the_events_that_were_never_sent(sent: Any, value: Any, attended: bool, never: Any) -> None:
+    it = started(listening(external=False), attended=attended)
+    for name in sent:
+        it.send(events.Emitted(0.0, None, name, 1))
+    if value is not None:
+        it.send(events.ResultSet(0.0, None, value))
+    finish_all(it)
+    assert it.close == commands.Close("completed", (), never)
 
 
 def test_a_signal_wakes_an_execution_that_waits_and_it_waits_again() -> None:
@@ -70,7 +104,7 @@ def test_a_flow_without_a_chunk_ends_at_its_start() -> None:
     def build(flow: Any, chunk: Any) -> None:
         flow.when("a").end()
 
-    it = started(program(build, attended=False), attended=False)
+    it = started(program(build, external=False), attended=True)
     assert [entry[0] for entry in it.answers[0]] == ["Close"]
 
 
@@ -89,7 +123,7 @@ def test_a_cancelled_execution_that_waited_ends_at_once() -> None:
     assert (it.machine.state.status, it.machine.state.reason) == ("cancelled", "enough")
 
 
-@pytest.mark.parametrize("record", [events.Pulled(0.0, 2, [1], True), events.PullFailed(0.0, 2, ERROR)])
+@pytest.mark.parametrize("record", [events.SourceItems(0.0, 2, [1], True), events.SourceFailed(0.0, 2, ERROR)])
 def test_items_that_come_while_an_execution_closes_open_nothing(record: events.Event) -> None:
     def build(flow: Any, chunk: Any) -> None:
         flow.for_each().to(chunk("item")).end_for_each()

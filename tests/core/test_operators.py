@@ -95,7 +95,7 @@ def test_a_source_that_fails_at_once_fails_the_execution() -> None:
 
     it = program(build).simulation()
     it.send(Start({1, 2}).record())
-    it.send(events.PullFailed(0.0, next(iter(it.pulls)), events.ErrorInfo("OSError", "gone")))
+    it.send(events.SourceFailed(0.0, next(iter(it.pulls)), events.ErrorInfo("OSError", "gone")))
     assert (it.machine.state.status, it.issued) == ("failed", [])
 
 
@@ -106,8 +106,8 @@ def test_a_source_that_fails_later_stops_what_runs() -> None:
     it = program(build, {1, 2, 3}).simulation()
     it.send(Start({1, 2, 3}).record())
     opening = next(iter(it.pulls))
-    it.send(events.Pulled(0.0, opening, [1], False))
-    it.send(events.PullFailed(0.0, opening, events.ErrorInfo("OSError", "gone")))
+    it.send(events.SourceItems(0.0, opening, [1], False))
+    it.send(events.SourceFailed(0.0, opening, events.ErrorInfo("OSError", "gone")))
     it.pulls.clear()
     it.go()
     assert (it.machine.state.status, it.machine.state.error) == ("failed", events.ErrorInfo("OSError", "gone"))
@@ -125,8 +125,8 @@ def test_a_branch_of_an_abandoned_pass_leaves_no_collection_behind() -> None:
     it = program(build, {1, 2, 3}).simulation()
     it.send(Start({1, 2, 3}).record())
     opening = next(iter(it.pulls))
-    it.send(events.Pulled(0.0, opening, [1, 2], False))
-    it.send(events.PullFailed(0.0, opening, events.ErrorInfo("OSError", "gone")))
+    it.send(events.SourceItems(0.0, opening, [1, 2], False))
+    it.send(events.SourceFailed(0.0, opening, events.ErrorInfo("OSError", "gone")))
     it.pulls.clear()
     it.go()
     assert not it.machine.state.joins
@@ -403,7 +403,7 @@ def test_the_question_of_a_sub_flow_is_answered_while_its_chunk_goes_on() -> Non
     it.send(events.Paused(0.0, 1, "other", holds=True, expires=5.0))
     it.interrupts.clear()
     assert it.send(events.Resumed(0.0, "inner", "yes"))[-1] == ("Answer", "inner")
-    it.send(events.Withdrawn(5.0, "other", expired=True))
+    it.send(events.InterruptClosed(5.0, "other", expired=True))
     assert it.machine.state.interrupts is not None
     assert {name: asked.status for name, asked in it.machine.state.interrupts.items()} == {
         "inner": "resumed",

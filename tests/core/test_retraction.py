@@ -149,7 +149,7 @@ def test_a_guess_that_asks_is_not_over() -> None:
         guess(it, "guesser", "guesser", "worker")
     assert len(it.machine.state.provisional or {}) > 1100, "they all ask"
     for name in list(it.machine.state.interrupts or ())[1:]:
-        it.send(events.Withdrawn(0.0, name))
+        it.send(events.InterruptClosed(0.0, name))
     for _ in range(1000):
         guess(it, "guesser", "guesser", "worker")
     kept = it.machine.state.provisional or {}
@@ -282,7 +282,7 @@ def test_retracted_work_that_does_not_stop_is_given_up() -> None:
     it = guessed(lambda flow, chunk: flow.when("work").to(chunk("worker", on_cancel="hang")), concurrency=2)
     it.send(RETRACT)
     step(it, "guesser")
-    it.send(events.Abandoned(9.0))
+    it.send(events.CleanupTimedOut(9.0))
     it.tasks = {number: task for number, task in it.tasks.items() if not task.hangs}
     assert it.go().machine.state.result == "v"
     assert it.machine.state.status == "completed"
@@ -306,3 +306,56 @@ def test_an_execution_that_is_loaded_while_retracted_work_was_stopping_goes_on_w
     other.go()
     assert other.machine.state.result == "v"
     assert "worker" not in {run.node.name for run in other.issued}
+
+
+# -- provisional signals inside provisional signals --------------------------------------------------------------------
+
+
+def nested(flow: Any, chunk: Any) -> None:
+    flow.when("work").to(chunk("inner guesser", "same", Effect("guess", "deeper")))
+    flow.when("deeper").to(chunk("deep", "lazy", Effect("delay", "late"))).for_each(concurrency=1).to(
+        chunk("item", pauses="next")
+    ).end_for_each()
+    flow.when("late").to(chunk("never"))
+
+
+@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("decided", ["no", "confirmed", "retracted"])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_signal_takes_back_what_came_of_those_inside_it(steps: int, decided: str, loaded: bool) -> None:
+    """Whatever was decided on those, and after a load as well."""
+    it = guessed(nested)
+    step(it, "inner guesser")
+    inner = len(it.records) - 1
+    if decided != "no":
+        it.send(
+            events.Confirmed(0.0, None, inner) if decided == "confirmed" else events.Retracted(0.0, None, inner, "")
+        )
+    for _ in range(steps):
+        actions = [name for name in names(it) if name != "guesser"]
+        if actions:
+            step(it, actions[-1])
+        elif it.pulls:
+            it.pull(next(iter(it.pulls)))
+    machine = restored(it.plan, snapshot(it.machine)) if loaded else it.machine
+    machine.receive(RETRACT)
+    assert {run.node.name for run in machine.state.runs.values()} == {"guesser"}
+    assert not machine.state.openings
+    assert not machine.state.timers
+    assert all(asked.status != "waiting" for asked in (machine.state.interrupts or {}).values())
+    invariants.check(machine.state)
+
+
+def test_a_guess_that_others_came_of_is_kept_as_long_as_they_are_at_work() -> None:
+    it = guessing()
+    early = guess(it, "guesser", "guesser")
+    (worker,) = (task.run for task in it.tasks.values())
+    it.send(events.Emitted(0.0, worker.id, "work", 1, provisional=True))
+    step(it, "worker")
+    running = list(it.tasks.items())
+    for _ in range(1100):
+        it.tasks.clear()
+        guess(it, "guesser", "guesser", "worker")
+    it.tasks.update(running)
+    assert early in (it.machine.state.provisional or {})
+    assert [name for name, _ in it.send(events.Retracted(0.0, None, early, "wrong"))] == ["CancelRun"]

@@ -40,7 +40,7 @@ def rich() -> Simulation:
         flow.when("undeclared").to(chunk("surprised"))
 
     it = program(build).simulation()
-    it.send(Start("value", concurrency=6, skip_exceptions=True).record())
+    it.send(Start("value", concurrency=6, skip_exceptions=True, rules=1).record())
     it.send(events.Emitted(0.0, it.issued[1].id, "undeclared", 1, provisional=True))
     it.send(events.Retracted(0.0, None, 1, "wrong"))
     it.send(events.Emitted(0.0, None, "work", "from outside", settle=True))
@@ -62,7 +62,7 @@ def load(data: Any, plan: Plan = PLAN) -> RunState:
 
 def test_the_example_holds_everything() -> None:
     empty = [name for name, value in VALID.items() if value in ([], {}, None, "")]
-    assert set(empty) <= {"closing", "error", "result", "reason", "lease", "guests"}
+    assert set(empty) <= {"unchecked", "closing", "error", "result", "reason", "lease", "guests"}
 
 
 # -- refusals --------------------------------------------------------------------------------------------------------
@@ -80,8 +80,12 @@ def test_an_operator_that_the_definition_does_not_have_is_named() -> None:
         load(VALID, compile_plan(other.definition))
 
 
-# The fingerprints are for whoever loads an execution: it compares them before it decodes anything.
-@pytest.mark.parametrize("name", sorted(set(VALID) - {"definition", "operators"}))
+#: The fingerprints are for whoever loads an execution: it compares them before it decodes anything. The others were
+#: added later, and an older snapshot lacks them.
+OPTIONAL = {"definition", "operators", "rules", "checks_result", "unchecked"}
+
+
+@pytest.mark.parametrize("name", sorted(set(VALID) - OPTIONAL))
 def test_a_missing_part_is_refused(name: str) -> None:
     damaged = {key: value for key, value in VALID.items() if key != name}
     with pytest.raises(SnapshotError):

@@ -83,7 +83,9 @@ def test_an_item_after_the_stop_is_refused() -> None:
 
     it = program(build).simulate()
     assert it.stream == []
-    assert [entry for answer in it.answers for entry in answer if entry[0] == "Refused"] == [("Refused", "3")]
+    assert [entry for answer in it.answers for entry in answer if entry[0] == "ItemAfterStop"] == [
+        ("ItemAfterStop", "3")
+    ]
 
 
 def test_the_first_unheard_signal_of_a_name_is_told() -> None:
@@ -91,5 +93,5 @@ def test_the_first_unheard_signal_of_a_name_is_told() -> None:
         flow.to(chunk("a", "same", *[Effect("emit", name) for name in ("x", "y", "x")]))
 
     it = program(build).simulate()
-    unheard = [entry for answer in it.answers for entry in answer if entry[0] == "Unheard"]
-    assert unheard == [("Unheard", '"x"'), ("Unheard", '"y"')]
+    unheard = [entry for answer in it.answers for entry in answer if entry[0] == "UnhandledSignal"]
+    assert unheard == [("UnhandledSignal", '"x"'), ("UnhandledSignal", '"y"')]

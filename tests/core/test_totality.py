@@ -45,10 +45,10 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
     events.Retracted: lambda at, run: [
         events.Retracted(at, by, number, "") for by in (run, None) for number in range(20)
     ],
-    events.Withdrawn: lambda at, run: [events.Withdrawn(at, name) for name in ("q", "ask", "unknown")],
+    events.InterruptClosed: lambda at, run: [events.InterruptClosed(at, name) for name in ("q", "ask", "unknown")],
     events.WaitGivenUp: lambda at, run: [events.WaitGivenUp(at, wait) for wait in (*range(12), UNKNOWN)],
-    events.Parked: lambda at, run: [events.Parked(at, run)],
-    events.Unparked: lambda at, run: [events.Unparked(at, number) for number in range(40)],
+    events.ExternalWaitStarted: lambda at, run: [events.ExternalWaitStarted(at, run)],
+    events.ExternalWaitEnded: lambda at, run: [events.ExternalWaitEnded(at, number) for number in range(40)],
     events.StateChanged: lambda at, run: [
         events.StateChanged(at, by, op, key, 1, emit)
         for by in (run, None)
@@ -62,6 +62,8 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
     events.StreamPut: lambda at, run: [events.StreamPut(at, by, "item") for by in (run, None)],
     events.StreamStopped: lambda at, run: [events.StreamStopped(at, by) for by in (run, None)],
     events.ResultSet: lambda at, run: [events.ResultSet(at, by, 1) for by in (run, None)],
+    events.ResultChecked: lambda at, run: [events.ResultChecked(at, 1)],
+    events.ResultRejected: lambda at, run: [events.ResultRejected(at, ERROR)],
     events.Paused: lambda at, run: [
         events.Paused(at, run, "new"),
         events.Paused(at, run, "new", holds=True, expires=at + 1),
@@ -74,16 +76,18 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
         for request in (None, "r", "other")
     ],
     events.TimerFired: lambda at, run: [events.TimerFired(at, number) for number in range(40)],
-    events.Pulled: lambda at, run: [
-        events.Pulled(at, number, items, done) for number in range(40) for items, done in (([1], False), ([], True))
+    events.SourceItems: lambda at, run: [
+        events.SourceItems(at, number, items, done)
+        for number in range(40)
+        for items, done in (([1], False), ([], True))
     ],
-    events.PullFailed: lambda at, run: [events.PullFailed(at, number, ERROR) for number in range(40)],
-    events.PlacesWanted: lambda at, run: [events.PlacesWanted(at, run, count) for count in (1, 3)],
-    events.PlacesReturned: lambda at, run: [events.PlacesReturned(at, run, count) for count in (1, 3)],
-    events.PlacesGranted: lambda at, run: [events.PlacesGranted(at, count) for count in (1, 3)],
+    events.SourceFailed: lambda at, run: [events.SourceFailed(at, number, ERROR) for number in range(40)],
+    events.PermitsRequested: lambda at, run: [events.PermitsRequested(at, run, count) for count in (1, 3)],
+    events.PermitsReturned: lambda at, run: [events.PermitsReturned(at, run, count) for count in (1, 3)],
+    events.PermitsGranted: lambda at, run: [events.PermitsGranted(at, count) for count in (1, 3)],
     events.Recovered: lambda at, run: [events.Recovered(at)],
     events.CancelRequested: lambda at, run: [events.CancelRequested(at, "enough")],
-    events.Abandoned: lambda at, run: [events.Abandoned(at)],
+    events.CleanupTimedOut: lambda at, run: [events.CleanupTimedOut(at)],
     events.CloseRequested: lambda at, run: [events.CloseRequested(at)],
 }
 
@@ -136,7 +140,7 @@ def middle(it: Simulation) -> None:
     del it.tasks[max(it.tasks)]
     it.send(events.Resumed(0.0, "answered", "yes", "r"))
     it.send(events.Paused(0.0, next(iter(it.tasks)), "expired", holds=True, expires=0.0))
-    it.send(events.Withdrawn(0.0, "expired", expired=True))
+    it.send(events.InterruptClosed(0.0, "expired", expired=True))
 
 
 def closing(it: Simulation) -> None:
@@ -164,10 +168,23 @@ SITUATIONS: dict[str, Callable[[], Simulation]] = {
     "running, skipping": lambda: situation(middle, skip_exceptions=True),
     "closing": lambda: situation(closing),
     "waiting": lambda: situation(resting),
+    "running, checking its result": lambda: checking(),
     "completed": lambda: program(build).simulate(),
     "failed": lambda: situation(failed),
     "cancelled": lambda: situation(cancelled),
 }
+
+
+def checking() -> Simulation:
+    """A result has reached the end of the flow, and it is not known yet whether it fits the contract."""
+    simulation = program(build, outside=()).simulation()
+    record = Start().record()
+    record.checks_result = True
+    simulation.send(record)
+    finish(simulation, "source")
+    while simulation.machine.state.unchecked is None:
+        simulation.actions()[0]()
+    return simulation
 
 
 def early() -> Simulation:
@@ -245,7 +262,7 @@ ENDINGS: list[Callable[[int], events.Event]] = [
     lambda run: events.Failed(0.0, run, ERROR, retry_in=1.0),
     lambda run: events.Paused(0.0, run, "new"),
     lambda run: events.Paused(0.0, run, "new", holds=True),
-    lambda run: events.Parked(0.0, run),
+    lambda run: events.ExternalWaitStarted(0.0, run),
 ]
 
 
@@ -336,7 +353,7 @@ def test_an_abandoned_run_can_report_nothing_any_more() -> None:
     simulation.send(Start().record())
     simulation.send(events.CancelRequested(0.0, "enough"))
     simulation.go()
-    assert simulation.records[-1] == events.Abandoned(0.0)
+    assert simulation.records[-1] == events.CleanupTimedOut(0.0)
     before = snapshot(simulation.machine)
     for record in (events.Completed(9.0, 1, 1), events.Cancelled(9.0, 1), events.StreamPut(9.0, 1, "late")):
         with pytest.raises(ExecutionClosed):

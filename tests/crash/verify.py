@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from triggerflow.durable.past import Past
+from triggerflow.durable.reader import ExecutionReader
+from triggerflow.extension import flow_runtime_of
 from triggerflow.run.program import Program
-from triggerflow.run.shared import SharedData
 from triggerflow.stores import SQLiteStore
 from triggerflow.stores.protocol import ExecutionRow
 
@@ -37,8 +37,8 @@ class _Check:
     def __init__(self, world: World, store: SQLiteStore) -> None:
         self.world, self.store = world, store
         self.counts = {"records": 0, "items": 0, "recoveries": 0, "sub-flows": 0}
-        self.program: Program = work_flow(world.rounds).program()
-        self.child: Program = child_flow().program()
+        self.program: Program = flow_runtime_of(work_flow(world.rounds)).program()
+        self.child: Program = flow_runtime_of(child_flow()).program()
 
     def _wrong(self, id: str, what: str) -> None:
         self.world.wrong.append(f"{id}: {what}")
@@ -55,7 +55,7 @@ class _Check:
             return
         expected = Expected(self.world.values[id], self.world.rounds)
         records = await self._records(row)
-        loaded = await Past(self.program, SharedData(), self.store).loaded(row, row.records)
+        loaded = await ExecutionReader(self.program, self.store).restore(row, row.records)
         state = loaded.machine.state
         self._same(id, "status", row.status, "completed")
         self._same(id, "result", state.result, expected.result)
@@ -70,7 +70,7 @@ class _Check:
             self.counts["sub-flows"] += 1
             self._same(child.id, "status", child.status, "completed")
             self._runs(child.id, await self._records(child))
-            await Past(self.child, SharedData(), self.store).loaded(child, child.records)
+            await ExecutionReader(self.child, self.store).restore(child, child.records)
 
     async def _records(self, row: ExecutionRow) -> list[Record]:
         found: list[Record] = []
@@ -136,7 +136,7 @@ class _Check:
         """What the living process held in memory is what its records tell."""
         for id, count, told in self.world.acknowledged.states:
             if id == row.id:
-                replayed = await Past(self.program, SharedData(), self.store).loaded(row, count)
+                replayed = await ExecutionReader(self.program, self.store).restore(row, count)
                 self._same(id, f"state after {count} records", digest(replayed, self.program.types), told)
 
     async def _items(self, row: ExecutionRow) -> None:

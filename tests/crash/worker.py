@@ -12,8 +12,10 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from triggerflow.durable import DurableExecution, Worker
-from triggerflow.durable.loading import Loaded, write_snapshot
+from triggerflow import Execution
+from triggerflow.durable import Worker
+from triggerflow.durable.loading import RestoredExecution, write_snapshot
+from triggerflow.extension import runtime_of
 from triggerflow.stores import SQLiteStore
 
 from .workload import work_flow
@@ -26,7 +28,7 @@ def say(line: dict[str, Any]) -> None:
     os.write(1, json.dumps(line).encode() + b"\n")
 
 
-def digest(loaded: Loaded, types: Any) -> str:
+def digest(loaded: RestoredExecution, types: Any) -> str:
     """The whole state of an execution, in short."""
     return hashlib.sha256(write_snapshot(loaded, types)).hexdigest()
 
@@ -38,7 +40,7 @@ class Commands:
         self.store = store
         self.flow = work_flow(rounds)
 
-    async def _found(self, command: Command) -> DurableExecution:
+    async def _found(self, command: Command) -> Execution:
         return await self.flow.async_resume(command["id"], store=self.store)
 
     async def start(self, command: Command) -> Any:
@@ -70,8 +72,8 @@ class Commands:
     async def state(self, command: Command) -> Any:
         """How many records there are, and the state after them, all of it on disk."""
         execution = await self._found(command)
-        assert execution.log is not None
-        await execution.log.on_disk()
+        assert runtime_of(execution).log is not None
+        await runtime_of(execution).log.wait_committed()
         return self._state(execution)
 
     async def follow(self, command: Command) -> Any:
@@ -81,12 +83,15 @@ class Commands:
         async for item in reader:
             say({"item": reader.position, "id": command["id"], "value": item})
 
-    def _state(self, execution: DurableExecution) -> dict[str, Any]:
-        assert execution.log is not None
-        if not execution.log.clean:  # something was taken in since
+    def _state(self, execution: Execution) -> dict[str, Any]:
+        assert runtime_of(execution).log is not None
+        if not runtime_of(execution).log.is_committed:  # something was taken in since
             return {}
-        loaded = Loaded(execution.machine, execution.start_value)
-        return {"records": execution.machine.state.records, "digest": digest(loaded, execution.program.types)}
+        loaded = RestoredExecution(runtime_of(execution).machine, runtime_of(execution).start_value)
+        return {
+            "records": runtime_of(execution).machine.state.records,
+            "digest": digest(loaded, runtime_of(execution).program.types),
+        }
 
 
 async def handle(call: Callable[[Command], Awaitable[Any]], command: Command) -> None:

@@ -188,7 +188,7 @@ def work_flow(rounds: int, pace: float = 0.004) -> TriggerFlow:
     flow.when("child").to_sub_flow(child_flow(), name="inner").to(turned)
     flow.when("finish").to(finish).end()
     flow.when("part").to(part)
-    flow.when("note").to(note)
+    flow.when(flow.signal("note", external=True)).to(note)
     return flow
 
 

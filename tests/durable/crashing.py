@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 
 from tests.support import turns
-from triggerflow import StoreUnavailable, TriggerFlow, TriggerFlowError
+from triggerflow import TriggerFlow, TriggerFlowError
 from triggerflow._core.snapshot import encode
 from triggerflow.durable.commit import session_of
-from triggerflow.durable.past import Past
+from triggerflow.durable.reader import ExecutionReader
+from triggerflow.errors import StoreUnavailable
+from triggerflow.extension import runtime_of
 from triggerflow.stores.memory import MemoryStore
 from triggerflow.stores.protocol import FINAL_STATUSES, Append, Store
 from triggerflow.testing.scenarios import Outside, Scenario
@@ -45,6 +47,8 @@ class DyingStore:
         self.pace = pace
         self.survives = survives
         self.dead = asyncio.Event()
+        #: the tasks that wait for an answer
+        self.unanswered = set[asyncio.Task[Any]]()
 
     @property
     def owner(self) -> str:
@@ -53,7 +57,7 @@ class DyingStore:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def call(*args: Any, **options: Any) -> Any:
             if self.dead.is_set():
-                await asyncio.Event().wait()
+                await self._never()
             return await getattr(self.store, name)(*args, **options)
 
         return call
@@ -62,7 +66,7 @@ class DyingStore:
         if self.pace:
             await asyncio.sleep(self.pace)
         if self.dead.is_set():
-            await asyncio.Event().wait()  # a dead process is told nothing
+            await self._never()  # a dead process is told nothing
         count = sum(len(append.records) for append in appends)
         if self.left is None or count < self.left:
             self.left = None if self.left is None else self.left - count
@@ -76,6 +80,12 @@ class DyingStore:
             self.left = None
             raise StoreUnavailable("not now")
         self.dead.set()
+        await self._never()
+
+    async def _never(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.unanswered.add(task)
         await asyncio.Event().wait()
 
 
@@ -116,12 +126,15 @@ class Client:
         if working.done():
             await working
             return True
-        live = [execution for execution in session_of(store).live.values() if execution.log is not None]
-        for execution in live:
-            execution.let_go(Died("the process died"))
+        live = [stored for stored in session_of(store).live.values() if stored.runtime.log is not None]
+        for stored in live:
+            stored.release_here(Died("the process died"))
         working.cancel()
         with suppress(asyncio.CancelledError, TriggerFlowError):
             await working
+        for task in store.unanswered:
+            task.cancel()
+        await asyncio.gather(*store.unanswered, return_exceptions=True)
         await turns(5)
         if isinstance(store.store, MemoryStore):
             store.store.crash()  # one over a file is not heard of for as long as its lease lasts
@@ -164,10 +177,12 @@ class Client:
         assert row is not None
         assert row.status in FINAL_STATUSES
         assert row.owner is None
-        program = execution.program
-        loaded = await Past(program, execution.shared, store).loaded(row, row.records)
+        program = runtime_of(execution).program
+        restored = await ExecutionReader(program, store).restore(row, row.records)
         pack = program.types.pack
-        assert encode(program.plan, loaded.machine.state, pack) == encode(program.plan, execution.machine.state, pack)
+        assert encode(program.plan, restored.machine.state, pack) == encode(
+            program.plan, runtime_of(execution).machine.state, pack
+        )
         for child in await store.executions(parent=ID):
             assert child.status in FINAL_STATUSES, f"sub-flow {child.id} is {child.status}"
 

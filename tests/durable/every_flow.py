@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.virtual_time import VirtualTimeLoop
-from triggerflow import TriggerFlow
+from triggerflow.run.flow_runtime import FlowRuntime
 from triggerflow.run.portal import run_sync
 from triggerflow.stores.memory import MemoryData, MemoryStore
 from triggerflow.stores.sqlite.store import SQLiteStore
@@ -71,7 +71,7 @@ def every_flow_durable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     def open_one() -> Any:
         return MemoryStore(data) if KIND == "memory" else SQLiteStore(folder / "runs.db", synchronous="NORMAL")
 
-    def store_here(flow: TriggerFlow) -> StoreAnywhere:
+    def store_here(flow: FlowRuntime) -> StoreAnywhere:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -83,7 +83,8 @@ def every_flow_durable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         return stores[loop]
 
     monkeypatch.setattr(VirtualTimeLoop, "instant", (SingleThread,))
-    monkeypatch.setattr(TriggerFlow, "_store", property(store_here, lambda flow, store: None), raising=False)
+    monkeypatch.setattr(FlowRuntime, "store", property(store_here, lambda flow, store: None), raising=False)
+    monkeypatch.setattr(FlowRuntime, "require_name", lambda flow: None)  # most tests name no flow
     yield
     for store in made:
         run_sync(store.close, "close")  # on the loop of the sync entries; virtual loops close their own

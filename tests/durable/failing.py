@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from triggerflow import StoreUnavailable
+from triggerflow.errors import StoreUnavailable
 from triggerflow.stores.protocol import Append
 
 Which = Callable[[Sequence[Append]], bool]

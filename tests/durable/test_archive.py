@@ -12,9 +12,10 @@ import pytest
 
 from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import SnapshotError, TriggerFlow, UsageError
+from triggerflow import TriggerFlow
 from triggerflow._core.errors import StoreConflict
-from triggerflow.durable import archive, vetting
+from triggerflow.durable import archive, archive_validation
+from triggerflow.errors import SnapshotError, UsageError
 from triggerflow.stores import MemoryStore, payload_digest
 
 Open = Callable[[], Any]
@@ -166,7 +167,10 @@ HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
     "no definition": (lambda it: drop(it, "definition", 0), "lacks the definition"),
     "another flow": (lambda it: of(it, "execution").update(flow="evil"), "is of flow 'evil'"),
     "an unknown status": (lambda it: of(it, "execution").update(status="zombie"), "cannot be read"),
-    "a status that is not so": (lambda it: of(it, "execution").update(status="running"), "does not tell"),
+    "a status that is not so": (
+        lambda it: of(it, "execution").update(status="running"),
+        "its row does not match its records",
+    ),
     "options that are none": (lambda it: of(it, "execution").update(options={"deadline": "soon"}), "options"),
     "a missing record": (lambda it: drop(it, "record", 3), "items are not 1 to"),
     "a missing record of the engine": (lambda it: drop(it, "record", 5), "record 5 is missing"),
@@ -179,7 +183,7 @@ HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
     "a missing payload": (lambda it: record(it, 6, value={"$": "ref", "v": "0" * 64}), "payload 0+ is missing"),
     "a payload that is another": (
         lambda it: it.insert(-1, {"line": "payload", "digest": "0" * 64, "data": []}),
-        "is not what its digest says",
+        "does not match its digest",
     ),
     "references that multiply": (bomb, "more than 2,000,000 parts"),
     "nesting": (deep, "nested too deeply|cannot be (read|loaded)"),
@@ -202,7 +206,7 @@ HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
     ),
     "a spare definition": (
         lambda it: it.insert(1, {**of(it, "definition"), "fingerprint": "spare"}),
-        "nothing in the file is of definition 'spare'",
+        "no execution in the file has the definition 'spare'",
     ),
     "a sub-flow of nobody": (
         lambda it: (
@@ -227,7 +231,7 @@ async def test_a_hostile_file_is_refused_and_changes_nothing(name: str) -> None:
         change(lines)
         with pytest.raises(SnapshotError, match=text):
             await flow.history(other).load(io.BytesIO(sealed(lines)))
-        assert (other.data.kept, other.data.definitions, other.data.payloads) == ({}, {}, {})
+        assert (other.data.executions, other.data.definitions, other.data.payloads) == ({}, {}, {})
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no end", "no JSON", "empty", "nested"])
@@ -248,7 +252,7 @@ async def test_a_damaged_file_is_refused(damage: str) -> None:
         }[damage]
         with pytest.raises(SnapshotError):
             await flow.history(store).load(io.BytesIO(bad), id="c")
-        assert len(store.data.kept) == 1
+        assert len(store.data.executions) == 1
 
 
 async def test_a_file_that_is_unchanged_but_sealed_again_is_taken() -> None:
@@ -294,7 +298,11 @@ async def test_registered_types_are_read_and_others_are_not() -> None:
 
 
 def test_limits_are_stated() -> None:
-    assert (archive.LINE, vetting.PARTS, vetting.DEPTH) == (64 * 1024 * 1024, 2_000_000, 200)
+    assert (archive.MAX_LINE, archive_validation.MAX_PARTS, archive_validation.MAX_DEPTH) == (
+        64 * 1024 * 1024,
+        2_000_000,
+        200,
+    )
 
 
 async def test_an_open_question_survives_export_while_it_runs(open_store: Open) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from tests.durable.brief import WORDS, asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import SnapshotError, TriggerFlow, UsageError
+from triggerflow import TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.errors import RecordsTrimmed, StoreDamaged, UnknownExecution
+from triggerflow.errors import SnapshotError, UsageError
 from triggerflow.stores import MemoryData, MemoryStore, NewRecord
 
 Open = Callable[[], Any]
@@ -243,7 +244,7 @@ async def test_what_stands_in_a_store_is_read_with_suspicion(data: bytes, error:
     flow = brief()
     async with MemoryStore() as store:
         await flow.create_execution(store=store, id="b").async_start("x")
-        kept = store.data.kept["b"]
+        kept = store.data.executions["b"]
         kept.records[6] = (6, NewRecord(data))
         before = list(kept.records)
         history = flow.history(store)
@@ -262,7 +263,7 @@ async def test_a_gap_in_the_records_is_told_however_they_are_read() -> None:
     async with MemoryStore(data) as store:
         execution = flow.create_execution(store=store, id="b")
         await execution.async_start("x")
-        del store.data.kept["b"].records[7]
+        del store.data.executions["b"].records[7]
         history = flow.history(store)
         with pytest.raises(StoreDamaged, match="record 7 is missing"):
             await history.state_at("b")

@@ -8,9 +8,10 @@ import pytest
 
 from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import ContractError, PayloadError, TriggerFlow, UsageError
+from triggerflow import TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.errors import RecordsTrimmed, StoreConflict
+from triggerflow.errors import ContractError, PayloadError, UsageError
 
 Open = Callable[[], Any]
 

@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 
 from tests.durable.failing import FailingStore
-from triggerflow import (
-    ExecutionSuspended,
-    SnapshotError,
-    StoreUnavailable,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-    UsageError,
-)
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import ExecutionSuspended, SnapshotError, StoreUnavailable, UsageError
+from triggerflow.extension import runtime_of
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -92,7 +87,7 @@ async def test_questions_of_a_sub_flow_can_be_answered_after_it_was_let_go_of(st
 
 
 async def test_a_result_is_on_disk_when_it_is_given(store: FailingStore) -> None:
-    """`DurableExecution`: "What is awaited is on disk when it returns: ... a result"."""
+    """`Execution`: "What is awaited is on disk when it returns: ... a result"."""
     flow = TriggerFlow(name="f").set_store(store)
     flow.to(echo).end()
     execution = flow.create_execution(keep_open=True)
@@ -187,7 +182,7 @@ class _Unreadable:
 async def test_an_execution_of_another_flow_is_refused_while_it_runs_here(store: FailingStore) -> None:
     """`async_open`: "`UsageError` if it belongs to another flow"."""
     flow, other = TriggerFlow(name="f"), TriggerFlow(name="other")
-    flow.when("go").to(echo).end()
+    flow.when(flow.signal("go", external=True)).to(echo).end()
     execution = flow.create_execution(id="x", store=store)
     await execution.async_begin()
     with pytest.raises(UsageError, match="belongs to flow 'f'"):
@@ -226,7 +221,7 @@ async def test_a_snapshot_of_what_is_let_go_of_is_given_up(
     store: FailingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot is a cache: that it could not be kept is nobody's failure, and no task fails unseen."""
-    monkeypatch.setattr("triggerflow.durable.execution.SNAPSHOT_EVERY", 1)
+    monkeypatch.setattr("triggerflow.durable.stored.SNAPSHOT_EVERY", 1)
     failed: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
 
@@ -244,7 +239,7 @@ async def test_a_snapshot_of_what_is_let_go_of_is_given_up(
     await execution.async_suspend()
     store.go.set()
     with pytest.raises(ExecutionSuspended):
-        await execution.log.on_disk()
+        await runtime_of(execution).log.wait_committed()
     await asyncio.sleep(1)
 
     gc.collect()

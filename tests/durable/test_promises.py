@@ -8,7 +8,8 @@ import pytest
 
 from tests.durable.failing import FailingStore
 from tests.support import read, turns, until
-from triggerflow import PayloadError, Retry, StoreUnavailable, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import PayloadError, StoreUnavailable
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -42,7 +43,7 @@ async def test_set_store_makes_every_way_to_start_durable(store: FailingStore) -
 async def test_a_declared_signal_is_recorded_by_its_name(store: FailingStore) -> None:
     """S4a: "a declared signal ... is checked on emit"; "everything else of the API stays as it is"."""
     flow = TriggerFlow(name="f")
-    go = flow.signal("go", int)
+    go = flow.signal("go", int, external=True)
     flow.when(go).to(ask).to(echo).end()
     execution = flow.create_execution(store=store)
     await execution.async_open()
@@ -67,7 +68,7 @@ async def test_a_declared_signal_is_recorded_by_its_name(store: FailingStore) ->
 async def test_what_cannot_be_read_again_is_refused_at_once(store: FailingStore, refuse: Any) -> None:
     """S19: "anything else is a clear error ..., at once": no record that would keep an execution from being loaded."""
     flow = TriggerFlow(name="f")
-    flow.when("go").to(echo).end()
+    flow.when(flow.signal("go", external=True)).to(echo).end()
     execution = flow.create_execution(store=store)
     execution.begin()
     with pytest.raises(PayloadError):
@@ -117,7 +118,7 @@ async def test_a_chunk_that_ends_by_itself_while_its_end_is_being_written(store:
 async def test_a_result_can_be_asked_for_from_another_thread_while_it_is_written(store: FailingStore) -> None:
     """S13: "every async entry has a sync twin"; a result is on disk when it is returned, whoever asks."""
     flow, answers = TriggerFlow(name="f"), list[Any]()
-    flow.when("go").to(echo).end()
+    flow.when(flow.signal("go", external=True)).to(echo).end()
     execution = flow.create_execution(store=store)
     execution.begin()
     await turns()
@@ -173,7 +174,7 @@ async def test_what_an_awaited_look_tells_is_on_disk(store: FailingStore) -> Non
 async def test_a_look_at_what_never_reaches_the_disk_tells_nothing(store: FailingStore) -> None:
     """The same where the store fails; the next look tells how it stands there."""
     flow = TriggerFlow(name="f")
-    flow.when("go").to(echo).end()
+    flow.when(flow.signal("go", external=True)).to(echo).end()
     execution = flow.create_execution(store=store, id="run")
     await execution.async_begin()
     store.fails = lambda appends: True

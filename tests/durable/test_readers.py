@@ -13,8 +13,9 @@ import pytest
 
 from tests.durable.brief import WORDS, asking, brief
 from tests.support import drain, read
-from triggerflow import ExecutionCancelled, TriggerFlow
+from triggerflow import TriggerFlow
 from triggerflow._core.errors import RemoteChunkError, UnknownExecution
+from triggerflow.errors import ExecutionCancelled
 
 Open = Callable[[], Any]
 COUNT = 6000

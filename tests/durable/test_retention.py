@@ -10,9 +10,10 @@ import pytest
 
 from tests.durable.brief import asking, brief, with_sub_flow
 from tests.support import read
-from triggerflow import StoreDamaged, TriggerFlow, TriggerFlowRuntimeData, UsageError
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow._core.errors import ExecutionLeased
 from triggerflow.durable.payloads import references
+from triggerflow.errors import StoreDamaged, UsageError
 
 Open = Callable[[], Any]
 
@@ -41,7 +42,7 @@ async def test_what_only_forgotten_records_refer_to_goes_with_them(open_store: O
         data.state.set("last", data.value * 2000)
         await data.async_put_into_stream(data.value.upper() * 2000)
 
-    flow.when("turn").to(turn)
+    flow.when(flow.signal("turn", external=True)).to(turn)
     async with open_store() as store:
         execution = flow.create_execution(store=store, id="t")
         await execution.async_begin()

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.durable.brief import asking, brief
-from triggerflow import BlockingCallError, TriggerFlow, TriggerFlowRuntimeData, UnknownExecution
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import History, Worker
+from triggerflow.errors import BlockingCallError, UnknownExecution
 from triggerflow.run.portal import run_sync
 from triggerflow.stores import MemoryStore, SQLiteStore
 

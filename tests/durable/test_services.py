@@ -9,14 +9,13 @@ import pytest
 
 from tests.durable.conftest import Open
 from tests.support import read
-from triggerflow import (
+from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.errors import (
     AlreadyAnswered,
     BlockingCallError,
     ExecutionClosed,
     PayloadError,
     SnapshotError,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
     UnknownExecution,
     UsageError,
 )
@@ -129,7 +128,7 @@ async def test_a_flow_that_changed_takes_effect_on_what_was_let_go_of(open_store
             await approval("new").async_resume("run", store=store)
         await held.async_suspend()
         moved = await approval("new").async_resume("run", store=store)
-        assert moved is held
+        assert moved == held
         await moved.async_continue_with("q", "yes")
         assert await moved.async_get_result() == "yes new"
 

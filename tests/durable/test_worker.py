@@ -1,6 +1,6 @@
 """A worker: what it takes up, what it lets go of, and what does not stop it.
 
-The store's clock is the loop's: hours pass at once. `Abandoned` stands for a process that died.
+The store's clock is the loop's: hours pass at once. `CleanupTimedOut` stands for a process that died.
 """
 
 import asyncio
@@ -17,17 +17,18 @@ from typing import Any
 import pytest
 
 from tests.support import Gauge, read
-from triggerflow import (
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
+from triggerflow.durable.stored import stored_of
+from triggerflow.errors import (
     ExecutionClosed,
     ExecutionLeased,
     ExecutionSuspended,
     StoreUnavailable,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
     UnknownInterrupt,
     UsageError,
 )
-from triggerflow.durable import DurableExecution, Worker
+from triggerflow.extension import runtime_of
 from triggerflow.stores import MemoryStore, SQLiteStore
 from triggerflow.stores.memory import MemoryData
 from triggerflow.stores.protocol import FINAL_STATUSES, Store
@@ -42,12 +43,12 @@ async def opened(data: MemoryData, *flows: TriggerFlow, **options: Any) -> Async
         yield store, worker
 
 
-async def started(flow: TriggerFlow, store: Store, id: str, value: Any = None) -> DurableExecution:
+async def started(flow: TriggerFlow, store: Store, id: str, value: Any = None) -> Execution:
     """An execution that is running, its start on disk."""
     execution: Any = flow.create_execution(id=id, store=store)
     await execution.async_open()
     execution.begin(value)
-    await execution.log.on_disk()
+    await runtime_of(execution).log.wait_committed()
     return execution
 
 
@@ -213,9 +214,9 @@ async def test_a_parked_execution_leaves_the_memory() -> None:
 async def test_an_answer_opens_a_parked_execution_again() -> None:
     async with opened(MemoryData(), flow := asking()) as (store, worker):
         execution = await started(flow, store, "run", "why?")
-        await come(lambda: not execution.here)
+        await come(lambda: not stored_of(runtime_of(execution)).runs_here)
         again = await flow.async_resume("run", store=store)
-        assert again is execution
+        assert again == execution
         assert again.get_pending_interrupts()["question"]["payload"] == "why?"
         await again.async_continue_with("question", "because")
         assert await again.async_get_result() == "because"
@@ -227,7 +228,7 @@ async def test_an_answer_may_be_given_in_another_process() -> None:
     data = MemoryData()
     async with opened(data, flow := asking()) as (store, _), opened(data, other := asking()) as (elsewhere, _):
         execution = await started(flow, store, "run")
-        await come(lambda: not execution.here)
+        await come(lambda: not stored_of(runtime_of(execution)).runs_here)
         there = await other.async_resume("run", store=elsewhere)
         await there.async_continue_with("question", 5)
         assert await there.async_get_result() == 5
@@ -239,7 +240,7 @@ async def test_who_waits_for_a_result_keeps_the_execution_in_memory() -> None:
         execution = await started(flow, store, "run")
         waiter = asyncio.create_task(execution.async_get_result())
         await asyncio.sleep(10)
-        assert execution.here
+        assert stored_of(runtime_of(execution)).runs_here
         assert worker.running == 1
         await execution.async_continue_with("question", 1)
         assert await waiter == 1
@@ -353,7 +354,7 @@ async def test_one_that_is_slow_to_open_holds_up_nobody() -> None:
         def __init__(self, flow: TriggerFlow) -> None:
             self.flow, self.name = flow, flow.name
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             if id == "slow":
                 await asyncio.sleep(60)
             execution = await self.flow.async_resume(id, store=store)
@@ -392,7 +393,7 @@ async def test_a_worker_that_leaves_while_it_opens_gives_everything_back() -> No
     class Hanging:
         name = "working"
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             asked.append(id)
             await asyncio.sleep(10**9)
             raise AssertionError
@@ -463,7 +464,7 @@ async def test_a_flow_that_fails_in_an_unforeseen_way_does_not_end_the_worker(ca
 
         name = "broken"
 
-        async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
+        async def async_resume(self, id: str, *, store: Store) -> Execution:
             raise ZeroDivisionError(id)
 
     async def work(chunk: Data) -> Any:
@@ -563,7 +564,7 @@ async def test_a_store_that_fails_for_a_while_stops_nothing_for_good(
                 rude.execute("BEGIN IMMEDIATE")
                 with pytest.raises(StoreUnavailable, match="locked"):
                     await waiter
-                assert not execution.here
+                assert not stored_of(runtime_of(execution)).runs_here
                 await asyncio.sleep(0.3)
                 rude.execute("ROLLBACK")
         assert await ended(store, "run", 10) == "completed"

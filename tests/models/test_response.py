@@ -245,7 +245,7 @@ async def test_an_answer_of_another_schema_is_asked_for_again() -> None:
     response = Response(source, output=OUTPUT)
     assert await response.async_get_data_object() == ANSWER
     assert source.opened == 4
-    with pytest.raises(InvalidResponseError, match="not what was asked for") as caught:
+    with pytest.raises(InvalidResponseError, match="does not fit its description") as caught:
         await Response(Source(['{"title": "x"}']), output=OUTPUT, max_retries=0).async_get_data()
     assert caught.value.data == {"title": "x"}
 

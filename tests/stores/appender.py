@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from triggerflow.stores import SQLiteStore
-from triggerflow.testing.store_base import more, new
+from triggerflow.testing.stores import more, new
 
 
 async def main(path: str, round: str) -> None:

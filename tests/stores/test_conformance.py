@@ -7,7 +7,7 @@ import pytest
 from triggerflow._core.errors import ExecutionLeased, StoreUnavailable
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore, Store
 from triggerflow.testing import StoreConformance
-from triggerflow.testing.store_base import new, refused
+from triggerflow.testing.stores import new, refused
 
 
 class TestMemoryStore(StoreConformance):

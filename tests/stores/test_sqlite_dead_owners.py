@@ -17,7 +17,7 @@ from triggerflow.stores.sqlite import processes
 PROGRAM = textwrap.dedent("""
     import asyncio, sys
     from triggerflow.stores import SQLiteStore
-    from triggerflow.testing.store_base import new
+    from triggerflow.testing.stores import new
 
     async def main():
         async with SQLiteStore(sys.argv[1]) as store:

@@ -22,7 +22,7 @@ from tests import soak
 from triggerflow._core.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
 from triggerflow.stores import Append, NewRecord, SQLiteStore
 from triggerflow.stores.sqlite import schema
-from triggerflow.testing.store_base import ManualClock, more, new, refused
+from triggerflow.testing.stores import ManualClock, more, new, refused
 
 ROOT = os.geteuid() == 0
 
@@ -231,7 +231,7 @@ async def test_many_processes_make_the_file_at_once(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from triggerflow.stores import SQLiteStore\n"
-        "from triggerflow.testing.store_base import new\n"
+        "from triggerflow.testing.stores import new\n"
         "async def main():\n"
         "    async with SQLiteStore(sys.argv[1]) as store:\n"
         "        await store.append([new(sys.argv[2], b'a')])\n"
@@ -452,7 +452,7 @@ async def test_every_append_waits_for_the_disk_with_full(tmp_path: Path, level: 
     script = (
         "import asyncio, sys\n"
         "from triggerflow.stores import SQLiteStore\n"
-        "from triggerflow.testing.store_base import more, new\n"
+        "from triggerflow.testing.stores import more, new\n"
         "async def main(path, level):\n"
         "    async with SQLiteStore(path, synchronous=level) as store:\n"
         "        await store.append([new('x')])\n"

@@ -3,15 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, assert_type
 
-from triggerflow import (  # fmt: skip
-    Chunk,
-    Definition,
-    Execution,
-    Process,
-    StreamReader,
-    TriggerFlow,
-    TriggerFlowRuntimeData,
-)
+from triggerflow import Chain, Chunk, Definition, Execution, Signal, StreamReader, TriggerFlow, TriggerFlowRuntimeData
 
 flow = TriggerFlow(name="typed", skip_exceptions=False)
 
@@ -98,6 +90,10 @@ for chunk in (one, three, bare, members, plain, called, limited):
 assert_type(flow.chunk("named")(function), Chunk)
 assert_type(flow.chunk(function), Chunk)
 assert_type(one.declare_emits("event", "other"), Chunk)
+assert_type(flow.signal("s"), Signal[Any])
+assert_type(flow.signal("s", external=True), Signal[Any])
+assert_type(flow.signal("s", int), Signal[int])
+assert_type(flow.signal("s", int, external=True), Signal[int])
 decorator: Callable[[Callable[[Any], Any]], Chunk] = flow.chunk("kept")
 flow.chunk("wrong", concurrency="2")  # pyright: ignore[reportCallIssue, reportArgumentType]
 flow.chunk(5)  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -105,12 +101,12 @@ flow.chunk(5)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 # -- wiring ----------------------------------------------------------------------------------------------------------
 
-assert_type(flow.to(one), Process)
-assert_type(flow.to("three parameters").side_branch(function).to(("again", function)), Process)
-assert_type(flow.batch(one, function, ("third", function), concurrency=2).end(), Process)
-assert_type(flow.when("event").to(one), Process)
-assert_type(flow.when(["event", one], mode="or"), Process)
-assert_type(flow.when({"event": ["a", "b"], "runtime_data": "key"}, mode="simple_or"), Process)
+assert_type(flow.to(one), Chain)
+assert_type(flow.to("three parameters").side_branch(function).to(("again", function)), Chain)
+assert_type(flow.batch(one, function, ("third", function), concurrency=2).end(), Chain)
+assert_type(flow.when("event").to(one), Chain)
+assert_type(flow.when(["event", one], mode="or"), Chain)
+assert_type(flow.when({"event": ["a", "b"], "runtime_data": "key"}, mode="simple_or"), Chain)
 flow.when("event", mode="xor")  # pyright: ignore[reportArgumentType]
 assert_type(flow.definition, Definition)
 
@@ -121,7 +117,7 @@ assert_type(flow.definition, Definition)
 async def run() -> None:
     assert_type(await flow.async_start("value", timeout=1.0, concurrency=2), Any)
     assert_type(flow.get_async_runtime_stream("value", timeout=1), StreamReader[Any])
-    execution = flow.create_execution(id="run-1", concurrency=2, skip_exceptions=True, deadline=1.5)
+    execution = flow.create_execution(id="run-1", concurrency=2, skip_exceptions=True, cleanup_timeout=1.5)
     assert_type(execution, Execution)
     assert_type(execution.id, str)
     assert_type(await execution.async_start("value", timeout=1), Any)

@@ -1,6 +1,6 @@
-"""The pure core: events in, commands out.
+"""The pure core: records in, commands out.
 
-Nothing in this package knows a clock, a loop, a thread, a file or user code. Read it in this order:
-`definition` (what is built), `events` (what can happen), `commands` (what may be asked of the world),
-`machine` (the rules), `operators` (one row a kind).
+No module in this package uses a clock, an event loop, a thread, a file, randomness or user code. Read it in this order:
+`definition` (the flow as data), `events` (the records), `commands`, `machine` (the rules), `operators` (one function
+per kind of operator).
 """

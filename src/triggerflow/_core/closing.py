@@ -1,4 +1,4 @@
-"""How an execution ends: by coming to rest, by a failure nobody handles, or because somebody cancels it."""
+"""How an execution ends: it is idle, a failure has no error route, or a caller cancels it."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ from .limits import forget_queues
 from .operators import Effects, abandon_pass, skip
 from .plan import Node
 from .signals import ANY_CHUNK, Trigger
-from .state import KEPT, RUNNING, UNSET, WAITING, Frame, Group, Opening, RunChunk, Status
+from .state import KEPT, RUNNING, UNSET, WAITING, BlockInstance, Branch, CompletionGroup, RunChunk, Status
 from .timers import cancel_timer, holds_open
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
 def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
-    """A chunk has failed for good."""
+    """Handle a chunk failure that no retry follows."""
     _fail(machine, run.id, run.node, run.value, run.scope, run.group, error)
 
 
-def fail_pass(machine: Effects, opening: Opening, error: events.ErrorInfo) -> None:
-    """The lazy source of a for_each has raised: that pass ends here, and its operator counts as what has failed."""
+def fail_pass(machine: Effects, opening: BlockInstance, error: events.ErrorInfo) -> None:
+    """Handle an exception of the lazy source of a for_each: the block instance ends, and its operator has failed."""
     abandon_pass(machine, opening)
-    # The source is spent, and could not be recorded: a route is told of the error only.
+    # The source is consumed and cannot be recorded, so the error route gets no input value.
     _fail(machine, opening.id, opening.node, None, opening.outer, opening.group, error)
 
 
@@ -33,21 +33,21 @@ def _fail(
     number: int,
     failed: Node,
     value: Any,
-    scope: Frame | None,
-    group: Group | None,
+    scope: Branch | None,
+    group: CompletionGroup | None,
     error: events.ErrorInfo,
 ) -> None:
-    """The error route, else only the branch if exceptions are skipped, else everything."""
+    """Start the error route. Without a route, end the branch (`skip_exceptions`) or fail the execution."""
     state, errors = machine.state, machine.plan.errors
     routes = errors.get(failed.trigger.name) or errors.get(ANY_CHUNK)
     if routes and not handling(group):
         skip(machine, failed, scope, group)
-        route = Group(group)
+        route = CompletionGroup(group)
         route.handling = True
         trigger = Trigger("error", failed.trigger.name)
-        told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
+        failure = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
         for node in routes:
-            node.enter(machine, node, trigger, told, None, route)
+            node.enter(machine, node, trigger, failure, None, route)
     elif state.skip_exceptions:
         if state.skipped is None:
             state.skipped = []
@@ -61,12 +61,12 @@ def _fail(
 
 
 def close_down(machine: Effects, outcome: Status) -> None:
-    """Tell all runs to stop; those that never started are gone at once."""
+    """Cancel all runs that have begun, and drop those that have not. `outcome` is the final status."""
     state = machine.state
-    state.closing = outcome
+    state.closing, state.unchecked = outcome, None
     forget_queues(state)
     for run in [command for command in machine.out if isinstance(command, RunChunk)]:
-        # It was to start by this very answer: it never began, and has a place that nobody needs any more.
+        # The command to start it is in this same list: it never began, and returns its permits.
         del state.runs[run.id]
         for limiter in run.limiters:
             limiter.used -= 1
@@ -74,6 +74,7 @@ def close_down(machine: Effects, outcome: Status) -> None:
     state.pulls = 0
     for number in list(state.timers or ()):
         cancel_timer(machine, number)
+    state.retries = None
     for run in list(state.runs.values()):
         if run.phase is RUNNING or run.phase is WAITING:
             machine.out.append(commands.CancelRun(run))
@@ -81,14 +82,14 @@ def close_down(machine: Effects, outcome: Status) -> None:
             del state.runs[run.id]
 
 
-def rest(machine: Effects) -> None:
-    """If no run is left: close, unless something can still wake the execution."""
+def close_if_idle(machine: Effects) -> None:
+    """Close the execution if no run is left and nothing can still wake it."""
     state = machine.state
-    if not state.idle() or state.pulls or state.retracted or state.status in FINAL:
+    if not state.idle() or state.pulls or state.retracted or state.status in FINAL or state.unchecked is not None:
         return
     if state.closing is not None:
         state.status = state.closing
-    elif not state.started or state.keep_open or waiting(machine) or holds_open(machine) or _awaits_outside(machine):
+    elif stays_open(machine):
         state.status = Status.WAITING if state.started else Status.CREATED
         if state.joins and not waiting(machine):
             forget_items(state)
@@ -99,13 +100,35 @@ def rest(machine: Effects) -> None:
         state.status = Status.COMPLETED
         for number in list(state.timers or ()):
             cancel_timer(machine, number)
-    left = unfilled(machine.plan, state) if state.status is Status.COMPLETED else ()
-    machine.out.append(commands.Close(state.status.value, left))  # pyright: ignore[reportArgumentType]
+    outcome: Any = state.status.value
+    if state.status is Status.COMPLETED:
+        close = commands.Close(outcome, unfilled(machine.plan, state), _never_sent(machine))
+    else:
+        close = commands.Close(outcome)
+    machine.out.append(close)
 
 
-def _awaits_outside(machine: Effects) -> bool:
-    """Whether a signal from outside is still awaited: somebody can send it, and there is no result yet."""
+def stays_open(machine: Effects) -> bool:
+    """Whether an idle execution stays open, because something can still wake it; decision 0013."""
     state = machine.state
-    if not state.attended or state.result is not UNSET:
-        return False
-    return bool(machine.plan.outside - (state.emitted or frozenset()))
+    return (
+        not state.started
+        or state.keep_open
+        or waiting(machine)
+        or holds_open(machine)
+        or _awaits_external_event(machine)
+    )
+
+
+def _awaits_external_event(machine: Effects) -> bool:
+    """Whether the execution waits for an external event: a caller holds its handle, and it has no result yet."""
+    state = machine.state
+    return state.attended and state.result is UNSET and bool(machine.plan.external or state.derived)
+
+
+def _never_sent(machine: Effects) -> tuple[str, ...]:
+    """Events that have listeners and were never sent, if a caller holds the handle and there is no result."""
+    state = machine.state
+    if not state.attended or state.result is not UNSET or state.sent is None:
+        return ()
+    return tuple(name for name in machine.plan.events if name not in state.sent)

@@ -1,10 +1,10 @@
-"""Everything an execution can ask of the world. `RunChunk`, the most frequent one, stands in `state`."""
+"""Commands: what the machine asks of its driver. The most frequent one, `RunChunk`, is defined in `state`."""
 
 from typing import Any, Literal
 
 import msgspec
 
-from .state import Interrupt, Opening, RunChunk
+from .state import BlockInstance, Interrupt, RunChunk
 
 
 class Command(msgspec.Struct):
@@ -12,19 +12,19 @@ class Command(msgspec.Struct):
 
 
 class CancelRun(Command):
-    """Stop the chunk of this run; answer with `Cancelled` (or how else it ended)."""
+    """Cancel the chunk of this run. The driver sends `Cancelled`, or another record if the chunk ended otherwise."""
 
     run: RunChunk
 
 
-class Settle(Command):
-    """Wake the emitter whose `Emitted` record had this number."""
+class WakeWaiter(Command):
+    """Wake the emitter that waits since the record with this number."""
 
     wait: int
 
 
 class Publish(Command):
-    """Hand this item to the readers of the runtime stream, under this number (1, 2, 3 ...)."""
+    """Publish this item to the readers of the runtime stream, under this number (1, 2, 3 ...)."""
 
     number: int
     item: Any
@@ -32,128 +32,143 @@ class Publish(Command):
 
 
 class StopStream(Command):
-    """No item will follow."""
+    """End the runtime stream: no item follows."""
 
 
 class StartTimer(Command):
-    """Answer with `TimerFired` when the time `due` (seconds since the epoch) has come."""
+    """Send `TimerFired` at the time `due` (seconds since the epoch)."""
 
     timer: int
     due: float
 
 
 class CancelTimer(Command):
-    """The timer is not needed any more."""
+    """Cancel this timer."""
 
     timer: int
 
 
 class Pull(Command):
-    """Take up to `count` items from the opening's lazy source; answer with `Pulled` or `PullFailed`."""
+    """Take up to `count` items from the lazy source of a block instance; send `SourceItems` or `SourceFailed`."""
 
-    opening: Opening
+    opening: BlockInstance
     count: int
 
 
 class CancelPull(Command):
-    """The opening takes nothing more from its lazy source: close it, and send no answer."""
+    """Close the lazy source of a block instance, and send no record for it."""
 
-    opening: Opening
-
-
-class WantPlaces(Command):
-    """For a sub-flow: ask the execution around it for places (its record `PlacesWanted`)."""
-
-    count: int
+    opening: BlockInstance
 
 
-class ReturnPlaces(Command):
-    """For a sub-flow: give places back to the execution around it (its record `PlacesReturned`)."""
+class RequestPermits(Command):
+    """For a sub-flow: send `PermitsRequested` to the parent."""
 
     count: int
 
 
-class GrantPlaces(Command):
-    """The sub-flow that runs inside `run` gets places (its record `PlacesGranted`)."""
+class ReturnPermits(Command):
+    """For a sub-flow: send `PermitsReturned` to the parent."""
+
+    count: int
+
+
+class GrantPermits(Command):
+    """For a parent: send `PermitsGranted` to the sub-flow inside `run`."""
 
     run: RunChunk
     count: int
 
 
 class OpenInterrupt(Command):
-    """Somebody outside is asked. For observers."""
+    """An interrupt was opened. For observers."""
 
     interrupt: Interrupt
 
 
 class CloseInterrupt(Command):
-    """An open interrupt has expired or was taken back: for observers, and the execution around a sub-flow (its record
-    `Withdrawn`)."""
+    """An open interrupt expired or was retracted. For observers; a sub-flow sends `InterruptClosed` to its parent."""
 
     interrupt: Interrupt
 
 
 class Answer(Command):
-    """The interrupt of a sub-flow that runs inside `interrupt.run` was answered: pass the answer on."""
+    """Pass the answer on to the sub-flow inside `interrupt.run`, which opened the interrupt."""
 
     interrupt: Interrupt
 
 
-class Unheard(Command):
-    """The first signal of this name that nobody listens to. For a log line, not for an action."""
+class UnhandledSignal(Command):
+    """The first signal of this name without a listener. For a log line."""
 
     name: str
 
 
 class Skipped(Command):
-    """A chunk failed and `skip_exceptions` ended only its branch. For a log line."""
+    """A chunk failed, and `skip_exceptions` ended only its branch. For a log line."""
 
     run: int
     chunk: str
 
 
-class Refused(Command):
-    """An item put after the stream was stopped. It is in the journal, not in the stream. For a log line."""
+class ItemAfterStop(Command):
+    """An item was put after the stream was stopped: it is recorded, but not published. For a log line."""
 
     item: Any
 
 
+class CheckResult(Command):
+    """Check a result that reached the `end()` with the id `by` against the declared type.
+
+    The driver sends `ResultChecked` or `ResultRejected`."""
+
+    by: str
+    value: Any
+
+
 class ResultFixed(Command):
-    """An execution that is kept open has a result: by a run (its number), an `end()` (its id), or from outside."""
+    """An execution that is kept open has a result, set by a run (`by` is its number), an `end()` (its id), or a caller
+    (None)."""
 
     by: int | str | None
 
 
 class Rested(Command):
-    """An execution that is kept open has no run left."""
+    """An execution that is kept open is idle: no run is left."""
 
 
 class Close(Command):
-    """The execution has ended. `unfilled` names joins that still waited for something."""
+    """The execution has ended. `unfilled` names the half-filled joins.
+
+    `never_sent` names the events that have listeners and were never sent. It is empty if the execution has a result, or
+    if no caller held its handle.
+    """
 
     outcome: Literal["completed", "failed", "cancelled"]
     unfilled: tuple[str, ...] = ()
+    never_sent: tuple[str, ...] = ()
 
 
 AnyCommand = (
     RunChunk
     | CancelRun
-    | Settle
+    | WakeWaiter
     | Publish
     | StopStream
     | StartTimer
     | CancelTimer
     | Pull
     | CancelPull
-    | WantPlaces
-    | ReturnPlaces
-    | GrantPlaces
+    | RequestPermits
+    | ReturnPermits
+    | GrantPermits
     | OpenInterrupt
     | CloseInterrupt
     | Answer
-    | Unheard
+    | UnhandledSignal
     | Skipped
-    | Refused
+    | ItemAfterStop
+    | CheckResult
     | ResultFixed
     | Rested
     | Close

@@ -1,7 +1,7 @@
-"""Collections that would feed themselves for ever: found before the first run.
+"""Check for collections that would fill themselves for ever, before the first run.
 
-A loop of signals comes to rest because somewhere in it a chunk decides. Where a full collection reaches itself through
-nothing but gates, blocks and other collections, it would be full again at once, and again.
+A loop of signals can end only where a chunk in it decides. A full collection that reaches itself through gates, blocks
+and other collections alone would be full again at once, without end.
 """
 
 from .definition import OperatorKind
@@ -20,7 +20,7 @@ def check_cycles(plan: Plan) -> None:
 
 
 def _fills_itself(start: Node) -> bool:
-    """Whether this collection, once full, is full again by that alone."""
+    """Whether a full set of this collection fills it again, without a chunk in between."""
     passed: set[int] = set()
     heard: dict[str, set[object]] = {}
     open_ends = [start]
@@ -37,7 +37,7 @@ def _fills_itself(start: Node) -> bool:
 
 
 def _passes(node: Node, source: Node, heard: dict[str, set[object]]) -> bool:
-    """Whether a signal goes on behind an operator at once; `heard` gathers what has reached the joins."""
+    """Whether a signal passes an operator at once. `heard` collects the branches that have reached each join."""
     options = node.operator.options
     if node.kind is OperatorKind.COLLECT:
         branches = heard.setdefault(f"collect:{node.name}", set())

@@ -1,7 +1,7 @@
 """The static graph as plain data: what the builder produces, and what core, diagrams, checker and exports read.
 
 A `Definition` is a tuple of `Operator`s. Operators are wired by triggers only: one fires a trigger, others listen to
-it. No callable stands in here: `handler` is a name, resolved by whoever runs the definition.
+it. A definition holds no callables: `handler` is a name, which the runtime resolves.
 """
 
 from collections.abc import Mapping
@@ -34,9 +34,9 @@ class OperatorKind(StrEnum):
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
     """One node of the graph.
 
-    `group` is the id of the operator that opened the block this one closes (batch, for_each, match), or None; `inside`
-    the id of the operator that opened the block it stands in.
-    `emits` holds first the trigger that fires when the operator is done, then the events its handler is known to emit.
+    `group` is the id of the operator that opened the block which this one closes (batch, for_each, match), or None.
+    `inside` is the id of the operator that opened the block around this one, or None. `emits` holds the trigger that
+    fires when the operator is done, and after it the events that its handler is known to emit.
     """
 
     id: str
@@ -51,11 +51,11 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fingerprint(self) -> str:
-        """Its meaning as `kind.wiring.details`, the last two as digests.
+        """The meaning of the operator as `kind.wiring.details`; the last two are digests.
 
-        The wiring is what a run in flight relies on: the operator's own trigger, its place in blocks, what it joins.
-        The details are everything else, but for the events that its handler is known to emit: they are read from code,
-        and listening to one more of them does not change who emits it.
+        A run in flight relies on the wiring: the trigger of the operator, its position in blocks, and what it joins.
+        The details are everything else, except the events that its handler is known to emit. Those are read from code,
+        and a new listener for one of them does not change the operator that emits it.
         """
         options = self.options
         relied_on: dict[str, Any] = {
@@ -83,10 +83,14 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Definition(msgspec.Struct, frozen=True, dict=True):
-    """An immutable flow: a name and its operators in the order in which they were defined."""
+    """An immutable flow: a name, and its operators in the order in which they were defined.
+
+    `external` holds the events that are declared to come from outside, sorted: an idle execution waits for those.
+    """
 
     name: str
     operators: tuple[Operator, ...]
+    external: tuple[str, ...] = ()
 
     @cached_property
     def by_id(self) -> Mapping[str, Operator]:
@@ -100,25 +104,33 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest over the fingerprints of all operators; the flow's name does not count."""
-        return _digest(list(self.fingerprints.values()))
+        """A digest over the fingerprints of all operators and the external events; the flow's name does not count.
+
+        Without external events the digest is the same as before they could be declared, for stored executions.
+        """
+        operators = list(self.fingerprints.values())
+        return _digest([*operators, {"external": self.external}] if self.external else operators)
 
     @cached_property
     def outside_events(self) -> frozenset[str]:
-        """Events that something listens to and no chunk is known to emit: they can only come from outside."""
+        """Events that have listeners and that no chunk is known to emit.
+
+        Used by diagrams and checks, and by executions with rules before `DECLARED`, which wait for these events. It has
+        no effect on other executions, because `emits` is partly guessed from code.
+        """
         heard = {t.name for op in self.operators for t in op.listens if t.kind == "event"}
         emitted = {t.name for op in self.operators for t in op.emits if t.kind == "event"}
         return frozenset(heard - emitted)
 
 
 def _digest(content: Any) -> str:
-    from hashlib import blake2b  # most programs never ask for a fingerprint, and this import costs milliseconds
+    from hashlib import blake2b  # most programs need no fingerprint, and this import costs milliseconds
 
     return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=6).hexdigest()
 
 
 def _plain(option: Any) -> Any:
-    """An option as JSON; the literal of a case may be any object, of which only the type is sure to last."""
+    """Return an option as JSON. The literal of a case may be any object; only the name of its type is stable."""
     try:
         msgspec.json.encode(option, order="deterministic")
     except (TypeError, ValueError, OverflowError):

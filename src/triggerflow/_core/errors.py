@@ -3,81 +3,91 @@
 * `DefinitionError`: the flow is built wrong; raised while building or before the first chunk runs.
 * `UsageError`: a call that is not legal now (closed, started twice, blocking call inside a running loop).
 * `PayloadError`: a value that cannot be recorded was about to be recorded.
-* `StreamError`: a reader cannot be given what it asked for.
-* `StoreError`: a durable execution could not be read or written; what is on disk stands.
+* `StreamError`: the runtime stream cannot give a reader the items that it asked for.
+* `StoreError`: a store could not read or write a durable execution; what it stored before is unchanged.
 * `ExecutionCancelled`: not a fault; the execution was cancelled, and `reason` says why.
 * `ProtocolError`, `InternalError`: a driver broke the core's rules, or the core broke its own; please report it.
 
-A chunk's own exception is never wrapped: it reaches every waiter as the object that was raised.
+An exception that a chunk raises is never wrapped: callers and readers get the object that the chunk raised.
 """
 
 
 class TriggerFlowError(Exception):
-    """Base class of everything that the engine itself raises."""
+    """Base class of all exceptions that TriggerFlow defines."""
 
 
 class DefinitionError(TriggerFlowError, ValueError):
-    """The flow is built wrong. The message names the place and what to write instead."""
+    """The flow is built wrong. The message names the flow and the call, and says what to write instead."""
 
 
 class UnknownChunkError(DefinitionError, LookupError):
-    """A chunk name that no chunk of this flow has."""
+    """The flow has no chunk of this name. The message suggests the nearest names."""
 
 
 class NotAChunkError(DefinitionError, TypeError):
-    """Something that cannot be a chunk, a condition or a signal was given as one."""
+    """An object was given as a chunk, condition or signal, and cannot be one."""
+
+
+class OptionError(DefinitionError, TypeError):
+    """The option does not exist, or its value has a type that the option does not take."""
 
 
 class UsageError(TriggerFlowError, RuntimeError):
-    """A call that is not legal at this moment."""
+    """The call is not allowed in the present state of the object."""
 
 
 class ExecutionClosed(UsageError):
-    """The execution has ended; it takes no signal, no answer and no change any more."""
+    """The execution has ended. It accepts no more signals, answers or changes."""
 
 
 class ExecutionSuspended(ExecutionClosed):
-    """This process has let go of a durable execution. In its store it stands, and can go on: open it again."""
+    """The execution is suspended: this process has released it, and it is unchanged in its store.
+
+    To continue it, call `flow.async_resume(id)`.
+    """
 
 
 class AlreadyStarted(UsageError):
-    """The execution was started before, with another value."""
+    """The execution was already started, with another start value."""
 
 
 class UnknownInterrupt(UsageError, LookupError):
-    """There is no interrupt of that id."""
+    """The execution has no interrupt with this id."""
 
 
 class AlreadyAnswered(UsageError, ValueError):
-    """The interrupt was answered before, by another request."""
+    """The interrupt already has an answer, from another request."""
 
 
 class InterruptExpired(UsageError, ValueError):
-    """The time for an answer has passed. Also how a chunk fails whose question nobody answered in time."""
+    """The interrupt expired before an answer came. The chunk that asked fails with this error too."""
 
 
 class BlockingCallError(UsageError):
-    """A blocking call was made inside a running event loop; the message names its async twin."""
+    """A sync method was called inside a running event loop. The message names the async method to await."""
 
 
 class WrongLoopError(UsageError):
-    """The execution lives on another event loop than the one it is used from."""
+    """The execution belongs to another event loop than the one that called it."""
 
 
 class PayloadError(TriggerFlowError, TypeError):
-    """A value that cannot be recorded. The message names the place of the value."""
+    """The value cannot be recorded. The message says which value it is and how to record it."""
 
 
 class ContractError(TriggerFlowError, ValueError):
-    """A value breaks what the flow has declared about it: start value, stream item, result, signal, state or answer."""
+    """A value does not have the type that the flow declares for it.
+
+    Checked are start values, stream items, results, signals, state and answers.
+    """
 
 
 class SnapshotError(TriggerFlowError, ValueError):
-    """A snapshot or journal that cannot be read: damaged, foreign, newer, or of another definition."""
+    """The snapshot or journal cannot be read: it is damaged, newer than this version, or made by another definition."""
 
 
 class ExecutionCancelled(TriggerFlowError):
-    """The execution was cancelled. `reason` is the text given to `async_cancel`."""
+    """The execution was cancelled. `reason` is the text that the caller of `async_cancel` gave."""
 
     def __init__(self, reason: str, execution_id: str = "") -> None:
         super().__init__(f"execution {execution_id} was cancelled: {reason}")
@@ -86,56 +96,59 @@ class ExecutionCancelled(TriggerFlowError):
 
 
 class ChunkCancelled(TriggerFlowError):
-    """A chunk ended with a `CancelledError` that was its own: what it awaited was cancelled by somebody else."""
+    """A chunk ended with a `CancelledError` that the engine did not cause: a task that it awaited was cancelled."""
 
 
 class RemoteChunkError(TriggerFlowError):
-    """A chunk failed in another process; only its record is left. The message holds type and text of the original."""
+    """A chunk failed in another process, so that its exception object is gone.
+
+    The message holds the type and text of that exception, from the record.
+    """
 
 
 class StreamError(TriggerFlowError):
-    """A reader of the runtime stream cannot be given what it asked for."""
+    """The runtime stream cannot give a reader the items that it asked for."""
 
 
 class StreamGapError(StreamError):
-    """Items between the reader's position and the oldest item still held are gone."""
+    """The stream no longer holds the items at the reader's position; they were dropped for newer ones."""
 
 
 class ReaderDisconnected(StreamError):
-    """The reader fell behind further than its declared policy allows."""
+    """The reader fell further behind than its policy allows, and was disconnected."""
 
 
 class StoreError(TriggerFlowError):
-    """A store could not do what was asked. Nothing was acknowledged that is not on disk."""
+    """A store could not read or write. Every change that was reported as committed is in the store."""
 
 
 class StoreUnavailable(StoreError, OSError):
-    """The store cannot read or write now: disk full, read-only, locked, closed. It may succeed when that is over."""
+    """The store cannot read or write now: disk full, read-only, locked or closed. A later try may succeed."""
 
 
 class StoreDamaged(StoreError):
-    """What the store has read is not what was written: a damaged, foreign or newer file."""
+    """The data in the store cannot be used: the file is damaged, of another program, or of a newer version."""
 
 
 class StoreConflict(StoreError):
-    """Somebody else has written to this execution, or it is not the caller's any more."""
+    """Another owner has written to this execution, or the caller has lost its lease."""
 
 
 class ExecutionLeased(StoreConflict):
-    """Another process runs this execution now."""
+    """Another process holds the lease of this execution and runs it now."""
 
 
 class UnknownExecution(StoreError, LookupError):
-    """There is no execution of that id in the store."""
+    """The store has no execution with this id."""
 
 
 class RecordsTrimmed(StoreError, LookupError):
-    """The records that would be needed were trimmed; the message says from which on the store has them."""
+    """The call needs records that were trimmed. The message names the first record that the store still has."""
 
 
 class ProtocolError(TriggerFlowError):
-    """An event that is not legal in this state. Nothing has changed."""
+    """The machine received a record that is not allowed in this state. The state is unchanged."""
 
 
 class InternalError(TriggerFlowError):
-    """A rule of the engine itself does not hold. This is our bug: please report it with the message."""
+    """An invariant of the engine does not hold. This is a bug in TriggerFlow: please report it with the message."""

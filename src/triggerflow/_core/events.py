@@ -1,20 +1,31 @@
-"""Everything that can happen to an execution: the records of its journal.
+"""Records: everything that the machine of an execution receives.
 
-The journal *is* this sequence; state, stream, snapshots and traces are read from it. Each record carries the time at
-which it was accepted (`at`, seconds since the epoch): the core has no other clock. `run` is the number of the chunk run
-that caused the record, or None for the outside world.
+The journal is the sequence of these records. State, stream, snapshots and traces are derived from it. Each record has
+the time at which it was accepted (`at`, seconds since the epoch): the core has no other clock. `run` is the number of
+the chunk run that caused the record, or None for an outside caller.
 """
 
 from typing import Any, Literal
 
 import msgspec
 
-#: The effect of a stream item, which is counted on the shortest way.
+#: The deduplication key of stream items (see `Event.effect`). `Machine.receive_item` counts it without a call.
 STREAM = "stream"
 
 
+#: The version of the rules by which the core applies records. A journal is replayed by the rules of its first record:
+#: 0: the core compared a value with the literal of a case at once, also by the `==` method of the value;
+#: 1: if only the `==` method of the value can decide, the case gets a run of its own, and a record has its result;
+#: 2: an execution waits for the external events that its definition declares; before, for the events that no chunk is
+#:    known to emit.
+RULES = 2
+
+#: The first version of the rules with declared external events.
+DECLARED = 2
+
+
 class ErrorInfo(msgspec.Struct, frozen=True):
-    """What a journal keeps of an exception. The live object stays with the driver."""
+    """The recorded part of an exception. The driver keeps the exception object itself."""
 
     type: str
     message: str
@@ -22,24 +33,27 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
-    """Base of all records. Journals omit what is default: a default, once released, keeps its meaning for ever."""
+    """Base of all records. Journals omit default values, so the default of a released field must never change."""
 
     @property
     def effect(self) -> str:
-        """What the effects of a run are told apart by, for an attempt that repeats it; "" for what is no effect.
+        """Deduplication key for effects that a repeated attempt of a run makes again; "" if this is not an effect.
 
-        A later attempt may do other things than the one before, or in another order (a model answers anew): of each
-        kind of effect, and name, those that are recorded already are skipped, and the rest is recorded.
+        A later attempt may make other effects than the one before, or in another order, because a model answers
+        differently. So recorded effects are counted for each key (kind and name). A later attempt skips that many
+        effects with the key, and records the others.
         """
         return ""
 
 
 class Started(Event, tag="started"):
-    """The execution starts. All options that change its course stand in this record, so that a journal replays alone.
+    """The execution starts. The record has all options that decide its course, so the journal alone can be replayed.
 
-    `attended` says that somebody holds the execution's handle and can send signals from outside; `leases`, that this is
-    a sub-flow whose chunks need places in the limits around its step; `keep_open`, that it shall not close at rest,
-    whatever it waits for.
+    `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the maximum
+    number of runs at a time, None for no limit. `max_pending`: an emitter waits when it has started more than this many
+    members. `leases`: this is a sub-flow, and its chunks need permits of the limits around its step. `keep_open`: an
+    idle execution does not close. `checks_result`: the flow declares a type for its result; a result from the graph
+    counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
     """
 
     at: float
@@ -50,10 +64,12 @@ class Started(Event, tag="started"):
     max_pending: int = 1024
     leases: bool = False
     keep_open: bool = False
+    rules: int = 0
+    checks_result: bool = False
 
 
 class Created(Event, tag="created"):
-    """Options for an execution that something reaches before it starts; otherwise they come with `Started`."""
+    """Options of an execution that receives another record before `Started`; otherwise `Started` has the options."""
 
     at: float
     attended: bool = True
@@ -62,10 +78,12 @@ class Created(Event, tag="created"):
     max_pending: int = 1024
     leases: bool = False
     keep_open: bool = False
+    rules: int = 0
+    checks_result: bool = False
 
 
 class Completed(Event, tag="completed"):
-    """A chunk returned, or a condition answered."""
+    """A chunk or a condition has returned; `value` is what it returned."""
 
     at: float
     run: int
@@ -73,7 +91,7 @@ class Completed(Event, tag="completed"):
 
 
 class Failed(Event, tag="failed"):
-    """A chunk raised. `retry_in` is the time in seconds after which its policy tries again, None if it does not."""
+    """A chunk has raised. Its policy retries after `retry_in` seconds; None means no retry."""
 
     at: float
     run: int
@@ -82,17 +100,17 @@ class Failed(Event, tag="failed"):
 
 
 class Cancelled(Event, tag="cancelled"):
-    """A chunk that was told to stop has stopped."""
+    """A chunk that was cancelled has stopped."""
 
     at: float
     run: int
 
 
 class Emitted(Event, tag="emitted"):
-    """A signal was emitted by a chunk or from outside. With `settle` the emitter waits for all it causes.
+    """A chunk or an outside caller has emitted an event. With `settle` the emitter waits for everything it starts.
 
-    `delay` (seconds) makes it a timer: the signal is fired when the time has come. What a `provisional` signal starts
-    can be retracted, until it is confirmed."""
+    With `delay` (seconds) a timer fires the signal later. What a `provisional` signal starts can be retracted until the
+    signal is confirmed. Without `may_wait` the emitter is not suspended by back-pressure."""
 
     at: float
     run: int | None
@@ -110,7 +128,7 @@ class Emitted(Event, tag="emitted"):
 
 
 class AwaitedAgain(Event, tag="awaited_again"):
-    """A repeated attempt waits for what an earlier one's settling signal caused; `signal` is its record's number."""
+    """A later attempt waits for a settling signal that an earlier attempt emitted as record number `signal`."""
 
     at: float
     run: int
@@ -118,7 +136,7 @@ class AwaitedAgain(Event, tag="awaited_again"):
 
 
 class Confirmed(Event, tag="confirmed"):
-    """A provisional signal stands: what it started cannot be retracted any more. `signal` is its record's number."""
+    """A provisional signal was confirmed and cannot be retracted any more. `signal` is the number of its record."""
 
     at: float
     run: int | None
@@ -131,7 +149,7 @@ class Confirmed(Event, tag="confirmed"):
 
 
 class Retracted(Event, tag="retracted"):
-    """A provisional signal was taken back: what it started is cancelled, and starts nothing more."""
+    """A provisional signal was retracted: what it started is cancelled, and starts nothing more."""
 
     at: float
     run: int | None
@@ -145,28 +163,28 @@ class Retracted(Event, tag="retracted"):
 
 
 class WaitGivenUp(Event, tag="wait_given_up"):
-    """An emitter that waited for its signals does not wait any longer; it goes on once it has its places again."""
+    """An emitter gives up the wait of record `wait`; it continues when it has its permits again."""
 
     at: float
     wait: int
 
 
-class Parked(Event, tag="parked"):
-    """A chunk waits for something outside (a slow reader) and gives up its places meanwhile."""
+class ExternalWaitStarted(Event, tag="parked"):
+    """A chunk waits for something outside, such as a slow reader, and returns its permits meanwhile."""
 
     at: float
     run: int
 
 
-class Unparked(Event, tag="unparked"):
-    """The wait that began with record `wait` is over: the chunk goes on as soon as it has its places again."""
+class ExternalWaitEnded(Event, tag="unparked"):
+    """The external wait of record `wait` has ended; the chunk continues when it has its permits again."""
 
     at: float
     wait: int
 
 
 class StateChanged(Event, tag="state"):
-    """The execution's state changed at one key."""
+    """A key of the execution's state was changed. With `emit` the listeners of the key are started."""
 
     at: float
     run: int | None
@@ -222,7 +240,7 @@ class StreamStopped(Event, tag="stream_stopped"):
 
 
 class ResultSet(Event, tag="result"):
-    """The result was set by name; the first result stands, unless this one is to `replace` it."""
+    """A chunk or an outside caller has set the result. A second result is ignored, unless it has `replace`."""
 
     at: float
     run: int | None
@@ -235,11 +253,25 @@ class ResultSet(Event, tag="result"):
         return "result"
 
 
+class ResultChecked(Event, tag="result_checked"):
+    """A result that reached an `end()` has the declared type; `value` is the converted result."""
+
+    at: float
+    value: Any
+
+
+class ResultRejected(Event, tag="result_rejected"):
+    """A result that reached an `end()` does not have the declared type: the execution fails."""
+
+    at: float
+    error: ErrorInfo
+
+
 class Paused(Event, tag="paused"):
     """A chunk opened an interrupt. With `holds` the run goes on (a sub-flow waits inside it), otherwise it has ended.
 
-    The answer goes to `resume_event` if one is named; else `resume_to` says what it starts: "next" what follows the
-    chunk, "self" the chunk again. `expires` is the time (seconds since the epoch) up to which an answer is taken.
+    The answer is emitted as `resume_event` if one is named. Else it starts the operators after the chunk (`resume_to`
+    is "next"), or the chunk again ("self"). `expires` is the last time (seconds since the epoch) for an answer.
     """
 
     at: float
@@ -263,9 +295,8 @@ class Resumed(Event, tag="resumed"):
     request: str | None = None
 
 
-class Withdrawn(Event, tag="withdrawn"):
-    """Who had asked does not ask any more, or, if it is `expired`, not in time; an interrupt that was not answered
-    closes."""
+class InterruptClosed(Event, tag="withdrawn"):
+    """An open interrupt was closed without an answer: cancelled, or expired (`expired`)."""
 
     at: float
     interrupt: str
@@ -273,13 +304,13 @@ class Withdrawn(Event, tag="withdrawn"):
 
 
 class TimerFired(Event, tag="timer_fired"):
-    """The time of a timer has come."""
+    """A timer is due."""
 
     at: float
     timer: int
 
 
-class Pulled(Event, tag="pulled"):
+class SourceItems(Event, tag="pulled"):
     """The next items of a lazy for_each source; `done` if there are no more."""
 
     at: float
@@ -288,7 +319,7 @@ class Pulled(Event, tag="pulled"):
     done: bool = False
 
 
-class PullFailed(Event, tag="pull_failed"):
+class SourceFailed(Event, tag="pull_failed"):
     """A lazy for_each source raised."""
 
     at: float
@@ -296,50 +327,50 @@ class PullFailed(Event, tag="pull_failed"):
     error: ErrorInfo
 
 
-class PlacesWanted(Event, tag="places_wanted"):
-    """The sub-flow that runs inside `run` asks for places in the limits around it."""
+class PermitsRequested(Event, tag="places_wanted"):
+    """The sub-flow inside `run` requests `count` permits of the limits around it."""
 
     at: float
     run: int
     count: int
 
 
-class PlacesReturned(Event, tag="places_returned"):
-    """The sub-flow that runs inside `run` gives places back."""
+class PermitsReturned(Event, tag="places_returned"):
+    """The sub-flow inside `run` returns `count` permits."""
 
     at: float
     run: int
     count: int
 
 
-class PlacesGranted(Event, tag="places_granted"):
-    """This sub-flow has got places in the limits around its step."""
+class PermitsGranted(Event, tag="places_granted"):
+    """The parent has granted this sub-flow `count` permits of the limits around its step."""
 
     at: float
     count: int
 
 
 class Recovered(Event, tag="recovered"):
-    """The execution goes on in another process, or after a load, and something was running: it is run again."""
+    """The execution continues in another process, or after a load; unfinished runs are started again."""
 
     at: float
 
 
 class CancelRequested(Event, tag="cancel_requested"):
-    """Somebody cancels the execution."""
+    """A caller cancels the execution."""
 
     at: float
     reason: str
 
 
-class Abandoned(Event, tag="abandoned"):
-    """The deadline for clean-up has passed; runs that were told to stop and still run are given up."""
+class CleanupTimedOut(Event, tag="abandoned"):
+    """The clean-up has timed out: cancelled runs that have not stopped are dropped."""
 
     at: float
 
 
 class CloseRequested(Event, tag="close_requested"):
-    """Nobody will send another signal from outside; close as soon as everything has settled."""
+    """A caller closes the execution: it gets no more signals from outside, and closes when it is idle."""
 
     at: float
 
@@ -355,24 +386,26 @@ Record = (
     | Confirmed
     | Retracted
     | WaitGivenUp
-    | Parked
-    | Unparked
+    | ExternalWaitStarted
+    | ExternalWaitEnded
     | StateChanged
     | FlowDataChanged
     | StreamPut
     | StreamStopped
     | ResultSet
+    | ResultChecked
+    | ResultRejected
     | Paused
     | Resumed
-    | Withdrawn
+    | InterruptClosed
     | TimerFired
-    | Pulled
-    | PullFailed
-    | PlacesWanted
-    | PlacesReturned
-    | PlacesGranted
+    | SourceItems
+    | SourceFailed
+    | PermitsRequested
+    | PermitsReturned
+    | PermitsGranted
     | Recovered
     | CancelRequested
-    | Abandoned
+    | CleanupTimedOut
     | CloseRequested
 )

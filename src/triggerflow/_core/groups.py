@@ -1,116 +1,166 @@
-"""Who waits for what its signals have caused: `settle=True`, and back-pressure on an emitter that is too fast.
+"""Completion groups and waits: `settle=True`, and back-pressure on an emitter that is too fast.
 
-The first signal a run emits gives that run a group; everything the signals start belongs to it, and what those emit
-belongs to child groups, which count as one member while they are busy. A wait ends when `live` has fallen to its level:
-0 to settle, half the limit for back-pressure. The waiting run has given up its places, so that what it waits for can
-run under any limit; it is told to go on once it has got them back.
+The first signal of a run makes a completion group for that run. Everything that its signals start is a member of the
+group. What the members emit belongs to child groups. A busy child group counts as one member. Members are runs (also
+the step of a sub-flow, and a run between two attempts), delayed signals, and lazy sources with an open pull. An
+interrupt is not a member: `pause_for` has ended its chunk, and the waiting emitter may be the one that answers.
+
+A wait ends when `live` has fallen to its level: 0 for `settle`, half the limit for back-pressure. A waiting run returns
+its permits, so that its members can run under any limit. It is woken when it has its permits again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .limits import acquire, release, unqueue
-from .state import RUNNING, WAITING, Group, Kept, RunChunk, RunState, Wait
+from .state import RUNNING, WAITING, CompletionGroup, KeptSignals, RecordedSignal, RunChunk, RunState, RunWaits, Wait
 
 
-def handling(group: Group | None) -> bool:
-    """Whether this is the work of an error route."""
+def handling(group: CompletionGroup | None) -> bool:
+    """Whether this group, or one around it, belongs to an error route."""
     while group is not None and not group.handling:
         group = group.parent
     return group is not None
 
 
-def spawn_group(run: RunChunk) -> Group:
-    """The group of what this run emits."""
+def spawn_group(run: RunChunk) -> CompletionGroup:
+    """Return the completion group for what this run emits; make it on first use."""
     group = run.spawned
     if group is None:
-        group = run.spawned = Group(_in_use(run.group))
+        group = run.spawned = CompletionGroup(_first_in_use(run.group))
     return group
 
 
-def _shorten(group: Group) -> None:
-    """Hang a group on the first ancestor that somebody may still wait for.
+def _shorten(group: CompletionGroup) -> None:
+    """Move a group below the first ancestor that a run may still wait for.
 
-    Without this, a loop in which each turn emits the next before it ends would keep every turn's group alive.
+    Without this, a loop in which each turn emits the next before it ends would keep the group of every turn.
     """
     while group.parent is not None and group.parent.over:
         skipped, ancestor = group.parent, group.parent.parent
         if group.live:
             skipped.live -= 1
-            if skipped.live and ancestor is not None:  # else this group takes its place among the ancestor's members
+            if skipped.live and ancestor is not None:  # else this group replaces it among the ancestor's members
                 enter_group(ancestor)
         group.parent = ancestor
 
 
-def _in_use(group: Group | None) -> Group | None:
+def _first_in_use(group: CompletionGroup | None) -> CompletionGroup | None:
     while group is not None and group.over:
         group = group.parent
     return group
 
 
-def keep(state: RunState, run: RunChunk, effect: str, group: Group) -> None:
-    """Note the signal of the current record for a later attempt of its emitter; forget those that are done with."""
-    guesses = state.provisional or ()
-    kept = {place: it for place, it in (run.kept or {}).items() if it.group.live or it.signal in guesses}
-    kept[effect, (run.effects or {})[effect]] = Kept(state.records, group)
-    run.kept = kept
+def record_signal(state: RunState, run: RunChunk, effect: str, group: CompletionGroup) -> None:
+    """Record the signal of the current record for a later attempt of its emitter.
+
+    When the table is full, the signals that no attempt can use any more are dropped."""
+    kept = run.kept
+    if kept is None or len(kept.by_effect) >= kept.limit:
+        kept = run.kept = KeptSignals(dict(kept_signals(state, run)))
+    it = RecordedSignal(state.records, group)
+    kept.by_signal[it.signal] = kept.by_effect[effect, (run.effects or {})[effect]] = it
 
 
-def enter_group(group: Group) -> None:
-    """One more member is busy."""
+def kept_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:
+    """Yield the signals that a later attempt of a run can still wait for or retract, with (effect, count) of each."""
+    for count, kept in run.kept.by_effect.items() if run.kept else ():
+        if _in_reach(state, kept):
+            yield count, kept
+
+
+def kept_at(state: RunState, run: RunChunk, effect: str, count: int) -> RecordedSignal | None:
+    """Return the signal that an earlier attempt emitted as the `count`-th effect of this name.
+
+    None if there is no such signal, or if it can neither be waited for nor retracted any more."""
+    kept = run.kept.by_effect.get((effect, count)) if run.kept else None
+    return kept if kept is not None and _in_reach(state, kept) else None
+
+
+def _in_reach(state: RunState, kept: RecordedSignal) -> bool:
+    return kept.group.live > 0 or kept.signal in (state.provisional or ())
+
+
+def enter_group(group: CompletionGroup) -> None:
+    """Count one more busy member."""
     group.live += 1
     while group.live == 1 and group.parent is not None:
         group = group.parent
         group.live += 1
 
 
-def leave_group(group: Group, ended: Callable[[Wait], None]) -> None:
-    """One member is done; `ended` is called for each wait that this ends."""
+def leave_group(group: CompletionGroup, ended: Callable[[Wait], None]) -> None:
+    """Count one busy member less. `ended` is called for each wait that ends with it."""
     while True:
         group.live -= 1
         if group.waits:
-            due = [wait for wait in group.waits if group.live <= wait.level]
-            if due:
-                group.waits = [wait for wait in group.waits if group.live > wait.level]
-                for wait in due:
-                    group.over = group.over or (wait.level == 0 and not wait.over)
-                    ended(wait)
+            _end_due(group, ended)
         if group.live or group.parent is None:
             return
         group = group.parent
 
 
-def begin_wait(state: RunState, wait: Wait, group: Group | None, resume: Callable[[RunChunk], None]) -> None:
-    """Let a run wait, for a group or for something outside: its first wait gives its places to others."""
+def _end_due(group: CompletionGroup, ended: Callable[[Wait], None]) -> None:
+    waits = group.waits or {}
+    levels = [level for level in waits if group.live <= level]
+    for wait in [wait for level in levels for wait in waits.pop(level).values()]:
+        wait.group = None
+        # No run waits for a settled group twice. The group of a provisional signal stays: it can still be retracted.
+        if wait.level == 0 and (group.provisional is None or group.provisional.group is not group):
+            group.over = True
+        ended(wait)
+
+
+def begin_wait(state: RunState, wait: Wait, group: CompletionGroup | None, resume: Callable[[RunChunk], None]) -> None:
+    """Suspend a run until a group, or something outside, is done. Its first wait returns its permits."""
     if state.waits is None:
         state.waits = {}
     state.waits[wait.id] = wait
     if group is not None:
-        group.waits.append(wait)
+        wait.group = group
+        if group.waits is None:
+            group.waits = {}
+        group.waits.setdefault(wait.level, {})[wait.id] = wait
     run = wait.run
     if run is None:
         return
-    run.waits += 1
+    if run.waits is None:
+        run.waits = RunWaits()
+    run.waits.active += 1
+    run.waits.all[wait.id] = wait
     if run.phase is RUNNING:
         run.phase = WAITING
         release(run, resume)
-    else:
-        unqueue(run)  # it waits anew before it got its places back
+    elif run.waits.active == 1:
+        unqueue(run)  # it waits again before it had its permits back
+
+
+def _forget_wait(wait: Wait) -> None:
+    """Remove a wait from its group."""
+    group, wait.group = wait.group, None
+    if group is not None and group.waits is not None and wait.level in group.waits:
+        group.waits[wait.level].pop(wait.id, None)
+        if not group.waits[wait.level]:
+            del group.waits[wait.level]
 
 
 def end_wait(state: RunState, wait: Wait) -> list[int]:
-    """The numbers of the waits that may go on now.
+    """End a wait, and return the numbers of the waits to wake now.
 
-    While a run waits more than once at a time (it emits from tasks of its own) it counts as waiting, so that its places
-    can serve what it waits for; the last wait to end takes them back first, and may have to queue for them.
+    A run can have several waits at once, if it emits from tasks of its own. It is suspended while at least one is
+    active, so that its members can use its permits. The last wait to end takes the permits back, and may queue for
+    them: then the result is empty, and `regain` returns the number later.
     """
-    if state.waits is None or wait.id not in state.waits:  # who waited has ended, failed or left
+    if wait.over or state.waits is None or wait.id not in state.waits:  # the waiting run has ended or failed
         return []
     wait.over = True
+    _forget_wait(wait)
     run = wait.run
-    if run is not None:
-        run.waits -= 1
-    if run is None or run.waits:
+    if run is None or run.waits is None:
         del state.waits[wait.id]
+        return [wait.id]
+    run.waits.active -= 1
+    if run.waits.active:
+        del state.waits[wait.id], run.waits.all[wait.id]
         return [wait.id]
     if not acquire(run, first=True):
         return []
@@ -118,22 +168,34 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
 
 
 def regain(state: RunState, run: RunChunk) -> list[int]:
-    """A waiting run has its places again: the waits to tell."""
+    """Resume a suspended run that has its permits again. Returns the numbers of the waits to wake."""
     run.phase = RUNNING
-    waits = state.waits or {}
-    told = [number for number, wait in waits.items() if wait.run is run]
-    for number in told:
-        del waits[number]
-    return told
+    woken = [] if run.waits is None else list(run.waits.all)
+    run.waits = None
+    for number in woken:
+        if state.waits is not None:
+            del state.waits[number]
+    return woken
+
+
+def give_up_runs(state: RunState) -> None:
+    """Drop all runs of an execution that is closing: it does not wait for their clean-up any longer."""
+    for run in (*state.runs.values(), *(state.retracted or {}).values()):
+        run.waits = None
+    state.runs.clear()
+    state.retracted = state.waits = None
 
 
 def end_waits_of(state: RunState, run: RunChunk) -> None:
-    """The run has ended: nobody is left to tell."""
-    if state.waits:
-        for wait in [wait for wait in state.waits.values() if wait.run is run]:
+    """Drop the waits of a run that has ended, and mark its group as over."""
+    if run.waits is not None:
+        for number, wait in run.waits.all.items():
             wait.over = True
-            del state.waits[wait.id]
+            _forget_wait(wait)
+            if state.waits is not None:
+                state.waits.pop(number, None)
+        run.waits = None
     if run.spawned is not None:
         run.spawned.over = True
-        run.spawned.waits.clear()
+        run.spawned.waits = None
         _shorten(run.spawned)

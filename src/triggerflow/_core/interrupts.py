@@ -1,12 +1,12 @@
-"""Pause and resume: questions to the outside.
+"""Interrupts: open questions to the outside (`pause_for`), and their answers.
 
-An interrupt of a sub-flow stands in its parent as well, as one that `holds`: the step that asks goes on. When the
-sub-flow's closes for another reason than an answer, its parent's is told.
+`pause_for` ends the chunk and opens an interrupt. The interrupt holds the run. Its scope decides in which branch the
+answer continues, and its operator decides which operators follow. Several interrupts can be open at once. An interrupt
+takes one answer. The same request twice is one answer. An execution in which only interrupts are left has the status
+`waiting`.
 
-`pause_for` ends the chunk and leaves an interrupt behind, which remembers the run: its scope, so that the answer goes
-on in the branch that asked, and its operator, so that only what follows is run. Several interrupts may be open at once;
-an answer is taken once, and the same request twice is one answer. While the last thing left is an interrupt, the
-execution is waiting.
+An interrupt of a sub-flow is also open in its parent, with `holds`: there the step goes on. If the interrupt of the
+sub-flow closes without an answer, the parent gets the record `InterruptClosed`.
 """
 
 from typing import Literal
@@ -14,20 +14,28 @@ from typing import Literal
 from . import commands, events
 from .errors import AlreadyAnswered, InterruptExpired, ProtocolError, UnknownInterrupt
 from .operators import Effects, enter_chunk
+from .provisional import drop_member, take_member
 from .signals import Trigger
 from .state import KEPT, Interrupt, RunChunk
 from .timers import cancel_timer, start_timer
+from .values import equals, key, seconds, text
 
 
 def check_pause(machine: Effects, event: events.Paused) -> None:
-    """Raise `ProtocolError` if this interrupt cannot be opened."""
+    """Raise `ProtocolError` if the interrupt cannot be opened, `UsageError` if a name or number has the wrong type."""
+    event.interrupt = key(event.interrupt, "the id of an interrupt")
+    event.resume_to = text(event.resume_to, "resume_to")
+    if event.resume_event is not None:
+        event.resume_event = text(event.resume_event, "the name of an event")
+    if event.expires is not None:
+        event.expires = seconds(event.expires, "the time up to which an answer is taken")
     known = (machine.state.interrupts or {}).get(event.interrupt)
     if known is not None and known.status == "waiting":
         raise ProtocolError(f"interrupt {event.interrupt!r} is open already; give each its own interrupt_id")
 
 
 def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
-    """Open the interrupt that a run asked for."""
+    """Open the interrupt of a run."""
     state = machine.state
     if state.interrupts is None:
         state.interrupts = {}
@@ -42,18 +50,27 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
         holds=event.holds,
         run=run,
     )
-    if event.expires is not None and not event.holds:  # else the sub-flow tells when it is over
+    if event.expires is not None and not event.holds:  # with `holds`, the sub-flow reports the expiry
         interrupt.timer = start_timer(machine, event.expires, "expiry", name=event.interrupt)
     state.interrupts[event.interrupt] = interrupt
+    state.asking += 1
+    if run.group is not None and run.group.provisional is not None:
+        take_member(state, run.group, (interrupt.id,), interrupt)
     count = len(state.interrupts)
-    if count > KEPT and not count & (count - 1):  # a power of two: seldom enough to look at all of them
-        _forget(machine, state.interrupts)
+    if count > KEPT and not count & (count - 1):  # at powers of two only: the search looks at all of them
+        _forget_closed(machine, state.interrupts)
     machine.out.append(commands.OpenInterrupt(interrupt))
 
 
-def _forget(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
-    """Keep the newest of those that are over, so that an answer that comes twice is known as one; and the question of a
-    chunk that was asked to go on with it."""
+def _forget_closed(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
+    """Drop old closed interrupts.
+
+    The newest ones stay, so that a repeated answer is recognised; so does an interrupt whose answer restarted its own
+    chunk, while that run goes on. Nothing is done if only few could be dropped, compared with the cost of the search.
+    """
+    over = len(interrupts) - machine.state.asking
+    if over < max(KEPT, machine.state.asking, len(machine.state.runs)):
+        return
     asking = {run.trigger.name for run in machine.state.runs.values() if run.trigger.kind == "resume"}
     over = [id for id, it in interrupts.items() if it.status != "waiting" and id not in asking]
     for id in over[: -KEPT // 2]:
@@ -61,20 +78,25 @@ def _forget(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
 
 
 def close(machine: Effects, interrupt: Interrupt, status: Literal["resumed", "expired", "retracted"]) -> None:
-    """The interrupt takes no answer from here on."""
+    """Close an open interrupt with this status: it takes no answer any more."""
     interrupt.status = status
+    machine.state.asking -= 1
+    group = interrupt.run.group
+    if group is not None and group.provisional is not None:
+        drop_member(machine.state, group, (interrupt.id,))
     cancel_timer(machine, interrupt.timer)
     if status != "resumed":
         machine.out.append(commands.CloseInterrupt(interrupt))
 
 
 def repeats(interrupt: Interrupt, event: events.Resumed) -> bool:
-    """Whether this very request has answered it before."""
-    return interrupt.status == "resumed" and event.request is not None and event.request == interrupt.request
+    """Whether the same request has answered this interrupt before."""
+    known, request = interrupt.request, event.request
+    return interrupt.status == "resumed" and request is not None and equals(known, request) is True
 
 
 def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
-    """The interrupt to answer; None if this very request has answered it before.
+    """Return the interrupt to answer; None if the same request has answered it before.
 
     Raises `UnknownInterrupt`, `InterruptExpired` or `AlreadyAnswered`.
     """
@@ -99,7 +121,7 @@ def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
 
 
 def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> None:
-    """Take the answer and start what comes next, and only that."""
+    """Store the answer, and start the operators that follow the interrupt."""
     interrupt.response, interrupt.request = event.value, event.request
     close(machine, interrupt, "resumed")
     run = interrupt.run
@@ -107,7 +129,10 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
         machine.out.append(commands.Answer(interrupt))
     elif interrupt.resume_event is not None:
         trigger = Trigger("event", interrupt.resume_event)
-        for node in machine.plan.events.get(interrupt.resume_event, ()):
+        nodes = machine.plan.events.get(interrupt.resume_event, ())
+        if nodes and machine.state.sent is not None:
+            machine.state.note_sent(interrupt.resume_event)
+        for node in nodes:
             node.enter(machine, node, trigger, event.value, None, run.group)
     elif interrupt.resume_to == "self":
         enter_chunk(machine, run.node, Trigger("resume", interrupt.id), event.value, run.scope, run.group)
@@ -118,4 +143,4 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
 
 def waiting(machine: Effects) -> bool:
     """Whether an interrupt is open."""
-    return any(interrupt.status == "waiting" for interrupt in (machine.state.interrupts or {}).values())
+    return machine.state.asking > 0

@@ -1,26 +1,30 @@
-"""Where branches come together. One slot-filling rule serves batch, for_each and match; another the named joins.
+"""Joins: one rule fills the slots of batch, for_each and match, another one fills the named joins.
 
-A fan-out makes an `Opening` per pass and a `Frame` per branch; a branch that reaches the end of the block fills the
-slot of its frame, once. Named joins (`when` with mode `and`, `collect`) have no opening of their own: they keep the
-latest value per slot and are consumed as a whole.
+A fan-out makes one `BlockInstance` per pass and one `Branch` per branch. A branch that reaches the end of the block
+fills its slot, once. A named join (`when` with mode `and`, `collect`) has no block instance of its own. It holds the
+latest value per slot, and a full set of slots is consumed as a whole.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .definition import OperatorKind
 from .limits import Limiter
 from .plan import Node, Plan
-from .state import UNSET, Frame, Group, JoinKey, Opening, RunState
+from .provisional import drop_member, take_member
+from .state import KEPT, UNSET, BlockInstance, Branch, CompletionGroup, Joins, RunState
 
-#: What the names of collections begin with, among the named joins.
+#: Prefix of the names of collections among the named joins.
 COLLECT = "collect:"
 
 
-def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | None, size: int) -> Opening:
-    """A new pass through the block that `node` opens, with `size` slots."""
+def open_scope(
+    state: RunState, node: Node, outer: Branch | None, group: CompletionGroup | None, size: int
+) -> BlockInstance:
+    """Make a new instance of the block that `node` opens, with `size` slots."""
     number = state.next_id
     state.next_id = number + 1
-    opening = Opening(number, node, outer, group, size)
+    opening = BlockInstance(number, node, outer, group, size)
     limiters = state.limiters if outer is None else outer.opening.limiters
     if node.concurrency is not None:
         limiters = (Limiter(node.concurrency), *limiters)
@@ -28,85 +32,176 @@ def open_scope(state: RunState, node: Node, outer: Frame | None, group: Group | 
     if state.openings is None:
         state.openings = {}
     state.openings[number] = opening
+    if group is not None and group.provisional is not None:
+        take_member(state, group, number, opening)
     return opening
 
 
-def close_scope(state: RunState, opening: Opening) -> None:
-    """The pass is complete."""
+def close_scope(state: RunState, opening: BlockInstance) -> None:
+    """Remove a block instance that is complete."""
     if state.openings is not None:
         del state.openings[opening.id]
+    group = opening.group
+    if group is not None and group.provisional is not None:
+        drop_member(state, group, opening.id)
 
 
-def drop_scope(state: RunState, opening: Opening) -> None:
-    """The pass is taken back, with all its branches: no collection inside will ever have them all."""
+def drop_scope(state: RunState, opening: BlockInstance) -> None:
+    """Remove a retracted block instance and the joins of its branches: no collection inside can become full."""
     close_scope(state, opening)
-    for join in [key for key in state.joins or () if key[1] == opening.id]:
-        consume(state, join)
+    joins = state.joins
+    if joins:
+        for index in joins.pop(opening.id, ()):
+            joins.over.pop((opening.id, index), None)
 
 
-def fill(state: RunState, frame: Frame | None, opener: Node | None, value: Any) -> Opening | None:
-    """Put a branch's value into its slot; the opening, or None if this signal is not a branch arriving for the first
-    time.
+def leave_scope(state: RunState, opening: BlockInstance) -> None:
+    """Remove a block instance that can never be complete, while its branches go on.
 
-    A chunk is one node wherever it is attached, so its completion also reaches collectors of blocks it did not run in:
-    the frame tells them apart.
+    The joins of its branches are marked as over."""
+    close_scope(state, opening)
+    opening.slots = [None] * len(opening.slots)  # a filled slot ignores later values
+    if state.joins:
+        for index in state.joins.get(opening.id, ()):
+            state.joins.over[opening.id, index] = None
+
+
+def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any) -> BlockInstance | None:
+    """Put the value of a branch into its slot.
+
+    Returns the block instance, or None if this signal is not the first arrival of a branch of the block. A chunk is one
+    node wherever it is attached, so its completion also reaches collectors of blocks in which it did not run. The
+    branch tells them apart.
     """
-    if frame is None:
+    if branch is None:
         return None
-    opening = frame.opening
+    opening = branch.opening
     if opening.node is not opener:
         return None
-    if state.joins:  # collections of this branch are over with it, also where its pass was abandoned
-        for join in [key for key in state.joins if key[1:] == (opening.id, frame.index)]:
-            if join[0].startswith(COLLECT):
-                del state.joins[join]
-    if opening.slots[frame.index] is not UNSET:
+    if state.joins:
+        _end_collections(state.joins, opening.id, branch.index)
+    if opening.slots[branch.index] is not UNSET:
         return None
-    opening.slots[frame.index] = value
+    opening.slots[branch.index] = value
     opening.missing -= 1
     return opening
 
 
+def _end_collections(joins: Joins, opening: int, index: int) -> None:
+    """Drop the collections of a branch that has ended, also if its block instance was abandoned.
+
+    A half-filled `when` stays: a side branch may still fill it."""
+    held = joins.get(opening, {}).get(index)
+    if held is None:
+        return
+    for name in [name for name in held if name.startswith(COLLECT)]:
+        _drop(joins, name, opening, index)
+    if held:
+        joins.over[opening, index] = None
+
+
 def forget_items(state: RunState) -> None:
-    """Nothing runs: what a `when` has of items that are over (see `Node.block`) will never be a full set. Not sooner: a
-    branch beside the chain may still be on its way when its item is over."""
-    for join in [key for key in state.joins or () if key[1] and key[1] not in (state.openings or {})]:
-        consume(state, join)
+    """Drop the half-filled joins of branches that have ended. No run is left that could fill them."""
+    joins = state.joins
+    if joins:
+        _forget_branches(joins, joins.over)
 
 
-def join_key(name: str, frame: Frame | None) -> JoinKey:
-    """The key of a named join that is kept per branch of a block."""
-    return (name, 0, 0) if frame is None else (name, frame.opening.id, frame.index)
+def tidy(plan: Plan, state: RunState, joins: Joins) -> None:
+    """Drop half-filled joins of ended branches in which no run, interrupt or block instance is left.
+
+    The machine calls this after every record. It searches only when at least half of the joins will go, so that the
+    cost per branch is constant.
+    """
+    over = len(joins.over)
+    if over < KEPT:
+        return
+    at_work = state.asking + len(state.openings or ()) + len(state.retracted or ())
+    at_work += 1 if state.many is None else len(state.many)
+    if over < 2 * plan.depth * at_work:
+        return
+    alive = set[tuple[int, int]]()
+    for scope in _scopes(state):
+        branch = scope
+        while branch is not None and (branch.opening.id, branch.index) not in alive:
+            alive.add((branch.opening.id, branch.index))
+            branch = branch.opening.outer
+    _forget_branches(joins, [branch for branch in joins.over if branch not in alive])
 
 
-def latest(state: RunState, join: JoinKey, slot: Any, value: Any) -> dict[Any, Any]:
-    """Keep the latest value of a slot of a named join; all slots of that join."""
-    if state.joins is None:
-        state.joins = {}
-    slots = state.joins.get(join)
+def _scopes(state: RunState) -> Iterator[Branch | None]:
+    """Yield the scopes of all runs, open interrupts and block instances."""
+    for run in (*state.runs.values(), *(state.retracted or {}).values()):
+        yield run.scope
+    for interrupt in (state.interrupts or {}).values():
+        if interrupt.status == "waiting":
+            yield interrupt.run.scope
+    for opening in (state.openings or {}).values():
+        yield opening.outer
+
+
+def _forget_branches(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
+    for opening, index in list(branches):
+        for name in list(joins[opening][index]):
+            _drop(joins, name, opening, index)
+
+
+def fill_join(state: RunState, name: str, branch: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
+    """Store the latest value of a slot of a named join, and return all slots of that join.
+
+    `branch` is the branch of a block to which the join belongs, or None outside all blocks."""
+    joins = state.joins
+    if joins is None:
+        joins = state.joins = Joins()
+    opening, index = (0, 0) if branch is None else (branch.opening.id, branch.index)
+    held = joins.setdefault(opening, {}).setdefault(index, {})
+    slots = held.get(name)
     if slots is None:
-        slots = state.joins[join] = {}
+        slots = held[name] = {}
+        if branch is not None and is_over(state, branch):
+            joins.over[opening, index] = None
     slots[slot] = value
     return slots
 
 
-def consume(state: RunState, join: JoinKey) -> None:
-    """The full set is taken: the join starts empty again."""
+def is_over(state: RunState, branch: Branch) -> bool:
+    """Whether a branch has ended. Only side branches can still send signals from it."""
+    return branch.opening.slots[branch.index] is not UNSET or branch.opening.id not in (state.openings or ())
+
+
+def consume(state: RunState, name: str, branch: Branch | None) -> None:
+    """Empty a join whose full set was used."""
     if state.joins is not None:
-        del state.joins[join]
+        _drop(state.joins, name, *((0, 0) if branch is None else (branch.opening.id, branch.index)))
+
+
+def _drop(joins: Joins, name: str, opening: int, index: int) -> None:
+    branches = joins[opening]
+    del branches[index][name]
+    if not branches[index]:
+        del branches[index]
+        joins.over.pop((opening, index), None)
+        if not branches:
+            del joins[opening]
+
+
+def joined(state: RunState) -> Iterator[tuple[str, int, int, dict[Any, Any]]]:
+    """Yield all named joins that hold values, as (name, block instance id, branch index, slots)."""
+    for opening, branches in state.joins.items() if state.joins else ():
+        for index, held in branches.items():
+            for name, slots in held.items():
+                yield name, opening, index, slots
 
 
 def unfilled(plan: Plan, state: RunState) -> tuple[str, ...]:
-    """Names of the joins that hold something and still wait for the rest."""
+    """Return the names of the joins that are half-filled, each once."""
     half = [opening.node.id for opening in (state.openings or {}).values()]
     if not state.joins:
-        return tuple(half)
+        return tuple(dict.fromkeys(half))
     wanted = {
         f"{COLLECT}{node.name}": len(node.operator.options["branches"])
         for node in plan.nodes
         if node.kind is OperatorKind.COLLECT
     }
-    for join, slots in state.joins.items():
-        if len(slots) < wanted.get(join[0], len(slots) + 1):
-            half.append(join[0])
-    return tuple(half)
+    half += [name for name, _, _, slots in joined(state) if len(slots) < wanted.get(name, len(slots) + 1)]
+    return tuple(dict.fromkeys(half))

@@ -1,10 +1,11 @@
-"""Sub-flows under the limits around their step.
+"""Permits of sub-flows: the chunks of a sub-flow respect the limits around its step in the parent.
 
-A sub-flow is an execution of its own, with a state and a journal of its own, and yet its chunks count for the limits
-of its parent. So each of them takes a place there, as a `Guest`. In the sub-flow, runs queue for places of its `Lease`;
-for each that queues it asks its parent for a place, in whose queues the guest waits like any other run; what is granted
-is handed down, and given back when the run ends or waits. In a parent that is a sub-flow itself the lease is one of the
-limits that the guest has to respect. The step takes no place: it only waits for what runs inside it.
+A sub-flow is an execution of its own, with its own state and journal. Its chunks still count for the limits of its
+parent. So each of them takes a permit there, as a `SubFlowPermit`. In the sub-flow, runs queue for permits of its
+`PermitGrant`. For each queued run, the sub-flow requests a permit from its parent. In the parent, the `SubFlowPermit`
+waits in the queues like any other run. The parent grants permits to the sub-flow. The sub-flow returns a permit when
+its run ends or waits. If the parent is a sub-flow itself, its own `PermitGrant` is one more limit. The step takes no
+permit: it only waits for the sub-flow.
 """
 
 from collections.abc import Callable
@@ -12,69 +13,81 @@ from typing import Any
 
 from . import commands, events
 from .errors import ProtocolError
-from .limits import acquire, around, release, serve, unqueue
+from .limits import acquire, around, queued, release, serve, unqueue
 from .operators import Effects
-from .state import READY, RUNNING, Guest, Lease, RunChunk
+from .state import READY, RUNNING, PermitGrant, RunChunk, SubFlowPermit, SubFlowPermits
 
 
-def balance(machine: Effects, lease: Lease) -> None:
-    """After every record of a sub-flow: ask for what is queued for, give back what is free."""
+def sync_permits(machine: Effects, lease: PermitGrant) -> None:
+    """Request permits for queued runs, and return free ones. Runs after every record of a sub-flow."""
     free = lease.held - lease.used
     if free:
         lease.held = lease.limit = lease.used
-        machine.out.append(commands.ReturnPlaces(free))
-    missing = len(lease.queue) - lease.asked
+        machine.out.append(commands.ReturnPermits(free))
+    missing = queued(lease) - lease.asked
     if missing > 0:
         lease.asked += missing
-        machine.out.append(commands.WantPlaces(missing))
+        machine.out.append(commands.RequestPermits(missing))
 
 
-def granted(machine: Effects, event: events.PlacesGranted, resume: Callable[[Any], None]) -> None:
-    """Places for the sub-flow."""
+def receive_granted(machine: Effects, event: events.PermitsGranted, resume: Callable[[Any], None]) -> None:
+    """In the sub-flow: take permits that the parent has granted."""
     lease = machine.state.lease
     if lease is None or event.count > lease.asked:
-        raise ProtocolError(f"{event.count} places were granted that nobody has asked for")
+        raise ProtocolError(f"{event.count} permits were granted that this sub-flow has not requested")
     lease.asked -= event.count
     lease.held += event.count
     lease.limit += event.count
     serve(lease, resume)
 
 
-def wanted(machine: Effects, event: events.PlacesWanted, step: RunChunk) -> None:
-    """The sub-flow of a step asks for places."""
+def receive_request(machine: Effects, event: events.PermitsRequested, step: RunChunk) -> None:
+    """In the parent: the sub-flow of a step requests permits. Grant the free ones, and queue for the others."""
     state = machine.state
+    if state.steps is None:
+        state.steps = {}
+    permits = state.steps.setdefault(step.id, SubFlowPermits())
     for _ in range(event.count):
         number = state.next_id
         state.next_id = number + 1
-        guest = Guest(number, step, around(state, step.scope))
-        if state.guests is None:
-            state.guests = {}
-        state.guests[number] = guest
-        if acquire(guest):
-            machine.out.append(commands.GrantPlaces(step, 1))
+        permit = SubFlowPermit(number, step, around(state, step.scope))
+        if acquire(permit):
+            permits.running[number] = permit
+            machine.out.append(commands.GrantPermits(step, 1))
         else:
-            guest.phase = READY
+            permit.phase = READY
+            permits.ready[number] = permit
 
 
-def returned(machine: Effects, event: events.PlacesReturned, resume: Callable[[Any], None]) -> None:
-    """The sub-flow of a step gives places back."""
-    guests = machine.state.guests or {}
-    leaving = [it for it in guests.values() if it.step.id == event.run and it.phase is RUNNING][: event.count]
-    if len(leaving) < event.count:
-        raise ProtocolError(f"run {event.run} gives {event.count} places back, and its sub-flow has {len(leaving)}")
-    for guest in leaving:
-        del guests[guest.id]
-        release(guest, resume)
+def grant_queued(machine: Effects, permit: SubFlowPermit) -> None:
+    """In the parent: grant a permit that was queued and is free now."""
+    permits = (machine.state.steps or {})[permit.step.id]
+    permits.running[permit.id] = permits.ready.pop(permit.id)
+    permit.phase = RUNNING
+    machine.out.append(commands.GrantPermits(permit.step, 1))
 
 
-def dismiss(machine: Effects, step: RunChunk | None, resume: Callable[[Any], None]) -> None:
-    """A step has ended, and with it its sub-flow: its guests leave. Without a step, all do."""
-    guests = machine.state.guests or {}
-    leaving = [it for it in guests.values() if step is None or it.step is step]
-    for guest in leaving:
-        del guests[guest.id]
-        if guest.phase is READY:  # before a place is free that it could get
-            unqueue(guest)
-    for guest in leaving:
-        if guest.phase is RUNNING:
-            release(guest, resume)
+def receive_returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[Any], None]) -> None:
+    """In the parent: the sub-flow of a step returns permits. It only counts them, so any of them can be released."""
+    steps = machine.state.steps or {}
+    permits = steps.get(event.run, SubFlowPermits())
+    if len(permits.running) < event.count:
+        have = len(permits.running)
+        raise ProtocolError(f"run {event.run} returns {event.count} permits, and its sub-flow has {have}")
+    leaving = [permits.running.popitem()[1] for _ in range(event.count)]
+    if not permits.running and not permits.ready:
+        steps.pop(event.run, None)
+    for permit in leaving:
+        release(permit, resume)
+
+
+def release_sub_flow(machine: Effects, step: RunChunk | None, resume: Callable[[Any], None]) -> None:
+    """In the parent: release all permits of the sub-flow of a step that has ended; of all steps if `step` is None."""
+    steps = machine.state.steps or {}
+    leaving = [permits for number in ([step.id] if step else list(steps)) if (permits := steps.pop(number, None))]
+    for permits in leaving:
+        for permit in permits.ready.values():  # before the releases below could grant it
+            unqueue(permit)
+    for permits in leaving:
+        for permit in permits.running.values():
+            release(permit, resume)

@@ -2,21 +2,24 @@
 
     commands = machine.receive(record)
 
-The theory, in five rules:
+Five rules hold:
 
-1. Everything that changes an execution goes through `receive`, and `receive` alone writes `RunState`. A record is
-   either legal now, or it raises and nothing has changed: check first, then change.
-2. Nothing but the *order of records* decides. Time stands in the record, ids are counters in the state; no clock,
-   randomness, hash order or user code is consulted. So `replay(records)` is the execution, on every machine.
-3. A record is answered by commands. What was commanded and is not finished stands in the state, and is issued again
-   after a crash (`recovery`). Chunks are therefore run at least once, and recorded exactly once.
-4. An execution is *at rest* when no run is left. At rest it closes, unless a signal from outside could still wake it
-   (`closing.rest`). There is no idle time-out, because everything an execution waits for is counted in its state.
-5. A failure or a cancellation closes in two steps: `closing` is set and all runs are told to stop; what they still
-   write in their clean-up is recorded, but starts nothing; when the last has stopped (or the driver gives it up) the
-   execution is closed and takes no record any more.
+1. Every change of an execution goes through `receive`. Only `receive` writes `RunState`. A record that is not legal
+   now raises, and the state is unchanged. So each receiver checks first and changes the state after that.
+2. Only the *order of records* decides. The time is a field of the record, and ids are counters in the state. The
+   machine uses no clock, no randomness, no hash order and no user code. So `replay(records)` rebuilds the execution,
+   on every computer.
+3. `receive` returns commands. A command that is not finished stays in the state, and is issued again after a crash
+   (`recovery`). So a chunk runs at least once, and its completion is recorded exactly once.
+4. An execution is *idle* when no run is left. An idle execution closes, unless something can still wake it: a timer, an
+   interrupt, or an event that its definition declares external (`closing.close_if_idle`). There is no idle time-out:
+   the state counts everything that the execution waits for.
+5. A failure or a cancellation closes the execution in two steps. First the machine sets `closing` and cancels all runs.
+   What the runs write during their clean-up is recorded, but starts nothing. The execution is closed when the last run
+   has stopped, or when the driver reports that the clean-up timed out. From then on it takes no record.
 
-The records are described in `events`, the meaning of operators in `operators`, places in `limits`, waiting in `groups`.
+See `events` for the records, `operators` for what each kind of operator does, `limits` for permits, and `groups` for
+waits.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,138 +28,202 @@ from typing import Any, ClassVar
 import msgspec
 
 from . import commands, events
-from .closing import FINAL, close_down, fail, rest
+from .closing import FINAL, close_down, close_if_idle, fail
 from .definition import Definition
 from .errors import ProtocolError
-from .events import STREAM
-from .groups import begin_wait, enter_group, keep, leave_group, spawn_group
+from .events import DECLARED, RULES, STREAM
+from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
-from .leases import balance
+from .joins import tidy
+from .leases import sync_permits
 from .limits import acquire
 from .operators import compile_plan, decide, fix_result
 from .plan import Plan
-from .pulls import pull_failed, pulled
+from .provisional import drop_member, note_provisional, take_member
+from .pulls import receive_failure, receive_items
 from .recovery import recover
-from .retraction import confirm, note_provisional, retract
-from .runs import MATCH_CASE, NOTHING, SUB_FLOW, Runs
+from .retraction import confirm, retract
+from .runs import IDLE, MATCH_CASE, SUB_FLOW, Runs
 from .signals import START, Trigger
-from .state import BACKOFF, READY, RUNNING, UNSET, WAITING, Group, Lease, Limiter, Status, Wait
+from .state import (
+    BACKOFF,
+    NONE_SENT,
+    READY,
+    RUNNING,
+    UNSET,
+    WAITING,
+    CompletionGroup,
+    Limiter,
+    PermitGrant,
+    RunChunk,
+    Status,
+    Wait,
+)
 from .timers import start_timer
+from .values import key as plain_key
+from .values import seconds, text, truth
 
 
 class Machine(Runs):
-    """One execution of a plan. `state` may be given to continue one that was saved."""
+    """One execution of a plan. Pass `state` to continue a saved execution."""
 
     __slots__ = ()
 
     def receive(self, event: events.Event) -> list[commands.AnyCommand]:
-        """Take one record and say what to do.
+        """Apply one record to the state, and return the commands for the driver.
 
-        Raises `ExecutionClosed` if the execution has ended and `ProtocolError` if the record is not legal now; nothing
-        has changed then. Any other exception is a bug of the engine.
+        Raises `ExecutionClosed` if the execution has ended, `UsageError` if a name or number in the record has the
+        wrong type, and `ProtocolError` if the record is not legal now. In these cases the state is unchanged. Any other
+        exception is a bug of the engine: no user code runs here (see `values`), so no user value can cause it.
         """
+        if self.out is not IDLE:  # a finalizer, for example, can call at any time
+            raise ProtocolError(f"a {type(event).__name__} came while another record is being taken in")
         out: list[commands.AnyCommand] = []
         self.out = out
-        self._RECEIVERS[type(event)](self, event)
-        state = self.state
-        if state.lease is not None:
-            balance(self, state.lease)
-        state.records += 1
-        self.out = NOTHING
+        try:
+            self._RECEIVERS[type(event)](self, event)
+            state = self.state
+            if state.lease is not None:
+                sync_permits(self, state.lease)
+            if state.joins is not None:
+                tidy(self.plan, state, state.joins)
+            state.records += 1
+        finally:
+            self.out = IDLE
         return out
 
+    def receive_item(self, event: events.StreamPut) -> int:
+        """Apply a stream item like `receive`, for an execution that is not a sub-flow.
+
+        Returns the number under which the driver publishes the item, or 0 if the stream was stopped before.
+        Stream items are the most frequent record of many executions. Without a list of commands one takes half the
+        time.
+        """
+        if self.out is not IDLE:
+            raise ProtocolError("an item came while another record is being taken in")
+        state = self.state  # inlined below: `_require_open`, `RunState.run`, `_effect_of`
+        if state.status in FINAL:
+            self._require_open()
+        number, runs = event.run, state.many
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        if run is not None and run.id == number:
+            effects = run.effects
+            if effects is None:
+                run.effects = {STREAM: 1}
+            else:
+                effects[STREAM] = effects.get(STREAM, 0) + 1
+        state.records += 1
+        if state.stream_stopped:
+            return 0
+        state.stream = number = state.stream + 1
+        return number
+
     def abort(self, error: events.ErrorInfo) -> list[commands.AnyCommand]:
-        """For a driver that met a bug of the engine: fail at once, whatever state this is in."""
+        """Fail the execution at once, in any state. The driver calls this when it meets a bug of the engine."""
         self.out = out = list[commands.AnyCommand]()
         state = self.state
         if state.status not in FINAL:
             state.closing, state.error = Status.FAILED, error
-            state.runs.clear()
-            state.retracted = None
+            give_up_runs(state)
             state.pulls = 0
-            rest(self)
+            close_if_idle(self)
+        self.out = IDLE
         return out
 
-    # -- what happens to a run ---------------------------------------------------------------------------------------
+    # -- records about runs ------------------------------------------------------------------------------------------
 
     def _recovered(self, event: events.Recovered) -> None:
-        self._open()
+        self._require_open()
         recover(self, self._resume)
-        rest(self)
+        close_if_idle(self)
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
-        runs = state.many  # the most frequent record: what `run`, `end` and `idle` do, without the calls
+        runs = state.many  # hot path, inlined: `RunState.run`, `end` and `idle`
         run = state.sole if runs is None else runs.get(event.run)
         if run is None or run.id != event.run:
-            self._stopped(event.run)
+            self._after_retracted_end(event.run)
             return
         if run.phase is not RUNNING:
-            self._begun(run)
+            self._require_begun(run)
+        node, value, group = run.node, event.value, run.group
+        if node.kind is MATCH_CASE:
+            self._case_decided(run, truth(value, "the answer of a condition"))
+            return
         if runs is None:
             state.sole = None
         else:
             del runs[event.run]
-        node = run.node
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
-            self._give_back(run)
+            self._release_run(run)
+            if run.kept is not None:
+                self._leave_emitted(run)
         if state.closing is None:
-            value, group = event.value, run.group
-            if node.kind is MATCH_CASE:
-                decide(self, run.scope, value)
-            else:
-                trigger, scope = node.trigger, run.scope
-                for listener in node.next:
-                    listener.enter(self, listener, trigger, value, scope, group)
-        if run.group is not None:
-            leave_group(run.group, self._end_wait)
+            trigger, scope = node.trigger, run.scope
+            for listener in node.next:
+                listener.enter(self, listener, trigger, value, scope, group)
+        if group is not None:
+            if group.provisional is not None:
+                drop_member(state, group, run.id)
+            leave_group(group, self._end_wait)
         if state.sole is None and not state.many:
-            rest(self)
+            close_if_idle(self)
+
+    def _case_decided(self, run: RunChunk, answer: bool) -> None:
+        """The condition of a match case has returned: `answer` says whether the case matches."""
+        self.state.end(run)
+        self._release_run(run)
+        if self.state.closing is None:
+            decide(self, run.scope, answer)
+        self._after_run_end(run)
 
     def _failed(self, event: events.Failed) -> None:
         state = self.state
         run = state.run(event.run)
         if run is None:
-            self._stopped(event.run)
+            self._after_retracted_end(event.run)
             return
-        self._begun(run)
+        self._require_begun(run)
         if event.retry_in is not None and state.closing is None:
-            self._give_back(run)
-            run.phase, run.waits, run.spawned = BACKOFF, 0, None
+            due = event.at + seconds(event.retry_in, "the time to the next attempt")
+            self._release_run(run)
+            run.phase, run.spawned = BACKOFF, None
             run.attempt += 1
-            start_timer(self, event.at + event.retry_in, "retry", run=run.id)
+            if state.retries is None:
+                state.retries = {}
+            state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
             return
-        run = self._take(event.run)
+        run = self._end_run(event.run)
         if state.closing is None:
             fail(self, run, event.error)
-        self._left(run)
+        self._after_run_end(run)
 
     def _cancelled(self, event: events.Cancelled) -> None:
         if self.state.run(event.run) is None:
-            self._stopped(event.run)
+            self._after_retracted_end(event.run)
             return
         if self.state.closing is None:
             raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
-        self._left(self._take(event.run))
+        self._after_run_end(self._end_run(event.run))
 
-    # -- what chunks and the outside world do ------------------------------------------------------------------------
+    # -- records of chunks and of outside callers --------------------------------------------------------------------
 
     def _started(self, event: events.Started) -> None:
-        state = self._open()
+        state = self._require_open()
         if state.started or state.closing is not None:
             raise ProtocolError("the execution was started before, or is being closed")
-        state.started = True
-        state.status = Status.RUNNING
         if not state.configured:
             self._configure(event)
+        state.started = True
+        state.status = Status.RUNNING
         for name in self.plan.timers:
             start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
         for node in self.plan.start:
             node.enter(self, node, START, event.value, None, None)
-        rest(self)
+        close_if_idle(self)
 
     def _created(self, event: events.Created) -> None:
-        if self._open().records:
+        if self._require_open().records:
             raise ProtocolError("the options of an execution come first")
         self._configure(event)
 
@@ -165,23 +232,30 @@ class Machine(Runs):
         state.configured = True
         state.attended = event.attended
         state.keep_open = event.keep_open
+        if event.rules < DECLARED:
+            state.derived = self.plan.outside
+        if event.attended and self.plan.events:
+            state.sent = NONE_SENT
         state.skip_exceptions = event.skip_exceptions
+        state.checks_result = event.checks_result
         state.max_pending = event.max_pending
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
         if event.leases:
-            state.lease = Lease()
+            state.lease = PermitGrant()
             state.limiters = (*state.limiters, state.lease)
+        if event.rules != RULES:
+            state.rules = event.rules
 
-    def _parked(self, event: events.Parked) -> None:
-        run = self._open().run(event.run)
+    def _external_wait_started(self, event: events.ExternalWaitStarted) -> None:
+        run = self._require_open().run(event.run)
         if run is None:
-            raise self._unknown(event.run)
-        self._begun(run)
+            raise self._unknown_run(event.run)
+        self._require_begun(run)
         begin_wait(self.state, Wait(self.state.records, run, 0, outside=True), None, self._resume)
 
-    def _unparked(self, event: events.Unparked) -> None:
-        state = self._open()
+    def _external_wait_ended(self, event: events.ExternalWaitEnded) -> None:
+        state = self._require_open()
         wait = (state.waits or {}).get(event.wait)
         if wait is not None and not wait.outside:
             raise ProtocolError(f"the wait of record {event.wait} ends when its signals have settled, not from outside")
@@ -189,74 +263,104 @@ class Machine(Runs):
             self._end_wait(wait)
 
     def _wait_given_up(self, event: events.WaitGivenUp) -> None:
-        wait = (self._open().waits or {}).get(event.wait)
+        wait = (self._require_open().waits or {}).get(event.wait)
         if wait is None or wait.over:
             raise ProtocolError(f"record {event.wait} is not being waited for")
         self._end_wait(wait)
 
     def _emitted(self, event: events.Emitted) -> None:
-        state = self._open()
-        run = self._effect_of(event, event.run)
-        if not self._may_start(event.run):
-            return
+        state = self._require_open()
         name = event.name
-        if run is not None and name in self.plan.outside:
-            # A name that this execution emits itself is no longer one that only the outside sends (see closing.rest).
-            if state.emitted is None:
-                state.emitted = set[str]()
-            state.emitted.add(name)
+        if type(name) is not str:
+            name = event.name = text(name, "the name of an event")
+        plain = event.settle is False and event.provisional is False and event.delay is None
+        if not plain:
+            event.settle, event.provisional = bool(event.settle), bool(event.provisional)
+            event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
+        number = event.run  # inlined below: `_effect_of` and `_may_start`
+        runs = state.many
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        if run is None or run.id != number:
+            run = None
+        else:
+            if run.effects is None:
+                run.effects = {}
+            effect = f"emitted:{name}"
+            run.effects[effect] = run.effects.get(effect, 0) + 1
+        if state.closing is not None or (state.retracted and number in state.retracted):
+            return
+        if run is not None and state.derived is not None and name in state.derived:
+            # Rules before `DECLARED`: an event that the execution emits itself is not an external event.
+            state.derived = state.derived - {name}
         nodes = self.plan.events.get(name)
         if nodes is None:
-            self._unheard(name)
+            self._note_unhandled(name)
             return
-        group = None if run is None else spawn_group(run)
-        if event.provisional:
-            group = note_provisional(self, state.records, group)
-        if event.settle:
-            group = Group(group)
-        if run is not None and group is not None and (event.settle or event.provisional):
-            keep(state, run, event.effect, group)
+        if state.sent is not None and name not in state.sent:
+            state.note_sent(name)
+        group = None if run is None else run.spawned or spawn_group(run)
+        if not plain:
+            group = self._group_of(event, run, group)
         if event.delay is None:
-            trigger = Trigger("event", name)
+            trigger = self.plan.event_triggers[name]
             for node in nodes:
                 node.enter(self, node, trigger, event.value, None, group)
         else:
-            start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
+            timer = start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
             if group is not None:
-                enter_group(group)  # the execution waits for it, and so does whoever waits for the group
+                enter_group(group)  # the execution waits for the timer, and so does every wait for the group
+                if group.provisional is not None and state.timers is not None:
+                    take_member(state, group, timer, state.timers[timer])
         if group is not None and group.live and (run is None or run.phase is RUNNING or run.phase is WAITING):
             limit = state.max_pending
             if event.settle:
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
             elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
-        self._awake()
+        self._after_signal()
+
+    def _group_of(
+        self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
+    ) -> CompletionGroup | None:
+        """Make the completion group of a signal that needs its own: its emitter waits for it, or may retract it."""
+        state = self.state
+        if event.provisional:
+            group = note_provisional(state, state.records, group, None if run is None else run.id)
+        if event.settle:
+            group = CompletionGroup(group)
+        if run is not None and group is not None and (event.settle or event.provisional):
+            record_signal(state, run, event.effect, group)
+        return group
 
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
-        state = self._open()
+        state = self._require_open()
         run = state.run(event.run)
         if run is None:
-            raise self._unknown(event.run)
-        self._begun(run)
-        kept = next((it for it in (run.kept or {}).values() if it.signal == event.signal), None)
+            raise self._unknown_run(event.run)
+        self._require_begun(run)
+        kept = run.kept.by_signal.get(event.signal) if run.kept else None
         if kept is not None and kept.group.live and state.closing is None:
             begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
 
     def _confirmed(self, event: events.Confirmed) -> None:
-        self._open()
+        self._require_open()
         self._effect_of(event, event.run)
         confirm(self, event.signal)
 
     def _retracted(self, event: events.Retracted) -> None:
-        state = self._open()
+        state = self._require_open()
         self._effect_of(event, event.run)
         if state.closing is None:
             retract(self, event.signal, self._end_wait)
-            self._awake()
+            self._after_signal()
 
     def _state_changed(self, event: events.StateChanged) -> None:
-        state = self._open()
+        state = self._require_open()
         key, value = event.key, event.value
+        if type(key) is not str:
+            key = event.key = plain_key(key, "a key of state")
+        if event.emit is not True:
+            event.emit = bool(event.emit)
         if event.op == "set":
             state.data[key] = value
             state.disown(key)
@@ -269,88 +373,100 @@ class Machine(Runs):
         run = self._effect_of(event, event.run)
         if event.emit and self._may_start(event.run):
             if key in self.plan.state:
-                state.disown(key)  # who listens gets this list as it is now
+                state.disown(key)  # listeners get the list as it is now; later appends make a new one
             group = None if run is None else spawn_group(run)
             self._fire(self.plan.state.get(key), Trigger("state", key), value, group)
 
     def _flow_data_changed(self, event: events.FlowDataChanged) -> None:
-        self._open()
+        self._require_open()
+        event.key = plain_key(event.key, "a key of the flow's data")
         run = self._effect_of(event, event.run)
         if self._may_start(event.run):
             group = None if run is None else spawn_group(run)
             self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, group)
 
     def _stream_put(self, event: events.StreamPut) -> None:
-        # The most frequent record of many executions: what `_open` and `_effect_of` do, without the calls.
-        state = self.state
-        if state.status in FINAL:
-            self._open()
-        run = state.run(event.run)
-        if run is not None:
-            effects = run.effects
-            if effects is None:
-                effects = run.effects = {}
-            effects[STREAM] = effects.get(STREAM, 0) + 1
-        if state.stream_stopped:
-            self.out.append(commands.Refused(event.item))
-            return
-        state.stream = number = state.stream + 1
-        self.out.append(commands.Publish(number, event.item, event.path))
+        out, self.out = self.out, IDLE
+        number = self.receive_item(event)
+        self.out = out
+        self.state.records -= 1  # `receive` counts this record again
+        out.append(commands.Publish(number, event.item, event.path) if number else commands.ItemAfterStop(event.item))
 
     def _stream_stop(self, event: events.StreamStopped) -> None:
-        state = self._open()
+        state = self._require_open()
         self._effect_of(event, event.run)
         if not state.stream_stopped:
             state.stream_stopped = True
             self.out.append(commands.StopStream())
 
     def _result_set(self, event: events.ResultSet) -> None:
-        state = self._open()
+        state = self._require_open()
+        event.replace = bool(event.replace)
         self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
-        rest(self)
+        close_if_idle(self)
 
-    # -- waiting for the outside -------------------------------------------------------------------------------------
+    def _result_checked(self, event: events.ResultChecked) -> None:
+        state = self._require_open()
+        if state.unchecked is None:
+            raise ProtocolError("no result is being checked")
+        by, state.unchecked = state.unchecked[0], None
+        if state.result is UNSET:
+            fix_result(self, by, event.value)
+        close_if_idle(self)
+
+    def _result_rejected(self, event: events.ResultRejected) -> None:
+        state = self._require_open()
+        if state.unchecked is None:
+            raise ProtocolError("no result is being checked")
+        state.error = event.error
+        close_down(self, Status.FAILED)
+        close_if_idle(self)
+
+    # -- interrupts, timers, sources ---------------------------------------------------------------------------------
 
     def _paused(self, event: events.Paused) -> None:
-        state = self._open()
+        state = self._require_open()
         run = state.run(event.run)
         if run is None:
-            raise self._unknown(event.run)
-        self._begun(run)
+            raise self._unknown_run(event.run)
+        self._require_begun(run)
         check_pause(self, event)
         if event.holds:
             pause(self, event, run)
             return
-        run = self._take(event.run)
-        run.kept = None
+        run = self._end_run(event.run)
         if state.closing is None:
             pause(self, event, run)
-        self._left(run)
+        self._after_run_end(run)
 
     def _resumed(self, event: events.Resumed) -> None:
-        state = self._open()
+        state = self._require_open()
+        event.interrupt = plain_key(event.interrupt, "the id of an interrupt")
         interrupt = answerable(self, event)
         if interrupt is not None and state.closing is None:
             resume(self, event, interrupt)
-            self._awake()
+            self._after_signal()
 
-    def _withdrawn(self, event: events.Withdrawn) -> None:
-        interrupt = (self._open().interrupts or {}).get(event.interrupt)
+    def _interrupt_closed(self, event: events.InterruptClosed) -> None:
+        state = self._require_open()
+        event.interrupt = plain_key(event.interrupt, "the id of an interrupt")
+        interrupt = (state.interrupts or {}).get(event.interrupt)
         if interrupt is None:
             raise ProtocolError(f"there is no interrupt {event.interrupt!r}")
         if interrupt.status == "waiting":
             close(self, interrupt, "expired" if event.expired else "retracted")
-        self._awake()
+        self._after_signal()
 
     def _timer_fired(self, event: events.TimerFired) -> None:
-        state = self._open()
+        state = self._require_open()
         timer = (state.timers or {}).pop(event.timer, None)
         if timer is None:
             raise ProtocolError(f"timer {event.timer} is not running; it has fired before or was cancelled")
         if timer.what == "retry" and timer.run is not None:
             run = state.runs[timer.run]
+            (state.retries or {}).pop(timer.run, None)
             run.phase = READY
             if acquire(run):
                 run.phase = RUNNING
@@ -358,6 +474,7 @@ class Machine(Runs):
         elif timer.what == "signal":
             self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, timer.group)
             if timer.group is not None:
+                drop_member(state, timer.group, timer.id)
                 leave_group(timer.group, self._end_wait)
         elif timer.what == "deadline":
             self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
@@ -366,34 +483,39 @@ class Machine(Runs):
             close(self, interrupt, "expired")
             info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
-        self._awake()
+        self._after_signal()
+
+    def _source_items(self, event: events.SourceItems) -> None:
+        receive_items(self, event, self._end_wait)
+
+    def _source_failed(self, event: events.SourceFailed) -> None:
+        receive_failure(self, event, self._end_wait)
 
     # -- closing -----------------------------------------------------------------------------------------------------
 
     def _cancel_requested(self, event: events.CancelRequested) -> None:
-        state = self._open()
+        state = self._require_open()
         if state.closing is not None:
             return
         state.reason = event.reason
         close_down(self, Status.CANCELLED)
-        rest(self)
+        close_if_idle(self)
 
     def _close_requested(self, event: events.CloseRequested) -> None:
-        state = self._open()
+        state = self._require_open()
         state.attended = state.keep_open = False
-        rest(self)
+        close_if_idle(self)
 
-    def _abandoned(self, event: events.Abandoned) -> None:
-        state = self._open()
+    def _cleanup_timed_out(self, event: events.CleanupTimedOut) -> None:
+        state = self._require_open()
         if state.closing is None:
             if not state.retracted:
-                raise ProtocolError("only runs that were told to stop can be given up")
+                raise ProtocolError("only cancelled runs can be dropped after the clean-up time-out")
             for number in list(state.retracted):
-                self._stopped(number)
+                self._after_retracted_end(number)
             return
-        state.runs.clear()
-        state.retracted = state.waits = None
-        rest(self)
+        give_up_runs(state)
+        close_if_idle(self)
 
     _RECEIVERS: ClassVar[dict[type[events.Event], Callable[[Any, Any], None]]] = {
         events.Created: _created,
@@ -402,8 +524,8 @@ class Machine(Runs):
         events.Confirmed: _confirmed,
         events.Retracted: _retracted,
         events.WaitGivenUp: _wait_given_up,
-        events.Parked: _parked,
-        events.Unparked: _unparked,
+        events.ExternalWaitStarted: _external_wait_started,
+        events.ExternalWaitEnded: _external_wait_ended,
         events.Completed: _completed,
         events.Failed: _failed,
         events.Cancelled: _cancelled,
@@ -413,24 +535,26 @@ class Machine(Runs):
         events.StreamPut: _stream_put,
         events.StreamStopped: _stream_stop,
         events.ResultSet: _result_set,
+        events.ResultChecked: _result_checked,
+        events.ResultRejected: _result_rejected,
         events.Paused: _paused,
         events.Resumed: _resumed,
-        events.Withdrawn: _withdrawn,
+        events.InterruptClosed: _interrupt_closed,
         events.TimerFired: _timer_fired,
-        events.Pulled: pulled,
-        events.PullFailed: pull_failed,
-        events.PlacesWanted: Runs.places_wanted,
-        events.PlacesReturned: Runs.places_returned,
-        events.PlacesGranted: Runs.places_granted,
+        events.SourceItems: _source_items,
+        events.SourceFailed: _source_failed,
+        events.PermitsRequested: Runs.permits_requested,
+        events.PermitsReturned: Runs.permits_returned,
+        events.PermitsGranted: Runs.permits_granted,
         events.Recovered: _recovered,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,
-        events.Abandoned: _abandoned,
+        events.CleanupTimedOut: _cleanup_timed_out,
     }
 
 
 def replay(plan: Plan | Definition, records: Iterable[events.Event]) -> Machine:
-    """The machine that has received these records, in this order."""
+    """Return a machine that has received these records, in this order. Raises what `Machine.receive` raises."""
     machine = Machine(plan if isinstance(plan, Plan) else compile_plan(plan))
     for record in records:
         machine.receive(record)

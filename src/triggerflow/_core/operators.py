@@ -1,41 +1,43 @@
-"""What each kind of operator does with a signal: one row a kind, in `TRANSITIONS` at the end of this file.
+"""Transitions: what each kind of operator does with a signal. `TRANSITIONS`, at the end, has one function per kind.
 
-A transition gets the node, the trigger and value of the signal, the scope it happened in and the group it counts for.
-It may start runs, fill slots, and pass a signal on to the listeners of its own trigger; it never fails on user data.
-Signals with a name (events, state, chunk names under `when`) carry no scope: a gate stands outside every block.
+A transition gets the node, the trigger and the value of the signal, its scope, and its completion group. It may start
+runs, fill slots, and pass a signal on to the listeners of its own trigger. It never fails on user data. Signals with a
+name (events, state, chunk names under `when`) have no scope: a gate is outside of all blocks.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from .commands import AnyCommand, CancelPull, Pull, ResultFixed
+from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
 from .groups import enter_group
-from .joins import COLLECT, close_scope, consume, fill, join_key, latest, open_scope
+from .joins import COLLECT, close_scope, consume, fill, fill_join, leave_scope, open_scope
 from .limits import acquire, limiter_of_chunk
 from .plan import Node, Plan
+from .provisional import take_member
 from .signals import PUBLIC_KIND, Trigger
-from .state import READY, UNSET, Frame, Group, Opening, RunChunk, RunState
+from .state import READY, UNSET, BlockInstance, Branch, CompletionGroup, RunChunk, RunState
+from .values import BUILTIN, equals, is_lazy, kind_of
 
 
 class Effects(Protocol):
-    """What a transition may touch: the state, and the list of commands that the current record gives."""
+    """What a transition may change: the state, and the list of commands of the current record."""
 
     plan: Plan
     state: RunState
     out: list[AnyCommand]
 
 
-Transition = Callable[[Effects, Node, Trigger, Any, Frame | None, Group | None], None]
+Transition = Callable[[Effects, Node, Trigger, Any, Branch | None, CompletionGroup | None], None]
 
 
 def enter_chunk(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """Run the handler with the value, now or as soon as there is a place."""
+    """Start a run of the handler with the value, or queue it for permits."""
     state = machine.state
     number = state.next_id
     state.next_id = number + 1
@@ -43,12 +45,14 @@ def enter_chunk(
     if node.concurrency is not None:
         limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
     run = RunChunk(number, node, trigger, value, state.records, scope, group, limiters)
-    if state.many is not None:  # as `begin` does, without the call
+    if state.many is not None:  # hot path: `begin`, inlined
         state.many[number] = run
     else:
         state.begin(run)
     if group is not None:
         enter_group(group)
+        if group.provisional is not None:
+            take_member(state, group, number, run)
     if limiters and not acquire(run):
         run.phase = READY
     else:
@@ -56,9 +60,9 @@ def enter_chunk(
 
 
 def enter_sub_flow(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """Run the step at once: not it but the chunks inside it need places (see `leases`)."""
+    """Start the step at once. The chunks inside it need permits, the step does not (see `leases`)."""
     state = machine.state
     number = state.next_id
     state.next_id = number + 1
@@ -66,22 +70,23 @@ def enter_sub_flow(
     state.begin(run)
     if group is not None:
         enter_group(group)
+        if group.provisional is not None:
+            take_member(state, group, number, run)
     machine.out.append(run)
 
 
 def enter_gate(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """`when`: pass each signal on (or, simple_or), or wait for one of each and pass them on together (and)."""
     if node.mode == "and":
         wanted, item = node.operator.listens, None if node.block is None else scope
         while item is not None and item.opening.node is not node.block:
             item = item.opening.outer
-        join = join_key(node.id, item)
-        slots = latest(machine.state, join, trigger, value)
+        slots = fill_join(machine.state, node.id, item, trigger, value)
         if len(slots) < len(wanted):
             return
-        consume(machine.state, join)
+        consume(machine.state, node.id, item)
         joined: dict[str, dict[str, Any]] = {}
         for part in wanted:
             joined.setdefault(PUBLIC_KIND[part.kind], {})[part.name] = slots[part]
@@ -93,19 +98,19 @@ def enter_gate(
 
 
 def enter_batch(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """Give the same value to all branches, each in a frame of its own."""
+    """batch: start all branches with the same value, each in its own `Branch`."""
     branches = node.next
     opening = open_scope(machine.state, node, scope, group, len(branches))
     for index, branch in enumerate(branches):
-        branch.enter(machine, branch, node.trigger, value, Frame(opening, index), group)
+        branch.enter(machine, branch, node.trigger, value, Branch(opening, index), group)
 
 
 def enter_batch_collect(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """When every branch has arrived: one dict, by branch name, in order of declaration."""
+    """End of a batch: when all branches have arrived, pass on one dict by branch name, in order of declaration."""
     opening = fill(machine.state, scope, node.block, value)
     if opening is not None and not opening.missing:
         names: list[str] = node.operator.options["slots"]
@@ -113,35 +118,30 @@ def enter_batch_collect(
 
 
 def enter_split(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """for_each: open one frame per item, a window of them at a time.
+    """for_each: start one branch per item, up to the window (`concurrency`, else `max_pending`) at a time.
 
-    Lists, tuples and ranges are read in place; strings, mappings, models and what cannot be iterated are one item; any
-    other iterable, sync or async, is pulled by the driver as there is room.
+    Lists, tuples and ranges are read directly. Strings, mappings, models and values that cannot be iterated are one
+    item. The driver pulls the items of any other iterable, sync or async, as the window has room. This includes
+    subclasses of list, tuple and range, which may have an iteration of their own.
     """
     opening = open_scope(machine.state, node, scope, group, 0)
     opening.source = value
-    if not isinstance(value, list | tuple | range):
-        if _is_lazy(value):
+    kind = kind_of(value)
+    if kind is not list and kind is not tuple and kind is not range:
+        if is_lazy(value):
             opening.pulled, opening.exhausted = deque(), False
         else:
             opening.source = (value,)
     _feed(machine, opening)
 
 
-def _is_lazy(value: Any) -> bool:
-    # A Pydantic model iterates over its fields, and is one item all the same.
-    if isinstance(value, str | bytes | bytearray | Mapping) or hasattr(value.__class__, "model_fields"):
-        return False
-    return hasattr(value, "__getitem__") or hasattr(value, "__iter__") or hasattr(value, "__aiter__")
+def _feed(machine: Effects, opening: BlockInstance) -> None:
+    """Start items while the window has room; end the block when all have arrived.
 
-
-def _feed(machine: Effects, opening: Opening) -> None:
-    """Open items while the window has room; close the block when all have arrived.
-
-    Items may arrive while this loop opens others (an empty body, a literal match): then the loop, not the recursion,
-    goes on, so that the stack stays flat for any number of items.
+    Items may arrive while this loop starts others (an empty body, a literal match). Then the inner call returns and the
+    loop goes on, so that the stack does not grow with the number of items.
     """
     if opening.feeding:
         return
@@ -153,22 +153,26 @@ def _feed(machine: Effects, opening: Opening) -> None:
         opening.next += 1
         opening.open += 1
         opening.slots.append(UNSET)
-        frame = Frame(opening, index)
+        branch = Branch(opening, index)
         item = source[index] if pulled is None else pulled.popleft()
         for listener in node.next:
-            listener.enter(machine, listener, node.trigger, item, frame, opening.group)
+            listener.enter(machine, listener, node.trigger, item, branch, opening.group)
     opening.feeding = False
     if pulled is not None and not opening.exhausted:
         if opening.open < window and not opening.pulling:
             opening.pulling = True
             machine.state.pulls += 1
+            if opening.group is not None:  # the pull is a member: a wait includes items still to come
+                enter_group(opening.group)
             machine.out.append(Pull(opening, window - opening.open))
     elif not opening.open and node.block is not None:
         _leave_block(machine, node.block, opening, opening.slots, opening.group)
 
 
-def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool) -> None:
-    """The driver has pulled the next items of a lazy source."""
+def take_pulled(machine: Effects, opening: BlockInstance, items: list[Any], done: bool) -> None:
+    """Start the items that the driver has pulled from a lazy source.
+
+    After that the caller removes the pull from the completion group, which then has the new runs as members."""
     machine.state.pulls -= 1
     opening.pulling = False
     opening.exhausted = done
@@ -177,64 +181,95 @@ def take_pulled(machine: Effects, opening: Opening, items: list[Any], done: bool
     _feed(machine, opening)
 
 
-def abandon_pass(machine: Effects, opening: Opening) -> None:
-    """A pass through a for_each has no future: what is open goes on, and arrives nowhere."""
-    close_scope(machine.state, opening)
-    opening.slots = [None] * len(opening.slots)  # a slot that is filled takes nothing any more
+def abandon_pass(machine: Effects, opening: BlockInstance) -> None:
+    """End a for_each that cannot be complete. Its branches go on, and their results are ignored.
+
+    The caller removes the pull from the completion group."""
+    leave_scope(machine.state, opening)
     stop_pulling(machine, opening)
 
 
-def stop_pulling(machine: Effects, opening: Opening) -> None:
-    """Nothing more is taken from a lazy source."""
-    if opening.pulling:
+def stop_pulling(machine: Effects, opening: BlockInstance) -> bool:
+    """Stop taking items from a lazy source, and return whether a pull was open.
+
+    The caller removes that pull from the completion group."""
+    pulling = opening.pulling
+    if pulling:
         machine.state.pulls -= 1
         opening.pulling = False
     if not opening.exhausted:
         opening.exhausted = True
         machine.out.append(CancelPull(opening))
+    return pulling
 
 
 def enter_for_each_collect(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """An item is done: its place in the window is free; after the last one, the results in input order."""
+    """End of a for_each: an item has arrived. After the last one, pass on the list of results in input order."""
     opening = fill(machine.state, scope, node.block, value)
     if opening is not None:
         opening.open -= 1
         _feed(machine, opening)
 
 
-#: What `next` of a match says when nothing was hit, and its else runs.
+#: The value of `next` of a match when no case matched and its else runs.
 ELSE = -1
 
 
 def enter_match(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """Ask the cases in order. `source` keeps the value, `next` the case being asked, `slots` the cases hit so far."""
+    """match: check the cases in order.
+
+    `source` holds the value, `next` the case that is being checked, `slots` the cases that have matched so far."""
     opening = open_scope(machine.state, node, scope, group, 0)
     opening.source = (value,)
-    _ask(machine, opening)
+    _check_cases(machine, opening)
 
 
-def _ask(machine: Effects, opening: Opening) -> None:
-    """Go through the cases until one has to be asked by running a callable, or it is known which are hit."""
+def _check_cases(machine: Effects, opening: BlockInstance) -> None:
+    """Check cases until the driver has to run one, or until it is known which cases match.
+
+    A case needs a run of its own if it has a callable, or if only the `==` method of the value can compare it with the
+    literal."""
     node, value, hits = opening.node, opening.source[0], opening.slots
-    cases = node.next
-    while opening.next < len(cases):
-        case = cases[opening.next]
-        options = case.operator.options
-        if case.handler is not None:
-            enter_chunk(machine, case, node.trigger, value, Frame(opening, opening.next), opening.group)
+    cases, number, first_only = node.next, opening.next, node.mode == "hit_first"
+    builtin = id(kind_of(value)) in BUILTIN
+    while number < len(cases):
+        case = cases[number]
+        if case.otherwise:
+            hit = not hits
+        elif builtin and case.compares_builtin:
+            hit = case.literal == value
+        else:
+            hit = None if case.handler is not None else _matches(machine, case.literal, value)
+        if hit is None:
+            opening.next = number
+            enter_chunk(machine, case, node.trigger, value, Branch(opening, number), opening.group)
             return
-        if (not hits) if options.get("otherwise") else _equal(options["equals"], value):
-            hits.append(opening.next)
-        opening.next = len(cases) if hits and node.mode == "hit_first" else opening.next + 1
+        if hit:
+            hits.append(number)
+            if first_only:
+                break
+        number += 1
+    opening.next = len(cases)
     _route(machine, opening)
 
 
-def decide(machine: Effects, scope: Frame | None, value: Any) -> None:
-    """The condition of this case has answered; truthiness was taken by the driver, for it may be user code."""
+def _matches(machine: Effects, literal: Any, value: Any) -> bool | None:
+    """Whether a value equals the literal of a case; None if the driver has to compare them."""
+    hit = equals(literal, value)
+    if hit is not None or machine.state.rules:
+        return hit
+    try:  # in a journal of rules 0 (see `events.RULES`), no record has the result
+        return bool(literal == value)
+    except BaseException:  # whatever a foreign `==` raises, this transition goes on
+        return False
+
+
+def decide(machine: Effects, scope: Branch | None, value: bool) -> None:
+    """Take the result of the condition of a case. The driver converts it to a bool, which may run user code."""
     if scope is None:
         return
     opening = scope.opening
@@ -242,11 +277,11 @@ def decide(machine: Effects, scope: Frame | None, value: Any) -> None:
         opening.slots.append(scope.index)
     done = value and opening.node.mode == "hit_first"
     opening.next = len(opening.node.next) if done else scope.index + 1
-    _ask(machine, opening)
+    _check_cases(machine, opening)
 
 
-def _route(machine: Effects, opening: Opening) -> None:
-    """Send the value into the cases that were hit; with none, past the block."""
+def _route(machine: Effects, opening: BlockInstance) -> None:
+    """Start the cases that matched; without one, pass the value on behind the block."""
     node, value, hits = opening.node, opening.source[0], opening.slots
     if not hits and node.block is not None:
         _leave_block(machine, node.block, opening, value, opening.group)
@@ -254,26 +289,20 @@ def _route(machine: Effects, opening: Opening) -> None:
     cases: list[Node] = [node.next[position] for position in hits]
     opening.slots = [UNSET] * len(cases)
     opening.missing = len(cases)
-    if cases[0].operator.options.get("otherwise"):
+    if cases[0].otherwise:
         opening.next = ELSE
     for index, case in enumerate(cases):
-        frame = Frame(opening, index)
+        branch = Branch(opening, index)
         for listener in case.next:
-            listener.enter(machine, listener, case.trigger, value, frame, opening.group)
-
-
-def _equal(literal: Any, value: Any) -> bool:
-    try:
-        return bool(literal == value)
-    except Exception:  # a foreign __eq__ (an array's, say) may refuse; then it is not equal to a literal
-        return False
+            listener.enter(machine, listener, case.trigger, value, branch, opening.group)
 
 
 def enter_match_collect(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """The value of the case that was hit, or with hit_all the list of values in order of the cases. The else is no hit,
-    and gives its value."""
+    """End of a match: pass on the result of the case, or with hit_all the list of results in order of the cases.
+
+    The else of a hit_all passes on its result, without a list."""
     opening = fill(machine.state, scope, node.block, value)
     if opening is not None and not opening.missing:
         several = opening.node.mode == "hit_all" and opening.next != ELSE
@@ -282,42 +311,46 @@ def enter_match_collect(
 
 
 def enter_collect(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """Fill this branch of a named collection; branches of any chain meet, per scope."""
+    """collect: fill a branch of a named collection, which joins branches of any chain within one scope."""
     options = node.operator.options
-    join = join_key(f"{COLLECT}{node.name}", scope)
-    slots = latest(machine.state, join, options["branch"], value)
+    name = f"{COLLECT}{node.name}"
+    slots = fill_join(machine.state, name, scope, options["branch"], value)
     branches: list[str] = options["branches"]
     if len(slots) < len(branches):
         return
     if options["mode"] == "filled_then_empty":
-        consume(machine.state, join)
+        consume(machine.state, name, scope)
     full = {branch: slots[branch] for branch in branches}
     for listener in node.next:
         listener.enter(machine, listener, node.trigger, full, scope, group)
 
 
 def enter_result(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """The first end fixes the result."""
-    if machine.state.result is UNSET:
+    """end: the first value that arrives is the result."""
+    state = machine.state
+    if state.result is UNSET and state.checks_result:
+        if state.unchecked is None:
+            state.unchecked = (node.id, value)
+            machine.out.append(CheckResult(node.id, value))
+    elif state.result is UNSET:
         fix_result(machine, node.id, value)
     for listener in node.next:
         listener.enter(machine, listener, trigger, value, scope, group)
 
 
 def fix_result(machine: Effects, by: int | str | None, value: Any) -> None:
-    """The execution has its result."""
+    """Set the result of the execution. `by` is a run, the id of an `end()`, or None for a caller."""
     machine.state.result = value
     if machine.state.keep_open:
         machine.out.append(ResultFixed(by))
 
 
-def skip(machine: Effects, node: Node, scope: Frame | None, group: Group | None) -> None:
-    """An operator failed and only its branch ends: its frame's slot takes None, so that the block does not wait for
-    ever."""
+def skip(machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None) -> None:
+    """End the branch of an operator that failed: its slot becomes None, so that the block can still be complete."""
     if scope is None or node.optional:
         return
     if node.kind is OperatorKind.MATCH_CASE:
@@ -328,16 +361,18 @@ def skip(machine: Effects, node: Node, scope: Frame | None, group: Group | None)
         block.enter(machine, block, node.trigger, None, scope, group)
 
 
-def _leave_block(machine: Effects, node: Node, opening: Opening, value: Any, group: Group | None) -> None:
+def _leave_block(
+    machine: Effects, node: Node, opening: BlockInstance, value: Any, group: CompletionGroup | None
+) -> None:
     close_scope(machine.state, opening)
     for listener in node.next:
         listener.enter(machine, listener, node.trigger, value, opening.outer, group)
 
 
 def enter_case(
-    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Frame | None, group: Group | None
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """Never entered by a signal: the route asks its cases itself (`_ask`)."""
+    """Never called: the match checks its cases itself (`_check_cases`)."""
 
 
 TRANSITIONS: Mapping[OperatorKind, Transition] = {
@@ -356,12 +391,12 @@ TRANSITIONS: Mapping[OperatorKind, Transition] = {
 }
 
 
-#: Blocks that the user closes, and how.
+#: Blocks that the user closes, and the method that closes each.
 CLOSED_BY = {OperatorKind.FOR_EACH_SPLIT: "end_for_each", OperatorKind.MATCH_ROUTE: "end_match"}
 
 
 def compile_plan(definition: Definition) -> Plan:
-    """The definition with its triggers resolved and its transitions attached."""
+    """Return the plan of a definition. Raises `DefinitionError` for a block that is not closed, or a bad loop."""
     plan = Plan(definition, TRANSITIONS)
     for node in plan.nodes:
         if node.block is None and node.kind in CLOSED_BY:

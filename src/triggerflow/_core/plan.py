@@ -1,36 +1,41 @@
-"""A `Definition` made ready to run: every trigger resolved to its listeners once, so that no event costs a search.
+"""A `Definition` prepared for running: all triggers are resolved to their listeners, so that no signal needs a search.
 
-Only direct links are added; what an operator *means* stands in `operators`.
+A plan only adds links. `operators` defines what each kind of operator does.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from .definition import Definition, Operator, OperatorKind
 from .errors import DefinitionError
 from .signals import START, Trigger
+from .values import BUILTIN, kind_of
 
 
 class Node:
     """One operator with its links.
 
-    `next` are the listeners of its own trigger, in definition order. `block` is the operator at the other end of its
-    block: the collector of a fan-out, the fan-out of a collector. For a `when` it is the for_each in whose items all
-    its signals arise, if there is one: it joins item by item.
+    `next` holds the listeners of its own trigger, in definition order. `block` is the operator at the other end of its
+    block: the collector of a fan-out, the fan-out of a collector. For a `when` whose signals all come from inside one
+    for_each, `block` is that for_each: the `when` then joins the signals of each item.
     """
 
     __slots__ = (
         "block",
+        "compares_builtin",
         "concurrency",
         "enter",
         "handler",
         "id",
         "index",
         "kind",
+        "literal",
         "mode",
         "name",
         "next",
         "operator",
         "optional",
+        "otherwise",
         "trigger",
     )
 
@@ -49,15 +54,32 @@ class Node:
         self.mode: str = options.get("mode", "")
         self.concurrency: int | None = options.get("concurrency")
         self.optional: bool = options.get("side_branch", False)
+        #: for a match case: its literal, whether that has a builtin type, and whether the case is the else
+        self.literal: Any = options.get("equals")
+        self.compares_builtin = "equals" in options and id(kind_of(self.literal)) in BUILTIN
+        self.otherwise: bool = options.get("otherwise", False)
 
     def __repr__(self) -> str:
         return f"<Node {self.id}>"
 
 
 class Plan:
-    """All nodes of a definition and, per kind of trigger, who listens to a name."""
+    """All nodes of a definition and, per kind of trigger, the listeners of each name."""
 
-    __slots__ = ("definition", "errors", "events", "flow_data", "nodes", "outside", "start", "state", "timers")
+    __slots__ = (
+        "definition",
+        "depth",
+        "errors",
+        "event_triggers",
+        "events",
+        "external",
+        "flow_data",
+        "nodes",
+        "outside",
+        "start",
+        "state",
+        "timers",
+    )
 
     def __init__(self, definition: Definition, transitions: Mapping[OperatorKind, Callable[..., None]]) -> None:
         self.definition = definition
@@ -85,17 +107,39 @@ class Plan:
                 sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]
                 items = {_item_of(source, by_id) for source in sources}
                 node.block = items.pop() if len(items) == 1 else None
+        #: maximum nesting of blocks
+        self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
+        #: what each of these events fires, made once instead of for every signal
+        self.event_triggers = {name: Trigger("event", name) for name in self.events}
         self.state = _named(listeners, "state")
         self.flow_data = _named(listeners, "flow_data")
         self.errors = _named(listeners, "error")
         self.timers = _named(listeners, "timer")
+        #: the declared external events that have listeners
+        self.external = frozenset(definition.external) & self.events.keys()
+        #: the events for which an execution with rules before `DECLARED` waits; see `closing`
         self.outside = definition.outside_events
+
+    def with_outside(self, outside: frozenset[str]) -> "Plan":
+        """Return a plan with the same nodes and another set of `outside` events."""
+        other = Plan.__new__(Plan)
+        for name in Plan.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.outside = outside
+        return other
+
+
+def _depth(node: Node, by_id: Mapping[str, Node]) -> int:
+    depth, around = 0, by_id.get(node.operator.inside or "")
+    while around is not None and depth < len(by_id):
+        depth, around = depth + 1, by_id.get(around.operator.inside or "")
+    return depth
 
 
 def _item_of(node: Node | None, by_id: Mapping[str, Node]) -> Node | None:
-    """The innermost for_each around a node; None for what comes from no node."""
+    """Return the innermost for_each around a node, or None."""
     while node is not None and node.operator.inside is not None:
         node = by_id[node.operator.inside]
         if node.kind is OperatorKind.FOR_EACH_SPLIT:

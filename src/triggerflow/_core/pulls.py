@@ -1,37 +1,52 @@
-"""The records of lazy for_each sources: the driver asks them for items, as many as there is room for."""
+"""The records of lazy for_each sources: the driver pulls items from a source, as many as the limits allow.
+
+A source with an open pull is a member of the completion group of its block instance, like a run. So a wait for the
+signal that opened the block lasts until the source has given its items.
+"""
+
+from collections.abc import Callable
 
 from . import events
-from .closing import FINAL, fail_pass, rest
+from .closing import FINAL, close_if_idle, fail_pass
 from .errors import ExecutionClosed, ProtocolError
+from .groups import leave_group
 from .operators import Effects, take_pulled
-from .state import Opening, Status
+from .state import BlockInstance, Status, Wait
 
 
-def pulled(machine: Effects, event: events.Pulled) -> None:
-    """The next items of a source."""
+def receive_items(machine: Effects, event: events.SourceItems, ended: Callable[[Wait], None]) -> None:
+    """Take the next items of a source. `ended` is called for each wait that ends with the pull."""
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
         take_pulled(machine, opening, event.items, event.done)
-    _went_on(machine)
+        _leave(opening, ended)
+    _after_pull(machine)
 
 
-def pull_failed(machine: Effects, event: events.PullFailed) -> None:
-    """A source raised. No policy could help: what follows is as for a chunk that failed for good."""
+def receive_failure(machine: Effects, event: events.SourceFailed, ended: Callable[[Wait], None]) -> None:
+    """Handle an exception of a source like a chunk failure without retries."""
     opening = _pulling(machine, event.opening)
     if machine.state.closing is None:
         fail_pass(machine, opening, event.error)
+        _leave(opening, ended)
     opening.pulling = False
-    _went_on(machine)
+    _after_pull(machine)
 
 
-def _went_on(machine: Effects) -> None:
+def _leave(opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
+    """End the membership of the pull. Its items are members already, so the group was busy all the time."""
+    if opening.group is not None:
+        leave_group(opening.group, ended)
+
+
+def _after_pull(machine: Effects) -> None:
     if machine.state.idle():
-        rest(machine)
+        close_if_idle(machine)
     elif machine.state.status is Status.WAITING:
         machine.state.status = Status.RUNNING
 
 
-def _pulling(machine: Effects, number: int) -> Opening:
+def _pulling(machine: Effects, number: int) -> BlockInstance:
     state = machine.state
     if state.status in FINAL:
         raise ExecutionClosed(f"the source of opening {number} gave items after its execution ({state.status.value})")

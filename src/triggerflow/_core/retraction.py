@@ -1,7 +1,8 @@
-"""Provisional signals: started early, and taken back if what they stand for turns out not to be so.
+"""Confirm and retract provisional signals: signals that a chunk emits before it knows that they are right.
 
-A provisional signal has a group of its own, so that everything it set in motion can be found: its runs are cancelled,
-its openings dropped, and what its runs still write in their clean-up is recorded but starts nothing."""
+A provisional signal has its own completion group, through which everything that it started is found. A retraction
+cancels its runs, timers and interrupts, and drops its block instances. What the cancelled runs write during their
+clean-up is recorded, but starts nothing."""
 
 from collections.abc import Callable
 
@@ -11,82 +12,62 @@ from .interrupts import close
 from .joins import drop_scope
 from .limits import unqueue
 from .operators import Effects, stop_pulling
-from .state import KEPT, RUNNING, WAITING, Group, RunChunk, RunState, Wait
+from .provisional import decided, drop_member, leave_emitter, members
+from .state import RUNNING, WAITING, BlockInstance, Interrupt, RunChunk, Timer, Wait
 from .timers import cancel_timer
 
 
-def note_provisional(machine: Effects, number: int, group: Group | None) -> Group:
-    """The group of a provisional signal."""
-    state = machine.state
-    if state.provisional is None:
-        state.provisional = {}
-    count = len(state.provisional)
-    if count >= KEPT and not count & (count - 1):  # a power of two: seldom enough to look at all of them
-        _forget_undecided(state, state.provisional)
-    made = state.provisional[number] = Group(group)
-    return made
-
-
-def _forget_undecided(state: RunState, provisional: dict[int, Group]) -> None:
-    """Forget signals that nobody has decided on, where nothing is left to take back: what they started is over, and so
-    is the run that emitted them, which could come back to them."""
-    emitted = {kept.signal for run in state.runs.values() for kept in (run.kept or {}).values()}
-    asking = [it.run.group for it in (state.interrupts or {}).values() if it.status == "waiting"]
-    used = [*asking, *(opening.group for opening in (state.openings or {}).values())]
-    for number, group in list(provisional.items()):
-        if number not in emitted and not group.live and not any(_within(it, group) for it in used):
-            del provisional[number]
-
-
 def confirm(machine: Effects, number: int) -> None:
-    """The signal stands; nobody asks for its group any more."""
-    group = (machine.state.provisional or {}).pop(number, None)
-    if group is not None:
-        group.over = True
+    """Confirm a provisional signal: it cannot be retracted any more. An unknown signal is ignored."""
+    provisional = decided(machine.state, number)
+    if provisional is not None:
+        provisional.group.over = True
 
 
 def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> None:
-    """Cancel everything that the signal has set in motion. A signal that was confirmed, or never was, has none.
+    """Cancel everything that a provisional signal has started. An unknown or confirmed signal is ignored.
 
-    `ended` is called for waits that end thereby, outside what is retracted.
+    `ended` is called for each wait outside of the retracted work that ends with it.
     """
-    state = machine.state
-    group = (state.provisional or {}).pop(number, None)
-    if group is None:
+    provisional = decided(machine.state, number)
+    if provisional is None:
         return
-    for opening in [it for it in (state.openings or {}).values() if _within(it.group, group)]:
-        drop_scope(state, opening)
-        stop_pulling(machine, opening)
-    for run in [it for it in state.runs.values() if _within(it.group, group)]:
-        del state.runs[run.id]
-        if run.phase is RUNNING or run.phase is WAITING:
-            if state.retracted is None:
-                state.retracted = {}
-            state.retracted[run.id] = run
-            machine.out.append(commands.CancelRun(run))
-        else:
-            _forget(machine, run, ended)
-    for timer in [it for it in (state.timers or {}).values() if _within(it.group, group)]:
+    found = members(provisional)
+    for opening in sorted((it for it in found if isinstance(it, BlockInstance)), key=lambda it: it.id):
+        _drop_opening(machine, opening, ended)
+    for run in sorted((it for it in found if isinstance(it, RunChunk)), key=lambda it: it.id):
+        _stop(machine, run, ended)
+    for timer in sorted((it for it in found if isinstance(it, Timer)), key=lambda it: it.id):
         cancel_timer(machine, timer.id)
         if timer.group is not None:
+            drop_member(machine.state, timer.group, timer.id)
             leave_group(timer.group, ended)
-    for interrupt in (state.interrupts or {}).values():
-        if interrupt.status == "waiting" and _within(interrupt.run.group, group):
-            close(machine, interrupt, "retracted")
-    machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in state.runs)]
+    for interrupt in sorted((it for it in found if isinstance(it, Interrupt)), key=lambda it: (it.run.id, it.id)):
+        close(machine, interrupt, "retracted")
+    runs = machine.state.runs
+    machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in runs)]
 
 
-def _forget(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:
-    """A run that holds no place: it waits for one, or for its next attempt."""
+def _drop_opening(machine: Effects, opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
+    drop_scope(machine.state, opening)
+    if stop_pulling(machine, opening) and opening.group is not None:
+        leave_group(opening.group, ended)
+
+
+def _stop(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:
+    """Cancel a run that has begun; drop one that waits for permits or for its next attempt."""
+    state = machine.state
+    del state.runs[run.id]
+    leave_emitter(state, run)
+    if run.group is not None:
+        drop_member(state, run.group, run.id)
+    if run.phase is RUNNING or run.phase is WAITING:
+        if state.retracted is None:
+            state.retracted = {}
+        state.retracted[run.id] = run
+        machine.out.append(commands.CancelRun(run))
+        return
     unqueue(run)
-    for timer in list((machine.state.timers or {}).values()):
-        if timer.run == run.id:
-            cancel_timer(machine, timer.id)
+    cancel_timer(machine, (state.retries or {}).pop(run.id, None))
     if run.group is not None:
         leave_group(run.group, ended)
-
-
-def _within(group: Group | None, ancestor: Group) -> bool:
-    while group is not None and group is not ancestor:
-        group = group.parent
-    return group is not None

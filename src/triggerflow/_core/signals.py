@@ -1,14 +1,14 @@
 """Triggers: what an operator can listen to.
 
-A *trigger* is the static name of something that can happen; a *signal* is one occurrence of it, numbered by the
-record that carried it. The kinds:
+A *trigger* is the static name of something that can happen. A *signal* is one occurrence of it, and has the number of
+its record. The kinds:
 
 ========== ============================================= =========================================
 kind       fires when                                    written by the user as
 ========== ============================================= =========================================
 start      the execution starts                          `flow.to(...)`
 chunk      a chunk has completed                         `when("name")`, `when(chunk)`, `.to(...)`
-event      somebody emits the name                       `when("name")`, `async_emit("name", value)`
+event      a chunk or a caller emits it                  `when("name")`, `async_emit("name", value)`
 state      the execution's state changes at a key        `when({"runtime_data": key})`
 flow_data  the flow's shared data changes at a key       `when({"flow_data": key})`
 collect    a collection has all its branches             `when({"collect": name})`
@@ -42,10 +42,10 @@ class Trigger(msgspec.Struct, frozen=True, order=True):
 
 START = Trigger("start", "")
 
-#: The name under which an error route takes the failures of every chunk that has no route of its own.
+#: The trigger name of an error route for all chunks that have no route of their own.
 ANY_CHUNK = "*"
 
-#: The names under which `when` and its value speak of the kinds; `runtime_data` is the historic name of state.
+#: The public names of the kinds, as `when` uses them; `runtime_data` is the historic name of state.
 PUBLIC_KIND: dict[TriggerKind, str] = {
     "start": "start",
     "chunk": "event",

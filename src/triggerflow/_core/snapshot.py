@@ -1,7 +1,7 @@
-"""`RunState` to plain data and back: a cache of `replay`, exact to the last counter.
+"""Snapshots: `RunState` to plain data and back. A snapshot gives exactly the state that `replay` gives.
 
-User values are handed to `pack` and `unpack`, which say how a value is recorded and refuse what cannot be. Everything
-else is numbers, names and references: frames by (opening, index), groups and limiters by their place in a list. Nothing
+`pack` and `unpack` convert user values, and raise for values that cannot be recorded. Everything else is numbers, names
+and references: branches by (block instance id, index), completion groups and limiters by their index in a list. Nothing
 in a snapshot is ever imported or called.
 """
 
@@ -14,29 +14,36 @@ import msgspec
 from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
-from .limits import around, limiter_of_chunk
+from .groups import enter_group, kept_signals
+from .joins import is_over, joined
+from .limits import around, fill_queue, limiter_of_chunk
 from .plan import Node, Plan
+from .provisional import restore_provisional, take_member
 from .signals import Trigger
 from .state import (
+    NONE_SENT,
     UNSET,
-    Frame,
-    Group,
-    Guest,
+    BlockInstance,
+    Branch,
+    CompletionGroup,
     Interrupt,
-    JoinKey,
-    Kept,
-    Lease,
+    Joins,
+    KeptSignals,
     Limiter,
-    Opening,
+    PermitGrant,
     Phase,
+    RecordedSignal,
     RunChunk,
     RunState,
+    RunWaits,
     Status,
+    SubFlowPermit,
+    SubFlowPermits,
     Timer,
     Wait,
 )
 
-#: The number of the format. A change of meaning raises it, and older snapshots are then read through a migration.
+#: Version of the format. A change of meaning needs a new number, and a migration for older snapshots.
 FORMAT = 1
 
 Pack = Callable[[Any, str], Any]
@@ -59,12 +66,14 @@ _PLAIN = (
 
 
 def encode(plan: Plan, state: RunState, pack: Pack) -> dict[str, Any]:
-    """The state as JSON-shaped data. Raises what `pack` raises for a value that cannot be recorded."""
+    """Return the state as JSON-shaped data. Raises what `pack` raises for a value that cannot be recorded."""
     return _Encoder(plan, state, pack).snapshot()
 
 
 def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
-    """The state again. Raises `SnapshotError` for what is damaged, of another format, or names unknown operators."""
+    """Rebuild the state from a snapshot.
+
+    Raises `SnapshotError` if it is damaged, has another format, or names operators that the plan does not have."""
     if not isinstance(snapshot, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - it comes from outside
         raise SnapshotError(f"a snapshot is a mapping, this is a {type(snapshot).__name__}")
     if snapshot.get("format") != FORMAT:
@@ -78,13 +87,14 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
 
 
 class _Encoder:
-    """Writes the parts; what they refer to each other by are numbers."""
+    """Writes the parts of the state. They refer to each other by numbers."""
 
     def __init__(self, plan: Plan, state: RunState, pack: Pack) -> None:
         self.plan = plan
         self.state = state
         self.pack = pack
         self.groups = _groups(state)
+        self.live = _live(state, self.groups)
         self.number = {id(group): index for index, group in enumerate(self.groups)}
 
     def snapshot(self) -> dict[str, Any]:
@@ -94,22 +104,27 @@ class _Encoder:
             "definition": plan.definition.fingerprint,
             "operators": dict(plan.definition.fingerprints),
             **{name: getattr(state, name) for name in _PLAIN},
+            **({"rules": state.rules} if state.rules else {}),  # snapshots of rules 0 do not have it
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
             "result": [] if state.result is UNSET else [pack(state.result, "the result")],
+            "unchecked": None
+            if state.unchecked is None
+            else [state.unchecked[0], pack(state.unchecked[1], "the result")],
             "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
-            "emitted": sorted(state.emitted or ()),
+            "derived": None if state.derived is None else sorted(state.derived),
+            "sent": None if state.sent is None else sorted(state.sent),
             "unheard": sorted(state.unheard or ()),
             "skipped": msgspec.to_builtins(state.skipped or []),
             "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
             "lease": None if state.lease is None else {**_limiter(state.lease), "asked": state.lease.asked},
-            "guests": [[it.id, it.step.id, it.phase.value] for it in (state.guests or {}).values()],
+            "guests": [[it.id, it.step.id, it.phase.value] for it in state.sub_flow_permits.values()],
             "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
             "groups": [self.group(group) for group in self.groups],
             "waits": [_wait(wait) for wait in (state.waits or {}).values()],
             "openings": [self.opening(it) for it in _openings(state)],
-            "joins": [self.join(name, slots) for name, slots in (state.joins or {}).items()],
+            "joins": [self.join(*join) for join in joined(state)],
             "runs": [self.run(it) for it in state.runs.values()],
             "retracted": [self.run(it) for it in (state.retracted or {}).values()],
             "provisional": [[number, self.reference(group)] for number, group in (state.provisional or {}).items()],
@@ -117,21 +132,21 @@ class _Encoder:
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }
 
-    def reference(self, group: Group | None) -> int | None:
+    def reference(self, group: CompletionGroup | None) -> int | None:
         return None if group is None else self.number.get(id(group))
 
-    def group(self, it: Group) -> dict[str, Any]:
+    def group(self, it: CompletionGroup) -> dict[str, Any]:
         return {
             "parent": self.reference(it.parent),
-            "live": it.live,
+            "live": self.live[id(it)],
             "over": it.over,
             "handling": it.handling,
-            "waits": [wait.id for wait in it.waits if wait.id in (self.state.waits or ())],
+            "waits": [number for waits in (it.waits or {}).values() for number in waits],
         }
 
-    def join(self, key: JoinKey, slots: Mapping[Any, Any]) -> list[Any]:
-        kept = [[_slot(slot), self.pack(value, f"join {key[0]!r}")] for slot, value in slots.items()]
-        return [*key, kept]
+    def join(self, name: str, opening: int, index: int, slots: Mapping[Any, Any]) -> list[Any]:
+        stored = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
+        return [name, opening, index, stored]
 
     def run(self, it: RunChunk) -> dict[str, Any]:
         return {
@@ -140,14 +155,17 @@ class _Encoder:
             "trigger": [it.trigger.kind, it.trigger.name],
             "value": self.pack(it.value, f"the value of chunk {it.node.name!r}"),
             "signal": it.signal,
-            "scope": _frame(it.scope),
+            "scope": _branch(it.scope),
             "group": self.reference(it.group),
             "spawned": self.reference(it.spawned),
             "attempt": it.attempt,
             "effects": dict(it.effects or {}),
             "phase": it.phase.value,
-            "waits": it.waits,
-            "kept": [[*place, kept.signal, self.reference(kept.group)] for place, kept in (it.kept or {}).items()],
+            "waits": 0 if it.waits is None else it.waits.active,
+            "kept": [
+                [*effect, recorded.signal, self.reference(recorded.group)]
+                for effect, recorded in kept_signals(self.state, it)
+            ],
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
@@ -159,17 +177,17 @@ class _Encoder:
             **_fields(it),
             "payload": self.pack(it.payload, f"the payload of interrupt {it.id!r}"),
             "response": self.pack(it.response, f"the answer to interrupt {it.id!r}"),
-            # Of a run whose answer was taken only the operator matters; the branch it was in may be over.
+            # Of a closed interrupt, only the operator of its run is needed; the branch of the run may be over.
             "run": it.run.id if it.run.id in self.state.runs else {**self.run(it.run), **_over(it)},
         }
 
-    def opening(self, it: Opening) -> dict[str, Any]:
+    def opening(self, it: BlockInstance) -> dict[str, Any]:
         what = f"a result inside {it.node.id!r}"
         return {
             "id": it.id,
             "closed": it.id not in (self.state.openings or ()),
             "operator": it.node.id,
-            "outer": _frame(it.outer),
+            "outer": _branch(it.outer),
             "group": self.reference(it.group),
             "slots": [[] if slot is UNSET else [self.pack(slot, what)] for slot in it.slots],
             "missing": it.missing,
@@ -184,139 +202,216 @@ class _Encoder:
 
 
 class _Decoder:
-    """Builds the parts in the order in which they refer to each other."""
+    """Builds the parts of the state, each after the parts to which it refers."""
 
     def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
         self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
         self.unpack = unpack
-        self.openings: dict[int, Opening] = {}
+        self.openings: dict[int, BlockInstance] = {}
         self.state = state = RunState()
         for name in _PLAIN:
             setattr(state, name, snapshot[name])
+        state.rules = snapshot.get("rules", 0)
         state.status = Status(snapshot["status"])
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
+        state.checks_result = snapshot.get("checks_result", False)
+        unchecked = snapshot.get("unchecked")
+        state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
-        state.emitted = set(snapshot["emitted"]) or None
+        state.derived = _derived(plan, snapshot)
+        sent = snapshot["sent"] if "derived" in snapshot else None
+        state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
         state.unheard = set(snapshot["unheard"]) or None
         state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None
-        self.groups = [Group(None) for _ in snapshot["groups"]]
+        self.groups = [CompletionGroup(None) for _ in snapshot["groups"]]
         if snapshot["limiter"]:
             state.limiters = (Limiter(snapshot["limiter"]["limit"]),)
         if snapshot["lease"]:
-            state.lease = Lease()
+            state.lease = PermitGrant()
             state.lease.limit = state.lease.held = snapshot["lease"]["limit"]
             state.lease.asked = snapshot["lease"]["asked"]
             state.limiters = (*state.limiters, state.lease)
-        for name, kept in snapshot["chunk_limiters"].items():
-            limiter_of_chunk(state, name, kept["limit"])
-        for kept in snapshot["openings"]:
-            self.opening(kept)
-        for kept in snapshot["runs"]:
-            run = self.run(kept)
+        for name, stored in snapshot["chunk_limiters"].items():
+            limiter_of_chunk(state, name, stored["limit"])
+        for stored in snapshot["openings"]:
+            self.opening(stored)
+        for stored in snapshot["runs"]:
+            run = self.run(stored)
             state.runs[run.id] = run
-        retracted = [self.run(kept) for kept in snapshot["retracted"]]
+        retracted = [self.run(stored) for stored in snapshot["retracted"]]
         state.retracted = {run.id: run for run in retracted} or None
         state.provisional = {number: self.groups[group] for number, group in snapshot["provisional"]} or None
-        state.timers = {kept["id"]: self.timer(kept) for kept in snapshot["timers"]} or None
-        state.interrupts = {kept["id"]: self.interrupt(kept) for kept in snapshot["interrupts"]} or None
-        for name, opening, index, slots in snapshot["joins"]:
-            state.joins = state.joins or {}
-            state.joins[name, opening, index] = {_unslot(slot): unpack(value) for slot, value in slots}
+        state.timers = {stored["id"]: self.timer(stored) for stored in snapshot["timers"]} or None
+        state.interrupts = {stored["id"]: self.interrupt(stored) for stored in snapshot["interrupts"]} or None
+        for join in snapshot["joins"]:
+            self.join(*join)
         self.link(snapshot)
+        self.index()
 
     def node(self, id: str) -> Node:
         if id not in self.nodes:
             raise SnapshotError(f"the snapshot speaks of operator {id!r}, which this definition does not have")
         return self.nodes[id]
 
-    def group(self, index: int | None) -> Group | None:
+    def group(self, index: int | None) -> CompletionGroup | None:
         return None if index is None else self.groups[index]
 
-    def frame(self, kept: list[int] | None) -> Frame | None:
-        return None if kept is None else Frame(self.openings[kept[0]], kept[1])
+    def branch(self, stored: list[int] | None) -> Branch | None:
+        return None if stored is None else Branch(self.openings[stored[0]], stored[1])
 
-    def opening(self, kept: Mapping[str, Any]) -> None:
-        node = self.node(kept["operator"])
-        opening = Opening(kept["id"], node, self.frame(kept["outer"]), self.group(kept["group"]), 0)
-        opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in kept["slots"]]
-        opening.missing = kept["missing"]
-        opening.source = None if kept["source"] is None else self.unpack(kept["source"])
-        opening.next, opening.open = kept["next"], kept["open"]
-        opening.pulling, opening.exhausted = kept["pulling"], kept["exhausted"]
-        if kept["pulled"] is not None:
-            opening.pulled = deque(self.unpack(item) for item in kept["pulled"])
+    def opening(self, stored: Mapping[str, Any]) -> None:
+        node = self.node(stored["operator"])
+        opening = BlockInstance(stored["id"], node, self.branch(stored["outer"]), self.group(stored["group"]), 0)
+        opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in stored["slots"]]
+        opening.missing = stored["missing"]
+        opening.source = None if stored["source"] is None else self.unpack(stored["source"])
+        opening.next, opening.open = stored["next"], stored["open"]
+        opening.pulling, opening.exhausted = stored["pulling"], stored["exhausted"]
+        if stored["pulled"] is not None:
+            opening.pulled = deque(self.unpack(item) for item in stored["pulled"])
         opening.limiters = self.state.limiters if opening.outer is None else opening.outer.opening.limiters
-        if kept["limiter"] is not None:
-            opening.limiters = (Limiter(kept["limiter"]["limit"]), *opening.limiters)
+        if stored["limiter"] is not None:
+            opening.limiters = (Limiter(stored["limiter"]["limit"]), *opening.limiters)
         self.openings[opening.id] = opening
-        if not kept["closed"]:
+        if not stored["closed"]:
             self.state.openings = self.state.openings or {}
             self.state.openings[opening.id] = opening
 
-    def run(self, kept: Mapping[str, Any]) -> RunChunk:
-        state, node, scope = self.state, self.node(kept["operator"]), self.frame(kept["scope"])
+    def run(self, stored: Mapping[str, Any]) -> RunChunk:
+        state, node, scope = self.state, self.node(stored["operator"]), self.branch(stored["scope"])
         limiters = around(state, scope) if node.kind is not OperatorKind.SUB_FLOW else ()
         if node.concurrency is not None:
             limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
-        trigger = Trigger(*kept["trigger"])
-        value, group = self.unpack(kept["value"]), self.group(kept["group"])
-        run = RunChunk(kept["id"], node, trigger, value, kept["signal"], scope, group, limiters)
-        run.spawned = self.group(kept["spawned"])
-        run.attempt, run.phase, run.waits = kept["attempt"], Phase(kept["phase"]), kept["waits"]
-        run.effects = dict(kept["effects"]) or None
-        run.kept = {(effect, n): Kept(signal, self.groups[group]) for effect, n, signal, group in kept["kept"]} or None
+        trigger = Trigger(*stored["trigger"])
+        value, group = self.unpack(stored["value"]), self.group(stored["group"])
+        run = RunChunk(stored["id"], node, trigger, value, stored["signal"], scope, group, limiters)
+        run.spawned = self.group(stored["spawned"])
+        run.attempt, run.phase = stored["attempt"], Phase(stored["phase"])
+        run.effects = dict(stored["effects"]) or None
+        signals = {
+            (effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in stored["kept"]
+        }
+        run.kept = KeptSignals(signals) if signals else None
         return run
 
-    def timer(self, kept: Mapping[str, Any]) -> Timer:
-        fields: dict[str, Any] = {**kept, "value": self.unpack(kept["value"]), "group": self.group(kept["group"])}
+    def timer(self, stored: Mapping[str, Any]) -> Timer:
+        fields: dict[str, Any] = {**stored, "value": self.unpack(stored["value"]), "group": self.group(stored["group"])}
         return Timer(**fields)
 
-    def interrupt(self, kept: Mapping[str, Any]) -> Interrupt:
-        run = self.state.runs[kept["run"]] if isinstance(kept["run"], int) else self.run(kept["run"])
-        payload, response = self.unpack(kept["payload"]), self.unpack(kept["response"])
-        fields: dict[str, Any] = {**kept, "run": run, "payload": payload, "response": response}
+    def interrupt(self, stored: Mapping[str, Any]) -> Interrupt:
+        run = self.state.runs[stored["run"]] if isinstance(stored["run"], int) else self.run(stored["run"])
+        payload, response = self.unpack(stored["payload"]), self.unpack(stored["response"])
+        fields: dict[str, Any] = {**stored, "run": run, "payload": payload, "response": response}
         return Interrupt(**fields)
 
+    def join(self, name: str, opening: int, index: int, slots: list[Any]) -> None:
+        joins = self.state.joins = self.state.joins or Joins()
+        held = joins.setdefault(opening, {}).setdefault(index, {})
+        held[name] = {_unslot(slot): self.unpack(value) for slot, value in slots}
+        known = self.openings.get(opening)
+        if opening and (known is None or is_over(self.state, Branch(known, index))):
+            joins.over[opening, index] = None
+
+    def wait(self, wait: Wait) -> Wait:
+        run = wait.run
+        if run is not None:
+            run.waits = run.waits or RunWaits()
+            run.waits.all[wait.id] = wait
+            run.waits.active += not wait.over
+        return wait
+
     def link(self, snapshot: Mapping[str, Any]) -> None:
-        """What refers to runs: queues, waits, groups."""
+        """Restore everything that refers to runs: permits, waits, groups, queues."""
         state, runs = self.state, self.state.runs
         waiting = {**runs, **(state.retracted or {})}
         for number, step, phase in snapshot["guests"]:
-            guest = Guest(number, waiting[step], around(state, waiting[step].scope))
-            guest.phase = Phase(phase)
-            state.guests = state.guests or {}
-            state.guests[number] = guest
+            permit = SubFlowPermit(number, waiting[step], around(state, waiting[step].scope))
+            permit.phase = Phase(phase)
+            state.steps = state.steps or {}
+            permits = state.steps.setdefault(step, SubFlowPermits())
+            (permits.running if permit.phase is Phase.RUNNING else permits.ready)[number] = permit
         waits = {
-            number: Wait(number, None if run is None else waiting[run], level, outside, over)
+            number: self.wait(Wait(number, None if run is None else waiting[run], level, outside, over))
             for number, run, level, outside, over in snapshot["waits"]
         }
         state.waits = waits or None
-        for group, kept in zip(self.groups, snapshot["groups"], strict=True):
-            group.parent, group.live = self.group(kept["parent"]), kept["live"]
-            group.over, group.handling = kept["over"], kept["handling"]
-            group.waits = [waits[number] for number in kept["waits"]]
+        for group, stored in zip(self.groups, snapshot["groups"], strict=True):
+            group.parent, group.live = self.group(stored["parent"]), stored["live"]
+            group.over, group.handling = stored["over"], stored["handling"]
+            for wait in (waits[number] for number in stored["waits"]):
+                if not wait.over:  # earlier versions stored waits that had ended
+                    group.waits = group.waits or {}
+                    group.waits.setdefault(wait.level, {})[wait.id] = wait
+                    wait.group = group
+        for opening in (state.openings or {}).values():
+            if opening.pulling and opening.group is not None:
+                enter_group(opening.group)
         own = [snapshot[name] for name in ("limiter", "lease") if snapshot[name]]
         pairs = list(zip(state.limiters, own, strict=True))
         pairs += [(limiter, snapshot["chunk_limiters"][name]) for name, limiter in (state.chunk_limiters or {}).items()]
         pairs += [
-            (self.openings[kept["id"]].limiters[0], kept["limiter"])
-            for kept in snapshot["openings"]
-            if kept["limiter"] is not None
+            (self.openings[stored["id"]].limiters[0], stored["limiter"])
+            for stored in snapshot["openings"]
+            if stored["limiter"] is not None
         ]
-        queueing = {**runs, **(state.guests or {})}
-        for limiter, kept in pairs:
-            limiter.used = kept["used"]
-            limiter.queue.extend(queueing[number] for number in kept["queue"])
+        queueing = {**runs, **state.sub_flow_permits}
+        for limiter, stored in pairs:
+            limiter.used = stored["used"]
+            fill_queue(limiter, [queueing[number] for number in stored["queue"]])
+
+    def index(self) -> None:
+        """Rebuild the indexes, which are derived from the other parts and not stored."""
+        state = self.state
+        interrupts = [it for it in (state.interrupts or {}).values() if it.status == "waiting"]
+        state.asking = len(interrupts)
+        timers = (state.timers or {}).values()
+        state.retries = {it.run: it.id for it in timers if it.what == "retry" and it.run is not None} or None
+        if not state.provisional:
+            return
+        emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.by_signal}
+        restore_provisional(state, self.groups, emitters)
+        members: list[tuple[CompletionGroup | None, Any, Any]] = []
+        members += [(it.group, it.id, it) for it in (state.openings or {}).values()]
+        members += [(it.group, it.id, it) for it in state.runs.values()]
+        members += [(it.group, it.id, it) for it in timers]
+        members += [(it.run.group, (it.id,), it) for it in interrupts]
+        for group, key, it in members:
+            if group is not None:
+                take_member(state, group, key, it)
 
 
-def _groups(state: RunState) -> list[Group]:
-    """Every group that something refers to, each once."""
-    found: dict[int, Group] = {}
+def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return `RunState.derived`: the external events of an execution with rules before `DECLARED`.
+
+    A snapshot of that time does not have these events, so they are taken from the plan. If the execution was waiting
+    and nothing else could wake it, it was waiting for such an event. If the plan has none, all events with listeners
+    count.
+    """
+    if "derived" in snapshot:
+        names = snapshot["derived"]
+        return None if names is None else frozenset(_names(names)) & plan.events.keys()
+    if not snapshot["configured"]:
+        return None
+    left = plan.outside.difference(snapshot["emitted"])
+    asked = any(interrupt["status"] == "waiting" for interrupt in snapshot["interrupts"])
+    waits = snapshot["status"] == Status.WAITING.value and snapshot["attended"] and not snapshot["keep_open"]
+    if not left and waits and not (asked or snapshot["timers"] or snapshot["result"]):
+        left = frozenset(plan.events).difference(snapshot["emitted"])
+    return left
+
+
+def _names(names: Any) -> list[str]:
+    return msgspec.convert(names, list[str])
+
+
+def _groups(state: RunState) -> list[CompletionGroup]:
+    """Return all completion groups that are referred to, each once."""
+    found: dict[int, CompletionGroup] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
-    starts += [kept.group for run in runs for kept in (run.kept or {}).values()]
+    starts += [recorded.group for run in runs for _, recorded in kept_signals(state, run)]
     asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += (state.provisional or {}).values()
@@ -330,6 +425,19 @@ def _groups(state: RunState) -> list[Group]:
     return list(found.values())
 
 
+def _live(state: RunState, groups: list[CompletionGroup]) -> dict[int, int]:
+    """Return the number of busy members of each group, without open pulls.
+
+    Open pulls are stored with their block instances, and snapshots of earlier versions do not count them either."""
+    live = {id(group): group.live for group in groups}
+    for opening in (state.openings or {}).values():
+        group = opening.group if opening.pulling else None
+        while group is not None:
+            live[id(group)] -= 1
+            group = None if live[id(group)] else group.parent
+    return live
+
+
 def _over(interrupt: Interrupt) -> dict[str, Any]:
     return {} if interrupt.status == "waiting" else {"scope": None, "group": None, "spawned": None, "kept": []}
 
@@ -338,11 +446,11 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-def _openings(state: RunState) -> list[Opening]:
-    """Every opening that something refers to, outer ones first; a side branch may outlive the block it stands in."""
-    found: dict[int, Opening] = {}
+def _openings(state: RunState) -> list[BlockInstance]:
+    """Return all block instances that are referred to, outer ones first. A side branch may outlive its block."""
+    found: dict[int, BlockInstance] = {}
 
-    def note(opening: Opening) -> None:
+    def note(opening: BlockInstance) -> None:
         if opening.id not in found:
             if opening.outer is not None:
                 note(opening.outer.opening)
@@ -357,8 +465,8 @@ def _openings(state: RunState) -> list[Opening]:
     return list(found.values())
 
 
-def _frame(frame: Frame | None) -> list[int] | None:
-    return None if frame is None else [frame.opening.id, frame.index]
+def _branch(branch: Branch | None) -> list[int] | None:
+    return None if branch is None else [branch.opening.id, branch.index]
 
 
 def _limiter(limiter: Limiter) -> dict[str, Any]:

@@ -1,14 +1,19 @@
-"""Everything an execution remembers: all of it is saved, and nothing else is.
+"""The state of an execution. A snapshot saves all of it, and nothing else.
 
 `RunState` is written by `Machine.receive` only. Ids are counters in it, so that the same records always give the same
 state. The parts:
 
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
-* an `Opening` is one pass through a fan-out (batch, for_each, match); a `Frame` is one branch of it. The chain of
-  frames outwards is the *scope* of a run: two passes through one block never share a frame, hence never mix;
-* a `Limiter` counts places of a concurrency limit and holds the queue for them; a `Guest` stands in it for a chunk of a
-  sub-flow, and a `Lease` is what the sub-flow has of the limits around its step;
-* a `Group` counts what a chunk's signals have set in motion, for those who wait for it.
+* a `BlockInstance` is one pass through a fan-out (batch, for_each, match); a `Branch` is one branch of it. The chain of
+  branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
+* a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for
+  a chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
+* a `CompletionGroup` counts what the signals of a chunk have started and what has not ended, for waits; a `Provisional`
+  holds the same things, so that they can be retracted.
+
+The cost of a record must not grow with what else is open. So everything that a transition needs is found by its number,
+or is stored at the object where the transition begins: waits at their run, permits of sub-flows at their step,
+half-filled joins at their branch.
 """
 
 from collections import deque
@@ -18,31 +23,31 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple
 import msgspec
 
 from .errors import ProtocolError
-from .events import ErrorInfo
+from .events import RULES, ErrorInfo
 from .plan import Node
-from .rarely import Rarely
 from .signals import Trigger
+from .sparse import SparseAttribute
+from .values import items_of, type_name
 
-#: A named join: its name, and the branch it is kept for, as opening and index; (name, 0, 0) outside every block.
-JoinKey = tuple[str, int, int]
-
-
-#: How much of what is over is kept for those who ask late, at most: answered interrupts (at least half as many),
-#: skipped errors, names of unheard signals. So an execution of any length needs constant memory for them.
+#: Maximum number of ended things that stay in the state, of each kind: answered interrupts (at least half as many),
+#: skipped errors, names of unhandled signals. So an execution of any length needs constant memory for them.
 KEPT: Final = 1024
 
 
 class Unset(Enum):
-    """The type of `UNSET`: no value at all, which is not None."""
+    """The type of `UNSET`, which means no value. None is a value."""
 
     UNSET = "unset"
 
 
 UNSET: Final = Unset.UNSET
 
+#: First value of `RunState.sent`: an execution to which no event is sent needs no set of its own.
+NONE_SENT: Final = frozenset[str]()
+
 
 class Status(StrEnum):
-    """Where an execution stands. The last three are final."""
+    """The status of an execution. The last three are final."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -52,29 +57,44 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-#: The same as plain text, for those who read it outside.
+#: The same as plain text, for public interfaces.
 StatusName = Literal["created", "running", "waiting", "completed", "failed", "cancelled"]
 
 
 class Limiter:
-    """A true upper bound: `used` places of `limit` are taken; `queue` holds who waits for one."""
+    """A concurrency limit: `used` permits of `limit` are taken. Runs without a permit queue for one.
 
-    __slots__ = ("limit", "queue", "used")
+    The queue has two parts. First come suspended runs that need their permits back, the newest first (`returning`, by
+    number). Then come the others in their order (`waiting`). A run that is dropped from `waiting` stays there without
+    limiters and is passed over; `gone` counts these. `among` holds the numbers of the runs in `waiting` that respect
+    several limits.
+    """
 
-    #: how many of its places a run that gives its own back takes with it
+    __slots__ = ("among", "gone", "limit", "returning", "used", "waiting")
+
+    #: how much `limit` shrinks when a run returns a permit
     leaves: ClassVar[int] = 0
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.queue: deque[RunChunk | Guest] = deque()
+        self.returning: dict[int, RunChunk | SubFlowPermit] | None = None
+        self.waiting: deque[RunChunk | SubFlowPermit] | None = None
+        self.gone = 0
+        self.among: dict[int, None] | None = None
+
+    @property
+    def queue(self) -> "list[RunChunk | SubFlowPermit]":
+        """The queued runs, in order."""
+        returning = [*(self.returning or {}).values()]
+        return [*reversed(returning), *(run for run in self.waiting or () if run.limiters)]
 
 
-class Lease(Limiter):
-    """What a sub-flow has of the limits around its step: as many places as were granted to it and not given back.
+class PermitGrant(Limiter):
+    """Permits that the parent granted to this sub-flow, of the limits around its step.
 
-    `held` is their number, `asked` how many more it has asked for. A place that is given back leaves at once, so that
-    whoever waits for it elsewhere has its turn.
+    `held` counts the permits that were granted and not returned; `asked` counts the open requests. A permit that a run
+    returns goes back to the parent at once, where other runs may be queued for it.
     """
 
     __slots__ = ("asked", "held")
@@ -87,26 +107,47 @@ class Lease(Limiter):
         self.asked = 0
 
 
-class Group:
-    """What one emitter's signals keep busy. `live` counts runs and busy child groups."""
+class CompletionGroup:
+    """What the signals of one emitter have started. `live` counts runs, delayed signals, pulls, busy child groups."""
 
-    __slots__ = ("handling", "live", "over", "parent", "waits")
+    __slots__ = ("handling", "live", "over", "parent", "provisional", "waits")
 
-    def __init__(self, parent: "Group | None") -> None:
+    def __init__(self, parent: "CompletionGroup | None") -> None:
         self.parent = parent
         self.live = 0
-        # Set when the emitter has ended: nobody will wait for this group any more, so that children made later
-        # hang on its parent. That keeps a loop of emits from growing a chain of groups.
+        # Set when the emitter has ended: no run waits for this group any more, and later child groups go below its
+        # parent. Without this, a loop of emits would build an ever longer chain of groups.
         self.over = False
-        # Set where an error route is at work: what fails below it is not routed again.
+        # Set for the work of an error route: a failure below it is not routed again.
         self.handling = False
-        self.waits: list[Wait] = []
+        #: the innermost provisional signal to which this group belongs
+        self.provisional: Provisional | None = None if parent is None else parent.provisional
+        #: waits, by the level to which `live` has to fall (at most two levels), then by number
+        self.waits: dict[int, dict[int, Wait]] | None = None
+
+
+class Provisional:
+    """A provisional signal, and what it has started, for a retraction.
+
+    `members` are runs, block instances and timers by their number, interrupts by their id (in a tuple), and provisional
+    signals inside this one that have members. `by` is the number of the run of which a later attempt can confirm or
+    retract the signal, or None.
+    """
+
+    __slots__ = ("by", "group", "members", "outer", "signal")
+
+    def __init__(self, signal: int, group: CompletionGroup, by: int | None) -> None:
+        self.signal = signal
+        self.group = group
+        self.by = by
+        self.outer = group.provisional
+        self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] = {}
 
 
 class Wait(msgspec.Struct):
-    """A run that waits until its group has at most `level` live members, or for something `outside`.
+    """A wait of a run: until a group has at most `level` live members, or for something `outside`.
 
-    `id` is the number of its record. A wait that is `over` may still lack the run's place.
+    `id` is the number of its record. A wait can be `over` while the run still queues for its permits.
     """
 
     id: int
@@ -114,17 +155,41 @@ class Wait(msgspec.Struct):
     level: int
     outside: bool = False
     over: bool = False
+    group: CompletionGroup | None = None
 
 
-class Kept(NamedTuple):
-    """A signal that a later attempt of its emitter may wait for, or take back: the number of its record, its group."""
+class RunWaits:
+    """The waits of one run, by number; `active` counts those that are not over."""
+
+    __slots__ = ("active", "all")
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.all: dict[int, Wait] = {}
+
+
+class RecordedSignal(NamedTuple):
+    """A signal that a later attempt of its emitter may wait for or retract: the number of its record, its group."""
 
     signal: int
-    group: Group
+    group: CompletionGroup
+
+
+class KeptSignals:
+    """Recorded signals of a run that a later attempt can use: by (effect, count), and by number.
+
+    At `limit` entries, those that no attempt can use any more are dropped."""
+
+    __slots__ = ("by_effect", "by_signal", "limit")
+
+    def __init__(self, by_effect: dict[tuple[str, int], RecordedSignal]) -> None:
+        self.by_effect = by_effect
+        self.by_signal = {kept.signal: kept for kept in by_effect.values()}
+        self.limit = 8 + 2 * len(by_effect)
 
 
 class Phase(IntEnum):
-    """Where a run stands."""
+    """The phase of a run: queued for permits, running, suspended in a wait, or between two attempts."""
 
     READY = 0
     RUNNING = 1
@@ -136,7 +201,7 @@ READY, RUNNING, WAITING, BACKOFF = Phase.READY, Phase.RUNNING, Phase.WAITING, Ph
 
 
 class Timer(msgspec.Struct):
-    """Something that is due at a time: a delayed signal, a retry, a deadline (`when({"timer": ...})`), an expiry."""
+    """A timer: of a delayed signal, a retry, a deadline (`when({"timer": ...})`) or an expiry of an interrupt."""
 
     id: int
     due: float
@@ -144,11 +209,11 @@ class Timer(msgspec.Struct):
     name: str = ""
     value: Any = None
     run: int | None = None
-    group: Group | None = None
+    group: CompletionGroup | None = None
 
 
 class Interrupt(msgspec.Struct):
-    """A question to the outside. `run` is the chunk run that asked; `holds` if that run is still going on."""
+    """An open question to the outside. `run` is the run that asked; with `holds` that run has not ended."""
 
     id: str
     type: str
@@ -166,12 +231,12 @@ class Interrupt(msgspec.Struct):
 
 
 class RunChunk:
-    """The command to run a chunk or condition, kept in the state until the run has ended.
+    """The command to run a chunk or condition. It stays in the state until the run has ended.
 
     `id` is stable over crash and recovery; `attempt` counts from 1. `signal` is the number of the record that caused
-    the run. `scope` is the innermost frame; `limiters` are the bounds it has to respect. `kept` holds what a later
-    attempt may come back to, by the number of the effect. `handle` belongs to the driver (what to cancel): it is never
-    read here and never saved.
+    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `kept` holds the signals that
+    a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it: the core
+    never reads or saves it.
     """
 
     __slots__ = (
@@ -199,8 +264,8 @@ class RunChunk:
         trigger: Trigger,
         value: Any,
         signal: int,
-        scope: "Frame | None",
-        group: Group | None,
+        scope: "Branch | None",
+        group: CompletionGroup | None,
         limiters: tuple[Limiter, ...],
     ) -> None:
         self.id = id
@@ -216,15 +281,15 @@ class RunChunk:
         #: how many effects of each kind and name are recorded
         self.effects: dict[str, int] | None = None
         self.phase: Phase = RUNNING
-        self.spawned: Group | None = None
-        self.waits = 0
-        self.kept: dict[tuple[str, int], Kept] | None = None
+        self.spawned: CompletionGroup | None = None
+        self.waits: RunWaits | None = None
+        self.kept: KeptSignals | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"
 
 
-class Guest:
+class SubFlowPermit:
     """A chunk inside the sub-flow that `step` runs, in the limits around that step: READY in a queue, or RUNNING."""
 
     __slots__ = ("id", "limiters", "phase", "step")
@@ -236,12 +301,23 @@ class Guest:
         self.phase: Phase = RUNNING
 
 
-class Opening:
-    """One pass through a fan-out: where its results come together.
+class SubFlowPermits:
+    """The sub-flow permits of one step, by number: those that are granted (`running`) and queued (`ready`)."""
 
-    `slots` holds one value a branch; `missing` counts branches that have not arrived. For for_each, `source` is the
-    sequence, `next` the next position to open and `open` the number of items now open; a lazy source is pulled into
-    `pulled` (None for a sequence) until it is `exhausted`, by at most one pull at a time (`pulling`).
+    __slots__ = ("ready", "running")
+
+    def __init__(self) -> None:
+        self.running: dict[int, SubFlowPermit] = {}
+        self.ready: dict[int, SubFlowPermit] = {}
+
+
+class BlockInstance:
+    """One pass through a fan-out, with the results of its branches.
+
+    `slots` holds one value per branch; `missing` counts the branches that have not arrived. For a for_each, `source` is
+    the sequence, `next` the position of the next item to start, and `open` the number of items in work. The items of a
+    lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull at a time
+    (`pulling`).
     """
 
     __slots__ = (
@@ -261,7 +337,7 @@ class Opening:
         "source",
     )
 
-    def __init__(self, id: int, node: Node, outer: "Frame | None", group: Group | None, size: int) -> None:
+    def __init__(self, id: int, node: Node, outer: "Branch | None", group: CompletionGroup | None, size: int) -> None:
         self.id = id
         self.node = node
         self.outer = outer
@@ -278,24 +354,38 @@ class Opening:
         self.exhausted = True
 
 
-class Frame:
-    """One branch of an opening: the position whose slot it fills."""
+class Branch:
+    """One branch of a block instance: `index` is the slot that it fills."""
 
     __slots__ = ("index", "opening")
 
-    def __init__(self, opening: Opening, index: int) -> None:
+    def __init__(self, opening: BlockInstance, index: int) -> None:
         self.opening = opening
         self.index = index
 
     @property
     def path(self) -> tuple[tuple[str, int, int], ...]:
-        """The scope from the outermost frame in: (operator, opening, index) each."""
+        """The scope from the outermost branch in: (operator id, block instance id, index) each."""
         here = ((self.opening.node.id, self.opening.id, self.index),)
         return self.opening.outer.path + here if self.opening.outer else here
 
 
+class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
+    """Named joins: by block instance, by branch, by name, the latest value of each slot.
+
+    Joins outside of all blocks are at (0, 0). `over` holds the ended branches with half-filled joins. Runs that are
+    still active in such a branch can fill them.
+    """
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over: dict[tuple[int, int], None] = {}
+
+
 class RunState:
-    """The whole memory of one execution."""
+    """The state of one execution."""
 
     __slots__ = (
         "_data",
@@ -303,6 +393,7 @@ class RunState:
         "chunk_limiters",
         "closing",
         "configured",
+        "derived",
         "joins",
         "lease",
         "limiters",
@@ -314,6 +405,7 @@ class RunState:
         "records",
         "result",
         "retracted",
+        "sent",
         "sole",
         "started",
         "status",
@@ -322,24 +414,36 @@ class RunState:
         "waits",
     )
 
-    # What an execution needs only if it does more than run its chunks and signals.
-    keep_open = Rarely(False)
-    skip_exceptions = Rarely(False)
-    error: Rarely[ErrorInfo | None] = Rarely(None)
-    reason = Rarely("")
-    skipped: Rarely[list[ErrorInfo] | None] = Rarely(None)
-    #: keys whose list is the state's own
-    owned: Rarely[set[str] | None] = Rarely(None)
-    emitted: Rarely[set[str] | None] = Rarely(None)
-    unheard: Rarely[set[str] | None] = Rarely(None)
-    timers: Rarely[dict[int, Timer] | None] = Rarely(None)
-    interrupts: Rarely[dict[str, Interrupt] | None] = Rarely(None)
+    # Most executions never set these.
+    keep_open = SparseAttribute(False)
+    skip_exceptions = SparseAttribute(False)
+    #: whether a result from the graph has to be checked; the id of its `end()` and the result that is being checked
+    checks_result = SparseAttribute(False)
+    unchecked: SparseAttribute[tuple[str, Any] | None] = SparseAttribute(None)
+    error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
+    reason = SparseAttribute("")
+    skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)
+    #: keys whose list no reader holds, so that an append can grow it
+    owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
+    #: a heap of (due, timer number), made on the first call of `next_due`
+    dues: SparseAttribute[list[tuple[float, int]] | None] = SparseAttribute(None)
+    interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
-    provisional: Rarely[dict[int, Group] | None] = Rarely(None)
-    #: the chunks of sub-flows that have a place here, or wait for one
-    guests: Rarely[dict[int, Guest] | None] = Rarely(None)
-    #: how many lazy sources are being asked for items
-    pulls = Rarely(0)
+    provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
+    #: those of them without members and without a run that can still decide on them
+    idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
+    #: permits of sub-flows, granted or queued, by the number of their step
+    steps: SparseAttribute[dict[int, SubFlowPermits] | None] = SparseAttribute(None)
+    #: the number of open interrupts
+    asking = SparseAttribute(0)
+    #: the timers of runs that wait for their next attempt, by the number of the run
+    retries: SparseAttribute[dict[int, int] | None] = SparseAttribute(None)
+    #: the number of open pulls from lazy sources
+    pulls = SparseAttribute(0)
+    #: see `events.RULES`; the current rules take no memory
+    rules = SparseAttribute(RULES)
 
     def __init__(self) -> None:
         self.rare: dict[str, Any] | None = None
@@ -347,27 +451,31 @@ class RunState:
         self.started = False
         self.configured = False
         self.attended = True
+        #: rules before `DECLARED`: the external events that it waits for, less those that it has emitted itself
+        self.derived: frozenset[str] | None = None
+        #: the events with listeners that were sent so far; None if the execution is not attended: it is not needed
+        self.sent: frozenset[str] | set[str] | None = None
         self.max_pending = 1024
         self.records = 0
         self.next_id = 1
-        #: the run that goes on, as long as it was never more than one: that needs no dict; then all of them, by number
+        #: the only run, as long as there was never more than one; `many` holds all runs by number after that
         self.sole: RunChunk | None = None
         self.many: dict[int, RunChunk] | None = None
         self.result: Any = UNSET
         self._data: dict[str, Any] | None = None
         self.stream = 0
         self.stream_stopped = False
-        #: the execution's own limit and its lease, as a tuple so that a run without other limits can share it
+        #: the limit of the execution and its `PermitGrant`; a tuple, which runs without other limits share
         self.limiters: tuple[Limiter, ...] = ()
         #: set in a sub-flow with limits around its step
-        self.lease: Lease | None = None
+        self.lease: PermitGrant | None = None
         self.closing: Status | None = None
-        # What most executions never need is made on first use: an execution held waiting stays small.
+        # Made on first use, so that a waiting execution stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
-        self.openings: dict[int, Opening] | None = None
-        self.joins: dict[JoinKey, dict[Any, Any]] | None = None
+        self.openings: dict[int, BlockInstance] | None = None
+        self.joins: Joins | None = None
         self.waits: dict[int, Wait] | None = None
-        #: runs that were cancelled with a provisional signal and have not stopped
+        #: runs that were cancelled by a retraction and have not stopped yet
         self.retracted: dict[int, RunChunk] | None = None
 
     @property
@@ -379,21 +487,21 @@ class RunState:
 
     @property
     def runs(self) -> dict[int, RunChunk]:
-        """The runs that have begun and not ended, by number. To ask for one, or whether there is any, costs less."""
+        """The runs that have not ended, by number. `run` and `idle` cost less."""
         if self.many is None:
             self.many = {} if self.sole is None else {self.sole.id: self.sole}
             self.sole = None
         return self.many
 
     def run(self, number: int | None) -> RunChunk | None:
-        """The run of a number."""
+        """Return the run with this number, or None."""
         if self.many is not None:
-            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is nobody's number
+            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is no run
         sole = self.sole
         return sole if sole is not None and sole.id == number else None
 
     def begin(self, run: RunChunk) -> None:
-        """One run more."""
+        """Add a run."""
         if self.many is not None:
             self.many[run.id] = run
         elif self.sole is None:
@@ -402,34 +510,52 @@ class RunState:
             self.runs[run.id] = run
 
     def end(self, run: RunChunk) -> None:
-        """One run less."""
+        """Remove a run."""
         if self.many is None:
             self.sole = None
         else:
             del self.many[run.id]
 
     def idle(self) -> bool:
-        """Whether no run goes on."""
+        """Whether no run is left."""
         return self.sole is None and not self.many
 
+    def note_sent(self, name: str) -> None:
+        """Note that an event with listeners was sent, for the first time in this execution."""
+        if not isinstance(self.sent, set):
+            self.sent = set(self.sent or ())
+        self.sent.add(name)
+
+    @property
+    def sub_flow_permits(self) -> dict[int, SubFlowPermit]:
+        """All permits of sub-flows, granted or queued, by number."""
+        return {
+            number: permit
+            for permits in (self.steps or {}).values()
+            for number, permit in (*permits.running.items(), *permits.ready.items())
+        }
+
     def disown(self, key: str) -> None:
-        """Somebody else has the value at a key now: the next append makes a new list instead of growing that one."""
+        """Note that a reader holds the value at a key: the next append makes a new list."""
         if self.owned:
             self.owned.discard(key)
 
     def append(self, key: str, value: Any) -> list[Any]:
-        """Append to the list at a key of the user's data; raises `ProtocolError` if something else stands there.
+        """Append to the list at a key of the user's data, and return the list.
 
-        The list becomes the state's own on the first append, until it is read or passed on: one that anybody has got
-        stays as it was then.
+        The first append copies the list. Later ones grow the copy, until a reader gets it (`disown`): a list that a
+        reader holds never changes. Raises `ProtocolError` if the value at the key is not a list.
         """
-        held: Any = self.data.get(key, ())
-        if not isinstance(held, list | tuple):
-            raise ProtocolError(f"state[{key!r}] is a {type(self.data[key]).__name__}; only a list can be appended to")
-        if self.owned is None:
-            self.owned = set[str]()
-        if key not in self.owned:
-            self.owned.add(key)
-            self.data[key] = [*held]
-        self.data[key].append(value)
-        return self.data[key]
+        data, owned = self.data, self.owned
+        if owned is None:
+            owned = self.owned = set[str]()
+        if key in owned:
+            data[key].append(value)
+            return data[key]
+        held = items_of(data.get(key, ()))
+        if held is None:
+            raise ProtocolError(f"state[{key!r}] is a {type_name(data[key])}; only a list can be appended to")
+        owned.add(key)
+        held.append(value)
+        data[key] = held
+        return held

@@ -1,1 +1,4 @@
-"""What a user writes with: flows as blueprints, chains, chunks and their policies. Nothing here runs anything."""
+"""The parts of a flow that users write: chains, chunks, policies, contracts, and the blueprint that collects them.
+
+Nothing here runs a flow.
+"""

@@ -1,9 +1,8 @@
-"""The builder only builds: it turns the fluent calls into operators, and those into an immutable `Definition`.
+"""`Blueprint`: collects the chunks, handlers and operators of a flow, and makes an immutable `Definition` of them.
 
-`Blueprint` is the growing list; `process.Process` is what the user chains on. No meaning is given to an operator here.
+The calls of a `Chain` add the operators. What an operator does when it runs is decided in `_core.operators`.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -13,10 +12,12 @@ import msgspec
 
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
-from .._core.signals import ANY_CHUNK, START, Trigger, TriggerKind
-from .chunk import Chunk, Handler, check_handler, emitted_names, handler_name
+from .._core.signals import ANY_CHUNK, Trigger, TriggerKind
+from .arguments import closest
+from .chunk import Chunk, Handler, check_handler, check_options, handler_name
+from .emits import emitted_names
 
-#: What `when` accepts as keys of a dict, and the kind each stands for.
+#: The keys that `when` accepts in a dict, and the kind of trigger that each means.
 WHEN_KEYS: Mapping[str, TriggerKind] = {
     "event": "event",
     "chunk": "chunk",
@@ -30,7 +31,7 @@ WHEN_KEYS: Mapping[str, TriggerKind] = {
 
 
 class Blueprint:
-    """The operators of a flow while it is being written, with its chunks and handlers by name."""
+    """The operators of a flow that is being built, with its chunks and handlers by name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -38,24 +39,32 @@ class Blueprint:
         self.chunks: dict[str, Chunk] = {}
         self.handlers: dict[str, Handler] = {}
         self.nodes: dict[str, Chunk] = {}
-        #: flows that a loaded definition may name as sub-flows
+        #: flows by name, which a loaded definition can use as sub-flows
         self.flows: dict[str, Any] = {}
-        #: grows with every change, so that a compiled plan knows whether it is still true
+        #: names of the events that are declared external
+        self.external: set[str] = set()
+        #: grows with every change; a compiled plan of another version is stale
         self.version = 0
         self._ids: set[str] = set()
-        #: the names that callables were registered by, by the id of the callable, which `handlers` keeps alive
+        #: registered name by id of the callable; `handlers` keeps the callables alive
         self._named: dict[int, str] = {}
         self._attached: dict[str, list[Trigger]] = {}
-        #: how far the search for a free name has come
+        #: the last number tried for each name that was taken
         self._counted: dict[tuple[str, str], int] = {}
 
     # -- chunks ------------------------------------------------------------------------------------------------------
 
     def register(self, name: str | None, handler: Handler, **options: Any) -> Chunk:
-        """A chunk under an explicit name. The same name with the same function is the same chunk.
+        """Register a chunk by name and return it.
 
-        Without a name it goes by its function's; where that is taken by another function, by `name#2` and so on.
+        The same name with the same function gives the same chunk, with the options of both calls added up. A chunk
+        that is registered under a second name has the options of the first, except those given here. The default name
+        is that of the function; if another function has it, `name#2` and so on.
         """
+        given = check_options(options, f"flow {self.name!r}: chunk {handler_name(handler) if name is None else name!r}")
+        if isinstance(handler, Chunk):
+            given = {**handler.policies(), **given}
+            handler = handler.handler
         if name is None:
             name = handler_name(handler)
             known = self.chunks.get(name)
@@ -65,19 +74,51 @@ class Blueprint:
             raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
         known = self.chunks.get(name)
         if known is not None:
-            if known.handler == handler:
-                return known
-            raise DefinitionError(
-                f"flow {self.name!r}: chunk name {name!r} is already registered to another callable; "
-                "choose another name"
-            )
-        chunk = Chunk(name, handler, **options)
+            return self._again(known, handler, given)
+        chunk = Chunk(name, handler, **given)
         self.chunks[name] = chunk
         self.version += 1
         return chunk
 
+    def _again(self, known: Chunk, handler: Handler, given: Mapping[str, Any]) -> Chunk:
+        """Add options to a chunk that is already registered, and return it.
+
+        Raises `DefinitionError` for another callable, and for an option that the chunk has with another value.
+        """
+        if known.handler != handler:
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk name {known.name!r} is already registered to another callable; "
+                "choose another name"
+            )
+        more, has = known.differing(given), known.policies()
+        clashing = [name for name in more if name in has]
+        if clashing:
+            first = ", ".join(f"{name}={has[name]!r}" for name in clashing)
+            again = ", ".join(f"{name}={given[name]!r}" for name in clashing)
+            raise DefinitionError(
+                f"flow {self.name!r}: chunk {known.name!r} has {first} already, and {again} is given here; "
+                "say it once, or register the function under a second name: "
+                f"flow.chunk({known.name + '_2'!r}, {again})(function)"
+            )
+        emits = [name for name in given.get("emits", ()) if name not in known.emits]
+        if more or emits:
+            known.extend({**{name: given[name] for name in more}, "emits": (*known.emits, *emits)})
+            self.operators = [
+                msgspec.structs.replace(it, options=_placed(known, it.options.get("side_branch")))
+                if it.kind is OperatorKind.CHUNK and it.emits[0] == known.trigger
+                else it
+                for it in self.operators
+            ]
+            self.version += 1
+        return known
+
+    def _policies_of(self, handler: Handler) -> Mapping[str, Any]:
+        """The options of the chunk that has this function and its name; none if there is no such chunk."""
+        known = self.chunks.get(handler_name(handler))
+        return known.policies() if known is not None and known.handler == handler else {}
+
     def resolve(self, reference: Any) -> Chunk:
-        """The chunk meant by a chunk, a function, a chunk's name, or a `(name, function)` pair."""
+        """The chunk for a reference: a chunk, a function, the name of a chunk, or `(name, function)`."""
         match reference:
             case Chunk():
                 if self.chunks.get(reference.name) is None:
@@ -85,13 +126,16 @@ class Blueprint:
                 elif self.chunks[reference.name].handler != reference.handler:
                     raise DefinitionError(
                         f"flow {self.name!r}: {reference!r} belongs to another flow, and this flow has "
-                        f"a chunk of that name; register it here under another name"
+                        f"a chunk of that name; give it another name here: ({reference.name + '_2'!r}, chunk)"
                     )
                 return reference
             case str():
                 return self.named(reference)
+            case (str() as name, Chunk() as chunk):
+                return self.register(name, cast("Handler", chunk))
             case (str() as name, handler):
-                return self.register(name, handler)
+                check_handler(handler, f"flow {self.name!r}: chunk {name!r}")
+                return self.register(name, handler, **({} if name in self.chunks else self._policies_of(handler)))
             case _ if callable(reference):
                 return self._anonymous(reference)
             case _:
@@ -101,23 +145,27 @@ class Blueprint:
                 )
 
     def named(self, name: str) -> Chunk:
-        """The chunk of that name, or `UnknownChunkError` with the nearest names."""
+        """The chunk of this name. Raises `UnknownChunkError`, which suggests the nearest names."""
         chunk = self.chunks.get(name)
         if chunk is None:
-            near = difflib.get_close_matches(name, self.chunks)
+            near = closest(name, self.chunks)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {sorted(self.chunks)}"
             raise UnknownChunkError(f"flow {self.name!r}: there is no chunk named {name!r}; {hint}")
         return chunk
 
     def _anonymous(self, handler: Handler) -> Chunk:
-        """A plain function is a new node each time it is attached; it goes by its own name."""
+        """A chunk for a plain function, which is a new node each time it is attached. It has the function's name."""
         name = handler_name(handler)
-        chunk = Chunk(name, handler, trigger=Trigger("chunk", self._unique("node", name, self.nodes, self.chunks)))
+        trigger = Trigger("chunk", self._unique("node", name, self.nodes, self.chunks))
+        chunk = Chunk(name, handler, trigger=trigger, **self._policies_of(handler))
         self.chunks.setdefault(name, chunk)
         return chunk
 
     def _unique(self, what: str, name: str, *taken: Container[str]) -> str:
-        """The name, or the first of `name#2`, `name#3` ... that nobody has. The search goes on from the last one."""
+        """The name if it is free, else the first free one of `name#2`, `name#3` and so on.
+
+        The search continues from the last number tried, so that many equal names do not cost a search each.
+        """
         number, candidate = self._counted.get((what, name), 1), name
         while any(candidate in names for names in taken):
             number += 1
@@ -126,9 +174,9 @@ class Blueprint:
         return candidate
 
     def handler_key(self, handler: Handler, name: str) -> str:
-        """The name under which the definition refers to a callable: the one it was registered by, else the given one.
+        """The name by which the definition refers to a callable: its registered name, else `name`.
 
-        Which it is does not depend on what else was attached before, unless another callable has that name.
+        It does not depend on the order of attaching, unless another callable has that name; then a number is added.
         """
         key, number = self._named.get(id(handler), name), 1
         while self.handlers.setdefault(key, handler) != handler:
@@ -137,16 +185,20 @@ class Blueprint:
         return key
 
     def name_handler(self, handler: Handler, name: str | None = None) -> str:
-        """Register a callable under a name of its own, by which a definition that is loaded later can refer to it.
+        """Register a callable by a name that a loaded definition can use; return the name.
 
-        Operators that know it by a name that the builder had to make up (a lambda's) know it by this one from now on.
-        Raises `DefinitionError` if the name belongs to another callable, or is missing and cannot be read off.
+        Operators that refer to it by a generated name (a lambda's) refer to it by this name from now on.
+        Raises `DefinitionError` if the name belongs to another callable, or if no name is given and its own is not
+        stable.
         """
         where = f"flow {self.name!r}: register handler {name or handler!r}"
         check_handler(handler, where)
         name = name or handler_name(handler)
         if not is_stable_name(name, handler):
-            raise DefinitionError(f"{where}: {name!r} is no name that lasts; give one: name='...'")
+            raise DefinitionError(
+                f"{where}: {name!r} is not a stable name, so that another process could not find the handler; pass a "
+                "name of its own as name="
+            )
         known = self.handlers.get(name) or (self.chunks[name].handler if name in self.chunks else handler)
         if known != handler:
             raise DefinitionError(f"{where}: {name!r} is registered to another callable; choose another name")
@@ -176,10 +228,10 @@ class Blueprint:
         group: str | None = None,
         inside: str | None = None,
     ) -> Trigger:
-        """Add an operator and return the trigger that fires when it is done.
+        """Add an operator and return the trigger that it fires when it is done.
 
-        The id is the label, so that adding an operator renames no other; a label used before is told apart by what the
-        operator listens to.
+        Its id is the label, so that adding an operator changes no other id. If the label is taken, the triggers that
+        the operator listens to are added to the id.
         """
         heard = tuple(listens)
         identity = label
@@ -205,15 +257,15 @@ class Blueprint:
         return done[0]
 
     def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
-        """Let a chunk listen to a trigger."""
+        """Add an operator that runs a chunk, given by any reference, when a trigger fires."""
         return self.place(self.resolve(reference), at, side_branch=side_branch, inside=inside)
 
     def place(self, chunk: Chunk, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
-        """Let a chunk of this flow listen to a trigger."""
+        """Add an operator that runs a chunk of this flow when a trigger fires."""
         if chunk.trigger == at:
             raise DefinitionError(
-                f"flow {self.name!r}: chunk {chunk.name!r} is chained to itself and would trigger itself for ever; "
-                f"for a second step give it a second name: ({chunk.name + '_again'!r}, function)"
+                f"flow {self.name!r}: chunk {chunk.name!r} is chained to itself and would trigger itself forever; "
+                f"for a second step with the same function give it a second name: ({chunk.name + '_again'!r}, function)"
             )
         self.add(
             OperatorKind.CHUNK,
@@ -222,7 +274,7 @@ class Blueprint:
             name=chunk.name,
             emits=(chunk.trigger,),
             handler=self.handler_key(chunk.handler, chunk.name),
-            options={**chunk.options(), "side_branch": side_branch or None},
+            options=_placed(chunk, side_branch),
             inside=inside,
         )
         self.nodes[chunk.trigger.name] = chunk
@@ -232,18 +284,18 @@ class Blueprint:
         return chunk
 
     def triggers(self, wanted: Any) -> tuple[Trigger, ...]:
-        """What `when` was given, as triggers without repetition."""
+        """The argument of `when` as triggers, without repetition."""
         found: list[Trigger] = []
         if isinstance(wanted, Mapping):
             for key, names in cast("Mapping[Any, Any]", wanted).items():
                 kind = WHEN_KEYS.get(str(key))
                 if kind is None:
-                    raise DefinitionError(f"flow {self.name!r}: when() knows {list(WHEN_KEYS)}, not {key!r}")
+                    raise DefinitionError(f"flow {self.name!r}: when() has the keys {list(WHEN_KEYS)}, not {key!r}")
                 found.extend(self._trigger(name, kind) for name in _many(names))
         else:
             found.extend(self._trigger(name, "event") for name in _many(wanted))
         if not found:
-            raise DefinitionError(f"flow {self.name!r}: when() was given nothing to wait for")
+            raise DefinitionError(f"flow {self.name!r}: when() has no trigger; give the name of an event or chunk")
         return tuple(dict.fromkeys(found))
 
     def _trigger(self, name: Any, kind: TriggerKind) -> Trigger:
@@ -273,33 +325,38 @@ class Blueprint:
         attached = self._attached.get(name, [])
         if len(attached) > 1:
             raise DefinitionError(
-                f"flow {self.name!r}: function {name!r} is attached {len(attached)} times, so that when({name!r}) has "
-                f"no single meaning; give the one you mean a name of its own: (name, {name})"
+                f"flow {self.name!r}: function {name!r} is attached {len(attached)} times, so that when({name!r}) is "
+                f"ambiguous; attach the one you mean by a name of its own: ({name + '_2'!r}, {name})"
             )
         return attached[0] if attached else self.chunks[name].trigger
 
     def condition(self, condition: Any, where: str) -> str:
-        """Register a callable condition and return the name under which the definition refers to it."""
+        """Register the function of a case and return the name by which the definition refers to it."""
         check_handler(condition, where)
         return self.handler_key(condition, handler_name(condition))
 
     def load(
         self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Mapping[str, Handler], *, replace: bool
     ) -> None:
-        """Take the operators of a checked definition over, in place of those here or after them.
+        """Add the operators of a checked definition; with `replace` they replace those of this blueprint.
 
-        `chunks` holds what its operators run, by the name of their trigger; `handlers` the callables by the names that
-        the definition uses. Raises `DefinitionError` if ids or chunks clash with those that stay; nothing has changed
-        then.
+        `chunks` holds the chunks of its operators by the name of their trigger, `handlers` the callables by the names
+        that the definition uses. Raises `DefinitionError` if an id or a chunk exists here already; the blueprint is
+        unchanged then.
         """
         if not replace:
             twice = [it.id for it in definition.operators if it.id in self._ids]
             twice += [name for name, it in chunks.items() if self.nodes.get(name, it).handler is not it.handler]
             if twice:
-                raise DefinitionError(f"flow {self.name!r} has {twice[0]!r} already; load with replace=True instead")
+                raise DefinitionError(
+                    f"flow {self.name!r} has the step {twice[0]!r} already, and so has the loaded definition; load it "
+                    "with replace=True, or into another flow"
+                )
         else:
             self.name = definition.name
             self.operators, self._ids, self.nodes, self._attached, self._counted = [], set(), {}, {}, {}
+            self.external = set()
+        self.external.update(definition.external)
         self.operators.extend(definition.operators)
         self._ids.update(operator.id for operator in definition.operators)
         self.nodes.update(chunks)
@@ -317,16 +374,30 @@ class Blueprint:
     # -- the result --------------------------------------------------------------------------------------------------
 
     def freeze(self) -> Definition:
-        """The definition as it stands now. Steps added later do not reach executions made from it."""
+        """The definition of the flow as it is now. Later changes to the flow do not change it.
+
+        Raises `DefinitionError` for an external event that nothing listens to.
+        """
         events = {t.name for operator in self.operators for t in operator.listens if t.kind == "event"}
         branches: dict[str, list[str]] = {}
         for operator in self.operators:
             if operator.kind is OperatorKind.COLLECT:
                 branches.setdefault(operator.name, []).append(operator.options["branch"])
-        return Definition(self.name, tuple(self._completed(operator, events, branches) for operator in self.operators))
+        for name in sorted(self.external - events):
+            raise DefinitionError(self._not_listened_to(name, events))
+        operators = tuple(self._completed(operator, events, branches) for operator in self.operators)
+        return Definition(self.name, operators, tuple(sorted(self.external)))
+
+    def _not_listened_to(self, name: str, heard: set[str]) -> str:
+        text = f"flow {self.name!r}: event {name!r} is declared external, but nothing listens to it; "
+        if name in self.chunks:
+            return f"{text}when({name!r}) means the chunk of that name; give the event another name"
+        near = closest(name, heard, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"listen to it with flow.when({name!r})"
+        return f"{text}{hint}"
 
     def _completed(self, operator: Operator, heard: set[str], branches: Mapping[str, list[str]]) -> Operator:
-        """The operator with what only the whole flow tells: the events it emits, the branches it meets."""
+        """The operator with what depends on the whole flow: the events of a chunk, the branches of a collection."""
         if operator.kind is OperatorKind.COLLECT:
             met = list(dict.fromkeys(branches[operator.name]))
             return msgspec.structs.replace(operator, options={**operator.options, "branches": met})
@@ -340,8 +411,14 @@ class Blueprint:
         return msgspec.structs.replace(operator, emits=emits)
 
 
+def _placed(chunk: Chunk, side_branch: bool | None) -> dict[str, Any]:
+    """The options of an operator that runs a chunk."""
+    options = {**chunk.options(), "side_branch": side_branch or None}
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def is_stable_name(key: str, handler: Handler) -> bool:
-    """Whether another process can know a callable by this name: not a lambda's, and not one made by counting."""
+    """Whether another process can find a callable by this name: no lambda's name, and none with a number added."""
     base, _, number = key.rpartition("#")
     if base and number.isdigit():
         return False
@@ -349,39 +426,29 @@ def is_stable_name(key: str, handler: Handler) -> bool:
 
 
 def _many(names: Any) -> Iterable[Any]:
-    """One name or several, as several."""
+    """One name or a collection of names, as an iterable."""
     return cast("Iterable[Any]", names) if isinstance(names, list | tuple | set | frozenset) else (names,)
 
 
 def _seconds(delay: Any, flow: str) -> str:
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
-        raise DefinitionError(f"flow {flow!r}: a timer is a number of seconds from the start, got {delay!r}")
+        raise DefinitionError(
+            f"flow {flow!r}: a timer is a number of seconds after the start (0 or more), not {delay!r}"
+        )
     return str(float(delay))
 
 
 def describe(triggers: Iterable[Trigger]) -> str:
-    """Triggers as a short label for ids and messages."""
+    """The names of triggers as a short label for ids and messages."""
     return "&".join(trigger.name or trigger.kind for trigger in triggers)
 
 
 def literal(value: Any) -> str:
-    """A value that a case compares with, as text that is the same in every process."""
+    """The value of a case as a text that is the same in every process: sets sorted, without memory addresses."""
     if isinstance(value, set | frozenset):
         parts = sorted(literal(part) for part in cast("set[Any]", value))
         return f"{type(value).__name__}({', '.join(parts)})"  # pyright: ignore[reportUnknownArgumentType]
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
-def positive(limit: Any, where: str) -> int | None:
-    """A concurrency limit: None, or a whole number from 1 on."""
-    if limit is None:
-        return None
-    if isinstance(limit, bool) or not isinstance(limit, int):
-        raise DefinitionError(f"{where}: concurrency must be a whole number from 1 on, or None; got {limit!r}")
-    if limit < 1:
-        raise DefinitionError(f"{where}: concurrency={limit} would never let anything run; use 1 or more, or None")
-    return limit
-
-
-# START, OperatorKind, Trigger: for those who build on the blueprint, as the process does.
-__all__ = ["START", "Blueprint", "OperatorKind", "Trigger", "describe", "is_stable_name", "literal", "positive"]
+__all__ = ["WHEN_KEYS", "Blueprint", "describe", "is_stable_name", "literal"]

@@ -1,18 +1,18 @@
-"""The fluent side of the builder: each call adds operators to the blueprint and returns where to go on from.
+"""The fluent interface of a flow: each call adds operators to the blueprint and returns the chain behind them.
 
-A `Process` never changes: several chains may go on from the same one.
+A `Chain` never changes, so that several chains can continue from the same one.
 """
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Unpack
 
 from .._core.definition import OperatorKind
-from .._core.errors import DefinitionError
+from .._core.errors import DefinitionError, NotAChunkError, OptionError
 from .._core.signals import START, Trigger
-from ..run.subflow import SubFlow, SubFlowOptions
-from .blueprint import Blueprint, describe, literal, positive
+from .arguments import check_names, flag, positive
+from .blueprint import Blueprint, describe, literal
 from .chunk import Chunk
+from .subflow import SubFlow, SubFlowOptions, is_flow
 
 WhenMode = Literal["and", "or", "simple_or"]
 MatchMode = Literal["hit_first", "hit_all"]
@@ -20,7 +20,11 @@ CollectMode = Literal["filled_and_update", "filled_then_empty"]
 
 
 class Block(NamedTuple):
-    """An open block of a chain. `ends` are where its finished cases end; `in_case` says that one is being written."""
+    """A block that a chain has opened and not closed: a for_each or a match.
+
+    For a match, `ends` are the triggers at the ends of its finished cases, `in_case` says whether the chain is inside a
+    case, and `otherwise` whether that is `case_else`.
+    """
 
     opener: str
     kind: OperatorKind
@@ -29,8 +33,11 @@ class Block(NamedTuple):
     otherwise: bool = False
 
 
-class Process:
-    """A place in the graph: what is chained here runs when `at` fires. `blocks` are the blocks it stands in."""
+class Chain:
+    """A place in a flow where steps can be added. `flow.to(...)`, `flow.when(...)` and every step return one.
+
+    The next step runs when the trigger `at` fires. `blocks` are the open blocks around it, outermost first.
+    """
 
     __slots__ = ("at", "blocks", "blueprint")
 
@@ -39,7 +46,7 @@ class Process:
         self.at = at
         self.blocks = blocks
 
-    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> "Process":
+    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> "Chain":
         return type(self)(self.blueprint, at, self.blocks if blocks is None else blocks)
 
     def _add(self, kind: OperatorKind, label: str, listens: Iterable[Trigger] | None = None, **details: Any) -> Trigger:
@@ -51,31 +58,34 @@ class Process:
     def _where(self, call: str) -> str:
         return f"flow {self.blueprint.name!r}: {call}"
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Process":
-        """Run a chunk with the value that arrives here; go on with what it returns.
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Chain":
+        """Run a chunk with the value of the chain; continue with what the chunk returns.
 
-        `chunk` is what `@flow.chunk` returned, a function, the name of a chunk, or `(name, function)`.
+        `chunk` is the result of `@flow.chunk`, a function, the name of a chunk, `(name, function)`, or a flow, which is
+        run as by `to_sub_flow`. With `side_branch` the chain continues with its own value, without waiting.
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         self._check_open("to()")
-        if hasattr(chunk, "sub_execution"):
+        if is_flow(chunk):
             return self.to_sub_flow(chunk, side_branch=side_branch, name=name)
         reference = (name, chunk) if name is not None else chunk
         inside = self.blocks[-1].opener if self.blocks else None
         attached = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
         return self if side_branch else self._then(attached.trigger)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> "Process":
-        """Run a chunk beside the chain; the value of the chain stays as it is."""
+    def side_branch(self, chunk: Any, *, name: str | None = None) -> "Chain":
+        """Run a chunk with the value of the chain, and continue at once with that same value."""
         return self.to(chunk, side_branch=True, name=name)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Process":
-        """Start a chain at one or several signals. It stands outside every block.
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Chain":
+        """Begin a new chain at one or several signals. The new chain is outside all blocks.
 
-        `trigger_or_triggers`: the name of a chunk or event, a chunk, a list of them, or a dict with the keys `event`,
-        `runtime_data`, `flow_data`, `collect`. With several, `mode` says what the chain gets: "and" waits for one of
-        each and gives `{type: {name: value}}`; "or" gives `(type, name, value)` and "simple_or" the value, for every
-        signal. With a single one the chain gets its value. What the items of one for_each send is joined item by item.
+        `trigger_or_triggers` is the name of a chunk or event, a chunk, a list of these, or a dict from a kind to one or
+        several names. The kinds are `event`, `chunk`, `runtime_data`, `flow_data`, `collect`, `error` (names of chunks,
+        or "*") and `timer` (seconds after the start). A single trigger gives the chain its value. With several, `mode`
+        decides: "and" waits for one signal of each and gives `{kind: {name: value}}`; "or" gives `(kind, name, value)`
+        for every signal, and "simple_or" only the value. "and" combines signals of for_each items per item.
+        Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         blueprint = self.blueprint
         if mode not in ("and", "or", "simple_or"):
@@ -88,16 +98,17 @@ class Process:
         options = {"mode": mode if len(triggers) > 1 else "simple_or"}
         return self._then(blueprint.add(OperatorKind.GATE, label, triggers, options=options), ())
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> "Process":
-        """Run several chunks with the same value; go on with `{chunk name: result}`, in order of declaration.
+    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> "Chain":
+        """Run several chunks with the same value; continue with `{chunk name: result}`, in the order of the arguments.
 
-        `concurrency` bounds how many chunks of one pass run at once. Raises `DefinitionError` without chunks, or if two
-        chunks go by the same name.
+        The chain continues when all chunks have completed. `concurrency` limits how many of them run at once for one
+        value (default: no limit). With `side_branch` the chain continues at once with its own value. Raises
+        `DefinitionError` without chunks, or if two chunks have the same name.
         """
         blueprint = self.blueprint
         where = f"flow {blueprint.name!r}: batch()"
         if not chunks:
-            raise DefinitionError(f"{where} was given no chunk and could never complete")
+            raise DefinitionError(f"{where} has no chunk, so that it could never complete; give it at least one")
         self._check_open("batch()")
         positive(concurrency, where)
         branches = [blueprint.resolve(chunk) for chunk in chunks]
@@ -121,13 +132,22 @@ class Process:
         )
         return self if side_branch else self._then(done)
 
-    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Process":
-        """Run another flow with the value that arrives here; go on with its result. See `SubFlowOptions`."""
+    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Chain":
+        """Run another flow with the value of the chain; continue with its result. For the options see `SubFlowOptions`.
+
+        Raises `NotAChunkError` if it is not a flow, and `DefinitionError` for an option that is not valid.
+        """
         self._check_open("to_sub_flow()")
-        blueprint = self.blueprint
-        name = options.get("name") or trigger_flow.name
-        handler = SubFlow(trigger_flow, options, self._where("to_sub_flow()"))
-        positive(handler.concurrency, self._where("to_sub_flow()"))
+        blueprint, where = self.blueprint, self._where("to_sub_flow()")
+        if not is_flow(trigger_flow):
+            raise NotAChunkError(f"{where} takes a flow, got {trigger_flow!r}; for a chunk or function use to()")
+        check_names(options, SubFlowOptions.__annotations__, where)
+        positive(options.get("concurrency"), where)
+        flag(options.get("side_branch", False), where, "side_branch")
+        name: Any = options.get("name") or trigger_flow.name
+        if not isinstance(name, str):
+            raise OptionError(f"{where}: name must be a string, got {name!r}")
+        handler = SubFlow(trigger_flow, options, where)
         side = bool(options.get("side_branch"))
         kept = {key: options.get(key) for key in ("capture", "write_back")}
         done = self._add(
@@ -146,34 +166,21 @@ class Process:
         blueprint.chunks.setdefault(name, chunk)
         return self if side else self._then(done)
 
-    def ____(
-        self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False
-    ) -> "Process":
-        """A visible line between parts of a long chain. With a flag it logs or prints its labels, and the value."""
-        if not (log_info or print_info):
-            return self
-
-        async def separator(data: Any) -> None:
-            text = " ".join(map(str, (*labels, data.value) if show_value else labels))
-            if log_info:
-                logging.getLogger("triggerflow").info(text)
-            if print_info:
-                print(text)  # noqa: T201 - what the flag asks for
-
-        return self.side_branch(separator)
-
-    def end(self) -> "Process":
-        """The value that arrives here is the result of the execution, if none was fixed before."""
+    def end(self) -> "Chain":
+        """Make the value of the chain the result of the execution. Only the first value that arrives counts."""
         self._check_open("end()")
         return self._then(self._add(OperatorKind.RESULT, f"end<-{describe((self.at,))}"))
 
     # -- blocks ------------------------------------------------------------------------------------------------------
 
-    def for_each(self, *, concurrency: int | None = None) -> "Process":
-        """Run what follows, up to `end_for_each`, once per item of the value that arrives here.
+    def for_each(self, *, concurrency: int | None = None) -> "Chain":
+        """Run the steps up to `end_for_each` once per item of the chain's value.
 
-        Any iterable or async iterable is taken, lazily; a string, a mapping or something that cannot be iterated is one
-        item. `concurrency` bounds how many chunks of one pass run at once, and how many items are open.
+        The value can be any iterable or async iterable; its items are taken as they are needed. One that is not in
+        memory is read in a thread of its own, an async one in a task of its own; both are closed before the execution
+        ends. A string, a mapping and a value that cannot be iterated are one item. `concurrency` limits how many chunks
+        of one for_each run at once, and how many of its items are open at once (default: the `max_pending` of
+        `create_execution`).
         """
         self._check_open("for_each()")
         positive(concurrency, self._where("for_each()"))
@@ -181,16 +188,17 @@ class Process:
         start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options={"concurrency": concurrency})
         return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
 
-    def end_for_each(self) -> "Process":
-        """Go on with the list of results, in the order of the items. `[]` gives `[]`."""
+    def end_for_each(self) -> "Chain":
+        """End the block of `for_each`; continue with the list of results in the order of the items, maybe `[]`."""
         block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
-    def match(self, *, mode: MatchMode = "hit_first") -> "Process":
-        """Choose among the `case`s that follow, up to `end_match`, by the value that arrives here.
+    def match(self, *, mode: MatchMode = "hit_first") -> "Chain":
+        """Choose among the `case`s up to `end_match` by the value of the chain.
 
-        With "hit_first" the first case that fits runs and its value goes on; with "hit_all" all that fit run and the
-        list of their values goes on. Where none fits the value of `case_else` goes on, or without one the value itself.
+        With "hit_first" the first case that fits runs, and the chain continues with its value; with "hit_all" all cases
+        that fit run, and the chain continues with the list of their values. If no case fits, `case_else` runs, or
+        without one the chain continues with the value that was matched.
         """
         self._check_open("match()")
         if mode not in ("hit_first", "hit_all"):
@@ -198,60 +206,75 @@ class Process:
         route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}", options={"mode": mode})
         return self._then(route, (*self.blocks, Block(route.name, OperatorKind.MATCH_ROUTE)))
 
-    def case(self, condition: Any) -> "Process":
-        """The chain that follows runs if the condition fits: a value to compare with (==), or a callable, sync or
-        async, that takes the runtime data and returns something true."""
+    def case(self, condition: Any) -> "Chain":
+        """Begin a case: the steps that follow run if the condition fits.
+
+        A condition is a value, which is compared with `==`, or a function, sync or async, of the runtime data, whose
+        result counts as true or false. Raises `DefinitionError` outside of a match and after `case_else`.
+        """
         block = self._next_case("case()")
         if isinstance(condition, Chunk):
+            if lost := condition.policies().keys() - {"inline", "emits"}:
+                raise DefinitionError(
+                    f"{self._where('case()')}: a condition cannot have {sorted(lost)[0]}, and {condition!r} has it; "
+                    "pass the function, or run the chunk before match() and compare its result"
+                )
             condition = condition.handler
         if callable(condition):
             handler = self.blueprint.condition(condition, self._where("case()"))
             return self._case(block, handler, handler, {})
         return self._case(block, literal(condition), None, {"equals": condition})
 
-    def case_else(self) -> "Process":
-        """The chain that follows runs if no case fits."""
+    def case_else(self) -> "Chain":
+        """Begin the last case: the steps that follow run if no other case fits."""
         block = self._next_case("case_else()")
         if not block.ends:
-            raise DefinitionError(f"{self._where('case_else()')} stands before any case() and would always be chosen")
+            raise DefinitionError(
+                f"{self._where('case_else()')} comes before any case() and would always be chosen; put a case() first"
+            )
         return self._case(block._replace(otherwise=True), "else", None, {"otherwise": True})
 
-    def end_match(self) -> "Process":
-        """Go on with the value of the case that ran; see `match`."""
+    def end_match(self) -> "Chain":
+        """End the block of `match`; continue with the value of the case that ran. See `match`."""
         block = self._end_case("end_match()")
         if not block.ends:
-            raise DefinitionError(f"{self._where('end_match()')}: this match has no case")
+            raise DefinitionError(f"{self._where('end_match()')}: this match() has no case; put a case() before it")
         return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
 
-    def if_condition(self, condition: Any) -> "Process":
+    def if_condition(self, condition: Any) -> "Chain":
         """`match().case(condition)`."""
         return self.match().case(condition)
 
-    def elif_condition(self, condition: Any) -> "Process":
+    def elif_condition(self, condition: Any) -> "Chain":
         """`case(condition)`, after `if_condition`."""
         return self.case(condition)
 
-    def else_condition(self) -> "Process":
+    def else_condition(self) -> "Chain":
         """`case_else()`, after `if_condition`."""
         return self.case_else()
 
-    def end_condition(self) -> "Process":
+    def end_condition(self) -> "Chain":
         """`end_match()`, after `if_condition`."""
         return self.end_match()
 
     def collect(
         self, collection_name: str, branch_id: str | None = None, *, mode: CollectMode = "filled_and_update"
-    ) -> "Process":
-        """Meet other chains: go on with `{branch_id: value}` once every branch of that name has arrived.
+    ) -> "Chain":
+        """Join chains: continue with `{branch_id: value}` when every branch of this collection has a value.
 
-        The branches are all `collect` calls with this name in the flow, in any chain. With "filled_and_update" each
-        later arrival goes on again with the updated dict; with "filled_then_empty" all branches have to arrive anew.
+        The branches are all `collect` calls of the flow with the same `collection_name`. `branch_id` is the key of this
+        branch (default: the name of the step before). With "filled_and_update" each later value continues the chains
+        again with the updated dict; with "filled_then_empty" all branches must arrive again first.
         """
         self._check_open("collect()")
         if mode not in ("filled_and_update", "filled_then_empty"):
             raise DefinitionError(
                 f"{self._where('collect()')} has the modes 'filled_and_update' and 'filled_then_empty', not {mode!r}"
             )
+        for name, text in (("collection_name", collection_name), ("branch_id", branch_id)):
+            given: Any = text
+            if not isinstance(given, str) and (name == "collection_name" or given is not None):
+                raise OptionError(f"{self._where('collect()')}: {name} must be a string, got {given!r}")
         branch = branch_id or describe((self.at,))
         joined = self._add(
             OperatorKind.COLLECT,
@@ -265,19 +288,21 @@ class Process:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _check_open(self, call: str) -> None:
-        """Between `match()` and its first case nothing but a case can stand."""
+        """Raise `DefinitionError` between `match()` and its first case, where only a case can follow."""
         block = self.blocks[-1] if self.blocks else None
         if block is not None and block.kind is OperatorKind.MATCH_ROUTE and not block.in_case:
-            raise DefinitionError(f"{self._where(call)} follows match() directly; begin a case first: .case(...)")
+            raise DefinitionError(f"{self._where(call)} follows match() directly; begin a case with case() first")
 
     def _block(self, call: str, kind: OperatorKind, opened_by: str) -> Block:
         block = self.blocks[-1] if self.blocks else None
         if block is None or block.kind is not kind:
-            inside = f"inside {block.opener!r}, which has to be closed first" if block else "outside of every block"
-            raise DefinitionError(f"{self._where(call)} closes a {opened_by}, but stands {inside}")
+            inside = (
+                f"the innermost open block is {block.opener!r}; close that one first" if block else "no block is open"
+            )
+            raise DefinitionError(f"{self._where(call)} closes a {opened_by}, but {inside}")
         return block
 
-    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> "Process":
+    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> "Chain":
         outer = self.blocks[:-1]
         inside = outer[-1].opener if outer else None
         return self._then(self._add(kind, f"{block.opener}/end", ends, group=block.opener, inside=inside), outer)
@@ -285,14 +310,16 @@ class Process:
     def _next_case(self, call: str) -> Block:
         block = self._end_case(call)
         if block.otherwise:
-            raise DefinitionError(f"{self._where(call)} stands after case_else(), where it could never be chosen")
+            raise DefinitionError(
+                f"{self._where(call)} comes after case_else() and could never be chosen; put it before"
+            )
         return block
 
     def _end_case(self, call: str) -> Block:
         block = self._block(call, OperatorKind.MATCH_ROUTE, "match()")
         return block._replace(ends=(*block.ends, self.at), in_case=False) if block.in_case else block
 
-    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> "Process":
+    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> "Chain":
         route = Trigger("operator", block.opener)
         label = f"{block.opener}/{len(block.ends) + 1}"
         case = self._add(OperatorKind.MATCH_CASE, label, (route,), name=name, handler=handler, options=options,
@@ -300,6 +327,6 @@ class Process:
         return self._then(case, (*self.blocks[:-1], block._replace(in_case=True)))
 
 
-def root(blueprint: Blueprint) -> Process:
-    """Where a chain begins: at the start of the execution."""
-    return Process(blueprint, START)
+def root(blueprint: Blueprint) -> Chain:
+    """The chain that begins at the start of an execution."""
+    return Chain(blueprint, START)

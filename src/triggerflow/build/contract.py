@@ -1,7 +1,7 @@
-"""What a flow promises: types for the start value, the stream's items, the result, declared signals and answers.
+"""`Contract`: the declared types of a flow's start value, stream items and result, and how values are checked.
 
-Any type is accepted: where Pydantic is in use it validates (and coerces) what concerns its models, msgspec does so for
-builtin types, dataclasses and structs, and for any other class an instance is asked for.
+Any type can be declared. Pydantic validates and coerces types that contain its models, if the program has imported it.
+msgspec does so for builtin types, dataclasses and structs. For any other class the value must be an instance.
 """
 
 import sys
@@ -16,7 +16,11 @@ Check = Callable[[Any], Any]
 
 
 class Contract:
-    """The checks of one flow; None where nothing is promised. `types` are the types they were made of, by place."""
+    """The declared types of one flow.
+
+    `initial_input`, `stream` and `result` are the checks, None if no type is declared; `types` has the types
+    by these names. `meta` is data of the user's own.
+    """
 
     __slots__ = ("initial_input", "meta", "result", "stream", "types")
 
@@ -27,23 +31,30 @@ class Contract:
         self.meta: Any = None
         self.types: dict[str, Any] = {}
 
+    def copy(self) -> "Contract":
+        """A copy for one execution: later declarations do not change it."""
+        made = Contract()
+        made.initial_input, made.stream, made.result = self.initial_input, self.stream, self.result
+        made.meta, made.types = self.meta, dict(self.types)
+        return made
+
     def set(self, place: str, expected: Any) -> None:
-        """Promise a type for `initial_input`, `stream` or `result`."""
+        """Declare the type of `initial_input`, `stream` or `result`."""
         self.types[place] = expected
         setattr(self, place, checker(expected, place))
 
 
 def checker(expected: Any, place: str, convert: Check | None = None) -> Check:
-    """A function that gives the value, coerced to the type where that is natural, or raises `ContractError`.
+    """Make a function that returns a value, coerced to the type, or raises `ContractError` if the value does not fit.
 
-    With `convert` that coerces, and raises for what it refuses.
+    `convert` replaces the coercion; any exception that it raises means that the value does not fit.
     """
     convert = convert or _converter(expected)
 
     def check(value: Any) -> Any:
         try:
             return convert(value)
-        except Exception as error:  # validators may raise anything of their own
+        except Exception as error:  # validators are user code and may raise anything
             text = f"TriggerFlow contract validation failed for {place!r}: {error}"
             raise ContractError(text) from error
 
@@ -64,14 +75,14 @@ def _converter(expected: Any) -> Check:
             return value
         try:
             return msgspec.convert(value, cast("Any", expected))
-        except TypeError:  # a class that msgspec does not know
+        except TypeError:  # msgspec does not know the class
             raise TypeError(f"expected {expected!r}, got {type(value).__qualname__}: {value!r}") from None
 
     return convert
 
 
 def _pydantic() -> Any:
-    """Pydantic, if the program uses it."""
+    """Pydantic, if the program has imported it."""
     return sys.modules.get("pydantic")
 
 

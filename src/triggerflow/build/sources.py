@@ -1,8 +1,8 @@
-"""Lazy sources that can be asked again: the input of a `for_each` of which nobody keeps the items.
+"""`Source`: a lazy input of a `for_each` that can be recorded.
 
-A generator dies with its process. A `Source` is what can be recorded in its place: the name of a registered function
-and the arguments that it was called with. Asked again, the function gives its items from the first on, and those that
-were taken before are passed over; so it has to give the same ones in the same order.
+A generator is lost with its process. A `Source` is recorded as the name of a registered function and the arguments of
+the call. After a restart the function is called again, and the items that were already taken are skipped; so it must
+give the same items in the same order.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Source:
-    """Items that a function gives; made by calling what `@flow.source` returned. It can be iterated again and again."""
+    """The items of a registered function: the result of calling it. It can be iterated any number of times."""
 
     __slots__ = ("arguments", "function", "name", "options")
 
@@ -50,7 +50,7 @@ class AsyncSource(Source):
 def source_of(
     name: str, function: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Source:
-    """The source for a function of either kind."""
+    """The source for a function, sync or async."""
     from inspect import isasyncgenfunction
 
     kind = AsyncSource if isasyncgenfunction(function) else SyncSource

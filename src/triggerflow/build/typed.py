@@ -1,8 +1,8 @@
-"""Typed signals and typed state: what a type checker sees, and what is checked when it happens."""
+"""Typed signals and typed state: types for type checkers, and checks of values at run time."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -14,56 +14,60 @@ Reducer = Callable[[Any, Any], Any]
 
 
 class Signal(str, Generic[T]):
-    """The name of an event whose value is a `T`, for type checkers. When the program runs it is the plain string: names
-    are recorded, and written into files by libraries that know no other."""
+    """The name of an event whose value is a `T`. `flow.signal(name, T)` returns one.
+
+    Only type checkers see the class. At run time it is the plain `str`, because names are recorded, and written to
+    files by libraries that know only `str`.
+    """
 
     __slots__ = ()
 
     if not TYPE_CHECKING:
 
         def __new__(cls, name: str) -> str:
-            """The plain string."""
+            """Return the plain string."""
             return str(name)
 
 
 def append(old: Any, new: Any) -> list[Any]:
-    """Reducer: the list with one more item."""
+    """Reducer: the old list with the new value as one more item. None counts as an empty list."""
     return [*(old or ()), new]
 
 
 def extend(old: Any, new: Any) -> list[Any]:
-    """Reducer: the list with more items."""
+    """Reducer: the old list with the items of the new one. None counts as an empty list."""
     return [*(old or ()), *new]
 
 
 def merge(old: Any, new: Any) -> dict[Any, Any]:
-    """Reducer: the dict updated with another; later keys win."""
+    """Reducer: the old dict updated with the new one, whose values win. None counts as an empty dict."""
     return {**(old or {}), **new}
 
 
 def maximum(old: Any, new: Any) -> Any:
-    """Reducer: the larger of the two; None counts as nothing."""
+    """Reducer: the larger of the two; the new value if the old one is None."""
     return new if old is None or new > old else old
 
 
 def minimum(old: Any, new: Any) -> Any:
-    """Reducer: the smaller of the two; None counts as nothing."""
+    """Reducer: the smaller of the two; the new value if the old one is None."""
     return new if old is None or new < old else old
 
 
 def add(old: Any, new: Any) -> Any:
-    """Reducer: the sum; None counts as nothing."""
+    """Reducer: the sum of the two; the new value if the old one is None."""
     return new if old is None else old + new
 
 
 class StateModel:
     """The keys of a flow's state with their types, defaults and reducers, read from a model's fields.
 
-    A reducer may also stand in the annotation: `hits: Annotated[list[str], append]`.
-    Raises `DefinitionError` for what is no dataclass, msgspec struct or Pydantic model, and for unknown reducer keys.
+    A reducer can also be given in the annotation: `hits: Annotated[list[str], append]`.
+    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, and for a reducer of an
+    unknown field.
     """
 
-    __slots__ = ("checks", "defaults", "model", "reducers")
+    __slots__ = ("checks", "defaults", "lists", "model", "reducers")
 
     def __init__(self, model: type[Any], reducers: Mapping[str, Reducer]) -> None:
         self.model = model
@@ -71,8 +75,12 @@ class StateModel:
         hints = get_type_hints(model, include_extras=True)
         unknown = set(reducers) - set(self.defaults)
         if unknown:
-            raise DefinitionError(f"{model!r} has no field {sorted(unknown)[0]!r} for a reducer")
+            raise DefinitionError(
+                f"no field {sorted(unknown)[0]!r} for its reducer; {model.__name__} has {list(self.defaults)}"
+            )
         self.checks: dict[str, Check] = {name: checker(hints[name], f"state[{name!r}]") for name in self.defaults}
+        #: keys whose type is a list of something and asks nothing of the list as a whole
+        self.lists = frozenset(name for name in self.defaults if _is_plain_list(hints[name]))
         self.reducers: dict[str, Reducer] = dict(reducers)
         for name in self.defaults:
             found = [extra for extra in getattr(hints[name], "__metadata__", ()) if callable(extra)]
@@ -80,27 +88,39 @@ class StateModel:
                 self.reducers.setdefault(name, found[0])
 
     def check(self, key: str, value: Any) -> Any:
-        """The value for a key, checked. Raises `ContractError`."""
+        """The value, checked and coerced. Raises `ContractError` if it does not fit, or if the key is unknown."""
         if key not in self.checks:
             raise ContractError(f"state has no key {key!r}; {self.model.__name__} declares {list(self.checks)}")
         return self.checks[key](value)
+
+    def check_item(self, key: str, held: Sequence[Any], value: Any) -> None:
+        """Check a value that is to be appended to what is at a key: by itself, if its type says nothing of the whole
+        list. Raises `ContractError`."""
+        self.check(key, [value] if key in self.lists else [*held, value])
 
     def reducer(self, key: str) -> Reducer:
         """The reducer of a key. Raises `ContractError` if none is declared."""
         if key not in self.reducers:
             raise ContractError(
-                f"state[{key!r}] has no reducer; declare it: Annotated[..., append], or set_state(reducers=)"
+                f"state[{key!r}] has no reducer; declare one in set_state(model, reducers={{{key!r}: function}})"
             )
         return self.reducers[key]
 
     def initial(self) -> dict[str, Any]:
-        """The defaults of all fields that have one."""
+        """The default values of all fields that have one."""
         made = {name: make() for name, make in self.defaults.items()}
         return {name: value for name, value in made.items() if value is not msgspec.NODEFAULT}
 
 
+def _is_plain_list(hint: Any) -> bool:
+    if get_origin(hint) is Annotated:
+        kind, *extras = get_args(hint)
+        return all(callable(extra) for extra in extras) and _is_plain_list(kind)  # reducers, and no constraint
+    return hint is list or get_origin(hint) is list
+
+
 def _defaults(model: type[Any]) -> dict[str, Callable[[], Any]]:
-    """Per field a function that makes its default, or gives `msgspec.NODEFAULT`."""
+    """For each field a function that makes its default value, or returns `msgspec.NODEFAULT`."""
     if isinstance(model, type) and issubclass(model, msgspec.Struct):  # pyright: ignore[reportUnnecessaryIsInstance]
         return {it.name: _maker(it.default, it.default_factory) for it in msgspec.structs.fields(model)}
     if dataclasses.is_dataclass(model):
@@ -114,7 +134,7 @@ def _defaults(model: type[Any]) -> dict[str, Callable[[], Any]]:
         }
     fields: Mapping[str, Any] | None = getattr(model, "model_fields", None)
     if fields is None:
-        raise DefinitionError(f"the state has to be a dataclass, msgspec struct or Pydantic model, got {model!r}")
+        raise DefinitionError(f"set_state(): give a dataclass, msgspec struct or Pydantic model, not {model!r}")
     return {
         name: (lambda it=it: msgspec.NODEFAULT if it.is_required() else it.get_default(call_default_factory=True))
         for name, it in fields.items()

@@ -1,6 +1,6 @@
 """Diagrams of a `Definition`, plain or coloured by a run: Mermaid for documents, DOT for Graphviz.
 
-`graph` decides what is drawn, `mermaid` and `dot` write it down, `runs` reads a journal.
+`graph` decides which boxes and lines are drawn, `mermaid` and `dot` write them as text, `runs` reads a journal.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,10 @@ def to_mermaid(
 ) -> str:
     """The flow as a Mermaid flowchart.
 
-    "simplified" shows chunks, blocks and what starts them; "detailed" every operator, with its id and options. `run`
-    (see `run_view`) colours it and adds counts and times. `sub_flows` are drawn where their names stand. The same
-    arguments give the same text. Raises `DefinitionError` for another mode.
+    "simplified" shows chunks, blocks and the signals that start them; "detailed" every operator, with its id and
+    options. `run` (see `run_view`) adds colours, counts and times. `sub_flows` maps names of flows to definitions,
+    which are drawn in place of the steps that run them. The same arguments give the same text. Raises `DefinitionError`
+    for an unknown mode.
     """
     if mode not in ("simplified", "detailed"):
         raise DefinitionError(f"to_mermaid() has the modes 'simplified' and 'detailed', not {mode!r}")
@@ -33,7 +34,7 @@ def to_mermaid(
 def to_dot(
     definition: Definition, *, run: RunView | None = None, sub_flows: Mapping[str, Definition] | None = None
 ) -> str:
-    """The flow as a graph for Graphviz's `dot`; otherwise as `to_mermaid`, simplified."""
+    """The flow as a graph for Graphviz's `dot`. The arguments are those of `to_mermaid`; the mode is "simplified"."""
     return dot.write(draw(definition, mode="simplified", run=run, sub_flows=sub_flows))
 
 

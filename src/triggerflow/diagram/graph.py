@@ -1,8 +1,8 @@
-"""What is drawn of a definition: boxes, blocks around them and lines between them, without any syntax.
+"""The drawing of a definition: boxes, blocks around them and lines between them, independent of the output syntax.
 
-One box is not one operator. A chunk that is wired in several places is one node of the graph, hence one box; a gate for
-a single signal and a case say nothing that the line through them does not say, so that they are boxes in the detailed
-mode only; all ends of a flow are one result.
+Boxes and operators do not correspond one to one. A chunk that is used in several places is one box. A gate for a single
+signal and a case are boxes only in the detailed mode: in the simplified mode the line through them shows the same. All
+ends of a flow are one result.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ _WORST_FIRST: tuple[Status, ...] = ("running", "failed", "waiting", "done", "idl
 
 
 class Box(msgspec.Struct):
-    """A node of the drawing: its label by lines, and the key of the block that it stands in."""
+    """A node of the drawing: the lines of its label, and the key of the block around it."""
 
     key: str
     shape: Shape
@@ -36,14 +36,14 @@ class Box(msgspec.Struct):
 
 
 class Block(msgspec.Struct):
-    """A frame around boxes and other blocks. Its first box says what it is."""
+    """A border around boxes and other blocks. The label of its first box names it."""
 
     key: str
     parent: str | None = None
 
 
 class Line(msgspec.Struct, frozen=True):
-    """An arrow: solid, or for the emit of a signal, or for a side branch."""
+    """An arrow: "solid", "emit" for an emitted signal, or "side" for a side branch."""
 
     source: str
     target: str
@@ -55,7 +55,7 @@ Contents = defaultdict[str | None, tuple[list[Box], list[Block]]]
 
 
 class Drawing(msgspec.Struct):
-    """All of it, in the order of the definition."""
+    """All boxes, blocks and lines, in the order of the definition."""
 
     name: str
     boxes: list[Box] = []
@@ -63,7 +63,7 @@ class Drawing(msgspec.Struct):
     lines: list[Line] = []
 
     def contents(self) -> Contents:
-        """What stands in each block; under None what stands in none."""
+        """The boxes and blocks in each block, by its key; under None those outside of all blocks."""
         found: Contents = defaultdict(lambda: ([], []))
         for box in self.boxes:
             found[box.block][0].append(box)
@@ -86,7 +86,7 @@ def draw(
 
 
 class _Artist:
-    """Draws one definition; a sub-flow is drawn by another one, into the same drawing."""
+    """Draws one definition. Each sub-flow has an artist of its own, which adds to the same drawing."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Artist:
     # -- boxes ---------------------------------------------------------------------------------------------------------
 
     def place(self, operator: Operator, heard: set[Trigger]) -> None:
-        """Give an operator its box, its own or one that it shares."""
+        """Make or find the box of an operator; some operators share one."""
         kind, inside = operator.kind, operator.inside
         if self.is_passed_through(operator):
             return
@@ -158,7 +158,7 @@ class _Artist:
             self.views.setdefault(box.key, []).append(view)
 
     def identity(self, operator: Operator, heard: set[Trigger]) -> Any:
-        """What is one box: two operators with one identity share theirs."""
+        """The identity of an operator's box: operators with the same identity share a box."""
         if operator.kind in (OperatorKind.CHUNK, OperatorKind.COLLECT):
             return operator.emits[0], operator.inside
         if operator.kind is OperatorKind.RESULT and operator.emits[0] not in heard:
@@ -174,7 +174,7 @@ class _Artist:
         return box
 
     def look(self, operator: Operator) -> tuple[Shape, list[str]]:
-        """Shape and label."""
+        """The shape and the lines of the label."""
         mode = str(operator.options.get("mode", ""))
         details = _details(operator) if self.detailed else []
         match operator.kind:
@@ -200,13 +200,13 @@ class _Artist:
                 return "point", []
 
     def block(self, inside: str | None) -> str:
-        """A new frame."""
+        """Add a block and return its key."""
         block = Block(f"b{len(self.drawing.blocks)}", self.blocks.get(inside or "", self.inside))
         self.drawing.blocks.append(block)
         return block.key
 
     def place_sub_flow(self, operator: Operator) -> bool:
-        """A sub-flow whose definition is known is a frame with its own way in and out."""
+        """Draw a sub-flow whose definition is known as a block with an entry and an exit; False if it is not known."""
         name = str(operator.options.get("flow", operator.name))
         definition = self.sub_flows.get(name)
         if definition is None:
@@ -225,7 +225,7 @@ class _Artist:
         return True
 
     def colour(self, box: Box) -> None:
-        """Status, count and time of a run, of all operators that share the box."""
+        """Add the status, count and time of all operators that share the box."""
         views = self.views.get(box.key)
         if not views:
             return
@@ -237,7 +237,7 @@ class _Artist:
     # -- lines ---------------------------------------------------------------------------------------------------------
 
     def is_passed_through(self, operator: Operator) -> bool:
-        """Whether lines go through an operator as if it were not there."""
+        """Whether an operator has no box, so that lines go through it."""
         if self.detailed:
             return False
         lone = operator.kind is OperatorKind.GATE and len(operator.listens) == 1
@@ -259,7 +259,7 @@ class _Artist:
                 yield Line(source.key, target.key, label, "side" if side and style == "solid" else style)
 
     def origins(self, trigger: Trigger, listener: Operator) -> Iterator[tuple[Box, str, Style]]:
-        """Where a trigger comes from: a box, what to write on the line, and how to draw it."""
+        """The origins of a trigger: for each the box, the label of the line and its style."""
         match trigger.kind:
             case "start":
                 yield self.box("start", "start", ["start"]), "", "solid"
@@ -267,7 +267,7 @@ class _Artist:
                 emitters = self.emitters.get(trigger.name, ())
                 for operator in emitters:
                     yield self.exit[operator.id], trigger.name, "emit"
-                if not emitters:
+                if not emitters or trigger.name in self.definition.external:
                     yield self.box(trigger, "signal", [trigger.name]), "", "solid"
             case "state" | "flow_data":
                 words = trigger.kind.replace("_", " ")
@@ -282,7 +282,7 @@ class _Artist:
                         yield from self.exits(source)
 
     def exits(self, source: Operator) -> Iterator[tuple[Box, str, Style]]:
-        """Where the lines of an operator begin: at its box or, if it is passed through, where its own come from."""
+        """Where the lines of an operator begin: at its box, or, if it has none, at the origins of its triggers."""
         box = self.exit.get(source.id)
         if box is not None:
             yield box, "", "solid"
@@ -302,9 +302,9 @@ class _Artist:
         yield box, "", "solid"
 
     def are_neighbours(self, source: Operator, listener: Operator) -> bool:
-        """Whether what a chunk completes in its block concerns a listener.
+        """Whether a listener is triggered by a chunk in this block.
 
-        A chunk that is wired in two blocks fires one trigger in both; in each only the block's own listeners take it.
+        A chunk that is used in two blocks fires the same trigger in both; in each block only its own listeners run.
         """
         place = listener.inside if listener.group is None else listener.group
         fits = [it for it in self.by_trigger[source.emits[0]] if it.inside == place]
@@ -312,7 +312,7 @@ class _Artist:
 
 
 def _details(operator: Operator) -> list[str]:
-    """Id, handler and policies, where they say more than the name."""
+    """Id, handler and policies, unless the name says the same."""
     options = operator.options
     retry: Any = options.get("retry")
     parts = [
@@ -328,7 +328,7 @@ def _details(operator: Operator) -> list[str]:
 
 
 def _paths(operator: Operator, option: str) -> list[str]:
-    """`capture` or `write_back` of a sub-flow, one line a path."""
+    """`capture` or `write_back` of a sub-flow, one line per path."""
     paths: Any = operator.options.get(option) or {}
     found: list[str] = []
     for target, sources in paths.items():

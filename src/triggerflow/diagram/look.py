@@ -1,8 +1,8 @@
-"""What both kinds of diagram share: colours, and what becomes of the text of a label."""
+"""Colours, dashes and labels, shared by both kinds of diagram."""
 
 from collections.abc import Callable
 
-#: (fill, stroke, text) by status of a run, else by shape; the text colour is set so that dark pages stay readable.
+#: (fill, stroke, text) by status of a run, else by shape. The text colour is set, to stay readable on dark pages.
 COLOURS: dict[str, tuple[str, str, str]] = {
     "idle": ("#f5f5f5", "#bdbdbd", "#757575"),
     "running": ("#bbdefb", "#1565c0", "#212121"),
@@ -26,7 +26,7 @@ COLOURS: dict[str, tuple[str, str, str]] = {
     "block": ("#fafafa", "#b0bec5", "#455a64"),
 }
 
-#: How lines that are not solid are broken, as lengths of stroke and gap.
+#: The dash patterns of lines that are not solid, as lengths of stroke and gap.
 DASHES = {"emit": "6 4", "side": "2 4"}
 
 #: The longest line of a label, in characters.
@@ -34,7 +34,7 @@ WIDTH = 48
 
 
 def label(text: str, escape: Callable[[str], str]) -> str:
-    """One line of a label: shortened, without line breaks and control characters, and escaped by character."""
+    """One line of a label: shortened, without line breaks and control characters, each character escaped."""
     plain = " ".join("".join(it if it.isprintable() else " " for it in text).split())
     if len(plain) > WIDTH:
         plain = plain[: WIDTH - 1] + "…"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from .graph import Box, Contents, Drawing, Shape, Style
 from .look import COLOURS, DASHES, label
 
-#: What stands around a label.
+#: The brackets around a label, by shape.
 _SHAPES: dict[Shape, tuple[str, str]] = {
     "start": ("(", ")"),
     "chunk": ("[", "]"),
@@ -41,7 +41,7 @@ def write(drawing: Drawing) -> str:
 
 
 def _level(contents: Contents, inside: str | None, indent: str) -> Iterable[str]:
-    """Boxes and blocks that stand in one block."""
+    """The text of the boxes and blocks in one block."""
     boxes, blocks = contents[inside]
     for box in boxes:
         yield f"{indent}{_box(box)}"
@@ -75,7 +75,7 @@ def _styles(drawing: Drawing) -> Iterable[str]:
 
 
 def _quoted(lines: Iterable[str]) -> str:
-    """A label in quotes. Whatever Mermaid, Markdown or HTML would read as their own is written as a character code."""
+    """A label in quotes. Characters with a meaning in Mermaid, Markdown or HTML are written as character codes."""
     return '"' + "<br>".join(label(line, _escaped) for line in lines) + '"'
 
 

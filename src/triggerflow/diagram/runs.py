@@ -1,4 +1,4 @@
-"""What happened at each operator in one run, read from its journal."""
+"""The status, counts and times of each operator in one execution, read from its journal."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +10,7 @@ import msgspec
 from .._core import events
 from .._core.definition import Definition, OperatorKind
 from .._core.errors import ExecutionClosed, ProtocolError, UsageError
+from .._core.joins import COLLECT, joined
 from .._core.machine import Machine
 from .._core.operators import TRANSITIONS
 from .._core.plan import Node, Plan
@@ -24,12 +25,13 @@ _CLOSERS = frozenset({OperatorKind.BATCH_COLLECT, OperatorKind.FOR_EACH_COLLECT,
 
 
 class OperatorView(msgspec.Struct, frozen=True):
-    """One operator in a run.
+    """One operator in an execution.
 
-    `status`: "waiting" is a chunk that waits for a place, a signal, a retry or an answer, or a join that is half full;
-    "failed" a chunk of which a run failed for good; "idle" what has completed nothing. `count`: runs of a chunk,
-    signals passed on by a gate, values that reached a collection, passes begun or completed of a block, hits of a case.
-    `milliseconds`: how long handlers ran, all runs together.
+    `status` is "waiting" for a chunk that waits for a permit, a signal, a retry or an answer, and for a half-filled
+    join; "failed" for a chunk with a run that failed after all retries; "idle" for an operator that has completed
+    nothing. `count` is the number of runs of a chunk, signals that a gate fired, values that reached a collection,
+    instances of a block that began or completed, or hits of a case. `milliseconds` is the time that its handlers ran,
+    summed over all runs.
     """
 
     status: Status = "idle"
@@ -38,16 +40,17 @@ class OperatorView(msgspec.Struct, frozen=True):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """One run: the status of the execution, and each operator by its id."""
+    """One execution: its status, and its operators by id."""
 
     status: str
     operators: Mapping[str, OperatorView]
 
 
 def run_view(definition: Definition, records: Iterable[events.Event]) -> RunView:
-    """What the records of an execution say of each operator. They have to begin with its first one.
+    """The view of an execution for diagrams, from all of its records.
 
-    Raises `UsageError` if they do not: a journal without a store keeps only the newest records.
+    The first record must be there: raises `UsageError` for a journal that lost it. Without a store, a journal holds
+    only the newest `journal_limit` records.
     """
     watch = _Watch(definition)
     for record in records:
@@ -55,14 +58,14 @@ def run_view(definition: Definition, records: Iterable[events.Event]) -> RunView
             watch.receive(record)
         except (ProtocolError, ExecutionClosed) as error:
             raise UsageError(
-                f"the diagram of a run needs its whole journal, and record {watch.machine.state.records + 1} of this "
-                f"one does not follow from those before it ({error}); a larger journal_limit or a store keeps more"
+                f"run_view() needs all records of an execution, but record {watch.machine.state.records + 1} of this "
+                f"journal does not fit those before it ({error}); use a larger journal_limit, or a store"
             ) from error
     return watch.view()
 
 
 class _Watch:
-    """Replays a journal and counts on the way. Every transition is the engine's own; what enters it is counted."""
+    """Replays a journal with the engine's own transitions, and counts the signals that enter each operator."""
 
     def __init__(self, definition: Definition) -> None:
         counting = {kind: partial(self.enter, transition) for kind, transition in TRANSITIONS.items()}
@@ -75,7 +78,7 @@ class _Watch:
         self.busy: defaultdict[str, float] = defaultdict(float)
         self.began: dict[int, tuple[str, float]] = {}
         self.now = 0.0
-        # What is left at the end, by operator.
+        # Open block instances and phases of runs after the last record, by operator.
         self.open: Counter[str] = Counter()
         self.phases: defaultdict[str, set[Phase]] = defaultdict(set)
 
@@ -89,13 +92,13 @@ class _Watch:
     def receive(self, record: Any) -> None:
         self.now = max(self.now, record.at)
         paused = isinstance(record, events.Paused) and not record.holds
-        answers = self.machine.receive(record)
+        commands = self.machine.receive(record)
         if paused or isinstance(record, events.Completed | events.Failed | events.Cancelled):
             self.end(record.run, "failed" if _is_final(record) else type(record).__name__.lower())
-        elif isinstance(record, events.Abandoned):
+        elif isinstance(record, events.CleanupTimedOut):
             for run in list(self.began):
                 self.end(run, "abandoned")
-        for run in answers:
+        for run in commands:
             if isinstance(run, RunChunk):
                 self.runs.setdefault(run.node.id, set()).add(run.id)
                 self.began[run.id] = (run.node.id, self.now)
@@ -109,8 +112,8 @@ class _Watch:
         state = self.machine.state
         for operator, began in self.began.values():
             self.busy[operator] += self.now - began
-        for opening in (state.openings or {}).values():
-            self.open[opening.node.id] += 1
+        for instance in (state.openings or {}).values():
+            self.open[instance.node.id] += 1
         for run in state.runs.values():
             self.phases[run.node.id].add(run.phase)
         operators = {
@@ -152,12 +155,11 @@ class _Watch:
         return "done" if hit or (node.kind in _RUNS and ended & {"completed", "paused"}) else "idle"
 
     def half_full(self, node: Node) -> bool:
-        joins = self.machine.state.joins or {}
+        held = list(joined(self.machine.state))
         if node.kind is OperatorKind.COLLECT:
             wanted = len(node.operator.options["branches"])
-            found = [slots for join, slots in joins.items() if join[0] == f"collect:{node.name}"]
-            return any(len(slots) < wanted for slots in found)
-        return node.mode == "and" and (node.id, 0, 0) in joins
+            return any(len(slots) < wanted for name, _, _, slots in held if name == f"{COLLECT}{node.name}")
+        return node.mode == "and" and any(join[:3] == (node.id, 0, 0) for join in held)
 
 
 def _is_final(record: Any) -> bool:

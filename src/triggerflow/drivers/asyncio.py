@@ -1,36 +1,38 @@
 """The in-process driver: performs the commands of one execution on the running asyncio loop.
 
-The shell loop is `submit`: receive, append, perform. Its speed comes from *workers*: a worker is one asyncio task that
-runs chunks one after another. A chunk that completes without suspending costs no task of its own, and a chain of chunks
-stays in one task throughout. How nothing waits behind a chunk that does suspend:
+Its speed comes from *workers*: a worker is one asyncio task that runs chunks one after another. A chunk that completes
+without suspending needs no task of its own, and a chain of chunks stays in one task. A run must not wait behind a chunk
+that does suspend:
 
-* runs that may start wait in `ready`, in the order in which the core gave them;
-* whoever leaves something in `ready` before running user code schedules `_pump` for the next turn of the loop;
-* a worker that gets to the end of its chunk takes the next run from `ready` itself, and `_pump` then finds nothing to
-  do; if its chunk has suspended instead, `_pump` runs and hires workers for what waits: one, two, four ...
+* runs that may start wait in `_ready`, in the order in which the core gave them;
+* a worker that leaves runs in `_ready` when it calls user code schedules `_pump` for the next turn of the loop;
+* a worker whose chunk has completed takes the next run from `_ready` itself, and `_pump` finds nothing to do. If the
+  chunk has suspended, `_pump` starts new workers for the waiting runs: one, two, four ...
 
-Every chunk starts in the context (contextvars) in which the execution was started: a worker whose chunk has changed a
-context variable hands on to a new task.
+Every chunk starts in the context (contextvars) in which the execution was started. A worker whose chunk has changed a
+context variable hands its next run to a new task.
 """
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
-from time import time
 from typing import Any, ClassVar
 
 from .._core import commands, events
-from .._core.errors import ExecutionClosed, InternalError, PayloadError, ProtocolError
-from .._core.machine import Machine
-from .._core.rarely import Rarely
-from .._core.state import Opening, RunChunk
+from .._core.commands import AnyCommand, Publish
+from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
+from .._core.sparse import SparseAttribute
+from .._core.state import BlockInstance, RunChunk
+from ..run.environment import Environment
+from ..run.ingress import submit, take
+from ..run.interrupts import ChunkPaused
+from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
-from .interfaces import ChunkPaused, Host, Journal, Receiver
+from .ready import Ready
 from .sources import Sources
-from .tasks import changed, destroy, mark_seen, own_context
+from .tasks import changed, destroy, mark_seen, own_context, start_task
 from .timers import Timers
 from .waits import Waits
 
@@ -40,21 +42,16 @@ CHUNKS_PER_TURN = 100
 #: The name of a worker's task: one for all, since asyncio would make one for each.
 WORKER = "triggerflow worker"
 
-#: Numbers of the timers that bound the clean-up of a closing execution and of retracted runs; the core's start at 1.
-CLEAN_UP, GIVE_UP = 0, -1
+#: Numbers of the timers that limit the clean-up of a closing execution, and of retracted runs. The core's start at 1.
+CLEAN_UP, RETRACTION_CLEAN_UP = 0, -1
 
 #: Executions with chunks at work: the event loop itself refers to tasks weakly only.
 #: (A dict, because it takes half the room of a set.)
-_running: dict["LocalDriver", None] = {}
+_running: dict["AsyncioDriver", None] = {}
 
 
-def forget(driver: "LocalDriver") -> None:
-    """Nothing of this execution is at work any more."""
-    _running.pop(driver, None)
-
-
-class LocalDriver:
-    """Drives one execution on the loop it was created in."""
+class AsyncioDriver:
+    """Drives one execution on the loop it was created on."""
 
     __slots__ = (
         "_base",
@@ -63,26 +60,19 @@ class LocalDriver:
         "_pumping",
         "_ready",
         "_yielding",
-        "host",
-        "journal",
         "loop",
-        "machine",
         "rare",
-        "receiver",
+        "runtime",
     )
 
     #: the exception that made the execution fail
-    error: Rarely[BaseException | None] = Rarely(None)
-    _waits: Rarely[Waits | None] = Rarely(None)
-    _timers: Rarely[Timers | None] = Rarely(None)
-    _sources: Rarely[Sources | None] = Rarely(None)
+    error: SparseAttribute[BaseException | None] = SparseAttribute(None)
+    _waits: SparseAttribute[Waits | None] = SparseAttribute(None)
+    _timers: SparseAttribute[Timers | None] = SparseAttribute(None)
+    _sources: SparseAttribute[Sources | None] = SparseAttribute(None)
 
-    def __init__(self, machine: Machine, journal: Journal, host: Host, *, receiver: Receiver | None = None) -> None:
-        self.machine = machine
-        #: who takes records in, and answers with what is to be done now: the machine, or what stands before it
-        self.receiver: Receiver = machine if receiver is None else receiver
-        self.journal = journal
-        self.host = host
+    def __init__(self, runtime: ExecutionRuntime) -> None:
+        self.runtime = runtime
         self.loop = asyncio.get_running_loop()
         self.rare: dict[str, Any] | None = None
         self._base = own_context()
@@ -91,89 +81,69 @@ class LocalDriver:
         self._hired = 0
         self._burst = 1
         self._yielding = False
-        self._ready: deque[RunChunk] | None = None
+        self._ready: Ready | None = None
 
-    # -- the shell loop ----------------------------------------------------------------------------------------------
-
-    def submit(self, event: events.Event) -> None:
-        """Let the core take a record, keep it, and do what it commands. Raises what `Machine.receive` raises."""
-        answer = self.receiver.receive(event)
-        self.journal.append(event)
-        if answer:
-            first = answer[0]
-            if isinstance(first, commands.Publish) and len(answer) == 1:
-                self.host.publish(first.number, first.item, first.path)
-            else:
-                self.perform(answer)
-
-    async def submit_and_settle(self, event: events.Emitted | events.AwaitedAgain) -> bool:
-        """Submit a signal, and wait if its emitter has to; False if the execution has ended before that was over."""
-        state = self.machine.state
-        number = state.records
-        self.submit(event)
-        if state.waits and number in state.waits:
-            return await self._waiting().settled(number)
-        return True
-
-    async def without_place(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
-        """Wait for something outside; the run gives up its places in concurrency limits meanwhile."""
-        if not run.limiters:
-            await wait()
-            return
-        state = self.machine.state
-        number = state.records
-        self.submit(events.Parked(time(), run.id))
-        try:
-            await wait()
-        finally:
-            with contextlib.suppress(ExecutionClosed):
-                self.submit(events.Unparked(time(), number))
-        if state.waits and number in state.waits:
-            await self._waiting().settled(number)
-
-    def _waiting(self) -> Waits:
-        if self._waits is None:
-            self._waits = Waits(self.machine.state, self.submit)
-        return self._waits
-
-    def perform(self, answer: list[commands.AnyCommand]) -> None:
-        """Do what the core commands."""
-        for command in answer:
+    def perform(self, commands: list[AnyCommand]) -> None:
+        """Perform the commands of the core, in order."""
+        for command in commands:
             if isinstance(command, RunChunk):
                 if self._ready is None:
-                    self._ready = deque()
+                    self._ready = Ready()
                 self._ready.append(command)
-            elif isinstance(command, commands.Publish):
-                self.host.publish(command.number, command.item, command.path)
+            elif isinstance(command, Publish):
+                self.runtime.publish(command.number, command.item, command.path)
             else:
                 performer = self._PERFORMERS.get(type(command))
                 if performer is None:
-                    self.host.notice(command)
+                    self.runtime.notice(command)
                 else:
                     performer(self, command)
         if self._ready and not self._pumping:
             self._pumping = True
             self.loop.call_soon(self._pump, context=self._base.copy())
 
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    async def settled(self, number: int) -> bool:
+        """Wait until the core ends the wait that began with record `number`; False if the execution ends before."""
+        return await self._waiting().settled(number)
+
+    async def without_permits(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
+        """Await `wait()`. The run gives up its permits meanwhile, and has them back when this returns."""
+        state, now = self.runtime.machine.state, self.runtime.environment.now
+        number = state.records
+        submit(self.runtime, events.ExternalWaitStarted(now(), run.id))
+        try:
+            await wait()
+        finally:
+            with contextlib.suppress(ExecutionClosed):
+                submit(self.runtime, events.ExternalWaitEnded(now(), number))
+        if state.waits and number in state.waits:
+            await self._waiting().settled(number)
+
+    def _waiting(self) -> Waits:
+        if self._waits is None:
+            self._waits = Waits(self.runtime)
+        return self._waits
+
     # -- workers -----------------------------------------------------------------------------------------------------
 
     def start(self, event: events.Started) -> None:
-        """Submit the start. A single chunk to start with needs no queue: an execution held waiting stays small."""
-        answer = self.receiver.receive(event)
-        self.journal.append(event)
-        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
-            self._hire(answer[0])
+        """Record the start and perform its commands. A single first chunk needs no queue, which keeps memory small."""
+        following = take(self.runtime, event)
+        if len(following) == 1 and isinstance(following[0], RunChunk) and not self._ready:
+            self._hire(following[0])
             return
         self._pumping = True
-        self.perform(answer)
+        self.perform(following)
         self._burst = max(1, len(self._ready or ()))
         self._pump()
 
     def _pump(self) -> None:
-        """Hire workers for what is ready, twice as many each time that has to be done again.
+        """Start workers for the runs in `_ready`, twice as many each time in a row.
 
-        A worker takes the oldest run that is left when it starts, so that runs start in order whoever else takes some
-        meanwhile.
+        A worker takes the oldest run that is left when it starts. So runs start in order, also if other workers have
+        taken some in between.
         """
         self._pumping = False
         waiting = len(self._ready or ()) - self._hired
@@ -187,19 +157,20 @@ class LocalDriver:
                 self._hire()
 
     def _hire(self, run: RunChunk | None = None) -> None:
-        """A worker that begins with this run, or with the oldest that is left when it starts."""
+        """Start a worker that begins with this run, or with the oldest run that is left when it starts."""
         _running[self] = None
-        task = self.loop.create_task(self._work(run), name=WORKER, context=self._base.copy())
+        task = start_task(self.loop, self._work(run), self._base.copy(), name=WORKER)
         if run is not None:
             run.handle = task
 
     async def _work(self, run: RunChunk | None = None) -> None:
         if run is None:
             self._hired -= 1
-            if not self._ready:
+            run = self._ready.take(self.runtime.machine.state) if self._ready else None
+            if run is None:
                 return
-            run = self._ready.popleft()
         worker = run.handle = asyncio.current_task()
+        runtime = self.runtime
         error: BaseException | None = None
         chunks = 0
         while True:
@@ -207,15 +178,15 @@ class LocalDriver:
                 self._pumping = True
                 self.loop.call_soon(self._pump, context=self._base.copy())
             try:
-                value = await self.host.invoke(run)
+                value = await runtime.invoke(run)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
             else:
-                if worker is not None and worker.cancelling():  # asked to stop, and it returned all the same
+                if worker is not None and worker.cancelling():  # the chunk has swallowed the cancellation
                     self.cancelled_from_outside(run)
-                event = events.Completed(time(), run.id, value)
+                event = events.Completed(runtime.environment.now(), run.id, value)
             run = self._record(run, event, error)
-            value = event = error = None  # a frame that keeps an error is kept by it, too
+            value = event = error = None  # an error and the frame that refers to it would keep each other in memory
             if run is None:
                 return
             if (copy_context() or self._base) and changed(self._base):
@@ -230,33 +201,37 @@ class LocalDriver:
             run.handle = worker
 
     def _record(self, run: RunChunk, event: events.Event, error: BaseException | None) -> RunChunk | None:
-        """Take in how a run has ended, and do what follows; the run its worker takes next, if there is one for it."""
+        """Record how a run has ended, and perform the commands that follow. Returns the next run for its worker."""
         try:
-            answer = self.receiver.receive(event)
+            following = take(self.runtime, event)
         except Exception as refused:
-            instead = self._not_taken(run, event, refused)
+            instead = self._record_refused(run, event, refused)
             if instead is None:
                 return None
-            error, event, answer = instead
-        self.journal.append(event)
+            error, event, following = instead
         if error is not None:
-            self._keep(error, event, run)
+            self._note_failure(error, event, run)
         run.handle = None
-        if len(answer) == 1 and isinstance(answer[0], RunChunk) and not self._ready:
-            return answer[0]
-        if answer:
-            self.perform(answer)
-        # What others are hired for is left to them: a loop of emits would else grow a worker each turn.
-        if not self._ready or len(self._ready) <= self._hired:
-            if self.machine.state.idle():
-                forget(self)
-            return None
-        return self._ready.popleft()
+        if len(following) == 1 and isinstance(following[0], RunChunk) and not self._ready:
+            return following[0]
+        if following:
+            self.perform(following)
+        # Leave one run for each worker that is about to start: else a loop of emits would add a worker in each turn.
+        ready = self._ready
+        if ready and len(ready) > self._hired:
+            if not ready.stale:
+                return ready.popleft()
+            next_run = ready.take(self.runtime.machine.state)
+            if next_run is not None:
+                return next_run
+        if self.runtime.machine.state.idle():
+            _running.pop(self, None)
+        return None
 
     async def _give_way(self, run: RunChunk) -> RunChunk | None:
-        """Let the loop turn once. The run goes back to its place in the queue, so that none starts before it."""
+        """Let the loop turn once. The run goes back to the head of the queue, so that no other starts before it."""
         if self._ready is None:
-            self._ready = deque()
+            self._ready = Ready()
         self._ready.appendleft(run)
         self._yielding = True
         try:
@@ -266,96 +241,120 @@ class LocalDriver:
             raise
         finally:
             self._yielding = False
-        return self._ready.popleft() if self._ready else None
+        return self._ready.take(self.runtime.machine.state) if self._ready else None
 
     def _ended(self, run: RunChunk, error: BaseException) -> tuple[BaseException | None, events.Event]:
-        """The record of a chunk that raised, and the error it fails with, if it does.
+        """The record for a chunk that raised, and the error if the chunk fails with one.
 
-        Re-raises what is not the chunk's: exit requests, a destroyed loop.
+        Raises again what does not belong to the chunk: exit requests, and the end of a destroyed loop.
         """
         if isinstance(error, GeneratorExit):
-            self.lose("its event loop was closed while it ran")
+            self.on_loop_closed("its event loop was closed while it ran")
             raise error
         if isinstance(error, asyncio.CancelledError):
             if run.handle.cancelling():
                 self.cancelled_from_outside(run)
-            if self.machine.state.closing is not None or run.id in (self.machine.state.retracted or ()):
-                return None, events.Cancelled(time(), run.id)
+            if self.runtime.machine.state.closing is not None or run.id in (self.runtime.machine.state.retracted or ()):
+                return None, events.Cancelled(self.runtime.environment.now(), run.id)
             error = own_cancellation(run, error)
         if isinstance(error, ChunkPaused):
             return None, error.event
-        event = events.Failed(time(), run.id, describe(error, run.node.name))
+        event = events.Failed(self.runtime.environment.now(), run.id, describe(error, run.node.name))
         if isinstance(error, KeyboardInterrupt | SystemExit):
             with contextlib.suppress(ExecutionClosed):
-                self.submit(event)
-                self._keep(error, event, run)
-            # The loop passes it on to whoever runs it; that nobody awaits this task is not a second story.
+                submit(self.runtime, event)
+                self._note_failure(error, event, run)
+            # The loop raises it in its caller. Without this, asyncio would also log it as never retrieved.
             run.handle.add_done_callback(mark_seen)
             raise error
-        if self.machine.state.closing is None:
-            event.retry_in = self.host.retry_delay(run, error)
+        if self.runtime.machine.state.closing is None:
+            event.retry_in = self.runtime.retry_delay(run, error)
         return error, event
 
-    def _not_taken(
+    def _record_refused(
         self, run: RunChunk, event: events.Event, refused: Exception
     ) -> tuple[BaseException | None, events.Event, list[commands.AnyCommand]] | None:
-        """What is recorded in place of a chunk's end that was not taken; None if there is nothing left to record."""
+        """Record a failure in place of the end of a chunk that could not be recorded; None if nothing is recorded."""
         try:
-            asks_twice = isinstance(refused, ProtocolError) and isinstance(event, events.Paused)
-            if asks_twice or isinstance(refused, PayloadError):  # a question that is open, or no record: its own fault
+            asks_wrong = isinstance(refused, ProtocolError | UsageError) and isinstance(event, events.Paused)
+            if (asks_wrong and not isinstance(refused, ExecutionClosed)) or isinstance(refused, PayloadError):
+                # The chunk's own error: an interrupt that is open already, or a value that cannot be recorded.
                 error, event = self._ended(run, refused)
-                return error, event, self.receiver.receive(event)
+                return error, event, take(self.runtime, event)
         except ExecutionClosed as closed:
             refused = closed
-        if not isinstance(refused, ExecutionClosed):  # else this chunk outlived its execution
+        if not isinstance(refused, ExecutionClosed):  # else the execution had ended before this chunk
             self._abort(refused, run)
         return None
 
+    def current_run(self) -> RunChunk | None:
+        """See `Driver.current_run`."""
+        task = asyncio.current_task()
+        if task is None or task.get_name() != WORKER:  # callers from outside must not pay for a search of all runs
+            return None
+        return next((run for run in self.runtime.machine.state.runs.values() if run.handle is task), None)
+
     def _abort(self, bug: Exception, run: RunChunk) -> None:
-        """The core broke its own rules: nobody shall wait for what it will never say."""
+        """Fail the execution after an error in the core, so that no caller waits for commands that will not come."""
         self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
         self.error.__cause__ = bug
-        for other in self.machine.state.runs.values():
+        for other in self.runtime.machine.state.runs.values():
             if other.handle is not None and other is not run:
                 other.handle.cancel()
-        self.perform(self.machine.abort(describe(self.error, run.node.name)))
+        self.perform(self.runtime.machine.abort(describe(self.error, run.node.name)))
 
-    def _keep(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
-        """The first error that fails the execution is what its waiters get, with a note of where it happened."""
-        if isinstance(event, events.Failed) and self.machine.state.error is event.error:
-            self.error = noted(error, f"in chunk {run.node.name!r} of {self.host!r}")
+    def _note_failure(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
+        """Note the error if it is the one that fails the execution: its callers get it, with a note of where it was
+        raised."""
+        if isinstance(event, events.Failed) and self.runtime.machine.state.error is event.error:
+            self.error = noted(error, f"in chunk {run.node.name!r} of {self.runtime!r}")
 
     def cancelled_from_outside(self, run: RunChunk) -> None:
-        """If somebody cancelled the worker's task, and not this driver, the execution ends as cancelled."""
-        if run.id in (self.machine.state.retracted or ()):
+        """Handle a cancellation of a worker's task that this driver did not cause.
+
+        The execution ends as cancelled; if it outlives its loop, it is suspended.
+        """
+        runtime = self.runtime
+        if run.id in (runtime.machine.state.retracted or ()):
             run.handle.uncancel()
-        elif self.machine.state.closing is None:
-            reason = f"the task of chunk {run.node.name!r} was cancelled: its loop shuts down, or the chunk did it"
-            self.submit(events.CancelRequested(time(), reason))
+        elif runtime.machine.state.closing is None:
+            self._cancelled(
+                f"the task of chunk {run.node.name!r} was cancelled: its loop shuts down, or the chunk did it"
+            )
+
+    def _cancelled(self, reason: str) -> None:
+        runtime = self.runtime
+        if runtime.durability.outlives_loop:
+            runtime.durability.on_loop_lost(runtime, reason)
+        else:
+            submit(runtime, events.CancelRequested(runtime.environment.now(), reason))
 
     # -- the other commands ------------------------------------------------------------------------------------------
 
     def _cancel_run(self, command: commands.CancelRun) -> None:
-        closing = self.machine.state.closing is not None
-        if (CLEAN_UP if closing else GIVE_UP) not in (self._timers or ()):
-            self._set_timer(CLEAN_UP if closing else GIVE_UP, self.host.deadline, self._abandon)
-        if closing:
-            self._waiting().release()
-            self.host.closing()
+        closing = self.runtime.machine.state.closing is not None
+        if closing and self._sources is not None:
+            self._sources.close()
+        timer = CLEAN_UP if closing else RETRACTION_CLEAN_UP
+        if timer not in (self._timers or ()):  # this is the first of the runs to be cancelled
+            self._set_timer(timer, self.runtime.options.cleanup_timeout, self._cleanup_timed_out)
+            if closing:
+                self._waiting().release()
+                self.runtime.closing()
         run = command.run
         if run.handle is not None:
             started = getcoroutinestate(run.handle.get_coro()) != CORO_CREATED
             run.handle.cancel()
             if started:
                 return
-        # It has not started yet, and never will.
+        # It has not started yet, and will not start: its end can be recorded now.
         if self._ready:
-            self._ready = deque(waiting for waiting in self._ready if waiting is not run)
-        self.submit(events.Cancelled(time(), run.id))
+            self._ready.stale = True
+        submit(self.runtime, events.Cancelled(self.runtime.environment.now(), run.id))
 
-    def _abandon(self) -> None:
+    def _cleanup_timed_out(self) -> None:
         with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
-            self.submit(events.Abandoned(time()))
+            submit(self.runtime, events.CleanupTimedOut(self.runtime.environment.now()))
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
         if self._timers is None:
@@ -363,11 +362,11 @@ class LocalDriver:
         self._timers.set(number, delay, then, *args)
 
     def _start_timer(self, command: commands.StartTimer) -> None:
-        self._set_timer(command.timer, command.due - time(), self._timer_fired, command.timer)
+        self._set_timer(command.timer, command.due - self.runtime.environment.now(), self._timer_fired, command.timer)
 
     def _timer_fired(self, number: int) -> None:
-        if number in (self.machine.state.timers or ()):  # else it was cancelled, and the command is on its way
-            self.submit(events.TimerFired(time(), number))
+        if number in (self.runtime.machine.state.timers or ()):  # else it was cancelled, and the command is on its way
+            submit(self.runtime, events.TimerFired(self.runtime.environment.now(), number))
 
     def _cancel_timer(self, command: commands.CancelTimer) -> None:
         if self._timers is not None:
@@ -375,43 +374,68 @@ class LocalDriver:
 
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
-            self._sources = Sources()
-        task = self.loop.create_task(self._take(self._sources, command), context=self._base.copy())
-        self._sources.asked(command.opening, task)
+            runtime, callbacks = self.runtime, (self._pulled, self._source_cancelled)
+            self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *callbacks)
+        self._sources.pull(command.opening, command.count)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
         if self._sources is not None:
             self._sources.stop(command.opening)
 
-    async def _take(self, sources: Sources, command: commands.Pull) -> None:
-        opening = command.opening
-        event, error = await sources.answer(opening, command.count)
-        if not opening.pulling:  # nobody wants it any more
+    def _pulled(self, opening: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
+        """Record the items that a source has returned for a pull, or its failure."""
+        if not opening.pulling:  # the core has cancelled the pull
             return
+        now = self.runtime.environment.now
         with contextlib.suppress(ExecutionClosed):
             try:
-                self._blame(opening, error)
-                self.submit(event)
+                if error is None:
+                    submit(self.runtime, events.SourceItems(now(), opening.id, items, done))
+                    if self.runtime.journal is not None:
+                        self.runtime.journal.trim()  # the items of a source may be large, and are many
+                else:
+                    self._pull_failed(opening, error)
             except PayloadError as refused:
-                self._blame(opening, refused)
-                self.submit(events.PullFailed(time(), opening.id, describe(refused, opening.node.name)))
-            if self.machine.state.closing is None:  # it has an error route, or only ended its branch
+                self._pull_failed(opening, refused)
+            if self.runtime.machine.state.closing is None:  # it has an error route, or only ended its branch
                 self.error = None
 
-    def _blame(self, opening: Opening, error: BaseException | None) -> None:
-        if error is not None and self.machine.state.closing is None:
-            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.host!r}")
+    def _pull_failed(self, opening: BlockInstance, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            cause, error = error, ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError")
+            error.__cause__ = cause
+        if self.runtime.machine.state.closing is None:
+            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}")
+        failed = events.SourceFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
+        submit(self.runtime, failed)
 
-    def _settle(self, command: commands.Settle) -> None:
+    def _source_cancelled(self, reason: str) -> None:
+        """The task of a source was cancelled, but not by this driver."""
+        if self.runtime.machine.state.closing is None:
+            self._cancelled(reason)
+
+    def _settle(self, command: commands.WakeWaiter) -> None:
         self._waiting().settle(command.wait)
 
     def _close(self, command: commands.Close) -> None:
-        self.let_go()
-        forget(self)
-        self.host.closed(command, self.error)
+        sources = self._sources
+        self._release()
+        _running.pop(self, None)
+        if sources is None or sources.are_closed:
+            self.runtime.closed(command, self.error)
+        else:  # closing may take `cleanup_timeout` seconds
+            self.runtime.closes_sources = True
+            start_task(self.loop, self._close_after(sources, command), self._base.copy(), quiet=True)
 
-    def let_go(self) -> None:
-        """Give back what is held outside the state: timers, sources, tasks, those who wait."""
+    async def _close_after(self, sources: Sources, command: commands.Close) -> None:
+        """End the execution once its sources are closed."""
+        with contextlib.suppress(asyncio.CancelledError):  # the loop ends, which cancels the sources as well
+            await sources.closed()
+        self.runtime.closes_sources = False
+        self.runtime.closed(command, self.error)
+
+    def _release(self) -> None:
+        """Release the timers, the sources and the waiters."""
         self._ready = None
         if self.rare is None:
             return
@@ -424,18 +448,39 @@ class LocalDriver:
         if self._waits is not None:
             self._waits.release()
 
-    def lose(self, reason: str) -> None:
-        """The loop is gone: record it, so that everybody who waits elsewhere is told."""
-        tasks: list[Any] = [run.handle for run in self.machine.state.runs.values() if run.handle is not None]
-        answer: list[commands.AnyCommand] = []
-        for event in (events.CancelRequested(time(), reason), events.Abandoned(time())):
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled."""
+        state, sources = self.runtime.machine.state, self._sources
+        stopping: list[asyncio.Task[None]] = []
+        with contextlib.suppress(RuntimeError):  # a closed loop cancels nothing any more
+            for run in [*state.runs.values(), *(state.retracted or {}).values()]:
+                if run.handle is not None:
+                    run.handle.cancel()
+                    stopping.append(run.handle)
+            self._release()
+        if sources is not None:
+            stopping += sources.stopping
+        _running.pop(self, None)
+        return stopping
+
+    def on_loop_closed(self, reason: str) -> None:
+        """The event loop is closed and can run nothing more: end or suspend the execution, which wakes its callers."""
+        runtime = self.runtime
+        if runtime.durability.outlives_loop:
+            runtime.durability.on_loop_lost(runtime, reason)
+            return
+        tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
+        following: list[commands.AnyCommand] = []
+        now = runtime.environment.now()
+        for event in (events.CancelRequested(now, reason), events.CleanupTimedOut(now)):
             with contextlib.suppress(ExecutionClosed):
-                answer += self.machine.receive(event)
-                self.journal.append(event)
-        forget(self)
-        for command in answer:
+                following += take(runtime, event)
+        _running.pop(self, None)
+        if self._sources is not None:
+            self._sources.destroy()
+        for command in following:
             if isinstance(command, commands.Close):
-                self.host.closed(command, self.error)
+                runtime.closed(command, self.error)
         destroy(tasks)
 
     _PERFORMERS: ClassVar[dict[type[Any], Callable[[Any, Any], None]]] = {
@@ -444,6 +489,10 @@ class LocalDriver:
         commands.CancelTimer: _cancel_timer,
         commands.Pull: _pull,
         commands.CancelPull: _cancel_pull,
-        commands.Settle: _settle,
+        commands.WakeWaiter: _settle,
         commands.Close: _close,
     }
+
+
+#: Real time, on asyncio.
+REAL = Environment(AsyncioDriver)

@@ -1,5 +1,6 @@
-"""What chunks raise, made fit for records and for those who wait."""
+"""Exceptions of chunks, prepared for records and for callers."""
 
+import asyncio
 import contextlib
 
 from .._core import events
@@ -8,23 +9,27 @@ from .._core.state import RunChunk
 
 
 def describe(error: BaseException, chunk: str) -> events.ErrorInfo:
-    """What the journal keeps of an exception."""
+    """The record of an exception: its type, its text and the chunk."""
     try:
-        text = str(error).encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be recorded
-    except Exception:  # a foreign __str__ may raise
+        # Half a surrogate pair cannot be recorded; a subclass of str may override its methods.
+        text = str.encode(str(error), errors="backslashreplace").decode()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a foreign __str__ may raise anything, and the run has to be reported all the same
         text = "(its text cannot be read)"
     return events.ErrorInfo(type(error).__qualname__, text, chunk)
 
 
 def own_cancellation(run: RunChunk, error: BaseException) -> BaseException:
-    """A cancellation that nobody asked for is the chunk's failure; passed on as it is, it would cancel who waits."""
+    """The failure of a chunk that raised `CancelledError` without being cancelled. Raised as it is, a `CancelledError`
+    would cancel the caller that waits for the execution."""
     failure = ChunkCancelled(f"chunk {run.node.name!r} ended with CancelledError: something it awaited was cancelled")
     failure.__cause__ = error
     return failure
 
 
 def noted(error: BaseException, where: str) -> BaseException:
-    """The error with a note of where it happened; an exception class may refuse notes."""
-    with contextlib.suppress(Exception):
+    """The error, with a note of where it was raised. An exception class may refuse notes."""
+    with contextlib.suppress(Exception, asyncio.CancelledError, GeneratorExit, SystemExit):
         error.add_note(where)
     return error

@@ -1,32 +1,53 @@
-"""Small things about asyncio tasks and their contexts."""
+"""Helpers for asyncio tasks and their contexts."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextvars import Context, copy_context
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 #: The context in which nothing is set.
 _EMPTY: Final = Context()
 
 
+def start_task(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, T],
+    context: Context | None = None,
+    *,
+    name: str | None = None,
+    quiet: bool = False,
+) -> "asyncio.Task[T]":
+    """Start a task that begins in a later turn of the loop, whatever task factory the loop has.
+
+    An eager task factory would run chunks in the middle of the code that starts them. A `quiet` task is not reported by
+    asyncio when its loop ends before it.
+    """
+    task = asyncio.Task(coroutine, loop=loop, name=name, context=context)
+    if quiet:
+        setattr(task, "_log_destroy_pending", False)  # noqa: B010 - asyncio has no public name for it
+    return task
+
+
 def mark_seen(task: "asyncio.Task[Any]") -> None:
-    """Take note of how a task ended, for nobody else will."""
+    """Retrieve the exception of a task that no caller awaits, so that asyncio does not report it."""
     if not task.cancelled():
         task.exception()
 
 
 def destroy(tasks: Iterable[Any]) -> None:
-    """End tasks whose loop is gone."""
+    """End tasks whose loop is closed."""
     for task in tasks:
-        # It can never run again; that it is destroyed while pending is known, and told elsewhere.
+        # It can never run again. That it ends while it is pending is intended, so asyncio must not report it.
         task._log_destroy_pending = False  # noqa: SLF001
         with contextlib.suppress(Exception):
             task.get_coro().close()
 
 
 def changed(before: Context) -> bool:
-    """Whether other variables are set here than in a context. By identity: a value's own `==` may fail, or lie."""
+    """Whether the context variables differ from those of a context. Compares by identity: an `==` may raise or lie."""
     context = copy_context()
     if len(context) != len(before):
         return True
@@ -34,6 +55,6 @@ def changed(before: Context) -> bool:
 
 
 def own_context() -> Context:
-    """The variables that are set here, to be copied for each task and never entered: where none is, all share one."""
+    """The present context, to be copied for each task and never entered. All empty contexts share one object."""
     context = copy_context()
     return context or _EMPTY

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Timers:
-    """Calls that are due, by number."""
+    """Scheduled calls, by number."""
 
     __slots__ = ("_handles", "_loop")
 
@@ -26,12 +26,12 @@ class Timers:
         then(*args)
 
     def cancel(self, number: int) -> None:
-        """Forget a call, if it is still due."""
+        """Cancel a call, if it is still scheduled."""
         handle = self._handles.pop(number, None)
         if handle is not None:
             handle.cancel()
 
     def close(self) -> None:
-        """Forget all of them."""
+        """Cancel all calls."""
         for number in list(self._handles):
             self.cancel(number)

@@ -1,25 +1,23 @@
-"""Coroutines that wait for the core to say that they may go on: emitters, and chunks that gave up their place."""
+"""Coroutines that wait until the core wakes them: emitters, and chunks that gave up their permits."""
 
 import asyncio
-from collections.abc import Callable
-from time import time
 
 from .._core import events
-from .._core.state import RunState
+from ..run.ingress import submit
+from ..run.runtime import ExecutionRuntime
 
 
 class Waits:
     """The futures of one execution, by the number of the record with which the wait began."""
 
-    __slots__ = ("_futures", "_state", "_submit")
+    __slots__ = ("_futures", "_runtime")
 
-    def __init__(self, state: RunState, submit: Callable[[events.Event], None]) -> None:
-        self._state = state
-        self._submit = submit
+    def __init__(self, runtime: ExecutionRuntime) -> None:
+        self._runtime = runtime
         self._futures: dict[int, asyncio.Future[bool]] = {}
 
     async def settled(self, number: int) -> bool:
-        """Wait; False if the execution is ending before the wait is over."""
+        """Wait until the core ends this wait. Returns False if the execution ends before."""
         future = self._futures[number] = asyncio.get_running_loop().create_future()
         try:
             return await future
@@ -30,21 +28,22 @@ class Waits:
             self._futures.pop(number, None)
 
     async def _give_up(self, number: int) -> None:
-        """Whoever waits was cancelled, by a time-out of its own, say: it gets its places back before it goes on."""
-        state = self._state
+        """The waiting chunk was cancelled, for example by its own time-out: it gets its permits back before it
+        continues."""
+        state = self._runtime.machine.state
         wait = (state.waits or {}).get(number)
         if wait is None or wait.over or state.closing is not None or (wait.run and wait.run.id not in state.runs):
             return
-        self._submit(events.WaitGivenUp(time(), number))
+        submit(self._runtime, events.WaitGivenUp(self._runtime.environment.now(), number))
         if number in (state.waits or {}):
             await self.settled(number)
 
     def settle(self, number: int) -> None:
-        """The core says that this wait is over."""
+        """Wake the waiter of this record, if it is still pending."""
         self._finish(self._futures.get(number), True)
 
     def release(self) -> None:
-        """Nothing will settle any more."""
+        """Wake all waiters with False, because the execution ends."""
         for future in self._futures.values():
             self._finish(future, False)
 

@@ -1,7 +1,6 @@
-"""Durable executions: their records are kept in a store, so that another process can go on with them."""
+"""Durable executions: their records are in a store, so that another process can resume them."""
 
-from .execution import DurableExecution
 from .history import History
 from .worker import Worker
 
-__all__ = ["DurableExecution", "History", "Worker"]
+__all__ = ["History", "Worker"]

@@ -1,10 +1,10 @@
-"""One execution as a file: JSON, a line a thing, with everything it needs to be read and to go on elsewhere.
+"""Archives: one execution as a file of JSON lines, with everything to read and continue it with another store.
 
-    header, definitions, then per execution (it, and its sub-flows): its row, snapshots, payloads, records; end
+    header, definitions, then for the execution and each sub-flow: row, snapshots, payloads, records; end
 
-The last line has the number of lines and their SHA-256, so that a file which was cut off or damaged on its way shows.
-A file may come from a stranger: its size is limited, every line is checked, references are followed before anything is
-put together, and all of it is replayed in memory before the store is touched.
+The last line has the number of lines and their SHA-256, so that a truncated or damaged file is detected. A file may
+come from an untrusted source: its size is limited, every line is checked, references are followed before values are
+put together, and all records are replayed in memory before the store changes.
 """
 
 import asyncio
@@ -17,15 +17,16 @@ from typing import Annotated, Any, BinaryIO, cast
 import msgspec
 
 from .._core.errors import SnapshotError, StoreConflict, StoreDamaged, UsageError
+from ..serialize.text import write_file
 from ..stores.protocol import FINAL_STATUSES, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store
 from .copying import all_sub_flows, copy_one, copy_tree, renamed
-from .past import Past
+from .reader import ExecutionReader
 
-#: The number of the format. A change of meaning raises it.
+#: The version of the format. Every change of its meaning increments it.
 FORMAT = 1
 
-#: The longest line that is read, in bytes.
-LINE = 64 * 1024 * 1024
+#: The longest line that is accepted, in bytes.
+MAX_LINE = 64 * 1024 * 1024
 
 Target = str | os.PathLike[str] | BinaryIO
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -54,7 +55,7 @@ class DefinitionLine(_Line, tag="definition"):
 
 
 class ExecutionLine(_Line, tag="execution"):
-    """A row; what follows belongs to it."""
+    """The row of an execution. The snapshots, payloads and records after it belong to it."""
 
     id: Name
     flow: Name
@@ -71,7 +72,7 @@ class ExecutionLine(_Line, tag="execution"):
 
 
 class SnapshotLine(_Line, tag="snapshot"):
-    """The state after so many records."""
+    """The state after the first `records` records."""
 
     records: Count
     definition: Name
@@ -79,7 +80,7 @@ class SnapshotLine(_Line, tag="snapshot"):
 
 
 class PayloadLine(_Line, tag="payload"):
-    """A large part of values."""
+    """A payload: a large part of values."""
 
     digest: Name
     data: msgspec.Raw
@@ -108,33 +109,33 @@ _encode = msgspec.json.Encoder().encode
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-async def export(past: Past, row: ExecutionRow, target: Target) -> int:
-    """Write an execution; how many records. See `History.export`."""
+async def export(reader: ExecutionReader, row: ExecutionRow, target: Target) -> int:
+    """Write an execution; returns the number of records. See `History.export`."""
     if row.parent is not None:
-        raise UsageError(f"execution {row.id!r} is a sub-flow; export {row.parent!r}, to which it belongs")
-    copies = await copy_tree(past, row, row.records)
-    copies += await _ended_sub_flows(past, row, {copy.row.id for copy in copies})
+        raise UsageError(f"execution {row.id!r} is a sub-flow; export {row.parent!r}, its parent, instead")
+    copies = await copy_tree(reader, row, row.records)
+    copies += await _ended_sub_flows(reader, row, {copy.row.id for copy in copies})
     definitions: dict[str, bytes] = {}
     for fingerprint in {copy.row.definition for copy in copies} | {it[1] for copy in copies for it in copy.snapshots}:
-        data = await past.store.definition(fingerprint)
+        data = await reader.store.definition(fingerprint)
         if data is None:
             raise StoreDamaged(f"the store lacks the definition {fingerprint!r} of execution {row.id!r}")
         definitions[fingerprint] = data
-    await asyncio.to_thread(_write, target, list(_closed(_lines(copies, definitions))))
+    await asyncio.to_thread(_write, target, list(_with_end(_lines(copies, definitions))))
     return sum(len(copy.records) for copy in copies)
 
 
-async def _ended_sub_flows(past: Past, row: ExecutionRow, known: set[str]) -> list[ExecutionCopy]:
+async def _ended_sub_flows(reader: ExecutionReader, row: ExecutionRow, known: set[str]) -> list[ExecutionCopy]:
     found: list[ExecutionCopy] = []
-    pasts = {row.id: past}
-    for child in await all_sub_flows(past.store, row.id):
-        above = pasts.get(child.parent or "")
-        reader = None if above is None else above.child(child.flow)
-        if reader is None:
-            raise UsageError(f"sub-flow {child.id!r} is of flow {child.flow!r}, which is no step of this flow now")
-        pasts[child.id] = reader
+    readers = {row.id: reader}
+    for child in await all_sub_flows(reader.store, row.id):
+        above = readers.get(child.parent or "")
+        child_reader = None if above is None else above.child(child.flow)
+        if child_reader is None:
+            raise UsageError(f"sub-flow {child.id!r} is of flow {child.flow!r}, but this flow has no such step now")
+        readers[child.id] = child_reader
         if child.id not in known and child.status in FINAL_STATUSES and child.created <= row.updated:
-            found.append(await copy_one(reader, child, await reader.loaded(child, child.records)))
+            found.append(await copy_one(child_reader, child, await child_reader.restore(child, child.records)))
     return found
 
 
@@ -145,9 +146,9 @@ def _lines(copies: list[ExecutionCopy], definitions: dict[str, bytes]) -> Iterat
         yield DefinitionLine(fingerprint, raw(data))
     for copy in copies:
         row = copy.row
-        kept: dict[str, Any] = {name: getattr(row, name) for name in ExecutionLine.__struct_fields__}
-        kept["options"] = raw(row.options)
-        yield ExecutionLine(**kept)
+        values: dict[str, Any] = {name: getattr(row, name) for name in ExecutionLine.__struct_fields__}
+        values["options"] = raw(row.options)
+        yield ExecutionLine(**values)
         for records, definition, data in copy.snapshots:
             yield SnapshotLine(records, definition, raw(data))
         for digest, data in copy.payloads.items():
@@ -156,12 +157,12 @@ def _lines(copies: list[ExecutionCopy], definitions: dict[str, bytes]) -> Iterat
             yield RecordLine(number, raw(record.data), record.item)
 
 
-def _closed(lines: Iterable[AnyLine]) -> Iterator[bytes]:
+def _with_end(lines: Iterable[AnyLine]) -> Iterator[bytes]:
     digest, count = hashlib.sha256(), 0
     for line in lines:
         data = _encode(line)
         if b"\n" in data:
-            raise StoreDamaged(f"a stored value is not what this engine writes: {data[:100]!r}")
+            raise StoreDamaged(f"a stored value has a line break, which this engine never writes: {data[:100]!r}")
         digest.update(data + b"\n")
         count += 1
         yield data + b"\n"
@@ -169,41 +170,34 @@ def _closed(lines: Iterable[AnyLine]) -> Iterator[bytes]:
 
 
 def _write(target: Target, lines: list[bytes]) -> None:
-    if not isinstance(target, str | os.PathLike):
+    if isinstance(target, str | os.PathLike):
+        write_file(target, lines)
+    else:
         target.writelines(lines)
-        return
-    path = Path(target)
-    draft = path.with_name(path.name + ".part")
-    try:
-        with draft.open("wb") as file:
-            file.writelines(lines)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-async def load_archive(past: Past, source: Target, id: str | None, limit: int) -> ExecutionRow:
-    """Read an execution into the store; its row. See `History.load`."""
+async def load_archive(reader: ExecutionReader, source: Target, id: str | None, limit: int) -> ExecutionRow:
+    """Load an execution into the store; returns its row. See `History.load`."""
     data = await asyncio.to_thread(_read, source, limit)
-    copies, definitions = assemble(data)
-    from .vetting import vet  # it needs the memory store, and nothing else here does
+    copies, definitions = parse(data)
+    from .archive_validation import validate  # imported late: only this needs the memory store
 
-    await vet(past, copies, definitions)
+    await validate(reader, copies, definitions)
     if id is not None:
         copies = renamed(copies, id)
-    store = past.store
+    store = reader.store
     for copy in copies:
         if await store.find(copy.row.id) is not None:
             raise StoreConflict(f"execution {copy.row.id!r} exists in {store!r}; load it under another id: id=...")
-    await keep(store, copies, definitions)
-    return await past.row(copies[0].row.id)
+    await store_copies(store, copies, definitions)
+    return await reader.row(copies[0].row.id)
 
 
-async def keep(store: Store, copies: list[ExecutionCopy], definitions: dict[str, bytes]) -> None:
-    """Put copies and what they need into a store; all executions or none."""
+async def store_copies(store: Store, copies: list[ExecutionCopy], definitions: dict[str, bytes]) -> None:
+    """Add copies and their definitions to a store: all executions or none."""
     for fingerprint, data in definitions.items():
         await store.put_definition(fingerprint, data)
     await store.put_copies(copies)
@@ -216,16 +210,16 @@ def _read(source: Target, limit: int) -> bytes:
     else:
         data = source.read(limit + 1)
     if len(data) > limit:
-        raise SnapshotError(f"the file has more than {limit:,} bytes; if it is yours, load it with a larger limit")
+        raise SnapshotError(f"the file has more than {limit:,} bytes; if you trust it, pass a larger limit: limit=...")
     return data
 
 
-def assemble(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
-    """The executions and definitions of a file. Raises `SnapshotError` with the number of the line."""
+def parse(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
+    """The executions and definitions in a file. Raises `SnapshotError` with the number of the line."""
     lines = data.split(b"\n")
     if lines[-1] != b"":
-        raise SnapshotError("the file does not end with a line of its own; it was cut off")
-    parsed = [_parse(number, line) for number, line in enumerate(lines[:-1], 1)]
+        raise SnapshotError("the file does not end with a line break: it was truncated; export or copy it again")
+    parsed = [_parse_line(number, line) for number, line in enumerate(lines[:-1], 1)]
     if not parsed or not isinstance(parsed[0], Header):
         raise SnapshotError("line 1: this is no exported execution")
     if parsed[0].format != FORMAT:
@@ -233,9 +227,9 @@ def assemble(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
     end = parsed[-1]
     body = data[: len(data) - len(lines[-2]) - 1]
     if not isinstance(end, End):
-        raise SnapshotError("the file has no last line; it was cut off")
+        raise SnapshotError("the file has no end line: it was truncated; export or copy it again")
     if end.lines != len(parsed) - 1 or end.sha256 != hashlib.sha256(body).hexdigest():
-        raise SnapshotError("the file is not what was exported: its lines do not fit its last one")
+        raise SnapshotError("checksum mismatch: the file was changed or damaged; export or copy it again")
     copies: list[ExecutionCopy] = []
     definitions: dict[str, bytes] = {}
     for number, line in enumerate(parsed[1:-1], 2):
@@ -243,9 +237,9 @@ def assemble(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
             case DefinitionLine() if not copies:
                 definitions[line.fingerprint] = bytes(line.data)
             case ExecutionLine():
-                kept: dict[str, Any] = {name: getattr(line, name) for name in line.__struct_fields__}
-                kept["options"] = bytes(line.options)
-                row = ExecutionRow(**kept)
+                values: dict[str, Any] = {name: getattr(line, name) for name in line.__struct_fields__}
+                values["options"] = bytes(line.options)
+                row = ExecutionRow(**values)
                 copies.append(ExecutionCopy(row=row, records=[], snapshots=[], payloads={}))
             case SnapshotLine() if copies:
                 copies[-1].snapshots.append((line.records, line.definition, bytes(line.data)))
@@ -256,13 +250,13 @@ def assemble(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
             case _:
                 raise SnapshotError(f"line {number}: a line of this kind does not belong here")
     if len(copies) != parsed[0].executions or not copies or copies[0].row.id != parsed[0].id:
-        raise SnapshotError("line 1: the file has other executions than its header says")
+        raise SnapshotError("line 1: the executions in the file do not match its header")
     return copies, definitions
 
 
-def _parse(number: int, line: bytes) -> AnyLine:
-    if len(line) > LINE:
-        raise SnapshotError(f"line {number} has more than {LINE:,} bytes")
+def _parse_line(number: int, line: bytes) -> AnyLine:
+    if len(line) > MAX_LINE:
+        raise SnapshotError(f"line {number} has more than {MAX_LINE:,} bytes")
     try:
         return cast("AnyLine", _decode(line))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

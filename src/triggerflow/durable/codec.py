@@ -1,6 +1,6 @@
-"""Records as bytes: JSON that a person can read, values as `payload.Types` writes them, large parts as payloads.
+"""Records as bytes: readable JSON, with values as `payload.Types` packs them, and large parts as payloads.
 
-A record is encoded before the core takes it in, so that a value which cannot be recorded changes nothing.
+A record is encoded before the machine receives it, so that a value which cannot be encoded changes nothing.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from .payloads import PART, fold, references, unfold
 
 Fetch = Callable[[Iterable[str]], Awaitable[Mapping[str, bytes]]]
 
-#: Where a record keeps the user's value; the other records are the engine's own.
+#: The field of each record that has a user's value. Other records have values of the engine only.
 VALUES: dict[type[events.Event], str] = {
     events.Started: "value",
     events.Completed: "value",
@@ -27,7 +27,7 @@ VALUES: dict[type[events.Event], str] = {
     events.ResultSet: "value",
     events.Paused: "payload",
     events.Resumed: "value",
-    events.Pulled: "items",
+    events.SourceItems: "items",
 }
 _PLAIN = (type(None), bool, int)
 
@@ -39,16 +39,16 @@ def _names(*kinds: Any) -> dict[type[events.Event], tuple[str, ...]]:
     }
 
 
-#: What a user may have passed as something else: no reader would take the record again.
+#: Fields that a user may have filled with another type, which could be encoded but not decoded.
 _TEXTS = _names(str, str | None)
 _FLAGS = _names(bool)
 
 
 def _plain_text(value: Any) -> str:
-    """A declared signal is a kind of string, and goes by its name."""
+    """A declared signal is a subclass of str: encode its text."""
     if isinstance(value, str):
         return str.__str__(value)
-    raise TypeError(f"a {type(value).__name__} is no part of a record")
+    raise TypeError(f"a {type(value).__name__} cannot be part of a record")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain_text).encode
@@ -57,7 +57,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def encode(record: events.Event, types: Types, state: RunState, payloads: dict[str, bytes]) -> bytes:
-    """The record as bytes; its large parts are added to `payloads`. Raises `PayloadError` that names the place."""
+    """Encode a record; its large parts are added to `payloads`. Raises `PayloadError` that names the value."""
     kind = type(record)
     for field in _TEXTS[kind]:
         text = getattr(record, field)
@@ -74,9 +74,9 @@ def encode(record: events.Event, types: Types, state: RunState, payloads: dict[s
         value = packed
     try:
         data = _encode(record)
-    except UnicodeEncodeError as error:  # of the user's values this is known already
-        raise PayloadError(f"a name or text in this {kind.__name__} is no text: {error}") from None
-    except ValueError as error:  # an integer of thousands of digits
+    except UnicodeEncodeError as error:  # a user's value would have been refused by `pack`
+        raise PayloadError(f"a name or text in this {kind.__name__} is not valid Unicode: {error}") from None
+    except ValueError as error:  # such as an integer with thousands of digits
         raise PayloadError(f"{_where(record, state)} cannot be recorded: {error}") from None
     if len(data) > PART and name is not None:
         folded = fold(value, payloads)
@@ -86,7 +86,7 @@ def encode(record: events.Event, types: Types, state: RunState, payloads: dict[s
 
 
 def _where(record: events.Event, state: RunState) -> str:
-    """The place of a record's value, for the message that refuses it."""
+    """A description of a record's value for error messages."""
     number: int | None = getattr(record, "run", None)
     run = None if number is None else state.runs.get(number)
     by = "" if run is None else f" of chunk {run.node.name!r}"
@@ -107,14 +107,14 @@ def _where(record: events.Event, state: RunState) -> str:
             return f"the payload of interrupt {interrupt!r}{by}"
         case events.Resumed(interrupt=interrupt):
             return f"the answer to interrupt {interrupt!r}"
-        case events.Pulled():
+        case events.SourceItems():
             return "an item of a lazy for_each source"
         case _:
             return "the result of the execution"
 
 
 async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> list[events.Record]:
-    """The records again. Raises `StoreDamaged` for what is no record, `SnapshotError` for an unknown type."""
+    """Decode records. Raises `StoreDamaged` for data that is no record, and `SnapshotError` for an unknown type."""
     try:
         records: list[Any] = [_decode(row) for row in rows]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -128,7 +128,7 @@ async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> list[even
 
 
 async def gather(values: Any, fetch: Fetch) -> dict[str, Any]:
-    """Every payload that the values refer to, decoded, and what those refer to."""
+    """Fetch and decode the payloads to which the values refer, and those to which these payloads refer."""
     found: dict[str, Any] = {}
     wanted = set(references(values))
     while wanted:

@@ -1,124 +1,150 @@
-"""Group commit: what all executions have written since the last commit goes to disk together.
+"""Group commit: one append to the store takes the new records of all executions.
 
-One commit is on its way at a time; while the disk is busy, the next one fills. A lone execution pays one disk write per
-step, two hundred share it.
+One commit runs at a time, and the records that come meanwhile go into the next one. So two hundred busy executions
+share the disk write that a single execution needs for each step.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageError
+from ..drivers.tasks import start_task
 from ..run.program import Program
 from ..stores.protocol import Append, Store
-from .definitions import write_definition
-from .driver import DurableDriver, Log
+from .commit_buffer import CommitBuffer
+from .metadata import write_definition
 
 
 class StoreSession:
-    """What the durable executions of one opened store share: its commits, and which execution is here already."""
+    """What the durable executions of one open store share in this process: commits, and the execution of each id.
 
-    def __init__(self, store: Store) -> None:
+    Executions, a worker and a running commit hold references to it; it holds a reference to the store.
+    """
+
+    def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
-        #: the handles of this process by id: an id twice is the same execution
+        #: the executions of this process (`stored.Stored`) by id: the same id is the same execution
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
-        #: who is told when something of an execution is on disk, or it has left this process
-        self.keeper: Callable[[Any], None] | None = None
-        self._waiting: list[Log] = []
+        #: called with an execution (`stored.Stored`) when its records were committed, or it has left this process
+        self.on_change: Callable[[Any], None] | None = None
+        self._waiting: list[CommitBuffer] = []
         self._task: asyncio.Task[None] | None = None
-        #: definitions by fingerprint: those to be written with the next commit, and those that are on disk
-        self._definitions: dict[str, bytes] = {}
-        self._kept: set[str] = set()
-        self._beside: set[asyncio.Task[None]] = set()
+        #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
+        self._new_definitions: dict[str, bytes] = {}
+        self._stored_definitions = stored_definitions
+        self._background_tasks: set[asyncio.Task[None]] = set()
 
-    def enqueue(self, log: Log) -> None:
-        """A log has something to write."""
-        self._waiting.append(log)
+    def enqueue(self, buffer: CommitBuffer) -> None:
+        """A buffer has records to commit."""
+        self._waiting.append(buffer)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._commit())
+            self._task = start_task(asyncio.get_running_loop(), self._commit())
 
-    def background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something beside."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+    def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in a task of its own."""
+        task = start_task(asyncio.get_running_loop(), work)
+        self._background_tasks.add(task)
+        task.add_done_callback(self._background_tasks.discard)
 
-    def keep_definition(self, program: Program) -> None:
-        """The definition is written before the next commit, so that this version's records can always be read.
+    def add_definition(self, program: Program) -> None:
+        """Store the definition with the next commit, before any record that needs it to be read.
 
-        Raises `PayloadError` if it cannot be recorded.
+        Raises `PayloadError` if it cannot be encoded.
         """
         definition = program.plan.definition
-        known = definition.fingerprint in self._kept or definition.fingerprint in self._definitions
+        known = definition.fingerprint in self._stored_definitions or definition.fingerprint in self._new_definitions
         if not known:
-            self._definitions[definition.fingerprint] = write_definition(definition, program.types)
+            self._new_definitions[definition.fingerprint] = write_definition(definition, program.types)
 
     async def write_definitions(self) -> None:
-        """Write the definitions that are to be kept. Raises `StoreError`."""
-        for fingerprint, data in list(self._definitions.items()):
+        """Store the definitions that were added. Raises `StoreError`."""
+        for fingerprint, data in list(self._new_definitions.items()):
             await self.store.put_definition(fingerprint, data)
-            self._kept.add(fingerprint)
-            self._definitions.pop(fingerprint, None)
+            self._stored_definitions.add(fingerprint)
+            self._new_definitions.pop(fingerprint, None)
 
     async def _commit(self) -> None:
-        logs: list[Log] = []
+        buffers: list[CommitBuffer] = []
         try:
             while self._waiting:
-                logs, self._waiting = [log for log in self._waiting if log.suspended is None], []
-                await self._write([(log, log.take()) for log in logs])
-        except BaseException as error:  # a cancelled commit may or may not be on disk: nobody may build on it here
+                buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
+                await self._write([(buffer, buffer.take()) for buffer in buffers])
+        except BaseException as error:  # a cancelled commit may have succeeded or not: no execution may go on here
             why: BaseException = error
-            if not isinstance(error, UsageError):  # else the store is not open here, and says so
-                why = ExecutionSuspended(f"the commit to {self.store!r} was broken off: {error!r}")
-            for log in [*logs, *self._waiting]:
-                give_up(log, why)
+            if not isinstance(error, UsageError):  # a UsageError says that the store is not open here
+                why = ExecutionSuspended(f"the commit to {self.store!r} was interrupted: {error!r}")
+            for buffer in [*buffers, *self._waiting]:
+                buffer.owner.suspend(why)
             self._waiting = []
             if not isinstance(error, Exception):
                 raise
         finally:
             self._task = None
 
-    async def _write(self, batch: list[tuple[Log, Append]]) -> None:
+    async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
+        """Commit a batch. After a conflict, commit each tree alone: a tree that conflicts again has another owner
+        and is suspended; the others go on."""
         if not batch:
             return
         try:
-            if self._definitions:
+            if self._new_definitions:
                 await self.write_definitions()
             await self.store.append([append for _, append in batch])
         except StoreConflict as conflict:
-            if len(batch) == 1:
-                give_up(batch[0][0], conflict)
+            if again:
+                for buffer, _ in batch:
+                    buffer.owner.suspend(conflict)
                 return
-            for pair in batch:  # one of them is not ours any more; the others shall not suffer
-                await self._write([pair])
+            for tree in _trees(batch):
+                await self._write(tree, again=True)
         except StoreError as error:
-            for log, _ in batch:
-                give_up(log, error)
+            for buffer, _ in batch:
+                buffer.owner.suspend(error)
         else:
-            for log, append in batch:
+            for buffer, append in batch:
                 try:
-                    log.written(append)
-                except Exception as bug:  # it shall not take the others along
-                    give_up(log, ExecutionSuspended(f"the engine failed after a commit; please report this: {bug!r}"))
+                    buffer.written(append)
+                except Exception as bug:  # a bug in one execution must not stop the others
+                    buffer.owner.suspend(
+                        ExecutionSuspended(f"the engine failed after a commit; please report this: {bug!r}")
+                    )
 
 
-def give_up(log: Log, why: BaseException) -> None:
-    """The execution cannot go on in this process."""
-    if isinstance(log.driver, DurableDriver):
-        log.driver.suspend(why)
-    else:
-        log.suspend(why)
+def _trees(batch: list[tuple[CommitBuffer, Append]]) -> list[list[tuple[CommitBuffer, Append]]]:
+    """The batch by tree: records of an execution and its sub-flows depend on each other, and need the same commit."""
+    trees: dict[str, list[tuple[CommitBuffer, Append]]] = {}
+    for buffer, append in batch:
+        trees.setdefault(buffer.owner.root_id, []).append((buffer, append))
+    return list(trees.values())
 
 
-_sessions: "WeakKeyDictionary[Store, StoreSession]" = WeakKeyDictionary()
+class _PerStore:
+    """Kept for each store object: its session, if there is one, and the fingerprints of its definitions.
+
+    It must not refer to the store: the store would never be freed.
+    """
+
+    __slots__ = ("definitions", "session")
+
+    def __init__(self) -> None:
+        self.session: Callable[[], StoreSession | None] = lambda: None
+        self.definitions: set[str] = set()
+
+
+_per_store: "WeakKeyDictionary[Store, _PerStore]" = WeakKeyDictionary()
 
 
 def session_of(store: Store) -> StoreSession:
-    """The session of an opened store. Raises `UsageError` for what is no store."""
+    """The session of an open store. Raises `UsageError` if `store` is no store."""
     if not hasattr(store, "claim_work"):
         raise UsageError(f"a store is needed, such as an opened SQLiteStore({store!r}); got {store!r}")
-    session = _sessions.get(store)
+    known = _per_store.get(store)
+    if known is None:
+        known = _per_store[store] = _PerStore()
+    session = known.session()
     if session is None:
-        session = _sessions[store] = StoreSession(store)
+        session = StoreSession(store, known.definitions)
+        known.session = ref(session)
     return session

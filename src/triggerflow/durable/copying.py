@@ -1,8 +1,9 @@
-"""Copies of executions as they stood after some record, with the sub-flows that belong to that moment.
+"""Copies of an execution after some record, with its running sub-flows at the same moment.
 
-What a sub-flow does shows in its parent: an item, a question, an answer is a record of both, in one commit and in the
-same order. So the moment of a sub-flow that belongs to a record of its parent lies between the last of these that the
-parent has and the next one that it has not; in between, the time of the records decides.
+A stream item, an interrupt or an answer of a sub-flow is a record of the sub-flow and of its parent, in one commit and
+in the same order: such *shared* records tie the two together. A copy of the parent after some record has some number of
+them; the copy of the sub-flow has to have the same number. Between two shared records of the sub-flow, the times of the
+records decide.
 """
 
 from collections.abc import Iterable
@@ -16,69 +17,73 @@ from .._core.errors import RecordsTrimmed, StoreDamaged, UsageError
 from .._core.state import RunChunk
 from ..run.subflow import path_of
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord, Store
-from .driver import where_it_stands
-from .loading import PAGE, Loaded
-from .past import Past
+from .commit_buffer import status_and_due
+from .loading import PAGE, RestoredExecution
+from .metadata import attempt_id
 from .payloads import references
-from .rows import attempt_id
+from .reader import ExecutionReader
 
 _decode = msgspec.json.Decoder().decode
 
 
-async def copy_tree(past: Past, row: ExecutionRow, records: int) -> list[ExecutionCopy]:
-    """The execution after so many records, and the sub-flows that were running then, outer ones first."""
-    loaded = await past.loaded(row, records)
-    runs = loaded.machine.state.runs.values()
-    return [await copy_one(past, row, loaded), *await sub_flows_at(past, row, runs, records)]
+async def copy_tree(reader: ExecutionReader, row: ExecutionRow, records: int) -> list[ExecutionCopy]:
+    """Copy an execution after `records` records, and the sub-flows that were running then, parents first."""
+    restored = await reader.restore(row, records)
+    runs = restored.machine.state.runs.values()
+    return [await copy_one(reader, row, restored), *await sub_flows_at(reader, row, runs, records)]
 
 
-async def sub_flows_at(past: Past, row: ExecutionRow, runs: Iterable[RunChunk], records: int) -> list[ExecutionCopy]:
-    """The sub-flows of these runs of an execution, as they belong to its first `records` records.
+async def sub_flows_at(
+    reader: ExecutionReader, row: ExecutionRow, runs: Iterable[RunChunk], records: int
+) -> list[ExecutionCopy]:
+    """Copy the sub-flows of these runs of an execution, at the moment after its first `records` records.
 
-    Raises `RecordsTrimmed` if that cannot be told any more.
+    Raises `RecordsTrimmed` if the records for that are trimmed, and `UsageError` if the flow lacks a sub-flow now.
     """
     copies: list[ExecutionCopy] = []
     for run in runs:
         if run.node.kind is not OperatorKind.SUB_FLOW:
             continue
         path = path_of(run)
-        children = await _attempts(past.store, f"{row.id}/{path}", run.attempt)
+        children = await _attempts(reader.store, f"{row.id}/{path}", run.attempt)
         if not children:
             continue
-        child = past.child(flow := str(run.node.operator.options.get("flow")))
+        child = reader.child(flow := str(run.node.operator.options.get("flow")))
         if child is None:
-            raise UsageError(f"execution {row.id!r}: its sub-flow {flow!r} runs there, and is no step of this flow now")
-        if await past.earliest(row) > 0:
+            raise UsageError(
+                f"execution {row.id!r}: its sub-flow {flow!r} runs at that record, but this flow has no such step now"
+            )
+        if await reader.earliest(row) > 0:
             for one in children:
                 copies += await copy_tree(child, one, one.records)
-            if records != row.records or (await past.row(row.id)).records != records:
+            if records != row.records or (await reader.row(row.id)).records != records:
                 raise RecordsTrimmed(
-                    f"execution {row.id!r} was compacted while its sub-flow {path!r} ran; with it, only its last state "
-                    "can be copied, and only while nobody runs it"
+                    f"execution {row.id!r} was compacted while its sub-flow {path!r} ran; a copy with the sub-flow is "
+                    "possible only of its newest state, and only while no owner runs it"
                 )
             continue
-        shown, at = await _shown(past, row, path, records)
+        shared, at = await _shared_records(reader, row, path, records)
         for one in children:
-            cut, shown = await _cut(child, one, shown, at)
+            cut, shared = await _cut(child, one, shared, at)
             if cut:
                 copies += await copy_tree(child, one, cut)
     return copies
 
 
-async def copy_one(past: Past, row: ExecutionRow, loaded: Loaded) -> ExecutionCopy:
-    """One execution alone, as it stands in `loaded`."""
-    state, store = loaded.machine.state, past.store
-    status, due = where_it_stands(loaded.machine)
+async def copy_one(reader: ExecutionReader, row: ExecutionRow, restored: RestoredExecution) -> ExecutionCopy:
+    """Copy one execution, without sub-flows, in the state of `restored`."""
+    state, store = restored.machine.state, reader.store
+    status, due = status_and_due(restored.machine)
     if state.records == row.records:
-        status, due = row.status, row.due  # a parent whose sub-flow waits is told to wait
+        status, due = row.status, row.due  # parking may have set "waiting", which the records of a parent do not show
     records = await _records(store, row, state.records)
-    starts = await past.starts(row)
+    starts = await reader.starts(row)
     needed = [it for it in starts if it.snapshot is not None and it.records <= state.records]
-    kept = [it for it in needed if it.moved or it is starts[0] or it is needed[-1]]
+    snapshots = [it for it in needed if it.migrated or it is starts[0] or it is needed[-1]]
     return ExecutionCopy(
         row=msgspec.structs.replace(
             row,
-            definition=loaded.machine.plan.definition.fingerprint,
+            definition=restored.machine.plan.definition.fingerprint,
             status=status,
             due=due,
             records=state.records,
@@ -86,13 +91,13 @@ async def copy_one(past: Past, row: ExecutionRow, loaded: Loaded) -> ExecutionCo
             owner=None,
         ),
         records=records,
-        snapshots=[(it.records, it.definition, it.snapshot) for it in kept if it.snapshot is not None],
+        snapshots=[(it.records, it.definition, it.snapshot) for it in snapshots if it.snapshot is not None],
         payloads=await payloads_of(store, (record.data for _, record in records)),
     )
 
 
 async def all_sub_flows(store: Store, id: str) -> list[ExecutionRow]:
-    """The rows of all sub-flows of an execution, ended ones too, outer ones first."""
+    """The rows of all sub-flows of an execution, with ended ones, parents first."""
     found: list[ExecutionRow] = []
     after: str | None = None
     while page := await store.executions(parent=id, after=after):
@@ -102,7 +107,7 @@ async def all_sub_flows(store: Store, id: str) -> list[ExecutionRow]:
 
 
 async def payloads_of(store: Store, records: Iterable[bytes]) -> dict[str, bytes]:
-    """The payloads that records refer to, and what those refer to. Raises `StoreDamaged`."""
+    """The payloads to which records refer, and those to which these payloads refer. Raises `StoreDamaged`."""
     found: dict[str, bytes] = {}
     try:
         wanted = {name for data in records for name in references(_decode(data))}
@@ -116,7 +121,7 @@ async def payloads_of(store: Store, records: Iterable[bytes]) -> dict[str, bytes
 
 
 def renamed(copies: list[ExecutionCopy], id: str) -> list[ExecutionCopy]:
-    """The copies under another id: the first one's, and those of the sub-flows below it."""
+    """The copies under new ids: the first one gets `id`, its sub-flows get ids below that."""
     old = copies[0].row.id
 
     def new(name: str | None) -> Any:
@@ -131,7 +136,10 @@ def renamed(copies: list[ExecutionCopy], id: str) -> list[ExecutionCopy]:
 
 
 async def _records(store: Store, row: ExecutionRow, end: int) -> list[tuple[int, NewRecord]]:
-    """The records with their numbers in the stream. A store tells those apart, in the same order."""
+    """The records up to `end` (not included), each with its number in the stream.
+
+    A store returns records and items separately, so that they are matched here: both are in the same order.
+    """
     items: list[tuple[int, bytes]] = []
     found: list[tuple[int, NewRecord]] = []
     first = seen = 0
@@ -150,41 +158,43 @@ async def _records(store: Store, row: ExecutionRow, end: int) -> list[tuple[int,
 
 
 async def _attempts(store: Store, id: str, attempts: int) -> list[ExecutionRow]:
-    """The executions that a step has had: where one has failed, the next attempt gets one of its own."""
+    """The executions that the attempts of a sub-flow step have made, the first attempt first."""
     found = [await store.find(attempt_id(id, number)) for number in range(1, attempts + 1)]
     return [row for row in found if row is not None]
 
 
-async def _shown(past: Past, row: ExecutionRow, path: str, end: int) -> tuple[int, float]:
-    """How many records of the sub-flow at `path` show among the first `end`, and the time of the last of those."""
-    shown, at = 0, 0.0
-    async for step in past.steps(row, 0, end):
+async def _shared_records(reader: ExecutionReader, row: ExecutionRow, path: str, end: int) -> tuple[int, float]:
+    """How many of the first `end` records are shared with the sub-flow at `path`, and the time of the last of them."""
+    shared, at = 0, 0.0
+    async for step in reader.steps(row, 0, end):
         at = step.record.at
         match step.record:
             case events.StreamPut(path=of, run=None):
-                shown += f"{of}/".startswith(f"{path}/")
+                shared += f"{of}/".startswith(f"{path}/")
             case events.Paused(interrupt=name, holds=True):
-                shown += name.startswith(f"{path}/")
+                shared += name.startswith(f"{path}/")
             case _:
-                shown += sum(
-                    isinstance(it, commands.Answer) and it.interrupt.id.startswith(f"{path}/") for it in step.answer
+                shared += sum(
+                    isinstance(it, commands.Answer) and it.interrupt.id.startswith(f"{path}/") for it in step.commands
                 )
-    return shown, at
+    return shared, at
 
 
-async def _cut(past: Past, row: ExecutionRow, shown: int, at: float) -> tuple[int, int]:
-    """How many records of a sub-flow belong to the moment, and how many that show are left for its next attempt."""
-    if await past.earliest(row) > 0:
-        raise RecordsTrimmed(f"sub-flow {row.id!r} was compacted: its state of that moment cannot be told any more")
-    cut, over = 0, False
-    async for step in past.steps(row):
-        shows = isinstance(step.record, events.Resumed) or any(
-            isinstance(it, commands.Publish | commands.OpenInterrupt) for it in step.answer
+async def _cut(reader: ExecutionReader, row: ExecutionRow, shared: int, at: float) -> tuple[int, int]:
+    """How many records of a sub-flow belong to the moment, and how many shared ones are left for its next attempt."""
+    if await reader.earliest(row) > 0:
+        raise RecordsTrimmed(
+            f"sub-flow {row.id!r} was compacted: its state at that moment is not in the store any more"
         )
-        if shows and not shown:
+    cut, over = 0, False
+    async for step in reader.steps(row):
+        is_shared = isinstance(step.record, events.Resumed) or any(
+            isinstance(it, commands.Publish | commands.OpenInterrupt) for it in step.commands
+        )
+        if is_shared and not shared:
             break
-        shown -= shows
+        shared -= is_shared
         over = over or step.record.at > at
-        if shows or not over:
+        if is_shared or not over:
             cut = step.number + 1
-    return cut, shown
+    return cut, shared

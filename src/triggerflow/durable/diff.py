@@ -1,4 +1,4 @@
-"""Where two executions of a flow part, and what came of it."""
+"""`Difference`: the comparison of two executions of a flow."""
 
 import sys
 from typing import Any
@@ -11,17 +11,17 @@ from .._core.state import UNSET
 from ..run.options import same_value
 from ..stores.protocol import ExecutionRow
 from .following import StoreReader
-from .past import Past
-from .text import line, one_line, sides
+from .reader import ExecutionReader
+from .text import difference_lines, line, one_line
 
-#: In place of a value that one of the two does not have.
+#: Printed in place of a value that one of the two does not have.
 MISSING = "—"
 
 Pair = tuple[Any, Any]
 
 
 class Parting(msgspec.Struct, frozen=True):
-    """The first record in which they differ: each as a record, and as a line; None where one had no more."""
+    """The first different record: of both executions, as a record and as a line; None and "" if one has ended."""
 
     number: int
     records: tuple[events.Record | None, events.Record | None]
@@ -29,21 +29,20 @@ class Parting(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """How two executions differ. It is false if they do not; times do not count."""
+    """How two executions differ. It is false if they do not. Times are ignored."""
 
     ids: tuple[str, str]
     #: how many records each has
     records: tuple[int, int]
-    #: None if all records that the store has of both are the same
+    #: None if all records that the store has of both are equal
     parting: Parting | None
     status: tuple[str, str]
     result: Pair
-    #: what differs, by name of the chunk: what its runs came to, in the order of their numbers; `ErrorInfo`s where they
-    #: failed
+    #: by name of the chunk, if they differ: the results of its runs in order; an `ErrorInfo` where a run failed
     chunks: dict[str, tuple[list[Any], list[Any]]]
-    #: what differs, by key
+    #: by key of the state, if they differ: both values
     state: dict[str, Pair]
-    #: number of the first stream item that differs, and both; None if all are the same
+    #: number of the first different stream item, and both items; None if all are equal
     stream: tuple[int, Any, Any] | None
     items: tuple[int, int]
 
@@ -52,7 +51,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         return self.parting is not None or bool(self.state) or self.stream is not None
 
     def __str__(self) -> str:
-        """For a person: the first one's stands after "-", the other's after "+"."""
+        """Lines of text: those of the first execution begin with "-", those of the other with "+"."""
         one, other = self.ids
         if not self:
             return f"{one} and {other} are the same in {self.records[0]} records"
@@ -62,40 +61,40 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
             lines += ["", f"they part at record {self.parting.number}"]
             lines += [f"{sign} {text or MISSING}" for sign, text in zip("-+", self.parting.lines, strict=True)]
         for name, pair in self.chunks.items():
-            lines += ["", f"chunk {name}", *sides(_runs_told(pair[0]), _runs_told(pair[1]))]
+            lines += ["", f"chunk {name}", *difference_lines(_runs_text(pair[0]), _runs_text(pair[1]))]
         for key, (before, now) in self.state.items():
-            lines += ["", f"state {key}", *sides(_told(before), _told(now))]
+            lines += ["", f"state {key}", *difference_lines(_text(before), _text(now))]
         if self.stream is not None:
             number, before, now = self.stream
             title = f"stream, from item {number} on ({self.items[0]} and {self.items[1]} items)"
-            lines += ["", title, *sides(_told(before), _told(now))]
+            lines += ["", title, *difference_lines(_text(before), _text(now))]
         if not same_value(*self.result):
-            lines += ["", "result", *sides(_told(self.result[0]), _told(self.result[1]))]
+            lines += ["", "result", *difference_lines(_text(self.result[0]), _text(self.result[1]))]
         return "\n".join(lines)
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, events.ErrorInfo):
         return f"{value.type}: {value.message}"
     return MISSING if value is UNSET else one_line(value)
 
 
-def _runs_told(outcomes: list[Any]) -> str:
-    return "; ".join(map(_told, outcomes)) or MISSING
+def _runs_text(outcomes: list[Any]) -> str:
+    return "; ".join(map(_text, outcomes)) or MISSING
 
 
 class _Side:
-    """One execution while both are read, record by record."""
+    """One of the two executions, while both are replayed record by record."""
 
-    def __init__(self, past: Past, row: ExecutionRow, first: int) -> None:
+    def __init__(self, reader: ExecutionReader, row: ExecutionRow, first: int) -> None:
         self.row = row
         self.machine: Machine | None = None
         self.chunks: dict[str, dict[int, Any]] = {}
-        self._steps = past.steps(row, min(first, row.records))
+        self._steps = reader.steps(row, min(first, row.records))
         self._since: float | None = None
 
     async def next(self) -> tuple[int, events.Record | None, str]:
-        """The next record, its number and its line."""
+        """The number of the next record, the record, and its line; a number beyond all others and None at the end."""
         step = await anext(self._steps, None)
         if step is None:
             return sys.maxsize, None, ""
@@ -111,10 +110,10 @@ class _Side:
         return number, record, line(number, record, chunk, self._since)
 
 
-async def difference(past: Past, one: ExecutionRow, other: ExecutionRow) -> Difference:
-    """Compare two executions, from the first record that the store can tell of both; see `History.diff`."""
-    first = max(await past.earliest(one), await past.earliest(other))
-    sides = _Side(past, one, first), _Side(past, other, first)
+async def difference(reader: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> Difference:
+    """Compare two executions, from the first record that can be replayed of both; see `History.diff`."""
+    first = max(await reader.earliest(one), await reader.earliest(other))
+    sides = _Side(reader, one, first), _Side(reader, other, first)
     parting: Parting | None = None
     heads = [await side.next() for side in sides]
     while heads[0][1] is not None or heads[1][1] is not None:
@@ -123,7 +122,7 @@ async def difference(past: Past, one: ExecutionRow, other: ExecutionRow) -> Diff
         if parting is None and not _same(pair[0][1], pair[1][1]):
             parting = Parting(number, (pair[0][1], pair[1][1]), (pair[0][2], pair[1][2]))
         heads = [await side.next() if head[0] == number else head for side, head in zip(sides, heads, strict=True)]
-    finals = [await _final(past, side) for side in sides]
+    finals = [await _final(reader, side) for side in sides]
     names = [name for name in {**sides[0].chunks, **sides[1].chunks} if name]
     chunks = {name: (_runs(sides[0], name), _runs(sides[1], name)) for name in names}
     states = [machine.state for machine in finals]
@@ -137,7 +136,7 @@ async def difference(past: Past, one: ExecutionRow, other: ExecutionRow) -> Diff
         result=(states[0].result, states[1].result),
         chunks={name: pair for name, pair in chunks.items() if not same_value(*pair)},
         state={key: pair for key, pair in pairs.items() if not same_value(*pair)},
-        stream=await _streams(past, one, other),
+        stream=await _streams(reader, one, other),
         items=(one.items, other.items),
     )
 
@@ -152,16 +151,16 @@ def _runs(side: _Side, name: str) -> list[Any]:
     return [outcome for _, outcome in sorted(side.chunks.get(name, {}).items())]
 
 
-async def _final(past: Past, side: _Side) -> Machine:
-    return side.machine or (await past.loaded(side.row, side.row.records)).machine
+async def _final(reader: ExecutionReader, side: _Side) -> Machine:
+    return side.machine or (await reader.restore(side.row, side.row.records)).machine
 
 
-async def _streams(past: Past, one: ExecutionRow, other: ExecutionRow) -> tuple[int, Any, Any] | None:
-    """The first item that differs."""
-    readers = [StoreReader(past, row.id, follow=False) for row in (one, other)]
+async def _streams(reader: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> tuple[int, Any, Any] | None:
+    """The first different stream item: its number, and the items of both."""
+    streams = [StoreReader(reader, row.id, follow=False) for row in (one, other)]
     while True:
-        pair = [await anext(reader, UNSET) for reader in readers]
+        pair = [await anext(stream, UNSET) for stream in streams]
         if pair[0] is UNSET and pair[1] is UNSET:
             return None
-        if pair[0] is UNSET or pair[1] is UNSET or readers[0].path != readers[1].path or not same_value(*pair):
-            return max(reader.position for reader in readers), pair[0], pair[1]
+        if pair[0] is UNSET or pair[1] is UNSET or streams[0].path != streams[1].path or not same_value(*pair):
+            return max(stream.position for stream in streams), pair[0], pair[1]

@@ -1,4 +1,4 @@
-"""A reader of a runtime stream out of the store: from any number on, in any process, while another one runs it."""
+"""`StoreReader`: reads a runtime stream out of the store, while any process runs the execution."""
 
 import asyncio
 from collections import deque
@@ -8,27 +8,26 @@ from .._core import events
 from .._core.errors import ExecutionCancelled, StoreDamaged, UsageError
 from .._core.machine import Machine
 from .._core.state import Status
-from ..run.compaction import merge
-from ..run.logs import told_failure
-from ..run.stream import StreamItem
+from ..run.logs import failure_from_record
+from ..run.stream import StreamItem, merge
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
-from .loading import items
-from .past import Past
+from .loading import read_items
+from .reader import ExecutionReader
 
-#: How soon after an item the next one is looked for, in seconds; then after twice that, up to the reader's `poll`.
-SOON = 0.01
+#: How many seconds after an item the reader looks for the next one; then twice as many each time, up to `poll`.
+MIN_POLL_SECONDS = 0.01
 
 
 class StoreReader:
-    """An async iterator over the stream items that a store has of an execution, and those still to come.
+    """An async iterator over the stream items of an execution in a store, and those that are still to come.
 
-    `position` is the number of the last item it gave: come back with `after=position`. It ends, or raises the failure,
-    as a reader beside the execution does: when the execution has ended, or its stream was stopped.
+    `position` is the number of the last item that it returned: continue later with `after=position`. As a reader in the
+    process of the execution, it ends when the stream was stopped or the execution has ended, and raises its failure.
     """
 
     def __init__(
         self,
-        past: Past,
+        reader: ExecutionReader,
         id: str,
         *,
         after: int = 0,
@@ -40,9 +39,9 @@ class StoreReader:
         if after < 0 or poll <= 0:
             raise UsageError(f"a reader needs after >= 0 and poll > 0, got after={after}, poll={poll}")
         self.position = after
-        #: where the last item comes from: the path of a sub-flow, "" for the flow itself
+        #: origin of the last item: the path of a sub-flow, "" for the flow itself
         self.path = ""
-        self._past = past
+        self._reader = reader
         self._id = id
         self._follow = follow
         self._compact = compact
@@ -52,38 +51,38 @@ class StoreReader:
         self._machine: Machine | None = None
         self._over = False
         self._stopped = False
-        self._looked = 0
+        self._records_read = 0
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
-        """The next item. Raises `UnknownExecution`, the failure of the execution after its last item, `TimeoutError` if
-        there is none for `timeout` seconds, and `StoreError`."""
+        """The next item. Raises the failure of the execution after its last item, `TimeoutError` if no item comes for
+        `timeout` seconds, `UnknownExecution`, and `StoreError`."""
         held = await self._next()
         before, path = self.position, self.path
         try:
             self._take(held)
             if self._compact:
                 return await merge(held.item, held.path, self._peek, self._take)
-        except BaseException:  # nothing was given: whoever comes back with this position misses nothing
+        except BaseException:  # no item was returned, so that the position stays before it
             self.position, self.path = before, path
             raise
         return held.item
 
     async def aclose(self) -> None:
-        """Leave; nothing waits for this reader."""
+        """End the iteration. Nothing has to be released."""
         self._over = True
 
     async def _next(self) -> StreamItem:
-        pause = SOON
+        pause = MIN_POLL_SECONDS
         try:
             async with asyncio.timeout(self._timeout):
                 while not self._over:
                     held = await self._peek()
                     if held is not None:
                         return held
-                    row = await self._past.row(self._id)
+                    row = await self._reader.row(self._id)
                     if self.position < row.items:
                         continue
                     if not self._follow or await self._ended(row):
@@ -98,8 +97,8 @@ class StoreReader:
     async def _peek(self) -> StreamItem | None:
         """The next item, if the store has it."""
         if not self._page or self._page[0].number != self.position + 1:
-            past = self._past
-            self._page = deque(await items(past.store, self._id, past.program.types, self.position))
+            reader = self._reader
+            self._page = deque(await read_items(reader.store, self._id, reader.program.types, self.position))
         if not self._page:
             return None
         if self._page[0].number != self.position + 1:
@@ -111,10 +110,10 @@ class StoreReader:
         self.position, self.path = held.number, held.path
 
     async def _ended(self, row: ExecutionRow) -> bool:
-        """Whether no item will follow. Raises the failure of the execution."""
+        """Whether no more items will come. Raises the failure of the execution."""
         final = row.status in FINAL_STATUSES
-        if row.status != "completed" and row.records > self._looked:
-            await self._look(row)
+        if row.status != "completed" and row.records > self._records_read:
+            await self._read_end(row)
         if self._stopped and not final:
             return True
         if final and row.status != "completed":
@@ -123,15 +122,15 @@ class StoreReader:
             state = self._machine.state
             if state.status is Status.CANCELLED:
                 raise ExecutionCancelled(state.reason, row.id)
-            raise told_failure(f"<Execution {row.id} of flow {row.flow!r}>", state.error)
+            raise failure_from_record(f"<Execution {row.id} of flow {row.flow!r}>", state.error)
         return final
 
-    async def _look(self, row: ExecutionRow) -> None:
-        """What the new records say of the end: they are replayed once, and from then on read as they come."""
+    async def _read_end(self, row: ExecutionRow) -> None:
+        """Find out whether the stream was stopped: the first call replays all records, later ones read the new ones."""
         if self._machine is None or row.status in FINAL_STATUSES:
-            self._machine = (await self._past.loaded(row, row.records)).machine
+            self._machine = (await self._reader.restore(row, row.records)).machine
             self._stopped = self._machine.state.stream_stopped
         else:
-            async for _, record in self._past.journal(row, self._looked, row.records):
+            async for _, record in self._reader.journal(row, self._records_read, row.records):
                 self._stopped = self._stopped or isinstance(record, events.StreamStopped)
-        self._looked = row.records
+        self._records_read = row.records

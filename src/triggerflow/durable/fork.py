@@ -1,7 +1,6 @@
-"""Forks: a new execution that begins as another one was after some record, with something changed."""
+"""Forks: a new execution out of the first records of another one, with some values replaced."""
 
 from collections.abc import Mapping
-from time import time
 from typing import Any
 
 import msgspec
@@ -13,54 +12,61 @@ from .._core.state import UNSET
 from ..run.program import Program
 from ..stores.protocol import ExecutionCopy, ExecutionRow, NewRecord
 from .codec import VALUES, encode
+from .commit_buffer import status_and_due
 from .copying import copy_one, sub_flows_at
-from .driver import where_it_stands
-from .loading import Loaded, receive
-from .past import Past
+from .loading import RestoredExecution, replay_record
+from .reader import ExecutionReader
 from .text import describe, name_of
 
 
 async def fork_of(
-    past: Past, row: ExecutionRow, at: int, state: Mapping[str, Any], value: Any = UNSET
+    reader: ExecutionReader, row: ExecutionRow, at: int, state: Mapping[str, Any], value: Any = UNSET
 ) -> list[ExecutionCopy]:
-    """The copies that make the fork, still under the old ids; see `History.fork`."""
-    base = await past.loaded(row, at if value is UNSET else _before(row, at))
+    """The copies for the fork, still under the old ids; see `History.fork`."""
+    base = await reader.restore(row, at if value is UNSET else _before(row, at))
     machine = base.machine
     runs = list(machine.state.runs.values())
     shown = at
     replaced: NewRecord | None = None
     payloads: dict[str, bytes] = {}
     if value is not UNSET:
-        record = await _record(past, row, at - 1)
-        replaced, base = _replace(past.program, machine, record, value, payloads, row.id), _started(base, record, value)
+        record = await _record(reader, row, at - 1)
+        replaced, base = (
+            _replace(reader.program, machine, record, value, payloads, row.id),
+            _with_start_value(base, record, value),
+        )
         if isinstance(record, events.Resumed):
-            shown = at - 1  # a sub-flow that had asked gets the new answer
-    copy = await copy_one(past, row, Loaded(machine, base.value))
-    if replaced is not None:  # a snapshot of that moment tells of the old value
+            shown = (
+                at - 1
+            )  # the sub-flow that opened the interrupt gets the new answer: copy it before it got the old one
+    copy = await copy_one(reader, row, RestoredExecution(machine, base.value))
+    if replaced is not None:  # a snapshot after that record has the old value
         copy.records[-1] = (at - 1, msgspec.structs.replace(replaced, item=copy.records[-1][1].item))
-        copy = msgspec.structs.replace(copy, snapshots=[kept for kept in copy.snapshots if kept[0] < at])
+        copy = msgspec.structs.replace(copy, snapshots=[it for it in copy.snapshots if it[0] < at])
     if machine.state.status in FINAL:
         raise UsageError(
-            f"execution {row.id!r} has ended ({machine.state.status.value}) after {at} records, so that a fork there "
-            "has nothing to do; fork it earlier"
+            f"execution {row.id!r} has ended ({machine.state.status.value}) after {at} records, so that a fork "
+            "has nothing to do; fork it earlier: at=..."
         )
-    for change in _changes(past.program, state):
-        data = encode(change, past.program.types, machine.state, payloads)
-        receive(machine, change, row.id)
+    for change in _changes(reader, state):
+        data = encode(change, reader.program.types, machine.state, payloads)
+        replay_record(machine, change, row.id)
         copy.records.append((machine.state.records - 1, NewRecord(data)))
     still = [run for run in runs if run.id in machine.state.runs]
-    sub_flows = await sub_flows_at(past, row, still, shown)
-    return [_forked(_standing(copy, machine, payloads), row.id, at), *(_forked(it, it.row.id) for it in sub_flows)]
+    sub_flows = await sub_flows_at(reader, row, still, shown)
+    now = reader.now()
+    first = _forked(_with_row(copy, machine, payloads), row.id, now, at)
+    return [first, *(_forked(it, it.row.id, now) for it in sub_flows)]
 
 
 def _before(row: ExecutionRow, at: int) -> int:
     if at < 1:
-        raise UsageError(f"execution {row.id!r}: before record 0 there is no record whose value could be changed")
+        raise UsageError(f"execution {row.id!r}: before record 0 there is no record whose value could be replaced")
     return at - 1
 
 
-async def _record(past: Past, row: ExecutionRow, number: int) -> events.Record:
-    async for found, record in past.journal(row, number, number + 1):
+async def _record(reader: ExecutionReader, row: ExecutionRow, number: int) -> events.Record:
+    async for found, record in reader.journal(row, number, number + 1):
         if found == number:
             return record
     raise StoreDamaged(f"execution {row.id!r}: record {number} is missing in the store")
@@ -73,8 +79,8 @@ def _replace(
     number = machine.state.records
     if name is None or (isinstance(record, events.StateChanged) and record.op == "delete"):
         raise UsageError(
-            f"execution {id!r}: record {number} ({name_of(record)} {describe(record)}) has no value that could be "
-            "changed; fork after a record that has one"
+            f"execution {id!r}: record {number} ({name_of(record)} {describe(record)}) has no value to "
+            "replace; fork after a record that has one"
         )
     match record:
         case events.Started() if program.contract.initial_input is not None:
@@ -87,25 +93,25 @@ def _replace(
             pass
     record = msgspec.structs.replace(record, **{name: value})
     data = encode(record, program.types, machine.state, payloads)
-    receive(machine, record, id)
+    replay_record(machine, record, id)
     return NewRecord(data)
 
 
-def _started(base: Loaded, record: events.Record, value: Any) -> Loaded:
-    return Loaded(base.machine, value) if isinstance(record, events.Started) else base
+def _with_start_value(base: RestoredExecution, record: events.Record, value: Any) -> RestoredExecution:
+    return RestoredExecution(base.machine, value) if isinstance(record, events.Started) else base
 
 
-def _changes(program: Program, state: Mapping[str, Any]) -> list[events.StateChanged]:
-    now = time()
-    check = program.state
+def _changes(reader: ExecutionReader, state: Mapping[str, Any]) -> list[events.StateChanged]:
+    now = reader.now()
+    check = reader.program.state
     return [
         events.StateChanged(now, None, "set", key, value if check is None else check.check(key, value), emit=False)
         for key, value in state.items()
     ]
 
 
-def _standing(copy: ExecutionCopy, machine: Machine, payloads: dict[str, bytes]) -> ExecutionCopy:
-    status, due = where_it_stands(machine)
+def _with_row(copy: ExecutionCopy, machine: Machine, payloads: dict[str, bytes]) -> ExecutionCopy:
+    status, due = status_and_due(machine)
     records = machine.state.records
     if records == copy.row.records and status == "running":
         status, due = copy.row.status, copy.row.due
@@ -113,8 +119,7 @@ def _standing(copy: ExecutionCopy, machine: Machine, payloads: dict[str, bytes])
     return msgspec.structs.replace(copy, row=row, payloads={**copy.payloads, **payloads})
 
 
-def _forked(copy: ExecutionCopy, id: str, at: int | None = None) -> ExecutionCopy:
-    now = time()
+def _forked(copy: ExecutionCopy, id: str, now: float, at: int | None = None) -> ExecutionCopy:
     origin = (id, copy.row.records if at is None else at)
     parent = None if at is not None else copy.row.parent
     row = msgspec.structs.replace(copy.row, forked_from=origin, parent=parent, created=now, updated=now)

@@ -1,6 +1,5 @@
-"""What a store knows of a flow's executions: list them, read them, go back in them, compare, and put them in order."""
+"""`History`: list, read, compare, fork, compact, prune, export and load the durable executions of one flow."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
@@ -8,18 +7,17 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .._core import events
 from .._core.state import UNSET
+from ..run.execution import Execution
+from ..run.flow_runtime import FlowRuntime
 from ..run.options import Options
 from ..run.portal import iterate_sync, run_sync
-from ..run.program import Program
-from ..run.shared import SharedData
 from ..stores.protocol import ExecutionRow, StatusName, Store
 from .archive import Target, export, load_archive
 from .copying import renamed
 from .diff import Difference, difference
-from .execution import DurableExecution, durable_execution
 from .following import StoreReader
 from .fork import fork_of
-from .past import Past
+from .reader import ExecutionReader
 from .retention import Compacted, Pruned, compact, prune
 from .text import line
 from .view import StateView, view
@@ -27,24 +25,26 @@ from .view import StateView, view
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The largest file that is read as an execution, in bytes.
+#: The largest file that `History.load` reads by default, in bytes.
 LIMIT = 256 * 1024 * 1024
 
 
 class History:
     """The executions of one flow in one store. Made by `flow.history(store)`.
 
-    Reading disturbs nobody: executions may be run meanwhile, by this process or another one. Every method raises
-    `UnknownExecution` for an id that is not in the store, `UsageError` for one of another flow, and `StoreError`.
+    It can read executions while they run, in this process or another one, and does not disturb them. Ids are those of
+    executions or of their sub-flows; times are seconds since the epoch. Every method raises `UnknownExecution` for an
+    id that is not in the store, `UsageError` for an execution of another flow, and `StoreError` if the store fails.
     """
 
-    def __init__(self, program: Program, shared: SharedData, store: Store) -> None:
-        #: how its executions are read
-        self.past = Past(program, shared, store)
+    def __init__(self, flow: FlowRuntime, store: Store) -> None:
+        flow.require_name()
+        self._flow = flow
+        self._reader = ExecutionReader(flow.program(), store, flow.environment.now)
 
     @property
     def sync(self) -> "SyncHistory":
-        """The same for scripts."""
+        """The same methods for scripts, without `await`."""
         return SyncHistory(self)
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -58,13 +58,14 @@ class History:
         limit: int = 100,
         after: str | None = None,
     ) -> list[ExecutionRow]:
-        """Executions of this flow, the newest first; sub-flows are not among them.
+        """List executions of this flow, the newest first, without sub-flows.
 
-        `since` and `until` (not included) bound when they were created: seconds since the epoch, or a datetime. A page
-        has `limit` rows; the next one begins `after` the id of the last.
+        `status` is one status or several. `since` and `until` (not included) limit the time of creation; each is a
+        datetime or seconds since the epoch. A page has up to `limit` rows; for the next page, pass the id of the last
+        row as `after`. Raises `UnknownExecution` if there is no execution `after`.
         """
-        return await self.past.store.executions(
-            flow=self.past.program.name,
+        return await self._reader.store.executions(
+            flow=self._reader.program.name,
             status=(status,) if isinstance(status, str) else status,
             since=_seconds(since),
             until=_seconds(until),
@@ -73,30 +74,36 @@ class History:
         )
 
     async def journal(self, id: str, *, first: int = 0) -> AsyncIterator[tuple[int, events.Record]]:
-        """The records with their numbers, as far as they are held, from number `first` on."""
-        row = await self.past.row(id)
-        async for found in self.past.journal(row, first, row.records):
+        """Read the records as (number, record), from number `first` on. Trimmed records are skipped."""
+        row = await self._reader.row(id)
+        async for found in self._reader.journal(row, first, row.records):
             yield found
 
     async def lines(self, id: str, *, first: int = 0) -> AsyncIterator[str]:
-        """The journal for a person: number, seconds since the first record, chunk and run, what happened."""
-        row = await self.past.row(id)
+        """Read the journal as text, one line for each record from number `first` on.
+
+        A line has the number, the seconds since the first line, the chunk and its run, and what happened.
+        """
+        row = await self._reader.row(id)
         since: float | None = None
-        earliest = await self.past.earliest(row)
-        async for number, record in self.past.journal(row, first, earliest):  # items that a compaction has left
+        earliest = await self._reader.earliest(row)
+        async for number, record in self._reader.journal(
+            row, first, earliest
+        ):  # stream items, which a compaction does not delete
             since = record.at if since is None else since
             yield line(number, record, "", since)
-        async for step in self.past.steps(row, first):
+        async for step in self._reader.steps(row, first):
             since = step.record.at if since is None else since
             yield line(step.number, step.record, step.chunk, since)
 
     async def state_at(self, id: str, records: int | None = None) -> StateView:
-        """How the execution stood after its first `records` records, by default after all.
+        """Return the state of the execution after its first `records` records (default: after all of them).
 
-        Raises `RecordsTrimmed` if a compaction has forgotten what that would take.
+        Raises `RecordsTrimmed` if a compaction has deleted the records before that, and `UsageError` if the execution
+        has fewer records.
         """
-        row = await self.past.row(id)
-        return view(id, row.flow, await self.past.loaded(row, row.records if records is None else records))
+        row = await self._reader.row(id)
+        return view(id, row.flow, await self._reader.restore(row, row.records if records is None else records))
 
     def stream(
         self,
@@ -108,19 +115,24 @@ class History:
         timeout: float | None = None,
         poll: float = 0.25,
     ) -> StoreReader:
-        """An async iterator over the runtime stream, whoever runs the execution.
+        """Return an async iterator over the items of the runtime stream, in whatever process the execution runs.
 
-        It begins after item number `after`, goes on with new items as they reach the store (looking every `poll`
-        seconds at most) and ends as a reader of the execution does; without `follow` it ends with what is there. With
-        `compact` what is there comes merged; see `compaction`. `timeout`: the longest gap between two items in seconds.
+        It begins after item number `after`, and goes on with new items as they reach the store, for which it looks at
+        least every `poll` seconds. It ends, or raises, as a reader of a running execution does. With `follow=False` it
+        ends after the items that are in the store. With `compact=True`, items that are in the store already are merged
+        where they can be; see `run.stream`. It raises `TimeoutError` if no item comes for `timeout` seconds (default:
+        no limit), and `UsageError` for a negative `after` or a `poll` that is not positive.
         """
-        return StoreReader(self.past, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
+        return StoreReader(self._reader, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
 
     async def diff(self, one: str, other: str) -> Difference:
-        """Where two executions part, and how they differ by chunk, state, stream and result; print it."""
-        return await difference(self.past, await self.past.row(one), await self.past.row(other))
+        """Compare two executions: their first different record, and their chunks, state, stream and result.
 
-    # -- going back --------------------------------------------------------------------------------------------------
+        `print` the result for a readable text.
+        """
+        return await difference(self._reader, await self._reader.row(one), await self._reader.row(other))
+
+    # -- forking -----------------------------------------------------------------------------------------------------
 
     async def fork(
         self,
@@ -131,62 +143,67 @@ class History:
         state: Mapping[str, Any] | None = None,
         value: Any = UNSET,
         runtime_resources: Mapping[str, Any] | None = None,
-    ) -> DurableExecution:
-        """A new execution that begins as this one was after its first `at` records; the old one stays as it is.
+    ) -> Execution:
+        """Make a new execution out of the first `at` records of this one, which does not change.
 
-        `value` takes the place of the value in the last of these records: the start value, the result of a chunk, the
-        value of a signal, an answer. `state` sets keys of the state; nothing that listens to them is started. Sub-flows
-        that were running come with it. The fork is this store's owner's, and goes on with its first use.
+        `value` replaces the value in the last of these records: the start value, the result of a chunk, the value of a
+        signal, or an answer. `state` sets keys of the state; chunks that listen to these keys are not started. Running
+        sub-flows are forked, too. This store becomes the owner of the fork, which continues with its first use.
 
-        Raises `UsageError` where it makes no sense (the execution has ended there, that record has no value),
-        `RecordsTrimmed`, `PayloadError`, `ContractError`, and `StoreConflict` if `new_id` exists.
+        Raises `UsageError` if the execution has ended after these records, or the last record has no value to replace;
+        `RecordsTrimmed`, `PayloadError`, `ContractError`; and `StoreConflict` if `new_id` exists.
         """
-        past = self.past
-        copies = await fork_of(past, await past.row(id), at, state or {}, value)
-        name = os.urandom(8).hex() if new_id is None else new_id
-        await past.store.put_copies(renamed(copies, name))
-        details: dict[str, Any] = {"resources": runtime_resources, "must_exist": True}
-        return durable_execution(past.program, past.shared, Options(), past.store, name, **details)
+        reader = self._reader
+        copies = await fork_of(reader, await reader.row(id), at, state or {}, value)
+        name = self._flow.environment.new_id() if new_id is None else new_id
+        await reader.store.put_copies(renamed(copies, name))
+        runtime = self._flow.stored(reader.store, Options(), name, resources=runtime_resources, must_exist=True)
+        return self._flow.make_handle(runtime)
 
-    # -- keeping house -----------------------------------------------------------------------------------------------
+    # -- retention, files --------------------------------------------------------------------------------------------
 
     async def compact(self, id: str) -> Compacted:
-        """Put a snapshot at its end and forget the records before it; stream items stay. Its sub-flows likewise.
+        """Store a snapshot of the newest state and delete the records before it, also for the sub-flows.
 
-        It can go on and be read from there; what it was before cannot be told any more. Raises `ExecutionLeased` while
-        another process runs it.
+        Stream items are not deleted. The execution can continue, and be read from the snapshot on; earlier states can
+        not be read any more. Raises `ExecutionLeased` while another owner runs it.
         """
-        return await compact(self.past, await self.past.row(id))
+        return await compact(self._reader, await self._reader.row(id))
 
     async def prune(self, *, older_than: float | timedelta | None = None, keep: int | None = None) -> Pruned:
-        """Forget executions that have ended, with their sub-flows.
+        """Delete executions that have ended, with their sub-flows.
 
-        Those whose last record is `older_than` so many seconds, those beyond the newest `keep`; with both, those that
-        are both. One that has not ended, or has a sub-flow that has not, is never touched.
+        `older_than` (seconds, or a timedelta) selects those whose last record is older; `keep` selects all but the
+        newest `keep` of them; with both arguments, an execution must be selected by both. An execution that has not
+        ended, or has a sub-flow that has not ended, is never deleted. Raises `UsageError` without any argument, or if
+        `keep` is negative.
         """
-        return await prune(self.past, older_than, keep)
+        return await prune(self._reader, older_than, keep)
 
     async def export(self, id: str, target: Target) -> int:
-        """Write the execution with its sub-flows to a .jsonl file, a path or an open binary file; how many records.
+        """Write the execution with its sub-flows to a .jsonl file, and return the number of records.
 
-        A path gets the whole file or stays as it was. The execution may be running: it is written as it stands now.
+        `target` is a path or an open binary file. A file at a path is replaced as a whole, or not at all. If the
+        execution is running, its state of now is written. Raises `UsageError` for a sub-flow, `RecordsTrimmed`, and
+        `OSError` if the file cannot be written.
         """
-        return await export(self.past, await self.past.row(id), target)
+        return await export(self._reader, await self._reader.row(id), target)
 
     async def load(self, source: Target, *, id: str | None = None, limit: int = LIMIT) -> ExecutionRow:
-        """Read a file that `export` has written into the store, whole or not at all, under its own id or another one.
+        """Load a file that `export` has written into the store, whole or not at all, and return the row.
 
-        The file may come from anywhere: it cannot run code. Raises `SnapshotError` for one that is larger than `limit`
-        bytes, damaged, made up, of another flow, or holds types that are not registered; `StoreConflict` if the id
-        exists. If it has not ended, it goes on with `flow.async_resume(id)`.
+        The execution gets its own id, or `id`. The file may come from an untrusted source: it cannot run code, and is
+        checked and replayed before the store changes. Raises `SnapshotError` if it is larger than `limit` bytes
+        (default: 256 MiB), damaged, forged, of another flow, or has types that are not registered; `StoreConflict` if
+        the id exists; `OSError` if the file cannot be read. Continue the execution with `flow.async_resume(id)`.
         """
-        return await load_archive(self.past, source, id, limit)
+        return await load_archive(self._reader, source, id, limit)
 
 
-def _waiting(
+def _sync_call(
     method: Callable[Concatenate[History, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate["SyncHistory", P], T]:
-    """The sync twin of a coroutine method."""
+    """The sync version of a coroutine method."""
 
     @wraps(method)
     def call(self: "SyncHistory", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -195,10 +212,10 @@ def _waiting(
     return call
 
 
-def _iterating(
+def _sync_iterator(
     method: Callable[Concatenate[History, P], AsyncIterator[T]],
 ) -> Callable[Concatenate["SyncHistory", P], Iterator[T]]:
-    """The sync twin of a method that gives an async iterator."""
+    """The sync version of a method that returns an async iterator."""
 
     @wraps(method)
     def call(self: "SyncHistory", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
@@ -208,26 +225,27 @@ def _iterating(
 
 
 class SyncHistory:
-    """`History` in a script, which has opened the store with a plain `with`: `flow.history(store).sync`.
+    """`History` for a script that has opened its store with a plain `with`: `flow.history(store).sync`.
 
-    Each method is the twin of the one of that name. Raises `BlockingCallError` inside a running loop.
+    Each method does what the method of the same name in `History` does. Raises `BlockingCallError` inside a running
+    event loop.
     """
 
     def __init__(self, history: History) -> None:
-        #: whose twin it is
+        #: the async version
         self.history = history
 
-    executions = _waiting(History.executions)
-    journal = _iterating(History.journal)
-    lines = _iterating(History.lines)
-    state_at = _waiting(History.state_at)
-    stream = _iterating(History.stream)
-    diff = _waiting(History.diff)
-    fork = _waiting(History.fork)
-    compact = _waiting(History.compact)
-    prune = _waiting(History.prune)
-    export = _waiting(History.export)
-    load = _waiting(History.load)
+    executions = _sync_call(History.executions)
+    journal = _sync_iterator(History.journal)
+    lines = _sync_iterator(History.lines)
+    state_at = _sync_call(History.state_at)
+    stream = _sync_iterator(History.stream)
+    diff = _sync_call(History.diff)
+    fork = _sync_call(History.fork)
+    compact = _sync_call(History.compact)
+    prune = _sync_call(History.prune)
+    export = _sync_call(History.export)
+    load = _sync_call(History.load)
 
 
 def _seconds(moment: float | datetime | None) -> float | None:

@@ -1,4 +1,4 @@
-"""What is read of an execution, and its snapshots: how they are written, read, and moved to another definition."""
+"""Snapshots (write, read, migrate to another definition), stream items, and the replay of one record."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from .._core.machine import Machine
 from .._core.plan import Plan
 from .._core.snapshot import decode as decode_state
 from .._core.snapshot import encode as encode_state
-from .._core.state import UNSET
+from ..run.saving import pack_start, unpack_start
 from ..run.stream import StreamItem
 from ..serialize.payload import Types
 from ..stores.protocol import Store
@@ -23,70 +23,71 @@ from .versions import apply_map
 PAGE = 500
 
 
-class Loaded(NamedTuple):
-    """An execution as its records tell it: the machine, and what it was started with (UNSET before)."""
+class RestoredExecution(NamedTuple):
+    """An execution restored from the store: its machine, and its start value (UNSET if it has not started)."""
 
     machine: Machine
     value: Any
 
 
-async def items(store: Store, execution: str, types: Types, after: int) -> list[StreamItem]:
-    """Some items of a stream that follow number `after`, or none. Raises `StoreDamaged`."""
+async def read_items(store: Store, execution: str, types: Types, after: int) -> list[StreamItem]:
+    """The next stream items after number `after`, up to `PAGE` of them. Raises `StoreDamaged`."""
     rows = await store.items(execution, after=after, limit=PAGE)
     records = await decode([data for _, data in rows], types, store.payloads)
-    held: list[StreamItem] = []
+    found: list[StreamItem] = []
     for (number, _), record in zip(rows, records, strict=True):
         if not isinstance(record, events.StreamPut):
-            raise StoreDamaged(f"execution {execution!r}: item {number} of its stream is no stream item in the store")
-        held.append(StreamItem(number, record.item, record.path))
-    return held
+            raise StoreDamaged(f"execution {execution!r}: item {number} of its stream has a record of another kind")
+        found.append(StreamItem(number, record.item, record.path))
+    return found
 
 
-def write_snapshot(loaded: Loaded, types: Types) -> bytes:
-    """The state for `Store.put_snapshot`. Raises `PayloadError`."""
-    return _snapshot(loaded, encode_state(loaded.machine.plan, loaded.machine.state, types.pack), types)
+def write_snapshot(restored: RestoredExecution, types: Types) -> bytes:
+    """The data for `Store.put_snapshot`. Raises `PayloadError`."""
+    return _snapshot(restored, encode_state(restored.machine.plan, restored.machine.state, types.pack), types)
 
 
-def moved(
-    loaded: Loaded, plan: Plan, types: Types, operator_map: Mapping[str, str | None] | None
-) -> tuple[Loaded, bytes]:
-    """The execution under another definition, and its snapshot there. Raises `SnapshotError` if it cannot go on."""
-    before = loaded.machine.plan.definition.fingerprint
-    state = encode_state(loaded.machine.plan, loaded.machine.state, types.pack)
+def migrate(
+    restored: RestoredExecution, plan: Plan, types: Types, operator_map: Mapping[str, str | None] | None
+) -> tuple[RestoredExecution, bytes]:
+    """The execution under another definition, and its snapshot there. Raises `SnapshotError` if it does not fit."""
+    before = restored.machine.plan.definition.fingerprint
+    state = encode_state(restored.machine.plan, restored.machine.state, types.pack)
     state = apply_map(state, plan.definition, operator_map)
     machine = Machine(plan, decode_state(plan, state, types.unpack))
-    return Loaded(machine, loaded.value), _snapshot(loaded, state, types, before)
+    return RestoredExecution(machine, restored.value), _snapshot(restored, state, types, before)
 
 
 def definition_before(snapshot: bytes) -> str | None:
-    """The definition under which the records before this snapshot were written, if it is another one."""
+    """The fingerprint of the definition of the records before this snapshot, if it is another one; else None."""
     return _read_snapshot(snapshot)["before"]
 
 
-def from_snapshot(snapshot: bytes, plan: Plan, types: Types) -> Loaded:
-    """The execution as a snapshot tells it. Raises `SnapshotError`."""
-    kept = _read_snapshot(snapshot)
-    machine = Machine(plan, decode_state(plan, kept["state"], types.unpack))
-    return Loaded(machine, types.unpack(kept["value"][0]) if kept["value"] else UNSET)
+def from_snapshot(snapshot: bytes, plan: Plan, types: Types) -> RestoredExecution:
+    """Restore an execution from a snapshot. Raises `SnapshotError`."""
+    stored = _read_snapshot(snapshot)
+    machine = Machine(plan, decode_state(plan, stored["state"], types.unpack))
+    return RestoredExecution(machine, unpack_start(stored["value"], types))
 
 
-def receive(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]:
-    """Replay one record. Raises `StoreDamaged` if it does not follow from those before it."""
+def replay_record(machine: Machine, record: events.Event, id: str) -> list[AnyCommand]:
+    """Replay one record; returns the commands. Raises `StoreDamaged` if the machine rejects the record."""
     try:
         return machine.receive(record)
     except (TriggerFlowError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         number = machine.state.records
-        raise StoreDamaged(f"execution {id!r}: record {number} does not follow: {error}") from error
+        raise StoreDamaged(
+            f"execution {id!r}: record {number} does not follow from those before it: {error}"
+        ) from error
 
 
-def _snapshot(loaded: Loaded, state: Mapping[str, Any], types: Types, before: str | None = None) -> bytes:
-    value = [] if loaded.value is UNSET else [types.pack(loaded.value, "the start value")]
-    return msgspec.json.encode({"value": value, "state": state, "before": before})
+def _snapshot(restored: RestoredExecution, state: Mapping[str, Any], types: Types, before: str | None = None) -> bytes:
+    return msgspec.json.encode({"value": pack_start(restored.value, types), "state": state, "before": before})
 
 
 def _read_snapshot(data: bytes) -> Mapping[str, Any]:
     try:
-        kept = msgspec.json.decode(data)
-        return {"state": kept["state"], "value": kept["value"], "before": kept.get("before")}
+        stored = msgspec.json.decode(data)
+        return {"state": stored["state"], "value": stored["value"], "before": stored.get("before")}
     except (msgspec.DecodeError, LookupError, TypeError, AttributeError) as error:
         raise SnapshotError(f"a stored snapshot cannot be read: {error}") from error

@@ -1,67 +1,61 @@
-"""Parking: what waits for people or timers leaves the memory, and is in its store only until its next use."""
+"""Parking: an execution that waits for answers, signals or timers leaves the memory, and is opened again when it is
+used."""
 
 from collections.abc import Collection
 from contextlib import AsyncExitStack
-from time import time
-from typing import TYPE_CHECKING
 
 from .._core.errors import ExecutionSuspended
 from .._core.state import Status
 from ..stores.protocol import Append, Store
-from .driver import where_it_stands
+from .commit_buffer import status_and_due
+from .stored import Stored
 
-if TYPE_CHECKING:
-    from .execution import DurableExecution
-
-#: What is due within so many seconds is not worth parking.
-MOMENT = 1.0
+#: An execution with a timer that is due within so many seconds is not parked.
+MIN_PARK_SECONDS = 1.0
 
 
-def is_idle(execution: "DurableExecution") -> bool:
-    """Whether it waits for the outside, for more than a moment, and nobody here waits for it."""
-    if execution.waited_for or not _rests(execution):
+def is_idle(execution: Stored) -> bool:
+    """Whether it can be parked: nothing of it runs, no caller waits for it, and no timer is due soon."""
+    if execution.runtime.waited_for or not _is_waiting(execution):
         return False
     due = _next_due(execution)
-    return due is None or due > time() + MOMENT
+    return due is None or due > execution.now() + MIN_PARK_SECONDS
 
 
-def with_sub_flows(execution: "DurableExecution") -> list[str]:
-    """Its id and those of the sub-flows that it runs."""
-    return [execution.id, *(id for child in execution.sub_flows() for id in with_sub_flows(child))]
-
-
-async def park(store: Store, executions: Collection["DurableExecution"]) -> None:
-    """Let go of those that are idle. Raises `StoreError`."""
+async def park(store: Store, executions: Collection[Stored]) -> None:
+    """Park those of the executions that are idle. Raises `StoreError`."""
     async with AsyncExitStack() as locks:
         for execution in executions:
             await locks.enter_async_context(execution.lock)
-        idle = [execution for execution in executions if execution.here and is_idle(execution)]
-        waiting = [append for execution in idle if (append := _told(execution)) is not None]
+        idle = [execution for execution in executions if execution.runs_here and is_idle(execution)]
+        waiting = [append for execution in idle if (append := _waiting_for_children(execution)) is not None]
         if waiting:
             await store.append(waiting)
-        idle = [execution for execution in idle if execution.here and is_idle(execution)]  # something may have come
-        ids = [id for execution in idle for id in with_sub_flows(execution)]
+        idle = [it for it in idle if it.runs_here and is_idle(it)]  # an answer or a signal may have come meanwhile
+        ids = [id for execution in idle for id in execution.with_sub_flows()]
         for execution in idle:
-            execution.let_go(ExecutionSuspended(f"{execution!r} is parked"))
+            execution.release_here(ExecutionSuspended(f"{execution.runtime!r} is parked"))
         await store.release(ids)
 
 
-def _rests(execution: "DurableExecution") -> bool:
-    """Whether nothing of it is at work: all is on disk, and waits for people or timers."""
-    if execution.log is None or not execution.log.clean or execution.get_status() != "waiting":
+def _is_waiting(execution: Stored) -> bool:
+    """Whether it and its sub-flows only wait, and all their records are in the store."""
+    log = execution.runtime.log
+    if log is None or not log.is_committed or execution.runtime.status() != "waiting":
         return False
-    return all(_rests(child) for child in execution.sub_flows())
+    return all(_is_waiting(child) for child in execution.sub_flows())
 
 
-def _next_due(execution: "DurableExecution") -> float | None:
-    """When its next timer is due, or one of its sub-flows."""
-    dues = [where_it_stands(execution.machine)[1], *map(_next_due, execution.sub_flows())]
+def _next_due(execution: Stored) -> float | None:
+    """When the next timer of it or its sub-flows is due."""
+    dues = [status_and_due(execution.runtime.machine)[1], *map(_next_due, execution.sub_flows())]
     return min((due for due in dues if due is not None), default=None)
 
 
-def _told(execution: "DurableExecution") -> Append | None:
-    """What the store has to be told first: that it waits, where only its sub-flows know that."""
-    if execution.log is None or execution.machine.state.status is Status.WAITING:
+def _waiting_for_children(execution: Stored) -> Append | None:
+    """The append that sets its status to "waiting" if only its sub-flows wait, which its own records do not show."""
+    runtime = execution.runtime
+    if runtime.log is None or runtime.machine.state.status is Status.WAITING:
         return None
-    first, due = execution.log.committed, _next_due(execution)
-    return Append(execution=execution.id, first=first, records=[], status="waiting", due=due, at=time())
+    first, due = runtime.machine.state.records, _next_due(execution)
+    return Append(execution=runtime.id, first=first, records=[], status="waiting", due=due, at=execution.now())

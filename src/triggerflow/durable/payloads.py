@@ -1,15 +1,15 @@
 """Large values are stored once, however many records hold them.
 
-A conversation that grows by a message a turn stands in every record of its loop. Written out each time it would grow
-quadratically; so a value is *folded* before it is written: each part that is larger than `PART` bytes becomes a
-payload of its own, known by the digest of its content, and the record keeps a reference. Parts are cut so that what
-grows at its end shares everything but its end with what it was before:
+A conversation that grows by a message in each turn is in every record of its loop; written out each time, the records
+would grow quadratically. So a value is *folded* before it is stored: each part larger than `PART` bytes becomes a
+payload, stored under the digest of its content, and the record has a reference to it. Parts are cut so that a value
+that grows at its end shares all earlier parts with its former version:
 
 * a long list is cut into blocks of `BLOCK` items, and a long list of blocks into blocks again;
-* a long text is cut into pieces of `TEXT` characters, which then are such a list.
+* a long text is cut into pieces of `TEXT` characters, which are stored as such a list.
 
-What is folded is packed data (see `payload.Types`), in which a dict with the key "$" is a tag; folding adds three of
-its own: `ref` (a payload), `parts` (a list, joined from lists), `text` (a text, joined from pieces).
+Folding takes packed data (see `payload.Types`), in which a dict with the key "$" is a tag. It adds three tags: `ref`
+(a payload), `parts` (a list, joined from lists) and `text` (a text, joined from pieces).
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,17 +20,17 @@ import msgspec
 from .._core.errors import StoreDamaged
 from ..stores.protocol import payload_digest
 
-#: Sizes: what becomes a payload (bytes), how many items a block has, how many characters a piece of text has.
+#: Bytes above which a part becomes a payload; items in a block; characters in a piece of text.
 PART, BLOCK, TEXT = 1024, 32, 4096
 
-#: How many parts a value may have when it is put together: a file from a stranger could double them at every level.
+#: The most parts that `unfold` makes: a forged file could double their number at every level.
 LIMIT = 50_000_000
 
 _encode = msgspec.json.Encoder().encode
 
 
 def fold(value: Any, payloads: dict[str, bytes]) -> Any:
-    """The packed value with references in place of its large parts, which are added to `payloads`."""
+    """Replace the large parts of a packed value by references, and add them to `payloads`."""
     if isinstance(value, str):
         if len(value) <= PART:
             return value
@@ -47,7 +47,7 @@ def fold(value: Any, payloads: dict[str, bytes]) -> Any:
 
 
 def _put(value: Any, payloads: dict[str, bytes], least: int = PART) -> Any:
-    """A reference to the value if it is large, else the value."""
+    """A reference to the value if it has more than `least` bytes, else the value."""
     data = _encode(value)
     if len(data) <= least:
         return value
@@ -63,14 +63,14 @@ def _in_blocks(items: list[Any], payloads: dict[str, bytes]) -> Any:
 
 
 def _levels(blocks: list[Any], payloads: dict[str, bytes]) -> list[Any]:
-    """Blocks, with every full group of them in a block of the next level: a few dozen, however many there were."""
+    """Combine every `BLOCK` blocks into a block of the next level, until a few dozen are left."""
     if len(blocks) <= BLOCK:
         return blocks
     whole = len(blocks) // BLOCK * BLOCK
-    groups = [
+    combined = [
         _put({"$": "parts", "v": blocks[start : start + BLOCK]}, payloads, least=0) for start in range(0, whole, BLOCK)
     ]
-    return [*_levels(groups, payloads), *blocks[whole:]]
+    return [*_levels(combined, payloads), *blocks[whole:]]
 
 
 def references(value: Any) -> Iterator[str]:
@@ -79,16 +79,16 @@ def references(value: Any) -> Iterator[str]:
         for item in cast("list[Any]", value):
             yield from references(item)
     elif isinstance(value, dict):
-        kept = cast("dict[str, Any]", value)
-        if kept.get("$") == "ref":
-            yield str(kept.get("v"))
+        tagged = cast("dict[str, Any]", value)
+        if tagged.get("$") == "ref":
+            yield str(tagged.get("v"))
         else:
-            for item in kept.values():
+            for item in tagged.values():
                 yield from references(item)
 
 
 def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
-    """The packed value again; `payloads` are the decoded ones. Raises `StoreDamaged`."""
+    """The packed value of a folded one; `payloads` are decoded. Raises `StoreDamaged`."""
     budget = [LIMIT]
     try:
         return _unfold(value, payloads, budget)
@@ -104,13 +104,13 @@ def _unfold(value: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:
         return [_unfold(item, payloads, budget) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
-    kept = cast("dict[str, Any]", value)
-    match kept.get("$"):
+    tagged = cast("dict[str, Any]", value)
+    match tagged.get("$"):
         case "ref":
-            return _unfold(payloads[kept["v"]], payloads, budget)
+            return _unfold(payloads[tagged["v"]], payloads, budget)
         case "parts":
-            return [item for part in kept["v"] for item in _unfold(part, payloads, budget)]
+            return [item for part in tagged["v"] for item in _unfold(part, payloads, budget)]
         case "text":
-            return "".join(_unfold(kept["v"], payloads, budget))
+            return "".join(_unfold(tagged["v"], payloads, budget))
         case _:
-            return {key: _unfold(item, payloads, budget) for key, item in kept.items()}
+            return {key: _unfold(item, payloads, budget) for key, item in tagged.items()}

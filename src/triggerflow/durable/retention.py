@@ -1,8 +1,7 @@
-"""What is kept: compaction of one execution into a snapshot, and forgetting those that have ended."""
+"""Retention: compaction of one execution into a snapshot, and pruning of executions that have ended."""
 
 from collections.abc import Collection
 from datetime import timedelta
-from time import time
 
 import msgspec
 
@@ -11,71 +10,71 @@ from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .commit import session_of
 from .copying import all_sub_flows, payloads_of
 from .loading import write_snapshot
-from .past import Past
+from .reader import ExecutionReader
 
-#: How many executions are forgotten in one commit.
+#: How many executions are deleted in one transaction.
 BATCH = 100
 
 
 class Compacted(msgspec.Struct, frozen=True):
-    """What a compaction did: executions (sub-flows included), and records that were forgotten."""
+    """The result of a compaction: how many executions (with sub-flows) it covered, and records it deleted."""
 
     executions: int
     records: int
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """What pruning did: executions forgotten (their sub-flows included), and ended ones that were kept."""
+    """The result of pruning: how many executions were deleted (with sub-flows), and ended ones that remain."""
 
     forgotten: int
     kept: int
 
 
-async def compact(past: Past, row: ExecutionRow) -> Compacted:
+async def compact(reader: ExecutionReader, row: ExecutionRow) -> Compacted:
     """See `History.compact`."""
-    store = past.store
+    store = reader.store
     if row.status in FINAL_STATUSES:
-        return await _compact_tree(past, row)
+        return await _compact_tree(reader, row)
     before = row.owner
     row = await store.claim(row.id)
     try:
-        return await _compact_tree(past, row)
+        return await _compact_tree(reader, row)
     finally:
-        handle = session_of(store).live.get(row.id)
-        if before is None and (handle is None or not (handle.here or handle.lock.locked())):
+        here = session_of(store).live.get(row.id)
+        if before is None and (here is None or not (here.runs_here or here.lock.locked())):
             await store.release([row.id])
 
 
-async def _compact_tree(past: Past, row: ExecutionRow) -> Compacted:
-    executions, records = 1, await _compact_one(past, row)
-    for child in await all_sub_flows(past.store, row.id):
-        known = _below(past, child.flow)
-        if known is not None:
+async def _compact_tree(reader: ExecutionReader, row: ExecutionRow) -> Compacted:
+    executions, records = 1, await _compact_one(reader, row)
+    for child in await all_sub_flows(reader.store, row.id):
+        child_reader = _reader_below(reader, child.flow)
+        if child_reader is not None:
             executions += 1
-            records += await _compact_one(known, child)
+            records += await _compact_one(child_reader, child)
     return Compacted(executions, records)
 
 
-def _below(past: Past, flow: str) -> Past | None:
-    """What reads a flow that is a step of this one, or of one of its steps."""
-    found = past.child(flow)
+def _reader_below(reader: ExecutionReader, flow: str) -> ExecutionReader | None:
+    """The reader for a flow that is a step of this flow, or of one of its sub-flows."""
+    found = reader.child(flow)
     if found is None:
-        below = (past.child(name) for name in past.program.sub_flows if name != past.program.name)
-        found = next((deep for it in below if it is not None and (deep := _below(it, flow)) is not None), None)
+        below = (reader.child(name) for name in reader.program.sub_flows if name != reader.program.name)
+        found = next((deep for it in below if it is not None and (deep := _reader_below(it, flow)) is not None), None)
     return found
 
 
-async def _compact_one(past: Past, row: ExecutionRow) -> int:
-    kept = await past.store.snapshot(row.id, records=row.records)
-    if kept is None or kept[0] < row.records:
-        loaded = await past.loaded(row, row.records)
-        data = write_snapshot(loaded, past.program.types)
-        await past.store.put_snapshot(row.id, row.records, row.definition, data)
-    return await past.store.trim(row.id, row.records, payloads=await _payloads_of_items(past.store, row.id))
+async def _compact_one(reader: ExecutionReader, row: ExecutionRow) -> int:
+    newest = await reader.store.snapshot(row.id, records=row.records)
+    if newest is None or newest[0] < row.records:
+        restored = await reader.restore(row, row.records)
+        data = write_snapshot(restored, reader.program.types)
+        await reader.store.put_snapshot(row.id, row.records, row.definition, data)
+    return await reader.store.trim(row.id, row.records, payloads=await _payloads_of_items(reader.store, row.id))
 
 
 async def _payloads_of_items(store: Store, id: str) -> Collection[str]:
-    """What the stream still refers to; the snapshot holds its values itself."""
+    """The payloads to which stream items refer. A snapshot refers to none: it has its values in itself."""
     found: set[str] = set()
     after = 0
     while page := await store.items(id, after=after):
@@ -84,31 +83,31 @@ async def _payloads_of_items(store: Store, id: str) -> Collection[str]:
     return found
 
 
-async def prune(past: Past, older_than: float | timedelta | None, keep: int | None) -> Pruned:
+async def prune(reader: ExecutionReader, older_than: float | timedelta | None, keep: int | None) -> Pruned:
     """See `History.prune`."""
     if older_than is None and keep is None:
-        raise UsageError("prune needs to know what may go: older_than=..., keep=..., or both")
+        raise UsageError("prune needs older_than=..., keep=..., or both")
     if keep is not None and keep < 0:
-        raise UsageError(f"prune can keep 0 executions or more, not {keep}")
+        raise UsageError(f"prune(keep=...) is 0 or more executions, not {keep}")
     age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
-    before = None if age is None else time() - age
-    ended = await _ended(past)
-    going = [row.id for row in ended[keep or 0 :] if before is None or row.updated < before]
-    forgotten = 0
-    for start in range(0, len(going), BATCH):
-        forgotten += await past.store.delete(going[start : start + BATCH])
-    return Pruned(forgotten, len(ended) - len(going))
+    before = None if age is None else reader.now() - age
+    ended = await _ended(reader)
+    to_delete = [row.id for row in ended[keep or 0 :] if before is None or row.updated < before]
+    deleted = 0
+    for start in range(0, len(to_delete), BATCH):
+        deleted += await reader.store.delete(to_delete[start : start + BATCH])
+    return Pruned(deleted, len(ended) - len(to_delete))
 
 
-async def _ended(past: Past) -> list[ExecutionRow]:
-    """All that have ended, the newest first."""
+async def _ended(reader: ExecutionReader) -> list[ExecutionRow]:
+    """All executions that have ended, the newest first."""
     while True:
         found: list[ExecutionRow] = []
         try:
-            while page := await past.store.executions(
-                flow=past.program.name, status=FINAL_STATUSES, after=found[-1].id if found else None
+            while page := await reader.store.executions(
+                flow=reader.program.name, status=FINAL_STATUSES, after=found[-1].id if found else None
             ):
                 found += page
-        except UnknownExecution:  # somebody else prunes at the same time
+        except UnknownExecution:  # another process prunes at the same time: begin anew
             continue
         return found

@@ -1,10 +1,10 @@
-"""Records, states and values as lines for a person."""
+"""Records and values as lines of text."""
 
 from typing import Any
 
 from .._core import events
 
-#: What is told of a record beside its value, in this order.
+#: Fields that `describe` does not list by name.
 _HIDDEN = frozenset(("at", "run", "value", "item", "payload", "items", "error"))
 
 
@@ -18,8 +18,8 @@ def short(value: Any, width: int = 60) -> str:
     return _cut(one_line(value), 0, width)
 
 
-def sides(before: str, now: str, width: int = 100) -> list[str]:
-    """Two texts under each other, in lines of at most `width` characters that begin shortly before they differ."""
+def difference_lines(before: str, now: str, width: int = 100) -> list[str]:
+    """Two different texts as lines of at most `width` characters, cut shortly before their first difference."""
     pairs = enumerate(zip(before, now, strict=False))
     common = next((index for index, (one, other) in pairs if one != other), min(len(before), len(now)))
     start = common - width // 4 if common > width // 2 else 0
@@ -32,12 +32,12 @@ def _cut(text: str, start: int, width: int) -> str:
 
 
 def name_of(record: events.Event) -> str:
-    """What kind of record it is."""
+    """The kind of a record, as it is stored."""
     return str(type(record).__struct_config__.tag)
 
 
 def describe(record: events.Record, width: int = 60) -> str:
-    """What a record says, beside who wrote it and when."""
+    """The content of a record, without its time, chunk and run."""
     match record:
         case events.Started(value=value) | events.Completed(value=value) | events.ResultSet(value=value):
             return short(value, width)
@@ -55,18 +55,18 @@ def describe(record: events.Record, width: int = 60) -> str:
             return f"{interrupt} asks {short(payload, width)}"
         case events.Resumed(interrupt=interrupt, value=value):
             return f"{interrupt} is answered {short(value, width)}"
-        case events.Failed(error=error) | events.PullFailed(error=error):
+        case events.Failed(error=error) | events.SourceFailed(error=error):
             again = getattr(record, "retry_in", None)
             return f"{error.type}: {error.message}" + (f", again in {again:g} s" if again is not None else "")
-        case events.Pulled(items=items):
+        case events.SourceItems(items=items):
             return short(items, width)
         case _:
-            told = [(name, getattr(record, name)) for name in record.__struct_fields__ if name not in _HIDDEN]
-            return ", ".join(f"{name} {value}" for name, value in told if value is not None)
+            fields = [(name, getattr(record, name)) for name in record.__struct_fields__ if name not in _HIDDEN]
+            return ", ".join(f"{name} {value}" for name, value in fields if value is not None)
 
 
 def line(number: int, record: events.Record, chunk: str, since: float) -> str:
     """A record in one line: its number, seconds since the first one, the chunk and its run, kind and content."""
     run = getattr(record, "run", None)
-    who = f"{chunk or 'run'}.{run}" if run is not None else ""
-    return f"{number:>6}  {record.at - since:>+9.3f}  {who:<14}  {name_of(record):<10}  {describe(record)}".rstrip()
+    origin = f"{chunk or 'run'}.{run}" if run is not None else ""
+    return f"{number:>6}  {record.at - since:>+9.3f}  {origin:<14}  {name_of(record):<10}  {describe(record)}".rstrip()

@@ -1,32 +1,34 @@
-"""Versions in flight: whether an execution that was saved under one definition can go on under another.
+"""Migration of snapshots: whether an execution that was saved under one definition can continue under another.
 
-Only what the saved state refers to can stand in the way: operators *in use*. The steps:
+Only operators to which the saved state refers matter: those *in use*. The steps:
 
-1. `inspect` (or `compare`, which knows ids and fingerprints only) says compatible, needs a map, or refused, and why.
-2. For "needs a map" somebody who knows both versions fills the form: which operator goes on in the place of which.
-3. `apply_map` writes the snapshot anew, for the new definition; for a compatible one too, without a map.
+1. `inspect` (or `compare`, by ids and fingerprints only) returns a verdict: compatible, needs a map, or refused.
+2. For "needs a map", a developer who knows both versions fills the form: which operator replaces which.
+3. `apply_map` rewrites the snapshot for the new definition. A compatible snapshot is rewritten without a map.
 
-Decision 0007 says why the lines are drawn where they are. A snapshot is what `_core.snapshot.encode` writes.
+Decision 0007 gives the reasons for these rules. A snapshot is what `_core.snapshot.encode` writes.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import SnapshotError
-from .in_flight import misfits, opened, renamed, with_limits_of
+from .._core.signals import Trigger
+from .._core.state import Phase
+from ..build.arguments import closest
 
 Change = Literal["gone", "kind", "wiring", "details", "state"]
+Found = list[tuple[str, str]]
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Why a verdict is what it is: the operator, what of it has changed, in words, and what to do.
+    """One reason of a verdict: the operator, what has changed, a text, and a hint what to do.
 
-    `change`: "gone", "kind"; "wiring" is its place in the graph and what it waits for; "details" is everything else
-    (handler, policies, who triggers it); "state" means that saved data does not fit the operator as it is now.
+    `change`: "gone"; "kind"; "wiring" is the position in the graph and the signals of a join; "details" is everything
+    else (handler, policies, predecessors); "state" means that saved data does not fit the operator of today.
     """
 
     operator: str
@@ -39,9 +41,9 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether saved state fits a definition. `map_form` is the form to fill in for "needs_map".
+    """Whether saved state fits a definition. For "needs_map", `map_form` is the form to fill in.
 
-    It names every operator in use that is gone or wired anew, with a proposal or None for what takes its place.
+    It has every operator in use that is gone or has other wiring, with a proposal for its replacement, or None.
     """
 
     kind: Literal["compatible", "needs_map", "refused"]
@@ -53,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def in_use(snapshot: Mapping[str, Any]) -> frozenset[str]:
-    """The operators that the saved state refers to: what runs, what is open, half-filled joins, open interrupts."""
+    """The operators to which the saved state refers: in runs, block instances, half-filled joins, open interrupts."""
     saved: Mapping[str, str] = snapshot["operators"]
     asked = [it["run"] for it in snapshot["interrupts"] if it["status"] == "waiting"]
     active = [*snapshot["runs"], *snapshot["retracted"], *snapshot["openings"]]
@@ -63,7 +65,7 @@ def in_use(snapshot: Mapping[str, Any]) -> frozenset[str]:
 
 
 def compare(saved_operators: Mapping[str, str], definition: Definition, in_use: Iterable[str]) -> Verdict:
-    """The verdict by names and fingerprints. Operators that are not in use may come, go and change freely.
+    """The verdict by ids and fingerprints. Operators that are not in use may be added, removed and changed freely.
 
     Raises `SnapshotError` if an operator in use is not among the saved ones, or a fingerprint cannot be read.
     """
@@ -89,21 +91,21 @@ def compare(saved_operators: Mapping[str, str], definition: Definition, in_use: 
             reasons.append(Reason(id, "kind", text, "give the new operator another name, and keep or map the old one"))
         elif wiring != saved[1]:
             form[id] = id
-            hint = "if what is in flight there can go on at its new place, confirm it in the map"
-            reasons.append(Reason(id, "wiring", "stands elsewhere in the graph, or joins other signals", hint))
+            hint = "if its saved runs can continue at the new position, confirm that in the map"
+            reasons.append(Reason(id, "wiring", "has another position in the graph, or joins other signals", hint))
         elif details != saved[2]:
             reasons.append(Reason(id, "details", "has another handler, option or predecessor"))
     return Verdict("refused" if refused else "needs_map" if form else "compatible", tuple(reasons), form)
 
 
 def inspect(snapshot: Mapping[str, Any], definition: Definition) -> Verdict:
-    """The verdict on a snapshot: `compare` with what it uses, and whether its data fits the definition."""
+    """The verdict on a snapshot: `compare` for the operators in use, and whether the saved data fits the definition."""
     try:
         used = in_use(snapshot)
         saved: Mapping[str, str] = snapshot["operators"]
-        ends = {it.id for it in definition.operators if it.group in opened(snapshot) and it.id in saved}
+        ends = {it.id for it in definition.operators if it.group in _opened(snapshot) and it.id in saved}
         verdict = compare(saved, definition, used | ends)
-        found = misfits(snapshot, definition, moved=verdict.map_form, undecided=verdict.map_form)
+        found = _misfits(snapshot, definition, moved=verdict.map_form, undecided=verdict.map_form)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, SnapshotError):
             raise
@@ -125,21 +127,19 @@ def _parts(text: str) -> tuple[str, str, str]:
 
 def _gone(id: str, kind: str, has_candidates: bool, proposal: str | None) -> Reason:
     if not has_candidates:
-        return Reason(id, "gone", f"is gone, and there is no {kind} that could go on in its place",
+        return Reason(id, "gone", f"is gone, and there is no {kind} that could replace it",
                       "finish this execution under the version that it was saved by, or cancel it")  # fmt: skip
-    hint = (
-        f"likely {proposal!r} takes its place" if proposal else f"name in the map the {kind} that goes on in its place"
-    )
-    return Reason(id, "gone", "is gone, and something is in flight there", hint)
+    hint = f"likely {proposal!r} replaces it" if proposal else f"name the {kind} that replaces it in the map"
+    return Reason(id, "gone", "is gone, and the saved state uses it", hint)
 
 
 def _proposal(id: str, saved: tuple[str, str, str], candidates: list[Operator]) -> str | None:
-    """A new operator of that kind: the same but for its place, else the only one, else one of a similar name."""
+    """A replacement of that kind: the one with the same details, else the only one, else one with a similar name."""
     alike = [it.id for it in candidates if saved[2] == _parts(it.fingerprint)[2]]
     for only in (alike, [it.id for it in candidates]):
         if len(only) == 1:
             return only[0]
-    near = difflib.get_close_matches(id, [it.id for it in candidates], n=1)
+    near = closest(id, [it.id for it in candidates], 1)
     return near[0] if near else None
 
 
@@ -149,10 +149,10 @@ def _proposal(id: str, saved: tuple[str, str, str], candidates: list[Operator]) 
 def apply_map(
     snapshot: Mapping[str, Any], definition: Definition, mapping: Mapping[str, str | None] | None = None
 ) -> dict[str, Any]:
-    """The snapshot, written anew for a definition; the one that is given stays as it is.
+    """Rewrite a snapshot for a definition. The argument does not change.
 
-    `mapping` is the filled form: old id to new id. Concurrency limits are those of the definition from here on, and
-    answered interrupts of operators that are gone are forgotten. Raises `SnapshotError` if the verdict is "refused", if
+    `mapping` is the filled form: old id to new id. The new snapshot has the concurrency limits of the definition, and
+    lacks answered interrupts of operators that are gone. Raises `SnapshotError` if the verdict is "refused", if
     the map does not fill the form, or if the saved data does not fit the operators that it names.
     """
     verdict = inspect(snapshot, definition)
@@ -160,13 +160,13 @@ def apply_map(
         raise SnapshotError("this execution cannot go on under this definition: " + _listed(verdict))
     chosen = {old: new for old, new in (mapping or {}).items() if new is not None}
     _check_map(snapshot, definition, chosen, verdict)
-    moved = renamed(snapshot, definition, chosen)
-    found = misfits(moved, definition, moved=chosen.values())
+    moved = _renamed(snapshot, definition, chosen)
+    found = _misfits(moved, definition, moved=chosen.values())
     if found:
         texts = "; ".join(f"{operator!r} {text}" for operator, text in found)
-        raise SnapshotError(f"operator_map does not fit what is in flight: {texts}")
+        raise SnapshotError(f"operator_map does not fit the saved state: {texts}")
     return {
-        **with_limits_of(moved, definition),
+        **_with_limits_of(moved, definition),
         "definition": definition.fingerprint,
         "operators": dict(definition.fingerprints),
     }
@@ -188,15 +188,215 @@ def _check_map(
         target = definition.by_id.get(new)
         if target is None or target.kind.value != kinds[old]:
             what = "which this definition does not have" if target is None else f"which is a {target.kind.value}"
-            near = difflib.get_close_matches(new, [it.id for it in definition.operators if it.kind.value == kinds[old]])
-            raise SnapshotError(
-                f"operator_map puts {new!r}, {what}, in the place of {old!r}, a {kinds[old]}; near: {near}"
-            )
+            near = closest(new, [it.id for it in definition.operators if it.kind.value == kinds[old]])
+            raise SnapshotError(f"operator_map replaces {old!r}, a {kinds[old]}, by {new!r}, {what}; near: {near}")
     taken = [*chosen.values(), *(id for id in in_use(snapshot) if id not in chosen)]
     twice = sorted({new for new in taken if taken.count(new) > 1})
     if twice:
-        raise SnapshotError(f"operator_map lets two operators in flight go on as {twice[0]!r}")
+        raise SnapshotError(f"operator_map replaces two operators by {twice[0]!r}; each needs a replacement of its own")
 
 
 def _listed(verdict: Verdict) -> str:
     return ". ".join(str(reason) for reason in verdict.reasons if reason.change != "details")
+
+
+# -- does the saved data fit -------------------------------------------------------------------------------------------
+
+
+def _misfits(
+    snapshot: Mapping[str, Any], definition: Definition, *, moved: Iterable[str], undecided: Iterable[str] = ()
+) -> Found:
+    """Where saved data contradicts the operators of a definition, as (operator, text).
+
+    `moved` are operators with another position than when the snapshot was made; `undecided` are those for which a map
+    has to name the replacement.
+    """
+    first = _first_operators(definition)
+    return [
+        *_branches(snapshot, definition, first),
+        *_positions(snapshot, definition, first),
+        *_scopes(snapshot, definition, set(moved), set(undecided)),
+        *_joins(snapshot, definition),
+    ]
+
+
+def _first_operators(definition: Definition) -> dict[str, list[str]]:
+    """The first operators inside each batch and match, in order: of its branches or cases."""
+    kinds = (OperatorKind.BATCH_FANOUT, OperatorKind.MATCH_ROUTE)
+    found: dict[Trigger, list[str]] = {it.emits[0]: [] for it in definition.operators if it.kind in kinds}
+    for operator in definition.operators:
+        for trigger in operator.listens:
+            if trigger in found:
+                found[trigger].append(operator.id)
+    return {it.id: found[it.emits[0]] for it in definition.operators if it.kind in kinds}
+
+
+def _branches(
+    snapshot: Mapping[str, Any], definition: Definition, first: Mapping[str, list[str]]
+) -> Iterator[tuple[str, str]]:
+    """Check that an open batch has as many branches now as were started."""
+    for instance in snapshot["openings"]:
+        operator = definition.by_id.get(instance["operator"])
+        if operator is not None and operator.kind is OperatorKind.BATCH_FANOUT and not instance["closed"]:
+            now, then = len(first[operator.id]), len(instance["slots"])
+            if now != then:
+                yield operator.id, f"has {now} branches, and {then} were started"
+
+
+def _positions(
+    snapshot: Mapping[str, Any], definition: Definition, first: Mapping[str, list[str]]
+) -> Iterator[tuple[str, str]]:
+    """Check that a running branch of a batch, or case of a match, has the same index as when it started."""
+    blocks = {instance["id"]: instance["operator"] for instance in snapshot["openings"]}
+    for run in snapshot["runs"]:
+        if run["scope"] is None:
+            continue
+        id, (instance, then) = run["operator"], run["scope"]
+        places = first.get(blocks[instance], [])
+        if id in places and places.index(id) != then:
+            now = places.index(id) + 1
+            yield id, f"is number {now} in {blocks[instance]!r}, and was number {then + 1} when it started"
+
+
+def _scopes(
+    snapshot: Mapping[str, Any], definition: Definition, moved: set[str], undecided: set[str]
+) -> Iterator[tuple[str, str]]:
+    """Check that a moved operator is inside the block in which it runs: else that block would never end."""
+    blocks = {instance["id"]: instance["operator"] for instance in snapshot["openings"]}
+    places = [(run["operator"], run["scope"]) for run in snapshot["runs"]]
+    places += [(instance["operator"], instance["outer"]) for instance in snapshot["openings"]]
+    for id, scope in places:
+        operator = definition.by_id.get(id)
+        block = blocks[scope[0]] if scope else None
+        if operator is not None and id in moved and operator.inside != block and block not in undecided:
+            yield id, f"is inside {operator.inside or 'no block'!r}, and runs in {block or 'no block'!r}"
+
+
+def _joins(snapshot: Mapping[str, Any], definition: Definition) -> Iterator[tuple[str, str]]:
+    """Check that a join still waits for every value that it holds."""
+    for join, *_, slots in snapshot["joins"]:
+        gate = definition.by_id.get(join)
+        if gate is not None and gate.kind is OperatorKind.GATE:
+            wanted: set[Any] = (
+                {(it.kind, it.name) for it in gate.listens} if gate.options.get("mode") == "and" else set()
+            )
+            foreign = [":".join(slot) for slot, _ in slots if tuple(slot) not in wanted]
+        elif join.startswith("collect:"):
+            collects = [it for it in definition.operators if it.kind is OperatorKind.COLLECT]
+            wanted = {branch for it in collects if f"collect:{it.name}" == join for branch in it.options["branches"]}
+            foreign = [slot for slot, _ in slots if slot not in wanted]
+        else:
+            continue
+        if foreign:
+            yield join, f"holds a value of {foreign[0]!r}, but does not wait for that any more"
+
+
+def _opened(snapshot: Mapping[str, Any]) -> set[str]:
+    """The operators that have an open block instance."""
+    return {instance["operator"] for instance in snapshot["openings"] if not instance["closed"]}
+
+
+# -- rewriting the snapshot --------------------------------------------------------------------------------------------
+
+
+def _renamed(snapshot: Mapping[str, Any], definition: Definition, mapping: Mapping[str, str]) -> dict[str, Any]:
+    """The snapshot with operators under their new ids, without answered interrupts of operators that are gone."""
+
+    def moved(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {**part, "operator": mapping.get(part["operator"], part["operator"])}
+
+    gates = {old: new for old, new in mapping.items() if definition.by_id[new].kind is OperatorKind.GATE}
+    interrupts: list[dict[str, Any]] = []
+    for interrupt in snapshot["interrupts"]:
+        run = interrupt["run"]
+        run = moved(run) if isinstance(run, Mapping) else run  # pyright: ignore[reportUnknownArgumentType]
+        if isinstance(run, int) or run["operator"] in definition.by_id:
+            interrupts.append({**interrupt, "run": run})
+    return {
+        **snapshot,
+        "runs": [moved(run) for run in snapshot["runs"]],
+        "retracted": [moved(run) for run in snapshot["retracted"]],
+        "openings": [moved(instance) for instance in snapshot["openings"]],
+        "joins": [[gates.get(join, join), *rest] for join, *rest in snapshot["joins"]],
+        "interrupts": interrupts,
+    }
+
+
+def _with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict[str, Any]:
+    """The snapshot with the concurrency limits of a definition.
+
+    A run that has a permit keeps it, even above a lower limit. A run that waits for a permit waits at the first limiter
+    that is full now, in the order in which the runs began; if none is full, it counts as started, and the load issues
+    it. (A waiting emitter is in no queue: the load makes it run again. Runs in a sub-flow request their permits anew.)
+    The limit of the execution itself does not change.
+    """
+    limits = _Limits(snapshot, definition)
+    retracted = [limits.admitted(run) for run in snapshot["retracted"]]
+    admitted = {
+        run["id"]: limits.admitted(run)
+        for run in sorted(snapshot["runs"], key=lambda run: run["phase"] != Phase.RUNNING)
+    }
+    for interrupt in snapshot["interrupts"]:  # a run that has asked holds no permit, but is loaded with its limiters
+        if isinstance(interrupt["run"], Mapping):
+            list(limits.limiters_of(interrupt["run"]))
+    return {
+        **snapshot,
+        "runs": [admitted[run["id"]] for run in snapshot["runs"]],
+        "retracted": retracted,
+        "limiter": limits.whole,
+        "guests": [],
+        "chunk_limiters": limits.chunks,
+        "openings": [{**it, "limiter": limits.blocks.get(it["id"])} for it in snapshot["openings"]],
+    }
+
+
+class _Limits:
+    """All limiters, at first without runs. Runs are admitted one after another, running ones first."""
+
+    def __init__(self, snapshot: Mapping[str, Any], definition: Definition) -> None:
+        self.definition = definition
+        self.openings: dict[int, Mapping[str, Any]] = {it["id"]: it for it in snapshot["openings"]}
+        self.whole = _limiter(snapshot["limiter"]["limit"]) if snapshot["limiter"] else None
+        self.chunks: dict[str, dict[str, Any]] = {}
+        self.blocks: dict[int, dict[str, Any]] = {}
+        for id, instance in self.openings.items():
+            limit = definition.by_id[instance["operator"]].options.get("concurrency")
+            if limit is not None:
+                self.blocks[id] = _limiter(limit)
+
+    def admitted(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """The run with a permit of each limiter, or in the queue of the first full one; its phase follows from that."""
+        run = dict(run)
+        limiters = list(self.limiters_of(run))
+        if run["phase"] == Phase.READY:
+            full = next((limiter for limiter in limiters if limiter["used"] >= limiter["limit"]), None)
+            if full is not None:
+                full["queue"].append(run["id"])
+                return run
+            # The load counts one more attempt for every run that it issues, and this one has made none yet.
+            run["phase"], run["attempt"] = Phase.RUNNING.value, run["attempt"] - 1
+        if run["phase"] == Phase.RUNNING:
+            for limiter in limiters:
+                limiter["used"] += 1
+        return run
+
+    def limiters_of(self, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The limiters from which a run needs a permit, from the inside out."""
+        operator = self.definition.by_id[run["operator"]]
+        if operator.kind is OperatorKind.SUB_FLOW:
+            return
+        limit = operator.options.get("concurrency")
+        if limit is not None:
+            yield self.chunks.setdefault(operator.emits[0].name, _limiter(limit))
+        scope = run["scope"]
+        while scope is not None:
+            instance = self.openings[scope[0]]
+            if instance["id"] in self.blocks:
+                yield self.blocks[instance["id"]]
+            scope = instance["outer"]
+        if self.whole is not None:
+            yield self.whole
+
+
+def _limiter(limit: int) -> dict[str, Any]:
+    return {"limit": limit, "used": 0, "queue": list[int]()}

@@ -1,4 +1,4 @@
-"""An execution as it stood after some record: read only, and pleasant to print."""
+"""`StateView`: the state of an execution after some record, read only and printable."""
 
 from typing import Any, NamedTuple
 
@@ -6,13 +6,13 @@ import msgspec
 
 from .._core.events import ErrorInfo
 from .._core.state import UNSET, StatusName
-from ..run.logs import describe_interrupt
-from .loading import Loaded
+from ..run.interrupts import describe_interrupt
+from .loading import RestoredExecution
 from .text import short
 
 
 class RunningChunk(NamedTuple):
-    """A chunk that had started and not ended. `phase` is ready (for a place), running, waiting or backoff."""
+    """A chunk that had started and not ended. `phase` is ready (waits for a permit), running, waiting or backoff."""
 
     chunk: str
     run: int
@@ -22,22 +22,22 @@ class RunningChunk(NamedTuple):
 
 
 class StateView(msgspec.Struct, frozen=True, kw_only=True):
-    """How an execution stood after its first `records` records."""
+    """The state of an execution after its first `records` records."""
 
     id: str
     flow: str
     records: int
     status: StatusName
-    #: whether it was started, and with what
+    #: whether it was started, and its start value
     started: bool
     value: Any
     #: the execution's state by key
     state: dict[str, Any]
-    #: whether it had a result, and which
+    #: whether it had a result, and the result
     has_result: bool
     result: Any
     error: ErrorInfo | None
-    #: the questions that waited for an answer, by id
+    #: the open interrupts by id
     interrupts: dict[str, dict[str, Any]]
     running: list[RunningChunk]
     #: when its timers were due, in seconds since the epoch, the next one first
@@ -46,7 +46,7 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
     items: int
 
     def __str__(self) -> str:
-        """A few lines for a person."""
+        """A few lines of text."""
         lines = [f"{self.id} of flow {self.flow!r} after {self.records} records: {self.status}"]
         if self.started:
             lines.append(f"  started with  {short(self.value)}")
@@ -65,16 +65,16 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
-def view(id: str, flow: str, loaded: Loaded) -> StateView:
-    """The view of an execution that was loaded for it alone."""
-    state = loaded.machine.state
+def view(id: str, flow: str, restored: RestoredExecution) -> StateView:
+    """The view of a restored execution, which nothing else may use: the view shares its values."""
+    state = restored.machine.state
     return StateView(
         id=id,
         flow=flow,
         records=state.records,
         status=state.status.value,
         started=state.started,
-        value=None if loaded.value is UNSET else loaded.value,
+        value=None if restored.value is UNSET else restored.value,
         state=dict(state.data),
         has_result=state.result is not UNSET,
         result=None if state.result is UNSET else state.result,

@@ -1,127 +1,157 @@
-"""A worker: the process that keeps durable executions going.
+"""A worker claims durable executions that have work to do and no owner, and runs them.
 
-It looks into the store for executions of its flows that have something to do and nobody who does it: those that a dead
-process has left behind, and those whose time has come. It runs them, and *parks* what waits for people or timers: a
-parked execution is in the store only, and costs no memory. An answer or a signal opens it again, wherever it is sent.
+Those are executions of a process that has ended, and executions with a timer that is due. An execution that waits for
+an answer, a signal or a timer is *parked*: it is only in the store, and needs no memory. An answer or a signal opens it
+again, in whichever process it is sent.
 """
 
 import asyncio
 import logging
 from contextlib import suppress
-from time import time
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from .._core.errors import (
     BlockingCallError,
     ExecutionSuspended,
+    SnapshotError,
     StoreConflict,
+    StoreDamaged,
     StoreError,
     StoreUnavailable,
     UnknownExecution,
     UsageError,
 )
+from ..drivers.asyncio import REAL
+from ..drivers.tasks import start_task
+from ..run.environment import Environment
+from ..run.execution import Execution, runtime_of
 from ..run.portal import on_a_loop, run_sync
 from ..stores.protocol import Store
 from .commit import session_of
-from .execution import DurableExecution
 from .parking import is_idle, park
+from .stored import Stored, stored_of
 
 logger = logging.getLogger("triggerflow")
 
 
+#: How many seconds a worker waits until it tries an execution again that it cannot run: at first, and at most.
+MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
+
+#: A worker looks into its store at most once in so many seconds.
+MIN_POLL_SECONDS = 0.01
+
+
 class Resumable(Protocol):
-    """What a worker needs of a flow."""
+    """The interface of a flow that a worker uses."""
 
     @property
     def name(self) -> str:
-        """Its name, under which its executions stand in the store."""
+        """The name under which its executions are in the store."""
         ...
 
-    async def async_resume(self, id: str, *, store: Store) -> DurableExecution:
-        """An execution out of the store, going on."""
+    async def async_resume(self, id: str, *, store: Store) -> Execution:
+        """Open an execution that is in the store, and continue it."""
         ...
+
+
+class _Rejection(NamedTuple):
+    """Why an execution cannot run under this definition of its flow, and until when (loop time) it is skipped."""
+
+    flow: str
+    definition: str
+    why: str
+    until: float
+    pause: float
 
 
 class Worker:
-    """Runs what an opened store has to do: `async with Worker(store, flow, other): ...`.
+    """Runs the durable executions of some flows in an open store: `async with Worker(store, flow, other): ...`.
 
-    Its flows are known by their names, which stand in the store. `poll` is how often it looks, in seconds: executions
-    that are due in this store are found in time, those of a process that died within `poll` after its lease has ended.
-    At most `at_once` executions run at once. On leaving, executions are suspended where they are; the next worker goes
-    on with them. While the store fails, what was suspended by that is tried again every `poll` seconds. What cannot be
-    run (a definition that needs a map, a type that is not registered) is logged once, and left to other workers.
+    The store knows flows by name, so that each flow needs a name of its own; raises `UsageError` otherwise. The worker
+    looks into the store every `poll` seconds, and when the next timer is due. So it takes over the executions of a dead
+    process within `poll` seconds after their lease has ended. It runs up to `at_once` executions at the same time. At
+    the end of the block, it suspends and releases its executions, and another worker can continue them. Executions that
+    were suspended because the store failed are tried again every `poll` seconds.
+
+    If an execution cannot run here (its definition needs a map, a type is not registered, its records are damaged), the
+    worker logs that once and releases it, so that another worker may run it. It tries again when the definition of the
+    flow has changed, or else after a minute, and after twice as long each time, up to an hour.
     """
 
-    def __init__(self, store: Store, *flows: Resumable, poll: float = 1.0, at_once: int = 1000) -> None:
+    def __init__(
+        self, store: Store, *flows: Resumable, poll: float = 1.0, at_once: int = 1000, environment: Environment = REAL
+    ) -> None:
         self._flows = {flow.name: flow for flow in flows}
         if not flows or len(self._flows) < len(flows):
-            raise UsageError("a worker needs flows, each with a name of its own: TriggerFlow(name='...')")
+            raise UsageError("a worker needs one or more flows, each with a name of its own: TriggerFlow(name='...')")
         self._store = store
         self._session = session_of(store)
+        self._now = environment.now
         self._poll = poll
         self._at_once = at_once
-        self._running: dict[str, DurableExecution] = {}
-        #: what is ours in the store and has to be opened yet: the name of its flow by its id
+        self._running: dict[str, Stored] = {}
+        #: executions that this store owns and the worker has to open: the name of the flow by id
         self._claimed: dict[str, str] = {}
-        #: the ids of what cannot be run here
-        self._refused: set[str] = set()
-        self._being_opened: set[str] = set()
-        self._opening: set[asyncio.Task[None]] = set()
-        self._woken = asyncio.Event()
+        #: executions that cannot run here, by id
+        self._rejections: dict[str, _Rejection] = {}
+        self._ids_being_opened: set[str] = set()
+        self._opening_tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._idle: dict[str, DurableExecution] = {}
+        self._to_park: dict[str, Stored] = {}
         self._parking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Take up what was left behind. Raises `UsageError` if the store has a worker in this process already."""
-        if self._session.keeper is not None:
-            raise UsageError(f"{self._store!r} has a worker already; give all flows to one")
-        self._session.keeper = self._look_at
+        """Claim and open executions. Raises `UsageError` if the store has a worker already, and `StoreError`."""
+        if self._session.on_change is not None:
+            raise UsageError(f"{self._store!r} has a worker already; give all flows to one worker")
+        self._session.on_change = self._on_change
         try:
             await self._claim()
             await self._open_claimed()
         except BaseException:
-            await self._let_go(list(self._running.values()))
+            await self._release_all(list(self._running.values()))
             raise
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = start_task(asyncio.get_running_loop(), self._run())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Suspend what runs."""
-        tasks = [task for task in (self._task, self._parking, *self._opening) if task is not None]
+        """Suspend the running executions, and release them."""
+        self._session.on_change = None  # from here on, nothing is parked
+        tasks = [task for task in (self._task, self._parking, *self._opening_tasks) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._let_go(list(self._session.live.values()))
+        await self._release_all(list(self._session.live.values()))
 
-    async def _let_go(self, executions: list[DurableExecution]) -> None:
-        """Suspend these, and give back what is ours."""
-        self._session.keeper = None
-        here = [execution for execution in executions if execution.here]
-        ids = [*(execution.id for execution in here), *self._claimed]
+    async def _release_all(self, executions: list[Stored]) -> None:
+        """Suspend these executions, and release them and those that were only claimed."""
+        self._session.on_change = None
+        here = [execution for execution in executions if execution.runs_here]
+        ids = [*(execution.runtime.id for execution in here), *self._claimed]
         for execution in here:
-            if execution.here:  # a sub-flow is let go of with its parent
-                execution.let_go(ExecutionSuspended(f"{execution!r} was suspended: its worker stops"))
+            if execution.runs_here:  # a sub-flow was released with its parent
+                execution.release_here(ExecutionSuspended(f"{execution.runtime!r} was suspended: its worker stops"))
         self._running.clear()
         self._claimed.clear()
         if ids:
-            with suppress(StoreError):  # then they are given back when the store is closed
+            with suppress(StoreError):  # then they are released when the store is closed
                 await self._store.release(ids)
 
     def run(self) -> None:
-        """Work until the process is interrupted, in a script that has opened the store with a plain `with`.
+        """Run the worker until the process is interrupted, in a script that has opened the store with a plain `with`.
 
-        On `KeyboardInterrupt` it leaves as `async with` does, and passes it on. Raises `BlockingCallError` inside a
-        running loop, and what `async with` raises.
+        On `KeyboardInterrupt` the worker stops as at the end of `async with`, and the interrupt is raised again. Raises
+        `BlockingCallError` inside a running event loop, and the errors of `async with`.
         """
         if on_a_loop():
             raise BlockingCallError("`run` would stop the running event loop; write `async with Worker(store, flow):`")
 
         async def begin() -> asyncio.Task[None]:
-            return asyncio.get_running_loop().create_task(self._serve())
+            return start_task(asyncio.get_running_loop(), self._serve())
 
         async def end() -> None:
             task.cancel()
@@ -129,7 +159,7 @@ class Worker:
 
         task = run_sync(begin, "run")
         try:
-            while not task.done():  # an interrupt that comes just before a wait begins is noticed when that ends
+            while not task.done():  # an interrupt just before a wait begins is raised at its end
                 run_sync(lambda: asyncio.wait((task,), timeout=0.5), "run")
             task.result()
         finally:
@@ -141,99 +171,146 @@ class Worker:
 
     @property
     def running(self) -> int:
-        """How many executions it runs now."""
+        """How many executions the worker runs now, without parked ones."""
         return len(self._running)
 
     async def _run(self) -> None:
         while True:
             wait = self._poll
-            self._woken.clear()  # what comes from here on is looked for again
+            self._wake.clear()  # a change from here on starts another round
             try:
                 await self._claim()
-                if self._claimed.keys() - self._being_opened:
-                    task = asyncio.get_running_loop().create_task(self._open_claimed())
-                    self._opening.add(task)
-                    task.add_done_callback(self._opening.discard)
-                due = await self._store.next_due(self._flows)
-                if due is not None:
-                    wait = min(wait, max(0.0, due - time()))
-            except Exception:  # whatever it is, the worker is there to go on
-                logger.exception("the worker cannot read %r; it tries again in %g s", self._store, self._poll)
+                if self._claimed.keys() - self._ids_being_opened:
+                    task = start_task(asyncio.get_running_loop(), self._open_claimed())
+                    self._opening_tasks.add(task)
+                    task.add_done_callback(self._opening_tasks.discard)
+                wait = min(wait, await self._seconds_to_due())
+            except Exception:  # one failed round must not end the worker
+                logger.exception(
+                    "the worker cannot claim executions of %r; it tries again in %g s", self._store, self._poll
+                )
             try:
                 async with asyncio.timeout(wait):
-                    await self._woken.wait()
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
+    @property
+    def _capacity(self) -> int:
+        return self._at_once - len(self._running.keys() | self._claimed.keys())
+
+    async def _seconds_to_due(self) -> float:
+        """In how many seconds the next timer of an execution that can run here is due. Raises `StoreError`."""
+        due = await self._store.next_due(self._flows, without=self._ids_to_skip()) if self._capacity > 0 else None
+        return self._poll if due is None else max(MIN_POLL_SECONDS, due - self._now())
+
     async def _claim(self) -> None:
-        """Claim what has something to do, up to the limit. Raises `StoreError`."""
-        room = self._at_once - len(self._running.keys() | self._claimed.keys())
-        if room > 0:
-            rows = await self._store.claim_work(self._flows, limit=room + len(self._refused))
-            refused = [row.id for row in rows if row.id in self._refused]
-            self._claimed.update((row.id, row.flow) for row in rows if row.id not in self._refused)
-            if refused:
-                await self._store.release(refused)
+        """Claim executions that have work to do, up to `at_once`. Raises `StoreError`."""
+        capacity, skipped = self._capacity, self._ids_to_skip()
+        if capacity <= 0:
+            return
+        rows = await self._store.claim_work(self._flows, limit=capacity, without=skipped)
+        self._claimed.update((row.id, row.flow) for row in rows)
+        if len(rows) < capacity:  # rejected executions that could not be claimed have ended, or have another owner
+            self._rejections = {id: it for id, it in self._rejections.items() if id in skipped or id in self._claimed}
+
+    def _ids_to_skip(self) -> set[str]:
+        """The ids of rejected executions that the worker does not try again yet."""
+        now = asyncio.get_running_loop().time()
+        definitions = {flow: _fingerprint(self._flows[flow]) for flow in {it.flow for it in self._rejections.values()}}
+        return {id for id, it in self._rejections.items() if now < it.until and it.definition == definitions[it.flow]}
+
+    def _reject(self, id: str, flow: str, error: Exception) -> None:
+        """Note that an execution cannot run here for a while. Logs the reason if it is a new one."""
+        definition, why = _fingerprint(self._flows[flow]), f"{type(error).__name__}: {error}"
+        before = self._rejections.get(id)
+        if before is None or before.definition != definition:
+            before = _Rejection(flow, definition, "", 0, MIN_RETRY_SECONDS / 2)
+        if before.why != why:
+            logger.error("the worker cannot run execution %r of flow %r", id, flow, exc_info=error)
+        pause = min(2 * before.pause, MAX_RETRY_SECONDS)
+        self._rejections[id] = _Rejection(flow, definition, why, asyncio.get_running_loop().time() + pause, pause)
 
     async def _open_claimed(self) -> None:
-        """Open what is claimed, all at once: one of them may have to wait for the chunks of its last life here."""
-        ids = self._claimed.keys() - self._being_opened
-        self._being_opened |= ids
+        """Open the claimed executions, all at the same time: one may have to wait until its old chunks stop."""
+        ids = self._claimed.keys() - self._ids_being_opened
+        self._ids_being_opened |= ids
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._open(id, flow)) for id, flow in self._claimed.items() if id in ids]
+                tasks = [
+                    group.create_task(self._open(id, flow)) for id, flow in list(self._claimed.items()) if id in ids
+                ]
         finally:
-            self._being_opened -= ids
+            self._ids_being_opened -= ids
         failures = [error for task in tasks if (error := task.result()) is not None]
         if failures:
             text = "the worker cannot open %d executions of %r; it tries again in %g s"
             logger.error(text, len(failures), self._store, self._poll, exc_info=failures[0])
 
     async def _open(self, id: str, flow: str) -> StoreError | None:
-        """Go on with what is ours; why the store did not let us, if it is to be tried again."""
+        """Open a claimed execution. Returns the error of the store if the worker has to try again."""
+        if id in self._ids_to_skip():  # it was open, and was rejected since
+            return await self._release_one(id)
         try:
             execution = await self._flows[flow].async_resume(id, store=self._store)
         except StoreUnavailable as error:
             return error
-        except (StoreConflict, UnknownExecution):  # somebody else has it by now, or has deleted it
+        except (StoreConflict, UnknownExecution):  # it has another owner by now, or was deleted
             self._claimed.pop(id, None)
-        except Exception:  # of the flow's own classes, too: what was recorded may not fit them any more
-            logger.exception("the worker cannot run execution %r of flow %r", id, flow)
-            try:
-                await self._store.release([id])
-            except StoreError as error:
-                return error
-            self._claimed.pop(id, None)
-            self._refused.add(id)
+        except (
+            Exception
+        ) as error:  # also any error of the flow's own classes, which the recorded values may not fit any more
+            self._reject(id, flow, error)
+            return await self._release_one(id)
         else:
             self._claimed.pop(id, None)
-            self._look_at(execution)
+            self._on_change(stored_of(runtime_of(execution)))
         return None
 
-    def _look_at(self, execution: DurableExecution) -> None:
-        """Something of it is on disk, or it has left: run it on, forget it, or park it."""
+    async def _release_one(self, id: str) -> StoreError | None:
+        try:
+            await self._store.release([id])
+        except StoreError as error:
+            return error
+        self._claimed.pop(id, None)
+        return None
+
+    def _on_change(self, execution: Stored) -> None:
+        """Track, drop or park an execution whose records were committed, or that has left this process."""
         root = execution.root
-        if not root.here:
-            left = self._running.pop(root.id, None)
-            if root.log is not None and root.log.suspended is not None and not root.given_back:
-                # The store failed, or somebody cancelled a task of it: it is ours still, and nobody else would go on.
-                self._claimed[root.id] = root.program.name
+        runtime = root.runtime
+        if not root.runs_here:
+            left = self._running.pop(runtime.id, None)
+            if runtime.log is not None and runtime.log.suspended is not None and not root.released:
+                # The store failed, or a task of it was cancelled from outside. This store still owns it: open it again.
+                self._claimed[runtime.id] = runtime.program.name
+                if isinstance(why := runtime.log.suspended.__cause__, StoreDamaged | SnapshotError | UsageError):
+                    self._reject(runtime.id, runtime.program.name, why)  # one of its sub-flows cannot run here
+                    self._wake.set()  # the next round releases it
             elif left is not None:
-                self._woken.set()  # there is room for another one
+                self._wake.set()  # another execution may run now
             return
-        self._running[root.id] = root
+        self._running[runtime.id] = root
         if is_idle(root):
-            self._idle[root.id] = root
+            self._to_park[runtime.id] = root
             if self._parking is None or self._parking.done():
-                self._parking = asyncio.get_running_loop().create_task(self._park())
+                self._parking = start_task(asyncio.get_running_loop(), self._park())
 
     async def _park(self) -> None:
-        while self._idle:
-            idle, self._idle = self._idle, {}
+        while self._to_park:
+            idle, self._to_park = self._to_park, {}
             try:
                 await park(self._store, idle.values())
             except StoreError:
-                logger.exception("%d executions could not be parked", len(idle))
-                # Those that have left the memory are ours still, and nobody else would wake them.
-                self._claimed.update((id, it.program.name) for id, it in idle.items() if not it.here)
-        self._woken.set()  # a timer of theirs may be the next one due
+                logger.exception("the worker could not park %d executions of %r", len(idle), self._store)
+                # Those that have left the memory still belong to this store: open them again.
+                self._claimed.update((id, it.runtime.program.name) for id, it in idle.items() if not it.runs_here)
+        self._wake.set()  # one of their timers may be the next one due
+
+
+def _fingerprint(flow: Resumable) -> str:
+    """The fingerprint of the flow's definition; "" if it has none, or the flow is not complete."""
+    try:
+        return str(getattr(flow, "definition").fingerprint)  # noqa: B009 - not every `Resumable` has one
+    except Exception:
+        return ""

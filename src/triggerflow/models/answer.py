@@ -1,6 +1,6 @@
-"""One answer as far as it has been written: everything its deltas said, and the parser that reads its text.
+"""`Answer`: the content of one answer, complete or in progress, and the parser that reads its text.
 
-A response may take several answers, one an attempt.
+A response has one answer per attempt.
 """
 
 import re
@@ -25,7 +25,7 @@ _CUT = {
 
 @dataclass(slots=True)
 class ToolCall:
-    """A tool call, complete once the answer is: `arguments` is JSON text."""
+    """A tool call, complete when the answer is complete. `arguments` is JSON text."""
 
     id: str | None = None
     name: str | None = None
@@ -58,7 +58,7 @@ class Answer:
 
     @property
     def reasoning(self) -> str:
-        """What the provider sent as reasoning, apart from the text."""
+        """The reasoning that the provider sent, separate from the text."""
         return self._reasoning.getvalue()
 
     @property
@@ -66,12 +66,12 @@ class Answer:
         """`id` and `model` if the provider says them, `role`, `finish_reason`, `usage`, and the attempt's number."""
         said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
         usage = dict(self.usage)
-        if len(usage) == 2:  # some providers tell one count at the beginning, the other at the end
+        if len(usage) == 2:  # some providers send one count at the beginning and the other at the end
             usage["total_tokens"] = sum(usage.values())
         return {**said, "usage": usage, "attempt": self.parser.attempt}
 
     def take(self, delta: Delta) -> list[Event]:
-        """Add a delta; return the events that it proves."""
+        """Add a delta; return the events that follow from it."""
         if delta.reasoning:
             self._reasoning.write(delta.reasoning)
         for piece in delta.tool_calls:
@@ -89,7 +89,7 @@ class Answer:
         return self.parser.feed(delta.text)
 
     def problem(self) -> AnswerError | None:
-        """Say why the answer, which has ended, cannot be used; None when it can. Fills `object`."""
+        """The error of the complete answer, or None if it can be used. Sets `object`."""
         complete = self.output is not None and self.parser.complete
         if self.finish_reason in ("length", "content_filter") and not complete:
             return self.cut(self.finish_reason, _CUT[self.finish_reason])
@@ -104,12 +104,12 @@ class Answer:
             try:
                 self.object = self.output.convert(self.parser.value)
             except ValueError as error:
-                problem = self.invalid(f"the answer is not what was asked for: {error}")
+                problem = self.invalid(f"the answer does not fit its description: {error}")
                 problem.__cause__ = error
         return problem
 
     def json_problem(self) -> AnswerError | None:
-        """Say why the text, which has ended, cannot be read as JSON; None when it can."""
+        """The error if the complete text cannot be read as JSON, or None."""
         if self.parser.complete:
             return None
         if self.parser.value is not None:
@@ -123,7 +123,7 @@ class Answer:
         return TruncatedResponseError(message, text=self.text, data=self.parser.value, finish_reason=finish_reason)
 
     def invalid(self, message: str, missing: Sequence[str] = ()) -> InvalidResponseError:
-        """The error of an answer that is not what was asked for."""
+        """The error of an answer that does not fit the description."""
         return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
 
     def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
@@ -155,7 +155,7 @@ def slices(delta: Delta, size: int) -> Iterator[Delta]:
 
 
 def _named(raw: Any, name: str) -> Any:
-    """What the first chunk says under this name, itself or in the message that it opens (Anthropic, Ollama)."""
+    """The field of this name in the first chunk, or in the message that it contains (Anthropic, Ollama)."""
     found = get(raw, name)
     return get(raw, "message", name) if found is None else found
 

@@ -18,12 +18,12 @@ _TOOL = "answer"
 class AnthropicProvider:
     """A model behind the messages API.
 
-    `structured`: how described output is asked for. "tool" makes the model call a tool whose input has the described
-    schema, and that input is the text of the answer; "prompt" asks for JSON in words.
-    `client`: an `AsyncAnthropic` of your own; it is used on every loop and never closed here.
-    `max_tokens` is required by the API. Other options go into every request.
+    `structured`: how the description of the answer is sent. "tool" makes the model call a tool whose input has the
+    described schema, and that input is the text of the answer; "prompt" asks for JSON in words.
+    `client`: your own `AsyncAnthropic`; it is used on every loop, and not closed.
+    `max_tokens` is required by the API. Other options are added to every request.
 
-    Raises `MissingExtraError` when the SDK is not installed. Retries are the response's: the SDK's own are off.
+    Raises `MissingExtraError` if the SDK is not installed. The SDK's own retries are off: the response retries.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class AnthropicProvider:
 
 
 async def _answers(stream: Any) -> AsyncGenerator[Delta, None]:
-    """The only tool that may be called is the answer: what is written into it is the text."""
+    """The deltas of the answering tool's input, as text: it is the only tool that the model may call."""
     async with aclosing(read_deltas(stream)) as deltas:
         async for delta in deltas:
             text = "".join(call.arguments for call in delta.tool_calls)

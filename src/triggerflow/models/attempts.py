@@ -1,8 +1,8 @@
-"""Asking a source until its answer is what was asked for: the task behind a response, and what it records.
+"""`Attempts`: the task behind a response, which asks a source until its answer fits the description.
 
-When an attempt fails in a way that may pass (see `errors`), or its answer is not what was asked for, the source is
-asked again, and the log says that what came before is abandoned. A connection that breaks after the first text is not
-such a case: the answer is cut off then, and whoever acted on it has to know.
+If an attempt fails with an error that may pass (see `errors`), or its answer does not fit, the source is asked again,
+and a mark in the log makes the items before it void. A connection that breaks after the first text is not retried: the
+response fails as truncated, because readers may have acted on that text.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _LONGEST_WAIT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Keys that the answer has to have. While it lacks one the source is asked again, up to `max_retries` times."""
+    """Keys that the answer must have. While one is missing, further attempts follow, up to `max_retries`."""
 
     keys: tuple[str, ...]
     style: PathStyle
@@ -49,7 +49,7 @@ class Need:
 
 
 class Attempts:
-    """The answers to one request, one after the other, of which the last one counts. Options as in `Response`."""
+    """The answers to one request, one per attempt; the last one counts. The options are those of `Response`."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Attempts:
         """The answer that is being written, or was."""
 
     async def run(self) -> None:
-        """Ask until the answer is what was asked for, or there is no hope; the log is closed then, with the error."""
+        """Ask until the answer fits, or no attempt is left; then close the log, with the error if there is one."""
         log = self.log
         try:
             while (problem := await self._attempt()) is not None:
@@ -102,9 +102,9 @@ class Attempts:
             log.close()
 
     def require(self, need: Need) -> bool:
-        """Check these keys at the end of the answer.
+        """Check for these keys at the end of the answer.
 
-        True when it has ended without them but the source can be asked again: by another `run`, into another log.
+        Returns True if the answer has ended without them and another attempt is left: by another `run`, in a new log.
         """
         self._needs.append(need)
         may_ask = self.answer.finished and self._repeatable and self._failures < need.max_retries
@@ -116,7 +116,7 @@ class Attempts:
         return True
 
     async def _attempt(self) -> Exception | None:
-        """Read one answer to its end; return what is wrong with it."""
+        """Read one answer to its end; return its error, or None."""
         answer, log = self.answer, self.log
         try:
             await self._read(answer)
@@ -156,7 +156,7 @@ class Attempts:
         except TimeoutError:
             if not limit.expired():
                 raise
-        raise StallError(f"nothing came from the provider for {self._stall_timeout} seconds (stall_timeout)")
+        raise StallError(f"the provider sent nothing for {self._stall_timeout} seconds (stall_timeout)")
 
     def _missing(self, answer: Answer) -> ModelError | None:
         for need in self._needs:
@@ -166,7 +166,7 @@ class Attempts:
         return None
 
     def _patience(self, problem: Exception) -> float | None:
-        """The seconds to wait before the next attempt; None when there is none."""
+        """The pause before the next attempt in seconds; None if no attempt is left."""
         allowed = self._max_retries
         if isinstance(problem, InvalidResponseError):
             wait = 0.0
@@ -179,7 +179,7 @@ class Attempts:
         return wait if self._repeatable and self._failures <= allowed and wait <= _LONGEST_WAIT else None
 
     def _again(self) -> None:
-        """Begin the next attempt: from here on readers get another answer, and are told so."""
+        """Begin the next attempt: readers get a mark, and then the items of the new answer."""
         attempt = self.answer.parser.attempt + 1
         self.answer = self._new_answer(attempt)
         self.log.append(Restart(ResetEvent.announcing(attempt)))
@@ -197,7 +197,7 @@ class Attempts:
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:
-    """What an exception of the source means: before the first text the request failed, after it the answer is cut."""
+    """The error for an exception of the source: before the first text a failed request, after it a cut answer."""
     problem = translate(error)
     if isinstance(problem, RequestFailedError) and answer.length:
         stalled, broken = isinstance(problem, StallError), isinstance(problem, TransportError)

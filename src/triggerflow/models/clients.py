@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 
 class Clients:
-    """Makes a client when a loop asks for its first one. `make` is the SDK's class with its arguments."""
+    """Makes one client per event loop, on first use. `make` is the class of the SDK with its arguments."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make

@@ -1,11 +1,11 @@
 """Any source of a model's answer, read as a stream of `Delta`s.
 
-A source is an iterator, async or sync, or something that leads to one: a coroutine, or a function without arguments.
-Async ones are read where they are. A sync one may block on a socket, so it is read in a thread of its own, which
-takes an item only when one is asked for. Lists, tuples and strings cannot block and are read here.
+A source is an iterator, async or sync, or a coroutine or a function without arguments that returns one. Async iterators
+are read on the event loop. A sync iterator may block on a socket, so it is read in a thread of its own, which takes an
+item only when the reader asks for one. Lists, tuples and strings cannot block and are read on the event loop.
 
-Whoever stops early closes the source: the iterator first, then the object it came from, because the streams of the SDKs
-hold their HTTP response there. A sync source that is busy is closed by its thread as soon as it has come back.
+A reader that stops early closes the source: the iterator first, then the object that it came from, because the streams
+of the SDKs hold their HTTP response there. A busy sync source is closed by its thread when its call returns.
 """
 
 import asyncio
@@ -30,8 +30,9 @@ _END = object()
 async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGenerator[Delta, None]:
     """Yield a `Delta` for each item of a source; close the source at the end, also when left early.
 
-    Bytes are decoded as UTF-8 across the borders of items; invalid ones become U+FFFD. Raises TypeError for something
-    that is no source and for an item that is no text and no chunk of a known shape, and whatever the source raises.
+    Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD. Raises `TypeError` for an
+    object that is not a source, and for an item that is neither text nor a chunk of a known shape; also the exceptions
+    of the source.
     """
     opened = await _open(source)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -109,9 +110,9 @@ async def _threaded(iterable: Iterable[Any]) -> AsyncGenerator[Any, None]:
                 try:
                     items = iter(iterable) if items is None else items
                     item = next(items, _END)
-                except BaseException as raised:  # whatever it is, it belongs to whoever asked
+                except BaseException as raised:  # of any kind: the reader that asked for the item gets it
                     error = raised
-                with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+                with suppress(RuntimeError):  # the loop was closed meanwhile, so no reader waits
                     loop.call_soon_threadsafe(answer, request, item, error)
         finally:
             close = getattr(iterable, "close", None)

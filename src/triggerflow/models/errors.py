@@ -1,9 +1,9 @@
-"""How a response can fail. The class says whose fault it is, `retry` whether asking again may help.
+"""How a response can fail. The class says whose fault it is, `retry` whether a second request may succeed.
 
-* `MissingExtraError`, `ResponseUsageError`: the program's.
+* `MissingExtraError`, `ResponseUsageError`, `OutputError`: the program's.
 * `AuthenticationError`, `InvalidRequestError`: the request's; the same request fails again.
 * `RateLimitError`, `ProviderError`, `TransportError`, `StallError`: the provider's or the network's.
-* `TruncatedResponseError`, `InvalidResponseError`: the answer's; they carry what there is of it.
+* `TruncatedResponseError`, `InvalidResponseError`: the answer's; they carry the text and data that arrived.
 * `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
 """
 
@@ -16,7 +16,7 @@ from .._core.errors import TriggerFlowError
 
 
 class ModelError(TriggerFlowError):
-    """Base class of everything that a response can end with."""
+    """Base class of the errors of `triggerflow.models`."""
 
     retry: ClassVar[bool] = False
     """Whether the same request may succeed a little later."""
@@ -27,7 +27,7 @@ class MissingExtraError(ModelError, ImportError):
 
 
 class ResponseUsageError(ModelError, RuntimeError):
-    """A call that is not legal for this response."""
+    """The call is not allowed in the present state of this response."""
 
 
 class ResponseCancelled(ModelError):
@@ -35,7 +35,10 @@ class ResponseCancelled(ModelError):
 
 
 class RequestFailedError(ModelError):
-    """The provider gave no answer. `status` is the HTTP status, `retry_after` its wish in seconds; both may be None."""
+    """The provider gave no answer.
+
+    `status` is the HTTP status, `retry_after` the pause that the provider asks for, in seconds; both may be None.
+    """
 
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -70,13 +73,13 @@ class TransportError(RequestFailedError):
 
 
 class StallError(TransportError, TimeoutError):
-    """Nothing came from the provider for longer than `stall_timeout`."""
+    """The provider sent nothing for longer than `stall_timeout` seconds."""
 
 
 class AnswerError(ModelError):
-    """There is an answer, but not one that can be used: `text` and `data` are what there is of it.
+    """The answer cannot be used.
 
-    `data` is what of the JSON had arrived; None when there was none.
+    `text` is the text that arrived, `data` the part of its JSON that arrived; None if there is no JSON in it.
     """
 
     def __init__(self, message: str, *, text: str, data: Any) -> None:
@@ -88,8 +91,8 @@ class AnswerError(ModelError):
 class TruncatedResponseError(AnswerError):
     """The answer stopped before its end.
 
-    `finish_reason`: "length" or "content_filter", as the provider said; or "connection", "stall", "error" when it broke
-    off, with the reason as `__cause__`; or "end" when the text ended inside of its JSON.
+    `finish_reason` is "length" or "content_filter" if the provider stopped it; "connection", "stall" or "error" if the
+    stream broke off, with the exception as `__cause__`; "end" if the text ended in the middle of its JSON.
     """
 
     def __init__(self, message: str, *, text: str, data: Any, finish_reason: str) -> None:
@@ -98,7 +101,7 @@ class TruncatedResponseError(AnswerError):
 
 
 class InvalidResponseError(AnswerError, ValueError):
-    """The answer is complete but holds no JSON, or not the JSON that was asked for. `missing` lists absent keys."""
+    """The answer is complete, but contains no JSON, or not the JSON that was asked for. `missing` lists absent keys."""
 
     def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
         super().__init__(message, text=text, data=data)
@@ -106,11 +109,11 @@ class InvalidResponseError(AnswerError, ValueError):
 
 
 _CONNECTION = {"APIConnectionError", "TransportError", "ClientConnectionError", "ClientPayloadError"}
-"""What HTTP libraries and SDKs call the base class of their connection errors; none of them is imported here."""
+"""Names of the connection errors of HTTP libraries and SDKs. Compared by name: none of them is imported here."""
 
 
 def translate(error: Exception) -> Exception:
-    """The error of ours for what an SDK or a socket raised; `error` itself when it is neither."""
+    """The `ModelError` for an exception of an SDK or a socket; `error` itself for any other exception."""
     if isinstance(error, ModelError):
         return error
     response: Any = getattr(error, "response", None)

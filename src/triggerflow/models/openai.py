@@ -16,14 +16,14 @@ class OpenAIProvider:
     """A model behind the chat completions API.
 
     `base_url` and `api_key` as in the SDK, which reads OPENAI_BASE_URL and OPENAI_API_KEY by default.
-    `structured`: how described output is asked for. "json_schema" lets the server constrain the text; "json_object"
-    does for servers that only know that there shall be JSON, and "prompt" for those that know nothing of it.
-    `api_key=""`: for servers that ask for none. `url`: where requests go if that is not `/chat/completions` behind
-    `base_url`. `http`: options of the HTTP client: `{"proxy": ..., "timeout": ..., "verify": ...}`.
-    `client`: an `AsyncOpenAI` of your own, which replaces all of these; it is used on every loop and never closed here.
-    Other options go into every request: `temperature`, `max_tokens` and so on.
+    `structured`: how the description of the answer is sent. "json_schema" lets the server constrain the text;
+    "json_object" only asks the server for JSON, and "prompt" asks the model in words.
+    `api_key=""`: for servers without a key. `url`: the address of requests, if it is not `/chat/completions` behind
+    `base_url`. `http`: options of the HTTP client, such as `proxy`, `timeout` (seconds) and `verify`.
+    `client`: your own `AsyncOpenAI`, which replaces all of these; it is used on every loop, and not closed.
+    Other options are added to every request: `temperature`, `max_tokens` and so on.
 
-    Raises `MissingExtraError` when the SDK is not installed. Retries are the response's: the SDK's own are off.
+    Raises `MissingExtraError` if the SDK is not installed. The SDK's own retries are off: the response retries.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class OpenAIProvider:
             hooks = {"request": [readdress] if url else []}
             return AsyncOpenAI(
                 base_url=url or base_url,
-                api_key="none" if api_key == "" else api_key,  # the SDK insists on one
+                api_key="none" if api_key == "" else api_key,  # the SDK requires a key
                 http_client=DefaultAsyncHttpxClient(event_hooks=hooks, **(http or {})),
                 max_retries=0,
             )

@@ -1,4 +1,4 @@
-"""The description of an answer: what the prompt says about it, its JSON schema, and the check of what came.
+"""`Output`: the description of an answer, as text for the prompt, as JSON schema, and as a check of the answer.
 
 A description is a Pydantic model, a msgspec struct, a dataclass, any other type that msgspec knows, or the notation:
 `(type, "what it is")` for a value, a dict of descriptions for an object, a list with one description for a list.
@@ -9,17 +9,19 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from .errors import ModelError
+
 Schema = dict[str, Any]
 
 _NAMES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "null"}
 
 
-class OutputError(ValueError):
-    """The caller's fault: something that does not describe an answer was given as its description."""
+class OutputError(ModelError, ValueError):
+    """The value given as `output` does not describe an answer. The message names the place and what to write."""
 
 
 class Output:
-    """A description of the answer, read once. Raises `OutputError` if it is none."""
+    """The description of an answer. Raises `OutputError` for a value that is not a description."""
 
     def __init__(self, description: Any) -> None:
         self._definitions: dict[str, Schema] = {}
@@ -35,7 +37,7 @@ class Output:
 
     @property
     def schema(self) -> Schema:
-        """The JSON schema of the answer; objects take no other keys than those described."""
+        """The JSON schema of the answer. Objects take only the described keys."""
         schema = cast("Schema", _closed(self._root))
         if self._definitions:
             schema["$defs"] = {name: _closed(part) for name, part in self._definitions.items()}
@@ -43,7 +45,7 @@ class Output:
 
     @property
     def strict(self) -> bool:
-        """Whether every key of every object has to be there, which some servers ask for before they constrain."""
+        """Whether every key of every object is required; some servers need that before they constrain the answer."""
         return all(_all_required(part) for part in (self._root, *self._definitions.values()))
 
     @property
@@ -64,7 +66,7 @@ class Output:
         return self._draw(self._root, "", ())
 
     def convert(self, data: Any) -> Any:
-        """The answer as what was described, from parsed JSON. Raises ValueError, with the place, if it does not fit."""
+        """Convert parsed JSON to the described type. Raises `ValueError`, which names the place, if it does not fit."""
         return self._convert(data)
 
     # -- reading a description ---------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def _kind(data: Any) -> str:
 
 
 def _closed(part: Any) -> Any:
-    """A copy in which objects take no keys but those described."""
+    """A copy of the schema in which objects take only the described keys."""
     if isinstance(part, list):
         return [_closed(item) for item in cast("list[Any]", part)]
     if not isinstance(part, dict):

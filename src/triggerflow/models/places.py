@@ -1,4 +1,4 @@
-"""The places that a described answer can have, so that a path which can never come is told before the request."""
+"""The paths that a described answer can have. A path that can never match is refused before the request is sent."""
 
 import difflib
 import re
@@ -30,7 +30,7 @@ def check_paths(paths: Iterable[str], output: Output | None, style: PathStyle) -
 
 
 def places(schema: Schema, style: PathStyle) -> dict[str, bool]:
-    """The wildcard path of every place in an answer of this schema, and whether anything at all may be in it."""
+    """The wildcard path of every place in an answer of this schema, and whether a value of any type may be there."""
     found: dict[str, bool] = {}
     definitions: Schema = schema.get("$defs", {})
 

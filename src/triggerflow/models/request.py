@@ -1,6 +1,6 @@
-"""A request to any model: what to say, and what the answer has to be.
+"""`Request`: the messages for a model, and the description of its answer.
 
-Built as a chain, each call of which returns a new request, so that a base may be shared:
+Each call returns a new request, so that several requests can be built on the same base:
 
     request = Request().system("You plan searches.").input(topic).output({"queries": [(str, "a search query")]})
     response = request.get_response(OpenAIProvider("my-model"))
@@ -20,21 +20,21 @@ _LAST = ("info", "instruct", "input")
 
 
 class Provider(Protocol):
-    """What can answer a request."""
+    """The interface of a model that answers requests."""
 
     @property
     def constrained(self) -> bool:
-        """Whether the server makes the answer fit the JSON schema; if not, the prompt has to ask for it."""
+        """Whether the server guarantees that the answer fits the JSON schema; otherwise the prompt describes it."""
         ...
 
     def open(self, request: "Request") -> Source:
-        """Send the request; return a source of its answer, or a coroutine that does. Called once for each attempt."""
+        """Send the request; return a source of its answer, or a coroutine that returns one. Called once per attempt."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to say to a model. Every part may be text or anything that JSON can hold."""
+    """The messages for a model. Every part is a text, or a value that JSON can hold."""
 
     messages: tuple[Message, ...] = ()
     """Said before the other parts: `{"role": "user" | "assistant", "content": ...}`."""
@@ -45,31 +45,31 @@ class Request:
     attached: tuple[Mapping[str, Any], ...] = ()
 
     def history(self, messages: Sequence[Message]) -> "Request":
-        """Add messages, oldest first."""
+        """Add earlier messages of the conversation, oldest first."""
         return replace(self, messages=(*self.messages, *messages))
 
     def system(self, prompt: str) -> "Request":
-        """Say what holds for the whole conversation."""
+        """Set the system prompt, which holds for the whole conversation."""
         return replace(self, system_prompt=prompt)
 
     def info(self, info: Any) -> "Request":
-        """Add what the model should know."""
+        """Add facts for the model to use."""
         return self._with("info", info)
 
     def instruct(self, instruct: Any) -> "Request":
-        """Add what the model should do."""
+        """Add instructions: the task of the model."""
         return self._with("instruct", instruct)
 
     def input(self, input: Any) -> "Request":
-        """Add what it should do it with."""
+        """Add the input that the task is about."""
         return self._with("input", input)
 
     def attach(self, parts: Sequence[Mapping[str, Any]]) -> "Request":
-        """Add parts that are no text of ours, images say, as the provider takes them: `{"type": ..., ...}`."""
+        """Add other parts, such as images, in the form of the provider: dicts with a "type"."""
         return replace(self, attached=(*self.attached, *parts))
 
     def output(self, description: Any) -> "Request":
-        """Describe the answer, see `Output`. Raises `OutputError` for something that describes none."""
+        """Describe the answer; see `Output`. Raises `OutputError` for a value that is not a description."""
         return replace(self, described=Output(description))
 
     def to_messages(self, *, ask_for_json: bool) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ class Request:
         return said
 
     def get_response(self, provider: Provider, **options: Any) -> Response:
-        """The answer, nothing of which is asked for before somebody reads it. Options are those of `Response`."""
+        """The response to this request. It is sent when the first reader reads. The options are those of `Response`."""
         return Response(lambda: provider.open(self), output=self.described, constrained=provider.constrained, **options)
 
     def _with(self, name: str, part: Any) -> "Request":

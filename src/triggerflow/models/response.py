@@ -1,15 +1,16 @@
-"""The answer to one request: read once from its source, recorded, and followed by any number of readers.
+"""`Response`: the answer to one request. It is read once from its source, and by any number of readers.
 
-Nothing is sent before the first reader asks. Then one task (`Attempts`) reads the source, at the pace of the provider,
-into a log; every reader follows that log from its beginning, at its own pace. When the last one leaves early, the task
-is cancelled, and with it the provider's HTTP stream is closed.
+The request is sent when the first reader reads. Then one task (`Attempts`) reads the source into a log, at the pace of
+the provider; every reader reads that log from its beginning, at its own pace. When the last reader leaves early, the
+task is cancelled, which closes the provider's HTTP stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
+from ..drivers.tasks import start_task
 from ..run.portal import iterate_sync, run_sync
 from .answer import Answer
 from .attempts import Attempts, Need
@@ -17,25 +18,26 @@ from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
 from .instant import EventLog
 from .output import Output
-from .places import PathStyle
+from .places import PathStyle, check_paths
 from .views import Item, StreamType, view
 
 
 class Response:
-    """An answer that is being written, or was.
+    """An answer of a model, complete or in progress.
 
     `source`: a function without arguments that opens a source (see `read_deltas`), one for each attempt; or a source
-    itself, which cannot be asked again. `adapter` turns its chunks into text or `Delta`s when their shape is unknown.
-    `output`: what the answer has to be, see `Output`; without it the answer is free text, which may contain JSON.
+    itself, which allows one attempt only. `adapter` is a function that turns chunks of an unknown shape into text or
+    `Delta`s.
+    `output`: the description of the answer, see `Output`; without it the answer is free text, which may contain JSON.
     `constrained`: the server guarantees that the text is JSON of that schema.
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
-    `max_retries`: so many attempts follow the first one, at most. `stall_timeout`: seconds without a chunk, until the
-    first one and between two; None waits for ever. `max_length`: characters of text, more of them are an error.
-    `originals`: keep the provider's own chunks, for the view "original" and as "original_delta" in "all". The chunk of
-    an SDK is many times as large as its text: where hundreds of responses are read at once, switch it off.
+    `max_retries`: the most attempts after the first one. `stall_timeout`: the longest wait for the first chunk, and
+    between two chunks, in seconds; None waits forever. `max_length`: the most characters of text; a longer answer is an
+    error. `originals`: keep the provider's own chunks, for the view "original" and as "original_delta" in "all". The
+    chunk of an SDK is many times as large as its text: switch it off to read hundreds of responses at once.
 
-    A response belongs to the event loop that reads it first. The methods without `async_` block, for programs without
-    a loop.
+    A response belongs to the event loop that reads it first. The methods without `async_` block the caller, for
+    programs without an event loop.
     """
 
     def __init__(
@@ -72,6 +74,10 @@ class Response:
         self._task: asyncio.Task[None] | None = None
         self._readers = 0
 
+    def check_paths(self, paths: Iterable[str]) -> None:
+        """Raise `ResponseUsageError` for a path, like `items[*].title`, that no event of this answer can have."""
+        check_paths(paths, self.output, self.path_style)
+
     @property
     def attempt(self) -> int:
         """The number of the answer that is being written, from 1."""
@@ -85,7 +91,7 @@ class Response:
         *,
         specific: str | Sequence[str] = ("reasoning_delta", "delta", "reasoning_done", "done", "tool_calls"),
     ) -> AsyncGenerator[Any, None]:
-        """Yield the answer while it is written, from its beginning, whenever this reader comes.
+        """Yield the answer while the model writes it, always from its beginning.
 
         - "delta": the text in pieces, as str. After a retry an empty `TextReset` comes first.
         - "instant": the events of its JSON; see `triggerflow.models.instant`. After a retry a reset event comes first.
@@ -94,8 +100,8 @@ class Response:
         - "all": every such pair, with the provider's own chunks as "original_delta".
         - "original": the provider's own chunks, and the reset event.
 
-        Ends with the error of the response, after everything that came before it. To leave early, close it (`aclose`,
-        or `contextlib.aclosing`): when no reader is left, the provider's stream is closed.
+        After the last item it raises the error of the response, if there is one. To leave early, close the generator
+        (`aclose`, or `contextlib.aclosing`): when no reader is left, the provider's stream is closed.
         """
         if type == "original" and not self._originals:
             raise ResponseUsageError('this response does not keep what type="original" shows: it has originals=False')
@@ -118,15 +124,15 @@ class Response:
         max_retries: int = 3,
         raise_ensure_failure: bool = True,
     ) -> Any:
-        """Wait for the end; return the JSON of the answer, which is shared with other readers: do not change it.
+        """Wait for the end; return the JSON of the answer. All readers share it: do not change it.
 
-        `type`: "parsed" for that; "original" for the text; "all" for a dict of `data`, `text`, `reasoning`,
+        `type`: "parsed" for the JSON; "original" for the text; "all" for a dict of `data`, `text`, `reasoning`,
         `tool_calls` and `meta`, where `data` is None if there is none. `ensure_keys` are paths like `items[*].title`
-        (`items/[*]/title` with `key_style="slash"`). While one is missing the source is asked again, up to
-        `max_retries` times; after that the response fails, or with `raise_ensure_failure=False` the last answer counts.
+        (`items/[*]/title` with `key_style="slash"`). While one is missing, further attempts follow, up to
+        `max_retries`; then the response fails, or with `raise_ensure_failure=False` the last answer counts.
 
         Raises `InvalidResponseError` for an answer without JSON, of another schema, or with missing keys, and
-        `TruncatedResponseError` for one that was cut off; both carry what there is of it.
+        `TruncatedResponseError` for an answer that was cut off; both carry the text and data that arrived.
         """
         if ensure_keys:
             self._require(Need(tuple(ensure_keys), key_style, max_retries, raise_ensure_failure))
@@ -236,7 +242,7 @@ class Response:
                 "a response belongs to the event loop that reads it first, and this is another one"
             )
         if self._task is None and not self._log.closed:
-            self._task = loop.create_task(self._attempts.run(), name="triggerflow-response")
+            self._task = start_task(loop, self._attempts.run(), name="triggerflow-response")
 
     def _require(self, need: Need) -> None:
         if self._attempts.require(need):

@@ -1,6 +1,6 @@
-"""What a provider sends, recognised by its shape: the chunk's own class is never imported, objects and dicts are equal.
+"""Reads the chunks of providers by their shape. No class of an SDK is imported; objects and dicts are treated alike.
 
-Each shape is read by one function into a `Delta`. The words differ between providers, so finish reasons become OpenAI's
+One function per shape makes a `Delta`. Since providers use different words, finish reasons become OpenAI's
 ("stop", "length", "tool_calls", "content_filter") and token counts `prompt_tokens` and `completion_tokens`.
 """
 
@@ -25,7 +25,7 @@ class ToolCallDelta(Struct, frozen=True, gc=False):
 
 
 class Delta(Struct, frozen=True, gc=False):
-    """One chunk of a response, whoever sent it. `raw` is the chunk itself; `usage` counts tokens, as known so far."""
+    """One chunk of a response of any provider. `raw` is the chunk itself; `usage` has the token counts so far."""
 
     text: str = ""
     reasoning: str = ""
@@ -50,8 +50,8 @@ _ANTHROPIC = {
 def delta_of(chunk: Any) -> Delta:
     """Read a chunk of a known shape.
 
-    Raises TypeError for a chunk of no known shape or with something else than text where text belongs, and
-    `ProviderError` for a chunk that reports an error.
+    Raises `TypeError` for a chunk of an unknown shape, or with a text that is not a string, and `ProviderError` for a
+    chunk that reports an error.
     """
     if isinstance(chunk, Delta):
         _text(chunk.text)
@@ -70,12 +70,12 @@ def delta_of(chunk: Any) -> Delta:
         return _ollama(chunk)
     raise TypeError(
         f"a delta must be text (str or UTF-8 bytes), a Delta, or a chunk shaped like those of OpenAI, Anthropic, Gemini"
-        f" or Ollama, not {type(chunk).__name__}; pass adapter=... to turn your chunks into text"
+        f" or Ollama, not {type(chunk).__name__}; pass a function as adapter= that turns your chunks into text"
     )
 
 
 def get(chunk: Any, *names: str) -> Any:
-    """The value under these names, one inside of the other, in objects or mappings; None where one is missing."""
+    """The value under a path of names, in objects or mappings; None if a name is missing."""
     for name in names:
         if isinstance(chunk, Mapping):
             chunk = cast("Mapping[str, Any]", chunk).get(name)

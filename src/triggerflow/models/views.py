@@ -1,7 +1,7 @@
-"""The views on a recorded response: what an item of its log is to a reader of each type.
+"""The views on the log of a response: the items that a reader of each type gets.
 
-The log is flat: a delta, then the events that it proves, and at the end of a valid answer the answer itself. It is as
-lean as can be, because the garbage collector walks what many responses at once keep, and the loop stands still then.
+The log is flat: a delta, then the events that follow from it, and at the end of a valid answer the answer itself. Its
+items are few and small, because the garbage collector stops the event loop while it walks the items of all responses.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ StreamType = Literal["delta", "instant", "specific", "original", "all"]
 
 
 class Restart:
-    """In the log: what came before is abandoned, the next attempt follows. The parser's own reset is not one."""
+    """A mark in the log: the items before it are void, and the next attempt follows. The parser has its own resets."""
 
     __slots__ = ("event",)
 
@@ -28,7 +28,7 @@ View = Callable[[Item], Iterable[Any]]
 
 
 class TextReset(str):
-    """In a stream of text: what came before is abandoned, the text of another attempt follows. An empty string."""
+    """A mark in a stream of text, an empty string: the text before it is void, and that of another attempt follows."""
 
     __slots__ = ("attempt",)
 
@@ -42,7 +42,7 @@ class TextReset(str):
 
 
 def view(type: StreamType, specific: str | Sequence[str]) -> View:
-    """What turns an item of the log into those of this type. Raises ValueError for a type or name that is none."""
+    """A function from an item of the log to the items of this view. Raises `ValueError` for an unknown type or name."""
     if type == "specific":
         names = {specific} if isinstance(specific, str) else {*specific}
         unknown = names - _PAIRS

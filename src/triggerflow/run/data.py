@@ -1,30 +1,31 @@
-"""What a chunk receives: the value, and everything it may do to its execution.
+"""The argument of a chunk: the value, and the methods by which the chunk acts on its execution.
 
-Every method that changes something exists with and without `async_`. Both do the same and neither waits for what it
-triggers; the async one gives way where a limit asks for it (a slow reader, too many pending signals), so prefer it.
+Every method that changes something exists with and without `async_`. Both do the same, and neither waits for the chunks
+that it triggers. The async one waits where a limit requires it (a slow reader, too many pending signals), so prefer it.
+All methods can be called from any thread, and awaited on any event loop.
 """
 
-import math
-from collections.abc import Mapping
-from time import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 from .._core import events
 from .._core.definition import OperatorKind
-from .._core.errors import BlockingCallError, UsageError
+from .._core.errors import UsageError
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
-from ..drivers.interfaces import ChunkPaused
-from .interrupts import expect_answer
+from . import ingress
+from .former_names import DATA, refuse
+from .ingress import emit, put
+from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt
 from .portal import run_sync
 from .state import FlowState, State
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
-    from ..drivers.asyncio import LocalDriver
-    from ..models.response import Response
+    from .dispatch import FieldSource
     from .execution import Execution
+    from .runtime import ExecutionRuntime
 
     ValueT = DefaultTypeVar("ValueT", default=Any)
     StreamT = DefaultTypeVar("StreamT", default=Any)
@@ -37,16 +38,16 @@ else:
 class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     """The argument of every chunk and condition.
 
-    `value` is what the signal brought. The type parameters are the value, the stream items and the flow's result.
+    `value` is the value of the signal that triggered the run. The type parameters are the types of the value, of the
+    stream items and of the flow's result.
     """
 
-    __slots__ = ("_driver", "_execution", "_repeated", "_run", "value")
+    __slots__ = ("_repeated", "_run", "_runtime", "value")
 
-    def __init__(self, execution: Any, run: RunChunk) -> None:
-        self._execution: Execution = execution
-        self._driver: LocalDriver = execution.running
+    def __init__(self, runtime: "ExecutionRuntime", run: RunChunk) -> None:
+        self._runtime = runtime
         self._run = run
-        # Effects that an earlier attempt of this run has recorded are not recorded again: the first one stands.
+        # A repeated attempt does not record again the effects that an earlier attempt of this run has recorded.
         self._repeated = dict(run.effects) if run.attempt > 1 and run.effects else None
         self.value: ValueT = run.value
 
@@ -57,27 +58,30 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
             return GenericAlias(cls, parameters)
 
-    # -- who and why -------------------------------------------------------------------------------------------------
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            refuse(self, name, DATA)
+
+    # -- the run -----------------------------------------------------------------------------------------------------
 
     @property
     def execution(self) -> "Execution":
         """The handle of this execution."""
-        return self._execution
+        return self._runtime.handle_for(self._run)
 
     @property
     def execution_id(self) -> str:
         """The id of this execution."""
-        return self._execution.id
-
-    @property
-    def run(self) -> RunChunk:
-        """This run of the chunk, as the core knows it: its operator, trigger, scope."""
-        return self._run
+        return self._runtime.id
 
     @property
     def run_id(self) -> str:
-        """The stable id of this run of the chunk: the same when it is repeated after a crash."""
-        return f"{self._execution.id}:{self._run.id}"
+        """The id of this run of the chunk, "execution id:number".
+
+        It is the same in every attempt, also after a crash: use it as an idempotency key.
+        """
+        return f"{self._runtime.id}:{self._run.id}"
 
     @property
     def attempt(self) -> int:
@@ -91,12 +95,12 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     @property
     def trigger_event(self) -> str:
-        """The name of what triggered this run: an event, a chunk, or a key of state; "START" at the start."""
+        """The name of the event, chunk or state key that triggered this run; "START" at the start of the execution."""
         return self._run.trigger.name or "START"
 
     @property
     def trigger_type(self) -> str:
-        """The type of what triggered this run: "event" (also for chunks), "runtime_data", "flow_data", "collect"."""
+        """The type of the trigger: "event" (also for chunks), "runtime_data", "flow_data" or "collect"."""
         kind = PUBLIC_KIND[self._run.trigger.kind]
         return kind if kind in ("runtime_data", "flow_data", "collect") else "event"
 
@@ -107,24 +111,27 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     @property
     def path(self) -> tuple[tuple[str, int, int], ...]:
-        """The branches this run is in, outermost first: (operator, opening, index) each. Empty outside all blocks."""
+        """The branches that contain this run, outermost first. Empty outside all blocks.
+
+        Each branch is a tuple: operator id, number of the block instance, index of the branch.
+        """
         return self._run.scope.path if self._run.scope else ()
 
     # -- state -------------------------------------------------------------------------------------------------------
 
     @property
-    def state(self) -> "State":
+    def state(self) -> State:
         """The state of this execution, by key."""
-        return State(self._execution, self)
+        return State(self._runtime, self._run, self._repeated)
 
     @property
-    def flow_state(self) -> "FlowState":
+    def flow_state(self) -> FlowState:
         """The data shared by all executions of this flow, by key."""
-        return FlowState(self._execution, self)
+        return FlowState(self._runtime, self._run, self._repeated)
 
     # -- signals -----------------------------------------------------------------------------------------------------
 
-    async def async_emit(
+    def async_emit(
         self,
         name: str,
         value: Any = None,
@@ -132,124 +139,102 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         settle: bool = False,
         delay: float | None = None,
         provisional: bool = False,
-    ) -> int:
-        """Emit a signal. Returns its number once it is accepted; what it triggers runs beside this chunk.
+    ) -> Coroutine[Any, Any, int]:
+        """Emit a signal. Returns the signal's number once it is accepted; the chunks that it triggers run concurrently.
 
-        What a `provisional` signal starts can be taken back with `async_retract(number)`, until
-        `async_confirm(number)`.
+        `delay` (seconds): the signal is emitted after that time, and the execution does not end before.
 
-        With `delay` (seconds) the signal is fired when the time has come; the execution waits for it. With `settle`
-        it returns when everything that the signal caused has settled. It also waits while more than `max_pending`
-        signals of this chunk, or runs that they caused, are pending. A chunk that waits here gives up its place in
-        concurrency limits. A repeated attempt does not emit again what an earlier one has emitted: it waits for that,
-        and gets its number where it can still be taken back, else -1. Raises `ExecutionClosed`, or `ContractError` for
-        a declared signal's value of another type.
+        `settle`: return when everything that the signal caused has settled: chunks, what those caused in turn, retries,
+        delayed signals, items that a lazy `for_each` has not read yet. An open interrupt (`pause_for`) counts as
+        settled, and the runs that its answer starts are not waited for. A sub-flow counts until it has ended.
+
+        `provisional`: until `async_confirm(number)`, `async_retract(number, reason)` cancels all that the signal
+        started.
+
+        The call also waits while more than `max_pending` signals of this chunk, or runs that they caused, are pending.
+        A chunk that waits here gives up its permits in concurrency limits.
+
+        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. It waits for
+        that signal, and gets its number while the signal can be retracted, else -1.
+
+        Raises `ExecutionClosed`, or `ContractError` if the value does not have the declared type of the signal.
         """
-        number = self._execution.machine.state.records
-        if delay is not None:
-            check_delay(delay)
-        event = events.Emitted(
-            time(), self._run.id, name, self._execution.checked(name, value), settle, delay, provisional
+        return emit(
+            self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
         )
-        if self._repeated and self.repeats(event.effect):
-            return await self._emitted_before(event.effect, settle)
-        await self._driver.submit_and_settle(event)
-        return number
-
-    async def _emitted_before(self, effect: str, settle: bool) -> int:
-        """The number of the signal that an earlier attempt has emitted here, once it has settled if that is asked."""
-        run = self._run
-        place = (run.effects or {})[effect] - (self._repeated or {})[effect]
-        kept = (run.kept or {}).get((effect, place))
-        if kept is None:
-            return -1
-        if settle:
-            await self._driver.submit_and_settle(events.AwaitedAgain(time(), run.id, kept.signal))
-        return kept.signal
 
     def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
-        execution = self._execution
-        if delay is not None:
-            check_delay(delay)
-        if execution.on_loop_thread:
-            if settle:
-                raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
-            self.record(
-                events.Emitted(time(), self._run.id, name, execution.checked(name, value), False, delay, may_wait=False)
-            )
-        else:
-            run_sync(lambda: self.async_emit(name, value, settle=settle, delay=delay), "async_emit", execution.loop)
+        ingress.emit_now(self._runtime, name, value, self._run, self._repeated, settle, delay)
 
-    async def async_emit_fields(self, response: "Response", fields: Mapping[str, str]) -> Any:
-        """Emit a signal for each field of a model's response as soon as it is complete; returns the response's data.
+    async def async_emit_fields(self, response: "FieldSource", fields: Mapping[str, str]) -> Any:
+        """Emit a signal for each field of a model's response as soon as the field is complete.
 
-        `fields` maps paths to events: `{"queries[*]": "query_ready"}`. What the signals start is taken back if the
-        answer is retried, cut off or not valid; see `triggerflow.dispatch`.
+        `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. If the
+        response is retried, cut off or not valid, its signals are retracted: all that they started is cancelled. Raises
+        the errors of `run.dispatch.emit_fields`.
         """
-        from .dispatch import emit_fields  # the model side is loaded by those who use it only
+        from .dispatch import emit_fields
 
         return await emit_fields(self, response, fields)
 
     async def async_confirm(self, number: int) -> None:
-        """A provisional signal stands; what it started cannot be taken back any more."""
-        self.record(events.Confirmed(time(), self._run.id, number))
+        """Make a provisional signal final: it can no longer be retracted."""
+        await self._on_loop(lambda: self._record(events.Confirmed(self._now(), self._run.id, number)))
 
     async def async_retract(self, number: int, reason: str) -> None:
-        """Take a provisional signal back: what it started is cancelled, and the stream is told."""
-        known = number in (self._execution.machine.state.provisional or ())
-        self.record(events.Retracted(time(), self._run.id, number, reason))
-        if not known:
-            return
-        # No effect of its own: an attempt that repeats the retraction finds nothing to tell of.
-        item = {"type": "retraction", "signal": number, "reason": reason}
-        self._execution.submit(events.StreamPut(time(), None, item))
+        """Retract a provisional signal: all that it started is cancelled.
+
+        Readers of the runtime stream get the item `{"type": "retraction", "signal": number, "reason": reason}`.
+        """
+
+        def retract() -> None:
+            known = number in (self._runtime.machine.state.provisional or ())
+            self._record(events.Retracted(self._now(), self._run.id, number, reason))
+            if known:
+                # Not recorded as an effect of the run: in a repeated attempt `known` is false, and no item is put.
+                item = {"type": "retraction", "signal": number, "reason": reason}
+                ingress.submit(self._runtime, events.StreamPut(self._now(), None, item))
+
+        await self._on_loop(retract)
 
     # -- runtime stream ----------------------------------------------------------------------------------------------
 
-    async def async_put_into_stream(self, stream_item: StreamT) -> None:
-        """Put an item into the runtime stream; waits while a blocking reader lags by its whole buffer."""
-        execution = self._execution
-        if self._repeated and self.repeats(events.STREAM):
-            return
-        check = execution.program.contract.stream
-        item = stream_item if check is None else check(stream_item)
-        self._driver.submit(events.StreamPut(time(), self._run.id, item))
-        stream = execution.stream
-        if stream is not None and stream.last >= stream.ceiling and stream.full:
-            await self._driver.without_place(self._run, stream.room)
+    def async_put_into_stream(self, stream_item: StreamT) -> Coroutine[Any, Any, None]:
+        """Put an item into the runtime stream.
+
+        Waits first while a blocking reader lags by its whole buffer. The chunk gives up its permits in concurrency
+        limits while it waits.
+        """
+        return put(self._runtime, stream_item, self._run, self._repeated)
 
     def put_into_stream(self, stream_item: StreamT) -> None:
-        """Put an item into the runtime stream. In an async chunk it never waits, so that a slow reader may lose
-        items."""
-        execution = self._execution
-        if execution.on_loop_thread:
-            check = execution.program.contract.stream
-            self.record(events.StreamPut(time(), self._run.id, stream_item if check is None else check(stream_item)))
+        """Put an item into the runtime stream. In an async chunk it never waits: a slow reader may lose items."""
+        if ingress.is_here(self._runtime):
+            ingress.put_now(self._runtime, stream_item, self._run, self._repeated)
         else:
-            run_sync(lambda: self.async_put_into_stream(stream_item), "async_put_into_stream", execution.loop)
+            run_sync(lambda: self.async_put_into_stream(stream_item), "data.async_put_into_stream", self._runtime.loop)
 
     async def async_stop_stream(self) -> None:
-        """End the runtime stream; its readers stop after the last item. The execution goes on."""
-        self.record(events.StreamStopped(time(), self._run.id))
+        """See `stop_stream`."""
+        await self._on_loop(self.stop_stream)
 
     def stop_stream(self) -> None:
-        """End the runtime stream; see `async_stop_stream`."""
-        self.record(events.StreamStopped(time(), self._run.id))
+        """End the runtime stream. Its readers stop after the last item; the execution continues."""
+        ingress.stop_stream(self._runtime, self._run, self._repeated)
 
     # -- result ------------------------------------------------------------------------------------------------------
 
     async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
         """See `set_result`."""
-        self.set_result(value, replace=replace)
+        await self._on_loop(lambda: self.set_result(value, replace=replace))
 
     def set_result(self, value: ResultT, *, replace: bool = False) -> None:
-        """Fix the result of the execution, if none was fixed before; with `replace` in any case.
+        """Set the result of the execution. Ignored if the execution has a result, unless `replace` is true.
 
-        What has ended keeps its result, so that `replace` is for executions that are kept open.
+        `replace` is for executions with `keep_open`. Raises `ExecutionClosed` if the execution has ended.
         """
-        check = self._execution.program.contract.result
-        self.record(events.ResultSet(time(), self._run.id, value if check is None else check(value), replace))
+        ingress.set_result(self._runtime, value, replace, self._run, self._repeated)
 
     # -- pause -------------------------------------------------------------------------------------------------------
 
@@ -264,25 +249,31 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         schema: Any = None,
         expires: float | None = None,
     ) -> NoReturn:
-        """End this chunk here and open an interrupt: a question of some `type` with a `payload`, to whoever watches.
+        """End this chunk and open an interrupt: a question to the outside, with a `type` and a `payload`.
 
-        `execution.continue_with(id, answer)` answers it: the answer goes to what follows this chunk ("next"), to this
-        chunk again ("self", as its value; `resume` has the question), or out as an event (`resume_event`, or
-        `resume_to={"event": name}`). `schema` is the type of the answer, checked when it comes. After `expires` seconds
-        without an answer the chunk fails with `InterruptExpired`. Other chunks go on meanwhile.
-        Raises `UsageError` where nobody could answer, or if an interrupt of that id is open.
+        `execution.continue_with(id, answer)` answers it. `resume_to` says where the answer goes:
+        "next" (default): to the chunks that follow this one;
+        "self": to this chunk, which runs again with the answer as its value (`resume` has the question);
+        `{"event": name}`, or `resume_event=name`: the answer is emitted as an event.
+
+        `interrupt_id` is the id of the interrupt, by default one made from the number of the run. `schema` is the type
+        of the answer; an answer of another type is refused with `ContractError`. After `expires` seconds without an
+        answer the chunk fails with `InterruptExpired`. Other chunks continue meanwhile.
+
+        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), or if an interrupt of that id
+        is open.
         """
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
         if resume_to not in ("next", "self"):
             raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
         number = interrupt_id or f"interrupt-{self._run.id}"
-        name = expect_answer(self._execution, number, schema)
+        name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
-            check_delay(expires)
-        until = None if expires is None else time() + expires
+            ingress.check_delay(expires)
+        until = None if expires is None else self._now() + expires
         raise ChunkPaused(
-            events.Paused(time(), self._run.id, number, type, payload, resume_event, resume_to, name, until)
+            events.Paused(self._now(), self._run.id, number, type, payload, resume_event, resume_to, name, until)
         )
 
     async def async_pause_for(self, **question: Any) -> NoReturn:
@@ -291,58 +282,51 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     @property
     def resume(self) -> "dict[str, Any] | None":
-        """The interrupt whose answer runs this chunk again (`resume_to="self"`), with the value it had then as
-        `value`."""
+        """The interrupt whose answer runs this chunk again (`resume_to="self"`); None in any other run.
+
+        It is the dict of `execution.get_interrupt`, with the value of the chunk before the interrupt as `value`.
+        """
         trigger = self._run.trigger
         if trigger.kind != "resume":
             return None
-        interrupt = (self._execution.machine.state.interrupts or {})[trigger.name]
-        return {**self._execution.get_interrupt(trigger.name), "value": interrupt.run.value}
+        interrupt = (self._runtime.machine.state.interrupts or {})[trigger.name]
+        return {**describe_interrupt(interrupt), "value": interrupt.run.value}
 
     # -- resources ---------------------------------------------------------------------------------------------------
 
     @property
-    def resources(self) -> "Mapping[str, Any]":
+    def resources(self) -> Mapping[str, Any]:
         """The resources of this execution and its flow, by name. They are never recorded."""
-        return self._execution.resources
-
-    def get_resource(self, key: str, default: Any = None) -> Any:
-        """A resource, or the default."""
-        return self._execution.resources.get(key, default)
+        return self._runtime.resources
 
     def require_resource(self, key: str) -> Any:
-        """A resource; raises `KeyError` that lists the known names if it is missing."""
-        return self._execution.require_resource(key)
+        """Return a resource. Raises `KeyError`, which lists the known names, if it is missing."""
+        return require_resource(self._runtime, key)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    @property
-    def run_number(self) -> int:
-        """The number of this run within its execution."""
-        return self._run.id
+    def _now(self) -> float:
+        return self._runtime.environment.now()
 
-    def repeats(self, effect: str) -> bool:
-        """Whether the next effect of this kind is one that an earlier attempt of this run has recorded; counts it."""
-        if not self._repeated or not self._repeated.get(effect):
-            return False
-        self._repeated[effect] -= 1
-        return True
+    def _record(self, event: events.Event) -> None:
+        ingress.record(self._runtime, event, self._run, self._repeated, "data.async_retract")
 
-    def record(self, event: events.Event) -> None:
-        """Record an effect of this run, from any thread, unless an earlier attempt has recorded it."""
-        if not self._repeated or not self.repeats(event.effect):
-            self._execution.submit(event)
-
-    def get_status(self) -> str:
-        """The status of the execution; see `Execution.get_status`."""
-        return self._execution.get_status()
+    async def _on_loop(self, function: Callable[[], Any]) -> None:
+        await ingress.here_or_carried(self._runtime, function)
 
     def __repr__(self) -> str:
         kind = "condition" if self._run.node.kind is OperatorKind.MATCH_CASE else "chunk"
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
 
 
-def check_delay(delay: Any) -> None:
-    """Raise `UsageError` unless this is a time that can be waited for."""
-    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
-        raise UsageError(f"a delay is a number of seconds from 0 on, got {delay!r}")
+def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> "tuple[ExecutionRuntime, RunChunk]":
+    """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
+    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
+
+
+def require_resource(runtime: "ExecutionRuntime", key: str) -> Any:
+    """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
+    resources = runtime.resources
+    if key not in resources:
+        raise KeyError(f"missing required runtime resource {key!r} in {runtime!r}; it has {sorted(resources)}")
+    return resources[key]

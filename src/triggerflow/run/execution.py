@@ -1,250 +1,318 @@
-"""The handle of one run of a flow: start it, watch it, send it signals, wait for it, cancel it."""
+"""The handle of one run of a flow: start it, watch it, send it signals, wait for it, cancel it.
 
-import asyncio
-import functools
+A handle holds an `ExecutionRuntime` and forwards to it. Two handles of one execution are equal.
+"""
+
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from time import time
-from typing import Any, Self, TypeVar, cast
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from .._core import commands, events
-from .._core.errors import ContractError, UnknownInterrupt, UsageError, WrongLoopError
-from .._core.machine import FINAL
-from .._core.state import UNSET
-from ..build.blueprint import positive
-from .compaction import CompactReader
+from .._core.errors import UnknownInterrupt, UsageError
+from .._core.events import ErrorInfo, Event
+from .._core.state import UNSET, RunChunk, StatusName
+from . import ingress
+from .data import require_resource
+from .former_names import EXECUTION, refuse
+from .interrupts import describe_interrupt
 from .journal import Observer
-from .logs import describe_interrupt
-from .options import Options
 from .portal import iterate_sync, on_a_loop, run_sync
-from .program import Program
 from .resources import ResourceHolder
-from .runtime import HostedExecution, finish
-from .saving import restore, snapshot, write
-from .shared import SharedData
+from .runtime import ExecutionRuntime
 from .state import State
-from .stream import LagPolicy, StreamReader
-from .subflow import Link
+from .stream import CompactReader, LagPolicy, StreamReader
 
 T = TypeVar("T")
 
 
-class Execution(HostedExecution, ResourceHolder):
-    """One run of a flow. Made by `flow.create_execution`; it starts with `async_start` or with its first reader.
+class Execution(ResourceHolder):
+    """One run of a flow. `flow.create_execution` makes it; `async_start` or its first reader starts it.
 
-    It lives on the event loop that started it. Cancelling or timing out a wait on this handle ends only the wait.
+    The execution lives on the event loop that started it. The methods with `async_` can be awaited on any loop. The
+    methods without `async_` are for scripts and other threads; they raise `BlockingCallError` where they would block a
+    loop. Cancelling or timing out a wait on this handle ends only the wait.
+
+    A durable execution has a store. An awaited method returns once its signal, answer or result is in the store.
+    Readers get only items that are in the store. What methods without `await` change (`emit` on a loop, `state.set`)
+    is in the store when the next awaited method returns. A failing store raises `StoreError`; what was stored before
+    remains, and the next call tries again.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__", "_run", "_runtime")
+
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk | None = None) -> None:
+        self._runtime = runtime
+        #: The run of the chunk that got this handle as `data.execution`; None on a handle that the caller created.
+        self._run = run
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Execution) and other._runtime is self._runtime
+
+    def __hash__(self) -> int:
+        return hash(self._runtime)
+
+    def __repr__(self) -> str:
+        return repr(self._runtime)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            refuse(self, name, EXECUTION)
 
     # -- starting and ending -----------------------------------------------------------------------------------------
 
+    @property
+    def id(self) -> str:
+        """The id that was given to `create_execution`, or a random one."""
+        return self._runtime.id
+
+    def get_status(self) -> StatusName:
+        """Return "created", "running", "waiting" (for something from outside), "completed", "failed" or "cancelled".
+
+        The status of a durable execution may not be in the store yet; `async_committed` waits until it is.
+        """
+        return self._runtime.status()
+
     async def async_open(self) -> Self:
-        """Make it ready to be used here; only durable executions have something to do."""
+        """Load a durable execution from its store and continue it, or create it there. Does nothing in memory.
+
+        Raises `UnknownExecution`, `ExecutionLeased` while another process runs it, `UsageError` if it belongs to
+        another flow, `SnapshotError` if the present flow cannot continue it, and `StoreError`.
+        """
+        await self._runtime.durability.open(self._runtime)
         return self
 
-    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
-        """Start the execution if nobody did, wait until all its work has settled, and return its result (None if one
-        that is kept open has none yet).
+    async def async_suspend(self, reason: str = "its owner suspends it") -> None:
+        """Stop running a durable execution in this process, at once.
 
-        Raises what a chunk raised, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds (the execution goes
-        on), or `AlreadyStarted` if it was started with another value.
+        Its chunks are cancelled, nothing more is recorded, and any process can continue it. Raises `UsageError` for an
+        execution in memory, which would be lost.
         """
-        self.begin(value)
-        if not self.options.keep_open:
-            return await self.async_get_result(timeout=timeout)
-        if not await self.async_settled(timeout=timeout):
-            raise TimeoutError(f"{self!r} has not settled after {timeout} s; it goes on running")
-        return self.outcome() if self._has_answer() else None
+        await self._runtime.durability.release(self._runtime, reason)
+
+    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
+        """Start the execution unless it has started, wait until all its work has settled, and return its result.
+
+        With `keep_open` the result is None while the execution has none. A durable execution that was started before,
+        in this process or another, continues.
+
+        Raises the exception of a failed chunk, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds (the
+        execution continues), or `AlreadyStarted` if it was started with another value.
+        """
+        runtime = self._runtime
+        self._refuse_own_chunk("async_start")
+
+        async def start() -> Any:
+            runtime.begin(value)
+            if not runtime.options.keep_open:
+                return await runtime.result(timeout)
+            if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
+                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it goes on running")
+            return runtime.outcome() if runtime.has_outcome() else None
+
+        return await ingress.from_outside(runtime, start)
 
     async def async_begin(self, value: Any = UNSET) -> None:
-        """Start the execution if nobody did, and wait for nothing more than that its start is accepted; of a durable
-        one it is on disk then. Raises what `async_start` raises before the first chunk runs.
+        """Start the execution unless it has started, and return once the start is accepted.
+
+        For a durable execution that means: once the start is in the store. Raises the errors that `async_start` raises
+        before the first chunk runs.
         """
-        self.begin(value)
+        await ingress.from_outside_now(self._runtime, lambda: self._runtime.begin(value))
+
+    def begin(self, value: Any = UNSET) -> None:
+        """Start the execution on the running loop without waiting for anything; see `async_begin`."""
+        self._runtime.begin(value)
 
     async def async_get_result(self, *, timeout: float | None = None) -> Any:
-        """Wait until the execution has ended and return its result: None if it fixed none. One that is kept open gives
-        its result as soon as it has one.
+        """Wait until the execution has ended and return its result, None if no result was set.
 
-        Raises what a chunk raised, `ExecutionCancelled`, or `TimeoutError` after `timeout` seconds.
+        With `keep_open` it returns as soon as the execution has a result.
+
+        Raises the exception of a failed chunk, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds, or
+        `UsageError` when a chunk of this execution calls it: the execution cannot end before that chunk does.
         """
-        ended = self.ended(timeout)
-        if ended is not None:
-            await (self.until(self._has_answer, timeout) if self.options.keep_open else ended)
-        return self.outcome(timeout)
+        if not self._runtime.has_outcome():
+            self._refuse_own_chunk("async_get_result")
+        return await ingress.from_outside(self._runtime, lambda: self._runtime.result(timeout))
+
+    async def async_settled(self, *, timeout: float | None = None) -> bool:
+        """Wait until no chunk runs, no source is read and no timer is due. Returns False after `timeout` seconds.
+
+        An open interrupt does not count as work.
+        """
+        runtime = self._runtime
+        every_record = not runtime.options.keep_open
+        make = lambda: runtime.until(runtime.is_settled, timeout, every_record=every_record)  # noqa: E731
+        return await ingress.from_outside(runtime, make)
 
     async def async_cancel(self, reason: str = "cancelled by its owner") -> None:
-        """Stop all chunks, wait for their clean-up (up to the execution's `deadline`), and end as cancelled.
+        """Cancel all chunks, wait for their clean-up (at most `cleanup_timeout` seconds), and end as cancelled.
 
-        An execution that has ended stays as it ended.
+        Does nothing if the execution has ended.
         """
-        if self.machine.state.status in FINAL:
-            return
-        self._observed = True
-        self.driver.submit(events.CancelRequested(time(), reason))
-        await self.until(lambda: self.has_ended)
+        await ingress.from_outside(self._runtime, lambda: self._runtime.cancel(reason))
 
     async def async_close(self) -> Any:
-        """Say that no more signals come from outside, and wait for the end and its result."""
-        if not self.has_ended:
-            self.driver.submit(events.CloseRequested(time()))
-        await self.until(lambda: self.has_ended)
-        return self.outcome()
+        """Accept no more signals from outside, wait for the end of the execution, and return its result.
+
+        Raises the errors of `async_get_result`, except `TimeoutError`.
+        """
+        self._refuse_own_chunk("async_close")
+        return await ingress.from_outside(self._runtime, self._runtime.close)
 
     def start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
-        """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
-        return run_sync(lambda: self.async_start(value, timeout=timeout), "async_start", self.loop)
+        """The sync twin of `async_start`."""
+        return run_sync(lambda: self.async_start(value, timeout=timeout), "execution.async_start", self._runtime.loop)
 
     def get_result(self, *, timeout: float | None = None) -> Any:
         """The sync twin of `async_get_result`."""
-        return run_sync(lambda: self.async_get_result(timeout=timeout), "async_get_result", self.loop)
+        make = lambda: self.async_get_result(timeout=timeout)  # noqa: E731
+        return run_sync(make, "execution.async_get_result", self._runtime.loop)
 
     def cancel(self, reason: str = "cancelled by its owner") -> None:
         """The sync twin of `async_cancel`."""
-        run_sync(lambda: self.async_cancel(reason), "async_cancel", self.loop)
-
-    async def new_child(
-        self,
-        program: Program,
-        shared: SharedData,
-        options: Options,
-        id: str,
-        *,
-        saved: Mapping[str, Any] | None,
-        attempt: int,
-        resources: Mapping[str, Any],
-        link: Link,
-        make: Callable[..., "Execution"],
-    ) -> "tuple[Execution, bool]":
-        """The execution of a sub-flow of this one, and whether it goes on from where it was saved; `make` makes it."""
-        if saved is not None:
-            return restore(make, program, shared, options, saved, resources=resources, link=link), True
-        return make(shared, options, id, resources=resources, link=link), False
-
-    def set_concurrency(self, concurrency: int | None) -> None:
-        """How many chunks may run at once, or None for no limit; to be said before the execution begins."""
-        if self.running is not None:
-            raise UsageError(f"{self!r} is at work; set its concurrency before it starts")
-        options: dict[str, Any] = {name: getattr(self.options, name) for name in Options.__slots__}
-        options["concurrency"] = positive(concurrency, f"{self!r}")
-        self.options = Options(**options)
+        run_sync(lambda: self.async_cancel(reason), "execution.async_cancel", self._runtime.loop)
 
     # -- signals from outside ----------------------------------------------------------------------------------------
 
     async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
-        """Send a signal from outside. Returns once it is accepted, or with `settle` when all it caused has settled.
+        """Send a signal from outside. Returns once it is accepted; with `settle`, once all that it caused has settled.
 
-        Raises `ExecutionClosed` if the execution has ended.
+        A chunk that emits through the handle of its own execution gives up its permits while it waits. Raises
+        `ExecutionClosed` if the execution has ended. An execution without work ends, unless it is kept open or the flow
+        declares external events (see `TriggerFlow.signal`).
         """
-        event = events.Emitted(time(), None, name, self.checked(name, value), settle)
-        if not await self.driver.submit_and_settle(event):
-            await self.async_get_result()  # raises why it could not settle
+        run = self._own_chunk() if settle else None
+        make = lambda: ingress.emit_from_outside(self._runtime, name, value, settle, run)  # noqa: E731
+        await ingress.from_outside(self._runtime, make)
 
     def emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
-        """The sync twin of `async_emit`; without `settle` it does not block and may be called in a running loop."""
-        if not settle:
-            self._record(events.Emitted(time(), None, name, self.checked(name, value)))
+        """The sync twin of `async_emit`. On the loop of the execution it does not wait, and `settle` is an error."""
+        if not settle and on_a_loop():
+            ingress.call(
+                self._runtime, lambda: ingress.emit_from_outside_now(self._runtime, name, value), "execution.async_emit"
+            )
         else:
-            run_sync(lambda: self.async_emit(name, value, settle=settle), "async_emit", self.loop)
-
-    def put_into_stream(self, stream_item: Any) -> None:
-        """Put an item into the runtime stream from outside."""
-        check = self.program.contract.stream
-        self._record(events.StreamPut(time(), None, stream_item if check is None else check(stream_item)))
-
-    def stop_stream(self) -> None:
-        """End the runtime stream; its readers stop after the last item. The execution goes on."""
-        self._record(events.StreamStopped(time(), None))
-
-    def set_result(self, value: Any, *, replace: bool = False) -> None:
-        """Fix the result from outside, if none was fixed before; with `replace` in any case."""
-        check = self.program.contract.result
-        self._record(events.ResultSet(time(), None, value if check is None else check(value), replace))
+            run_sync(lambda: self.async_emit(name, value, settle=settle), "execution.async_emit", self._runtime.loop)
 
     async def async_put_into_stream(self, stream_item: Any) -> None:
-        """See `put_into_stream`."""
-        self.put_into_stream(stream_item)
+        """Put an item into the runtime stream from outside.
+
+        Waits first while a blocking reader lags by its whole buffer.
+        """
+        await ingress.from_outside(self._runtime, lambda: ingress.put_from_outside(self._runtime, stream_item))
+
+    def put_into_stream(self, stream_item: Any) -> None:
+        """The sync twin of `async_put_into_stream`. On the loop of the execution it does not wait: a slow reader may
+        lose items."""
+        self._now_or_blocking(
+            lambda: ingress.put_now(self._runtime, stream_item, None),
+            lambda: self.async_put_into_stream(stream_item),
+            "execution.async_put_into_stream",
+        )
 
     async def async_stop_stream(self) -> None:
-        """See `stop_stream`."""
-        self.stop_stream()
+        """End the runtime stream. Its readers stop after the last item; the execution continues."""
+        await ingress.from_outside_now(self._runtime, lambda: ingress.stop_stream(self._runtime, None))
+
+    def stop_stream(self) -> None:
+        """The sync twin of `async_stop_stream`. On the loop of the execution it does not wait."""
+        self._now_or_blocking(
+            lambda: ingress.stop_stream(self._runtime, None), self.async_stop_stream, "execution.async_stop_stream"
+        )
 
     async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
-        """See `set_result`."""
-        self.set_result(value, replace=replace)
+        """Set the result from outside. Ignored if the execution has a result, unless `replace` is true."""
+        await ingress.from_outside_now(self._runtime, lambda: ingress.set_result(self._runtime, value, replace, None))
 
-    def _record(self, event: events.Event) -> None:
-        """Hand in a record from any thread; in a script, which has no loop, before the start too."""
-        if self.running is None and not on_a_loop():
+    def set_result(self, value: Any, *, replace: bool = False) -> None:
+        """The sync twin of `async_set_result`. On the loop of the execution it does not wait."""
+        self._now_or_blocking(
+            lambda: ingress.set_result(self._runtime, value, replace, None),
+            lambda: self.async_set_result(value, replace=replace),
+            "execution.async_set_result",
+        )
 
-            async def there() -> None:
-                self.submit(event)
-
-            run_sync(there, "async_...")
+    def _now_or_blocking(self, now: Callable[[], None], awaited: Callable[[], Any], name: str) -> None:
+        """Call `now` at once on a loop; in a script run the coroutine of `awaited` to its end."""
+        if on_a_loop():
+            ingress.call(self._runtime, now, name)
         else:
-            self.submit(event)
+            run_sync(awaited, name, self._runtime.loop)
 
     # -- answers from outside ----------------------------------------------------------------------------------------
 
     async def async_continue_with(
         self, interrupt_id: str, value: Any = None, *, request_id: str | None = None
     ) -> dict[str, Any]:
-        """Answer an interrupt; only what comes next is run. Returns the interrupt as it stands then.
+        """Answer an interrupt. Chunks that have completed do not run again. Returns the answered interrupt.
 
-        The same `request_id` again is the same answer and changes nothing. Raises `UnknownInterrupt`,
-        `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed`, or `ContractError` if the answer does not fit the
-        schema it was asked for with; the interrupt stays open then.
+        A second answer with the same `request_id` counts as the same answer and changes nothing. Raises
+        `UnknownInterrupt`, `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed`, or `ContractError` if the answer
+        does not fit the `schema` of the interrupt; the interrupt stays open then.
         """
-        return self.answer(interrupt_id, value, request_id)
+        return await ingress.from_outside_now(
+            self._runtime, lambda: ingress.answer(self._runtime, interrupt_id, value, request_id)
+        )
 
     def continue_with(self, interrupt_id: str, value: Any = None, *, request_id: str | None = None) -> dict[str, Any]:
-        """The sync twin of `async_continue_with`, from any thread. It does not block; only that of a durable execution
-        waits for the disk, and raises `BlockingCallError` inside a running loop."""
-        return self.answer(interrupt_id, value, request_id)
+        """The sync twin of `async_continue_with`, for any thread.
+
+        For an execution in memory it may be called on a loop and does not wait. For a durable execution it waits for
+        the store, and raises `BlockingCallError` on a loop.
+        """
+        if on_a_loop() and not self._runtime.durability.outlives_loop:
+            return ingress.answer(self._runtime, interrupt_id, value, request_id)
+        make = lambda: self.async_continue_with(interrupt_id, value, request_id=request_id)  # noqa: E731
+        return run_sync(make, "execution.async_continue_with", self._runtime.loop)
 
     def get_interrupt(self, interrupt_id: str) -> dict[str, Any]:
-        """An interrupt: id, type, payload, resume_event, status ("waiting", "resumed", "expired") and response."""
-        interrupt = (self.machine.state.interrupts or {}).get(interrupt_id)
+        """Return an interrupt as a dict; raises `UnknownInterrupt`.
+
+        Its keys: id, type, payload, resume_event, expires (seconds since the epoch, or None), status ("waiting",
+        "resumed", "expired" or "retracted"), and response (the answer).
+        """
+        interrupt = (self._runtime.machine.state.interrupts or {}).get(interrupt_id)
         if interrupt is None:
             raise UnknownInterrupt(f"{self!r} has no interrupt {interrupt_id!r}; it has {list(self.get_interrupts())}")
         return describe_interrupt(interrupt)
 
     def get_interrupts(self) -> dict[str, dict[str, Any]]:
-        """All interrupts by id."""
-        return {id: describe_interrupt(interrupt) for id, interrupt in (self.machine.state.interrupts or {}).items()}
+        """All interrupts by id, open and closed; see `get_interrupt`."""
+        interrupts = self._runtime.machine.state.interrupts or {}
+        return {id: describe_interrupt(interrupt) for id, interrupt in interrupts.items()}
 
     def get_pending_interrupts(self) -> dict[str, dict[str, Any]]:
         """The interrupts that wait for an answer, by id."""
         return {id: interrupt for id, interrupt in self.get_interrupts().items() if interrupt["status"] == "waiting"}
 
-    # -- saving ------------------------------------------------------------------------------------------------------
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The state of this execution, by key."""
+        return State(self._runtime)
 
     def save(self, path: "str | os.PathLike[str] | None" = None, *, encoding: str = "utf-8") -> dict[str, Any]:
-        """The execution as JSON-shaped data, at any moment; with a path also as a file (.json, .yaml).
+        """Return a snapshot of the execution as JSON-shaped data; with a `path`, write it to that file (.json, .yaml).
 
-        `flow.load_execution` makes it again. Raises `PayloadError` that names what cannot be recorded; nothing is
-        written then.
+        It can be called at any moment. `flow.load_execution` restores the execution. Raises `PayloadError`, which names
+        the value that cannot be recorded; no file is written then.
         """
-        data = snapshot(self)
+        from .saving import snapshot, write  # not needed to run a flow, and slow to import
+
+        data = snapshot(self._runtime)
         write(data, None if path is None else os.fspath(path), encoding)
         return data
 
-    # -- resources ---------------------------------------------------------------------------------------------------
-
     @property
-    def own_resources(self) -> dict[str, Any]:
-        """The resources of this execution only. After a load they have to be given again: they are never recorded."""
-        if self._resources is None:
-            self._resources = dict[str, Any]()
-        return self._resources
+    def resources(self) -> MutableMapping[str, Any]:
+        """The resources by name. Those of this execution hide those of its flow; see `ResourceHolder.resources`."""
+        return self._runtime.resources
 
     def require_resource(self, key: str) -> Any:
         """A resource. Raises `KeyError` with the known names if it is missing."""
-        resources = self.resources
-        if key not in resources:
-            raise KeyError(f"missing required runtime resource {key!r} in {self!r}; it has {sorted(resources)}")
-        return resources[key]
+        return require_resource(self._runtime, key)
 
     # -- observing ---------------------------------------------------------------------------------------------------
 
@@ -258,21 +326,21 @@ class Execution(HostedExecution, ResourceHolder):
         buffer: int = 1024,
         compact: bool = False,
     ) -> StreamReader[Any]:
-        """An async iterator over the runtime stream; reading it starts the execution if nobody did.
+        """Return an async iterator over the runtime stream. Its first step starts the execution unless it has started.
 
-        `after` is the number of the last item already known (0: from the first), `timeout` the longest gap between two
-        items in seconds, `lag` and `buffer` the policy for a reader that falls behind (see `stream`). With `compact`
-        what is there already comes merged: texts, and dicts that differ in their "delta" (see `compaction`). A reader
-        that gives no `value` leaves the start to whoever gives one in the same turn of the loop. It counts as a reader,
-        whom chunks wait for, from its first item on. After the last item the iterator ends, or raises the failure of
-        the execution.
+        `value` is the start value. A reader without one lets a caller in the same turn of the loop start the execution
+        with its value. `after` is the number of the last item that the caller has (0: read from the first item).
+        `timeout` is the longest wait for one item, in seconds; then `TimeoutError` is raised. `lag` and `buffer`
+        (items) are the policy for a reader that falls behind, see `run.stream`. With `compact`, items that were put
+        before the reader came are merged: texts, and dicts that differ only in their "delta".
+
+        Chunks wait for a slow reader from its first step on. After the last item the iterator ends, or raises the
+        failure of the execution. Raises `StreamGapError` and `ReaderDisconnected` for a reader that falls behind.
         """
-        if self.stream is None:
-            self.stream = self._new_stream()
+        runtime = self._runtime
         kind = cast("type[StreamReader[Any]]", CompactReader if compact else StreamReader)
-        return kind(
-            self.stream, lambda: self._begin_reading(value), after=after, timeout=timeout, policy=lag, buffer=buffer
-        )
+        begin = lambda: runtime.begin_reading(value)  # noqa: E731
+        return kind(runtime.open_stream(), begin, after=after, timeout=timeout, policy=lag, buffer=buffer)
 
     def get_runtime_stream(
         self,
@@ -283,145 +351,77 @@ class Execution(HostedExecution, ResourceHolder):
         lag: LagPolicy = "block",
         compact: bool = False,
     ) -> Iterator[Any]:
-        """The sync twin of `get_async_runtime_stream`; the execution goes on while the caller handles an item."""
+        """The sync twin of `get_async_runtime_stream`. The execution continues while the caller handles an item."""
         return iterate_sync(
             lambda: self.get_async_runtime_stream(value, timeout=timeout, after=after, lag=lag, compact=compact),
-            "get_async_runtime_stream",
-            self.loop,
+            "execution.get_async_runtime_stream",
+            self._runtime.loop,
         )
 
     @property
-    def state(self) -> State:
-        """The state of this execution, by key."""
-        return State(self)
+    def skipped(self) -> tuple[ErrorInfo, ...]:
+        """The errors whose branches ended because of `skip_exceptions`."""
+        return tuple(self._runtime.machine.state.skipped or ())
 
     @property
-    def skipped(self) -> tuple[events.ErrorInfo, ...]:
-        """The errors whose branches ended because of `skip_exceptions`."""
-        return tuple(self.machine.state.skipped or ())
+    def records(self) -> list[Event]:
+        """The newest records, oldest first. Their classes are in `triggerflow.records`.
+
+        `flow.history()` has all records of a durable execution. With the option `journal_limit` of `create_execution`
+        the list has at least that many records and at most twice as many; without it the newest 1,024, but at most
+        about 1 MB of values. An execution of `flow.start` or `flow.async_start` keeps no records: raises `UsageError`.
+        """
+        journal = self._runtime.journal
+        if journal is None or not journal.limit:
+            raise UsageError(
+                f"{self!r} keeps no records, since only the call that started it knows of it; make it with "
+                "flow.create_execution(), or give it an observer: execution.add_observer(function)"
+            )
+        return list(journal)
 
     def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Call a function with every record from now on, as soon as it is accepted; returns what ends that.
+        """Call `observer(record)` for every record from now on. Returns a function that removes the observer.
 
-        It shall be quick. What it raises is logged and disturbs nothing.
+        The observer runs on the loop of the execution and must be quick. An exception that it raises is logged, and the
+        execution continues.
         """
-        journal = self.journal
-        journal.observers = (*journal.observers, observer)
-
-        def remove() -> None:
-            journal.observers = tuple(it for it in journal.observers if it is not observer)
-
-        return remove
+        return self._runtime.add_observer(observer)
 
     async def async_committed(self, read: Callable[[], T]) -> T:
-        """What `read` gives, such as `execution.get_status` or `execution.state.to_dict`.
+        """Call `read` (such as `execution.get_status` or `execution.state.to_dict`) and return its result once stored.
 
-        The methods that do not wait show what was accepted; of a durable execution, what this returns is on disk, so
-        that no crash takes back what was told.
+        Methods that do not wait may show changes that are not in the store yet. What this method returns is in the
+        store of a durable execution, and survives a crash. Raises `StoreError`.
         """
-        return read()
+        return await ingress.from_outside_now(self._runtime, read)
 
     def committed(self, read: Callable[[], T]) -> T:
         """The sync twin of `async_committed`."""
-        return run_sync(lambda: self.async_committed(read), "async_committed", self.loop)
+        return run_sync(lambda: self.async_committed(read), "execution.async_committed", self._runtime.loop)
 
-    # -- waiting for what is not the end -----------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------------------------
 
-    def is_settled(self, since: int = 0) -> bool:
-        """Whether nothing is at work: no chunk, source or timer. A question to the outside is no work.
+    def _own_chunk(self) -> RunChunk | None:
+        """The run of this execution whose chunk is the caller; None for a caller outside its chunks."""
+        state = self._runtime.machine.state
+        if self._run is not None and state.run(self._run.id) is self._run:
+            return self._run
+        driver = self._runtime.driver
+        return driver.current_run() if driver is not None and on_a_loop() else None
 
-        With `since`, the number of a record, only chunks count that this record or a later one has started.
-        """
-        state = self.machine.state
-        if since:
-            return all(run.signal < since for run in state.runs.values())
-        if state.runs:
-            return bool(state.interrupts) and super().get_status() == "waiting"
-        return not (state.pulls or (state.timers and any(it.what != "expiry" for it in state.timers.values())))
+    def _refuse_own_chunk(self, method: str) -> None:
+        """Raise `UsageError` if the caller is a chunk of this execution: it would wait for its own end."""
+        run = None if self._runtime.options.keep_open else self._own_chunk()
+        if run is not None:
+            raise UsageError(
+                f"chunk {run.node.name!r} of {self!r} calls {method}() of its own execution, which cannot end before "
+                "the chunk does; return from the chunk, or call it from outside"
+            )
 
-    async def async_settled(self, *, since: int = 0, timeout: float | None = None) -> bool:
-        """Wait until `is_settled`; False after `timeout` seconds."""
-        settled: Callable[[], bool] = functools.partial(self.is_settled, since) if since else self.is_settled
-        return await self.until(settled, timeout, every_record=since > 0 or not self.options.keep_open)
 
-    async def until(
-        self, holds: Callable[[], bool], timeout: float | None = None, *, every_record: bool = False
-    ) -> bool:
-        """Wait until a condition on this execution holds; False if it has ended, or `timeout` seconds have passed.
+def runtime_of(execution: Execution) -> ExecutionRuntime:
+    """The runtime behind a handle, for the engine and its extensions."""
+    return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
-        An execution that is kept open looks at the condition when it comes to rest, asks something or has its result;
-        with `every_record`, and for any other execution, say so: it is then looked at after every record.
-        """
-        if holds():
-            return True
-        due = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        remove = self.add_observer(lambda _: self.wake()) if every_record else None
-        try:
-            while (waiter := self.ended(None if due is None else due - asyncio.get_running_loop().time())) is not None:
-                await waiter
-                if holds():
-                    return True
-                if due is not None and due <= asyncio.get_running_loop().time():
-                    return False
-            return holds()
-        finally:
-            if remove is not None:
-                remove()
 
-    def notice(self, command: commands.AnyCommand) -> None:
-        """What the core tells an observer; see `rested` and `result_fixed`."""
-        match command:
-            case commands.Rested():
-                self.rested()
-            case commands.ResultFixed(by=by):
-                self.result_fixed(by)
-            case _:
-                super().notice(command)
-                if self.options.keep_open and isinstance(command, commands.OpenInterrupt):
-                    self.wake()
-
-    def rested(self) -> None:
-        """It is kept open, and no chunk runs any more."""
-        self.wake()
-
-    def result_fixed(self, by: int | str | None) -> None:
-        """It is kept open, and has a result: by a run (its number), an `end()` (its id) or from outside (None)."""
-        check, state = self.program.contract.result, self.machine.state
-        if check is not None:
-            try:
-                state.result = check(state.result)
-            except ContractError as broken:
-                self._failure, state.result = broken, UNSET
-                close = events.CancelRequested(time(), "its result broke the contract")
-                self.driver.loop.call_soon(self.submit_late, close)
-        self.wake()
-
-    def _has_answer(self) -> bool:
-        state = self.machine.state
-        return (state.keep_open and state.result is not UNSET) or state.status in FINAL
-
-    def _begin_reading(self, value: Any) -> Awaitable[None] | None:
-        if self.loop not in (None, asyncio.get_running_loop()):
-            raise WrongLoopError(f"{self!r} lives on another event loop; read it there, or use the sync methods")
-        if value is not UNSET:
-            self.begin(value)
-        elif self.running is None and self.machine.state.started and self.machine.state.status not in FINAL:
-            _ = self.driver  # it was loaded: with its first reader it goes on
-        elif self._value is UNSET and self.machine.state.status not in FINAL:
-            return self._begin_soon()
-        return None
-
-    async def _begin_soon(self) -> None:
-        """Start it in the next turn of the loop, if nobody has done so until then; raises what that raises."""
-        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(self._begin_for, begun)
-        await begun
-
-    def _begin_for(self, reader: "asyncio.Future[None]") -> None:
-        try:
-            self.begin()
-        except Exception as error:
-            if not reader.done():
-                reader.set_exception(error)
-        else:
-            finish(reader)
+__all__ = ["UNSET", "Execution", "runtime_of"]

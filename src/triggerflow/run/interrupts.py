@@ -1,72 +1,108 @@
-"""What is asked of an answer: the schema of its interrupt, known as long as that is open, also after a load."""
+"""Interrupts outside the core: how a chunk opens one, how callers see it, and how its answer is checked.
+
+The schema of an answer is available while its interrupt is open, also after a load.
+"""
 
 from typing import TYPE_CHECKING, Any
 
-from .._core.errors import InternalError, PayloadError, UsageError
-from .._core.events import Resumed
+from .._core.errors import ExecutionClosed, PayloadError, UsageError
+from .._core.events import Paused, Resumed
 from .._core.interrupts import answerable, repeats
 from .._core.machine import FINAL
 from .._core.state import Interrupt
 from ..build.contract import checker
 
 if TYPE_CHECKING:
-    from .runtime import HostedExecution
+    from .runtime import ExecutionRuntime
 
 
-def expect_answer(execution: "HostedExecution", interrupt_id: str, schema: Any) -> str | None:
-    """Prepare for an interrupt that a chunk is about to open; the name under which its schema is recorded.
+class ChunkPaused(BaseException):
+    """Raised by `pause_for` to end the chunk; carries the record. Like a cancellation it is not an error."""
 
-    Raises `UsageError` if nobody could answer, or if it is open already.
+    def __init__(self, event: Paused) -> None:
+        super().__init__(f"waiting for interrupt {event.interrupt!r}")
+        self.event = event
+
+
+def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
+    """An interrupt as a dict, as callers see it; see `Execution.get_interrupt`."""
+    return {
+        "id": interrupt.id,
+        "type": interrupt.type,
+        "payload": interrupt.payload,
+        "resume_event": interrupt.resume_event,
+        "expires": interrupt.expires,
+        "status": interrupt.status,
+        "response": interrupt.response,
+    }
+
+
+def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: Any) -> str | None:
+    """Prepare an interrupt that a chunk is about to open. Returns the name under which its schema is recorded.
+
+    Raises `UsageError` if no caller can answer it, or if an interrupt of that id is open already.
     """
-    if not execution.answerable:
+    if not runtime.answerable:
         raise UsageError(
-            f"{execution!r} was started by flow.async_start, so that nobody could answer its pause_for; "
+            f"{runtime!r} was started by flow.async_start: no caller has its handle and could answer its pause_for; "
             "use execution = flow.create_execution() and execution.async_start(...)"
         )
-    known = (execution.machine.state.interrupts or {}).get(interrupt_id)
+    known = (runtime.machine.state.interrupts or {}).get(interrupt_id)
     if known is not None and known.status == "waiting":
-        raise UsageError(f"{execution!r}: interrupt {interrupt_id!r} is open already; give each its own interrupt_id")
+        raise UsageError(f"{runtime!r}: interrupt {interrupt_id!r} is open already; give each its own interrupt_id")
     if schema is None:
-        (execution.schemas or {}).pop(interrupt_id, None)
+        (runtime.schemas or {}).pop(interrupt_id, None)
         return None
-    if execution.schemas is None:
-        execution.schemas = {}
-    execution.schemas[interrupt_id] = checker(schema, f"answer {interrupt_id}")
-    return execution.program.types.name_of(schema)
+    if runtime.schemas is None:
+        runtime.schemas = {}
+    runtime.schemas[interrupt_id] = checker(schema, f"answer {interrupt_id}")
+    return runtime.program.types.name_of(schema)
 
 
-def admit(execution: "HostedExecution", event: Resumed) -> tuple[Interrupt, bool]:
-    """The interrupt that an answer is for, and whether the answer is new: the same request again is none, also after
-    the end. A new one has been checked, and is in the event as it shall be taken. Raises where it is refused."""
-    state = execution.machine.state
+def admit(runtime: "ExecutionRuntime", event: Resumed) -> tuple[Interrupt, bool]:
+    """Check an answer. Returns its interrupt, and whether the answer is new.
+
+    An answer with a `request_id` that has answered the interrupt before is not new, also after the end of the
+    execution. For a new answer, `event.value` is set to the checked value. Raises `UnknownInterrupt`,
+    `AlreadyAnswered`, `InterruptExpired`, `ExecutionClosed` or `ContractError`.
+    """
+    state = runtime.machine.state
     interrupt = (state.interrupts or {}).get(event.interrupt)
-    if interrupt is None or (state.status in FINAL and not repeats(interrupt, event)):
-        execution.submit(event)  # which says what is wrong
-        raise InternalError(f"{execution!r} took an answer to interrupt {event.interrupt!r}, which it does not have")
-    if answerable(execution.machine, event) is None:
+    if state.status in FINAL and (interrupt is None or not repeats(interrupt, event)):
+        raise ExecutionClosed(
+            f"{runtime!r} has ended ({runtime.status()}) and accepts no answer to interrupt {event.interrupt!r}"
+        )
+    open_one = answerable(runtime.machine, event)
+    if open_one is None:
+        assert interrupt is not None
         return interrupt, False
-    event.value = check_answer(execution, interrupt, event.value)
-    return interrupt, True
+    event.value = check_answer(runtime, open_one, event.value)
+    return open_one, True
 
 
-def check_answer(execution: "HostedExecution", interrupt: Interrupt, value: Any) -> Any:
-    """The answer, checked by the schema that it was asked for with, and as the event that it becomes; in the sub-flow
-    that asked, if one did. Raises `ContractError`."""
-    if interrupt.id in execution.children:
-        child, number = execution.children[interrupt.id]
+def check_answer(runtime: "ExecutionRuntime", interrupt: Interrupt, value: Any) -> Any:
+    """The answer, checked by the schema of the interrupt and by the type of the event that it becomes.
+
+    The answer to an interrupt of a sub-flow is checked there. Raises `ContractError`.
+    """
+    if interrupt.id in runtime.children:
+        child, number = runtime.children[interrupt.id]
         return check_answer(child, (child.machine.state.interrupts or {})[number], value)
-    check = (execution.schemas or {}).get(interrupt.id)
+    check = (runtime.schemas or {}).get(interrupt.id)
     if check is None and interrupt.schema is not None:
-        check = checker(execution.program.types.named(interrupt.schema), f"answer {interrupt.id}")
+        check = checker(runtime.program.types.named(interrupt.schema), f"answer {interrupt.id}")
     if check is not None:
         value = check(value)
-    return value if interrupt.resume_event is None else execution.checked(interrupt.resume_event, value)
+    if interrupt.resume_event is None:
+        return value
+    as_event = runtime.program.signals.get(interrupt.resume_event)
+    return value if as_event is None else as_event(value)
 
 
-def check_schemas(execution: "HostedExecution") -> None:
-    """Raise `PayloadError` if an open interrupt has a schema that nobody could find again after a load."""
-    interrupts = execution.machine.state.interrupts or {}
-    for id in execution.schemas or ():
+def check_schemas(runtime: "ExecutionRuntime") -> None:
+    """Raise `PayloadError` if the schema of an open interrupt could not be restored after a load."""
+    interrupts = runtime.machine.state.interrupts or {}
+    for id in runtime.schemas or ():
         if id in interrupts and interrupts[id].schema is None:
             raise PayloadError(
                 f"the schema of interrupt {id!r} cannot be recorded; make it of builtin types and of classes that are "

@@ -1,27 +1,65 @@
-"""How user code is called: async handlers as they are, sync handlers in a thread or, where declared cheap, inline."""
+"""How user code is called: async handlers as they are, sync handlers in a thread or, where declared cheap, inline.
+
+A thread cannot be stopped. A sync chunk that times out fails at once, and its thread continues: its return value is
+dropped, its next call into the engine raises, and the process does not wait for it at its end. Its permits in
+concurrency limits are free at once, so the next attempt may start while the thread still runs.
+"""
 
 import asyncio
 import inspect
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
-from ..build.chunk import Chunk, Handler, is_async
-from ..build.policies import Invoker, with_timeout
-
-#: A thread is made only when all others are busy. The number is a guard, not a limit to plan with: a sync chunk may
-#: wait for another sync chunk, so that a small pool could lock itself up.
-MAX_THREADS = 1024
-_pool: ThreadPoolExecutor | None = None
+from ..build.cache import Invoker
+from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
+from .data import run_of
+from .threads import ThreadCall, pool
 
 
-def invoker(chunk: Chunk) -> Invoker:
-    """An async callable for a chunk's handler, with its timeout and cache."""
+def invoker(chunk: Chunk, owner: Any) -> Invoker:
+    """An async callable for a chunk's handler, with its cache and time-out. Cached results belong to the owner: the
+    flow of the chunk."""
     handler = chunk.handler
-    call: Invoker = handler if is_async(handler) else _inline(handler) if chunk.inline else _threaded(handler)
-    if chunk.timeout is not None:
-        call = with_timeout(call, chunk.timeout, chunk.name)
-    return call if chunk.cache is None else chunk.cache.wrap(call)
+    call: Invoker
+    if is_coroutine_function(handler):
+        call = handler
+    elif chunk.inline or claims_to_be_async(handler):
+        call = _inline(handler)
+    else:
+        call = _threaded(handler, chunk.name)
+    if chunk.cache is not None:
+        call = chunk.cache.wrap(call, chunk, owner, _Places())
+    return call if chunk.timeout is None else _timed(call, chunk.timeout, chunk.name)
+
+
+class _Places:
+    """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
+
+    async def without_permit(self, data: Any, until: "asyncio.Future[Any]") -> None:
+        """Give up the permits of the run while it waits."""
+        runtime, run = run_of(data)
+
+        async def wait() -> None:
+            await until
+
+        if run.limiters:
+            await runtime.require_running().without_permits(run, wait)
+        else:
+            await until
+
+    def has_caused_any(self, run: Any) -> bool:
+        """Whether a run has emitted a signal: it has a completion group then."""
+        return run_of(run)[1].spawned is not None
+
+    def has_caused(self, run: Any, other: Any) -> bool:
+        """Whether a signal of `run` has caused `other`; False for runs of different executions."""
+        (runtime, cause), (other_runtime, effect) = run_of(run), run_of(other)
+        if runtime is not other_runtime:
+            return False
+        group = effect.group
+        while group is not None and group is not cause.spawned:
+            group = group.parent
+        return group is not None
 
 
 def _inline(handler: Handler) -> Invoker:
@@ -33,7 +71,7 @@ def _inline(handler: Handler) -> Invoker:
 
 
 def condition_invoker(handler: Handler) -> Invoker:
-    """An async callable for a condition: it runs inline, and its answer is reduced to true or false here."""
+    """An async callable for a condition: it runs inline, and its result is converted to a bool."""
     inline = _inline(handler)
 
     async def ask(data: Any) -> bool:
@@ -42,27 +80,52 @@ def condition_invoker(handler: Handler) -> Invoker:
     return ask
 
 
-def _threaded(handler: Handler) -> Invoker:
+def _threaded(handler: Handler, name: str) -> Invoker:
     async def call(data: Any) -> Any:
         loop = asyncio.get_running_loop()
-        context = copy_context()
-        future = loop.run_in_executor(_threads(), lambda: context.run(_caught, handler, data))
+        here = ThreadCall(f"chunk {name!r}", loop)
+        future = loop.run_in_executor(pool(), here.run, copy_context(), _caught(handler), data)
         try:
             value = await asyncio.shield(future)
-            if isinstance(value, _Raised):
-                raise value.error
         except asyncio.CancelledError:
-            # A thread cannot be interrupted: its end is waited for, and the driver's deadline bounds that.
-            future.add_done_callback(_retrieve)
-            await asyncio.wait((future,))
+            await _stop(future, here, data)
             raise
+        if isinstance(value, _Raised):
+            raise value.error
         return await value if inspect.isawaitable(value) else value
 
     return call
 
 
+async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> None:
+    """The task of a chunk that runs in a thread was cancelled.
+
+    After a time-out the thread is abandoned at once. Otherwise this waits for the thread, at most `cleanup_timeout`
+    seconds. In a durable execution it waits until the thread has ended: only then may another process run the chunk.
+    """
+    if not call.started:
+        future.cancel()  # it still waits for a thread, and no longer needs one
+        call.left = True
+        return
+    runtime, _ = run_of(data)
+    limit = _limits.get(id(data))
+    try:
+        if limit is not None and limit.expired():
+            await call.leave()
+        else:
+            await asyncio.wait(
+                (future,), timeout=None if runtime.durability.outlives_loop else runtime.options.cleanup_timeout
+            )
+    finally:
+        if not future.done():
+            pool().leave(call)
+            future.cancel()
+        elif not future.cancelled():
+            future.exception()
+
+
 class _Raised:
-    """What a handler raised in its thread: a future cannot carry every exception (`StopIteration`)."""
+    """An exception that a handler raised in its thread. A future cannot carry every exception (`StopIteration`)."""
 
     __slots__ = ("error",)
 
@@ -70,20 +133,33 @@ class _Raised:
         self.error = error
 
 
-def _caught(handler: Handler, data: Any) -> Any:
-    try:
-        return handler(data)
-    except BaseException as error:
-        return _Raised(error)
+def _caught(handler: Handler) -> Handler:
+    def call(data: Any) -> Any:
+        try:
+            return handler(data)
+        except BaseException as error:
+            return _Raised(error)
+
+    return call
 
 
-def _retrieve(future: "asyncio.Future[Any]") -> None:
-    if not future.cancelled():
-        future.exception()
+#: The time-outs of the chunks that run now, by the id of their data: tells a time-out from another cancellation.
+_limits: dict[int, asyncio.Timeout] = {}
 
 
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="triggerflow-chunk")
-    return _pool
+def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
+    """The invoker with a time-out: raises `TimeoutError` after `seconds`."""
+
+    async def timed(data: Any) -> Any:
+        limit = _limits[id(data)] = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await call(data)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"chunk {name!r} did not finish within its timeout of {seconds} s") from error
+        finally:
+            del _limits[id(data)]
+
+    return timed

@@ -1,46 +1,154 @@
-"""The journal of an execution without a store: the newest records, and how many there were before them."""
+"""The newest records of an execution, for diagrams, extensions and tests (decision 0017)."""
 
+import gc
 import logging
+import sys
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, cast
 
+from .._core import events
 from .._core.events import Event
 
 logger = logging.getLogger("triggerflow")
 Observer = Callable[[Event], None]
 
+#: What is held where nobody has said how much: so many records, while their values take no more than so many bytes.
+RECORDS = 1024
+BYTES = 1 << 20
+#: How often the values are measured, in records.
+OFTEN = 8
+
 
 class RingJournal(list[Event]):
     """A bounded list of records. Record `n` of the execution (counted from 0) is `records[n - first]`.
 
-    Appending drops `limit` records when twice as many are held: each record is moved once at most, and a short run
-    pays for a list of its own length only. `observers` are told of each record as it comes.
+    With a `limit` it holds the newest records, that many at least and twice as many at most: appending then drops
+    `limit` records at once, so that each is moved once at most. A limit of 0 holds none. Without a limit (None) it
+    holds the newest `RECORDS`, but no more than have about `BYTES` of values: a run that passes large values on, or
+    reads a lazy source, keeps only a window of them alive. `observers` are called with each new record.
     """
 
-    __slots__ = ("first", "limit", "observers")
+    __slots__ = ("_due", "_gap", "_looked_at", "_size", "_skip", "_typical", "first", "limit", "observers")
 
-    def __init__(self, limit: int, observers: tuple[Observer, ...] = ()) -> None:
+    def __init__(self, limit: int | None, observers: tuple[Observer, ...] = ()) -> None:
         super().__init__()
-        self.limit = limit
+        self.limit = RECORDS if limit is None else limit
         self.first = 0
         self.observers = observers
+        #: how many of the records here were measured, -1 where none is; and about how much they take together
+        self._looked_at = 0 if limit is None else -1
+        self._size = 0
+        #: the size of the last value with parts that was looked at; how many will not be, after it and from now on
+        self._typical, self._gap, self._skip = 0, 0, 0
+        #: at how many records something has to be done
+        self._due = OFTEN if limit is None else 2 * self.limit
 
     @property
     def records(self) -> list[Event]:
-        """The records that are held, oldest first."""
+        """The records in memory, oldest first."""
         return self
 
     def append(self, record: Event, /) -> None:
         """Add the next record."""
         list.append(self, record)  # pyright: ignore[reportUnknownMemberType] - `super()` costs as much as all the rest
-        if len(self) > 2 * self.limit:
-            del self[: -self.limit]
-            self.first += self.limit + 1
+        if len(self) > self._due:
+            self.trim()
         if self.observers:
-            self._tell(record)
+            self._call_observers(record)
 
-    def _tell(self, record: Event) -> None:
+    def trim(self) -> None:
+        """Drop the oldest records that are too many, or whose values are too large."""
+        if self._looked_at >= 0:
+            self._measure()
+            while self._size > BYTES and len(self) > 1:
+                self._drop(len(self) // 2)
+        if len(self) > 2 * self.limit:
+            self._drop(len(self) - self.limit)
+        if self._looked_at >= 0:
+            self._due = min(len(self) + OFTEN, 2 * self.limit)
+
+    def _measure(self) -> None:
+        """Measure the values of the records that have come. Of values with parts only some are looked at, and stand for
+        those after them: looking costs more than the record. How many are passed over changes from time to time, so
+        that no loop hides its large values."""
+        size = self._size
+        for record in self[self._looked_at :]:
+            value = getattr(record, _VALUES.get(type(record), "at"))
+            kind = cast("Any", type(value))
+            if kind in _SMALL:
+                continue
+            if kind in _TEXT:
+                size += len(value)
+            elif type(record) is events.SourceItems:
+                size += _size(value)
+            else:
+                if self._skip:
+                    self._skip -= 1
+                else:
+                    self._typical = _size(value)
+                    self._skip = self._gap = (5 * self._gap + 3) % 16
+                size += self._typical
+        self._size, self._looked_at = size, len(self)
+
+    def _drop(self, count: int) -> None:
+        """Drop the oldest; what they take is taken for their share."""
+        if self._looked_at > 0:
+            self._size -= self._size * count // len(self)
+            self._looked_at -= count
+        del self[:count]
+        self.first += count
+
+    def _call_observers(self, record: Event) -> None:
         for observer in self.observers:
             try:
                 observer(record)
-            except Exception:  # who only looks on must not disturb the run
+            except Exception:  # an observer must not disturb the run
                 logger.exception("an observer failed on %s", type(record).__name__)
+
+
+#: Where a record has the value that may be large.
+_VALUES: dict[type[Event], str] = {
+    events.Started: "value",
+    events.Completed: "value",
+    events.Emitted: "value",
+    events.StateChanged: "value",
+    events.FlowDataChanged: "value",
+    events.StreamPut: "item",
+    events.SourceItems: "items",
+    events.ResultSet: "value",
+    events.Paused: "payload",
+    events.Resumed: "value",
+}
+_SMALL = frozenset({int, float, bool, type(None)})
+_TEXT = frozenset({str, bytes, bytearray})
+_CONTAINERS = frozenset({list, tuple, set, frozenset, deque})
+_SHARED = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
+#: How many parts of a value are looked at, and how deep: this tells large values from small ones, and costs little.
+PARTS = 4
+DEPTH = 4
+
+
+def _size(value: Any, depth: int = 0) -> int:
+    """About how many bytes a value takes. No code of the value's class is called but `__sizeof__`."""
+    kind = cast("Any", type(value))
+    try:
+        size = sys.getsizeof(value)
+    except Exception:  # a foreign __sizeof__ may raise
+        size = 0
+    parts: Any = value
+    if kind is dict:
+        parts = value.values()
+    elif kind not in _CONTAINERS:
+        parts = [it for it in gc.get_referents(value) if not isinstance(it, _SHARED)]
+    seen = total = 0
+    for part in islice(parts, PARTS):
+        seen += 1
+        inner = cast("Any", type(part))
+        if inner in _TEXT:
+            total += len(part)
+        elif inner not in _SMALL and depth < DEPTH:
+            total += _size(part, depth + 1)
+    return size + total * len(parts) // seen if seen else size

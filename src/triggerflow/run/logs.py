@@ -1,49 +1,58 @@
-"""What the core reports to observers, as log lines and as plain data."""
+"""Log lines for reports of the core that need no action, and exceptions made from the record of a failure."""
 
-import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from .._core import commands
-from .._core.errors import InterruptExpired, RemoteChunkError, TriggerFlowError
+from .._core.errors import ContractError, InterruptExpired, RemoteChunkError, TriggerFlowError
 from .._core.events import ErrorInfo
-from .._core.state import Interrupt
+from ..build.arguments import closest
 
 logger = logging.getLogger("triggerflow")
 
 
-def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
-    """An interrupt as its observers see it."""
-    return {
-        "id": interrupt.id,
-        "type": interrupt.type,
-        "payload": interrupt.payload,
-        "resume_event": interrupt.resume_event,
-        "expires": interrupt.expires,
-        "status": interrupt.status,
-        "response": interrupt.response,
-    }
-
-
 def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str]) -> None:
-    """Log what nobody has to act on. `heard` are the events that something listens to."""
+    """Log a command that needs no action. `heard` are the events that the flow listens to, for a hint."""
     match command:
-        case commands.Unheard(name=name):
-            near = difflib.get_close_matches(name, heard, 1)
+        case commands.UnhandledSignal(name=name):
+            near = closest(name, heard, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            logger.warning("%r: nobody listens to signal %r%s", execution, name, hint)
+            logger.warning("%r: no when() listens to signal %r%s", execution, name, hint)
         case commands.Skipped(run=run, chunk=chunk):
             logger.warning("%r: chunk %r (run %d) failed and its branch was skipped", execution, chunk, run)
-        case commands.Refused():
+        case commands.ItemAfterStop():
             logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
         case _:
             pass
 
 
-def told_failure(execution: object, info: ErrorInfo | None) -> TriggerFlowError:
-    """The exception for a failure of which only the record is left."""
+def log_end(execution: Any, close: commands.Close, promised: Container[str]) -> None:
+    """Log, once, which joins of an execution that ended without a result still waited, and which events were not sent.
+
+    `promised` events are not mentioned: a chunk of the flow is known to emit them.
+    """
+    missed = [name for name in close.never_sent if name not in promised]
+    parts: list[str] = []
+    if close.unfilled:
+        parts.append(f"these joins still waited: {', '.join(close.unfilled)}")
+    if missed:
+        names = ", ".join(map(repr, missed))
+        parts.append(f"events that a when() listens to were never sent: {names}; {how_to_declare(missed[0])}")
+    if parts:
+        logger.warning("%r ended without a result; %s", execution, "; ".join(parts))
+
+
+def how_to_declare(name: str) -> str:
+    """The advice how to make an execution wait for an event."""
+    return f"if it comes from outside, declare it: flow.signal({name!r}, external=True)"
+
+
+def failure_from_record(execution: object, info: ErrorInfo | None) -> TriggerFlowError:
+    """The exception for a failure that was recorded in another process or before a load."""
     if info is not None and info.type == "InterruptExpired":
         return InterruptExpired(f"{execution}: {info.message}")
+    if info is not None and info.type == "ContractError" and not info.chunk:
+        return ContractError(f"{execution}: {info.message}")
     text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"
     return RemoteChunkError(f"{execution}: {text}")

@@ -1,17 +1,19 @@
-"""What an execution is created and started with."""
+"""The options of an execution, and the comparison of start values."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from .._core.errors import DefinitionError
+from .._core.events import RULES
+from ..build.arguments import flag, positive, seconds, whole
 
 
 class Options:
-    """What an execution was created with. One object serves all executions that were created alike."""
+    """The options of an execution. Executions that were created with the same options share one object."""
 
     __slots__ = (
         "attended",
+        "cleanup_timeout",
         "concurrency",
-        "deadline",
         "journal_limit",
         "keep_open",
         "leases",
@@ -27,41 +29,53 @@ class Options:
         skip_exceptions: bool = False,
         max_pending: int = 1024,
         stream_history: int = 4096,
-        journal_limit: int = 1024,
-        deadline: float = 5.0,
+        journal_limit: int | None = None,
+        cleanup_timeout: float = 5.0,
         attended: bool = True,
         leases: bool = False,
         keep_open: bool = False,
     ) -> None:
-        for name, value, least in (
-            ("max_pending", max_pending, 1),
-            ("stream_history", stream_history, 1),
-            ("journal_limit", journal_limit, 1),
-            ("deadline", deadline, 0),
-        ):
-            kinds: Any = int | float if name == "deadline" else int
-            if not isinstance(value, kinds) or isinstance(value, bool) or value < least:
-                raise DefinitionError(f"create_execution: {name} must be a number from {least} on, got {value!r}")
+        where = "create_execution"
+        positive(concurrency, where)
+        whole(max_pending, where, "max_pending", 1)
+        whole(stream_history, where, "stream_history", 1)
+        if journal_limit is not None:
+            whole(journal_limit, where, "journal_limit", 1)
+        seconds(cleanup_timeout, where, "cleanup_timeout")
+        flag(skip_exceptions, where, "skip_exceptions")
+        flag(keep_open, where, "keep_open")
         self.concurrency = concurrency
         self.skip_exceptions = skip_exceptions
         self.max_pending = max_pending
         self.stream_history = stream_history
         self.journal_limit = journal_limit
-        self.deadline = deadline
+        self.cleanup_timeout = cleanup_timeout
         self.attended = attended
         self.leases = leases
         self.keep_open = keep_open
 
-    def course(self) -> tuple[bool, int | None, bool, int, bool, bool]:
-        """Those that change the course of the execution, in the order in which its first record takes them."""
+    def to_dict(self) -> dict[str, Any]:
+        """All options by name, as they are saved."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Options":
+        """The options from a `to_dict` of this or an earlier version. Raises `DefinitionError` or `TypeError`."""
+        known = {name: saved[name] for name in cls.__slots__ if name in saved}
+        if "deadline" in saved:  # the name of `cleanup_timeout` in earlier versions
+            known["cleanup_timeout"] = saved["deadline"]
+        return cls(**known)
+
+    def recorded(self) -> tuple[bool, int | None, bool, int, bool, bool, int]:
+        """The options that change the course of the execution, in the order of the fields of its first record."""
         return (
-            self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases, self.keep_open
+            self.attended, self.concurrency, self.skip_exceptions, self.max_pending, self.leases, self.keep_open, RULES
         )  # fmt: skip
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two start values are one: identity, or an equality that answers."""
+    """Whether two values are the same object, or compare as equal. False if the comparison raises."""
     try:
         return one is other or bool(one == other)
-    except Exception:  # a foreign __eq__ (an array's, say) may refuse to answer
+    except Exception:  # a foreign __eq__ may raise, such as that of an array
         return False

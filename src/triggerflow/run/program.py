@@ -7,19 +7,33 @@ from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError
 from .._core.plan import Node, Plan
 from ..build.blueprint import Blueprint
+from ..build.chunk import Chunk, Handler
 from ..build.contract import Check, Contract
-from ..build.policies import Retry
+from ..build.retry import Retry
+from ..build.subflow import SubFlow
 from ..build.typed import StateModel
 from ..serialize.payload import Types
+from .data import run_of
 from .invoke import Invoker, condition_invoker, invoker
-from .subflow import Runnable, SubFlow
+from .subflow import run_sub_flow
 
 
 class Program:
     """A plan, an invoker per operator, retry policies, and what is checked: contract, typed signals, recordable
     types."""
 
-    __slots__ = ("contract", "invokers", "name", "plan", "retries", "signals", "state", "sub_flows", "types")
+    __slots__ = (
+        "contract",
+        "invokers",
+        "name",
+        "plan",
+        "promised",
+        "retries",
+        "signals",
+        "state",
+        "sub_flows",
+        "types",
+    )
 
     def __init__(
         self,
@@ -36,8 +50,10 @@ class Program:
         self.contract = contract
         self.signals = signals
         self.state = state
+        #: the events that chunks were declared to emit (`emits=`, `declare_emits`)
+        self.promised = frozenset(name for chunk in blueprint.nodes.values() for name in chunk.emits)
         #: the flows that are steps of this one, by name
-        self.sub_flows: dict[str, Runnable] = {
+        self.sub_flows: dict[str, Any] = {
             handler.flow.name: handler.flow for handler in blueprint.handlers.values() if isinstance(handler, SubFlow)
         }
         self.invokers: tuple[Invoker, ...] = tuple(_invoker(node, blueprint) for node in plan.nodes)
@@ -46,7 +62,8 @@ class Program:
 
 def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
     if node.handler is None:
-        return _no_handler
+        compares = "equals" in node.operator.options
+        return invoker(Chunk(node.id, _equal_to(node.literal)), blueprint) if compares else _no_handler
     handler = blueprint.handlers.get(node.handler)
     if handler is None:
         raise DefinitionError(
@@ -54,12 +71,34 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
         )
     if node.kind is OperatorKind.MATCH_CASE:
         return condition_invoker(handler)
-    return invoker(blueprint.nodes[node.trigger.name])
+    if isinstance(handler, SubFlow):
+        return _sub_flow_invoker(handler)
+    return invoker(blueprint.nodes[node.trigger.name], blueprint)
+
+
+def _sub_flow_invoker(handler: SubFlow) -> Invoker:
+    async def call(data: Any) -> Any:
+        return await run_sub_flow(handler, *run_of(data), data)
+
+    return call
 
 
 def _retry(node: Node, blueprint: Blueprint) -> Retry | None:
     chunk = blueprint.nodes.get(node.trigger.name)
     return None if chunk is None else chunk.retry
+
+
+def _equal_to(literal: Any) -> Handler:
+    """A sync handler, which runs in a thread: the `==` of a value is the user's code, and may take its time. What it
+    raises counts as not equal."""
+
+    def equal(data: Any) -> bool:
+        try:
+            return bool(literal == data.value)
+        except BaseException:  # an array's may refuse; and nobody interrupts this thread, so that anything is its own
+            return False
+
+    return equal
 
 
 async def _no_handler(data: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Resources: what runs need and no record can carry (clients, models, indexes), given to a flow or to one execution."""
+"""Resources of a flow or of one execution: objects that chunks need and that are not recorded (clients, models)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,40 +8,22 @@ if TYPE_CHECKING:
 
 
 class ResourceHolder:
-    """What has resources by name: flows, and executions, which see their flow's too."""
+    """A flow, or an execution. An execution also sees the resources of its flow."""
 
     __slots__ = ()
 
     @property
-    def resources(self) -> Mapping[str, Any]:
-        """All that are seen here, by name."""
-        raise NotImplementedError
-
-    @property
-    def own_resources(self) -> dict[str, Any]:
-        """Those that were given here, to be changed by the methods below."""
+    def resources(self) -> MutableMapping[str, Any]:
+        """The resources by name. A change here concerns this object only. Resources are never recorded: set them again
+        after a load or a restart."""
         raise NotImplementedError
 
     def set_runtime_resource(self, key: str, value: Any) -> "Self":
-        """Give a resource: a client, a model, an index. Resources are never recorded."""
-        self.own_resources[key] = value
+        """Set a resource, such as a client, a model or an index. Returns this object."""
+        self.resources[key] = value
         return self
 
     def update_runtime_resources(self, mapping: Mapping[str, Any] | None = None, **resources: Any) -> "Self":
-        """Give several resources at once."""
-        self.own_resources.update(mapping or {}, **resources)
-        return self
-
-    def get_runtime_resource(self, key: str, default: Any = None) -> Any:
-        """A resource, or the default."""
-        return self.resources.get(key, default)
-
-    def del_runtime_resource(self, key: str) -> "Self":
-        """Take a resource away that was given here, if it is there."""
-        self.own_resources.pop(key, None)
-        return self
-
-    def clear_runtime_resources(self) -> "Self":
-        """Take away all that were given here."""
-        self.own_resources.clear()
+        """Set several resources at once. Returns this object."""
+        self.resources.update(mapping or {}, **resources)
         return self

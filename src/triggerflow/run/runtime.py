@@ -1,153 +1,338 @@
-"""What an execution is inside: the machine, its driver, and everybody who is told how it goes.
+"""One execution of a flow in this process. The handles of users hold its `ExecutionRuntime`, and a driver serves it.
 
-`HostedExecution` joins a program with a machine and is the host that the driver calls. What a user calls stands in
-`execution.Execution`, which is one.
+`ExecutionRuntime` joins a program with a machine. All changes go through `ingress`. This module creates and starts the
+execution, publishes its stream items, and wakes the callers and readers that wait for it.
 """
 
 import asyncio
 import logging
-import os
 from collections import ChainMap
-from collections.abc import Callable, Mapping
-from time import time
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 from .._core import commands, events
 from .._core.definition import OperatorKind
-from .._core.errors import AlreadyStarted, ContractError, ExecutionCancelled, PayloadError, UsageError, WrongLoopError
+from .._core.errors import (
+    AlreadyStarted,
+    ContractError,
+    ExecutionCancelled,
+    ExecutionClosed,
+    PayloadError,
+    WrongLoopError,
+)
 from .._core.machine import FINAL, Machine
-from .._core.rarely import Rarely
+from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from ..build.contract import Check
-from ..drivers.asyncio import LocalDriver
+from ..build.retry import pause_before_retry
+from . import ingress
 from .data import TriggerFlowRuntimeData
-from .interrupts import admit
-from .journal import RingJournal
-from .logs import describe_interrupt, log_notice, told_failure
-from .loop import LoopBoundExecution
+from .environment import Environment
+from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
+from .interrupts import describe_interrupt
+from .journal import Observer, RingJournal
+from .logs import failure_from_record, log_end, log_notice
 from .options import Options, same_value
 from .program import Program
 from .shared import SharedData
 from .stream import RuntimeStream
-from .subflow import Link, hand_down
+from .subflow import Link, perform_in_child
+
+if TYPE_CHECKING:
+    from .execution import Execution
 
 logger = logging.getLogger("triggerflow")
 EMPTY: dict[str, Any] = {}
 
+#: Guards the creation of a missing id: sync chunks may ask for it from several threads at once.
+_giving_id = Lock()
 
-class HostedExecution(LoopBoundExecution):
-    """One run of a flow, as the engine sees it."""
+
+class ExecutionRuntime:
+    """One execution of a program."""
 
     __slots__ = (
-        "_link",
-        "_observed",
+        "__weakref__",
+        "_others",
         "_value",
         "_waiter",
+        "check_item",
+        "driver",
+        "environment",
+        "is_plain",
         "journal",
+        "link",
+        "log",
+        "machine",
+        "observed",
+        "options",
         "program",
         "rare",
+        "shared",
         "stream",
+        "thread",
     )
 
-    #: the id, once there is one
-    _id: Rarely[str | None] = Rarely(None)
-    _resources: Rarely[dict[str, Any] | None] = Rarely(None)
-    #: who else waits beside `_waiter`, in the order of their coming
-    _others: Rarely[tuple[asyncio.Future[None], ...]] = Rarely(())
-    _failure: Rarely[BaseException | None] = Rarely(None)
-    _children: Rarely["dict[str, tuple[HostedExecution, str]] | None"] = Rarely(None)
+    _id: SparseAttribute[str | None] = SparseAttribute(None)
+    _failure: SparseAttribute[BaseException | None] = SparseAttribute(None)
+    _children: SparseAttribute["dict[str, tuple[ExecutionRuntime, str]] | None"] = SparseAttribute(None)
+    #: resources of this execution only
+    own_resources: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
+    #: whether it has ended, except that its sources are still being closed
+    closes_sources: SparseAttribute[bool] = SparseAttribute(False)
+    #: how its records are stored
+    durability: SparseAttribute[Durability] = SparseAttribute(IN_MEMORY)
     #: snapshots of sub-flows that were running when this execution was saved, by path
-    saved_children: Rarely[dict[str, Any]] = Rarely(EMPTY)
+    saved_children: SparseAttribute[dict[str, Any]] = SparseAttribute(EMPTY)
     #: the checks of answers, by interrupt
-    schemas: Rarely[dict[str, Check] | None] = Rarely(None)
+    schemas: SparseAttribute[dict[str, Check] | None] = SparseAttribute(None)
 
     def __init__(
         self,
         program: Program,
         shared: SharedData,
         options: Options,
+        environment: Environment,
         id: str | None = None,
         *,
         state: RunState | None = None,
         resources: Mapping[str, Any] | None = None,
         link: Link | None = None,
     ) -> None:
-        super().__init__(Machine(program.plan, state), shared, options)
         self.rare: dict[str, Any] | None = None
-        #: the records of this execution, as far as they are held
-        self.journal = RingJournal(options.journal_limit)
-        self.journal.first = self.machine.state.records
+        self.use(program)
+        #: the data it shares with the other executions of its flow
+        self.shared = shared
+        #: the arguments of `create_execution`
+        self.options = options
+        #: gives the time, ids and random numbers
+        self.environment = environment
+        self.machine = Machine(program.plan, state)
+        #: its newest records; None while no handle can read them
+        self.journal: RingJournal | None = None
+        if options.attended:
+            self.keep_records()
+        #: the buffer of records that are not in the store yet; None in memory
+        self.log: CommitLog | None = None
+        #: its driver, while it lives on an event loop
+        self.driver: Driver | None = None
+        #: the number of the thread that drives it, None for any thread. All executions of a thread share one int
+        #: object, because `get_ident` makes a new one for each call.
+        self.thread: int | None = None
+        #: its runtime stream, made for the first item or the first reader
         self.stream: RuntimeStream | None = None
-        if id is not None:
-            self._id = id
-        #: the flow this execution runs, as it was when the execution was created
-        self.program = program
-        if resources:
-            self._resources = dict(resources)
-        self._link = link
+        #: its connection to its parent; None unless it is a sub-flow
+        self.link = link
+        #: whether it is neither a sub-flow nor durable: an item is then only numbered and published
+        self.is_plain = link is None
+        #: whether a caller or reader has got, or will get, its outcome; a failure without one is logged
+        self.observed = False
         self._value: Any = UNSET
         self._waiter: asyncio.Future[None] | None = None
-        self._observed = False
+        self._others: tuple[asyncio.Future[None], ...] = ()
+        if id is not None:
+            self._id = id
+        if resources:
+            self.own_resources = dict(resources)
+
+    def use(self, program: Program) -> None:
+        """Set the program that this execution runs. Call it before the execution is opened."""
+        #: the flow this execution runs, as it was when the execution was created
+        self.program = program
+        #: the declared check of stream items
+        self.check_item = program.contract.stream
+
+    # -- identity ----------------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
-        """The one it was given, or a random one."""
+        """The id that it was given, or else one that the environment makes on first use."""
         if self._id is None:
-            self._id = os.urandom(8).hex()
+            with _giving_id:
+                if self._id is None:
+                    self._id = self.environment.new_id()
         return self._id
 
     @property
     def start_value(self) -> Any:
-        """What it was started with; UNSET before."""
+        """The start value; UNSET before the start."""
         return self._value
 
-    def restored(self, value: Any, children: dict[str, Any], broken: str | None) -> None:
-        """Take over what a snapshot keeps beside the state."""
-        self._value, self.saved_children = value, children
-        if broken is not None:
-            self._failure = ContractError(broken)
+    @start_value.setter
+    def start_value(self, value: Any) -> None:
+        self._value = value
 
     @property
-    def broken(self) -> str | None:
-        """How the result broke the contract, if it did: the execution has completed, and failed all the same."""
-        completed = self.machine.state.status is Status.COMPLETED
-        return None if self._failure is None or not completed else str(self._failure)
+    def resources(self) -> ChainMap[str, Any]:
+        """The resources by name. Those of this execution hide those of its flow; new ones belong to this execution."""
+        if self.own_resources is None:
+            self.own_resources = dict[str, Any]()
+        return ChainMap(self.own_resources, self.shared.resources)
+
+    @property
+    def children(self) -> "dict[str, tuple[ExecutionRuntime, str]]":
+        """The sub-flows that run now, by path, each with the id "".
+
+        Also their open interrupts, by the id in this execution, each with its id in the child.
+        """
+        if self._children is None:
+            self._children = {}
+        return self._children
+
+    def forget_children(self) -> None:
+        """Drop all sub-flows: they no longer run in this process."""
+        self._children = None
+
+    @property
+    def answerable(self) -> bool:
+        """Whether an interrupt can be answered: a caller holds the handle of this execution or of its root parent."""
+        return self.options.attended if self.link is None else self.link.parent.answerable
+
+    def __repr__(self) -> str:
+        return f"<Execution {self.id} of flow {self.program.name!r}>"
+
+    # -- life cycle --------------------------------------------------------------------------------------------------
 
     def begin(self, value: Any = UNSET) -> None:
-        """Start the execution without waiting for it. A second start is none, but must not bring another value."""
+        """Start the execution without waiting for it.
+
+        A second start does nothing. Raises `AlreadyStarted` if it brings another value, and `ContractError` if the
+        value does not have the declared type.
+        """
+        contract = self.program.contract.initial_input
         if self._value is not UNSET:
-            if value is not UNSET and not same_value(value, self._value):
+            if value is UNSET:
+                return
+            if contract is not None and self.durability.outlives_loop:
+                value = contract(value)  # the recorded value was checked before
+            if not same_value(value, self._value):
                 raise AlreadyStarted(
                     f"{self!r} was started with {self._value!r} and cannot start again with {value!r}; "
                     "create another execution for another value"
                 )
             return
-        options, program = self.options, self.program
         value = None if value is UNSET else value
-        started = value if program.contract.initial_input is None else program.contract.initial_input(value)
-        driver = self.drive(starting=program.state is None)
-        if program.state is not None:
-            for key, default in program.state.initial().items():
+        started = value if contract is None else contract(value)
+        model = self.program.state
+        driver = ingress.driver_of(self, starting=model is None)
+        now = self.environment.now
+        if model is not None:
+            for key, default in model.initial().items():
                 if key not in self.machine.state.data:
-                    driver.submit(events.StateChanged(time(), None, "set", key, default, emit=False))
+                    ingress.submit(self, events.StateChanged(now(), None, "set", key, default, emit=False))
         self._value = value
         try:
-            driver.start(events.Started(time(), started, *options.course()))
+            driver.start(events.Started(now(), started, *self.recorded_options()))
         except PayloadError:  # it has not started, and may be started with another value
             self._value = UNSET
             raise
 
+    def recorded_options(self) -> tuple[Any, ...]:
+        """The options that the first record holds after the start value: all that change the course of an execution."""
+        return (*self.options.recorded(), self.program.contract.result is not None)
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait until the execution has ended and return its result. With `keep_open`, return as soon as it has one.
+
+        Raises the exception of a failed chunk, `ExecutionCancelled`, or `TimeoutError` after `timeout` seconds.
+        """
+        ended = self.ended(timeout)
+        if ended is not None:
+            await (self.until(self.has_outcome, timeout) if self.options.keep_open else ended)
+        return self.outcome(timeout)
+
+    async def cancel(self, reason: str) -> None:
+        """Cancel all chunks, wait for their clean-up, and end as cancelled. Does nothing after the end."""
+        if self.machine.state.status not in FINAL:
+            self.observed = True
+            ingress.driver_of(self)
+            ingress.submit(self, events.CancelRequested(self.environment.now(), reason))
+        await self.until(lambda: self.has_ended)
+
+    async def close(self) -> Any:
+        """Accept no more signals from outside, wait for the end, and return the result."""
+        if self.machine.state.status not in FINAL:
+            ingress.driver_of(self)
+            ingress.submit(self, events.CloseRequested(self.environment.now()))
+        await self.until(lambda: self.has_ended)
+        return self.outcome()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it accepts nothing more and its sources are closed; if durable, whether that is in the store."""
+        ingress.check_loop(self)
+        if self.machine.state.status not in FINAL or (self.log is not None and not self.log.is_committed):
+            return False
+        if self.closes_sources and self.driver is not None and self.environment.is_closed(self.driver.loop):
+            self.closes_sources = False  # the loop is closed, so nothing will close them
+        return not self.closes_sources
+
+    def status(self) -> StatusName:
+        """created, running, waiting (for something from outside), completed, failed or cancelled; see `Execution`."""
+        ingress.check_loop(self)
+        status = self.machine.state.status.value
+        if self._failure is not None and status in ("completed", "cancelled"):  # the result broke the contract
+            return "failed"
+        if status == "running" and self._children and self._only_children_wait():
+            return "waiting"
+        return status
+
+    def _only_children_wait(self) -> bool:
+        busy = [run for run in self.machine.state.runs.values() if run.node.kind is not OperatorKind.SUB_FLOW]
+        return not busy and all(child.status() == "waiting" for child, of in self.children.values() if not of)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop on which it lives.
+
+        None before the start, while its next use may move it to another loop; and None once its end is in the store.
+        """
+        ingress.check_loop(self)
+        driver = self.driver
+        if driver is None or ingress.moves_here(self):
+            return None
+        if self.closes_sources or (self.log is not None and self.log.suspended is None and not self.log.is_committed):
+            return driver.loop
+        return None if self.machine.state.status in FINAL else driver.loop
+
+    def is_settled(self) -> bool:
+        """Whether no chunk runs, no source is read and no timer is due. An open interrupt does not count as work."""
+        state = self.machine.state
+        if state.runs:
+            return bool(state.interrupts) and self.status() == "waiting"
+        return not (state.pulls or (state.timers and any(it.what != "expiry" for it in state.timers.values())))
+
+    def has_outcome(self) -> bool:
+        """Whether `outcome` is available: the execution has ended, or has `keep_open` and a result."""
+        state = self.machine.state
+        return (state.keep_open and state.result is not UNSET) or state.status in FINAL
+
+    def restored(self, value: Any, children: dict[str, Any], broken: str | None) -> None:
+        """Take over what a snapshot holds beside the state.
+
+        `broken` is the message of the `ContractError` with which it failed, if its result broke the contract.
+        """
+        self._value, self.saved_children = value, children
+        if broken is not None:
+            self._failure = ContractError(broken)
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
     def ended(self, timeout: float | None = None) -> "asyncio.Future[None] | None":
         """A future that is done when the execution has ended or `timeout` seconds have passed; None if it has ended.
 
-        Raises `WrongLoopError` where the future would never be done.
+        Raises `WrongLoopError` on another event loop, where the future would never be done. Raises the reason of the
+        suspension if the execution was suspended in this process.
         """
+        if self.log is not None and self.log.suspended is not None:
+            raise self.log.suspended
         if self.has_ended:
             return None
         loop = asyncio.get_running_loop()
-        driver = self.driver if self.running is None else self.running
-        if driver.loop is not loop:
-            raise WrongLoopError(f"{self!r} lives on another event loop; wait for it there, or use the sync methods")
+        driver = self.driver if self.machine.state.status in FINAL else ingress.driver_of(self)
+        if driver is not None and driver.loop is not loop:
+            raise WrongLoopError(f"{self!r} runs on another event loop; wait for it there, or use the sync methods")
         waiter: asyncio.Future[None] = loop.create_future()
         others = tuple(other for other in self._others if not other.done())
         if self._waiter is None or (self._waiter.done() and not others):
@@ -155,199 +340,272 @@ class HostedExecution(LoopBoundExecution):
         else:
             self._others = (*others, waiter)
         if timeout is not None:
-            timer = loop.call_later(timeout, finish, waiter)
+            timer = loop.call_later(timeout, wake_waiter, waiter)
             waiter.add_done_callback(lambda _: timer.cancel())
         return waiter
 
+    async def until(
+        self, holds: Callable[[], bool], timeout: float | None = None, *, every_record: bool = False
+    ) -> bool:
+        """Wait until a condition on this execution holds; False if it has ended, or `timeout` seconds have passed.
+
+        The condition is checked at the end of the execution. With `keep_open` it is also checked when the last chunk
+        has ended, an interrupt opens or the result is set. With `every_record` it is checked after each record.
+        """
+        if holds():
+            return True
+        loop = asyncio.get_running_loop()
+        due = None if timeout is None else loop.time() + timeout
+        remove = self.add_observer(lambda _: self.wake()) if every_record else None
+        try:
+            while (waiter := self.ended(None if due is None else due - loop.time())) is not None:
+                await waiter
+                if holds():
+                    return True
+                if due is not None and due <= loop.time():
+                    return False
+            return holds()
+        finally:
+            if remove is not None:
+                remove()
+
     def outcome(self, timeout: float | None = None, then: str = "it goes on running") -> Any:
-        """The result of the execution. Raises why there is none, or `TimeoutError` if it has to be waited for."""
-        self._observed = True
+        """The result of the execution.
+
+        Raises its failure, `ExecutionCancelled`, the reason of its suspension, or `TimeoutError` if it has not ended.
+        """
+        if self.log is not None and self.log.suspended is not None:
+            raise self.log.suspended
+        self.observed = True
         state = self.machine.state
         ready = state.status is Status.COMPLETED or (state.keep_open and state.result is not UNSET)
         if ready and self._failure is None:
+            check = self.program.contract.result
+            if check is not None and not state.checks_result and state.result is not UNSET:
+                return check(state.result)  # it was started by a version that did not record the check
             return None if state.result is UNSET else state.result
         if state.status not in FINAL and self._failure is None:
-            self._observed = False
+            self.observed = False
             raise TimeoutError(f"{self!r} has not ended after {timeout} s; {then}")
-        raise self._failed()
-
-    def get_status(self) -> StatusName:
-        """Where it stands; see `LoopBoundExecution.get_status`."""
-        status = super().get_status()
-        if self._failure is not None and status in ("completed", "cancelled"):  # the result broke the contract
-            return "failed"
-        if status == "running" and self._children and self._only_children_wait():
-            return "waiting"
-        return status
-
-    # -- for the driver ----------------------------------------------------------------------------------------------
-
-    def make_driver(self) -> LocalDriver:
-        """A driver for this execution on the running loop."""
-        return LocalDriver(self.machine, self.journal, self)
-
-    def invoke(self, run: RunChunk) -> Any:
-        """Call the handler of a run."""
-        return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
-
-    def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
-        """In how many seconds the chunk's policy tries again."""
-        retry = self.program.retries[run.node.index]
-        return None if retry is None else retry.delay(run.attempt, error)
-
-    def publish(self, number: int, item: Any, path: str) -> None:
-        """Hand an item to the readers."""
-        if self.stream is None:
-            self.stream = self._new_stream(number - 1)
-        self.stream.publish(number, item, path)
-        if self._link is not None:
-            self._link.publish(item, path)
-
-    def notice(self, command: commands.AnyCommand) -> None:
-        """What an observer is told; see `notices`."""
-        match command:
-            case commands.StopStream():
-                self.stream = self.stream or self._new_stream()
-                self.stream.end()
-            case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
-                del self.schemas[interrupt.id]
-                self.notice(command)
-            case commands.OpenInterrupt(interrupt=interrupt) if self._link is None:
-                self._tell_interrupt("pause", describe_interrupt(interrupt))
-            case commands.GrantPlaces() | commands.Answer():
-                hand_down(self, command)
-            case _:
-                if self._link is None or not self._link.take(self, command):
-                    log_notice(self, command, self.machine.plan.events)
-
-    @property
-    def deadline(self) -> float:
-        """How long chunks that are told to stop have for their clean-up, in seconds."""
-        return self.options.deadline
-
-    def closing(self) -> None:
-        """Chunks are being stopped: no reader holds them up any more."""
-        if self.stream is not None:
-            self.stream.release_writers()
-
-    def closed(self, close: commands.Close, error: BaseException | None) -> None:
-        """The execution has ended: tell everybody who waits."""
-        state = self.machine.state
-        if state.status is Status.FAILED:
-            self._failure = error
-        self.check_result()
-        self.shared.forget(self)
-        self._observed = self._observed or self.waited_for
-        self.tell_waiters(self._why_ended())
-        if close.unfilled and state.result is UNSET:
-            logger.warning("%r ended without a result; these joins still waited: %s", self, ", ".join(close.unfilled))
-        if self._failure is not None and not self._observed:
-            logger.error("%r failed and nobody waits for it", self, exc_info=self._failure)
-
-    def check_result(self) -> None:
-        """A result that breaks the contract is a failure, although all chunks have done their work."""
-        state, check = self.machine.state, self.program.contract.result
-        if check is not None and state.status is Status.COMPLETED and state.result is not UNSET:
-            try:
-                state.result = check(state.result)
-            except ContractError as broken:
-                self._failure = broken
+        raise self._why_failed()
 
     @property
     def waited_for(self) -> bool:
-        """Whether somebody waits for its end or reads its stream now."""
+        """Whether a caller waits for its end, or a reader reads its stream, now."""
         waiting = any(not waiter.done() for waiter in (self._waiter, *self._others) if waiter is not None)
         return waiting or bool(self.stream and self.stream.observed)
 
-    def tell_waiters(self, failure: Callable[[], BaseException] | None) -> None:
-        """Nothing more will come: those who wait look for the outcome, readers get the failure after the last item."""
+    def wake(self) -> None:
+        """Wake the callers that wait for the execution, so that they check its state."""
+        waiter, others = self._waiter, self._others
+        self._waiter, self._others = None, ()
+        if waiter is not None:
+            wake_waiter(waiter)
+        for other in others:
+            wake_waiter(other)
+
+    def wake_all(self, failure: Callable[[], BaseException] | None) -> None:
+        """Wake the callers that wait, and end the stream, with a failure after the last item if there is one."""
         self.wake()
         if self.stream is not None:
             self.stream.end(failure)
 
-    def wake(self) -> None:
-        """Let those who wait look at how it stands now."""
-        waiters = (self._waiter, *self._others)
-        self._waiter, self._others = None, ()
-        for waiter in waiters:
-            if waiter is not None:
-                finish(waiter)
+    def why_ended(self) -> Callable[[], BaseException] | None:
+        """A function that makes the exception which readers get after the last item; None if it has completed."""
+        return None if self.status() == "completed" else self._why_failed
 
-    # -- what chunks and sub-flows need ------------------------------------------------------------------------------
-
-    @property
-    def children(self) -> "dict[str, tuple[HostedExecution, str]]":
-        """The sub-flows that run now, by path; and their open interrupts, with the id each has in the child."""
-        if self._children is None:
-            self._children = {}
-        return self._children
-
-    def answer(self, interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:
-        """Answer an interrupt, from any thread; see `Execution.async_continue_with`. Returns when it is accepted."""
-        return self.on_loop(lambda: self._answer(interrupt_id, value, request_id))
-
-    def _answer(self, id: str, value: Any, request: str | None) -> dict[str, Any]:
-        """In one piece: of several answers that come at once only one is told."""
-        event = events.Resumed(time(), id, value, request)
-        interrupt, new = admit(self, event)
-        if new and self._link is None:
-            answer = {**describe_interrupt(interrupt), "status": "resumed", "response": event.value}
-            self._tell_interrupt("resume", answer)
-        if new:
-            self.driver.submit(event)
-            (self.schemas or {}).pop(id, None)
-        return describe_interrupt(interrupt)
-
-    @property
-    def answerable(self) -> bool:
-        """Whether somebody outside could answer an interrupt: whoever holds the handle of it or of its parent."""
-        return self.options.attended if self._link is None else self._link.parent.answerable
-
-    def checked(self, name: str, value: Any) -> Any:
-        """The value for an event, checked if its type was declared. Raises `ContractError`."""
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"{self!r}: an event goes by its name, a string; got {name!r}")
-        check = self.program.signals.get(name)
-        return value if check is None else check(value)
-
-    @property
-    def resources(self) -> Mapping[str, Any]:
-        """The resources by name: this execution's before its flow's."""
-        return ChainMap(self._resources or {}, self.shared.resources)
-
-    def _new_stream(self, last: int | None = None) -> RuntimeStream:
-        stream = RuntimeStream(self.options.stream_history, self.machine.state.stream if last is None else last)
-        if self.machine.state.status in FINAL:
-            stream.end(self._why_ended())
-        return stream
-
-    def _only_children_wait(self) -> bool:
-        busy = [run for run in self.machine.state.runs.values() if run.node.kind is not OperatorKind.SUB_FLOW]
-        return not busy and all(child.get_status() == "waiting" for child, of in self.children.values() if not of)
-
-    def _tell_interrupt(self, action: str, interrupt: dict[str, Any]) -> None:
-        item = {"type": "interrupt", "action": action, "execution_id": self.id, "interrupt": interrupt}
-        self.submit(events.StreamPut(time(), None, item))
-
-    def _why_ended(self) -> Callable[[], BaseException] | None:
-        """What readers are told after the last item: None for a good end."""
-        return None if self.get_status() == "completed" else self._failed
-
-    def _failed(self) -> BaseException:
-        """The exception that tells why there is no result; the object that a chunk raised where there is one."""
+    def _why_failed(self) -> BaseException:
+        """The exception that says why there is no result: the object that a chunk raised, if it was raised here."""
         state = self.machine.state
-        self._observed = True
+        self.observed = True
         if state.status is Status.CANCELLED and self._failure is None:
             return ExecutionCancelled(state.reason, self.id)
-        if self._failure is None:  # it failed before it was loaded here: only the record is left
-            self._failure = told_failure(self, state.error)
+        if self._failure is None:  # it failed before it was loaded here, so only the record of the failure exists
+            self._failure = failure_from_record(self, state.error)
         return self._failure
 
-    def __repr__(self) -> str:
-        return f"<Execution {self.id} of flow {self.program.name!r}>"
+    # -- observers and readers ---------------------------------------------------------------------------------------
+
+    def keep_records(self) -> RingJournal:
+        """The journal; from now on it holds the newest records, if it held none so far."""
+        journal = self.journal
+        return self._new_journal(self.options.journal_limit) if journal is None or not journal.limit else journal
+
+    def _new_journal(self, limit: int | None) -> RingJournal:
+        observers = () if self.journal is None else self.journal.observers
+        journal = self.journal = RingJournal(limit, observers)
+        journal.first = self.machine.state.records
+        return journal
+
+    def add_observer(self, observer: Observer) -> Callable[[], None]:
+        """Call a function with every record from now on; returns a function that removes it."""
+        journal = self._new_journal(0) if self.journal is None else self.journal
+        journal.observers = (*journal.observers, observer)
+
+        def remove() -> None:
+            journal = self.journal
+            if journal is not None:
+                journal.observers = tuple(it for it in journal.observers if it is not observer)
+
+        return remove
+
+    def open_stream(self, last: int | None = None) -> RuntimeStream:
+        """The runtime stream, created on first use. `last` is the number of the item before its first item."""
+        stream = self.stream
+        if stream is None:
+            if last is None:
+                last = self.machine.state.stream if self.log is None else self.log.items
+            stream = self.stream = RuntimeStream(self.options.stream_history, last)
+            self.durability.prepare_stream(self, stream)
+            if self.has_ended:
+                stream.end(self.why_ended())
+        return stream
+
+    def begin_reading(self, value: Any) -> Awaitable[None] | None:
+        """Start or continue the execution for the first step of a reader; returns a coroutine if that takes a wait."""
+        if self.durability.outlives_loop:
+            return self._open_and_read(value)
+        return self._begin_reading(value)
+
+    async def _open_and_read(self, value: Any) -> None:
+        await self.durability.open(self)
+        begun = self._begin_reading(value)
+        if begun is not None:
+            await begun
+
+    def _begin_reading(self, value: Any) -> Awaitable[None] | None:
+        if self.loop not in (None, asyncio.get_running_loop()):
+            raise WrongLoopError(f"{self!r} runs on another event loop; read it there, or use the sync methods")
+        if value is not UNSET:
+            self.begin(value)
+        elif self.driver is None and self.machine.state.started and self.machine.state.status not in FINAL:
+            ingress.driver_of(self)  # it was loaded, and continues with its first reader
+        elif self._value is UNSET and self.machine.state.status not in FINAL:
+            return self._begin_soon()
+        return None
+
+    async def _begin_soon(self) -> None:
+        """Start it in the next turn of the loop, unless a caller starts it before; raises the errors of the start."""
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(self._begin_for, begun)
+        await begun
+
+    def _begin_for(self, reader: "asyncio.Future[None]") -> None:
+        try:
+            self.begin()
+        except Exception as error:
+            if not reader.done():
+                reader.set_exception(error)
+        else:
+            wake_waiter(reader)
+
+    def flow_data_changed(self, run: int | None, key: str, value: Any) -> None:
+        """Record a change of shared data, from any thread and without waiting; see `shared.Listener`."""
+        ingress.post(self, events.FlowDataChanged(self.environment.now(), run, key, value))
+
+    # -- for its driver ----------------------------------------------------------------------------------------------
+
+    def invoke(self, run: RunChunk) -> Awaitable[Any]:
+        """Call the handler of a run."""
+        return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
+
+    def handle_for(self, run: RunChunk) -> "Execution":
+        """The handle that a chunk gets as `data.execution`."""
+        from .execution import Execution
+
+        return Execution(self, run)
+
+    def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
+        """The seconds until the chunk's retry policy tries again; None if it does not."""
+        retry = self.program.retries[run.node.index]
+        return None if retry is None else pause_before_retry(retry, run.attempt, error, self.environment.random)
+
+    def publish(self, number: int, item: Any, path: str) -> None:
+        """Hand an item to the readers, and to the parent of a sub-flow."""
+        stream = self.stream
+        if stream is None:
+            stream = self.open_stream(number - 1)
+        stream.publish(number, item, path)
+        if self.link is not None and self.log is None:  # a durable child hands its items to the parent with the records
+            self.link.publish(item, path)
+
+    def notice(self, command: commands.AnyCommand) -> None:
+        """Perform a command that needs no task and no timer."""
+        match command:
+            case commands.StopStream():
+                self.open_stream().end()
+            case commands.Rested():
+                self.rested()
+            case commands.CheckResult(value=value):
+                self._check_result(value)
+            case commands.ResultFixed(by=by):
+                self.result_fixed(by)
+            case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
+                del self.schemas[interrupt.id]
+                self.notice(command)
+            case commands.OpenInterrupt(interrupt=interrupt) if self.link is None:
+                ingress.put_interrupt(self, "pause", describe_interrupt(interrupt))
+                if self.options.keep_open:
+                    self.wake()
+            case commands.GrantPermits() | commands.Answer():
+                perform_in_child(self, command)
+            case _:
+                if self.link is None or not self.link.perform(self, command):
+                    log_notice(self, command, self.machine.plan.events)
+
+    def entering(self) -> None:
+        """Hook for extensions: called before the start, or something from outside, is recorded."""
+
+    def rested(self) -> None:
+        """Hook: no chunk runs any more, and the execution has `keep_open`."""
+        self.wake()
+
+    def result_fixed(self, by: int | str | None) -> None:
+        """Hook: an execution with `keep_open` has a result, set by a run (its number), by an `end()` (its id) or from
+        outside (None)."""
+        self.wake()
+
+    def _check_result(self, value: Any) -> None:
+        """Check a result that has reached an `end()`, and record whether it fits."""
+        check, now = self.program.contract.result, self.environment.now()
+        try:
+            value = value if check is None else check(value)
+        except ContractError as broken:
+            self._failure = broken
+            info = events.ErrorInfo(type(broken).__name__, str(broken))
+            ingress.submit(self, events.ResultRejected(now, info))
+        else:
+            ingress.submit(self, events.ResultChecked(now, value))
+
+    def closing(self) -> None:
+        """Chunks are being cancelled: release those that wait for a slow reader."""
+        if self.stream is not None:
+            self.stream.release_writers()
+
+    def closed(self, close: commands.Close, error: BaseException | None) -> None:
+        """The execution has ended: wake all callers and readers, and log a failure that none of them gets."""
+        state = self.machine.state
+        if state.status is Status.FAILED and error is not None:  # else the result broke the contract
+            self._failure = error
+        self.shared.forget(self)
+        self.observed = self.observed or self.waited_for
+        if self.log is None or self.log.is_committed:
+            self.driver = None
+        self.wake_all(self.why_ended())
+        if state.result is UNSET:
+            log_end(self, close, self.program.promised)
+        if self._failure is not None and not self.observed:
+            logger.error("%r failed, and no caller waits for its result", self, exc_info=self._failure)
+        self.durability.on_closed(self)
+
+    def require_running(self) -> Driver:
+        """The driver. Raises `ExecutionClosed` if the execution has ended and has none."""
+        if self.driver is None:
+            raise ExecutionClosed(f"{self!r} has ended ({self.status()}) and accepts nothing more")
+        return self.driver
 
 
-def finish(waiter: "asyncio.Future[None]") -> None:
-    """Let go on who waits for this."""
+def wake_waiter(waiter: "asyncio.Future[None]") -> None:
+    """Wake the waiter if it is still pending."""
     if not waiter.done():
         waiter.set_result(None)

@@ -2,48 +2,57 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from .._core.errors import PayloadError, SnapshotError
+from .._core.errors import SnapshotError
 from .._core.snapshot import decode, encode
 from .._core.state import UNSET
+from ..serialize.text import is_yaml, parse_json, parse_yaml, to_yaml, write_file
 from .interrupts import check_schemas
 from .options import Options
 from .program import Program
-from .runtime import HostedExecution
+from .runtime import ExecutionRuntime
 from .shared import SharedData
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..serialize.payload import Types
     from .subflow import Link
 
-E = TypeVar("E", bound=HostedExecution)
-
-#: The largest text that is read as a snapshot, in characters.
+#: The largest text that is read as a snapshot, in characters; how deep it may be nested, which is more than is written.
 LIMIT = 256 * 1024 * 1024
+DEPTH = 1000
 
 
-def snapshot(execution: HostedExecution) -> dict[str, Any]:
+def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
     """The execution as JSON-shaped data. Raises `PayloadError` that names what cannot be recorded."""
     types, machine = execution.program.types, execution.machine
     check_schemas(execution)
-    value = execution.start_value
     return {
         "kind": "triggerflow/execution",
         "id": execution.id,
         "flow": execution.program.name,
-        "value": [] if value is UNSET else [types.pack(value, "the start value")],
-        "options": {name: getattr(execution.options, name) for name in Options.__slots__},
+        "value": pack_start(execution.start_value, types),
+        "options": execution.options.to_dict(),
         "state": encode(machine.plan, machine.state, types.pack),
-        "broken": execution.broken,
         "flow_data": _own_data(execution),
         "children": {path: snapshot(child) for path, (child, number) in execution.children.items() if not number},
         "resource_keys": sorted(execution.resources),
     }
 
 
-def _own_data(execution: HostedExecution) -> dict[str, Any]:
+def pack_start(value: Any, types: "Types") -> list[Any]:
+    """The start value as snapshots keep it: a list of it, which is empty before the start. Raises `PayloadError`."""
+    return [] if value is UNSET else [types.pack(value, "the start value")]
+
+
+def unpack_start(kept: Any, types: "Types") -> Any:
+    """The start value of a snapshot, UNSET before the start."""
+    return types.unpack(kept[0]) if kept else UNSET
+
+
+def _own_data(execution: ExecutionRuntime) -> dict[str, Any]:
     """What a sub-flow has changed in its copy of the shared data: per key a list of the value, empty if it is gone."""
     shared, pack = execution.shared, execution.program.types.pack
     return {
@@ -53,7 +62,7 @@ def _own_data(execution: HostedExecution) -> dict[str, Any]:
 
 
 def restore(
-    make: Callable[..., E],
+    make: Callable[..., ExecutionRuntime],
     program: Program,
     shared: SharedData,
     options: Options,
@@ -61,19 +70,18 @@ def restore(
     *,
     resources: Mapping[str, Any] | None = None,
     link: "Link | None" = None,
-) -> E:
+) -> ExecutionRuntime:
     """The execution that a snapshot describes. Raises `SnapshotError`."""
     if saved.get("kind") != "triggerflow/execution":
         raise SnapshotError("this is no saved execution: it lacks kind = 'triggerflow/execution'")
     try:
         kept: dict[str, Any] = dict(saved["options"])
-        known = {name: kept[name] for name in Options.__slots__ if name in kept}
         state = decode(program.plan, saved["state"], program.types.unpack)
-        execution = make(shared, Options(**known), str(saved["id"]), state=state, resources=resources, link=link)
+        execution = make(shared, Options.from_dict(kept), str(saved["id"]), state=state, resources=resources, link=link)
         execution.restored(
-            program.types.unpack(saved["value"][0]) if saved["value"] else UNSET,
+            unpack_start(saved["value"], program.types),
             dict(saved["children"]),
-            saved["broken"],
+            saved.get("broken"),
         )
         for key, value in saved["flow_data"].items() if link is not None else ():
             if value:
@@ -89,37 +97,30 @@ def restore(
 
 def write(data: Mapping[str, Any], path: "str | Path | None", encoding: str) -> None:
     """Write a snapshot to a file, as YAML if its name says so, else as JSON; whole or not at all."""
-    if path is None:
-        return
-    target = _path(path)
-    text = _yaml().safe_dump(dict(data), sort_keys=False, allow_unicode=True) if _is_yaml(target) else json.dumps(data)
-    draft = target.with_name(target.name + ".part")
-    draft.write_text(text, encoding=encoding)
-    draft.replace(target)
+    if path is not None:
+        written = to_yaml(data) if is_yaml(_path(path)) else json.dumps(data)
+        write_file(path, (written.encode(encoding),))
 
 
 def read(source: "Mapping[str, Any] | str | Path", encoding: str) -> Mapping[str, Any]:
-    """A snapshot from its dict, text or file. Raises `SnapshotError` or, for a missing file, `FileNotFoundError`."""
+    """A snapshot from its dict, text or file. Raises `SnapshotError`, `UsageError` where YAML needs PyYAML, or, for a
+    missing file, `FileNotFoundError`."""
     if isinstance(source, Mapping):
         return source
     if (isinstance(source, str) and source.lstrip()[:1] in ("{", "[")) or "\n" in str(source):
-        text, is_yaml = str(source), str(source).lstrip()[:1] not in ("{", "[")
+        text, in_yaml = str(source), str(source).lstrip()[:1] not in ("{", "[")
     else:
         path = _path(source)
         if path.stat().st_size > LIMIT:
             raise SnapshotError(f"{path} is larger than {LIMIT} bytes and is not read")
         try:
-            text, is_yaml = path.read_text(encoding=encoding), _is_yaml(path)
+            text, in_yaml = path.read_text(encoding=encoding), is_yaml(path)
         except UnicodeError as error:
             raise SnapshotError(f"{path} is no {encoding} text: {error}") from None
-    try:
-        data = _yaml().safe_load(text) if is_yaml else json.loads(text)
-    except ValueError as error:
-        raise SnapshotError(f"this is no JSON: {error}") from error
-    except Exception as error:  # the YAML library's own errors
-        if isinstance(error, PayloadError | SnapshotError):
-            raise
-        raise SnapshotError(f"this is no YAML: {error}") from error
+    if in_yaml:
+        data = parse_yaml(text, SnapshotError, limit=LIMIT, depth=DEPTH)
+    else:
+        data = parse_json(text, SnapshotError, limit=LIMIT)
     if not isinstance(data, Mapping):
         raise SnapshotError(f"a saved execution is a mapping, this is a {type(data).__name__}")
     return cast("Mapping[str, Any]", data)
@@ -129,15 +130,3 @@ def _path(name: "str | Path") -> "Path":
     from pathlib import Path  # who saves nothing shall not pay for it when the package is imported
 
     return Path(name)
-
-
-def _is_yaml(path: "Path") -> bool:
-    return path.suffix in (".yaml", ".yml")
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise SnapshotError("reading and writing YAML needs PyYAML: pip install 'triggerflow-engine[yaml]'") from None
-    return yaml

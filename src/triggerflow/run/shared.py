@@ -1,30 +1,33 @@
-"""The data that all executions of a flow share. It belongs to the flow, not to a run: runs see its changes as
-records."""
+"""The data that all executions of a flow share. It belongs to the flow and not to an execution; executions get its
+changes as records."""
 
 from collections.abc import Callable, Mapping
 from threading import RLock
-from time import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
-from .._core.errors import ExecutionClosed
-from .._core.events import FlowDataChanged
-
-if TYPE_CHECKING:
-    from .loop import LoopBoundExecution
-
 T = TypeVar("T")
-By = tuple["LoopBoundExecution", int | None] | None
+
+
+class Listener(Protocol):
+    """An execution that gets changes of shared data."""
+
+    def flow_data_changed(self, run: int | None, key: str, value: Any) -> None:
+        """Record a change, from any thread and without waiting. A change after the end of the execution is dropped."""
+        ...
+
+
+By = tuple[Any, int | None] | None
 
 
 class SharedData:
     """Values by key, and the running executions that listen to their changes.
 
-    They are referred to weakly: one that waits and that nobody holds any more is gone.
+    The executions are referred to weakly: an execution that waits, and to which no caller refers, can be collected.
     """
 
-    #: one for all flows: it is held for moments
-    _changing = RLock()
+    #: Guards values and listeners, because chunks run in threads. All flows share it: it is held only briefly.
+    _lock = RLock()
     __slots__ = ("_listeners", "own", "resources", "values")
 
     def __init__(self) -> None:
@@ -33,50 +36,59 @@ class SharedData:
         self.own: set[str] | None = None
         #: the flow's resources by name
         self.resources: dict[str, Any] = {}
-        self._listeners: WeakSet[LoopBoundExecution] | None = None
+        self._listeners: WeakSet[Any] | None = None
 
-    def listen(self, execution: "LoopBoundExecution") -> None:
-        """Tell this execution of every change from here on."""
-        if self._listeners is None:  # most flows have none, and every sub-flow has shared data of its own
-            self._listeners = WeakSet()
-        self._listeners.add(execution)
+    def listen(self, execution: Listener) -> None:
+        """Send this execution every change from here on."""
+        with self._lock:
+            if self._listeners is None:  # most flows have none, and every sub-flow has shared data of its own
+                self._listeners = WeakSet()
+            self._listeners.add(execution)
 
-    def forget(self, execution: "LoopBoundExecution") -> None:
-        """Tell this execution no more."""
+    def forget(self, execution: Listener) -> None:
+        """Send this execution no more changes."""
         if self._listeners is not None:
-            self._listeners.discard(execution)
+            with self._lock:
+                self._listeners.discard(execution)
 
-    def listening(self) -> "list[LoopBoundExecution]":
-        """The executions that are told."""
-        return list(self._listeners or ())
+    def listeners(self) -> list[Any]:
+        """The executions that get changes."""
+        if self._listeners is None:
+            return []
+        with self._lock:
+            return list(self._listeners)
 
-    def tells(self, execution: "LoopBoundExecution") -> bool:
-        """Whether this execution is told of changes."""
-        return self._listeners is not None and execution in self._listeners
+    def has_listener(self, execution: Listener) -> bool:
+        """Whether this execution gets changes."""
+        if self._listeners is None:
+            return False
+        with self._lock:
+            return execution in self._listeners
 
     def copy(self, changes: Mapping[str, Any]) -> "SharedData":
-        """The data of one sub-flow: what the flow has, with these changes. Its own changes are seen by itself only."""
+        """A copy for one sub-flow, with these changes. The changes of the sub-flow stay in the copy."""
         made = SharedData()
         made.resources = self.resources
         made.values = {**self.values, **changes}
         made.own = set(changes)
         return made
 
-    def alone(self, change: Callable[[], T]) -> T:
-        """Make a change that depends on what is there, with no other one in between: chunks may run in threads."""
-        with self._changing:
+    def locked(self, change: Callable[[], T]) -> T:
+        """Make a change that depends on the present value, atomically."""
+        with self._lock:
             return change()
 
     def set(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
-        """Replace the value at a key and tell the executions that listen."""
-        self.values[key] = value
-        if self.own is not None:
-            self.own.add(key)
+        """Replace the value at a key, and send the change to the executions that listen."""
+        with self._lock:
+            self.values[key] = value
+            if self.own is not None:
+                self.own.add(key)
         if emit:
-            self._tell(key, value, by)
+            self._send(key, value, by)
 
     def append(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
-        """Append to the list at a key, which becomes a new list: records keep the one they were given."""
+        """Append to the list at a key. The list is replaced by a new one, because records refer to the old one."""
 
         def change() -> None:
             held = self.values.get(key, ())
@@ -84,20 +96,17 @@ class SharedData:
                 raise TypeError(f"flow_data[{key!r}] is a {type(held).__name__}; only a list can be appended to")
             self.set(key, [*held, value], emit=emit, by=by)
 
-        self.alone(change)
+        self.locked(change)
 
     def delete(self, key: str, *, emit: bool = True, by: By = None) -> None:
-        """Remove a key, if it is there."""
-        self.values.pop(key, None)
-        if self.own is not None:
-            self.own.add(key)
+        """Remove a key if it exists."""
+        with self._lock:
+            self.values.pop(key, None)
+            if self.own is not None:
+                self.own.add(key)
         if emit:
-            self._tell(key, None, by)
+            self._send(key, None, by)
 
-    def _tell(self, key: str, value: Any, by: By) -> None:
-        for execution in self.listening():
-            run = by[1] if by is not None and by[0] is execution else None
-            try:
-                execution.post(FlowDataChanged(time(), run, key, value))
-            except ExecutionClosed:  # it ended between the look and the call
-                self.forget(execution)
+    def _send(self, key: str, value: Any, by: By) -> None:
+        for execution in self.listeners():
+            execution.flow_data_changed(by[1] if by is not None and by[0] is execution else None, key, value)

@@ -1,109 +1,85 @@
-"""The two views of data that a chunk and the holder of an execution get: its own state, and what its flow shares."""
+"""The data that chunks and callers can read and change: the state of an execution, and the shared data of its flow."""
 
 from collections.abc import Callable, Iterator
-from time import time
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._core import events
 from .._core.errors import ContractError
+from .._core.state import RunChunk
+from . import ingress
+from .portal import require_wanted
 
 if TYPE_CHECKING:
-    from .runtime import HostedExecution
+    from .runtime import ExecutionRuntime
 
-
-class Recorder(Protocol):
-    """A run of a chunk, in whose name changes are recorded."""
-
-    @property
-    def run_number(self) -> int:
-        """The number of the run."""
-        ...
-
-    def record(self, event: events.Event) -> None:
-        """Record an effect of the run, unless an earlier attempt has recorded it."""
-        ...
-
-    def repeats(self, effect: str) -> bool:
-        """Whether the next effect of this kind is one that an earlier attempt has recorded; counts it."""
-        ...
+T = TypeVar("T")
 
 
 class State:
     """The state of one execution: values by key. Each change is recorded and triggers `when({"runtime_data": key})`.
 
-    `set` replaces. With `emit=False` nothing is triggered. Raises `ExecutionClosed` when the execution has ended.
+    With `emit=False` a change triggers nothing. Changes raise `ExecutionClosed` when the execution has ended. The
+    methods with `async_` can be awaited on any event loop. On the handle of a durable execution they return once the
+    change is in the store.
     """
 
-    __slots__ = ("_data", "_execution")
+    __slots__ = ("_repeated", "_run", "_runtime")
 
-    def __init__(self, execution: "HostedExecution", data: "Recorder | None" = None) -> None:
-        self._execution = execution
-        self._data = data
+    def __init__(
+        self, runtime: "ExecutionRuntime", run: RunChunk | None = None, repeated: ingress.Repeated = None
+    ) -> None:
+        self._runtime = runtime
+        self._run = run
+        self._repeated = repeated
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value at a key, or the default. It is the object itself, not a copy: change it through `set`."""
-        state = self._execution.machine.state
+        """Return the value at a key, or the default.
+
+        It is the object itself and not a copy: change it only through `set`. A list is copied if it is read on another
+        thread than the execution's, because `append` may extend it meanwhile.
+        """
+        state = self._runtime.machine.state
+        if not ingress.is_here(self._runtime):
+            value: Any = state.data.get(key, default)
+            return value.copy() if type(value) is list else value  # pyright: ignore[reportUnknownVariableType]
         state.disown(key)
         return state.data.get(key, default)
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Replace the value at a key."""
-        self._change("set", key, value, emit)
+        """Replace the value at a key. Raises `ContractError` if it does not have the declared type."""
+        ingress.change_state(self._runtime, "set", key, value, emit, self._run, self._repeated)
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to the list at a key (made if missing). Raises `TypeError` if something else stands there."""
-        held = self.get(key, ())
+        """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
+        held: Any = self._runtime.machine.state.data.get(key, ())
         if not isinstance(held, list | tuple):
             raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
-        self._change("append", key, value, emit)
+        ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key, if it is there; triggers with the value None."""
-        self._change("delete", key, None, emit)
-
-    async def async_get(self, key: str, default: Any = None) -> Any:
-        """See `get`."""
-        return self.get(key, default)
-
-    async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """See `set`."""
-        self.set(key, value, emit=emit)
-
-    async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """See `append`."""
-        self.append(key, value, emit=emit)
-
-    async def async_delete(self, key: str, *, emit: bool = True) -> None:
-        """See `delete`."""
-        self.delete(key, emit=emit)
+        """Remove a key if it exists. What the change triggers gets the value None."""
+        ingress.change_state(self._runtime, "delete", key, None, emit, self._run, self._repeated)
 
     def update(self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True) -> Any:
-        """Replace the value at a key by `function(value)`, with nothing in between, and return the new one.
+        """Replace the value at a key by `function(value)`, atomically, and return the new value.
 
-        The function gets the default where the key is missing; it must be quick, and return a new object.
+        The function gets the default if the key is missing. It must be quick, and return a new object.
         """
 
         def change() -> Any:
-            if self._data is not None and self._data.repeats(f"state:{key}"):
+            if ingress.repeats(self._repeated, f"state:{key}"):
                 return self.get(key, default)
             value = function(self.get(key, default))
             self.set(key, value, emit=emit)
             return value
 
-        return self._execution.on_loop(change)
-
-    async def async_update(
-        self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True
-    ) -> Any:
-        """See `update`."""
-        return self.update(key, function, default, emit=emit)
+        return ingress.call(self._runtime, change, "state.async_update")
 
     def reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
-        """Combine a value into the key with the reducer declared for it (`flow.set_state`); returns the new value.
+        """Combine a value with the value at a key by its declared reducer (`flow.set_state`); returns the new value.
 
-        Concurrent branches lose no update that way. Raises `ContractError` if no reducer is declared.
+        The change is atomic: concurrent branches lose no update. Raises `ContractError` if no reducer is declared.
         """
-        model = self._execution.program.state
+        model = self._runtime.program.state
         if model is None:
             raise ContractError(
                 f"state[{key!r}] has no reducer: the flow declares no state; call flow.set_state(Model)"
@@ -111,38 +87,54 @@ class State:
         reducer = model.reducer(key)
         return self.update(key, lambda held: reducer(held, value), emit=emit)
 
+    async def async_get(self, key: str, default: Any = None) -> Any:
+        """See `get`."""
+        return await self._awaited(lambda: self.get(key, default))
+
+    async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
+        """See `set`."""
+        await self._awaited(lambda: self.set(key, value, emit=emit))
+
+    async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
+        """See `append`."""
+        await self._awaited(lambda: self.append(key, value, emit=emit))
+
+    async def async_delete(self, key: str, *, emit: bool = True) -> None:
+        """See `delete`."""
+        await self._awaited(lambda: self.delete(key, emit=emit))
+
+    async def async_update(
+        self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True
+    ) -> Any:
+        """See `update`."""
+        return await self._awaited(lambda: self.update(key, function, default, emit=emit))
+
     async def async_reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """See `reduce`."""
-        return self.reduce(key, value, emit=emit)
+        return await self._awaited(lambda: self.reduce(key, value, emit=emit))
 
-    def _change(self, op: Literal["set", "append", "delete"], key: str, value: Any, emit: bool) -> None:
-        model = self._execution.program.state
-        if model is not None and op == "set":
-            value = model.check(key, value)
-        elif model is not None and op == "append":
-            model.check(key, [*self.get(key, ()), value])
-        if self._data is None:
-            self._execution.submit(events.StateChanged(time(), None, op, key, value, emit))
-        else:
-            self._data.record(events.StateChanged(time(), self._data.run_number, op, key, value, emit))
+    async def _awaited(self, change: Callable[[], T]) -> T:
+        if self._run is None:
+            return await ingress.from_outside_now(self._runtime, change)
+        return await ingress.here_or_carried(self._runtime, change)
 
     def to_dict(self) -> dict[str, Any]:
         """All keys and values, as a new dict."""
         return {key: self[key] for key in self}
 
     def __getitem__(self, key: str) -> Any:
-        state = self._execution.machine.state
-        state.disown(key)
-        return state.data[key]
+        if key not in self._runtime.machine.state.data:
+            raise KeyError(key)
+        return self.get(key)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._execution.machine.state.data
+        return key in self._runtime.machine.state.data
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._execution.machine.state.data)
+        return iter(list(self._runtime.machine.state.data))
 
     def __len__(self) -> int:
-        return len(self._execution.machine.state.data)
+        return len(self._runtime.machine.state.data)
 
 
 class FlowState:
@@ -151,30 +143,33 @@ class FlowState:
     Each change is recorded by, and triggers `when({"flow_data": key})` in, every execution of the flow that is running.
     """
 
-    __slots__ = ("_data", "_execution")
+    __slots__ = ("_repeated", "_run", "_runtime")
 
-    def __init__(self, execution: "HostedExecution", data: "Recorder | None" = None) -> None:
-        self._execution = execution
-        self._data = data
+    def __init__(
+        self, runtime: "ExecutionRuntime", run: RunChunk | None = None, repeated: ingress.Repeated = None
+    ) -> None:
+        self._runtime = runtime
+        self._run = run
+        self._repeated = repeated
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value at a key, or the default."""
-        return self._execution.shared.values.get(key, default)
+        """Return the value at a key, or the default."""
+        return self._runtime.shared.values.get(key, default)
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
         if not self._repeats(key):
-            self._execution.shared.set(key, value, emit=emit, by=self._by())
+            self._runtime.shared.set(key, value, emit=emit, by=self._by())
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to the list at a key (made if missing). Raises `TypeError` if something else stands there."""
+        """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
         if not self._repeats(key):
-            self._execution.shared.append(key, value, emit=emit, by=self._by())
+            self._runtime.shared.append(key, value, emit=emit, by=self._by())
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key, if it is there; triggers with the value None."""
+        """Remove a key if it exists. What the change triggers gets the value None."""
         if not self._repeats(key):
-            self._execution.shared.delete(key, emit=emit, by=self._by())
+            self._runtime.shared.delete(key, emit=emit, by=self._by())
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
@@ -193,9 +188,11 @@ class FlowState:
         self.delete(key, emit=emit)
 
     def _repeats(self, key: str) -> bool:
-        """Whether an earlier attempt has done this; only what was recorded here counts among its effects."""
-        execution = self._execution
-        return self._data is not None and execution.shared.tells(execution) and self._data.repeats(f"flow_data:{key}")
+        """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
+        if not self._repeated or not self._runtime.shared.has_listener(self._runtime):
+            return False
+        return ingress.repeats(self._repeated, f"flow_data:{key}")
 
-    def _by(self) -> "tuple[HostedExecution, int | None]":
-        return self._execution, None if self._data is None else self._data.run_number
+    def _by(self) -> "tuple[ExecutionRuntime, int | None]":
+        require_wanted()
+        return self._runtime, None if self._run is None else self._run.id

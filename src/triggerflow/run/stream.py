@@ -1,14 +1,20 @@
 """The runtime stream: numbered items, any number of readers, bounded memory.
 
-Items are numbered 1, 2, 3 ... by the core. The stream holds the newest `history` of them; every reader has a position
-of its own and reads from any number on, while the execution runs or after it. What happens to a reader that lags by
-more than its `buffer` is its declared policy:
+The core numbers the items 1, 2, 3 ... The stream holds the newest `history` of them in memory. Every reader has its own
+position and can start at any number, while the execution runs or after it. The policy of a reader decides what happens
+when it lags by more than its `buffer` (items):
 
-* `"block"` (default): chunks that put with `await` wait for it, so that it misses nothing;
-* `"drop_oldest"`: it skips ahead, and gets a `StreamGap` that says what it missed;
-* `"disconnect"`: it ends with `ReaderDisconnected`; its `position` is where to come back.
+* `"block"` (default): a writer that puts an item with `await` waits before the item is accepted, so that the reader
+  misses nothing;
+* `"drop_oldest"`: the reader skips ahead, and gets a `StreamGap` with the numbers of the items that it missed;
+* `"disconnect"`: the reader ends with `ReaderDisconnected`; a new reader can continue after its `position`.
 
-A reader is referred to weakly: one that is left early, or forgotten, holds nobody up.
+Items that were put before a reader came do not count as its lag. The stream refers to readers weakly: a reader that was
+closed early, or dropped, does not block writers.
+
+A late reader can have its items merged (`compact=True`): a model writes its answer in thousands of deltas, and a late
+reader needs only their sum. Two items can be merged if both are texts, or if both are dicts that differ only in the
+text under "delta".
 """
 
 import asyncio
@@ -16,19 +22,20 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from .._core.errors import DefinitionError, ReaderDisconnected, StreamGapError
+from .options import same_value
 
 LagPolicy = Literal["block", "drop_oldest", "disconnect"]
 ItemT = TypeVar("ItemT")
 
 #: More than the number of any item.
-NEVER = sys.maxsize
+UNLIMITED = sys.maxsize
 
 
 class StreamGap:
-    """In place of the items `first` to `last`, which a `drop_oldest` reader did not get."""
+    """Stands in the stream of a `drop_oldest` reader for the items `first` to `last`, which it missed."""
 
     __slots__ = ("first", "last")
 
@@ -49,11 +56,12 @@ class StreamItem(NamedTuple):
 
 
 class RuntimeStream:
-    """The items of one execution that are still held, and who waits for more."""
+    """The newest items of one execution, its readers, and the writers that wait for them."""
 
     __slots__ = (
         "_blockers",
         "_followers",
+        "_max_items",
         "_readers_waiting",
         "_released",
         "ceiling",
@@ -70,47 +78,56 @@ class RuntimeStream:
 
     def __init__(self, history: int, last: int = 0) -> None:
         self.history = history
+        self._max_items = 2 * history
         self.items: list[Any] = []
-        #: number of the oldest item held
+        #: number of the oldest item in memory
         self.first = last + 1
         #: number of the newest item, 0 before the first
         self.last = last
-        #: where items of sub-flows come from, by number
+        #: the paths of the sub-flows that put items, by item number
         self.paths: dict[int, str] = {}
         self.ended = False
         self.failure: Callable[[], BaseException] | None = None
         self._readers_waiting: list[asyncio.Future[None]] = []
-        self.writers: list[asyncio.Future[None]] = []
+        #: the writers that wait for room, in order of arrival
+        self.writers: deque[asyncio.Future[None]] = deque()
         self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
-        #: where items are that are no longer held: some that follow a number. None: nowhere
+        #: reads items that are no longer in memory: a page of those after a number. None without a store
         self.older: Callable[[int], Awaitable[list[StreamItem]]] | None = None
         self._followers: weakref.WeakSet[StreamReader[Any]] | None = None
         #: from this number on, writers have to ask whether the stream is `full`
-        self.ceiling = NEVER
+        self.ceiling = UNLIMITED
         self._released = False
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def publish(self, number: int, item: Any, path: str = "") -> None:
         """Add the next item and wake the readers that wait for it."""
-        if path:
-            self.paths[number] = path
         items = self.items
         items.append(item)
         self.last = number
-        if len(items) > 2 * self.history:
-            self.first += len(items) - self.history
-            self.paths = {number: path for number, path in self.paths.items() if number >= self.first}
-            del items[: -self.history]
+        if path:
+            self.paths[number] = path
+        if len(items) > self._max_items:
+            self._trim()
         if self._readers_waiting:
             self._wake()
 
+    def _trim(self) -> None:
+        """Drop old items, down to `history`. Items that a blocking reader still needs stay, up to twice `history`: they
+        were put without waiting (`put_into_stream` in an async chunk)."""
+        lacking = self.last - min((reader.position for reader in self._blocking()), default=self.last)
+        keep = max(self.history, lacking) if lacking < 2 * self.history else self.history
+        self.first += len(self.items) - keep
+        self.paths = {number: path for number, path in self.paths.items() if number >= self.first}
+        del self.items[:-keep]
+
     def rebase(self, last: int) -> None:
-        """Before the first item: the items up to number `last` are not held here."""
+        """Set the number before the first item; call it while there is no item. Earlier items are not in memory."""
         self.first, self.last = last + 1, last
 
     def end(self, failure: Callable[[], BaseException] | None = None) -> None:
-        """No item will follow; after the last one readers stop, or raise what `failure` gives."""
+        """End the stream: after the last item readers stop, or raise the exception that `failure()` returns."""
         if not self.ended:
             self.ended = True
             self.failure = failure
@@ -125,38 +142,49 @@ class RuntimeStream:
 
     @property
     def full(self) -> bool:
-        """Whether a writer should wait now: a blocking reader lags by its whole buffer."""
+        """Whether a writer has to wait now, because a blocking reader lags by its whole buffer."""
         if self.ended or self._released:
             return False
         self.ceiling = self._room_until()
         return self.last >= self.ceiling
 
-    def _room_until(self) -> int:
-        readers = [reader for ref in self._blockers.values() if (reader := ref()) is not None]
-        return min((reader.position + reader.buffer for reader in readers), default=NEVER)
+    def _blocking(self) -> "list[StreamReader[Any]]":
+        return [reader for ref in self._blockers.values() if (reader := ref()) is not None]
 
     async def room(self) -> None:
-        """Wait until every blocking reader has caught up with half of its buffer."""
+        """Wait until an item may be put. Writers are admitted in order of arrival, once every blocking reader has
+        caught up with half of its buffer."""
         while self.full:
             future = asyncio.get_running_loop().create_future()
             self.writers.append(future)
-            await future
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():  # it was admitted and puts nothing: admit the next writer
+                    self._admit()
+                raise
 
     def release_writers(self) -> None:
-        """From now on no writer waits."""
+        """Wake all writers; from now on none waits."""
         self._released = True
         self._admit()
 
     def _admit(self) -> None:
-        writers, self.writers = self.writers, []
-        for future in writers:
+        """Wake as many writers as there is room for."""
+        count = len(self.writers) if self.ended or self._released else self._room_until() - self.last
+        while self.writers and count > 0:
+            future = self.writers.popleft()
             if not future.done():
                 future.set_result(None)
+                count -= 1
+
+    def _room_until(self) -> int:
+        return min((reader.position + reader.buffer for reader in self._blocking()), default=UNLIMITED)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def attach(self, reader: "StreamReader[Any]") -> None:
-        """Count a blocking reader among those that writers wait for."""
+        """Add a blocking reader: writers wait for it from now on."""
         key = id(reader)
 
         def gone(_: Any) -> None:
@@ -168,28 +196,26 @@ class RuntimeStream:
         self.ceiling = 0
 
     def follow(self, reader: "StreamReader[Any]") -> None:
-        """Know of a reader for whom nobody waits: what it misses is in a store."""
+        """Add a reader that no writer waits for, because a store has the items that it misses."""
         if self._followers is None:
             self._followers = weakref.WeakSet()
         self._followers.add(reader)
 
     def detach(self, reader: "StreamReader[Any]") -> None:
-        """The reader has left."""
+        """Remove a reader that was closed."""
         if self._followers is not None:
             self._followers.discard(reader)
         if self._blockers.pop(id(reader), None) is not None and self.writers:
             self._admit()
 
     def advanced(self, reader: "StreamReader[Any]") -> None:
-        """The reader has taken an item while writers wait."""
-        if self.writers and self.last - reader.position <= reader.buffer // 2:
-            self.ceiling = 0
-            if not self.full:
-                self._admit()
+        """The reader has taken an item, or waits for the next one, while writers wait."""
+        if self.last - reader.position <= reader.buffer // 2 and not self.full:
+            self._admit()
 
     @property
     def observed(self) -> bool:
-        """Whether a reader is there now that will be told how the execution ended."""
+        """Whether there is a reader that will get the outcome of the execution."""
         return bool(self._readers_waiting or self._blockers or self._followers)
 
     async def more(self, timeout: float | None) -> None:
@@ -214,12 +240,18 @@ def _expire(future: "asyncio.Future[Any]") -> None:
 
 
 class StreamReader(Generic[ItemT]):
-    """An async iterator over a runtime stream. `position` is the number of the last item it gave."""
+    """An async iterator over a runtime stream. `position` is the number of the last item that it returned.
+
+    Raises `StreamGapError`, `ReaderDisconnected`, `TimeoutError` (no item within `timeout` seconds), or the failure of
+    the execution after the last item.
+    """
 
     __slots__ = (
         "__weakref__",
+        "_base",
         "_begin",
         "_begun",
+        "_is_plain",
         "_left",
         "_lossy",
         "_page",
@@ -248,27 +280,36 @@ class StreamReader(Generic[ItemT]):
         self.stream = stream
         self.policy: LagPolicy = policy
         self._lossy = policy != "block"
-        # Beyond the history nothing is held that a reader could still be given.
+        # A lag beyond the history would lose items: they are no longer in memory.
         self.buffer = min(buffer, stream.history)
         self.position = after
+        #: number of the last item that was put before this reader came
+        self._base = 0
         self._timeout = timeout
         self._begin = begin
         self._begun = False
         self._left = False
+        #: whether it has begun, was not closed, and has the policy "block": it then takes any item in memory at once
+        self._is_plain = False
         self._page: deque[StreamItem] | None = None
         self._path = ""
 
     @property
     def path(self) -> str:
-        """Where the last item comes from: the path of a sub-flow, "" for the flow itself."""
+        """The path of the sub-flow that put the last item; "" for the flow itself."""
         return self._path if self.position < self.stream.first else self.stream.paths.get(self.position, "")
 
     def __aiter__(self) -> "StreamReader[ItemT]":
         return self
 
     async def __anext__(self) -> ItemT:
-        """The next item. Ends with the stream; raises the execution's failure after the last item."""
-        stream = self.stream
+        """The next item. Stops at the end of the stream; raises the execution's failure after the last item."""
+        stream, position = self.stream, self.position
+        if self._is_plain and stream.first <= position + 1 <= stream.last:  # the fast path
+            self.position = position = position + 1
+            if stream.writers:
+                stream.advanced(self)
+            return stream.items[position - stream.first]
         if not self._begun:
             await self._start()
         while True:
@@ -276,7 +317,7 @@ class StreamReader(Generic[ItemT]):
             if position < stream.last and not self._left:
                 if position + 1 < stream.first and stream.older is not None:
                     return await self._from_store()
-                if (self._lossy and stream.last - position > self.buffer) or position + 1 < stream.first:
+                if (self._lossy and self._lag() > self.buffer) or position + 1 < stream.first:
                     gap = self._behind()
                     if gap is not None:
                         return gap
@@ -292,13 +333,20 @@ class StreamReader(Generic[ItemT]):
                 if stream.failure is None:
                     raise StopAsyncIteration
                 failure = stream.failure()
-                if isinstance(failure, StopAsyncIteration):  # raised as it is, it would pass for the end
+                if isinstance(failure, StopAsyncIteration):  # raised as it is, it would look like the end of the stream
                     raise RuntimeError("a chunk raised StopAsyncIteration") from failure
                 raise failure
+            if stream.writers:
+                stream.advanced(self)
             await stream.more(self._timeout)
+
+    def _lag(self) -> int:
+        """The number of items that were put after this reader came and that it has not taken."""
+        return self.stream.last - max(self.position, self._base)
 
     async def _start(self) -> None:
         self._begun = True
+        self._base = self.stream.last
         if self.stream.older is not None:
             self.stream.follow(self)
         elif self.policy == "block":
@@ -307,7 +355,8 @@ class StreamReader(Generic[ItemT]):
             begun = self._begin()
             if begun is not None:
                 await begun
-        except BaseException:  # nothing will come of it: the next use tries again
+            self._is_plain = not self._lossy
+        except BaseException:  # the execution was not started: the next step of the reader tries again
             self._begun = False
             self.stream.detach(self)
             raise
@@ -316,12 +365,14 @@ class StreamReader(Generic[ItemT]):
         held = await self.peek()
         if held is None:
             self._leave()
-            raise StreamGapError(f"item {self.position + 1} is not in the store any more")
+            raise StreamGapError(
+                f"item {self.position + 1} is no longer in the store; the newest item is {self.stream.last}"
+            )
         self.take(held)
         return held.item
 
     async def peek(self) -> StreamItem | None:
-        """The next item if it is there already, in memory or in the store; it is not taken."""
+        """The next item, without taking it; None unless it is in memory or in the store already."""
         stream, number = self.stream, self.position + 1
         if number > stream.last or self._left:
             return None
@@ -334,7 +385,7 @@ class StreamReader(Generic[ItemT]):
         return self._page[0] if self._page and self._page[0].number == number else None
 
     def take(self, held: StreamItem) -> None:
-        """Go on after the item that `peek` has told."""
+        """Take the item that `peek` has returned."""
         if self._page and self._page[0].number == held.number:
             self._page.popleft()
         self.position, self._path = held.number, held.path
@@ -342,29 +393,111 @@ class StreamReader(Generic[ItemT]):
             self.stream.advanced(self)
 
     def _behind(self) -> Any:
-        """This reader has lagged too far, or asks for items that are no longer held."""
+        """Apply the policy of a reader that lags too far, or that needs items which are no longer in memory.
+
+        Returns a `StreamGap`, or raises `ReaderDisconnected` or `StreamGapError`.
+        """
         stream = self.stream
         oldest = stream.first
         if self.policy == "drop_oldest":
-            oldest = max(oldest, stream.last - self.buffer + 1)
+            if self._lag() > self.buffer:
+                oldest = max(oldest, stream.last - self.buffer + 1)
             gap = StreamGap(self.position + 1, oldest - 1)
             self.position = oldest - 1
             return gap
         self._leave()
         if self.policy == "disconnect" and self.position + 1 >= oldest:
             raise ReaderDisconnected(
-                f"the reader is {stream.last - self.position} items behind and its buffer is {self.buffer}; "
-                f"come back with after={self.position}"
+                f"the reader is {self._lag()} items behind and its buffer is {self.buffer}; "
+                f"read again with after={self.position}, or give the reader a larger buffer"
             )
         raise StreamGapError(
-            f"items {self.position + 1} to {oldest - 1} are no longer held; read sooner, give the execution a larger "
-            f"stream_history, or read with lag='drop_oldest' to go on after the gap"
+            f"items {self.position + 1} to {oldest - 1} are no longer in memory; read sooner, create the "
+            f"execution with a larger stream_history, or read with lag='drop_oldest' to go on after the gap"
         )
 
     def _leave(self) -> None:
-        self._left = True
+        self._left, self._is_plain = True, False
         self.stream.detach(self)
 
     async def aclose(self) -> None:
-        """Leave the stream early; the execution goes on."""
+        """Close the reader before the end of the stream. The execution continues."""
         self._leave()
+
+
+#: The key of the text by which items can be merged.
+DELTA = "delta"
+
+
+class Merged:
+    """Consecutive items of one path that are merged into one."""
+
+    __slots__ = ("_other_keys", "_parts", "_path")
+
+    def __init__(self, first: Any, path: str) -> None:
+        self._path = path
+        self._other_keys, delta = _split(first)
+        self._parts = [delta]
+
+    def add(self, held: StreamItem) -> bool:
+        """Merge one more item into this one; False if it cannot be merged."""
+        other_keys, delta = _split(held.item)
+        if (
+            delta is None
+            or self._parts[0] is None
+            or held.path != self._path
+            or not same_value(other_keys, self._other_keys)
+        ):
+            return False
+        self._parts.append(delta)
+        return True
+
+    @property
+    def item(self) -> Any:
+        """The merged item."""
+        text = "".join(cast("list[str]", self._parts))
+        return text if self._other_keys is None else {**self._other_keys, DELTA: text}
+
+    @property
+    def single(self) -> bool:
+        """Whether nothing was added."""
+        return len(self._parts) == 1
+
+
+def _split(item: Any) -> tuple[dict[Any, Any] | None, str | None]:
+    """The other keys of an item (None: the item is a text), and its text; (None, None) for an item without a text."""
+    if type(item) is str:
+        return None, item
+    if type(item) is dict and type(cast("dict[Any, Any]", item).get(DELTA)) is str:
+        fields = cast("dict[Any, Any]", item)
+        return {key: value for key, value in fields.items() if key != DELTA}, fields[DELTA]
+    return None, None
+
+
+async def merge(
+    first: Any, path: str, peek: Callable[[], Awaitable[StreamItem | None]], take: Callable[[StreamItem], None]
+) -> Any:
+    """Merge `first` with the items that follow it, as far as they are available now and can be merged.
+
+    `peek` returns the next item without taking it, None if there is none yet.
+    """
+    merged = Merged(first, path)
+    while (held := await peek()) is not None and merged.add(held):
+        take(held)
+    return first if merged.single else merged.item
+
+
+class CompactReader(StreamReader[ItemT]):
+    """A reader that merges items which were put before it asks for them; see `StreamReader`."""
+
+    __slots__ = ()
+
+    async def __anext__(self) -> ItemT:
+        """The next item, or several merged into one. `position` is the number of the last of them."""
+        before = self.position
+        first = await super().__anext__()
+        try:
+            return await merge(first, self.path, self.peek, self.take)
+        except BaseException:  # no item was returned: a new reader that starts at this position misses nothing
+            self.position = before
+            raise

@@ -1,1 +1,1 @@
-"""What is written to files and stores, and read again: values as payloads, and flows as data."""
+"""Formats: recorded values (payload), the definition of a flow (config, wiring, flow_config), and text and files."""

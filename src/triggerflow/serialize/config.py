@@ -1,28 +1,29 @@
 """The format "triggerflow/v1": a `Definition` as a dict, as JSON text and as YAML text.
 
-Only data goes through: an operator names its handler, and whoever loads the definition brings the callable. What is
-read is not trusted. It is checked whole before anything is made of it, so that the engine can rely on it as on what
-the builder builds, and every complaint names its place: `operators[3].listens[0]`.
+The format holds data only: an operator names its handler, and the program that loads the definition has the callable.
+Input is not trusted. It is checked completely before it is used, so that the engine can rely on it as on definitions
+that the builder made. Every error names the place: `operators[3].listens[0]`.
 """
 
-import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
 
 from .._core.definition import Definition, Operator, OperatorKind
-from .._core.errors import DefinitionError, UsageError
+from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
 from .._core.signals import START, Trigger, TriggerKind
+from ..build.arguments import closest
+from . import text
 from .wiring import MAX_DEPTH, check_wiring
 
 FORMAT = "triggerflow/v1"
 
-#: The largest text that is read, in characters, and the largest flow, in operators.
+#: The longest text that is read, in characters, and the largest flow, in operators.
 MAX_TEXT = 10_000_000
 MAX_OPERATORS = 50_000
 
@@ -38,7 +39,7 @@ TriggerText = Annotated[
 
 
 class OperatorConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One node of the graph; see `Operator`. `emits` begins with the trigger that fires when it is done."""
+    """One operator; see `Operator`. `emits[0]` is the trigger that it fires when it is done."""
 
     id: str
     kind: OperatorKind
@@ -52,15 +53,19 @@ class OperatorConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class FlowConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A flow: its operators in the order in which they were defined."""
+    """A flow: its operators in the order of their definition, and the events that are declared external.
+
+    Configs of earlier versions lack `external`. For them every event that has a listener and no emitter is external.
+    """
 
     format: Literal["triggerflow/v1"]
     name: str
+    external: list[str] | None = None
     operators: list[OperatorConfig]
 
 
 def to_config(definition: Definition, *, validate_serializable: bool = True) -> dict[str, Any]:
-    """The definition as a dict, JSON-shaped unless `validate_serializable` is off.
+    """The definition as a dict; `validate_serializable` checks that JSON can carry it.
 
     Raises `DefinitionError` for an option that JSON cannot carry unchanged, such as a tuple as the literal of a case.
     """
@@ -68,29 +73,31 @@ def to_config(definition: Definition, *, validate_serializable: bool = True) -> 
     if validate_serializable:
         for index, operator in enumerate(operators):
             _check_json(operator.get("options"), f"operators[{index}].options")
-    return {"format": FORMAT, "name": definition.name, "operators": operators}
+    return {"format": FORMAT, "name": definition.name, "external": list(definition.external), "operators": operators}
 
 
 def from_config(config: Mapping[str, Any]) -> Definition:
-    """The definition that a dict describes. Raises `DefinitionError` that names the place."""
+    """The definition that a dict describes. Raises `DefinitionError`, which names the place in the dict."""
     if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DefinitionError(f"a flow's config is a mapping, this is a {type(config).__name__}: {config!r:.200}")
+        raise DefinitionError(f"a flow's config is a mapping, not a {type(config).__name__}: {config!r:.200}")
     _check_format(config)
     operators: object = config.get("operators")
     if isinstance(operators, list) and len(cast("list[Any]", operators)) > MAX_OPERATORS:
-        raise DefinitionError(f"operators: there are more than {MAX_OPERATORS:,}, and so many are not read")
+        raise DefinitionError(f"operators: there are more than {MAX_OPERATORS:,}, which is the limit")
     try:
         flow = msgspec.convert(dict(config), FlowConfig)
     except msgspec.ValidationError as error:
         raise DefinitionError(_explain(str(error), config)) from None
     definition = Definition(flow.name, tuple(_read(it, f"operators[{n}]") for n, it in enumerate(flow.operators)))
+    external = definition.outside_events if flow.external is None else flow.external
+    definition = Definition(flow.name, definition.operators, tuple(sorted(external)))
     check_wiring(definition)
-    compile_plan(definition)  # what the engine itself refuses is refused here
+    compile_plan(definition)  # so that a definition which the engine refuses is refused on loading
     return definition
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the format. `from_config` checks more: how the operators fit together."""
+    """The JSON Schema of the format. `from_config` checks more: that the operators fit together."""
     schema = msgspec.json.schema(FlowConfig)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"A flow, {FORMAT}", **schema}
 
@@ -99,89 +106,38 @@ def json_schema() -> dict[str, Any]:
 
 
 def to_json(config: Mapping[str, Any]) -> str:
-    """The config as JSON text. Raises `DefinitionError` for what JSON cannot carry."""
+    """The config as JSON text. Raises `DefinitionError` for a value that JSON cannot carry."""
     try:
         return json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError, RecursionError) as error:
-        raise DefinitionError(f"this config is no JSON: {error}") from error
+        raise DefinitionError(f"this config cannot be written as JSON: {error}") from error
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:
-    """The config as YAML text. Raises `UsageError` where PyYAML is not installed."""
-    yaml = _yaml()
-
-    class Dumper(
-        getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    ):  # an equal list twice is written twice, not as an alias
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    try:
-        return yaml.dump(dict(config), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
-    except yaml.YAMLError as error:
-        raise DefinitionError(f"this config cannot be written as YAML: {error}") from error
+    """The config as YAML text. Raises `UsageError` if PyYAML is not installed."""
+    return text.to_yaml(config)
 
 
-def parse_json(text: str) -> Any:
-    """What a JSON text holds. Raises `DefinitionError`."""
-    _check_size(text)
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise DefinitionError("the JSON text is nested too deep") from None
-    except ValueError as error:
-        raise DefinitionError(f"{_begins(text)} is no JSON: {error}") from None
+def parse_json(source: str) -> Any:
+    """Parse a JSON text. Raises `DefinitionError`."""
+    return text.parse_json(source, DefinitionError, limit=MAX_TEXT, what=_begins(source))
 
 
-def parse_yaml(text: str) -> Any:
-    """What a YAML text holds: plain data only, without aliases. Raises `DefinitionError`, or `UsageError` where PyYAML
-    is not installed."""
-    _check_size(text)
-    yaml = _yaml()
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        _check_events(yaml, yaml.parse(text, Loader=loader))
-        return yaml.load(text, Loader=loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number or date that is none
-        if isinstance(error, DefinitionError):
-            raise
-        raise DefinitionError(f"{_begins(text)} is no YAML: {error}") from None
+def parse_yaml(source: str) -> Any:
+    """Parse a YAML text of plain data without aliases. Raises `DefinitionError`; `UsageError` without PyYAML."""
+    return text.parse_yaml(source, DefinitionError, limit=MAX_TEXT, depth=MAX_DEPTH, what=_begins(source))
 
 
-def _begins(text: str) -> str:
-    """A text as complaints call it; a short one may have been meant for the path of a file."""
-    return "this" if len(text) > 200 or "\n" in text or "{" in text else f"{text!r}, which is no file,"
-
-
-def _check_size(text: str) -> None:
-    if len(text) > MAX_TEXT:
-        raise DefinitionError(f"the text has more than {MAX_TEXT:,} characters, and so many are not read")
-
-
-def _check_events(yaml: Any, events: Iterator[Any]) -> None:
-    """Before anything is built: no aliases, by which a short text can mean an endless one, and no abyss."""
-    depth = 0
-    for event in events:
-        if isinstance(event, yaml.AliasEvent):
-            raise DefinitionError(f"YAML aliases are not read (line {event.start_mark.line + 1}); write the value out")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise DefinitionError(f"the YAML text is nested too deep (line {event.start_mark.line + 1})")
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise UsageError("YAML needs PyYAML: pip install 'triggerflow-engine[yaml]'; JSON works without it") from None
-    return yaml
+def _begins(source: str) -> str:
+    """The name of a text in errors. A short one is shown, because it may be the path of a missing file."""
+    return "this" if len(source) > 200 or "\n" in source or "{" in source else f"{source!r}, which is not a file,"
 
 
 # -- one operator ------------------------------------------------------------------------------------------------------
 
 
 def _written(operator: Operator) -> dict[str, Any]:
-    """An operator as a dict, without what is empty."""
+    """An operator as a dict, without empty fields."""
     optional: dict[str, Any] = {
         "handler": operator.handler,
         "options": dict(operator.options) or None,
@@ -225,9 +181,9 @@ def _trigger(text: str, where: str) -> Trigger:
     kind, _, name = text.partition(":")
     if not name or kind == "start" or kind not in KINDS:
         hint = _near(kind, KINDS) if name else f"write start, or kind:name with a kind of {list(KINDS[1:])}"
-        raise DefinitionError(f"{where}: {text!r} is no trigger; {hint}")
+        raise DefinitionError(f"{where}: {text!r} is not a trigger; {hint}")
     if kind == "timer" and not _is_delay(name):
-        raise DefinitionError(f"{where}: {text!r} must name a number of seconds from the start, such as timer:5.0")
+        raise DefinitionError(f"{where}: {text!r} must name a number of seconds after the start, such as timer:5.0")
     return Trigger(kind, name)
 
 
@@ -239,11 +195,11 @@ def _is_delay(text: str) -> bool:
 
 
 def _check_json(value: Any, where: str, depth: int = 0) -> None:
-    """Raise `DefinitionError` unless JSON carries the value and gives the same value back."""
+    """Raise `DefinitionError` unless JSON carries the value unchanged."""
     if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
         return
     if depth > MAX_DEPTH:
-        raise DefinitionError(f"{where}: this is nested too deep")
+        raise DefinitionError(f"{where}: this is nested more than {MAX_DEPTH} levels deep")
     if type(value) is list:
         for index, item in enumerate(cast("list[Any]", value)):
             _check_json(item, f"{where}[{index}]", depth + 1)
@@ -253,12 +209,12 @@ def _check_json(value: Any, where: str, depth: int = 0) -> None:
     else:
         kind = type(cast("object", value)).__name__
         raise DefinitionError(
-            f"{where}: {value!r} ({kind}) is nothing that JSON carries unchanged; use null, true, false, numbers, "
-            "strings, lists and objects, or for a case a named condition: def is_it(data): ..."
+            f"{where}: {value!r} ({kind}) cannot be carried by JSON unchanged; use null, true, false, numbers, "
+            "strings, lists and objects; for a case, a named function of the data can be the condition instead"
         )
 
 
-# -- complaints --------------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 def _check_format(config: Mapping[str, Any]) -> None:
@@ -267,9 +223,9 @@ def _check_format(config: Mapping[str, Any]) -> None:
         return
     if isinstance(found, str) and (version := re.fullmatch(r"triggerflow/v(\d+)", found)):
         reader = "a newer triggerflow-engine" if int(version[1][:9]) > 1 else "no triggerflow-engine"
-        raise DefinitionError(f"format: {found!r} is read by {reader}; this one reads {FORMAT!r}")
+        raise DefinitionError(f"format: {found!r} is read by {reader}; this version reads {FORMAT!r}")
     what = f"{found!r} is" if "format" in config else "there is no format, so this is"
-    raise DefinitionError(f"format: {what} no config of a flow; {FORMAT!r} is what get_flow_config() writes")
+    raise DefinitionError(f"format: {what} not a config of a flow; get_flow_config() writes the format {FORMAT!r}")
 
 
 _AT = re.compile(r"(?P<what>.*?)(?: - at `(?P<place>[^`]*)`(?: in `\$?(?P<outer>.*)`)?)?", re.DOTALL)
@@ -278,7 +234,7 @@ _KIND = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 
 
 def _explain(message: str, config: Mapping[str, Any]) -> str:
-    """A complaint of msgspec, in our words: place first, and the nearest name that would be right."""
+    """An error message of msgspec in our form: the place first, and the nearest valid name."""
     match = _AT.fullmatch(message)
     what, place = (message, "") if match is None else (match["what"], match["place"] or "")
     if match is not None and match["outer"] is not None:
@@ -294,5 +250,5 @@ def _explain(message: str, config: Mapping[str, Any]) -> str:
 
 def _near(name: str, names: Iterable[str]) -> str:
     known = [str(it) for it in names]
-    near = difflib.get_close_matches(name, known, n=1)
+    near = closest(name, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"known: {known}"

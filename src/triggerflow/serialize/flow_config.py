@@ -1,34 +1,40 @@
-"""A flow's definition out of the flow and into it again: what `TriggerFlow.get_..._flow` and `load_..._flow` do.
+"""Writing and loading the definition of a flow, for the methods `get_*_flow` and `load_*_flow` of `TriggerFlow`.
 
-A definition names its handlers. They come from what was registered before: chunks of the flow (`@flow.chunk`),
-callables (`register_chunk_handler`, `register_condition_handler`) and, for sub-flows, flows. Nothing is ever imported
-by a name that stands in a config.
+A definition names its handlers. Loading looks them up among the chunks of the flow (`@flow.chunk`), the callables that
+were registered (`register_chunk_handler`, `register_condition_handler`) and, for sub-flows, the registered flows. No
+name in a config is ever imported.
 """
 
 import builtins
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
+from ..build.arguments import closest
 from ..build.blueprint import Blueprint, is_stable_name
 from ..build.chunk import Chunk, Handler
-from ..build.policies import Retry
-from ..run.subflow import SubFlow, SubFlowOptions
-from .config import MAX_TEXT, from_config, to_config
+from ..build.retry import Retry
+from ..build.subflow import SubFlow, SubFlowOptions, is_flow
+from .config import MAX_TEXT, from_config, parse_json, parse_yaml, to_config, to_json, to_yaml
+from .text import write_file
+
+TextForm = Literal["json", "yaml"]
 
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
 def get_flow_config(blueprint: Blueprint, *, validate_serializable: bool = True) -> dict[str, Any]:
-    """The flow as a dict. Raises `DefinitionError` for what another process could not read: a literal that JSON does
-    not carry, a handler without a name; `validate_serializable=False` lets them pass."""
+    """The flow as a dict.
+
+    Raises `DefinitionError` for parts that another process could not read: a literal that JSON cannot carry, a handler
+    without a stable name. `validate_serializable=False` skips that check.
+    """
     definition = compile_plan(blueprint.freeze()).definition
     config = to_config(definition, validate_serializable=validate_serializable)
     if validate_serializable:
@@ -46,24 +52,26 @@ def _check_handler(blueprint: Blueprint, operator: Operator, where: str) -> None
         flow = handler.flow
         others = [it.flow for it in blueprint.handlers.values() if isinstance(it, SubFlow) and it.flow is not flow]
         if any(other.name == flow.name for other in others):
-            raise DefinitionError(
-                f"{where}: two sub-flows have the name {flow.name!r}; name them: TriggerFlow(name='...')"
-            )
+            raise DefinitionError(f"{where}: two sub-flows have the name {flow.name!r}; name one {flow.name + '_2'!r}")
     elif not is_stable_name(key, handler):
         raise DefinitionError(
-            f"{where}: {operator.name!r} is run by {handler!r}, which no other process could know by the name {key!r}; "
-            "give it a name: flow.register_chunk_handler(function, name='...')"
+            f"{where}: {handler!r} runs {operator.name!r}, but no other process could find it by the name {key!r}; "
+            "register it by flow.register_chunk_handler, with a name of its own as name="
         )
 
 
-def saved(text: str, save_to: str | Path | None, encoding: str) -> str:
-    """The text, which is also written to a file if one is named; whole or not at all. Missing folders are made."""
+def to_text(
+    config: Mapping[str, Any], form: TextForm, save_to: str | Path | None = None, encoding: str = "utf-8"
+) -> str:
+    """The config as text; with `save_to` it is also written to that file, completely or not at all.
+
+    Missing folders are created. Raises `DefinitionError` for a value that the form cannot carry.
+    """
+    text = to_json(config) if form == "json" else to_yaml(config)
     if save_to is not None:
         target = Path(save_to)
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(target.name + ".part")
-        draft.write_text(text, encoding=encoding)
-        draft.replace(target)
+        write_file(target, (text.encode(encoding),))
     return text
 
 
@@ -71,9 +79,11 @@ def saved(text: str, save_to: str | Path | None, encoding: str) -> str:
 
 
 def register_chunk_handler(blueprint: Blueprint, handler: Any, *, name: str | None = None) -> None:
-    """Make a function, a chunk or (for sub-flows) a flow known under a name, by default its own. Raises
-    `DefinitionError` for a name that is taken or does not last."""
-    if hasattr(handler, "sub_execution"):
+    """Register a function, a chunk or (for sub-flows) a flow by name, by default its own.
+
+    Raises `DefinitionError` for a name that is taken or not stable.
+    """
+    if is_flow(handler):
         blueprint.flows[name or handler.name] = handler
     elif isinstance(handler, Chunk):
         blueprint.name_handler(handler.handler, name or handler.name)
@@ -82,33 +92,42 @@ def register_chunk_handler(blueprint: Blueprint, handler: Any, *, name: str | No
 
 
 def register_condition_handler(blueprint: Blueprint, handler: Handler, *, name: str | None = None) -> None:
-    """Make the condition of a case known under a name. Chunks and conditions share their names."""
+    """Register the condition of a case by name. Chunks and conditions share one set of names."""
     blueprint.name_handler(handler, name)
 
 
 def load_flow_config(blueprint: Blueprint, config: Mapping[str, Any], *, replace: bool = True) -> None:
-    """Take the flow over that a config describes, in place of what was built here or (`replace=False`) beside it.
+    """Load the flow that a config describes: it replaces the steps of the blueprint, or (`replace=False`) is added.
 
-    Raises `DefinitionError` that names the place; nothing has changed then.
+    Raises `DefinitionError`, which names the place; the blueprint is unchanged then.
     """
     definition = from_config(config)
     chunks, handlers = _Resolver(blueprint, definition).resolve()
     blueprint.load(definition, chunks, handlers, replace=replace)
 
 
-def text(source: str | Path, encoding: str) -> str:
-    """What is a path, and what the text itself: a text begins with a brace, has several lines, or is no file here."""
+def from_text(path_or_content: str | Path, form: TextForm, encoding: str = "utf-8") -> Any:
+    """Parse a text, or the file of that path. Raises `DefinitionError` if it is not text of this form."""
+    text = _text(path_or_content, encoding)
+    return parse_json(text) if form == "json" else parse_yaml(text)
+
+
+def _text(source: str | Path, encoding: str) -> str:
+    """The text, or the content of the file of that path.
+
+    A string is text if it has several lines, begins with a brace, or is not the path of a file.
+    """
     if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{") or not os.path.isfile(source)):
         return source
     with Path(source).open(encoding=encoding) as file:
         try:
             return file.read(MAX_TEXT + 1)
         except ValueError as error:
-            raise DefinitionError(f"{source} is no text in {encoding}: {error}") from None
+            raise DefinitionError(f"the file {source} is not text in {encoding}: {error}") from None
 
 
 class _RetryConfig(msgspec.Struct, forbid_unknown_fields=True):
-    """`Retry.describe()`, read."""
+    """The fields that `Retry.describe()` writes."""
 
     attempts: int
     initial_interval: float
@@ -120,7 +139,7 @@ class _RetryConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _SubFlowConfig(msgspec.Struct):
-    """What `to_sub_flow` wrote into the options."""
+    """The options that `to_sub_flow` writes."""
 
     capture: dict[str, str | dict[str, str]] | None
     write_back: dict[str, str | dict[str, str]] | None
@@ -128,9 +147,9 @@ class _SubFlowConfig(msgspec.Struct):
 
 
 class _Resolver:
-    """Finds the callables that a definition names, and gives each chunk the policies that stand in the definition.
+    """Finds the callables that a definition names, and makes its chunks with the policies of the definition.
 
-    What is code in a policy (exception classes, a cache) comes from the chunk that was registered with it.
+    The parts of a policy that are code (exception classes, a cache) come from the registered chunk of the same name.
     """
 
     def __init__(self, blueprint: Blueprint, definition: Definition) -> None:
@@ -143,15 +162,15 @@ class _Resolver:
         self.missing: list[str] = []
 
     def resolve(self) -> tuple[dict[str, Chunk], dict[str, Handler]]:
-        """Chunks by the name of their trigger, and callables by name."""
+        """The chunks by the name of their trigger, and the callables by name."""
         chunks: dict[str, Chunk] = {}
         handlers: dict[str, Handler] = {}
         for index, operator in enumerate(self.definition.operators):
             if operator.handler is None:
                 continue
             where = f"operators[{index}]"
-            is_flow = operator.kind is OperatorKind.SUB_FLOW
-            handler = self.sub_flow(operator, where) if is_flow else self.callable(operator.handler, operator, where)
+            runs_flow = operator.kind is OperatorKind.SUB_FLOW
+            handler = self.sub_flow(operator, where) if runs_flow else self.callable(operator.handler, operator, where)
             if handler is None:
                 continue
             handlers[operator.handler] = handler
@@ -159,13 +178,13 @@ class _Resolver:
                 chunks[operator.emits[0].name] = self.chunk(operator, handler, where)
         if self.missing:
             raise DefinitionError(
-                f"flow {self.definition.name!r} needs what is not registered here: {'; '.join(self.missing)}. Register "
-                "it before loading: flow.register_chunk_handler(function, name='...')"
+                f"flow {self.definition.name!r} needs handlers that are not registered: {'; '.join(self.missing)}. "
+                "Register them before loading, by flow.register_chunk_handler(function, name=) with these names"
             )
         return chunks, handlers
 
     def callable(self, name: str, operator: Operator, where: str) -> Handler | None:
-        """The callable of that name; None if there is none, which is noted."""
+        """The callable of this name; None if it is missing, which is noted."""
         handler = self.known.get(name)
         if handler is None or isinstance(handler, SubFlow):
             self.note(f"{where} ({operator.id!r}) needs handler {name!r}", name, self.known)
@@ -173,7 +192,7 @@ class _Resolver:
         return handler
 
     def sub_flow(self, operator: Operator, where: str) -> SubFlow | None:
-        """The step that runs the flow of that name."""
+        """The handler that runs the flow of this name; None if that flow is missing, which is noted."""
         name = operator.options["flow"]
         flow = self.flows.get(name)
         if flow is None:
@@ -193,8 +212,8 @@ class _Resolver:
         return SubFlow(flow, options, f"{where}.options")
 
     def note(self, what: str, name: str, known: Iterable[str]) -> None:
-        near = difflib.get_close_matches(name, known)
-        self.missing.append(f"{what} (registered is {' or '.join(map(repr, near))})" if near else what)
+        near = closest(name, known)
+        self.missing.append(f"{what} (did you mean {' or '.join(map(repr, near))}?)" if near else what)
 
     def chunk(self, operator: Operator, handler: Handler, where: str) -> Chunk:
         """The chunk as the definition describes it."""
@@ -205,8 +224,8 @@ class _Resolver:
         cache = registered.cache if registered is not None else None
         if options.get("cache") and cache is None:
             raise DefinitionError(
-                f"{where}.options.cache: a cache is code; register the chunk with one: "
-                f"flow.chunk({operator.name!r}, cache=Cache(...))"
+                f"{where}.options.cache: a cache cannot be loaded; register the chunk with one before: "
+                f"flow.chunk({operator.name!r}, cache=Cache())"
             )
         timeout = options.get("timeout")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
@@ -238,8 +257,8 @@ def _retry(data: Any, registered: Chunk | None, where: str) -> Retry:
         unknown = [name for name in fields[field] if name not in known]
         if unknown:
             raise DefinitionError(
-                f"{where}.{field}: the exception class {unknown[0]!r} is not known here; register the chunk with a "
-                "Retry that names it"
+                f"{where}.{field}: the exception class {unknown[0]!r} is not known here; register the chunk "
+                "with a Retry that names this class"
             )
         fields[field] = tuple(known[name] for name in fields[field])
     return Retry(**fields)

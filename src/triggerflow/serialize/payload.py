@@ -1,9 +1,9 @@
-"""How values are recorded: JSON-shaped data, and a closed set of types beyond it.
+"""How values are recorded: JSON-shaped data, and a closed set of further types.
 
-In memory any object passes, unchecked. What is *recorded* (a saved execution, a store) is made of None, booleans,
-numbers, strings, lists and dicts with string keys; tuples, sets, other dicts, bytes, dates and decimals are written as
-tagged dicts `{"$": tag, "v": data}`; dataclasses, msgspec structs and Pydantic models likewise, if their class was
-registered. Reading looks names up in that registry only: nothing is imported, nothing unknown is built.
+An execution in memory passes any object, unchecked. A *recorded* value (in a saved execution or a store) consists of
+None, booleans, numbers, strings, lists and dicts with string keys. Tuples, sets, other dicts, bytes, dates and decimals
+are written as tagged dicts `{"$": tag, "v": data}`; so are dataclasses, msgspec structs and Pydantic models whose class
+is registered. Reading looks up names in that registry only: nothing is imported, and no unknown class is built.
 """
 
 import base64
@@ -25,7 +25,7 @@ Scalar = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
 
 @cache
 def _scalars() -> dict[type, Scalar]:
-    """Tag, writer and reader of each class. Made with the first such value: importing them all takes milliseconds."""
+    """Tag, writer and reader of each class. Made on first use, because importing the classes takes milliseconds."""
     import datetime
     import decimal
     import uuid
@@ -65,7 +65,7 @@ class Types:
         self._sources: dict[str, Callable[..., Any]] = {}
 
     def register_source(self, function: Callable[..., Any], name: str) -> None:
-        """Make a function known that gives lazy items. Raises `DefinitionError` if another one has the name."""
+        """Register the function of a `Source` by name. Raises `DefinitionError` if another function has the name."""
         if self._sources.get(name, function) is not function:
             raise DefinitionError(f"the name {name!r} is registered for {self._sources[name]!r} already")
         self._sources[name] = function
@@ -73,15 +73,15 @@ class Types:
     def register(self, cls: type[T], name: str | None = None) -> type[T]:
         """Allow a dataclass, msgspec struct, Pydantic model or enum to be recorded; usable as a decorator.
 
-        `name` (default: the class's own) is what stands in the record, so keep it when the class moves.
-        Raises `DefinitionError` for other classes, and for a name that another class has.
+        `name` (default: the class's own) is written into records, so keep it when the class moves.
+        Raises `DefinitionError` for any other class, and for a name that another class has.
         """
         name = name or cls.__qualname__
         if not (
             dataclasses.is_dataclass(cls) or issubclass(cls, msgspec.Struct | Enum) or hasattr(cls, "model_validate")
         ):
             raise DefinitionError(
-                f"{cls!r} cannot be recorded: it is no dataclass, msgspec struct, Pydantic model or enum"
+                f"{cls!r} cannot be recorded: it is not a dataclass, msgspec struct, Pydantic model or enum"
             )
         if self._classes.get(name, cls) is not cls:
             raise DefinitionError(f"the name {name!r} is registered for {self._classes[name]!r} already")
@@ -90,11 +90,13 @@ class Types:
         return cls
 
     def name_of(self, kind: Any) -> str | None:
-        """A name for a type: a class's own, or the one it is registered under; for `list[int]`, unions and literals a
-        JSON list of the form and its parts. None if some part has no name."""
+        """The name of a type in records: of a builtin class its own, of a registered class the registered one.
+
+        For `list[int]`, unions and literals it is a JSON list of the form and its parts. None if a part has no name.
+        """
         try:
             form = None if kind is None else self._form(kind)
-        except (LookupError, TypeError):  # a part that has no name, or one that is not even hashable
+        except (LookupError, TypeError):  # a part without a name, or not hashable
             return None
         return msgspec.json.encode(form).decode() if isinstance(form, list) else form
 
@@ -112,7 +114,7 @@ class Types:
         return [head, *(self._form(part) for part in parts)]
 
     def named(self, name: str) -> Any:
-        """The type of that name. Raises `SnapshotError`."""
+        """The type of a name in a record. Raises `SnapshotError` if it is unknown."""
         if not name.startswith('["'):
             return self._class(name)
         try:
@@ -138,11 +140,11 @@ class Types:
         if name in _BUILTIN:
             return _BUILTIN[name]
         if name not in self._classes:
-            raise SnapshotError(f"a record names the type {name!r}, which is not registered: flow.register_type(...)")
+            raise SnapshotError(f"a record names the type {name!r}, which is not registered; use flow.register_type")
         return self._classes[name]
 
     def pack(self, value: Any, where: str) -> Any:
-        """The value as JSON-shaped data. Raises `PayloadError` that names `where` and what to do."""
+        """The value as JSON-shaped data. Raises `PayloadError`, which names `where` and what to do."""
         try:
             return self._pack(value, where)
         except RecursionError:
@@ -181,7 +183,7 @@ class Types:
         name = self._names.get(kind)
         if name is None:
             hint = (
-                "items that come one by one are recorded as the function that gives them: @flow.source"
+                "an iterator is lost with its process; return a source instead, made by a function with @flow.source"
                 if hasattr(value, "__anext__") or hasattr(value, "__next__")
                 else "make it JSON-shaped, keep it in a resource, or, if it is a dataclass, msgspec struct, Pydantic "
                 "model or enum, register its class with flow.register_type"
@@ -195,7 +197,7 @@ class Types:
         return {"$": f"type:{name}", "v": {name: self._pack(getattr(value, name), where) for name in names}}
 
     def unpack(self, data: Any) -> Any:
-        """The value again. Raises `SnapshotError` for a tag or class that is not known here."""
+        """The value of recorded data. Raises `SnapshotError` for an unknown tag or class, and for damaged data."""
         try:
             return self._unpack(data)
         except RecursionError:
@@ -231,14 +233,16 @@ class Types:
             name, arguments, options = data
             if name not in self._sources:
                 raise SnapshotError(
-                    f"a recorded value names the source {name!r}, which is not registered: @flow.source"
+                    f"a recorded value names the source {name!r}, which is not registered; "
+                    "register its function with @flow.source"
                 )
             return source_of(name, self._sources[name], tuple(self.unpack(arguments)), self.unpack(options))
         name = tag.removeprefix("type:")
         cls = self._classes.get(name)
         if cls is None or name == tag:
             raise SnapshotError(
-                f"a recorded value has the type {tag!r}, which is not registered: flow.register_type(...)"
+                f"a recorded value has the type {tag!r}, which is not registered; register its class with "
+                "flow.register_type"
             )
         if issubclass(cls, Enum):
             return cls(self.unpack(data))
@@ -253,7 +257,7 @@ def _text(value: str, where: str) -> str:
             value.encode()
         except UnicodeEncodeError:
             raise PayloadError(
-                f"{where} contains half a surrogate pair, which is no text and cannot be recorded"
+                f"{where} contains half of a surrogate pair; that is not valid text and cannot be recorded"
             ) from None
     return value
 

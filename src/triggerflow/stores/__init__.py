@@ -1,4 +1,4 @@
-"""Where durable executions are kept: the protocol, a store in memory, and SQLite."""
+"""Stores of durable executions: the protocol, a store in memory, and one in an SQLite file."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Who keeps nothing on disk shall not pay for importing SQLite.
+    # Imported late: a program that needs no SQLiteStore should not pay for the import of sqlite3.
     if name == "SQLiteStore":
         from .sqlite import SQLiteStore
 

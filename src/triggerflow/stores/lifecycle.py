@@ -1,6 +1,7 @@
-"""Whether a store may be used now, and from here; and how a script without asyncio opens one."""
+"""Checks that a store is open and used on its own event loop; and how a script without asyncio opens one."""
 
 import asyncio
+import os
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,32 +10,40 @@ from ..run.portal import on_a_loop, run_sync
 
 
 class Lifecycle:
-    """Open between `open` and `close`, for the event loop it was opened on."""
+    """Whether a store is open, on which event loop, and in which process.
+
+    `name` begins the error messages, such as "store /path/to/file".
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._loop: asyncio.AbstractEventLoop | None = None
         self._was_open = False
+        self._process = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether it is between `open` and `close`."""
+        """Whether the store is open."""
         return self._loop is not None
 
     def open(self) -> None:
-        """Raises `UsageError` if it is open."""
+        """Mark it as open on the running event loop. Raises `UsageError` if it is open already."""
+        self._require_process()
         if self._loop is not None:
-            raise UsageError(
-                f"{self._name} is open already; one opened store is one owner, make a second one for another"
-            )
-        self._loop, self._was_open = asyncio.get_running_loop(), True
+            raise UsageError(f"{self._name} is open already; make a second store object for a second owner")
+        self._loop, self._was_open, self._process = asyncio.get_running_loop(), True, os.getpid()
 
     def close(self) -> None:
-        """Nothing may pass any more."""
+        """Mark it as closed: from here on `check` raises."""
         self._loop = None
 
     def check(self) -> asyncio.AbstractEventLoop:
-        """The loop. Raises `StoreUnavailable` after closing, `UsageError` before opening, and `WrongLoopError`."""
+        """The event loop of the store. Every call on a store begins with this.
+
+        Raises `StoreUnavailable` if the store was closed, or this process was forked after it was opened; `UsageError`
+        if it was never opened; `WrongLoopError` on another event loop.
+        """
+        self._require_process()
         if self._loop is None and self._was_open:
             raise StoreUnavailable(f"{self._name} is closed; open it again with `async with`")
         if self._loop is None:
@@ -45,9 +54,21 @@ class Lifecycle:
             raise WrongLoopError(f"{self._name} was opened on another event loop; open one store for each loop")
         return self._loop
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether another process opened it, and this process was forked from that one."""
+        return self._loop is not None and os.getpid() != self._process
+
+    def _require_process(self) -> None:
+        """A forked process has no copy of the store's threads, and must not use the locks of its SQLite connections."""
+        if self.is_inherited:
+            raise StoreUnavailable(
+                f"{self._name} was opened before this process was forked; make and open another store in this process"
+            )
+
 
 class OpenedInScripts:
-    """A store that a script opens with `with store:`, on the loop in the background on which the sync methods run."""
+    """Lets a script open a store with `with store:`. It is opened on the background loop, where sync methods run."""
 
     async def __aenter__(self) -> Self:
         """Open."""
@@ -60,7 +81,7 @@ class OpenedInScripts:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
-        """Open, in a script. Raises `BlockingCallError` inside a running loop, and what `async with` raises."""
+        """Open the store. Raises `BlockingCallError` inside a running loop, and what `async with` raises."""
         if on_a_loop():
             raise BlockingCallError(f"`with` would stop the running event loop; write `async with` to open {self!r}")
         return run_sync(self.__aenter__, "__aenter__")

@@ -1,4 +1,4 @@
-"""A store in memory: for tests, and for what shall run as durable executions do but need not outlive its process."""
+"""A store in memory: for tests, and for durable executions that need not outlive their process."""
 
 import time
 from bisect import bisect_left
@@ -16,12 +16,12 @@ from .protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRe
 _FIRST = itemgetter(0)
 
 
-class _Kept(msgspec.Struct):
-    """One execution. `row` is complete but for its owner's being alive."""
+class _Entry(msgspec.Struct):
+    """One execution. Readers of `row.owner` have to check that this owner is alive."""
 
     row: ExecutionRow
     #: orders executions that were created at the same moment
-    place: int
+    order: int
     records: list[tuple[int, NewRecord]] = []
     items: list[tuple[int, bytes]] = []
     snapshots: dict[int, tuple[int, str, bytes]] = {}
@@ -29,30 +29,37 @@ class _Kept(msgspec.Struct):
 
 
 class MemoryData:
-    """What a file is to other stores. Every `MemoryStore` over the same data is another owner. For one thread."""
+    """The data behind one or more `MemoryStore`s, as a file is behind `SQLiteStore`s. Each store is an owner.
+
+    Use it on one thread only.
+    """
 
     def __init__(self) -> None:
-        self.kept: dict[str, _Kept] = {}
-        #: the ids of sub-flows, by the id of what they belong to
+        self.executions: dict[str, _Entry] = {}
+        #: the ids of sub-flows, by the id of their parent
         self.children: dict[str, set[str]] = {}
         self.payloads: dict[str, bytes] = {}
         self.definitions: dict[str, bytes] = {}
         #: until when each owner counts as alive; infinity while its store is open
         self.owners: dict[str, float] = {}
+        #: how many stores were opened over it, and how many executions were created
         self.opened = 0
         self.created = 0
 
-    def add(self, kept: _Kept) -> None:
-        """An execution that is new."""
-        self.kept[kept.row.id] = kept
-        if kept.row.parent is not None:
-            self.children.setdefault(kept.row.parent, set()).add(kept.row.id)
+    def add(self, entry: _Entry) -> None:
+        """Add a new execution."""
+        self.executions[entry.row.id] = entry
+        if entry.row.parent is not None:
+            self.children.setdefault(entry.row.parent, set()).add(entry.row.id)
 
 
 class MemoryStore(OpenedInScripts):
-    """A store over `data`. With the same calls and the same `clock` it does the same.
+    """A store in memory, over `data` (by default new, empty data). It is deterministic: the same calls, with a `clock`
+    that returns the same times, have the same results.
 
-    An open store keeps its owner alive without doing anything for it. `lease` and `clock` are in seconds.
+    An open store needs no renewals to keep its owner alive. `lease` is how many seconds after a `crash` other owners
+    have to wait until they can claim its executions. `clock` returns seconds since the epoch. See `Store` for the
+    methods and the errors that they raise.
     """
 
     def __init__(
@@ -74,7 +81,7 @@ class MemoryStore(OpenedInScripts):
         return self._owner
 
     async def __aenter__(self) -> Self:
-        """Open: after this the owner is known and kept alive."""
+        """Open: the store has an owner from here on. Raises `UsageError` if it is open."""
         self._lifecycle.open()
         self.data.opened += 1
         self._owner = f"memory-{self.data.opened}"
@@ -84,13 +91,13 @@ class MemoryStore(OpenedInScripts):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close: what this owner has is released."""
+        """Close: release all executions of this owner."""
         if self._lifecycle.is_open:
             self._lifecycle.close()
             self.data.owners.pop(self._owner, None)
 
     def crash(self) -> None:
-        """Do as if the process had died: close, but release nothing; others have to wait for the lease to end."""
+        """Simulate the death of the process: close without a release. Other owners can claim after the lease."""
         self._lifecycle.check()
         self._lifecycle.close()
         self.data.owners[self._owner] = self._clock() + self._lease
@@ -100,64 +107,64 @@ class MemoryStore(OpenedInScripts):
     async def append(self, appends: Sequence[Append]) -> None:
         """See `Store.append`."""
         self._begin()
-        changed: dict[str, _Kept] = {}
+        changed: dict[str, _Entry] = {}
         for add in appends:
-            kept = changed.get(add.execution)
+            entry = changed.get(add.execution)
             if add.create is not None:
-                kept = changed[add.execution] = self._created(add, add.create, changed)
-            elif kept is None:
+                entry = changed[add.execution] = self._created(add, add.create, changed)
+            elif entry is None:
                 now = self._required(add.execution)
-                kept = changed[add.execution] = msgspec.structs.replace(now, records=[], items=[], payloads=set())
-            elif kept.row.status in FINAL_STATUSES:
-                raise _ended(kept.row)
-            _extend(kept, add, self._owner)
-        for name, kept in changed.items():
-            if not (before := self.data.kept.get(name)):
-                self.data.add(kept)
+                entry = changed[add.execution] = msgspec.structs.replace(now, records=[], items=[], payloads=set())
+            elif entry.row.status in FINAL_STATUSES:
+                raise _ended(entry.row)
+            _extend(entry, add, self._owner)
+        for name, entry in changed.items():
+            if not (before := self.data.executions.get(name)):
+                self.data.add(entry)
             else:
-                before.row = kept.row
-                before.records += kept.records
-                before.items += kept.items
-                before.payloads |= kept.payloads
+                before.row = entry.row
+                before.records += entry.records
+                before.items += entry.items
+                before.payloads |= entry.payloads
         for add in appends:
             for digest, data in add.payloads.items():
                 self.data.payloads.setdefault(digest, bytes(data))
 
-    def _created(self, add: Append, row: ExecutionRow, changed: dict[str, _Kept]) -> _Kept:
+    def _created(self, add: Append, row: ExecutionRow, changed: dict[str, _Entry]) -> _Entry:
         if row.id != add.execution:
             raise ValueError(f"the append is for execution {add.execution!r}, but creates {row.id!r}")
-        if row.id in self.data.kept or row.id in changed:
+        if row.id in self.data.executions or row.id in changed:
             raise StoreConflict(f"execution {row.id!r} exists already")
         self.data.created += 1
-        return _Kept(msgspec.structs.replace(row, updated=add.at, records=0, items=0), self.data.created)
+        return _Entry(msgspec.structs.replace(row, updated=add.at, records=0, items=0), self.data.created)
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
         self._begin()
-        kept = self.data.kept.get(execution)
-        if kept is None or kept.row.status not in FINAL_STATUSES:
-            kept = self._required(execution)
-        elif (records, definition) != (kept.row.records, kept.row.definition):
-            raise _ended(kept.row)
-        if records > kept.row.records:
+        entry = self.data.executions.get(execution)
+        if entry is None or entry.row.status not in FINAL_STATUSES:
+            entry = self._required(execution)
+        elif (records, definition) != (entry.row.records, entry.row.definition):
+            raise _ended(entry.row)
+        if records > entry.row.records:
             raise StoreConflict(
-                f"execution {execution!r} has {kept.row.records} records: there is no state after {records}"
+                f"execution {execution!r} has {entry.row.records} records: there is no state after {records}"
             )
-        kept.snapshots[records] = (records, definition, data)
-        kept.row = msgspec.structs.replace(kept.row, definition=definition)
+        entry.snapshots[records] = (records, definition, data)
+        entry.row = msgspec.structs.replace(entry.row, definition=definition)
 
     async def put_copies(self, copies: Sequence[ExecutionCopy]) -> None:
         """See `Store.put_copies`."""
         self._begin()
         names: set[str] = set()
         for copy in copies:
-            if copy.row.id in self.data.kept or copy.row.id in names:
+            if copy.row.id in self.data.executions or copy.row.id in names:
                 raise StoreConflict(f"execution {copy.row.id!r} exists already")
             names.add(copy.row.id)
         for copy in copies:
             self.data.created += 1
             row = copy.row
-            kept = _Kept(
+            entry = _Entry(
                 msgspec.structs.replace(row, owner=None if row.status in FINAL_STATUSES else self._owner),
                 self.data.created,
                 list(copy.records),
@@ -165,7 +172,7 @@ class MemoryStore(OpenedInScripts):
                 {snapshot[0]: snapshot for snapshot in copy.snapshots},
                 set(copy.payloads),
             )
-            self.data.add(kept)
+            self.data.add(entry)
             for digest, data in copy.payloads.items():
                 self.data.payloads.setdefault(digest, bytes(data))
 
@@ -179,8 +186,8 @@ class MemoryStore(OpenedInScripts):
     async def find(self, execution: str) -> ExecutionRow | None:
         """See `Store.find`."""
         self._lifecycle.check()
-        kept = self.data.kept.get(execution)
-        return kept and self._row(kept)
+        entry = self.data.executions.get(execution)
+        return entry and self._row(entry)
 
     async def executions(
         self,
@@ -198,36 +205,36 @@ class MemoryStore(OpenedInScripts):
         statuses = None if status is None else set(status)
         last = None
         if after is not None:
-            if after not in self.data.kept:
+            if after not in self.data.executions:
                 raise UnknownExecution(f"there is no execution {after!r} to go on after; was it deleted?")
-            last = _age(self.data.kept[after])
+            last = _age(self.data.executions[after])
         found = [
-            kept
-            for kept in self.data.kept.values()
-            if kept.row.parent == parent
-            and (flow is None or kept.row.flow == flow)
-            and (statuses is None or kept.row.status in statuses)
-            and (since is None or kept.row.created >= since)
-            and (until is None or kept.row.created < until)
-            and (last is None or _age(kept) < last)
+            entry
+            for entry in self.data.executions.values()
+            if entry.row.parent == parent
+            and (flow is None or entry.row.flow == flow)
+            and (statuses is None or entry.row.status in statuses)
+            and (since is None or entry.row.created >= since)
+            and (until is None or entry.row.created < until)
+            and (last is None or _age(entry) < last)
         ]
-        return [self._row(kept) for kept in sorted(found, key=_age, reverse=True)[:limit]]
+        return [self._row(entry) for entry in sorted(found, key=_age, reverse=True)[:limit]]
 
     async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """See `Store.records`."""
         self._lifecycle.check()
-        if not (kept := self.data.kept.get(execution)):
+        if not (entry := self.data.executions.get(execution)):
             return []
-        start = bisect_left(kept.records, first, key=_FIRST)
-        return [(number, record.data) for number, record in kept.records[start : start + limit]]
+        start = bisect_left(entry.records, first, key=_FIRST)
+        return [(number, record.data) for number, record in entry.records[start : start + limit]]
 
     async def items(self, execution: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """See `Store.items`."""
         self._lifecycle.check()
-        if not (kept := self.data.kept.get(execution)):
+        if not (entry := self.data.executions.get(execution)):
             return []
-        start = bisect_left(kept.items, after + 1, key=_FIRST)
-        return kept.items[start : start + limit]
+        start = bisect_left(entry.items, after + 1, key=_FIRST)
+        return entry.items[start : start + limit]
 
     async def payloads(self, digests: Iterable[str]) -> dict[str, bytes]:
         """See `Store.payloads`."""
@@ -238,109 +245,111 @@ class MemoryStore(OpenedInScripts):
                 raise StoreDamaged(f"the payload {digest} is missing; was the execution that refers to it deleted?")
             found[digest] = self.data.payloads[digest]
             if payload_digest(found[digest]) != digest:
-                raise StoreDamaged(f"the payload {digest} is not what its digest says")
+                raise StoreDamaged(f"the payload {digest} does not match its digest")
         return found
 
     async def snapshot(self, execution: str, *, records: int | None = None) -> tuple[int, str, bytes] | None:
         """See `Store.snapshot`."""
         self._lifecycle.check()
-        if not (kept := self.data.kept.get(execution)):
+        if not (entry := self.data.executions.get(execution)):
             return None
-        numbers = [number for number in kept.snapshots if records is None or number <= records]
-        return kept.snapshots[max(numbers)] if numbers else None
+        numbers = [number for number in entry.snapshots if records is None or number <= records]
+        return entry.snapshots[max(numbers)] if numbers else None
 
     async def definition(self, fingerprint: str) -> bytes | None:
         """See `Store.definition`."""
         self._lifecycle.check()
         return self.data.definitions.get(fingerprint)
 
-    # -- who runs what -----------------------------------------------------------------------------------------------
+    # -- ownership ---------------------------------------------------------------------------------------------------
 
     async def claim(self, execution: str) -> ExecutionRow:
         """See `Store.claim`."""
         self._begin()
         self._purge()
-        if not (kept := self.data.kept.get(execution)):
+        if not (entry := self.data.executions.get(execution)):
             raise UnknownExecution(f"there is no execution {execution!r} in the store")
-        if kept.row.owner in self.data.owners and kept.row.owner != self._owner:
-            raise ExecutionLeased(f"execution {execution!r} is run by owner {kept.row.owner} now")
-        return self._take(kept)
+        if entry.row.owner in self.data.owners and entry.row.owner != self._owner:
+            raise ExecutionLeased(f"execution {execution!r} is run by owner {entry.row.owner} now")
+        return self._take(entry)
 
-    async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
+    async def claim_work(
+        self, flows: Iterable[str], *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[ExecutionRow]:
         """See `Store.claim_work`."""
         self._begin()
         self._purge()
-        names, now = set(flows), self._clock()
+        now = self._clock()
         free = [
-            kept
-            for kept in self._free(names)
-            if kept.row.status in ("created", "running")
-            or (kept.row.status == "waiting" and kept.row.due is not None and kept.row.due <= now)
+            entry
+            for entry in self._free(set(flows), set(without))
+            if entry.row.status in ("created", "running")
+            or (entry.row.status == "waiting" and entry.row.due is not None and entry.row.due <= now)
         ]
-        return [self._take(kept) for kept in sorted(free, key=_age)[:limit]]
+        return [self._take(entry) for entry in sorted(free, key=_age)[:limit]]
 
-    async def next_due(self, flows: Iterable[str]) -> float | None:
+    async def next_due(self, flows: Iterable[str], *, without: Collection[str] = ()) -> float | None:
         """See `Store.next_due`."""
         self._lifecycle.check()
-        free = self._free(set(flows))
-        dues = [kept.row.due for kept in free if kept.row.status == "waiting" and kept.row.due is not None]
+        free = self._free(set(flows), set(without))
+        dues = [entry.row.due for entry in free if entry.row.status == "waiting" and entry.row.due is not None]
         return min(dues, default=None)
 
     async def release(self, executions: Iterable[str]) -> None:
         """See `Store.release`."""
         self._begin()
         for execution in executions:
-            kept = self.data.kept.get(execution)
-            if kept is None or kept.row.owner != self._owner:
+            entry = self.data.executions.get(execution)
+            if entry is None or entry.row.owner != self._owner:
                 continue
-            for one in self._tree(kept):
+            for one in self._tree(entry):
                 if one.row.owner == self._owner:
                     one.row = msgspec.structs.replace(one.row, owner=None)
 
-    # -- keeping house -----------------------------------------------------------------------------------------------
+    # -- retention ---------------------------------------------------------------------------------------------------
 
     async def trim(self, execution: str, records: int, *, payloads: Collection[str] | None = None) -> int:
         """See `Store.trim`."""
         self._begin()
-        if not (kept := self.data.kept.get(execution)):
+        if not (entry := self.data.executions.get(execution)):
             raise UnknownExecution(f"there is no execution {execution!r} in the store")
-        if not any(number >= records for number in kept.snapshots):
+        if not any(number >= records for number in entry.snapshots):
             raise StoreConflict(f"execution {execution!r} has no snapshot after {records} records or more")
-        kept.snapshots = {number: found for number, found in kept.snapshots.items() if number >= records}
-        before = len(kept.records)
-        kept.records = [(number, record) for number, record in kept.records if number >= records or record.item]
-        if payloads is not None and kept.row.records <= records:
-            kept.payloads.intersection_update(payloads)
+        entry.snapshots = {number: found for number, found in entry.snapshots.items() if number >= records}
+        before = len(entry.records)
+        entry.records = [(number, record) for number, record in entry.records if number >= records or record.item]
+        if payloads is not None and entry.row.records <= records:
+            entry.payloads.intersection_update(payloads)
             self._sweep()
-        return before - len(kept.records)
+        return before - len(entry.records)
 
     async def delete(self, executions: Iterable[str]) -> int:
         """See `Store.delete`."""
         self._begin()
-        forgotten: list[_Kept] = []
+        deleted: list[_Entry] = []
         for execution in executions:
-            if not (kept := self.data.kept.get(execution)):
+            if not (entry := self.data.executions.get(execution)):
                 continue
-            tree = list(self._tree(kept))
+            tree = list(self._tree(entry))
             if all(one.row.status in FINAL_STATUSES for one in tree):
                 for one in tree:
-                    del self.data.kept[one.row.id]
+                    del self.data.executions[one.row.id]
                     if one.row.parent is not None:
                         self.data.children[one.row.parent].discard(one.row.id)
-                forgotten += tree
-        if any(kept.payloads for kept in forgotten):
+                deleted += tree
+        if any(entry.payloads for entry in deleted):
             self._sweep()
-        return len(forgotten)
+        return len(deleted)
 
     def _sweep(self) -> None:
-        """Forget the payloads that nobody refers to any more."""
-        used = set[str]().union(*(kept.payloads for kept in self.data.kept.values()))
+        """Delete the payloads to which no execution refers any more."""
+        used = set[str]().union(*(entry.payloads for entry in self.data.executions.values()))
         self.data.payloads = {digest: data for digest, data in self.data.payloads.items() if digest in used}
 
-    # -- what several of them need -----------------------------------------------------------------------------------
+    # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """What everything begins with that writes. An owner that was counted as dead and comes back is alive again."""
+        """Begin a write. It makes the owner alive again, in case others have counted it as dead."""
         self._lifecycle.check()
         self.data.owners[self._owner] = float("inf")
 
@@ -349,66 +358,67 @@ class MemoryStore(OpenedInScripts):
         alive = {name: until for name, until in self.data.owners.items() if until > now or name == self._owner}
         self.data.owners = alive
 
-    def _required(self, execution: str) -> _Kept:
-        kept = self.data.kept.get(execution)
-        if kept is None:
+    def _required(self, execution: str) -> _Entry:
+        entry = self.data.executions.get(execution)
+        if entry is None:
             raise StoreConflict(f"there is no execution {execution!r} in the store; was it deleted?")
-        if kept.row.status in FINAL_STATUSES:
-            raise _ended(kept.row)
-        if kept.row.owner != self._owner:
-            now_with = f"owner {kept.row.owner} has it now" if kept.row.owner else "nobody has it now"
+        if entry.row.status in FINAL_STATUSES:
+            raise _ended(entry.row)
+        if entry.row.owner != self._owner:
+            now_with = f"owner {entry.row.owner} has it now" if entry.row.owner else "no owner has it now"
             raise StoreConflict(f"execution {execution!r} is not run by owner {self._owner} any more: {now_with}")
-        return kept
+        return entry
 
-    def _row(self, kept: _Kept) -> ExecutionRow:
-        owner = kept.row.owner
+    def _row(self, entry: _Entry) -> ExecutionRow:
+        owner = entry.row.owner
         if owner is not None and self.data.owners.get(owner, 0) <= self._clock():
-            return msgspec.structs.replace(kept.row, owner=None)
-        return kept.row
+            return msgspec.structs.replace(entry.row, owner=None)
+        return entry.row
 
-    def _free(self, flows: set[str]) -> Iterator[_Kept]:
-        for kept in self.data.kept.values():
-            if kept.row.flow in flows and kept.row.parent is None and self._row(kept).owner is None:
-                yield kept
+    def _free(self, flows: set[str], without: set[str]) -> Iterator[_Entry]:
+        for entry in self.data.executions.values():
+            row = entry.row
+            if row.flow in flows and row.parent is None and row.id not in without and self._row(entry).owner is None:
+                yield entry
 
-    def _take(self, kept: _Kept) -> ExecutionRow:
-        for one in self._tree(kept):
+    def _take(self, entry: _Entry) -> ExecutionRow:
+        for one in self._tree(entry):
             if one.row.owner not in self.data.owners:
                 one.row = msgspec.structs.replace(one.row, owner=self._owner)
-        return kept.row
+        return entry.row
 
-    def _tree(self, kept: _Kept) -> Iterator[_Kept]:
-        yield kept
-        for name in self.data.children.get(kept.row.id, ()):
-            yield from self._tree(self.data.kept[name])
-
-
-def _age(kept: _Kept) -> tuple[float, int]:
-    return kept.row.created, kept.place
+    def _tree(self, entry: _Entry) -> Iterator[_Entry]:
+        yield entry
+        for name in self.data.children.get(entry.row.id, ()):
+            yield from self._tree(self.data.executions[name])
 
 
-def _extend(kept: _Kept, add: Append, owner: str) -> None:
-    """Add to a draft of what is kept, which nobody sees unless everything else can be added too."""
-    row = kept.row
+def _age(entry: _Entry) -> tuple[float, int]:
+    return entry.row.created, entry.order
+
+
+def _extend(entry: _Entry, add: Append, owner: str) -> None:
+    """Add to a draft of an entry. It becomes visible only if all other appends of the call succeed."""
+    row = entry.row
     if add.first != row.records:
         raise StoreConflict(
             f"execution {row.id!r} has {row.records} records: the next one is number {row.records}, not {add.first}"
         )
     items = row.items
     for number, record in enumerate(add.records, add.first):
-        kept.records.append((number, record))
+        entry.records.append((number, record))
         if record.item:
             if record.item <= items:
                 raise StoreConflict(f"execution {row.id!r} has stream item {record.item} already")
             items = record.item
-            kept.items.append((items, record.data))
-    kept.payloads |= add.payloads.keys()
-    told = bool(add.records) or (add.status, add.due) != (row.status, row.due)
-    kept.row = msgspec.structs.replace(
+            entry.items.append((items, record.data))
+    entry.payloads |= add.payloads.keys()
+    changed = bool(add.records) or (add.status, add.due) != (row.status, row.due)
+    entry.row = msgspec.structs.replace(
         row,
         status=add.status,
         due=add.due,
-        updated=max(row.updated, add.at) if told else row.updated,
+        updated=max(row.updated, add.at) if changed else row.updated,
         records=row.records + len(add.records),
         items=items,
         owner=None if add.status in FINAL_STATUSES else owner,
@@ -416,4 +426,4 @@ def _extend(kept: _Kept, add: Append, owner: str) -> None:
 
 
 def _ended(row: ExecutionRow) -> StoreConflict:
-    return StoreConflict(f"execution {row.id!r} has ended ({row.status}); it takes no record any more")
+    return StoreConflict(f"execution {row.id!r} has ended ({row.status}); it takes no more records")

@@ -1,19 +1,20 @@
-"""What a store is: the place where the records of durable executions outlive their process.
+"""The protocol of a store: it holds the records of durable executions, so that they outlive their process.
 
-A store knows nothing of flows. It keeps numbered records as bytes, and says who may add some:
+A store knows nothing of flows. It holds numbered records as bytes, and decides which owner may add records:
 
-* Records of an execution are numbered 0, 1, 2 ... without a gap. `append` adds to several executions *atomically*, and
-  returns when everything is on disk: that is the only promise the durable driver builds on.
-* An *owner* is one opened store, which is one process or one part of it. An execution that is being run belongs to one
-  owner, and its sub-flows with it. A store that is open keeps its owner alive; an owner that was not heard of for
-  `lease` seconds is dead, or earlier if its store can prove it, and what it had can be claimed by others. To what was
-  claimed the old owner can append nothing any more; what nobody has claimed is still its own when it comes back.
-* Large payloads are kept once, under the digest of their content (`payload_digest`). A payload lives as long as an
-  execution that has referred to it, or until that is trimmed.
-* What has begun is done wholly or not at all: cancelling who waits for it neither stops nor tears it.
-* Of an execution that is not there, there are no records, items and snapshots: reading them gives none.
+* The records of an execution are numbered 0, 1, 2 ... without a gap. `append` adds records to several executions
+  *atomically*, and returns when all of them are in the store. The durable driver builds on this promise alone.
+* An *owner* is one open store object: a process, or a part of one. A running execution has exactly one owner, which
+  owns its sub-flows as well. An open store renews its *lease*. An owner that has not renewed it for `lease` seconds is
+  dead; a store may find out earlier that the process of an owner has ended. Other owners can claim the executions of a
+  dead owner. After a claim, every append of the former owner raises `StoreConflict`. An owner that comes back before
+  anything was claimed goes on as the owner.
+* A large payload is stored once, under the digest of its content (`payload_digest`). It is deleted when no execution
+  refers to it any more.
+* Operations are atomic. Cancelling the caller does not interrupt an operation that has begun.
+* Reading the records, items or snapshots of an unknown execution returns none; it raises no error.
 
-`triggerflow.testing.StoreConformance` is the contract as tests; a store of your own has to pass them.
+`triggerflow.testing.StoreConformance` tests all of this. Run it on every store that you write.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -24,19 +25,19 @@ import msgspec
 
 from .._core.state import StatusName
 
-#: Executions that take no record any more.
+#: The statuses of executions that have ended: they take no more records.
 FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cancelled"))
 
 
 def payload_digest(data: bytes) -> str:
-    """The name of a payload: SHA-256 of its bytes, in hexadecimal."""
+    """The digest under which a payload is stored: SHA-256 of its bytes, in hexadecimal."""
     from hashlib import sha256  # most executions have no large payload, and this import costs milliseconds
 
     return sha256(data).hexdigest()
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store knows of one execution without reading its records. Times are seconds since the epoch."""
+    """What a store knows of one execution without its records. Times are seconds since the epoch."""
 
     id: str
     flow: str
@@ -44,120 +45,124 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     definition: str
     #: options of the execution, as JSON
     options: bytes = b"{}"
-    #: the execution of which it is a sub-flow; such a one is run by whoever runs its parent
+    #: the id of its parent, if it is a sub-flow; the owner of the parent owns it as well
     parent: str | None = None
-    #: where it was forked from: an execution, and how many of its records were taken
+    #: for a fork: the id of the original execution, and after how many of its records the fork begins
     forked_from: tuple[str, int] | None = None
     created: float
-    #: `at` of its newest `Append` that brought records or another status or due time
+    #: `at` of the newest `Append` that added records or changed the status or the due time
     updated: float
     status: StatusName = "created"
-    #: when its next timer is due
+    #: when its next timer is due; None if no timer is open
     due: float | None = None
-    #: how many records it has had, and the number of its newest stream item; trimming changes neither
+    #: how many records were ever appended, and the number of the newest stream item; trimming changes neither
     records: int = 0
     items: int = 0
-    #: the living owner that runs it now; None if nobody does
+    #: its owner; None if it has no owner, or a dead one
     owner: str | None = None
 
 
 class NewRecord(msgspec.Struct, frozen=True):
-    """One record to append. `item` is its number in the runtime stream, 1, 2, 3 ..., or 0 if it is no stream item."""
+    """One record to append. `item` is its number in the runtime stream (1, 2, 3 ...), or 0 if it is no stream item."""
 
     data: bytes
     item: int = 0
 
 
 class Append(msgspec.Struct, kw_only=True):
-    """What one execution adds in one commit. `first` is the number of the first of `records`.
+    """What one commit adds to one execution. `first` is the number of the first of `records`.
 
-    It must not be changed before the append has returned. A final status gives the execution back.
+    The caller must not change it before `Store.append` has returned. With a final status, the execution has ended and
+    has no owner any more.
     """
 
     execution: str
     first: int
     records: list[NewRecord]
-    #: large payloads that these records refer to, by `payload_digest`; also those that the store has already
+    #: the large payloads that these records refer to, by `payload_digest`; the store may have some of them already
     payloads: dict[str, bytes] = {}
-    #: where the execution stands after the last record
+    #: status and next due time of the execution after the last record
     status: StatusName
     due: float | None = None
     at: float
-    #: makes the execution, owned by this store's owner; its id must be new. What an append tells (status, due, at,
-    #: records) is taken from the append, the rest from here
+    #: for a new execution: its row. Its id must be new, and this store becomes its owner. Status, due time, times and
+    #: numbers of records come from the append, everything else from this row
     create: ExecutionRow | None = None
 
 
 class ExecutionCopy(msgspec.Struct, kw_only=True):
-    """One whole execution as `Store.put_copies` takes it. Its row tells everything but the owner.
+    """One whole execution for `Store.put_copies`. The owner in its row is ignored.
 
-    `records` come with their numbers: where others were trimmed there are gaps, and a snapshot says what stood before.
+    `records` are pairs of number and record. Where records were trimmed, numbers are missing, and a snapshot holds the
+    state instead.
     """
 
     row: ExecutionRow
     records: list[tuple[int, NewRecord]]
-    #: how many records, the definition, the data
+    #: (after how many records, fingerprint of the definition, data)
     snapshots: list[tuple[int, str, bytes]] = []
     payloads: dict[str, bytes] = {}
 
 
 class Store(Protocol):
-    """A place for records. Open it with `async with`; all methods may be called from one event loop at a time.
+    """Holds the records of durable executions. Open it with `async with`, and use it on that event loop only.
 
-    Every method raises `StoreUnavailable` when it cannot read or write now (disk full, locked, read-only, closed) and
-    `StoreDamaged` when what it reads is not what was written. Nothing has changed then. It raises `UsageError` before
-    the store was opened, and `WrongLoopError` on another event loop than the one it was opened on.
+    Every method raises `StoreUnavailable` if it cannot read or write now (disk full, locked, read-only, closed),
+    `StoreDamaged` if the data it reads is not the data that was written, `UsageError` if the store was never opened,
+    and `WrongLoopError` on another event loop than the one it was opened on. A method that raises has changed nothing.
+    Times are seconds since the epoch.
     """
 
     @property
     def owner(self) -> str:
-        """The id under which this opened store claims executions."""
+        """The id of this open store as an owner of executions."""
         ...
 
     async def __aenter__(self) -> Self:
-        """Open: after this the owner is known and kept alive."""
+        """Open the store. It has an owner from here on, and renews its lease."""
         ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close: what was begun is completed, then what this owner has is released."""
+        """Close the store: complete the operations that have begun, then release all executions of this owner."""
         ...
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     async def append(self, appends: Sequence[Append]) -> None:
-        """Add all of it, or nothing, and return when it is on disk.
+        """Add all of these appends, or none, and return when they are stored durably.
 
-        Raises `StoreConflict` if one of the executions is not this owner's, does not exist, exists already (`create`),
-        has ended, does not have exactly `first` records, or has one of the stream items already. Several for one
-        execution are taken in their order.
+        Several appends for one execution are applied in their order. Raises `StoreConflict` if one of the executions
+        belongs to another owner or to none, does not exist, exists already (`create`), has ended, does not have exactly
+        `first` records, or has one of the stream items already.
         """
         ...
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
-        """Keep the state after the first `records` records, written under the definition of that fingerprint.
+        """Store the state after the first `records` records, written under the definition of that fingerprint.
 
-        It also becomes the definition of the execution. Only the owner may do so, and of records that are there:
-        raises `StoreConflict`. Of an execution that has ended anybody may, at its end and under the definition it has.
+        That definition becomes the definition of the execution. Raises `StoreConflict` if this store is not the owner,
+        or the execution has fewer records. An execution that has ended takes a snapshot from any owner, but only after
+        all its records and under its own definition.
         """
         ...
 
     async def put_copies(self, copies: Sequence[ExecutionCopy]) -> None:
-        """Make whole executions out of others, with their numbers: all of them or none.
+        """Add whole executions with their records, snapshots and payloads: all of them or none.
 
-        Those that have not ended are this owner's. Raises `StoreConflict` if one of the ids exists.
+        This store becomes the owner of those that have not ended. Raises `StoreConflict` if one of the ids exists.
         """
         ...
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
-        """Keep a definition; a known one stays as it is."""
+        """Store a definition under its fingerprint. If the fingerprint is known, nothing changes."""
         ...
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     async def find(self, execution: str) -> ExecutionRow | None:
-        """The execution of that id, or None."""
+        """The row of an execution, or None if the id is unknown."""
         ...
 
     async def executions(
@@ -171,75 +176,84 @@ class Store(Protocol):
         after: str | None = None,
         limit: int = 100,
     ) -> list[ExecutionRow]:
-        """Executions, the newest first, created from `since` up to (not including) `until`.
+        """Up to `limit` rows, the newest execution first, of those created from `since` up to (not including) `until`.
 
-        Without `parent` those that are no sub-flow, with it the sub-flows of that execution. `after` is the id of the
-        last one of the page before. Raises `UnknownExecution` (a `LookupError`) if there is no execution `after`.
+        Without `parent`, sub-flows are left out; with it, only the sub-flows of that execution are listed. For the next
+        page, pass the id of the last row as `after`. Raises `UnknownExecution` (a `LookupError`) if `after` is unknown.
         """
         ...
 
     async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
-        """Up to `limit` records with their numbers, from number `first` on."""
+        """Up to `limit` records as (number, data), from number `first` on. Trimmed records are skipped."""
         ...
 
     async def items(self, execution: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
-        """Up to `limit` stream items: their number in the stream, and their record."""
+        """Up to `limit` stream items as (number in the stream, data of the record), from item `after` + 1 on."""
         ...
 
     async def payloads(self, digests: Iterable[str]) -> dict[str, bytes]:
-        """The payloads of these digests. Raises `StoreDamaged` if one is missing or is not what its digest says."""
+        """The payloads by digest. Raises `StoreDamaged` if one is missing, or does not match its digest."""
         ...
 
     async def snapshot(self, execution: str, *, records: int | None = None) -> tuple[int, str, bytes] | None:
-        """The newest snapshot after at most `records` records: how many records, the definition, the data."""
+        """The newest snapshot after at most `records` records (default: the newest of all), or None.
+
+        It is (after how many records, fingerprint of the definition, data).
+        """
         ...
 
     async def definition(self, fingerprint: str) -> bytes | None:
-        """A definition that was kept."""
+        """The definition stored under this fingerprint, or None."""
         ...
 
-    # -- who runs what -----------------------------------------------------------------------------------------------
+    # -- ownership ---------------------------------------------------------------------------------------------------
 
     async def claim(self, execution: str) -> ExecutionRow:
-        """Take an execution with its sub-flows, whatever their status.
+        """Become the owner of an execution and its sub-flows, whatever their status. Returns its row.
 
-        Raises `ExecutionLeased` while another living owner has it, and `UnknownExecution`.
+        Raises `ExecutionLeased` if another living owner has it, and `UnknownExecution`.
         """
         ...
 
-    async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
-        """Take executions of these flows that have something to do and no living owner, the oldest first.
+    async def claim_work(
+        self, flows: Iterable[str], *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[ExecutionRow]:
+        """Claim up to `limit` executions of these flows that have work to do and no living owner, the oldest first.
 
-        Those are the ones with status "created" or "running", and those "waiting" whose `due` has come. Sub-flows are
-        not among them; they come with the one they belong to, as in `claim`.
+        An execution has work to do if its status is "created" or "running", or "waiting" with a `due` time that has
+        come. Sub-flows are claimed with their parent, as in `claim`, and are not listed. The ids in `without` are
+        skipped, and do not count towards `limit`.
         """
         ...
 
-    async def next_due(self, flows: Iterable[str]) -> float | None:
-        """When the next waiting execution of these flows is due that nobody has; None if there is none."""
+    async def next_due(self, flows: Iterable[str], *, without: Collection[str] = ()) -> float | None:
+        """The earliest due time among waiting executions of these flows without a living owner; None if there is none.
+
+        The ids in `without` are skipped.
+        """
         ...
 
     async def release(self, executions: Iterable[str]) -> None:
-        """Give executions back, with their sub-flows. Those that are not this owner's are left alone."""
+        """Give up the ownership of executions and their sub-flows. Executions of other owners are ignored."""
         ...
 
-    # -- keeping house -----------------------------------------------------------------------------------------------
+    # -- retention ---------------------------------------------------------------------------------------------------
 
     async def trim(self, execution: str, records: int, *, payloads: Collection[str] | None = None) -> int:
-        """Forget records before number `records` that are no stream items; how many were forgotten.
+        """Delete the records before number `records` that are no stream items, and return how many were deleted.
 
-        Snapshots after fewer records go with them. One after at least that many must be there: raises `StoreConflict`
-        otherwise, and `UnknownExecution`. Who owns the execution does not matter.
+        Snapshots after fewer records are deleted, too. Any owner may trim. Raises `StoreConflict` if there is no
+        snapshot after at least `records` records, and `UnknownExecution`.
 
-        `payloads` are those that the stream items still refer to. With them, the execution gives up all others, unless
-        it has had more than `records` records: those may refer to some.
+        `payloads` are the digests that the stream items still refer to. If they are given, the references of this
+        execution to all other payloads are dropped, unless it has more than `records` records, which may need them.
         """
         ...
 
     async def delete(self, executions: Iterable[str]) -> int:
-        """Forget executions that have ended, with their sub-flows and all they refer to.
+        """Delete executions that have ended, with their sub-flows and everything that only they refer to.
 
-        Those that have not ended, or that have a sub-flow that has not ended, are left alone. Returns how many were
-        forgotten, sub-flows included.
+        An execution that has not ended, or has a sub-flow that has not ended, is skipped. Returns how many were
+        deleted, sub-flows included.
         """
         ...

@@ -1,4 +1,4 @@
-"""What helps to test flows, and stores of your own."""
+"""Tools for tests: a clock that tests move by hand, and the conformance tests for stores."""
 
 from .stores import ManualClock, StoreConformance
 

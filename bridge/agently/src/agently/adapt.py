@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triggerflow.run.portal import run_sync
+from triggerflow.extension import run_sync
 
 
 def delegate(attribute: str, name: str) -> Any:
@@ -24,6 +24,15 @@ def later(name: str) -> Any:
 
     async def call(self: Any, *args: Any, **options: Any) -> Any:
         return getattr(self, name)(*args, **options)
+
+    return call
+
+
+def carried(name: str) -> Any:
+    """The async twin of a method that does not wait, on any event loop: `carry` does it on that of the execution."""
+
+    async def call(self: Any, *args: Any, **options: Any) -> Any:
+        return await self.carry(lambda: getattr(self, name)(*args, **options))
 
     return call
 

@@ -6,9 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 from triggerflow import Definition, Operator
-from triggerflow.build.blueprint import Trigger, is_stable_name
-from triggerflow.serialize.config import FORMAT
-from triggerflow.serialize.flow_config import get_flow_config, load_flow_config
+from triggerflow.extension import FORMAT, Trigger, blueprint_of, get_flow_config, is_stable_name, load_flow_config
 
 VERSION = "trigger_flow/v1"
 #: An event that only the outside sends (see `execution.outside`), and one at which what starts at the start does again.
@@ -105,7 +103,7 @@ class Names:
                 if (known := records.setdefault(record["id"], record)) is not record:  # a chunk wired in once more
                     known["listen_signals"] += record["listen_signals"]
                 flow = getattr(self.graph.handlers.get(operator.handler or ""), "flow", None)
-                if flow is not None and flow.blueprint is not origin:
+                if flow is not None and blueprint_of(flow) is not origin:
                     record["options"]["sub_flow_config"] = flow.get_flow_config(validate_serializable=validate)
         found = {"operators": list(records.values()), "meta": {}, "contract": dict(contract)}
         return {"version": VERSION, "name": self.graph.name, **found, "triggerflow": engine}

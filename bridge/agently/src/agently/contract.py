@@ -5,8 +5,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
-from triggerflow.build.contract import Contract, checker
-from triggerflow.run.execution import UNSET
+from triggerflow.extension import UNSET, Contract, checker
 
 PLACES = ("initial_input", "stream", "result")
 

@@ -6,8 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 from triggerflow import TriggerFlowRuntimeData
+from triggerflow.extension import async_call_on_thread, run_of
 
-from .adapt import delegate, delegates, later
+from .adapt import carried, delegate, delegates, later
 from .observed import chunk_context
 from .signals import PauseSignal
 from .state import StateData, data_methods
@@ -31,9 +32,10 @@ def _mark(depth: int) -> Any:
 class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     """The argument of every chunk and condition."""
 
-    __slots__ = ("__dict__", "question")  # programs keep things of their own on it
+    __slots__ = ("__dict__", "execution", "question")  # programs keep things of their own on it
 
-    execution: Any  # a `TriggerFlowExecution`, which imports this
+    execution: Any  # the `TriggerFlowExecution` that calls the chunk
+    run = property(lambda self: run_of(self)[1])
     settings = property(lambda self: self.execution.settings)
     signal = signal_info = property(lambda self: self.execution.signal_of(self.run))
     get_last_signal = lambda self: self.signal
@@ -47,22 +49,31 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     resources = property(lambda self: Resources(self.execution.resources))
     layer_in = layer_out = lambda self: None  # the engine keeps the branches apart
     engine_state, engine_flow_state = TriggerFlowRuntimeData.state, TriggerFlowRuntimeData.flow_state
-    state = property(
-        lambda self: StateData(self.engine_state, self.execution.machine.state.data, self.execution.on_loop)
-    )
-    flow_state = property(
-        lambda self: StateData(self.engine_flow_state, self.execution.shared.values, self.execution.shared.alone)
-    )
+
+    @property
+    def state(self) -> Any:
+        execution = self.execution
+        return StateData(self.engine_state, execution.runtime.machine.state.data, execution.on_loop, self.carry)
+
+    async def carry(self, deed: Any) -> Any:
+        """Do something on the thread of the execution, from any event loop."""
+        return await async_call_on_thread(self.execution.runtime, deed)
+
+    @property
+    def flow_state(self) -> Any:
+        shared = self.execution.runtime.shared
+        return StateData(self.engine_flow_state, shared.values, shared.locked)
 
     async def async_emit(
         self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event",
         **how: Any,
     ) -> None:  # fmt: skip
         """Emit a signal. Returns once it is accepted; `settle=True` waits for all that it causes."""
-        if trigger_type != "event":
-            self.emit(trigger_event, value, trigger_type=trigger_type)
-        else:
+        if trigger_type == "event":
+            self.note(trigger_event)
             await super().async_emit(trigger_event, value, **how)
+        else:
+            await self.carry(lambda: self.emit(trigger_event, value, trigger_type=trigger_type))
 
     def emit(
         self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event",
@@ -70,10 +81,17 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     ) -> None:  # fmt: skip
         """See `async_emit`; it does not wait."""
         if trigger_type == "event":
+            self.note(trigger_event)
             super().emit(trigger_event, value, **how)
         else:
             changed: Any = {"runtime_data": self.state, "flow_data": self.flow_state}[trigger_type]
             self.execution.on_loop(lambda: changed.fire(trigger_event, value))
+
+    def note(self, trigger_event: str) -> None:
+        """The execution need not wait for this event any more: it comes from one of its own chunks."""
+        execution = self.execution
+        if trigger_event in execution.made.outside.awaited and trigger_event not in execution.emitted:
+            execution.emitted = execution.emitted | {trigger_event}
 
     emit_nowait, async_emit_nowait = emit, async_emit
     put, async_put = TriggerFlowRuntimeData.put_into_stream, TriggerFlowRuntimeData.async_put_into_stream
@@ -93,7 +111,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         self.question = asked
         return PauseSignal(**asked)
 
-    async_set_result, async_pause_for = later("set_result"), later("pause_for")
+    async_set_result, async_pause_for = carried("set_result"), later("pause_for")
     set_resource = delegate("execution", "set_runtime_resource")
     get_resource = delegate("execution", "get_runtime_resource")
     require_resource = delegate("execution", "require_runtime_resource")

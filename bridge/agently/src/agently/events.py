@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-from triggerflow.run.portal import on_a_loop, run_sync
+from triggerflow.extension import on_a_loop, run_sync
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 logger = logging.getLogger("agently")

@@ -15,25 +15,33 @@ from uuid import uuid4
 
 import msgspec
 
-from triggerflow import Execution, PayloadError, UsageError, records
-from triggerflow.drivers.asyncio import LocalDriver
-from triggerflow.run.execution import UNSET
-from triggerflow.run.options import Options
-from triggerflow.run.portal import iterate_sync, on_a_loop
-from triggerflow.run.saving import read, restore, write
-from triggerflow.run.shared import SharedData
-from triggerflow.run.subflow import Link
+from triggerflow import Execution, records
+from triggerflow.errors import DefinitionError, PayloadError, UsageError
+from triggerflow.extension import (
+    UNSET,
+    ExtendedRuntime,
+    Options,
+    async_call_on_thread,
+    await_on_loop,
+    call_on_thread,
+    flow_runtime_of,
+    iterate_sync,
+    on_a_loop,
+    read_saved,
+    write_saved,
+)
 
 from . import observed
-from .adapt import delegate, delegates, doing, later, settling, twin
+from .adapt import carried, delegate, delegates, doing, settling, twin
 from .config import OUTSIDE
 from .data import Data
 from .events import CENTER, RunContext
 from .lifecycle import Lifecycle
+from .outside_events import EMITTED, emitted_in
 from .process import limit
 from .settings import Settings
 from .signals import PauseSignal, Signal, shown_interrupt
-from .state import StateData, data_methods
+from .state import ResourceMethods, StateData, data_methods
 
 InputT = TypeVar("InputT")
 StreamT = TypeVar("StreamT")
@@ -57,7 +65,7 @@ async def outside(data: Data) -> Any:
 @delegates(
     "flow", "get_flow_data", *(f"{way}{verb}_flow_data" for way in ("", "async_") for verb in ("set", "append", "del"))
 )
-class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, ResultT]):
+class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, ResultT]):
     """One run of a flow. What is done to it in a running loop does not wait for what it causes; the async twins do,
     and in a script all do."""
 
@@ -66,66 +74,66 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
     latest: Any = None
     #: who tells the hooks of it
     told: observed.Observer | None = None
+    #: the events that its chunks have emitted: for those it does not wait any more
+    emitted: frozenset[str] = frozenset()
     #: how to end what `on` has begun, by its id
     bindings: Mapping[str, Callable[[], None]] = {}
 
-    def __init__(
-        self, flow: Any, shared: SharedData, options: Options, id: str | None = None, *, resources: Any = None,
-        state: Any = None, link: Link | None = None,
-    ) -> None:  # fmt: skip
-        self.flow, self.parent, (program, self.names, self.foreign) = flow, link, flow.compiled()
-        super().__init__(program, shared, options, id, state=state, resources=resources, link=link)
+    def __init__(self, flow: Any, runtime: ExtendedRuntime) -> None:
+        super().__init__(runtime)
+        self.flow, self.made = flow, flow.made_of(runtime.program)
+        self.names, self.calls = self.made.names, self.made.calls
+        runtime.keep_records()  # of sub-flows, too: their signals are read from there
 
     settings = functools.cached_property(lambda self: Settings(self.flow.settings))
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
     run_context = property(observed.lineage)
     run_id = property(lambda self: self.run_context.run_id)
-    started = property(lambda self: self.start_value is not UNSET)
+    started = property(lambda self: self.runtime.start_value is not UNSET)
+    loop = property(lambda self: self.runtime.loop)
     get_contract, get_contract_metadata = delegate("flow", "get_contract"), delegate("flow", "get_contract_metadata")
 
     def invoke(self, run: Any) -> Any:
         self.latest = run
-        data, call = Data(self, run), self.program.invokers[run.node.index]
+        data = Data(self.runtime, run)
+        data.execution, call = self, self.calls[run.node.index]
         if HOOKS and run.node.kind in ("chunk", "sub_flow") and run.node.name != OUTSIDE:
             return self.observer().watch(data, call)
         return call(data)
 
     def begin(self, value: Any = UNSET) -> None:
-        """Start; a second start is none."""
-        if self.start_value is UNSET:
-            value = None if value is UNSET else value
-            if HOOKS:
-                self.observer().began(value)
+        """Start; a second start does nothing."""
+        if not self.started:
             super().begin(value)
 
     def observer(self, *, concluding: bool = False) -> observed.Observer:
         """Who tells the hooks of it."""
-        if self.told is None or self.told.journal is not self.journal:
-            self.told = observed.Observer(self, self.machine.state.result is not UNSET and not concluding)
+        runtime = self.runtime
+        if self.told is None or self.told.journal is not runtime.journal:
+            self.told = observed.Observer(self, runtime.machine.state.result is not UNSET and not concluding)
         return self.told
 
-    @property
-    def driver(self) -> LocalDriver:
-        """What all from outside goes through."""
+    def starting(self, value: Any) -> None:
+        if HOOKS:
+            self.observer().began(value)
+
+    def entering(self) -> None:
         if HOOKS:
             self.observer()
-        return super().driver
 
     def rested(self) -> None:
         """No chunk runs any more: the stream ends, if nothing can follow: no events that only the outside sends."""
-        super().rested()
-        if self.stream is not None and self.concluded():
-            asked = {it.resume_event for it in (self.machine.state.interrupts or {}).values()}
-            if self.has_ended or not self.foreign - asked:
-                self.stream.end()
+        runtime = self.runtime
+        if runtime.stream is not None and self.concluded():
+            asked = {it.resume_event for it in (runtime.machine.state.interrupts or {}).values()}
+            if runtime.has_ended or not self.made.outside.foreign - asked:
+                runtime.stream.end()
 
     def result_fixed(self, by: Any) -> None:
-        super().result_fixed(by)
         if HOOKS:
             self.observer(concluding=True).concluded(by)
 
-    def closed(self, close: Any, error: BaseException | None) -> None:
-        super().closed(close, error)
+    def closed(self) -> None:
         if HOOKS and self.get_status() == "failed":
             self.observer().failed()
         elif HOOKS:
@@ -133,27 +141,27 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     def concluded(self) -> bool:
         """Whether all is done that does not depend on new signals from outside."""
-        state = self.machine.state
-        awaits = state.result is UNSET and bool(self.program.plan.outside - (state.emitted or frozenset()))
-        idle = state.started and not awaits and not self.get_pending_interrupts() and self.is_settled()
-        return self.has_ended or idle
+        runtime, state = self.runtime, self.runtime.machine.state
+        awaits = state.result is UNSET and not self.made.outside.awaited <= self.emitted
+        idle = state.started and not awaits and not self.get_pending_interrupts() and runtime.is_settled()
+        return runtime.has_ended or idle
 
     def answered(self) -> bool:
         """Whether it is known what the result is."""
-        return self.machine.state.result is not UNSET or self.concluded()
+        return self.runtime.machine.state.result is not UNSET or self.concluded()
 
     def get_status(self) -> Any:
         """created, running, waiting (for an answer), completed, failed or cancelled."""
-        status = super().get_status()
-        if status == "failed" or (self.has_ended and self.machine.state.result is UNSET):
+        status, state = super().get_status(), self.runtime.machine.state
+        if status == "failed" or (self.runtime.has_ended and state.result is UNSET):
             return status
-        known = "completed" if self.answered() else "running" if self.machine.state.started else "created"
+        known = "completed" if self.answered() else "running" if state.started else "created"
         return "waiting" if self.is_waiting() else known
 
     def known(self) -> Any:
         """The result of a run that has one or will have none; raises the failure of one that has none."""
-        result = self.machine.state.result
-        return result if result is not UNSET else self.outcome() if self.has_ended else None
+        runtime, result = self.runtime, self.runtime.machine.state.result
+        return result if result is not UNSET else runtime.outcome() if runtime.has_ended else None
 
     async def async_start(
         self, initial_value: Any = None, *, wait_for_result: bool = True, timeout: float | None = DEFAULT_TIMEOUT
@@ -163,8 +171,9 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         Raises what a chunk raised. After `timeout` seconds it returns None with a `UserWarning`; the default bounds
         only the wait for what the outside has to bring. The profile "4.1" returns a snapshot of the state.
         """
-        if not self.options.keep_open:  # a sub-flow: it ends by itself
-            return await super().async_start(initial_value)
+        if not self.runtime.options.keep_open:  # a sub-flow: it ends by itself
+            self.begin(initial_value)
+            return await super().async_start()
         result = await self.play(initial_value, timeout, wait=wait_for_result)
         return self.snapshot() if self.flow.profile == "4.1" else result if wait_for_result else None
 
@@ -173,9 +182,10 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         self.begin(value)
         now = asyncio.get_running_loop().time
         bound = None if timeout is None or timeout is DEFAULT_TIMEOUT else now() + timeout
-        await self.until(self.is_settled, None if bound is None else timeout)
-        if self.has_ended:
-            self.outcome()
+        runtime = self.runtime
+        await runtime.until(runtime.is_settled, None if bound is None else timeout)
+        if runtime.has_ended:
+            runtime.outcome()
         if wait:
             left = timeout if bound is None else max(0.0, bound - now())
             return await self.async_get_result(timeout=left, told=timeout)
@@ -183,7 +193,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     async def async_get_result(self, *, timeout: float | None = None, told: float | None = None) -> Any:
         """The result as soon as it is known. Raises what a chunk raised; None with a `UserWarning` after `timeout`."""
-        if not self.answered() and not await self.until(self.answered, timeout):
+        if not self.answered() and not await self.runtime.until(self.answered, timeout):
             what = f"the result of execution {self.id} of flow {self.flow.name!r} took longer than {told or timeout} s"
             warnings.warn(f"{what}; give a larger timeout, or None to wait for ever", UserWarning, stacklevel=2)
             return None
@@ -193,7 +203,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     def get_result(self, *, timeout: float | None = None) -> Any:
         """The result. Inside a running loop only if it is known."""
-        known = self.has_ended or self.machine.state.result is not UNSET
+        known = self.runtime.has_ended or self.runtime.machine.state.result is not UNSET
         return self.known() if known else self._wait_for_result(timeout=timeout)
 
     start, _wait_for_result = twin("async_start"), twin("async_get_result")
@@ -202,8 +212,20 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         """Set the result, also in place of one that is there."""
         super().set_result(result, replace=True)
 
+    async def async_set_result(self, result: Any, *, replace: bool = True) -> None:
+        """See `set_result`."""
+        await super().async_set_result(result, replace=replace)
+
     def set_concurrency(self, concurrency: int | None) -> Any:
-        super().set_concurrency(limit(concurrency))
+        """How many chunks may run at once, or None for no limit; to be said before the execution begins."""
+        runtime, allowed = self.runtime, limit(concurrency)
+        if runtime.driver is not None:
+            raise UsageError(f"{self!r} is at work; set its concurrency before it starts")
+        if allowed is not None and type(allowed) is not int:
+            raise DefinitionError(f"{self!r}: concurrency must be a whole number, or None; got {concurrency!r}")
+        options: dict[str, Any] = {name: getattr(runtime.options, name) for name in Options.__slots__}
+        options["concurrency"] = allowed
+        runtime.options = Options(**options)
         return self
 
     def emit(
@@ -216,9 +238,11 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         send = super().emit if trigger_type == "event" else changes[trigger_type].fire
         self.do(lambda: send(trigger_event, value))
 
-    async_emit, emit_nowait, async_emit_nowait = settling("emit"), emit, later("emit")
+    async_emit, emit_nowait, async_emit_nowait = settling("emit"), emit, carried("emit")
     engine_state = Execution.state
-    state = property(lambda self: StateData(self.engine_state, self.machine.state.data, self.on_loop))
+    state = property(
+        lambda self: StateData(self.engine_state, self.runtime.machine.state.data, self.on_loop, self.carry)
+    )
     flow_state = property(lambda self: self.flow.flow_state)
 
     def on(
@@ -248,15 +272,16 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         if initial_value is not None:
             self.begin(initial_value)
         reader = super().get_async_runtime_stream(timeout=timeout)
-        if self.machine.state.idle():
-            self.rested()
+        runtime = self.runtime
+        if runtime.machine.state.idle():
+            runtime.rested()
         try:
             async for item in reader:
                 yield self.shown(item) if item.__class__ is dict else item
-            if (starts and not await self.until(self.is_settled)) or self.has_ended:
-                self.outcome()
+            if (starts and not await runtime.until(runtime.is_settled)) or runtime.has_ended:
+                runtime.outcome()
         except TimeoutError:
-            if self.has_ended:
+            if runtime.has_ended:
                 raise
             what = f"the runtime stream of execution {self.id} was left after {timeout} seconds without an item"
             warnings.warn(f"{what}; give a larger timeout, or None to wait for ever", UserWarning, stacklevel=2)
@@ -266,8 +291,10 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         return iterate_sync(make, "get_async_runtime_stream", self.loop)
 
     def stop_stream(self) -> None:
-        if not self.has_ended:
+        if not self.runtime.has_ended:
             super().stop_stream()
+
+    async_stop_stream, async_put_into_stream = carried("stop_stream"), carried("put_into_stream")
 
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
         """Open an interrupt from outside: `type`, `payload`, `resume_event`."""
@@ -286,7 +313,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         """
         if interrupt_id not in self.get_interrupts():
             raise KeyError(f"execution {self.id} has no interrupt {interrupt_id!r}")
-        if self.has_ended:
+        if self.runtime.has_ended:
             raise ValueError(f"execution {self.id} has ended; interrupt {interrupt_id!r} is not waiting")
         answer = functools.partial(super().continue_with, interrupt_id, value)
         return shown_interrupt(self.do(lambda: answer(request_id=resume_request_id or request_id)))
@@ -306,7 +333,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         interrupt, shown = item["interrupt"], {**item, "interrupt": shown_interrupt(item["interrupt"])}
         if item["action"] == "resume":
             return {**shown, "value": interrupt["response"]}
-        known = (self.machine.state.interrupts or {}).get(interrupt["id"])
+        known = (self.runtime.machine.state.interrupts or {}).get(interrupt["id"])
         return {**shown, "signal": None if known is None else self.signal_of(known.run).to_state_dict()}
 
     require_runtime_resource = Execution.require_resource
@@ -318,7 +345,7 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         Beside Agently's keys stands the engine's snapshot, from which `load` goes on with what was running. Where that
         cannot hold an object, what rests is saved without it, and for what runs it raises `PayloadError`.
         """
-        signal, result = self.get_last_signal(), self.machine.state.result
+        signal, result = self.get_last_signal(), self.runtime.machine.state.result
         shown = {
             "execution_id": self.id,
             "status": self.get_status(),
@@ -332,13 +359,13 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         }
         saved = _plain(shown)
         try:
-            saved[SNAPSHOT] = super().save()
+            saved[SNAPSHOT] = {**super().save(), EMITTED: sorted(self.emitted)}
         except PayloadError:
-            if not self.is_settled():
+            if not self.runtime.is_settled():
                 raise
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write(saved, str(path), encoding)
+            write_saved(saved, str(path), encoding)
         return saved
 
     def load(
@@ -349,22 +376,21 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
         A state without the engine's snapshot (Agently's own, or written by hand) is at rest. Flow data is taken over
         where the flow has none of that name. Raises `TypeError` or `ValueError`.
         """
-        if not self.machine.state.idle():
+        if not self.runtime.machine.state.idle():
             raise UsageError(f"execution {self.id} is at work; load into another one")
         try:
-            saved = read(state if isinstance(state, Mapping | Path) else str(state or "."), encoding)
+            saved = read_saved(state if isinstance(state, Mapping | Path) else str(state or "."), encoding)
         except OSError as error:
             raise TypeError(f"Can not load TriggerFlow execution state from {state!r}: {error}") from error
-
-        def again(shared: SharedData, options: Options, id: str, **details: Any) -> "TriggerFlowExecution":
-            TriggerFlowExecution.__init__(self, self.flow, shared, options, saved.get("execution_id") or id, **details)
-            return self
-
-        own = {**self.own_resources, **(runtime_resources or {})}
+        own = {**(self.runtime.own_resources or {}), **(runtime_resources or {})}
         if SNAPSHOT in saved:
-            restore(again, self.flow.program(), self.flow.shared, Options(), saved[SNAPSHOT], resources=own)
+            snapshot = dict(saved[SNAPSHOT])
+            if saved.get("execution_id"):
+                snapshot["id"] = saved["execution_id"]
+            self.become(flow_runtime_of(self.flow).restored(snapshot, own))
+            self.emitted = emitted_in(snapshot)
         else:
-            again(self.flow.shared, self.options, self.id, resources=own)
+            self.become(self.flow.new_runtime(self.runtime.options, saved.get("execution_id") or self.id, own))
             for asked in saved.get("interrupts", {}).values():
                 if asked["status"] == "waiting":
                     question = {name: asked.get(name) for name in ("type", "payload", "resume_event")}
@@ -375,17 +401,36 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
             if value != _plain(self.state.get(key)):
                 self.do(functools.partial(self.state.set, key, value, emit=False))
         for key, value in saved.get("flow_data", {}).items():
-            self.shared.values.setdefault(key, value)
+            self.runtime.shared.values.setdefault(key, value)
         self.context = RunContext(**saved["run_context"]) if "run_context" in saved else None
         return self
+
+    def become(self, runtime: Any) -> None:
+        """Be the handle of another execution from now on."""
+        self.runtime.shared.forget(self.runtime)
+        TriggerFlowExecution.__init__(self, self.flow, runtime)
+        self.emitted = frozenset()
+        self.listen()
+
+    def listen(self) -> None:
+        """Get changes of flow data, also before the start."""
+        if self.runtime.program.plan.flow_data:
+            self.runtime.shared.listen(self.runtime)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # whatever it has loaded
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     def signal_of(self, run: Any) -> Signal:
         """What triggered a run of a chunk; for a branch of a batch, what triggered the batch."""
         trigger, listener, known = run.trigger, self.names.by_id.get(run.node.id), self.names.by_id
         while trigger.kind == "operator" and known[trigger.name].kind == "batch_fanout":
             trigger, listener = known[trigger.name].listens[0], known[trigger.name]
-        signal, place = self.names.signal(trigger, listener), run.signal - self.journal.first
-        cause: Any = self.journal.records[place] if 0 <= place < len(self.journal.records) else None
+        journal: Any = self.runtime.journal
+        signal, place = self.names.signal(trigger, listener), run.signal - journal.first
+        cause: Any = journal.records[place] if 0 <= place < len(journal.records) else None
         source, meta = "start" if trigger.kind == "start" else "runtime", dict[str, Any]()
         if isinstance(cause, records.Resumed):
             source, meta = "interrupt", {"interrupt_id": cause.interrupt}
@@ -394,8 +439,9 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     def get_last_signal(self) -> Signal | None:
         """The last signal that was accepted, as far as the journal reaches."""
-        journal = reversed([*enumerate(self.journal.records, self.journal.first)])
-        return next((it for index, record in journal if (it := observed.signal_in(self, record, index))), None)
+        journal: Any = self.runtime.journal
+        newest = reversed([*enumerate(journal.records, journal.first)])
+        return next((it for index, record in newest if (it := observed.signal_in(self, record, index))), None)
 
     def do(self, deed: Callable[[], Any]) -> Any:
         """Do something: at once where a loop runs; in a script on its loop, and then wait for what it caused."""
@@ -403,18 +449,39 @@ class TriggerFlowExecution(Lifecycle, Execution, Generic[InputT, StreamT, Result
 
     async def settle(self, deed: Callable[[], Any]) -> Any:
         """Do something; wait until what it caused has settled, unless that could wait for us. Raises its failure."""
-        since, over, waits = max(1, self.machine.state.records), self.has_ended, self.can_wait()
+        return await await_on_loop(self.runtime, lambda: self._settled(deed))
+
+    async def _settled(self, deed: Callable[[], Any]) -> Any:
+        runtime, waits = self.runtime, self.can_wait()
+        since, over = self.next_record(), runtime.has_ended
         answer = deed()
         if waits:
-            await self.async_settled(since=since)
-        if not over and self.has_ended:
-            self.outcome()
+            await self.settled_since(since)
+        if not over and runtime.has_ended:
+            runtime.outcome()
         return answer
+
+    def next_record(self) -> int:
+        """The number of the next record; at least 1, as the first one is that of the creation or the start."""
+        return max(1, self.runtime.machine.state.records)
+
+    async def settled_since(self, number: int) -> None:
+        """Wait until no chunk runs that the record of this number or a later one has started."""
+        state = self.runtime.machine.state
+        await self.runtime.until(lambda: all(run.signal < number for run in state.runs.values()), every_record=True)
+
+    def on_loop(self, deed: Callable[[], Any]) -> Any:
+        """Do something on the thread of the execution, with nothing else in between."""
+        return call_on_thread(self.runtime, deed, "async_...")
+
+    async def carry(self, deed: Callable[[], Any]) -> Any:
+        """Do something on the thread of the execution, from any event loop."""
+        return await async_call_on_thread(self.runtime, deed)
 
     def can_wait(self) -> bool:
         """Whether who calls may wait for what this execution does, which cannot wait for him then."""
-        task, runs = asyncio.current_task(), self.machine.state.runs.values()
-        return not any(it.handle is task for it in runs) and (self.options.concurrency is None or not runs)
+        task, runs = asyncio.current_task(), self.runtime.machine.state.runs.values()
+        return not any(it.handle is task for it in runs) and (self.runtime.options.concurrency is None or not runs)
 
     _settle = twin("settle")
 

@@ -4,44 +4,54 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import lru_cache, partial, partialmethod
-from typing import Any, Generic, cast
+from typing import Any, Generic, NamedTuple, cast
 from uuid import uuid4
 
 from triggerflow import Chunk
 from triggerflow import TriggerFlow as EngineFlow
-from triggerflow.build.blueprint import START
-from triggerflow.defined import DefinedFlow
 from triggerflow.diagram import to_mermaid
-from triggerflow.run.options import Options
-from triggerflow.run.portal import iterate_sync, on_a_loop
-from triggerflow.run.program import Program
-from triggerflow.run.shared import SharedData
+from triggerflow.extension import (
+    START,
+    ExtendedRuntime,
+    Options,
+    Program,
+    blueprint_of,
+    extend,
+    flow_runtime_of,
+    from_text,
+    iterate_sync,
+    on_a_loop,
+    register_chunk_handler,
+    to_text,
+)
 
 from . import config, contract
-from .adapt import delegate, doing, settling, twin
+from .adapt import delegate, delegates, doing, settling, twin
 from .config import load
 from .data import asking, may_ask
 from .events import RunContext
 from .execution import DEFAULT_TIMEOUT, InputT, ResultT, StreamT, TriggerFlowExecution, outside
 from .graph import Graph, TriggerFlowChunk
 from .observed import lineage
+from .outside_events import OutsideEvents, outside_events_of
 from .process import TriggerFlowProcess, limit
 from .settings import GLOBAL, Settings
-from .state import StateData, data_methods
+from .state import ResourceMethods, StateData, data_methods
 
 
-class Definitions(DefinedFlow):
+class Definitions:
     """What flows and blueprints share: a `blueprint` that holds operators and handlers, its data form and picture."""
 
+    name: str = ""
     blueprint: Graph
     root = property(lambda self: TriggerFlowProcess(self.blueprint, START))
     chunks = property(lambda self: self.blueprint.named_chunks)
 
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Any:
         """Make a handler known under a name, for flows that are loaded. A flow is registered for sub-flows."""
-        return super().register_chunk_handler(
-            handler.chunk if isinstance(handler, TriggerFlowChunk) else handler, name=name
-        )
+        known = handler.chunk if isinstance(handler, TriggerFlowChunk) else handler
+        register_chunk_handler(self.blueprint, known, name=name)
+        return self
 
     register_condition_handler = register_chunk_handler
     get_contract_metadata = lambda self: {}
@@ -57,6 +67,17 @@ class Definitions(DefinedFlow):
         load(self.blueprint, config, self._sub_flow, replace=replace)
         return self
 
+    def _text_form(self, form: Any, save_to: Any = None, *, encoding: str = "utf-8", **options: Any) -> str:
+        """The flow as text, which is also written to a file if one is named; options of `get_flow_config`."""
+        return to_text(self.get_flow_config(**options), form, save_to, encoding)
+
+    def _load_text(self, form: Any, path_or_content: Any, *, encoding: str = "utf-8", **options: Any) -> Any:
+        """`load_flow_config` from text or a file."""
+        return self.load_flow_config(from_text(path_or_content, form, encoding), **options)
+
+    get_json_flow, get_yaml_flow = partialmethod(_text_form, "json"), partialmethod(_text_form, "yaml")
+    load_json_flow, load_yaml_flow = partialmethod(_load_text, "json"), partialmethod(_load_text, "yaml")
+
     def _sub_flow(self, nested: Any) -> Any:
         """A sub-flow from its data, of which this flow knows the handlers."""
         made = TriggerFlow(name=nested["name"])
@@ -67,7 +88,7 @@ class Definitions(DefinedFlow):
     def to_mermaid(self, *, mode: Any = "simplified", name: str | None = None, run: Any = None) -> str:
         """The flow as a Mermaid flowchart, "simplified" or "detailed"."""
         flows = [getattr(it, "flow", None) for it in self.blueprint.handlers.values()]
-        subs = {it.name: it.blueprint.freeze() for it in flows if it is not None}
+        subs = {it.name: blueprint_of(it).freeze() for it in flows if it is not None}
         return to_mermaid(self.blueprint.freeze(), mode=mode, run=run, sub_flows=subs)
 
 
@@ -117,22 +138,45 @@ def _options(concurrency: int | None, skip_exceptions: bool) -> Options:
     return Options(concurrency=limit(concurrency), skip_exceptions=skip_exceptions, keep_open=True)
 
 
+class Made(NamedTuple):
+    """A flow as it is now, made ready to run."""
+
+    program: Program
+    #: Agently's names for its parts
+    names: config.Names
+    #: the events that come from outside
+    outside: OutsideEvents
+    #: what is called for each operator
+    calls: tuple[Callable[[Any], Any], ...]
+
+
 @data_methods("flow_state", "flow_data", change=doing, change_async=settling)
-class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
+@delegates("root", "to", "side_branch", "when", "batch", "for_each", "match", "if_condition", "to_sub_flow")
+class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, StreamT, ResultT]):
     """A workflow of chunks wired by signals. `profile="4.1"` lets a start return a snapshot of the state."""
 
     def __init__(
         self, blue_print: TriggerFlowBluePrint | None = None, *, name: str | None = None, skip_exceptions: bool = False,
         profile: str = "4.0",
     ) -> None:  # fmt: skip
-        super().__init__(name=name or uuid4().hex, skip_exceptions=skip_exceptions)
-        self.blueprint = blue_print.blueprint if blue_print else Graph(self.name)
+        self.name = name or uuid4().hex
+        super().__init__(self.name, skip_exceptions=skip_exceptions)
+        written = blue_print.blueprint if blue_print else Graph(self.name)
+        extend(self, execution=partial(TriggerFlowExecution, self), blueprint=written, executable=self.executable)
         self.profile, self.settings = profile, Settings(GLOBAL)
-        self._made: tuple[Any, ...] = (None,)
+        self._made: Made | None = None
         self._loaded_contract: dict[str, Any] = {}
 
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
-    flow_state = property(lambda self: StateData(self.shared, self.shared.values, self.shared.alone))
+
+    @property
+    def blueprint(self) -> Graph:
+        return cast("Graph", blueprint_of(self))
+
+    @property
+    def flow_state(self) -> StateData:
+        shared = flow_runtime_of(self).shared
+        return StateData(shared, shared.values, shared.locked)
 
     def chunk(self, handler_or_name: Any = None, **options: Any) -> Any:
         """Register a chunk: `@flow.chunk("name")` or `flow.chunk(function)`; the options are the engine's."""
@@ -140,11 +184,10 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         named: Callable[[Any], Any] = lambda handler: self.chunks[made(handler).name]
         return self.chunks[made.name] if isinstance(made, Chunk) else named
 
-    to_sub_flow = lambda self, *args, **options: self.root.to_sub_flow(*args, **options)
-
     def set_contract(self, **promised: Any) -> Any:
         """Promise types, any that Pydantic knows: `initial_input`, `stream`, `result`; `meta` is replaced."""
         contract.promise(super().get_contract(), promised)
+        self.blueprint.version += 1  # executions that are created later get it
         self._loaded_contract = {}
         return self
 
@@ -170,7 +213,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     def load_blue_print(self, new_blue_print: TriggerFlowBluePrint) -> "TriggerFlow[Any, Any, Any]":
         """Work on this graph from now on; the contract is gone then."""
         new_blue_print.blueprint.version += self.blueprint.version + 1  # no program of before is taken for its
-        self.blueprint = new_blue_print.blueprint
+        extend(self, blueprint=new_blue_print.blueprint)
         return self.set_contract(**dict.fromkeys((*contract.PLACES, "meta")))
 
     save_blueprint, load_blueprint = save_blue_print, load_blue_print
@@ -178,29 +221,24 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     def executable(self) -> Graph:
         return self.blueprint.executable(outside)
 
-    def compiled(self) -> tuple[Program, config.Names, frozenset[str]]:
-        """The flow as it stands now, made ready to run; the names of its parts; the events that only outsiders send."""
-        program = self.program()
-        if self._made[0] is not program:
-            calls = [*program.invokers]
+    def made_of(self, program: Program) -> Made:
+        """What belongs to a program of this flow."""
+        if self._made is None or self._made.program is not program:
+            names, calls = config.Names(program.plan.definition), [*program.invokers]
             for node in program.plan.nodes:
                 handler = self.blueprint.handlers.get(node.handler or "")
                 if node.kind == "chunk" and may_ask(getattr(inspect.unwrap(handler or outside), "__code__", None)):
                     calls[node.index] = partial(asking, calls[node.index])
-            program.invokers = tuple(calls)
-            names, own = config.Names(program.plan.definition), {config.OUTSIDE, config.RESTART.name}
-            foreign = program.plan.outside - own
-            ends = any(node.kind == "result_sink" for node in program.plan.nodes)
-            # What a chunk may emit the outside may send as well, as long as a result can come of it.
-            heard = frozenset(it.name for it in names.heard if it.kind == "event") - own
-            program.plan.outside = heard if ends else foreign
-            self._made = (program, names, foreign)
+            self._made = Made(program, names, outside_events_of(program, names), tuple(calls))
         return self._made
 
-    def make_execution(
-        self, shared: SharedData, options: Options, id: str | None = None, **details: Any
-    ) -> TriggerFlowExecution:
-        return TriggerFlowExecution(self, shared, options, id, **details)
+    def new_runtime(self, options: Options, id: str | None, resources: Any) -> ExtendedRuntime:
+        """What a new execution's handle holds."""
+        runtime = flow_runtime_of(self)
+        made = runtime.make_runtime(
+            runtime.program(), runtime.shared, options, runtime.environment, id, resources=resources
+        )
+        return cast("ExtendedRuntime", made)
 
     def create_execution(
         self, *, skip_exceptions: bool | None = None, concurrency: int | None = None, runtime_resources: Any = None,
@@ -208,12 +246,11 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
     ) -> TriggerFlowExecution:  # fmt: skip
         """An execution, not started yet; `concurrency` is how many chunks may run at once."""
         options = _options(concurrency, self.skip_exceptions if skip_exceptions is None else skip_exceptions)
-        execution = TriggerFlowExecution(self, self.shared, options, id, resources=runtime_resources)
+        execution = cast("TriggerFlowExecution", self.new_runtime(options, id, runtime_resources).execution)
         execution.context = run_context
         if parent_run_context is not None:
             lineage(execution, parent_run_context)
-        if execution.program.plan.flow_data:
-            self.shared.listen(execution)
+        execution.listen()
         return execution
 
     remove_execution = lambda self, execution: None  # a flow does not keep its executions
@@ -240,7 +277,7 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
         except asyncio.CancelledError:
             await execution.async_cancel("the call that ran it was cancelled")
             raise
-        if not execution.machine.state.idle() and not execution.is_settled():
+        if not execution.runtime.machine.state.idle() and not execution.runtime.is_settled():
             await execution.async_cancel("the call that ran it has timed out")
         return execution.snapshot() if self.profile == "4.1" else result if wait_for_result else None
 
@@ -259,11 +296,12 @@ class TriggerFlow(Definitions, EngineFlow, Generic[InputT, StreamT, ResultT]):
 
     async def settle(self, deed: Callable[[], Any]) -> Any:
         """Change flow data, and wait for what the change causes in the executions that live on this loop."""
-        here, told = (None, asyncio.get_running_loop()), cast("list[TriggerFlowExecution]", self.shared.listening())
-        waiting = [(it, max(1, it.machine.state.records)) for it in told if it.loop in here and it.can_wait()]
+        here = (None, asyncio.get_running_loop())
+        told: list[TriggerFlowExecution] = [it.execution for it in flow_runtime_of(self).shared.listeners()]
+        waiting = [(it, it.next_record()) for it in told if it.loop in here and it.can_wait()]
         answer = deed()
         for execution, since in waiting:
-            await execution.async_settled(since=since)
+            await execution.settled_since(since)
         return answer
 
     _settle = twin("settle")

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from triggerflow import Chunk, Definition, DefinitionError
-from triggerflow.build.blueprint import START, Blueprint, OperatorKind, Trigger
+from triggerflow import Chunk, Definition
+from triggerflow.errors import DefinitionError
+from triggerflow.extension import START, Blueprint, OperatorKind, Trigger
 
 from .adapt import twin
 from .config import OUTSIDE, RESTART, Names, digest, reference
@@ -36,7 +37,8 @@ class TriggerFlowChunk:
 
     async def async_call(self, data: Any) -> Any:
         is_async = inspect.iscoroutinefunction(self.handler)
-        return await (self.handler(data) if is_async else asyncio.to_thread(self.handler, data))
+        answer = self.handler(data) if is_async else await asyncio.to_thread(self.handler, data)
+        return await answer if inspect.isawaitable(answer) else answer
 
     call, __call__ = twin("async_call"), async_call
 
@@ -54,7 +56,8 @@ class Graph(Blueprint):
 
     def take_over(self, other: Blueprint) -> None:
         """Hold what another one holds."""
-        self.load(Definition(self.name, tuple(other.operators)), other.nodes, other.handlers, replace=True)
+        held = Definition(self.name, tuple(other.operators), tuple(sorted(other.external)))
+        self.load(held, other.nodes, other.handlers, replace=True)
         self.named_chunks = dict(other.named_chunks) if isinstance(other, Graph) else {}
         self.flows.update(other.flows)
         self.made = dict(getattr(other, "made", {}))

@@ -3,20 +3,21 @@
 import asyncio
 from typing import Any
 
-from triggerflow import Execution, UsageError
-from triggerflow.run.execution import UNSET
+from triggerflow.errors import UsageError
+from triggerflow.extension import UNSET, ExtendedExecution
 
 from .adapt import delegate, later, twin
 
 
-class Lifecycle(Execution):
+class Lifecycle(ExtendedExecution):
     """The part of an execution that speaks of its life."""
 
     sealed = False
     run_context: Any
 
     def is_waiting(self) -> bool:
-        return bool(self.machine.state.interrupts and self.get_pending_interrupts()) and not self.has_ended
+        runtime = self.runtime
+        return bool(runtime.machine.state.interrupts and self.get_pending_interrupts()) and not runtime.has_ended
 
     seal = lambda self, reason=None: setattr(self, "sealed", True)
     unseal = lambda self: setattr(self, "sealed", False)
@@ -40,14 +41,14 @@ class Lifecycle(Execution):
 
     def snapshot(self) -> dict[str, Any]:
         """The state by key, and the result, if there is one, as "$final_result"."""
-        result = self.machine.state.result
+        result = self.runtime.machine.state.result
         return {**self.state.to_dict(), **({} if result is UNSET else {"$final_result": result})}
 
-    get_lifecycle_state = lambda self: "closed" if self.has_ended else "sealed" if self.sealed else "open"
+    get_lifecycle_state = lambda self: "closed" if self.runtime.has_ended else "sealed" if self.sealed else "open"
     is_open = property(lambda self: self.get_lifecycle_state() == "open")
     is_sealed = property(lambda self: self.get_lifecycle_state() == "sealed")
     is_closed = property(lambda self: self.get_lifecycle_state() == "closed")
-    is_idle = property(lambda self: self.is_settled())
+    is_idle = property(lambda self: self.runtime.is_settled())
     result = property(lambda self: ExecutionResult(self))
 
 

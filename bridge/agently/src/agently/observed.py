@@ -5,8 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from triggerflow import records
-from triggerflow.build.blueprint import WHEN_KEYS, Trigger
-from triggerflow.run.execution import UNSET
+from triggerflow.extension import UNSET, WHEN_KEYS, ExtendedRuntime, Trigger
 
 from .config import OUTSIDE, digest
 from .events import CENTER, RunContext, RuntimeEvent
@@ -38,8 +37,9 @@ def signal_in(run: Any, record: Any, number: int) -> Signal | None:
 def lineage(run: Any, parent: RunContext | None = None) -> RunContext:
     """The lineage of an execution, made when it is first asked for."""
     if run.context is None:
-        if run.parent is not None:
-            parent = chunk_context(run.parent.parent, run.parent.parent.machine.state.runs[run.parent.run])
+        link = run.runtime.link
+        if link is not None and isinstance(link.parent, ExtendedRuntime):  # the step of a flow of ours that runs it
+            parent = chunk_context(link.parent.execution, link.parent.machine.state.runs[link.run])
         about = {"run_id": digest(f"run {run.id}"), "execution_id": run.id, "meta": {"flow_name": run.flow.name}}
         run.context = RunContext.create(run_kind="workflow_execution", parent=parent, **about)
     return run.context
@@ -59,7 +59,7 @@ class Observer:
     """Tells the event centre of an execution, from when it is made."""
 
     def __init__(self, run: Any, has_result: bool) -> None:
-        self.run, self.journal, self.has_result = run, run.journal, has_result
+        self.run, self.journal, self.has_result = run, run.runtime.journal, has_result
         run.add_observer(self.recorded)
 
     def tell(self, event: str, what: str, payload: Any, level: str = "INFO", error: Any = None, by: Any = None) -> None:
@@ -80,7 +80,7 @@ class Observer:
     def failed(self) -> None:
         last, error = self.run.get_last_signal(), None
         try:
-            self.run.outcome()
+            self.run.runtime.outcome()
         except Exception as raised:
             error = raised
         payload = {"status": "failed", "last_signal": last and last.to_debug_dict()}
@@ -88,37 +88,38 @@ class Observer:
 
     def concluded(self, by: Any) -> None:
         """There is a result, by a run of a chunk (its number), an `.end()` (its id) or the outside (None)."""
-        run, told = self.run, None
-        if self.has_result or run.machine.state.result is UNSET:
+        runtime, told = self.run.runtime, None
+        state = runtime.machine.state
+        if self.has_result or state.result is UNSET:
             return
         self.has_result = True
         if isinstance(by, str):  # which is told like a chunk
-            node, number = next(it for it in run.program.plan.nodes if it.id == by), run.machine.state.records
-            end = {"node": node, "trigger": node.operator.listens[0], "value": run.machine.state.result}
+            node, number = next(it for it in runtime.program.plan.nodes if it.id == by), state.records
+            end = {"node": node, "trigger": node.operator.listens[0], "value": state.result}
             by = SimpleNamespace(id=by, attempt=number, signal=number, **end)
             told = self.starting(by)
-        payload = {"result": run.machine.state.result, "origin_chunk": self.origin(by)}
+        payload = {"result": state.result, "origin_chunk": self.origin(by)}
         self.tell("workflow.result_set", "set a result", payload)
         self.tell("workflow.execution_completed", "completed", payload)
         if told is not None:
             told("completed", "completed", returned_pause_signal=False, output=None)
 
     def origin(self, by: Any) -> dict[str, Any] | None:
-        chunk = self.run.machine.state.runs.get(by) if isinstance(by, int) else by
+        chunk = self.run.runtime.machine.state.runs.get(by) if isinstance(by, int) else by
         if chunk is None or chunk.node.name == OUTSIDE:
             return None
         context = chunk_context(self.run, chunk)
         return {"run_id": context.run_id, **{key: context.meta[key] for key in _CHUNK}}
 
     def recorded(self, record: Any) -> None:
-        run, id = self.run, getattr(record, "interrupt", None)
+        run, state, id = self.run, self.run.runtime.machine.state, getattr(record, "interrupt", None)
         if isinstance(record, records.StreamPut):
             item, by = record.item, record.run
             item = run.shown(item) if item.__class__ is dict else item
             if record.path:  # to the step whose sub-flow it comes from
                 by = int(record.path.partition("/")[0].rpartition(".")[2])
             elif by is None and isinstance(item, dict) and item.get("action") == "pause":
-                by = run.machine.state.interrupts[item["interrupt"]["id"]].run
+                by = state.interrupts[item["interrupt"]["id"]].run
             payload = {"item": item, "item_type": type(item).__name__, "origin_chunk": self.origin(by)}
             self.tell("workflow.stream_item_emitted", "emitted a stream item", payload)
         elif isinstance(record, records.Paused):
@@ -127,7 +128,7 @@ class Observer:
         elif isinstance(record, records.Resumed):
             answer = {"interrupt_id": id, "value": record.value}
             self.tell("workflow.execution_resumed", f"resumed from interrupt {id!r}", answer)
-        signal = signal_in(run, record, run.machine.state.records - 1)
+        signal = signal_in(run, record, state.records - 1)
         if signal is not None and not isinstance(record, records.Completed):  # which `watch` tells
             self.signalled(signal)
 
@@ -159,7 +160,7 @@ class Observer:
         except BaseException:  # how the engine ends a chunk that pauses
             told("completed", "waiting", returned_pause_signal=True, output=None)
             raise
-        number = f"{self.run.id}:{self.run.machine.state.records}"  # of its record, which comes next
+        number = f"{self.run.id}:{self.run.runtime.machine.state.records}"  # of its record, which comes next
         event = self.run.names.signal(data.run.node.trigger)["trigger_event"]
         self.signalled(Signal(number, event, "event", output))
         told("completed", "completed", returned_pause_signal=False, output=output)

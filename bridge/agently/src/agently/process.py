@@ -1,9 +1,11 @@
 """The operators of a flow, with what Agently accepts beyond the engine."""
 
 import functools
+import logging
 from typing import Any
 
-from triggerflow import DefinitionError, Process, UnknownChunkError
+from triggerflow import Chain
+from triggerflow.errors import DefinitionError, UnknownChunkError
 
 from .config import Names
 from .graph import TriggerFlowChunk
@@ -27,12 +29,12 @@ def _refusing(method: Any, error: type[Exception] = DefinitionError) -> Any:
     return call
 
 
-class TriggerFlowProcess(Process):
-    """A place in the graph; see the engine's `Process`. A block that is not open is a `NotImplementedError`."""
+class TriggerFlowProcess(Chain):
+    """A place in the graph; see the engine's `Chain`. A block that is not open is a `NotImplementedError`."""
 
     __slots__ = ()
-    case, case_else, end_match = map(_refusing, (Process.case, Process.case_else, Process.end_match))
-    end_for_each = _refusing(Process.end_for_each)
+    case, case_else, end_match = map(_refusing, (Chain.case, Chain.case_else, Chain.end_match))
+    end_for_each = _refusing(Chain.end_for_each)
     signal = property(lambda self: Names(self.blueprint.freeze()).signal(self.at))
     trigger_event, trigger_type = (
         property(lambda self: self.signal["trigger_event"]),
@@ -62,5 +64,16 @@ class TriggerFlowProcess(Process):
     def ____(
         self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False, **more: Any
     ) -> Any:
-        text = "\t".join([*map(str, labels), *(f"{key}:{value}" for key, value in more.items())])
-        return super().____(text, log_info=log_info, print_info=print_info, show_value=show_value)
+        """A visible line between parts of a long chain. With a flag it logs or prints its labels, and the value."""
+        if not (log_info or print_info):
+            return self
+        label = "\t".join([*map(str, labels), *(f"{key}:{value}" for key, value in more.items())])
+
+        async def separator(data: Any) -> None:
+            text = f"{label} {data.value}" if show_value else label
+            if log_info:
+                logging.getLogger("triggerflow").info(text)
+            if print_info:
+                print(text)  # noqa: T201 - what the flag asks for
+
+        return self.side_branch(separator)

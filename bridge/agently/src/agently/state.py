@@ -1,9 +1,9 @@
 """State as Agently shows it: dotted keys lead into nested dicts, and what goes in or out is a copy."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
-from .adapt import delegate, later
+from .adapt import carried, delegate
 
 MISSING: Any = object()
 
@@ -40,14 +40,18 @@ class StateData(Mapping[str, Any]):
     """Values by key. `set` replaces, and triggers `when({"runtime_data": key})` for exactly the key it was given.
 
     The engine fires by whole keys: a dotted change is a silent change of the tree at its first segment, then a change
-    at the dotted key itself, which triggers; keys with a dot are therefore not shown. `store` takes the changes, and
-    `alone` makes one with no other in between.
+    at the dotted key itself, which triggers; keys with a dot are therefore not shown. `store` takes the changes,
+    `alone` makes one with no other in between, and `carry` awaits one on the loop where it has to be made, if on one.
     """
 
-    __slots__ = ("_alone", "_store", "_values")
+    __slots__ = ("_alone", "_carry", "_store", "_values")
 
-    def __init__(self, store: Any, values: Mapping[str, Any], alone: Any) -> None:
-        self._store, self._values, self._alone = store, values, alone
+    def __init__(self, store: Any, values: Mapping[str, Any], alone: Any, carry: Any = None) -> None:
+        self._store, self._values, self._alone, self._carry = store, values, alone, carry
+
+    async def carry(self, deed: Callable[[], Any]) -> Any:
+        """Make a change from any event loop."""
+        return deed() if self._carry is None else await self._carry(deed)
 
     def get(self, key: str | None = None, default: Any = None, inherit: bool = True) -> Any:
         """A copy of the value at a key, or the default; without a key all values."""
@@ -79,7 +83,7 @@ class StateData(Mapping[str, Any]):
         held = self.get(key)
         self._alone(lambda: (self._set(key, value, True), self._set(key, held, False)))
 
-    async_set, async_append, async_del = later("set"), later("append"), later("delete")
+    async_set, async_append, async_del = carried("set"), carried("append"), carried("delete")
 
     def to_dict(self, inherit: bool = True) -> dict[str, Any]:
         """A copy of all values."""
@@ -99,7 +103,7 @@ def _with(held: Any, value: Any) -> Any:
     return {*held, value} if isinstance(held, set) else [*held, value] if isinstance(held, list) else [held, value]
 
 
-def data_methods(attribute: str, *names: str, change: Any = delegate, change_async: Any = later) -> Any:
+def data_methods(attribute: str, *names: str, change: Any = delegate, change_async: Any = carried) -> Any:
     """A class decorator: the methods for data, under all names the data goes by, delegated to an attribute."""
 
     def add(cls: Any) -> Any:
@@ -111,3 +115,22 @@ def data_methods(attribute: str, *names: str, change: Any = delegate, change_asy
         return cls
 
     return add
+
+
+class ResourceMethods:
+    """What Agently's flows and executions can do with their resources beyond what the engine's can."""
+
+    resources: Any
+
+    def get_runtime_resource(self, key: str, default: Any = None) -> Any:
+        return self.resources.get(key, default)
+
+    def del_runtime_resource(self, key: str) -> Any:
+        """Take a resource away that was given here, if it is there."""
+        self.resources.pop(key, None)
+        return self
+
+    def clear_runtime_resources(self) -> Any:
+        """Take away all resources that were given here."""
+        self.resources.clear()
+        return self

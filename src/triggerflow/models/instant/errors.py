@@ -1,17 +1,19 @@
-"""What can go wrong in instant parsing: the caller's mistakes are exceptions, the model's are recorded problems.
+"""The errors of instant parsing: mistakes of the caller are exceptions, mistakes of the model are `Problem`s.
 
-A model may write anything, so no text makes the parser raise. What it could not use is noted as a `Problem`
-and the stream goes on; whoever validates the answer decides whether that matters.
+A model may write anything, so that no text makes the parser raise. The parser adds a `Problem` for text that it cannot
+use, and goes on; the code that validates the answer decides whether the problem matters.
 """
 
 from dataclasses import dataclass
 
+from ..._core.errors import UsageError
+
 MAX_PROBLEMS = 100
-"""A text that is not JSON at all must not fill the memory with complaints about it."""
+"""The most problems that one parser keeps, so that a text that is not JSON at all does not fill the memory."""
 
 
-class ParserFinishedError(RuntimeError):
-    """The caller's fault: text was fed to a parser whose `finish()` had been called."""
+class ParserFinishedError(UsageError):
+    """`feed()` was called after `finish()`. A parser reads one response: create one for the next."""
 
 
 @dataclass(frozen=True, slots=True)

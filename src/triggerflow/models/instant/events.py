@@ -1,7 +1,7 @@
-"""What an instant parser tells its consumers: one small object per change, everything else computed on demand.
+"""The events of an instant parser: one small object per change; all other properties are computed on demand.
 
-An event is cheap because it only points at a `Node`, the place in the document that it speaks of. Paths, indexes and
-the text so far are derived when somebody asks. The kinds of event differ in constants only, so that making one stores
+An event is cheap because it only points at a `Node`, its place in the document. Paths, indexes and the text so far are
+computed when a consumer reads them. The kinds of event differ in constants only, so that making one stores
 as little as possible: there is a `DeltaEvent` for nearly every piece of text that a model sends.
 """
 
@@ -16,7 +16,7 @@ EventType = Literal["delta", "done", "reset"]
 # gc=False: the garbage collector stops the event loop while it walks, and a response keeps an event for nearly every
 # delta and a node for every value; so it does not walk these. That is safe because they cannot be part of a cycle: an
 # event points at its node, a node at its parent, its document and its value, a document at values, and values are made
-# of what JSON has. Nothing points the other way. Whoever adds a field here keeps it so.
+# of what JSON has. Nothing points the other way; a new field must not change that.
 
 
 class Document(Struct, eq=False, gc=False):
@@ -94,7 +94,7 @@ class Node(Struct, eq=False, gc=False):
 
 
 class Event(Struct, frozen=True, eq=False, gc=False):
-    """Something became known about one place of the answer; the subclasses say what.
+    """A change at one place of the answer; the subclass is the kind of change.
 
     Values are the parser's own objects. Those of completed values never change afterwards, because they are closed.
     Treat them as read-only: other consumers hold the same ones.
@@ -112,7 +112,7 @@ class Event(Struct, frozen=True, eq=False, gc=False):
 
     @property
     def path(self) -> str:
-        """Where: `items[0].title`, `[0].x` in a root list, "" for the root; or `/items/[0]/title` in slash style."""
+        """The place: `items[0].title`, `[0].x` in a root list, "" for the root; `/items/[0]/title` in slash style."""
         return self.node.paths[0]
 
     @property
@@ -142,7 +142,7 @@ class Event(Struct, frozen=True, eq=False, gc=False):
 
     @property
     def value(self) -> Any:
-        """The value; in a delta event the text up to and including this delta, joined when asked for."""
+        """The value; in a delta event the text up to and including this delta, joined on first use."""
         return self.node.value
 
     @property
@@ -152,7 +152,7 @@ class Event(Struct, frozen=True, eq=False, gc=False):
 
     @property
     def attempt(self) -> int:
-        """Which answer of the response this belongs to, from 1; see `ResetEvent`."""
+        """The number of the answer that this event belongs to, from 1; see `ResetEvent`."""
         return self.node.document.attempt
 
     @property
@@ -207,7 +207,7 @@ class TruncatedEvent(Event, frozen=True, eq=False, gc=False):
 
 
 class ResetEvent(Event, frozen=True, eq=False, gc=False):
-    """Everything reported so far belongs to an abandoned answer; `attempt` is the number of the one that follows."""
+    """All earlier events are void: their answer is abandoned. `attempt` is the number of the next answer."""
 
     event_type: ClassVar[EventType] = "reset"
 

@@ -1,7 +1,7 @@
 """A recorded event log: one producer appends, any number of consumers read all of it, each at its own pace.
 
-A consumer is nothing but a position in the list, so late ones replay and slow ones hold nobody up. The log lives as
-long as its response and holds what that wrote: its memory is bounded by the output.
+A consumer is a position in the list: late consumers read from the beginning, and slow ones delay no other. The log
+lives as long as its response and holds its output, so that the output bounds its memory.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ collector, which stops the loop, walks a list every time, but forgets a tuple wh
 
 
 class EventLog(Generic[T]):
-    """What happened so far and, for those who wait, what happens next. For use within one event loop."""
+    """All items so far; consumers can wait for further ones. For use within one event loop."""
 
     __slots__ = ("_closed", "_error", "_page", "_pages", "_waiting")
 
@@ -33,15 +33,15 @@ class EventLog(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether the producer has said that nothing follows."""
+        """Whether the producer has closed the log."""
         return self._closed
 
     def append(self, item: T) -> None:
-        """Record one item. Raises RuntimeError when the log is closed."""
+        """Record one item. Raises `RuntimeError` if the log is closed."""
         self.extend((item,))
 
     def extend(self, items: Iterable[T]) -> None:
-        """Record items in order and wake those who wait. Raises RuntimeError when the log is closed."""
+        """Record items in order and wake waiting consumers. Raises `RuntimeError` if the log is closed."""
         if self._closed:
             raise RuntimeError("the event log is closed: its producer must not append after close()")
         page = self._page
@@ -52,7 +52,7 @@ class EventLog(Generic[T]):
         self._wake()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that nothing follows: consumers end, or raise `error`, after the last item. The first call counts."""
+        """Close the log: consumers end, or raise `error`, after the last item. Only the first call counts."""
         if not self._closed:
             self._closed = True
             self._error = error

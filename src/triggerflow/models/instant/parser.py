@@ -94,7 +94,7 @@ class InstantParser:
 
     @property
     def value(self) -> Any:
-        """The answer as far as it is known, a live object; None when none was found so far."""
+        """The answer so far, a live object that still changes; None if no answer was found yet."""
         return None if self._shown is None else self._shown.document.data
 
     @property
@@ -104,14 +104,14 @@ class InstantParser:
 
     @property
     def problems(self) -> list[Problem]:
-        """What was no JSON and could not be used, in the order of the text; the first hundred."""
+        """The first hundred places that are not JSON and could not be used, in the order of the text."""
         return list(self._problems.found)
 
     def feed(self, delta: str | bytes | bytearray | memoryview) -> list[Event]:
-        """Take the next piece of the response, of any length; return what it proves.
+        """Take the next piece of the response, of any length; return the events that follow from it.
 
-        Bytes are decoded as UTF-8 across the boundaries of pieces; invalid ones become U+FFFD. Raises TypeError for
-        anything else and `ParserFinishedError` after `finish()`; no text makes it raise.
+        Bytes are decoded as UTF-8 across the boundaries of pieces; invalid ones become U+FFFD. Raises
+        `TypeError` for any other object, and `ParserFinishedError` after `finish()`. No text makes it raise.
         """
         node = self._text_node
         # Most deltas of most responses are plain text inside of a string value: they pay for nothing but this.
@@ -130,10 +130,10 @@ class InstantParser:
         return self._advance(delta if isinstance(delta, str) else self._decode(delta))
 
     def finish(self, finish_reason: str | None = None) -> list[Event]:
-        """Say that the response has ended; return a truncated event for everything that is still open.
+        """End the response; return a truncated event for every value that is still open.
 
-        What was not decided counts as not seen: a number or literal at the end may have been cut and is not reported,
-        and a quote that waits for the next character has not closed its string. A second call does nothing.
+        Undecided text at the end is ignored: a number or literal may have been cut and is not reported, and a quote
+        that needs the next character has not closed its string. Further calls do nothing.
         """
         if self._finished:
             return []

@@ -1,12 +1,12 @@
-"""Who runs what. Each function runs inside one transaction, after dead owners were purged where that matters."""
+"""Claims and releases. Each function runs inside one transaction, and a claim first purges dead owners."""
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 
 from ..._core.errors import ExecutionLeased, UnknownExecution
 from ..protocol import ExecutionRow
 from . import reading
-from .tenure import Tenure
+from .ownership import Ownership
 
 #: An execution and all sub-flows below it.
 _TREE = """
@@ -16,74 +16,76 @@ _TREE = """
     ) """
 
 
-def claim(connection: sqlite3.Connection, tenure: Tenure, execution: str) -> ExecutionRow:
+def claim(connection: sqlite3.Connection, ownership: Ownership, execution: str) -> ExecutionRow:
     """See `Store.claim`."""
-    tenure.purge(connection)
+    ownership.purge(connection)
     found = connection.execute(
         "SELECT o.id FROM executions e LEFT JOIN owners o ON o.id = e.owner WHERE e.id = ?", (execution,)
     ).fetchone()
     if found is None:
         raise UnknownExecution(f"there is no execution {execution!r} in the store")
-    if found[0] not in (None, tenure.owner):
+    if found[0] not in (None, ownership.owner):
         raise ExecutionLeased(
             f"execution {execution!r} is run by owner {found[0]} now; "
-            "it is free when that store is closed, or was not heard of for its lease"
+            "it can be claimed when that owner closes its store, or its lease ends"
         )
-    return _take(connection, tenure, execution)
+    return _take(connection, ownership, execution)
 
 
 def claim_work(
-    connection: sqlite3.Connection, tenure: Tenure, flows: Collection[str], limit: int
+    connection: sqlite3.Connection, ownership: Ownership, flows: Collection[str], limit: int, without: Set[str]
 ) -> list[ExecutionRow]:
     """See `Store.claim_work`."""
-    tenure.purge(connection)
+    ownership.purge(connection)
     marks = ", ".join("?" * len(flows))
     free = "(e.owner IS NULL OR NOT EXISTS (SELECT 1 FROM owners WHERE id = e.owner))"
-    # Two queries, since each has an index of its own.
+    most = limit + len(without)  # ids in `without` are skipped below, since a statement takes a limited number of ids
+    # Two queries, since each can use an index of its own.
     found = connection.execute(
         f"""SELECT created, key, id FROM executions e
         WHERE flow IN ({marks}) AND parent IS NULL AND status IN ('created', 'running') AND {free}
         ORDER BY created, key LIMIT ?""",
-        (*flows, limit),
+        (*flows, most),
     ).fetchall()
     found += connection.execute(
         f"""SELECT created, key, id FROM executions e
         WHERE flow IN ({marks}) AND parent IS NULL AND status = 'waiting' AND due IS NOT NULL AND due <= ? AND {free}
         ORDER BY created, key LIMIT ?""",
-        (*flows, tenure.clock(), limit),
+        (*flows, ownership.clock(), most),
     ).fetchall()
-    return [_take(connection, tenure, id) for _, _, id in sorted(found)[:limit]]
+    wanted = [id for _, _, id in sorted(found) if id not in without]
+    return [_take(connection, ownership, id) for id in wanted[:limit]]
 
 
-def _take(connection: sqlite3.Connection, tenure: Tenure, execution: str) -> ExecutionRow:
+def _take(connection: sqlite3.Connection, ownership: Ownership, execution: str) -> ExecutionRow:
     connection.execute(
         _TREE
         + """UPDATE executions SET owner = :owner WHERE key IN (SELECT key FROM tree)
         AND NOT EXISTS (SELECT 1 FROM owners WHERE id = executions.owner)""",
-        {"id": execution, "owner": tenure.owner},
+        {"id": execution, "owner": ownership.owner},
     )
-    row = reading.find(connection, tenure.clock(), execution)
-    assert row is not None  # it was there a statement ago, in the same transaction
+    row = reading.find(connection, ownership.clock(), execution)
+    assert row is not None  # the caller has found it in the same transaction
     return row
 
 
-def release(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable[str]) -> None:
+def release(connection: sqlite3.Connection, ownership: Ownership, executions: Iterable[str]) -> None:
     """See `Store.release`."""
     for execution in executions:
         ours = connection.execute(
-            "SELECT 1 FROM executions WHERE id = ? AND owner = ?", (execution, tenure.owner)
+            "SELECT 1 FROM executions WHERE id = ? AND owner = ?", (execution, ownership.owner)
         ).fetchone()
         if not ours:
             continue
         freed = connection.execute(
             _TREE
             + "UPDATE executions SET owner = NULL WHERE key IN (SELECT key FROM tree) AND owner = :owner RETURNING id",
-            {"id": execution, "owner": tenure.owner},
+            {"id": execution, "owner": ownership.owner},
         ).fetchall()
         for (name,) in freed:
-            tenure.forget(name)
+            ownership.forget(name)
 
 
-def leave(connection: sqlite3.Connection, tenure: Tenure) -> None:
-    """Give everything back: without its row, an owner has nothing."""
-    connection.execute("DELETE FROM owners WHERE id = ?", (tenure.owner,))
+def leave(connection: sqlite3.Connection, ownership: Ownership) -> None:
+    """Release everything: an owner without a row owns nothing."""
+    connection.execute("DELETE FROM owners WHERE id = ?", (ownership.owner,))

@@ -1,8 +1,8 @@
-"""Which process an owner is, and whether that has provably ended: then nobody has to wait for its lease.
+"""Identifies the process of an owner, and proves that it has ended: then its lease need not be waited for.
 
-A process is known by its number, and by when it was started, since numbers are used again. Numbers mean something on
-the same machine since the same boot only, and within one container: that is its *place*. Linux tells all of it.
-Elsewhere nothing is proved, and an owner is dead when its lease is over.
+A process is identified by its id and its start time, since ids are used again. Both are valid only on one machine,
+since one boot, and within one container; a digest of these is the *host id*. Linux provides all of it. On other systems
+nothing can be proved, and an owner is dead when its lease is over.
 """
 
 import hashlib
@@ -14,30 +14,30 @@ _PROCESS = re.compile(r"/(\d{1,9})/([0-9a-f]{12})-(\d+)/")
 
 
 def this_process() -> str:
-    """ "number/place-start", or "number/-" where the system does not tell."""
-    number, place = os.getpid(), _place()
-    told = _told(number) if place else None
-    return f"{number}/{place}-{told[0]}" if told else f"{number}/-"
+    """ "pid/host-start", or "pid/-" if the system does not provide the host id and the start time."""
+    pid, host = os.getpid(), _host_id()
+    found = _start_and_end(pid) if host else None
+    return f"{pid}/{host}-{found[0]}" if found else f"{pid}/-"
 
 
 def has_ended(owner: str) -> bool:
-    """Whether the process of this owner is gone. False also where nobody knows."""
+    """Whether the process of this owner has ended. False if that cannot be proved."""
     found = _PROCESS.search(owner)
-    if found is None or found[2] != _place():
+    if found is None or found[2] != _host_id():
         return False
-    number = int(found[1])
+    pid = int(found[1])
     try:
-        os.kill(number, 0)  # a /proc may hide the processes of other users; this does not
+        os.kill(pid, 0)  # /proc may hide the processes of other users, `kill` does not
     except ProcessLookupError:
         return True
     except OSError:
         return False
-    told = _told(number)
-    return told is not None and (told[0] != found[3] or told[1])
+    now = _start_and_end(pid)
+    return now is not None and (now[0] != found[3] or now[1])
 
 
-def _place() -> str:
-    """This machine since its boot, and the numbering of processes and of time in this container; "" if unknown."""
+def _host_id() -> str:
+    """A digest of the boot and of the process and time namespaces of this container; "" if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         names = [os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "time")]
@@ -46,12 +46,12 @@ def _place() -> str:
     return hashlib.sha256("\n".join((boot, *names)).encode()).hexdigest()[:12]
 
 
-def _told(number: int) -> tuple[str, bool] | None:
-    """When a process was started, and whether it has ended and only waits for its parent to take notice."""
+def _start_and_end(pid: int) -> tuple[str, bool] | None:
+    """The start time of a process, and whether it is a zombie: it has ended, and its parent has not waited for it."""
     try:
-        text = Path(f"/proc/{number}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text()
     except (OSError, UnicodeDecodeError):
         return None
-    fields = text.rpartition(")")[2].split()  # what stands before may hold anything: the name of its program
+    fields = text.rpartition(")")[2].split()  # the name of the program comes before, and may hold any characters
     state, threads, start = fields[0], fields[17], fields[19]
     return start, state in "ZX" and int(threads) <= 1

@@ -1,7 +1,8 @@
-"""Reading executions. Each function runs inside one transaction, so that what it sees is of one moment."""
+"""Queries. Each function runs inside one transaction, so that it reads one consistent state."""
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Set
+from contextlib import closing
 from typing import Any
 
 from ..._core.errors import StoreDamaged, UnknownExecution
@@ -107,7 +108,7 @@ def payloads(connection: sqlite3.Connection, digests: Collection[str]) -> dict[s
         if row is None:
             raise StoreDamaged(f"the payload {digest} is missing; was the execution that refers to it deleted?")
         if payload_digest(row[0]) != digest:
-            raise StoreDamaged(f"the payload {digest} is not what was written; restore a copy of the file")
+            raise StoreDamaged(f"the payload {digest} does not match its digest; restore a copy of the file")
         found[digest] = row[0]
     return found
 
@@ -128,19 +129,16 @@ def definition(connection: sqlite3.Connection, fingerprint: str) -> bytes | None
     return row and row[0]
 
 
-def next_due(connection: sqlite3.Connection, now: float, flows: Collection[str]) -> float | None:
+def next_due(connection: sqlite3.Connection, now: float, flows: Collection[str], without: Set[str]) -> float | None:
     """See `Store.next_due`."""
-    dues = [
-        row[0]
-        for flow in flows
-        if (
-            row := connection.execute(
-                """SELECT due FROM executions e
-                WHERE flow = ? AND parent IS NULL AND status = 'waiting' AND due IS NOT NULL
-                    AND NOT EXISTS (SELECT 1 FROM owners WHERE id = e.owner AND expires > ?)
-                ORDER BY due LIMIT 1""",
-                (flow, now),
-            ).fetchone()
-        )
-    ]
+    query = """SELECT id, due FROM executions e
+        WHERE flow = ? AND parent IS NULL AND status = 'waiting' AND due IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM owners WHERE id = e.owner AND expires > ?)
+        ORDER BY due"""
+    dues: list[float] = []
+    for flow in flows:
+        with closing(connection.execute(query, (flow, now))) as rows:
+            first = next((due for id, due in rows if id not in without), None)
+        if first is not None:
+            dues.append(first)
     return min(dues, default=None)

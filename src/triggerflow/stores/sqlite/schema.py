@@ -1,7 +1,7 @@
-"""The tables of the file, how older files become newer ones, and what a file must be to be opened at all.
+"""The tables of the file, their migration, and the check of a file before it is used.
 
-Foreign keys are not enforced: every write goes through this package, a check would cost a look-up for each record, and
-`executions.owner` dangles on purpose, since deleting the row of an owner frees everything it had.
+Foreign keys are not enforced. Every write goes through this package; a check would cost a look-up for each record; and
+`executions.owner` may refer to a missing row on purpose, since deleting the row of an owner releases its executions.
 """
 
 import sqlite3
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..._core.errors import StoreDamaged
 
-#: Says in the header of the file that it is ours: "TFLW".
+#: Marks the file as ours in its header: "TFLW".
 APPLICATION_ID = 0x54464C57
 
 _STEP_1 = (
@@ -71,7 +71,7 @@ _STEP_1 = (
 
 _Object = tuple[str, str, str, str | None]
 
-# What ANALYZE leaves behind. It chooses an index and nothing else.
+# Tables that ANALYZE adds. They only influence which index a query uses.
 _STATISTICS: set[_Object] = {
     ("table", "sqlite_stat1", "sqlite_stat1", "CREATE TABLE sqlite_stat1(tbl,idx,stat)"),
     ("table", "sqlite_stat4", "sqlite_stat4", "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)"),
@@ -84,9 +84,9 @@ STEPS: Steps = (_STEP_1,)
 
 
 def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> None:
-    """Raises `StoreDamaged` unless the file is empty, or ours, of a version we know, with our tables and nothing else.
+    """Raises `StoreDamaged` unless the file is empty, or has a known version with exactly our tables.
 
-    A stranger's trigger or view would run with our statements, so that nothing may be there that we did not make.
+    A trigger or view that another program added would run with our statements, so that nothing else is allowed.
     """
     found = _objects(connection)
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
@@ -108,13 +108,13 @@ def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> N
     if strange := found ^ expected:
         names = ", ".join(sorted({f"{kind} {name!r}" for kind, name, _, _ in strange}))
         raise StoreDamaged(
-            f"store {path}: the tables are not those of version {version}; what is missing, changed or added: {names}; "
+            f"store {path}: the tables are not those of version {version}; missing, changed or added: {names}; "
             "it was not touched; restore a copy, or drop what was added"
         )
 
 
 def migrate(connection: sqlite3.Connection, steps: Steps = STEPS) -> None:
-    """Bring a file that passed `check` to the newest version. To be called in an immediate transaction."""
+    """Migrate a file that passed `check` to the newest version. Call it in an immediate transaction."""
     version = _pragma(connection, "user_version")
     if version < len(steps):
         _apply(connection, steps[version:])

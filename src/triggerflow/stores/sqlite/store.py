@@ -1,4 +1,4 @@
-"""`SQLiteStore`: the protocol of stores, over one file."""
+"""`SQLiteStore`: a store in one SQLite file."""
 
 import asyncio
 import os
@@ -18,9 +18,9 @@ from ..lifecycle import Lifecycle, OpenedInScripts
 from ..protocol import Append, ExecutionCopy, ExecutionRow, StatusName
 from . import claims, reading, upkeep, writing
 from .connection import Synchronous
+from .connections import Reader, Writer
+from .ownership import Ownership
 from .processes import this_process
-from .sides import Reader, Writer
-from .tenure import Tenure
 from .thread import SingleThread
 
 P = ParamSpec("P")
@@ -30,11 +30,14 @@ T = TypeVar("T")
 class SQLiteStore(OpenedInScripts):
     """A store in one SQLite file, for any number of processes of one machine.
 
-    `synchronous="FULL"` has every append on disk before it is acknowledged. `"NORMAL"` saves the wait for the disk; a
-    power cut, not a crash of the process, may then take the newest appends back. `lease` is after how many seconds
-    without news others count this owner as dead; at once if its process has provably ended (on Linux). `busy_timeout`
-    is how long to wait for another process's transaction, in seconds as well. `clock` tells seconds since the epoch;
-    all processes on the file have to agree on it.
+    With `synchronous="FULL"`, an append returns when it is on disk. `"NORMAL"` does not wait for the disk: the newest
+    appends may be missing after a power cut; a crash of the process loses nothing. `lease` is in seconds: other owners
+    may claim the executions of this one if it has not renewed its lease for so long, or at once if its process has
+    provably ended (on Linux). `busy_timeout` is how many seconds to wait for a transaction of another process.
+    `clock` returns seconds since the epoch; all processes that use the file need the same time.
+
+    The file is made with the first opening. Raises `ValueError` for a senseless argument. See `Store` for the methods
+    and the errors that they raise.
     """
 
     def __init__(
@@ -69,11 +72,11 @@ class SQLiteStore(OpenedInScripts):
         return self._owner
 
     async def __aenter__(self) -> Self:
-        """Open the file, and make it if there is none. Raises `StoreUnavailable` or `StoreDamaged`."""
+        """Open the file, or make it. Raises `StoreUnavailable`, `StoreDamaged`, and `UsageError` if it is open."""
         self._lifecycle.open()
         self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
-        tenure = Tenure(self._owner, self._lease, self._clock)
-        self._writer = Writer(self.path, tenure, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
+        ownership = Ownership(self._owner, self._lease, self._clock)
+        self._writer = Writer(self.path, ownership, synchronous=self._synchronous, busy_timeout=self._busy_timeout)
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
         self._reading = SingleThread(f"the reader of {self.path}")
@@ -92,12 +95,17 @@ class SQLiteStore(OpenedInScripts):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close: what was begun is completed, then what this owner has is released."""
+        """Close: complete the operations that have begun, then release all executions of this owner.
+
+        In a process that was forked after the opening this does nothing: the store belongs to the other process.
+        """
+        if self._lifecycle.is_inherited:
+            return
         loop = self._lifecycle.check()
         self._lifecycle.close()
         closing: list[asyncio.Future[None]] = []
         for worker, close in self._ends():
-            with suppress(StoreUnavailable):  # its thread has died
+            with suppress(StoreUnavailable):  # its thread has ended
                 closing.append(loop.run_in_executor(worker, close))
             worker.shutdown()
         await asyncio.gather(*closing)
@@ -106,7 +114,7 @@ class SQLiteStore(OpenedInScripts):
         return (self._reading, self._reader.close), (self._writing, self._writer.close)
 
     async def _write(
-        self, work: Callable[Concatenate[sqlite3.Connection, Tenure, P], T], *args: P.args, **kwargs: P.kwargs
+        self, work: Callable[Concatenate[sqlite3.Connection, Ownership, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         loop = self._lifecycle.check()
         return await loop.run_in_executor(self._writing, partial(self._writer.run, work, *args, **kwargs))
@@ -185,25 +193,27 @@ class SQLiteStore(OpenedInScripts):
         """See `Store.definition`."""
         return await self._read(reading.definition, fingerprint)
 
-    # -- who runs what -----------------------------------------------------------------------------------------------
+    # -- ownership ---------------------------------------------------------------------------------------------------
 
     async def claim(self, execution: str) -> ExecutionRow:
         """See `Store.claim`."""
         return await self._write(claims.claim, execution)
 
-    async def claim_work(self, flows: Iterable[str], *, limit: int = 100) -> list[ExecutionRow]:
+    async def claim_work(
+        self, flows: Iterable[str], *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[ExecutionRow]:
         """See `Store.claim_work`."""
-        return await self._write(claims.claim_work, list(flows), limit)
+        return await self._write(claims.claim_work, list(flows), limit, set(without))
 
-    async def next_due(self, flows: Iterable[str]) -> float | None:
+    async def next_due(self, flows: Iterable[str], *, without: Collection[str] = ()) -> float | None:
         """See `Store.next_due`."""
-        return await self._read(reading.next_due, self._clock(), list(flows))
+        return await self._read(reading.next_due, self._clock(), list(flows), set(without))
 
     async def release(self, executions: Iterable[str]) -> None:
         """See `Store.release`."""
         await self._write(claims.release, list(executions))
 
-    # -- keeping house -----------------------------------------------------------------------------------------------
+    # -- retention ---------------------------------------------------------------------------------------------------
 
     async def trim(self, execution: str, records: int, *, payloads: Collection[str] | None = None) -> int:
         """See `Store.trim`."""

@@ -1,4 +1,4 @@
-"""A thread of one's own: the writer's and the reader's."""
+"""A single thread: the writer and the reader have one each."""
 
 import time
 from collections.abc import Callable
@@ -19,10 +19,10 @@ class _Job(NamedTuple):
 
 
 class SingleThread(Executor):
-    """Runs what is submitted on one thread, in order, and `tick` whenever it is due, however long the queue is.
+    """Runs submitted calls on one thread, in order, and calls `tick` when it is due, however long the queue is.
 
-    `tick` returns after how many seconds it wants to be called again. What was submitted cannot be cancelled: the
-    waiter may go, the work is done. If the thread dies, everybody who waits or comes later gets `StoreUnavailable`.
+    `tick` returns after how many seconds to call it again. A submitted call cannot be cancelled: it runs even if its
+    caller does not wait for it any more. If the thread ends, all open and later calls raise `StoreUnavailable`.
     """
 
     def __init__(self, name: str, tick: Callable[[], float] | None = None) -> None:
@@ -31,7 +31,7 @@ class SingleThread(Executor):
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._lock = Lock()
         self._ended = False
-        # A daemon: a program that forgot to close its store shall end nevertheless; what is on disk stands.
+        # A daemon thread, so that a program which forgot to close its store can end. Nothing committed is lost.
         Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -40,15 +40,15 @@ class SingleThread(Executor):
         future.set_running_or_notify_cancel()
         with self._lock:
             if self._ended:
-                raise self._gone()
+                raise self._thread_ended()
             self._queue.put(_Job(future, lambda: fn(*args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the thread after what was submitted. It is not waited for."""
+        """End the thread after the submitted calls. Does not wait for that."""
         self._queue.put(None)
 
-    def _gone(self) -> StoreUnavailable:
+    def _thread_ended(self) -> StoreUnavailable:
         return StoreUnavailable(f"the thread of {self._name} has ended; close this store and open it again")
 
     def _run(self) -> None:
@@ -64,13 +64,13 @@ class SingleThread(Executor):
                 if job is None:
                     return
                 self._do(job)
-                del job  # nothing shall live until the next job comes
+                del job  # else its arguments would be held until the next job
         finally:
             with self._lock:
                 self._ended = True
             while not self._queue.empty():
                 if left := self._queue.get():
-                    left.future.set_exception(self._gone())
+                    left.future.set_exception(self._thread_ended())
 
     def _do(self, job: _Job) -> None:
         try:
@@ -78,8 +78,8 @@ class SingleThread(Executor):
         except BaseException as error:
             if isinstance(error, Exception):
                 job.future.set_exception(error)
-            else:  # somebody ends the thread: the waiter gets an error that does not end its own
-                job.future.set_exception(self._gone())
+            else:  # such as SystemExit: it ends this thread, and must not end the thread of the caller
+                job.future.set_exception(self._thread_ended())
                 raise
         else:
             job.future.set_result(result)

@@ -1,15 +1,15 @@
-"""Forgetting what is not needed any more. Each function runs inside one transaction."""
+"""Deletes data that is not needed any more. Each function runs inside one transaction."""
 
 import sqlite3
 from collections.abc import Collection, Iterable
 
 from ..._core.errors import StoreConflict, UnknownExecution
 from ..protocol import FINAL_STATUSES
-from .tenure import Tenure
+from .ownership import Ownership
 
 
 def trim(
-    connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int, payloads: Collection[str] | None
+    connection: sqlite3.Connection, ownership: Ownership, execution: str, records: int, payloads: Collection[str] | None
 ) -> int:
     """See `Store.trim`."""
     found = connection.execute(
@@ -23,11 +23,11 @@ def trim(
     later = connection.execute("SELECT 1 FROM snapshots WHERE execution = ? AND records >= ?", (key, records))
     if later.fetchone() is None:
         raise StoreConflict(
-            f"execution {execution!r} has no snapshot after {records} records or more, and could not be run on "
-            "without them; put one first"
+            f"execution {execution!r} has no snapshot after {records} records or more, and could not go on "
+            "without these records; put a snapshot first"
         )
     connection.execute("DELETE FROM snapshots WHERE execution = ? AND records < ?", (key, records))
-    # How many records there were, and when, is known from the last one; here it may go.
+    # The last record may be deleted below, so that its number and time are copied into the row of the execution.
     connection.execute(
         """UPDATE executions SET trimmed = max(trimmed, ?), updated = max(updated, coalesce(
             (SELECT at FROM records WHERE execution = ? ORDER BY number DESC LIMIT 1), updated)) WHERE key = ?""",
@@ -35,13 +35,13 @@ def trim(
     )
     if payloads is not None and count <= records:
         used = connection.execute("SELECT digest FROM payload_uses WHERE execution = ?", (key,)).fetchall()
-        _give_up(connection, key, [digest for (digest,) in used if digest not in payloads])
+        _drop_payloads(connection, key, [digest for (digest,) in used if digest not in payloads])
     return connection.execute(
         "DELETE FROM records WHERE execution = ? AND number < ? AND item IS NULL", (key, records)
     ).rowcount
 
 
-def delete(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable[str]) -> int:
+def delete(connection: sqlite3.Connection, ownership: Ownership, executions: Iterable[str]) -> int:
     """See `Store.delete`."""
     count = 0
     for execution in executions:
@@ -62,14 +62,14 @@ def delete(connection: sqlite3.Connection, tenure: Tenure, executions: Iterable[
 
 def _delete_one(connection: sqlite3.Connection, key: int) -> None:
     used = connection.execute("SELECT digest FROM payload_uses WHERE execution = ?", (key,)).fetchall()
-    _give_up(connection, key, [digest for (digest,) in used])
+    _drop_payloads(connection, key, [digest for (digest,) in used])
     connection.execute("DELETE FROM snapshots WHERE execution = ?", (key,))
     connection.execute("DELETE FROM records WHERE execution = ?", (key,))
     connection.execute("DELETE FROM executions WHERE key = ?", (key,))
 
 
-def _give_up(connection: sqlite3.Connection, key: int, digests: list[str]) -> None:
-    """The execution does not refer to these payloads any more; those that nobody refers to go."""
+def _drop_payloads(connection: sqlite3.Connection, key: int, digests: list[str]) -> None:
+    """Drop references of an execution to payloads, and delete those to which no execution refers."""
     connection.executemany(
         "DELETE FROM payload_uses WHERE execution = ? AND digest = ?", [(key, digest) for digest in digests]
     )

@@ -1,4 +1,4 @@
-"""Adding to executions: records, payloads, snapshots, definitions. Each function runs inside one transaction."""
+"""Writes records, payloads, snapshots and definitions. Each function runs inside one transaction."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from typing import Any
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
 from . import reading
-from .tenure import Claim, Tenure
+from .ownership import Claim, Ownership
 
 
-def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[Append]) -> None:
-    """See `Store.append`. Records of all executions go in by one statement, in the order in which they came."""
+def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequence[Append]) -> None:
+    """See `Store.append`. One statement inserts the records of all executions, in their order."""
     records: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
     for add in appends:
         name, at = add.execution, add.at
         if add.create is None:
-            held = tenure.require(connection, name)
+            held = ownership.require(connection, name)
         else:
-            held = _create(connection, tenure, add, add.create)
+            held = _create(connection, ownership, add, add.create)
         key, count, status, due = held
         if add.first != count:
             raise StoreConflict(
@@ -29,11 +29,11 @@ def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[App
             records.append((key, count, record.item or None, at, record.data))
             count += 1
         if add.status != status or add.due != due:
-            owner = None if add.status in FINAL_STATUSES else tenure.owner
+            owner = None if add.status in FINAL_STATUSES else ownership.owner
             changed.append((add.status, add.due, at, owner, key))
         if add.payloads:
-            _keep_payloads(connection, key, add.payloads)
-        tenure.remember(name, Claim(key, count, add.status, add.due))
+            _store_payloads(connection, key, add.payloads)
+        ownership.remember(name, Claim(key, count, add.status, add.due))
     connection.executemany("INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)", records)
     if changed:
         connection.executemany(
@@ -41,11 +41,11 @@ def append(connection: sqlite3.Connection, tenure: Tenure, appends: Sequence[App
         )
 
 
-def _create(connection: sqlite3.Connection, tenure: Tenure, add: Append, row: ExecutionRow) -> Claim:
+def _create(connection: sqlite3.Connection, ownership: Ownership, add: Append, row: ExecutionRow) -> Claim:
     if row.id != add.execution:
         raise ValueError(f"the append is for execution {add.execution!r}, but creates {row.id!r}")
     forked_execution, forked_records = row.forked_from or (None, None)
-    owner = None if add.status in FINAL_STATUSES else tenure.owner
+    owner = None if add.status in FINAL_STATUSES else ownership.owner
     cursor = connection.execute(
         """INSERT INTO executions (id, flow, definition, options, parent, forked_execution, forked_records, created,
             updated, status, due, owner, trimmed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
@@ -60,7 +60,7 @@ def _create(connection: sqlite3.Connection, tenure: Tenure, add: Append, row: Ex
     return Claim(cursor.lastrowid, 0, add.status, add.due)
 
 
-def _keep_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str, bytes]) -> None:
+def _store_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str, bytes]) -> None:
     connection.executemany(
         "INSERT INTO payloads (digest, data) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING", payloads.items()
     )
@@ -71,16 +71,18 @@ def _keep_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str,
 
 
 def put_snapshot(
-    connection: sqlite3.Connection, tenure: Tenure, execution: str, records: int, definition: str, data: bytes
+    connection: sqlite3.Connection, ownership: Ownership, execution: str, records: int, definition: str, data: bytes
 ) -> None:
     """See `Store.put_snapshot`."""
-    row = reading.find(connection, tenure.clock(), execution)
+    row = reading.find(connection, ownership.clock(), execution)
     if row is None or row.status not in FINAL_STATUSES:
-        count = tenure.require(connection, execution).records
+        count = ownership.require(connection, execution).records
         if records > count:
             raise StoreConflict(f"execution {execution!r} has {count} records: there is no state after {records}")
     elif (records, definition) != (row.records, row.definition):
-        raise StoreConflict(f"execution {execution!r} has ended ({row.status}); it stands as it ended")
+        raise StoreConflict(
+            f"execution {execution!r} has ended ({row.status}); it takes no other snapshot than one of its end"
+        )
     connection.execute(
         """INSERT OR REPLACE INTO snapshots (execution, records, definition, data)
         SELECT key, ?, ?, ? FROM executions WHERE id = ?""",
@@ -91,27 +93,27 @@ def put_snapshot(
     )
 
 
-def put_copies(connection: sqlite3.Connection, tenure: Tenure, copies: Sequence[ExecutionCopy]) -> None:
+def put_copies(connection: sqlite3.Connection, ownership: Ownership, copies: Sequence[ExecutionCopy]) -> None:
     """See `Store.put_copies`."""
     for copy in copies:
         row = copy.row
         first = Append(execution=row.id, first=0, records=[], status=row.status, due=row.due, at=row.updated)
-        key = _create(connection, tenure, first, row).key
+        key = _create(connection, ownership, first, row).key
         connection.executemany(
             "INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)",
             [(key, number, record.item or None, row.updated, record.data) for number, record in copy.records],
         )
         connection.executemany(
             "INSERT INTO snapshots (execution, records, definition, data) VALUES (?, ?, ?, ?)",
-            [(key, *kept) for kept in copy.snapshots],
+            [(key, *snapshot) for snapshot in copy.snapshots],
         )
-        # The newest records may be trimmed: how many there were stands in the row.
+        # The newest records may be trimmed, so that their number has to come from the row.
         connection.execute("UPDATE executions SET trimmed = ? WHERE key = ?", (row.records, key))
-        _keep_payloads(connection, key, copy.payloads)
-        tenure.remember(row.id, Claim(key, row.records, row.status, row.due))
+        _store_payloads(connection, key, copy.payloads)
+        ownership.remember(row.id, Claim(key, row.records, row.status, row.due))
 
 
-def put_definition(connection: sqlite3.Connection, tenure: Tenure, fingerprint: str, data: bytes) -> None:
+def put_definition(connection: sqlite3.Connection, ownership: Ownership, fingerprint: str, data: bytes) -> None:
     """See `Store.put_definition`."""
     connection.execute(
         "INSERT INTO definitions (fingerprint, data) VALUES (?, ?) ON CONFLICT (fingerprint) DO NOTHING",

@@ -1,4 +1,4 @@
-"""Small flows with what they have to come to: one suite for any driver and any store.
+"""Small flows with their expected results: one test suite for every driver and every store.
 
     @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
     async def test_my_driver(scenario):
@@ -6,8 +6,8 @@
         outside = asyncio.create_task(scenario.outside(Outside(execution)))
         ...
 
-What a scenario expects does not depend on where it is interrupted and goes on: chunks run at least once, and what is
-recorded is recorded once.
+The expected result does not depend on where an execution is interrupted and continued: a chunk may run several times,
+but each of its effects is recorded once.
 """
 
 from . import failures, operators, pauses, signals, subflows

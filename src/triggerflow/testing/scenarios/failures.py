@@ -3,14 +3,14 @@
 import asyncio
 from typing import Any
 
-from ...build.policies import Retry
+from ...build.retry import Retry
 from ...flow import TriggerFlow
 from .scenario import Outside, echo, one_more, scenario
 
 
 @scenario(value="x", result="x on 3", stream=("try",), state={"tries": 1})
 def retry(flow: TriggerFlow) -> None:
-    """Two failures, then success: what the first try has recorded is not recorded again."""
+    """Two failed attempts, then success: effects of the first attempt are not recorded again."""
 
     @flow.chunk("flaky", retry=Retry(attempts=20, initial_interval=1, jitter=0))
     async def flaky(data: Any) -> str:
@@ -25,7 +25,7 @@ def retry(flow: TriggerFlow) -> None:
 
 @scenario(value="x", result="instead of ValueError: no", stream=("handled",))
 def error_route(flow: TriggerFlow) -> None:
-    """A failure goes its own way."""
+    """A failure takes its error route."""
 
     async def broken(data: Any) -> None:
         raise ValueError("no")
@@ -57,7 +57,7 @@ async def _whatever(outside: Outside) -> None:
 
 @scenario(value="x", error="ValueError", outside=_whatever, stream=("begun",), state={"begun": True})
 def failure(flow: TriggerFlow) -> None:
-    """A failing chunk fails the execution, and stops what runs beside it."""
+    """A failing chunk fails the execution, and cancels the chunks that run concurrently."""
 
     async def sleeper(data: Any) -> None:
         await asyncio.sleep(1_000)
@@ -78,7 +78,7 @@ async def _stop(outside: Outside) -> None:
 
 @scenario(value="x", error="ExecutionCancelled", outside=_stop, state={"begun": True})
 def cancel(flow: TriggerFlow) -> None:
-    """Somebody cancels what would run for ever."""
+    """An execution that would run for ever is cancelled from outside."""
 
     async def endless(data: Any) -> None:
         data.state.set("begun", True)
@@ -89,7 +89,7 @@ def cancel(flow: TriggerFlow) -> None:
 
 @scenario(value=3, result="after 3", stream=(0, 1, 2))
 def threads(flow: TriggerFlow) -> None:
-    """A sync chunk, in a thread, whose effects are recorded in order."""
+    """A sync chunk runs in a thread; its effects are recorded in order."""
 
     def work(data: Any) -> str:
         for number in range(data.value):

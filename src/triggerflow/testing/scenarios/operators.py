@@ -23,7 +23,7 @@ def chain(flow: TriggerFlow) -> None:
 
 @scenario(value=2, result={"double": 4, "square": 4, "slow": 2}, state={"double": 4, "square": 4, "slow": 2})
 def batch(flow: TriggerFlow) -> None:
-    """Three branches, one of them slow, with a limit."""
+    """Three branches, one of them slow, under a concurrency limit."""
 
     def branch(name: str, seconds: float, change: Callable[[int], int]) -> Any:
         async def work(data: Any) -> Any:
@@ -44,7 +44,7 @@ def batch(flow: TriggerFlow) -> None:
 
 @scenario(value=[1, 2, 3, 4, 5], result=[10, 20, 30, 40, 50], stream=(1, 2, 3, 4, 5), ordered=False)
 def for_each(flow: TriggerFlow) -> None:
-    """Items in a window of two."""
+    """Items, two of them at a time."""
 
     async def ten(data: Any) -> int:
         await asyncio.sleep(data.value % 2)
@@ -56,7 +56,7 @@ def for_each(flow: TriggerFlow) -> None:
 
 @scenario(value=[[1, 2], [], [3]], result=[[2, 4], [], [6]], state={"inner": 3})
 def for_each_nested(flow: TriggerFlow) -> None:
-    """Items of items, with an empty list among them, and a count that loses nothing."""
+    """A for_each in a for_each, with an empty list among the items, and a count that must not miss one."""
 
     async def double(data: Any) -> int:
         data.state.update("inner", one_more, 0)
@@ -67,7 +67,7 @@ def for_each_nested(flow: TriggerFlow) -> None:
 
 @scenario(value=7, result=[0, 10, 20, 30, 40, 50, 60], stream=(0, 1, 2, 3, 4, 5, 6), ordered=False)
 def for_each_lazy(flow: TriggerFlow) -> None:
-    """A source that is asked for items as there is room, and again from the first on after a crash."""
+    """A lazy source is read as far as the limit allows, and after a crash from its first item on again."""
 
     @flow.source
     def numbers(count: int) -> Any:
@@ -86,7 +86,7 @@ def for_each_lazy(flow: TriggerFlow) -> None:
 
 @scenario(value=5, result=[0, 1, 2, 3, 4])
 def for_each_async(flow: TriggerFlow) -> None:
-    """An async source whose items take their time."""
+    """An async source with slow items."""
 
     @flow.source
     async def numbers(count: int) -> Any:
@@ -102,7 +102,7 @@ def for_each_async(flow: TriggerFlow) -> None:
 
 @scenario(value=[1, 2, 3, "x"], result=["odd", "even", "odd", "other"], stream=("odd", "even", "odd"), ordered=False)
 def match(flow: TriggerFlow) -> None:
-    """The first case that holds, for each item; conditions are asked, and may have effects."""
+    """Each item takes the first case that holds; conditions are async, and may have effects."""
 
     def put(name: str) -> Any:
         async def chosen(data: Any) -> str:
@@ -121,7 +121,7 @@ def match(flow: TriggerFlow) -> None:
 
 @scenario(value=6, result=["two", "three"])
 def match_all(flow: TriggerFlow) -> None:
-    """All cases that hold, in their order."""
+    """All cases that hold are taken, in their order."""
 
     def divides(number: int) -> Any:
         async def is_divided(data: Any) -> bool:
@@ -149,7 +149,7 @@ def collect(flow: TriggerFlow) -> None:
 
 @scenario(value=0, result=5, stream=(0, 1, 2, 3, 4), state={"turns": [0, 1, 2, 3, 4]})
 def loop(flow: TriggerFlow) -> None:
-    """A chunk that wakes itself by a signal until it has had enough."""
+    """A chunk starts itself again by a signal, until a condition holds."""
 
     async def turn(data: Any) -> Any:
         await data.async_put_into_stream(data.value)

@@ -1,4 +1,4 @@
-"""Questions to the outside."""
+"""Interrupts, and their answers from outside."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ async def _yes(outside: Outside) -> None:
 
 @scenario(value="draft", outside=_yes, result="yes!", stream=("asking", ["pause", "q"], ["resume", "q"]))
 def pause(flow: TriggerFlow) -> None:
-    """The answer goes to what comes next."""
+    """The answer goes to the next step."""
 
     async def ask(data: Any) -> None:
         await data.async_put_into_stream("asking")
@@ -35,7 +35,7 @@ _ASKED = (["pause", "q1"], ["resume", "q1"], ["pause", "q2"], ["resume", "q2"])
 
 @scenario(value="draft", outside=_until_good, result="good after 2", stream=_ASKED, state={"answers": ["bad", "good"]})
 def pause_again(flow: TriggerFlow) -> None:
-    """The answer goes to the chunk that asked, which asks again."""
+    """The answer goes to the chunk that opened the interrupt, which opens another one."""
 
     async def ask(data: Any) -> str:
         if data.resume is not None:
@@ -50,7 +50,7 @@ def pause_again(flow: TriggerFlow) -> None:
 
 @scenario(value=None, outside=_yes, result="heard yes", stream=(["pause", "q"], ["resume", "q"]))
 def pause_event(flow: TriggerFlow) -> None:
-    """The answer goes out as an event."""
+    """The answer is emitted as an event."""
 
     async def ask(data: Any) -> None:
         data.pause_for(interrupt_id="q", resume_event="answered")
@@ -73,7 +73,7 @@ async def _three(outside: Outside) -> None:
     state={"beside": "done"},
 )
 def pause_in_for_each(flow: TriggerFlow) -> None:
-    """Several questions at once, answered in another order, while a sibling goes on."""
+    """Several interrupts are open at once, and are answered in another order, while a sibling goes on."""
 
     async def ask(data: Any) -> None:
         data.pause_for(interrupt_id=f"q{data.value}")
@@ -87,7 +87,7 @@ def pause_in_for_each(flow: TriggerFlow) -> None:
 
 @scenario(value=None, result="nobody", stream=(["pause", "q"],))
 def pause_expires(flow: TriggerFlow) -> None:
-    """Nobody answers in time: the chunk's error route is taken."""
+    """No answer comes in time: the chunk takes its error route."""
 
     async def ask(data: Any) -> None:
         data.pause_for(interrupt_id="q", expires=60)

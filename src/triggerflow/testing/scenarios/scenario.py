@@ -1,4 +1,4 @@
-"""What a scenario is."""
+"""`Scenario`: a flow, its input, and its expected result."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,14 +14,14 @@ SCENARIOS: "dict[str, Scenario]" = {}
 
 
 class Outside:
-    """What people and other programs do to an execution. All of it may be done again after a crash: once counts."""
+    """What people and other programs do to an execution. Each call may be repeated after a crash, and counts once."""
 
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
 
     async def until(self, holds: Callable[[], Any]) -> None:
-        """Wait until something holds."""
-        while not holds():  # noqa: ASYNC110 - nothing tells when the state of an execution changes
+        """Wait until a condition holds."""
+        while not holds():  # noqa: ASYNC110 - an execution has no event for a change of its state
             await asyncio.sleep(0.01)
 
     async def answer(self, interrupt: str, value: Any) -> None:
@@ -31,7 +31,7 @@ class Outside:
             await self.execution.async_continue_with(interrupt, value, request_id=f"answer to {interrupt}")
 
     async def signal(self, name: str, value: Any, *, mark: str) -> None:
-        """Send a signal as soon as nothing else goes on, unless the state has a `mark` that it came before."""
+        """Send a signal as soon as the execution waits, unless key `mark` of its state shows that it was received."""
         state = self.execution.state
         await self.until(lambda: state.get(mark) is not None or self.execution.get_status() == "waiting")
         if state.get(mark) is None:
@@ -39,15 +39,16 @@ class Outside:
 
 
 async def _nothing(outside: Outside) -> None:
-    """Nobody does anything."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A flow, how it is started, and what it comes to.
+    """A flow, its start value, and its expected end.
 
-    `error` is the class name of what waiters get instead of a `result`. `stream` holds what `shown` makes of the items;
-    if not `ordered`, in any order. `state` holds the keys that are compared.
+    `outside` is run beside the execution. `error` is the class name of the exception that waiters get instead of a
+    `result`. `stream` has the expected items as `shown` returns them, in any order if not `ordered`. `state` has the
+    keys that are compared, with their values.
     """
 
     name: str
@@ -62,15 +63,15 @@ class Scenario:
     state: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def make(self) -> TriggerFlow:
-        """The flow, made anew as another process would make it."""
+        """Build the flow anew, as another process would do."""
         flow = TriggerFlow(name=self.name)
         self.build(flow)
         return flow
 
     def check(self, *, result: Any, error: BaseException | None, stream: list[Any], state: Mapping[str, Any]) -> None:
-        """Raise `AssertionError` that says what differs."""
+        """Compare with the expected end. Raises `AssertionError` that names the difference."""
         ended: Any = result if error is None else type(error).__name__
-        if isinstance(error, RemoteChunkError):  # the object itself went with its process
+        if isinstance(error, RemoteChunkError):  # the original exception was lost with its process
             ended = str(error).split(": ")[-2]
         expected = self.error if self.error is not None else self.result
         assert ended == expected, f"{self.name} ended with {ended!r} ({error!r}), expected was {expected!r}"
@@ -83,7 +84,7 @@ class Scenario:
 
 
 def scenario(**details: Any) -> Callable[[Callable[[TriggerFlow], None]], Callable[[TriggerFlow], None]]:
-    """Make a scenario of a function that wires a flow."""
+    """Decorator: register a function that wires a flow as a scenario."""
 
     def add(build: Callable[[TriggerFlow], None]) -> Callable[[TriggerFlow], None]:
         SCENARIOS[build.__name__] = Scenario(build.__name__, build, **details)
@@ -93,13 +94,13 @@ def scenario(**details: Any) -> Callable[[Callable[[TriggerFlow], None]], Callab
 
 
 def shown(item: Any) -> Any:
-    """An item without what differs from run to run: ids, and numbers of records."""
+    """A stream item without the parts that differ from run to run, such as ids and numbers of records."""
     if isinstance(item, dict):
-        told = cast("dict[str, Any]", item)
-        if told.get("type") == "interrupt":
-            return [told["action"], told["interrupt"]["id"]]
-        if told.get("type") == "retraction":
-            return ["retraction", told["reason"]]
+        content = cast("dict[str, Any]", item)
+        if content.get("type") == "interrupt":
+            return [content["action"], content["interrupt"]["id"]]
+        if content.get("type") == "retraction":
+            return ["retraction", content["reason"]]
     return cast("Any", item)
 
 
@@ -113,12 +114,12 @@ def call(name: str, function: Callable[[Any], Any]) -> tuple[str, Callable[[Any]
 
 
 def give(value: str) -> tuple[str, Callable[[Any], Any]]:
-    """A chunk of that name that gives just that."""
+    """A chunk with this name that returns its name."""
     return call(value, lambda _: value)
 
 
 def one_more(count: int) -> int:
-    """For `state.update`."""
+    """Increment, for `state.update`."""
     return count + 1
 
 

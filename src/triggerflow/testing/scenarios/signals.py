@@ -11,7 +11,7 @@ from .scenario import Outside, echo, scenario
 
 @scenario(value="go", result="done", stream=("first", "a", "b", "after"), ordered=False, state={"a": "go", "b": "go"})
 def emit(flow: TriggerFlow) -> None:
-    """A chunk emits several signals between other effects; what they start runs beside it."""
+    """A chunk emits several signals between other effects; the chunks that these start run concurrently."""
 
     async def source(data: Any) -> str:
         await data.async_put_into_stream("first")
@@ -31,7 +31,7 @@ def emit(flow: TriggerFlow) -> None:
 
 @scenario(value=3, result=[0, 1, 2], stream=(0, "settled 0", 1, "settled 1", 2, "settled 2"))
 def settle(flow: TriggerFlow) -> None:
-    """An emitter that waits until all its signal caused has settled, under a limit of one."""
+    """An emitter waits until all work that its signal caused has settled, under a concurrency limit of one."""
 
     async def source(data: Any) -> Any:
         for number in range(data.value):
@@ -55,8 +55,8 @@ SCENARIO_OF_ONE = {"concurrency": 1}
 
 
 @scenario(value=2, options=SCENARIO_OF_ONE, result="end", stream=("inner 0", "inner 1", "outer"))
-def one_place(flow: TriggerFlow) -> None:
-    """A limit of one: who waits for its signals gives its place up."""
+def one_permit(flow: TriggerFlow) -> None:
+    """A concurrency limit of one: a chunk that waits for its signals returns its permit."""
 
     async def outer(data: Any) -> str:
         for number in range(data.value):
@@ -73,7 +73,7 @@ def one_place(flow: TriggerFlow) -> None:
 
 @scenario(value="x", result="late x", stream=("now", "late x"))
 def delay(flow: TriggerFlow) -> None:
-    """A signal whose time comes later."""
+    """A signal with a delay."""
 
     async def source(data: Any) -> None:
         await data.async_emit("later", f"late {data.value}", delay=30)
@@ -89,7 +89,7 @@ def delay(flow: TriggerFlow) -> None:
 
 @scenario(value="x", result="x", stream=("tick", "tock"))
 def timers(flow: TriggerFlow) -> None:
-    """Two times after the start."""
+    """Two timers, relative to the start."""
 
     async def note(data: Any) -> Any:
         await data.async_put_into_stream(data.chunk_name)
@@ -150,7 +150,7 @@ def reducers(flow: TriggerFlow) -> None:
 
 @scenario(value="q", result="sure", stream=("guess begun", ["retraction", "wrong"], "sure"), state={"kept": "sure"})
 def provisional(flow: TriggerFlow) -> None:
-    """A guess is retracted, with the work that it started; a second one is confirmed."""
+    """A provisional signal is retracted, with the work that it started; a second one is confirmed."""
 
     async def source(data: Any) -> None:
         guess = await data.async_emit("guess", "perhaps", provisional=True)
@@ -199,7 +199,7 @@ async def _send_two(outside: Outside) -> None:
 
 @scenario(outside=_send_two, result=[1, 2], stream=("hello 1", "bye 2"), state={"hello": 1, "bye": 2})
 def signals_from_outside(flow: TriggerFlow) -> None:
-    """An execution that waits for named signals."""
+    """An execution waits for external events."""
 
     async def note(data: Any) -> None:
         data.state.set(data.trigger_event, data.value)
@@ -210,5 +210,5 @@ def signals_from_outside(flow: TriggerFlow) -> None:
         return [data.state.get("hello"), data.state.get("bye")]
 
     flow.to(echo)
-    flow.when("hello").to(note)
-    flow.when("bye").to(leave).end()
+    flow.when(flow.signal("hello", external=True)).to(note)
+    flow.when(flow.signal("bye", external=True)).to(leave).end()

@@ -1,4 +1,4 @@
-"""Flows in flows."""
+"""Sub-flows."""
 
 import asyncio
 from typing import Any
@@ -37,7 +37,7 @@ def sub_flow(flow: TriggerFlow) -> None:
     state={"lang": "en", "answer": "sun sun sun in en"},
 )
 def sub_flow_data(flow: TriggerFlow) -> None:
-    """What a child is given, and what it gives back."""
+    """The input of a child from its parent, and its output."""
     child = TriggerFlow(name="writer")
 
     async def write(data: Any) -> str:
@@ -69,7 +69,7 @@ async def _ok(outside: Outside) -> None:
 
 @scenario(value="text", outside=_ok, result="text is ok", stream=_ASKED)
 def pause_in_sub_flow(flow: TriggerFlow) -> None:
-    """A question of the child is one of the parent, and is answered there."""
+    """An interrupt of the child is an interrupt of the parent, too, and is answered there."""
     child = TriggerFlow(name="asker")
 
     async def ask(data: Any) -> None:
@@ -93,7 +93,7 @@ def pause_in_sub_flow(flow: TriggerFlow) -> None:
     ordered=False,
 )
 def sub_flows_in_for_each(flow: TriggerFlow) -> None:
-    """Several children at once, within the limit around them."""
+    """Several children run at once, within the concurrency limit of the parent."""
     flow.for_each().to_sub_flow(_child()).end_for_each().end()
 
 
@@ -103,7 +103,7 @@ def sub_flows_in_for_each(flow: TriggerFlow) -> None:
     stream=("inner of 1", "inner of 2", "inner of 4", "inner of 8"),
 )
 def sub_flow_of_sub_flow(flow: TriggerFlow) -> None:
-    """Two levels down, twice."""
+    """A child has two children of the same flow."""
     middle = TriggerFlow(name="middle")
     inner = _child("inner")
     middle.to_sub_flow(inner, name="once").to_sub_flow(inner, name="twice").end()

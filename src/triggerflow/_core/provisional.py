@@ -1,0 +1,113 @@
+"""Members of provisional signals: everything that such a signal has started and that has not ended.
+
+Members are added as they begin and removed as they end, so that a retraction needs no search. A member belongs to the
+innermost provisional signal. A provisional signal that has members is itself a member of the one around it, as a busy
+completion group is a member of its parent.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .state import KEPT, BlockInstance, CompletionGroup, Interrupt, Provisional, RunChunk, RunState, Timer
+
+
+def note_provisional(state: RunState, number: int, group: CompletionGroup | None, by: int | None) -> CompletionGroup:
+    """Make the completion group of a provisional signal. `by` is the run that emits it, None outside of runs."""
+    if state.provisional is None:
+        state.provisional = {}
+    idle = state.idle_provisional
+    if idle is not None and len(idle) >= KEPT:  # a decision on them would have no effect any more
+        for signal in idle:
+            del state.provisional[signal]
+        state.idle_provisional = None
+    made = state.provisional[number] = CompletionGroup(group)
+    made.provisional = Provisional(number, made, by)
+    _note_idle(state, made.provisional)
+    return made
+
+
+def take_member(
+    state: RunState, group: CompletionGroup, key: Any, member: RunChunk | BlockInstance | Timer | Interrupt
+) -> None:
+    """Add a member to the provisional signal of its group."""
+    provisional, it = group.provisional, member
+    while provisional is not None:
+        first = not provisional.members
+        provisional.members[key] = it
+        if not first:
+            return
+        if state.idle_provisional is not None:
+            state.idle_provisional.pop(provisional.signal, None)
+        key = it = provisional
+        provisional = provisional.outer
+
+
+def drop_member(state: RunState, group: CompletionGroup, key: Any) -> None:
+    """Remove a member that has ended or was retracted. A missing member is ignored."""
+    provisional = group.provisional
+    while provisional is not None and provisional.members.pop(key, None) is not None and not provisional.members:
+        _note_idle(state, provisional)
+        key, provisional = provisional, provisional.outer
+
+
+def leave_emitter(state: RunState, run: RunChunk) -> None:
+    """Release the provisional signals of a run that has ended: no later attempt can decide on them."""
+    for signal in run.kept.by_signal if run.kept else ():
+        group = (state.provisional or {}).get(signal)
+        if group is not None and group.provisional is not None:
+            group.provisional.by = None
+            _note_idle(state, group.provisional)
+
+
+def decided(state: RunState, number: int) -> Provisional | None:
+    """Remove a provisional signal that is confirmed or retracted now, and return it. None if there is none."""
+    group = (state.provisional or {}).pop(number, None)
+    if group is None:
+        return None
+    if state.idle_provisional is not None:
+        state.idle_provisional.pop(number, None)
+    return group.provisional
+
+
+def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer | Interrupt]:
+    """Return all members of a provisional signal, and those of provisional signals inside it."""
+    found: list[RunChunk | BlockInstance | Timer | Interrupt] = []
+    rest = [provisional]
+    while rest:
+        for member in rest.pop().members.values():
+            if isinstance(member, Provisional):
+                rest.append(member)
+            else:
+                found.append(member)
+    return found
+
+
+def restore_provisional(state: RunState, groups: list[CompletionGroup], emitters: Mapping[int, int]) -> None:
+    """After a load, set the provisional signal of each group. The caller adds the members after that."""
+    made = {id(group): Provisional(signal, group, emitters.get(signal)) for signal, group in _known(state)}
+    found: dict[int, Provisional | None] = {}
+    for start in groups:
+        path, group = list[CompletionGroup](), start
+        while group is not None and id(group) not in found:
+            found[id(group)] = None  # a damaged snapshot may hold a circle of parents
+            path.append(group)
+            group = group.parent
+        provisional = None if group is None else found[id(group)]
+        for group in reversed(path):
+            if id(group) in made:
+                made[id(group)].outer, provisional = provisional, made[id(group)]
+            group.provisional = found[id(group)] = provisional
+    for provisional in made.values():
+        _note_idle(state, provisional)
+
+
+def _known(state: RunState) -> Iterable[tuple[int, CompletionGroup]]:
+    return (state.provisional or {}).items()
+
+
+def _note_idle(state: RunState, provisional: Provisional) -> None:
+    if provisional.members or provisional.by is not None or provisional.signal not in (state.provisional or ()):
+        return
+    if state.idle_provisional is None:
+        state.idle_provisional = {}
+    state.idle_provisional[provisional.signal] = None

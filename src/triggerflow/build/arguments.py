@@ -1,0 +1,84 @@
+"""Checks of option values. Each raises at the call; the message names the call, the value, and what would be valid."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, cast
+
+from .._core.errors import DefinitionError, OptionError
+
+#: Options that were renamed, former name to present name.
+FORMER_OPTIONS = {"deadline": "cleanup_timeout"}
+
+
+def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names that resemble a wrong one, the best first, for messages that ask what was meant."""
+    from difflib import get_close_matches  # slow to import, and needed for errors only
+
+    return get_close_matches(name, list(known), count)
+
+
+def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise `OptionError` for the first unknown option; the message suggests the nearest known ones."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            former = FORMER_OPTIONS.get(name)
+            near = [former] if former in known else closest(name, known, 2)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(known)}"
+            raise OptionError(f"{where} has no option {name!r}; {hint}")
+
+
+def positive(limit: Any, where: str) -> int | None:
+    """Check a concurrency limit: None, or a whole number of at least 1."""
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise OptionError(f"{where}: concurrency must be a whole number of at least 1, or None; got {limit!r}")
+    if limit < 1:
+        raise DefinitionError(
+            f"{where}: with concurrency={limit} nothing could run; use 1 or more, or None for no limit"
+        )
+    return limit
+
+
+def whole(number: Any, where: str, name: str, least: int) -> int:
+    """Check a whole number of at least `least`."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise OptionError(f"{where}: {name} must be a whole number of at least {least}, got {number!r}")
+    if number < least:
+        raise DefinitionError(f"{where}: {name} must be a whole number of at least {least}, got {number!r}")
+    return number
+
+
+def seconds(number: Any, where: str, name: str, *, above: bool = False) -> float:
+    """Check a number of seconds: 0 or more; with `above`, more than 0."""
+    bounds = "more than 0" if above else "0 or more"
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise OptionError(f"{where}: {name} must be a number of seconds, {bounds}; got {number!r}")
+    if math.isnan(number) or number < 0 or (above and number == 0):
+        raise DefinitionError(f"{where}: {name} must be a number of seconds, {bounds}; got {number!r}")
+    return number
+
+
+def flag(value: Any, where: str, name: str) -> bool:
+    """Check a bool. Other values that are true or false, such as 1, are refused."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{where}: {name} must be True or False, got {value!r}")
+    return value
+
+
+def names(value: Any, where: str, name: str) -> tuple[str, ...]:
+    """Check names of events: one string, or a tuple, list or set of strings. Returns them without repetition."""
+    several: list[Any] = [value] if isinstance(value, str) else []
+    if isinstance(value, list | tuple):
+        several = [*cast("list[Any]", value)]
+    elif isinstance(value, set | frozenset):
+        several = sorted(cast("set[Any]", value), key=str)
+    elif not several:
+        several = [None]
+    if not all(isinstance(it, str) and it for it in several):
+        raise OptionError(f"{where}: {name} must be the name of an event, or a tuple of names; got {value!r}")
+    return tuple(dict.fromkeys(several))
+
+
+__all__ = ["check_names", "flag", "names", "positive", "seconds", "whole"]

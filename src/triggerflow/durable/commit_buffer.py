@@ -1,0 +1,236 @@
+"""The records of a durable execution that wait for the commit.
+
+    receive -> append -> commit -> perform
+
+The machine receives a record at once, so that the state for the next record includes it. The commands that the machine
+returns are *held* until the record is in the store: chunks start, readers get items and waiters are woken only after
+the commit. So every effect that the outside can see has its record in the store. Reads on a handle may show state that
+is not committed yet; `async_committed` waits for that.
+
+One commit takes the records of all executions (`commit`). If the store fails, or the process has to release the
+execution, it is *suspended* here: its chunks are cancelled, nothing more is recorded, and waiters get the reason. The
+store is not changed by that, and the execution can continue in any process.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .._core import commands, events
+from .._core.errors import ExecutionSuspended, WrongLoopError
+from .._core.machine import Machine
+from .._core.state import RunChunk, RunState, Status
+from .._core.timers import next_due
+from ..stores.protocol import Append, ExecutionRow, NewRecord
+
+#: How many records may wait for the store before chunks that put items wait, too.
+MAX_UNCOMMITTED = 1024
+
+#: Commands by which an execution changes its stream, its parent or its child. They are passed on before the commit,
+#: so that the records of both go into the same one.
+_SAME_COMMIT = frozenset(
+    (
+        commands.OpenInterrupt,
+        commands.CloseInterrupt,
+        commands.Answer,
+        commands.CheckResult,
+        commands.RequestPermits,
+        commands.ReturnPermits,
+        commands.GrantPermits,
+        commands.Publish,
+    )
+)
+_NOTHING: list[commands.AnyCommand] = []
+
+Encode = Callable[[events.Event, dict[str, bytes]], bytes]
+
+
+class Owner(Protocol):
+    """The durable execution that a buffer belongs to (`stored.Stored`)."""
+
+    @property
+    def root_id(self) -> str:
+        """The id of the outermost execution around it, or its own. A tree commits its records together."""
+        ...
+
+    def enqueue(self, buffer: "CommitBuffer") -> None:
+        """The buffer has records to commit."""
+        ...
+
+    def perform(self, held: list[commands.AnyCommand]) -> None:
+        """Perform commands whose records are in the store."""
+        ...
+
+    def perform_before_commit(self, command: commands.AnyCommand) -> bool:
+        """Pass on a command whose records belong into the same commit; True if nothing is left to do after it."""
+        ...
+
+    def written(self) -> None:
+        """Records were committed, and their commands were performed."""
+        ...
+
+    def suspend(self, why: BaseException) -> None:
+        """The execution cannot go on in this process."""
+        ...
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        ...
+
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop on which the execution lives."""
+        ...
+
+
+class CommitBuffer:
+    """The records of one execution that wait for the commit, and the commands that belong to them."""
+
+    __slots__ = (
+        "_create",
+        "_encode",
+        "_held",
+        "_machine",
+        "_numbered",
+        "_payloads",
+        "_queued",
+        "_records",
+        "_waiters",
+        "_writing",
+        "committed",
+        "id",
+        "items",
+        "owner",
+        "suspended",
+    )
+
+    def __init__(
+        self, machine: Machine, id: str, encode: Encode, owner: Owner, *, create: ExecutionRow | None = None
+    ) -> None:
+        self.id = id
+        self.owner = owner
+        #: how many records and stream items are in the store
+        self.committed = machine.state.records
+        self.items = machine.state.stream
+        #: why no record is accepted any more; None while records are
+        self.suspended: BaseException | None = None
+        self._machine = machine
+        self._encode = encode
+        self._create = create
+        self._queued = False
+        #: the number of the last stream item that has a record here
+        self._numbered = machine.state.stream
+        self._records: list[NewRecord] = []
+        self._payloads: dict[str, bytes] = {}
+        self._held: list[commands.AnyCommand] = []
+        self._writing: list[commands.AnyCommand] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    def encode(self, event: events.Event) -> bytes:
+        """The record as it will be stored. Raises `PayloadError` or `ExecutionSuspended`; nothing has changed then."""
+        if self.suspended is not None:
+            raise ExecutionSuspended(f"execution {self.id} was suspended here: {self.suspended}") from self.suspended
+        return self._encode(event, self._payloads)
+
+    def hold(self, record: bytes, commands: list[commands.AnyCommand]) -> list[commands.AnyCommand]:
+        """Hold a record and its commands until the commit. Returns no command: none may be performed before that."""
+        number = self._machine.state.stream
+        self._records.append(NewRecord(record, 0 if number == self._numbered else number))
+        self._numbered = number
+        if not self._queued:
+            self._queued = True
+            self.owner.enqueue(self)
+        for command in commands:
+            if type(command) not in _SAME_COMMIT or not self.owner.perform_before_commit(command):
+                self._held.append(command)
+        return _NOTHING
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many records wait for the store that chunks which put items should wait, too."""
+        return len(self._records) > MAX_UNCOMMITTED
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether every record is in the store."""
+        return self.committed == self._machine.state.records
+
+    def take(self) -> Append:
+        """The append for the next commit. It empties the buffer."""
+        records, self._records = self._records, []
+        payloads, self._payloads = self._payloads, {}
+        self._writing, self._held = self._held, []
+        self._queued = False
+        status, due = status_and_due(self._machine)
+        append = Append(
+            execution=self.id,
+            first=self.committed,
+            records=records,
+            payloads=payloads,
+            status=status,
+            due=due,
+            at=self.owner.now(),
+            create=self._create,
+        )
+        self._create = None
+        return append
+
+    def written(self, append: Append) -> None:
+        """The append was committed: perform the commands of its records, and wake waiters."""
+        self.committed += len(append.records)
+        for record in reversed(append.records):
+            if record.item:
+                self.items = record.item
+                break
+        held, self._writing = self._writing, []
+        if self.suspended is None:
+            state = self._machine.state
+            # Since then a run may have ended, or been abandoned.
+            self.owner.perform([it for it in held if _is_due(it, state)])
+        self._wake()
+        if self.suspended is None:
+            self.owner.written()
+
+    async def wait_committed(self) -> None:
+        """Wait until every record is in the store. Raises the reason of a suspension, and `WrongLoopError`."""
+        if self.suspended is not None:
+            raise self.suspended
+        if not self.is_committed:
+            loop = asyncio.get_running_loop()
+            if self.owner.loop() not in (None, loop):
+                raise WrongLoopError(f"execution {self.id} lives on another event loop; wait for it there")
+            future = loop.create_future()
+            self._waiters.append((self._machine.state.records, future))
+            await future
+
+    def suspend(self, why: BaseException) -> None:
+        """Accept no more records, drop those that are not committed, and wake waiters with the reason."""
+        self.suspended = why
+        self._records, self._held, self._writing = [], [], []
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for number, future in waiters:
+            if future.done():
+                continue
+            if self.suspended is not None:
+                future.set_exception(self.suspended)
+            elif number <= self.committed:
+                future.set_result(None)
+            else:
+                self._waiters.append((number, future))
+
+
+def _is_due(command: commands.AnyCommand, state: RunState) -> bool:
+    """Whether a command that was held still has a run to act on."""
+    if isinstance(command, RunChunk):
+        return command.id in state.runs
+    if isinstance(command, commands.CancelRun):
+        return command.run.id in state.runs or command.run.id in (state.retracted or ())
+    return True
+
+
+def status_and_due(machine: Machine) -> tuple[Any, float | None]:
+    """Status and next due time of an execution as its row in the store shows them."""
+    state = machine.state
+    return state.status.value, next_due(state) if state.status is Status.WAITING else None

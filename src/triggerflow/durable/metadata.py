@@ -1,0 +1,88 @@
+"""What a store has of an execution beside its records: the row and its options, and the definition of its flow.
+
+Records mean something only under the definition under which they were written. So each definition is stored, too. When
+an execution goes on under a newer definition, its state is first restored under the old one, then migrated as
+`versions` says, and stored as a snapshot. The records after that snapshot belong to the newer definition.
+"""
+
+from typing import Any
+
+import msgspec
+
+from .._core.definition import Definition, Operator
+from .._core.errors import StoreDamaged
+from .._core.events import DECLARED, RULES
+from ..run.options import Options
+from ..run.program import Program
+from ..serialize.payload import Types
+from ..stores.protocol import ExecutionRow
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+def first_row(id: str, program: Program, options: Options, parent: str | None, now: float) -> ExecutionRow:
+    """The row of a new execution."""
+    return ExecutionRow(
+        id=id,
+        flow=program.name,
+        definition=program.plan.definition.fingerprint,
+        options=msgspec.json.encode({**options.to_dict(), "rules": RULES}),
+        parent=parent,
+        created=now,
+        updated=now,
+    )
+
+
+def attempt_id(id: str, number: int) -> str:
+    """The id of a sub-flow's execution: the first attempt of a step has `id`, attempt n after a failure has `id.n`."""
+    return id if number == 1 else f"{id}.{number}"
+
+
+def predates_declared_events(row: ExecutionRow) -> bool:
+    """Whether an execution was made before external events were declared: see `events.RULES`."""
+    try:
+        options: Any = msgspec.json.decode(row.options)
+        return options.get("rules", 0) < DECLARED
+    except (msgspec.DecodeError, TypeError, AttributeError) as error:
+        raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
+
+
+def read_options(data: bytes) -> Options:
+    """The options of an execution out of its row. Raises `StoreDamaged`."""
+    try:
+        return Options.from_dict(msgspec.json.decode(data))
+    except (msgspec.DecodeError, TypeError, ValueError) as error:
+        raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
+
+
+# -- definitions -----------------------------------------------------------------------------------------------------
+
+
+def write_definition(definition: Definition, types: Types) -> bytes:
+    """The definition as JSON. Raises `PayloadError` for a literal of a case that cannot be encoded."""
+    operators: list[dict[str, Any]] = []
+    for operator in definition.operators:
+        plain = msgspec.to_builtins(msgspec.structs.replace(operator, options={}))
+        operators.append({**plain, "options": types.pack(dict(operator.options), f"an option of {operator.id!r}")})
+    return msgspec.json.encode({"name": definition.name, "external": definition.external, "operators": operators})
+
+
+def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Definition:
+    """Decode a definition. Raises `StoreDamaged` if it is missing, or does not match its fingerprint."""
+    if data is None:
+        raise StoreDamaged(f"the store lacks the definition {fingerprint!r}, under which this execution was recorded")
+    try:
+        stored = msgspec.json.decode(data)
+        operators = [
+            msgspec.structs.replace(
+                msgspec.convert({**operator, "options": {}}, Operator), options=types.unpack(operator["options"])
+            )
+            for operator in stored["operators"]
+        ]
+        external = msgspec.convert(stored.get("external", ()), tuple[str, ...])
+        definition = Definition(str(stored["name"]), tuple(operators), external)
+    except (LookupError, TypeError, ValueError) as error:
+        raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {error}") from error
+    if definition.fingerprint != fingerprint:
+        raise StoreDamaged(f"the stored definition {fingerprint!r} has the fingerprint {definition.fingerprint!r}")
+    return definition

@@ -1,0 +1,212 @@
+"""Reads executions of one flow out of the store: their rows, their records, and their state after any record.
+
+Records mean something only under the definition under which they were written. Where an execution was migrated to a
+newer definition, a snapshot names the older one. So an execution has a list of *starts*: points from which it can be
+replayed, each with its definition.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import NamedTuple
+
+from .._core import events
+from .._core.commands import AnyCommand
+from .._core.errors import RecordsTrimmed, StoreDamaged, UnknownExecution, UsageError
+from .._core.machine import FINAL, Machine
+from .._core.operators import compile_plan
+from .._core.plan import Plan
+from .._core.state import UNSET
+from ..drivers.asyncio import REAL
+from ..run.program import Program
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
+from .codec import decode
+from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record
+from .metadata import predates_declared_events, read_definition
+
+
+class Start(NamedTuple):
+    """A point from which an execution can be replayed: a snapshot after `records` records, or the first record."""
+
+    records: int
+    definition: str
+    snapshot: bytes | None
+    #: whether records before it were written under another definition
+    migrated: bool = False
+
+
+class Step(NamedTuple):
+    """One replayed record: its chunk ("" if none), the commands of the machine, and the machine after it."""
+
+    number: int
+    record: events.Record
+    chunk: str
+    commands: list[AnyCommand]
+    machine: Machine
+
+
+class ExecutionReader:
+    """Reads the executions of one flow in one store."""
+
+    def __init__(self, program: Program, store: Store, now: Callable[[], float] = REAL.now) -> None:
+        self.program = program
+        self.store = store
+        self.now = now
+
+    def child(self, flow: str) -> "ExecutionReader | None":
+        """The reader for a sub-flow; None if this flow has no step with a flow of that name any more."""
+        known = self.program.sub_flows.get(flow)
+        return None if known is None else ExecutionReader(known.__flow_runtime__().program(), self.store, self.now)
+
+    async def row(self, id: str) -> ExecutionRow:
+        """The row of an execution. Raises `UnknownExecution`, and `UsageError` if it belongs to another flow."""
+        row = await self.store.find(id)
+        if row is None:
+            raise UnknownExecution(f"there is no execution {id!r} in {self.store!r}")
+        if row.flow != self.program.name:
+            raise UsageError(f"execution {id!r} belongs to flow {row.flow!r}, and this is flow {self.program.name!r}")
+        return row
+
+    async def starts(self, row: ExecutionRow) -> list[Start]:
+        """The points from which it can be replayed, the earliest first. Records before the first one are trimmed."""
+        found: list[Start] = []
+        definition, until = row.definition, row.records
+        while until >= 0 and (snapshot := await self.store.snapshot(row.id, records=until)) is not None:
+            found.append(_start(row, snapshot, definition))
+            definition, until = definition_before(snapshot[2]) or definition, snapshot[0] - 1
+        first = await self.store.records(row.id, limit=1)
+        if (first and first[0][0] == 0) or (not found and not row.records):
+            found.append(Start(0, definition, None))
+        return found[::-1]
+
+    async def earliest(self, row: ExecutionRow) -> int:
+        """After how many records its earliest state is that can be restored: 0, unless records were trimmed."""
+        starts = await self.starts(row)
+        return starts[0].records if starts else row.records
+
+    async def restore(self, row: ExecutionRow, records: int) -> RestoredExecution:
+        """The execution after its first `records` records, under the definition that it had then.
+
+        Raises `RecordsTrimmed`, `UsageError` if it has fewer records, `StoreDamaged`, and `SnapshotError` for a type
+        that is not registered.
+        """
+        if records == row.records:
+            start = await self._latest(row)
+        else:
+            start = self._start_before(row, await self.starts(row), records)
+        machine, value = await self._begin(row, start)
+        async for step in self._replay(row, machine, records, {}):
+            if isinstance(step.record, events.Started):
+                value = step.record.value
+        return RestoredExecution(machine, value)
+
+    async def steps(self, row: ExecutionRow, first: int = 0, end: int | None = None) -> AsyncIterator[Step]:
+        """Replay the records from `first` on, or from the earliest that can be replayed, up to `end` (not included)."""
+        starts = await self.starts(row)
+        start = self._start_before(row, starts, max(first, starts[0].records if starts else 0))
+        machine = (await self._begin(row, start)).machine
+        migrations = {it.records: it for it in starts if it.migrated and it.records > start.records}
+        async for step in self._replay(row, machine, row.records if end is None else end, migrations):
+            if step.number >= first:
+                yield step
+
+    async def _replay(
+        self, row: ExecutionRow, machine: Machine, end: int, migrations: Mapping[int, Start]
+    ) -> AsyncIterator[Step]:
+        """Replay the records that the machine has not received, up to `end` (not included)."""
+        async for number, record in self.journal(row, machine.state.records, end):
+            if number in migrations:
+                machine = (await self._begin(row, migrations[number])).machine
+            if number != machine.state.records:
+                raise _missing(row, machine)
+            run = machine.state.runs.get(getattr(record, "run", None) or 0)
+            commands = replay_record(machine, record, row.id)
+            yield Step(number, record, run.node.name if run else "", commands, machine)
+        if machine.state.records < end:
+            raise _missing(row, machine)
+
+    async def journal(self, row: ExecutionRow, first: int, end: int) -> AsyncIterator[tuple[int, events.Record]]:
+        """The records from `first` up to `end` (not included), without trimmed ones."""
+        while first < end:
+            rows = await self.store.records(row.id, first=first, limit=min(PAGE, end - first))
+            rows = [(number, data) for number, data in rows if number < end]
+            if not rows:
+                return
+            records = await decode([data for _, data in rows], self.program.types, self.store.payloads)
+            for (number, _), record in zip(rows, records, strict=True):
+                yield number, record
+            first = rows[-1][0] + 1
+
+    async def _latest(self, row: ExecutionRow) -> Start:
+        """The start for its newest state, found without reading the earlier starts."""
+        snapshot = await self.store.snapshot(row.id, records=row.records)
+        return Start(0, row.definition, None) if snapshot is None else _start(row, snapshot, row.definition)
+
+    def _start_before(self, row: ExecutionRow, starts: list[Start], records: int) -> Start:
+        if not 0 <= records <= row.records:
+            raise UsageError(f"execution {row.id!r} has {row.records} records; there is no state after {records}")
+        fit = [start for start in starts if start.records <= records]
+        if not fit:
+            earliest = f"the earliest is after {starts[0].records} records" if starts else "nothing is left"
+            raise RecordsTrimmed(f"execution {row.id!r} was compacted: of its states {earliest}, not {records}")
+        return fit[-1]
+
+    async def _begin(self, row: ExecutionRow, start: Start) -> RestoredExecution:
+        return self._begin_under(await self._plan(row, start), row, start)
+
+    def _begin_under(self, plan: Plan, row: ExecutionRow, start: Start) -> RestoredExecution:
+        if start.snapshot is None:
+            return RestoredExecution(Machine(plan), UNSET)
+        restored = from_snapshot(start.snapshot, plan, self.program.types)
+        if restored.machine.state.records != start.records:
+            raise StoreDamaged(
+                f"execution {row.id!r}: its snapshot after {start.records} records has another number of records"
+            )
+        return restored
+
+    async def _plan(self, row: ExecutionRow, start: Start) -> Plan:
+        ours = self.program.plan
+        if start.definition != ours.definition.fingerprint:
+            data = await self.store.definition(start.definition)
+            return compile_plan(read_definition(data, start.definition, self.program.types))
+        return await self._as_recorded(ours, row) if predates_declared_events(row) else ours
+
+    async def _as_recorded(self, plan: Plan, row: ExecutionRow) -> Plan:
+        """The plan with the external events of an execution that was recorded before these could be declared.
+
+        They are taken from the definition in the store, since the code of today may name other ones. But a store holds
+        only the first definition of a fingerprint, and a later version of the code may have named other events under
+        the same fingerprint. So if the records contradict the stored definition, the external events of the code are
+        added, and if they still do, every event that a chunk listens to is external.
+        """
+        definition = plan.definition.fingerprint
+        data = await self.store.definition(definition)
+        stored = plan.outside if data is None else read_definition(data, definition, self.program.types).outside_events
+        for outside in (stored, stored | plan.outside):
+            found = plan.with_outside(outside)
+            if len(outside) == len(plan.events) or await self._agrees(found, row):
+                return found
+        return plan.with_outside(frozenset(plan.events))
+
+    async def _agrees(self, plan: Plan, row: ExecutionRow) -> bool:
+        """Whether the records of an execution can be replayed under this plan, and end with the status of its row."""
+        start = await self._latest(row)
+        if start.definition != plan.definition.fingerprint:
+            return True  # migrated since: the snapshot under the newer definition has the external events
+        machine = self._begin_under(plan, row, start).machine
+        try:
+            async for step in self._replay(row, machine, row.records, {}):
+                machine = step.machine
+        except StoreDamaged:
+            return False
+        return (machine.state.status in FINAL) == (row.status in FINAL_STATUSES)
+
+
+def _start(row: ExecutionRow, snapshot: tuple[int, str, bytes], definition: str) -> Start:
+    """The start at a snapshot. Raises `StoreDamaged` if the snapshot has another definition than expected."""
+    records, under, data = snapshot
+    if under != definition:
+        raise StoreDamaged(f"execution {row.id!r}: its snapshot after {records} records is of {under!r}")
+    return Start(records, under, data, definition_before(data) is not None)
+
+
+def _missing(row: ExecutionRow, machine: Machine) -> StoreDamaged:
+    return StoreDamaged(f"execution {row.id!r}: record {machine.state.records} is missing in the store")

@@ -1,0 +1,461 @@
+"""`Stored`: the durability of an execution whose records are in a store.
+
+The first use of a handle *opens* the execution: it is found in the store and claimed, or created. From then on this
+process runs it, until it ends, is suspended (the store failed, the loop ended, another owner claimed it) or is parked.
+After that, the next use of the handle opens it again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from .._core import commands
+from .._core.errors import ExecutionSuspended, SnapshotError, StoreError, UnknownExecution, UsageError
+from .._core.machine import FINAL, Machine
+from .._core.state import UNSET
+from ..run import ingress
+from ..run.environment import Environment
+from ..run.interfaces import Durability, NewChild
+from ..run.journal import RingJournal
+from ..run.options import Options
+from ..run.program import Program
+from ..run.runtime import ExecutionRuntime
+from ..run.shared import SharedData
+from ..run.stream import RuntimeStream, StreamItem
+from ..run.subflow import Link
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
+from .codec import encode
+from .commit import StoreSession, session_of
+from .commit_buffer import CommitBuffer
+from .loading import RestoredExecution, migrate, read_items, write_snapshot
+from .metadata import attempt_id, first_row, read_options
+from .reader import ExecutionReader
+
+logger = logging.getLogger("triggerflow")
+
+#: A running execution writes a snapshot every so many records.
+SNAPSHOT_EVERY = 5000
+
+NO_SNAPSHOT = (
+    "%r: no snapshot could be written (%s: %s). The execution goes on and its records are stored, but resuming it "
+    "replays all of them since the last snapshot. A value was changed in place after it was recorded; replace it "
+    "instead: state.set(key, value)"
+)
+
+
+class Stored(Durability):
+    """The durability of one execution: its store, whether it is open in this process, and its commits."""
+
+    __slots__ = (
+        "__weakref__",
+        "_is_new",
+        "_is_open",
+        "_must_exist",
+        "_operator_map",
+        "_snapshot_at",
+        "_snapshot_failed",
+        "_stopping",
+        "lock",
+        "released",
+        "runtime",
+        "session",
+    )
+
+    outlives_loop = True
+    keeps_items = True
+
+    def __init__(
+        self,
+        runtime: ExecutionRuntime,
+        store: Store,
+        *,
+        is_new: bool,
+        must_exist: bool = False,
+        operator_map: Mapping[str, str | None] | None = None,
+    ) -> None:
+        #: the execution
+        self.runtime = runtime
+        self.session: StoreSession = session_of(store)
+        #: locked while it is opened or released
+        self.lock = asyncio.Lock()
+        #: whether the store has no owner for it any more; one that was only suspended (the store failed) is still owned
+        self.released = False
+        self._is_open = False
+        self._is_new = is_new
+        self._snapshot_at = 0
+        #: whether the newest snapshot could not be written; it is logged once
+        self._snapshot_failed = False
+        self._must_exist = must_exist
+        self._operator_map = operator_map
+        #: the tasks of chunks that were cancelled when it was suspended
+        self._stopping: list[asyncio.Task[None]] = []
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    def reconfigure(
+        self,
+        program: Program,
+        shared: SharedData,
+        options: Options,
+        *,
+        resources: Mapping[str, Any] | None = None,
+        link: Link | None = None,
+        must_exist: bool = False,
+        operator_map: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Its id was requested again. The new arguments take effect if it is not open here.
+
+        Raises `UsageError` if it belongs to another flow, or runs here under another definition of its flow.
+        """
+        runtime = self.runtime
+        if runtime.program.name != program.name:
+            raise _of_another_flow(runtime.id, runtime.program.name, program.name)
+        if self._is_open or self.lock.locked():
+            ours, theirs = runtime.program.plan.definition.fingerprint, program.plan.definition.fingerprint
+            if ours != theirs and runtime.machine.state.status not in FINAL:
+                raise UsageError(
+                    f"{runtime!r} runs here under another definition of its flow; to move it to this one, "
+                    "`await execution.async_suspend()` and resume it"
+                )
+            return
+        runtime.use(program)
+        runtime.shared, runtime.options, self._operator_map = shared, options, operator_map
+        self._must_exist = self._must_exist and must_exist
+        runtime.link = link or runtime.link
+        if resources:
+            runtime.own_resources = dict(resources)
+
+    async def open(self, runtime: ExecutionRuntime) -> None:
+        """Continue the execution that is in the store, or create it; see `Execution.async_open`."""
+        async with self.lock:
+            if not self._is_open:
+                await self._chunks_stopped()
+                await self._open()
+                self._is_open, self.released = True, False
+                if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
+                    ingress.driver_of(runtime)  # runs that were open are issued again
+
+    async def _chunks_stopped(self) -> None:
+        """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
+        stopping = [task for task in self._stopping if task is not asyncio.current_task()]
+        if stopping:
+            timeout = self.runtime.options.cleanup_timeout
+            _, running = await asyncio.wait(stopping, timeout=timeout)
+            if running:
+                raise UsageError(
+                    f"{self.runtime!r} was suspended here, and {len(running)} of its chunks have not stopped within "
+                    f"{timeout:g} s (cleanup_timeout); open it again when they have"
+                )
+
+    async def _open(self) -> None:
+        runtime, store = self.runtime, self.session.store
+        row = None if self._is_new else await store.find(runtime.id)
+        if row is None:
+            if self._must_exist:
+                raise UnknownExecution(f"there is no execution {runtime.id!r} in {store!r}")
+            self._create()
+        else:
+            if row.flow != runtime.program.name:
+                raise _of_another_flow(runtime.id, row.flow, runtime.program.name)
+            await self._go_on(row)
+
+    def _create(self) -> None:
+        """Begin a new execution. Its first commit creates it in the store."""
+        runtime = self.runtime
+        runtime.start_value, self._is_new = UNSET, False
+        self.session.add_definition(runtime.program)
+        parent = None if runtime.link is None else runtime.link.parent.id
+        row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now())
+        self._begin(Machine(runtime.program.plan), create=row)
+
+    async def _go_on(self, row: ExecutionRow) -> None:
+        runtime, store = self.runtime, self.session.store
+        program = runtime.program
+        if row.status not in FINAL_STATUSES:
+            row = await store.claim(runtime.id)
+        try:
+            restored = await ExecutionReader(program, store).restore(row, row.records)
+            if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
+                self.session.add_definition(program)
+                await self.session.write_definitions()
+                try:
+                    restored, snapshot = migrate(restored, program.plan, program.types, self._operator_map)
+                except SnapshotError as error:
+                    raise SnapshotError(f"{runtime!r}: {error}") from error
+                await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
+            runtime.start_value = restored.value
+            runtime.options = read_options(row.options)
+            self._begin(restored.machine)
+        except BaseException:
+            await store.release([row.id])
+            raise
+
+    def _begin(self, machine: Machine, create: ExecutionRow | None = None) -> None:
+        runtime = self.runtime
+        runtime.machine = machine
+        types, state = runtime.program.types, machine.state
+        observers = () if runtime.journal is None else runtime.journal.observers
+        if runtime.options.attended or observers:
+            limit = runtime.options.journal_limit if runtime.options.attended else 0
+            runtime.journal = RingJournal(limit, observers)
+            runtime.journal.first = state.records
+        self._snapshot_at = state.records
+        runtime.log = CommitBuffer(
+            machine, runtime.id, lambda record, payloads: encode(record, types, state, payloads), self, create=create
+        )
+        stream = runtime.stream
+        if stream is not None and not stream.items:
+            stream.rebase(state.stream)
+            stream.older = self._older_items
+            if state.status in FINAL:
+                stream.end(runtime.why_ended())
+
+    def require_open(self, runtime: ExecutionRuntime) -> None:
+        """See `Durability.require_open`."""
+        if self._is_new:  # its id was made here, so that it cannot be in the store
+            self._create()
+            self._is_open = True
+        if not self._is_open or runtime.log is None:
+            raise UsageError(f"{runtime!r} is not open here; use its async methods, or `await execution.async_open()`")
+
+    def is_open(self, runtime: ExecutionRuntime) -> bool:
+        """See `Durability.is_open`."""
+        return self._is_open
+
+    # -- commits -----------------------------------------------------------------------------------------------------
+
+    async def committed(self, runtime: ExecutionRuntime) -> None:
+        """See `Durability.committed`."""
+        if runtime.log is not None:
+            await runtime.log.wait_committed()
+
+    def enqueue(self, buffer: CommitBuffer) -> None:
+        """See `commit_buffer.Owner.enqueue`."""
+        self.session.enqueue(buffer)
+
+    def perform(self, held: list[commands.AnyCommand]) -> None:
+        """See `commit_buffer.Owner.perform`."""
+        driver = self.runtime.driver
+        if driver is not None:
+            driver.perform(held)
+
+    def perform_before_commit(self, command: commands.AnyCommand) -> bool:
+        """See `commit_buffer.Owner.perform_before_commit`."""
+        runtime = self.runtime
+        if runtime.driver is None:
+            return False
+        if isinstance(command, commands.Publish):
+            if runtime.link is not None:
+                runtime.link.publish(command.item, command.path)
+            return False
+        runtime.notice(command)
+        return True
+
+    def now(self) -> float:
+        """See `commit_buffer.Owner.now`."""
+        return self.runtime.environment.now()
+
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """See `commit_buffer.Owner.loop`."""
+        driver = self.runtime.driver
+        return None if driver is None else driver.loop
+
+    def written(self) -> None:
+        """See `commit_buffer.Owner.written`."""
+        runtime = self.runtime
+        if runtime.machine.state.records - self._snapshot_at >= SNAPSHOT_EVERY:
+            self._snapshot_at = runtime.machine.state.records
+            self.session.run_in_background(self._write_snapshot())
+        self._notify()
+
+    async def _write_snapshot(self) -> None:
+        """Write a snapshot, so that a recovery replays fewer records. Snapshots are a cache: a failed write is
+        logged and ignored."""
+        runtime = self.runtime
+        machine, log, types = runtime.machine, runtime.log, runtime.program.types
+        number, definition = machine.state.records, machine.plan.definition.fingerprint
+        try:
+            data = write_snapshot(RestoredExecution(machine, runtime.start_value), types)
+        except Exception as error:  # a user's class may raise any error when it is written
+            if not self._snapshot_failed:
+                self._snapshot_failed = True
+                logger.warning(NO_SNAPSHOT, runtime, type(error).__name__, error)
+            return
+        self._snapshot_failed = False
+        with suppress(StoreError, ExecutionSuspended):
+            if log is not None:
+                await log.wait_committed()
+                await self.session.store.put_snapshot(runtime.id, number, definition, data)
+
+    def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
+        """See `Durability.check_answer`."""
+        # Checked here, since the stream would check it first, and its error would call the answer a stream item.
+        runtime.program.types.pack(interrupt["response"], f"the answer to interrupt {interrupt['id']!r} of {runtime!r}")
+
+    def prepare_stream(self, runtime: ExecutionRuntime, stream: RuntimeStream) -> None:
+        """See `Durability.prepare_stream`."""
+        stream.older = self._older_items
+
+    async def _older_items(self, after: int) -> list[StreamItem]:
+        return await read_items(self.session.store, self.runtime.id, self.runtime.program.types, after)
+
+    def on_closed(self, runtime: ExecutionRuntime) -> None:
+        """See `Durability.on_closed`."""
+        self._notify()
+
+    def _notify(self) -> None:
+        if self.session.on_change is not None:
+            self.session.on_change(self)
+
+    # -- suspending and releasing ------------------------------------------------------------------------------------
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether it is open in this process and has not ended."""
+        return self._is_open and self.runtime.machine.state.status not in FINAL
+
+    @property
+    def root(self) -> "Stored":
+        """The execution itself, or for a sub-flow the outermost one around it."""
+        parent = self._parent
+        return self if parent is None else parent.root
+
+    @property
+    def root_id(self) -> str:
+        """See `commit_buffer.Owner.root_id`."""
+        return self.root.runtime.id
+
+    @property
+    def _parent(self) -> "Stored | None":
+        link = self.runtime.link
+        durability = None if link is None else link.parent.durability
+        return durability if isinstance(durability, Stored) else None
+
+    def sub_flows(self) -> "list[Stored]":
+        """The executions of its sub-flows that run now."""
+        children = [child for child, number in self.runtime.children.values() if not number]
+        return [it for child in children if isinstance(it := child.durability, Stored)]
+
+    def with_sub_flows(self) -> list[str]:
+        """Its id, and the ids of its sub-flows that run now."""
+        return [self.runtime.id, *(id for child in self.sub_flows() for id in child.with_sub_flows())]
+
+    def suspend(self, why: BaseException) -> None:
+        """Stop it in this process: cancel the chunks, accept no more records, and wake waiters with the reason."""
+        runtime, log = self.runtime, self.runtime.log
+        if log is None or log.suspended is not None:
+            return
+        assert isinstance(log, CommitBuffer)
+        log.suspend(why)
+        if runtime.driver is not None:
+            self._stopping = runtime.driver.stop()
+        self._forget(why)
+
+    def _forget(self, why: BaseException) -> None:
+        runtime = self.runtime
+        self._is_open, runtime.driver = False, None
+        for child in self.sub_flows():
+            if child.runtime.driver is not None:
+                child.suspend(why)
+        runtime.forget_children()  # their interrupts are found again when they are opened
+        parent = self._parent
+        if parent is not None and parent.runtime.driver is not None:
+            parent.suspend(why)  # its step has not failed, but would wait for an end that does not come in this process
+        runtime.shared.forget(runtime)
+        runtime.wake_all(lambda: why)
+        runtime.stream = None
+        self._notify()
+
+    def release_here(self, why: ExecutionSuspended) -> None:
+        """Stop it in this process. The caller has to release it in the store."""
+        self.released = True
+        if self.runtime.driver is not None:
+            self.suspend(why)
+        else:
+            self._forget(why)
+
+    async def release(self, runtime: ExecutionRuntime, reason: str) -> None:
+        """See `Execution.async_suspend`."""
+        if self.runs_here:
+            ids = self.with_sub_flows()
+            self.release_here(ExecutionSuspended(f"{runtime!r} was suspended: {reason}"))
+            await self.session.store.release(ids)
+
+    def on_loop_lost(self, runtime: ExecutionRuntime, reason: str) -> None:
+        """See `Durability.on_loop_lost`."""
+        self.suspend(ExecutionSuspended(f"{runtime!r} was suspended: {reason}; it can continue from its store"))
+
+    # -- sub-flows ---------------------------------------------------------------------------------------------------
+
+    async def new_child(
+        self, runtime: ExecutionRuntime, child: NewChild, saved: Mapping[str, Any] | None, attempt: int
+    ) -> tuple[ExecutionRuntime, bool]:
+        """The execution of a sub-flow, in the same store under an id of its own; and whether it has started already.
+
+        An execution that an earlier attempt of the step has made is continued. If that one has failed, the new attempt
+        gets a new execution.
+        """
+        number = 1
+        while True:
+            made = child.stored(self.session.store, attempt_id(child.id, number))
+            runtime.children[child.path] = (made, "")  # its requests while it is opened are answered by `children`
+            try:
+                await made.durability.open(made)
+            except (StoreError, SnapshotError, UsageError) as error:  # a failing store is not a failure of the step
+                del runtime.children[child.path]
+                why = ExecutionSuspended(f"{runtime!r} was suspended: its sub-flow cannot be opened: {error}")
+                why.__cause__ = error
+                self.suspend(why)  # this store still owns it, and its worker may try again
+                raise
+            is_known = made.machine.state.started
+            if not is_known or number >= attempt or made.status() not in ("failed", "cancelled"):
+                self._notify()  # a child that waits writes no record, and so would not notify
+                return made, is_known
+            number += 1
+
+
+def stored_runtime(
+    program: Program,
+    shared: SharedData,
+    options: Options,
+    environment: Environment,
+    store: Store,
+    id: str | None = None,
+    *,
+    resources: Mapping[str, Any] | None = None,
+    link: Link | None = None,
+    must_exist: bool = False,
+    operator_map: Mapping[str, str | None] | None = None,
+    make: Callable[..., ExecutionRuntime] = ExecutionRuntime,
+) -> ExecutionRuntime:
+    """The runtime of a durable execution: one for each id in a process and an open store. `make` makes a new one.
+
+    Raises `UsageError` if the execution of that id belongs to another flow.
+    """
+    session = session_of(store)
+    if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")
+    known: Stored | None = None if id is None else session.live.get(id)
+    if known is not None and (known.runtime.log is not None or known.runtime.program.name == program.name):
+        known.reconfigure(
+            program, shared, options,
+            resources=resources, link=link, must_exist=must_exist, operator_map=operator_map,
+        )  # fmt: skip
+        return known.runtime
+    runtime = make(program, shared, options, environment, id, resources=resources, link=link)
+    stored = Stored(runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map)
+    runtime.durability, runtime.is_plain = stored, False
+    session.live[runtime.id] = stored
+    return runtime
+
+
+def stored_of(runtime: ExecutionRuntime) -> Stored:
+    """The durability of a durable execution."""
+    assert isinstance(runtime.durability, Stored)
+    return runtime.durability
+
+
+def _of_another_flow(id: str, owner: str, flow: str) -> UsageError:
+    return UsageError(f"execution {id!r} belongs to flow {owner!r}, and this is flow {flow!r}")

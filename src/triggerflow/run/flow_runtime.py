@@ -1,0 +1,182 @@
+"""What all executions of one flow share, and how they are made."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .._core.errors import UsageError
+from .._core.operators import compile_plan
+from ..build.arguments import positive
+from ..build.blueprint import Blueprint
+from ..build.contract import Check, Contract
+from ..build.typed import StateModel
+from ..serialize.payload import Types
+from .environment import Environment
+from .execution import Execution
+from .options import Options
+from .program import Program
+from .runtime import ExecutionRuntime
+from .shared import SharedData
+from .subflow import Link
+
+#: Makes the runtime of an execution in memory: `ExecutionRuntime`, or what an extension puts in its place.
+MakeRuntime = Callable[..., ExecutionRuntime]
+#: Makes the runtime of a durable execution; given by `flow`, so that who has no store does not load what that takes.
+MakeStored = Callable[..., ExecutionRuntime]
+
+
+class FlowRuntime:
+    """The running side of a flow. `blueprint` is what its user has written so far."""
+
+    def __init__(
+        self, blueprint: Blueprint, environment: Environment, make_stored: MakeStored, *, skip_exceptions: bool = False
+    ) -> None:
+        self.blueprint = blueprint
+        self.environment = environment
+        self.skip_exceptions = skip_exceptions
+        #: whether its user has named the flow: executions are found in a store by that name
+        self.is_named = False
+        #: the classes and sources that may be recorded
+        self.types = Types()
+        self.contract = Contract()
+        self.signals: dict[str, Check] = {}
+        #: the types of the signals, as they were declared
+        self.signal_types: dict[str, Any] = {}
+        self.state: StateModel | None = None
+        self.shared = SharedData()
+        self.store: Any = None
+        #: the blueprint as executions run it; an extension may complete what its user wrote
+        self.executable: Callable[[], Blueprint] = lambda: self.blueprint
+        self.make_runtime: MakeRuntime = ExecutionRuntime
+        #: the handle of an execution, of the class that the extension has for it
+        self.make_handle: Callable[[ExecutionRuntime], Execution] = Execution
+        self.make_stored = make_stored
+        self._compiled: tuple[int, Program] | None = None
+        self._options = Options(skip_exceptions=skip_exceptions, attended=False)
+        self._options_key: tuple[int | None, bool] = (None, skip_exceptions)
+
+    @property
+    def name(self) -> str:
+        """The name of the flow."""
+        return self.blueprint.name
+
+    def program(self) -> Program:
+        """The flow as it is now, made ready to run; made anew only after a change."""
+        compiled = self._compiled
+        if compiled is None or compiled[0] != self.blueprint.version:
+            blueprint = self.executable()
+            plan = compile_plan(blueprint.freeze())
+            program = Program(plan, blueprint, self.types, self.contract.copy(), dict(self.signals), self.state)
+            compiled = self._compiled = (self.blueprint.version, program)
+        return compiled[1]
+
+    def new(self, options: Options, id: str | None = None, *, store: Any = None, **details: Any) -> ExecutionRuntime:
+        """A new execution, in memory, or with a store durable."""
+        store = store or self.store
+        if store is None:
+            return self.make_runtime(self.program(), self.shared, options, self.environment, id, **details)
+        return self.stored(store, options, id, **details)
+
+    def stored(self, store: Any, options: Options, id: str | None = None, **details: Any) -> ExecutionRuntime:
+        """An execution of an opened store: the one of that id, or a new one. Raises `UsageError` without a name."""
+        self.require_name()
+        return self.make_stored(
+            self.program(), self.shared, options, self.environment, store, id, make=self.make_runtime, **details
+        )
+
+    def require_name(self) -> None:
+        """Raise `UsageError` unless the flow was named."""
+        if not self.is_named:
+            raise UsageError(
+                "a flow with a store needs a name, by which its executions are found after a restart: "
+                "TriggerFlow('brief')"
+            )
+
+    def unattended(self, concurrency: int | None) -> ExecutionRuntime:
+        """An execution that only the call which makes it knows of."""
+        key = (concurrency, self.skip_exceptions)
+        if key != self._options_key:
+            positive(concurrency, f"flow {self.name!r}: start()")
+            self._options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
+            self._options_key = key
+        return self.new(self._options)
+
+    def restored(self, saved: Mapping[str, Any], resources: Mapping[str, Any] | None) -> ExecutionRuntime:
+        """The execution that `saved` describes. Raises `SnapshotError`."""
+        from .saving import restore  # not needed to run a flow, and slow to import
+
+        return restore(self._remake, self.program(), self.shared, Options(), saved, resources=resources)
+
+    def _remake(self, shared: SharedData, options: Options, id: str | None, **details: Any) -> ExecutionRuntime:
+        return self.make_runtime(self.program(), shared, options, self.environment, id, **details)
+
+    async def new_child(
+        self,
+        *,
+        id: str,
+        concurrency: int | None,
+        leases: bool,
+        link: Link,
+        saved: Mapping[str, Any] | None,
+        attempt: int,
+        runtime_data: Mapping[str, Any],
+        flow_data: Mapping[str, Any],
+        resources: Mapping[str, Any],
+    ) -> tuple[ExecutionRuntime, bool]:
+        """An execution of this flow inside another one's, with its own copy of the shared data; see `subflow`.
+
+        Whether it goes on from an earlier attempt of its step comes with it.
+        """
+        shared = self.shared.copy(flow_data)
+        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
+        child = _Child(self, shared, options, id, link, resources)
+        parent = link.parent
+        made, goes_on = await parent.durability.new_child(parent, child, saved, attempt)
+        if not goes_on:
+            handle = self.make_handle(made)
+            for key, value in runtime_data.items():
+                handle.state.set(key, value, emit=False)
+        return made, goes_on
+
+
+class _Child:
+    """How to make the execution of a sub-flow."""
+
+    def __init__(
+        self,
+        flow: FlowRuntime,
+        shared: SharedData,
+        options: Options,
+        id: str,
+        link: Link,
+        resources: Mapping[str, Any],
+    ) -> None:
+        self.flow, self.program = flow, flow.program()
+        self.shared, self.options, self.id, self.link, self.resources = shared, options, id, link, resources
+
+    @property
+    def path(self) -> str:
+        """Its name within its parent."""
+        return self.link.path
+
+    def make(self) -> ExecutionRuntime:
+        """A new one in memory."""
+        environment, details = self.link.parent.environment, {"resources": self.resources, "link": self.link}
+        return self.flow.make_runtime(self.program, self.shared, self.options, environment, self.id, **details)
+
+    def restored(self, saved: Mapping[str, Any]) -> ExecutionRuntime:
+        """The one that a saved parent has kept."""
+
+        def make(shared: SharedData, options: Options, id: str, **details: Any) -> ExecutionRuntime:
+            environment = self.link.parent.environment
+            return self.flow.make_runtime(self.program, shared, options, environment, id, **details)
+
+        from .saving import restore
+
+        return restore(make, self.program, self.shared, self.options, saved, resources=self.resources, link=self.link)
+
+    def stored(self, store: Any, id: str) -> ExecutionRuntime:
+        """The one of this id in a store, which may be new."""
+        self.flow.require_name()
+        make, environment = self.flow.make_stored, self.link.parent.environment
+        details: dict[str, Any] = {"resources": self.resources, "link": self.link, "make": self.flow.make_runtime}
+        return make(self.program, self.shared, self.options, environment, store, id, **details)

@@ -1,0 +1,166 @@
+"""The interfaces between the parts of a running execution: its driver, its commit log, how its records are stored."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .._core.commands import AnyCommand
+from .._core.errors import UsageError
+from .._core.events import Event, Started
+from .._core.state import RunChunk
+
+if TYPE_CHECKING:
+    from .runtime import ExecutionRuntime
+    from .stream import RuntimeStream
+
+
+class Driver(Protocol):
+    """Performs the commands of one execution."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop on which it works."""
+        ...
+
+    def start(self, event: Started) -> None:
+        """Record the start, and perform the commands that follow from it."""
+        ...
+
+    def perform(self, commands: list[AnyCommand]) -> None:
+        """Perform the commands of the core, in order."""
+        ...
+
+    def current_run(self) -> "RunChunk | None":
+        """The run whose chunk is executed by the calling task; None in any other task."""
+        ...
+
+    def settled(self, number: int) -> Awaitable[bool]:
+        """Wait until the core ends the wait that began with record `number`; False if the execution ends before."""
+        ...
+
+    async def without_permits(self, run: RunChunk, wait: Callable[[], Awaitable[None]]) -> None:
+        """Await `wait()`; the run gives up its permits meanwhile."""
+        ...
+
+    def on_loop_closed(self, reason: str) -> None:
+        """End or suspend the execution, because its event loop is closed and can run nothing more."""
+        ...
+
+    def stop(self) -> "list[asyncio.Task[None]]":
+        """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled."""
+        ...
+
+
+class CommitLog(Protocol):
+    """The buffer of a durable execution: records that are not in the store yet, with the commands that they gave."""
+
+    #: the reason why no record is accepted any more; None while records are accepted
+    suspended: BaseException | None
+    #: the number of the last stream item that is in the store
+    items: int
+
+    def encode(self, event: Event) -> bytes:
+        """The record as it will be stored. Raises `PayloadError` or `ExecutionSuspended` before anything changes."""
+        ...
+
+    def hold(self, record: bytes, commands: list[AnyCommand]) -> list[AnyCommand]:
+        """Buffer a record and its commands until the record is in the store.
+
+        Returns the commands that may be performed at once.
+        """
+        ...
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether every record is in the store."""
+        ...
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many records wait for the store that chunks which put items should wait, too."""
+        ...
+
+    async def wait_committed(self) -> None:
+        """Wait until every record is in the store. Raises why it cannot be."""
+        ...
+
+
+class Durability:
+    """How the records of an execution are stored, and what depends on that. This class stores them in memory only.
+
+    Durable executions use the subclass `durable.stored.Stored`.
+    """
+
+    __slots__ = ()
+
+    #: whether the execution can continue elsewhere after its event loop or its process has ended
+    outlives_loop = False
+    #: whether stream items that are no longer in memory can be read again
+    keeps_items = False
+
+    async def open(self, runtime: "ExecutionRuntime") -> None:
+        """Make the execution ready for use in this process."""
+
+    async def committed(self, runtime: "ExecutionRuntime") -> None:
+        """Wait until every record is in the store."""
+
+    def require_open(self, runtime: "ExecutionRuntime") -> None:
+        """Raise `UsageError` unless a driver may be made in this process now."""
+
+    def is_open(self, runtime: "ExecutionRuntime") -> bool:
+        """Whether the execution is in use in this process."""
+        return True
+
+    def on_loop_lost(self, runtime: "ExecutionRuntime", reason: str) -> None:
+        """Stop running the execution in this process, because its event loop ends. Only if it `outlives_loop`."""
+        raise NotImplementedError
+
+    async def release(self, runtime: "ExecutionRuntime", reason: str) -> None:
+        """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
+        raise UsageError(f"{runtime!r} has no store in which it could go on; cancel it, or save() it")
+
+    def check_answer(self, runtime: "ExecutionRuntime", interrupt: Mapping[str, Any]) -> None:
+        """Raise `PayloadError` if this answer to an interrupt cannot be stored."""
+
+    def prepare_stream(self, runtime: "ExecutionRuntime", stream: "RuntimeStream") -> None:
+        """Connect a new stream with the store that has its older items."""
+
+    def on_closed(self, runtime: "ExecutionRuntime") -> None:
+        """The execution has ended, and all its callers and readers were woken."""
+
+    async def new_child(
+        self, runtime: "ExecutionRuntime", child: "NewChild", saved: Mapping[str, Any] | None, attempt: int
+    ) -> "tuple[ExecutionRuntime, bool]":
+        """The execution of a sub-flow, and whether it continues an earlier one; see `subflow`."""
+        if saved is not None:
+            return child.restored(saved), True
+        return child.make(), False
+
+
+class NewChild(Protocol):
+    """Makes the execution of a sub-flow."""
+
+    @property
+    def id(self) -> str:
+        """The id of the execution."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Its name within its parent."""
+        ...
+
+    def make(self) -> "ExecutionRuntime":
+        """A new execution."""
+        ...
+
+    def restored(self, saved: Mapping[str, Any]) -> "ExecutionRuntime":
+        """The execution from the snapshot of its parent."""
+        ...
+
+    def stored(self, store: Any, id: str) -> "ExecutionRuntime":
+        """The execution with this id in a store; it may be new."""
+        ...
+
+
+IN_MEMORY = Durability()

@@ -1,0 +1,371 @@
+"""The threads in which sync code of users runs: handlers, and the items of sync iterables.
+
+A thread is made only when all others are busy, and ends when it has been idle for a while. A thread that waits inside
+the engine (it emits with `settle`, starts another flow, reads a stream ...) does not count as busy, because the work
+that it waits for may need a thread, too: however many threads wait, that work gets one.
+
+The threads are daemons. At its end the process waits for the calls that still run in them, but not for calls that were
+*left*: no caller waits for their result (the chunk has timed out, or did not stop in time when it was cancelled).
+"""
+
+import asyncio
+import functools
+import os
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import CancelledError, Executor, Future, wait
+from contextlib import contextmanager
+from contextvars import Context
+from typing import Any, ParamSpec, TypeVar
+
+from .._core.errors import UsageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: How many threads may be busy at once. Threads that wait inside the engine do not count.
+MAX_BUSY = 1024
+#: How many idle threads may stay, and for how many seconds.
+MAX_IDLE = 32
+IDLE_SECONDS = 30.0
+
+
+class ThreadPool(Executor):
+    """Runs calls in daemon threads, at most `limit` busy ones at a time; further calls wait in a queue."""
+
+    def __init__(self, limit: int = MAX_BUSY, *, max_idle: int = MAX_IDLE, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._limit = limit
+        self._max_idle = max_idle
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._queue: deque[_Job] = deque()
+        #: a stack: the last used thread is used first, so that the others can end
+        self._idle: list[_Worker] = []
+        self._busy = 0
+        self._made = 0
+        #: calls that the end of the process waits for
+        self._awaited: set[Future[Any]] = set()
+        self._ending = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """Run a function in a thread. Raises `RuntimeError` if the process is ending, or no thread can be made."""
+        future: Future[T] = Future()
+        caller = _here.worker
+        self._take(_Job(future, lambda: fn(*args, **kwargs)), awaited=True)
+        future.add_done_callback(self._awaited.discard)
+        if caller is not None and caller.pool is self:
+            # The caller is a pool thread with an event loop of its own, which waits for this call, or will soon.
+            caller.enter_wait()
+            future.add_done_callback(lambda _: caller.leave_wait())
+        return future
+
+    def start(self, function: Callable[[], None]) -> None:
+        """Run a function in a thread; the end of the process does not wait for it. Raises the errors of `submit`."""
+        self._take(_Job(Future(), function), awaited=False)
+
+    def leave(self, call: "ThreadCall") -> None:
+        """Leave a call: neither a caller nor the end of the process waits for it, and its thread does not count as
+        busy, because it may never end."""
+        call.left = True
+        worker, work = call.worker, call.work
+        if worker is None or work is None:
+            return
+        self._awaited.discard(work)
+        stranded = None
+        with self._lock:
+            if worker.work is work and not worker.is_left:
+                worker.is_left = True
+                stranded = self._count(worker, 1)
+        if stranded is not None:
+            stranded()
+
+    def finish(self) -> None:
+        """Start no more calls, and wait until all running calls have ended, except those that were left."""
+        with self._lock:
+            self._ending = True
+        while awaited := list(self._awaited):
+            wait(awaited)
+            self._awaited.difference_update(awaited)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Does nothing: the pool belongs to the process, and `finish` ends it."""
+
+    def _take(self, job: "_Job", *, awaited: bool) -> None:
+        with self._lock:
+            if self._ending:
+                raise RuntimeError("the process is ending: no new sync chunk or iterable can start in a thread")
+            if awaited:
+                self._awaited.add(job.future)
+            self._give(job)
+
+    # -- for the threads ---------------------------------------------------------------------------------------------
+
+    def _give(self, job: "_Job") -> None:
+        """Hand a job to an idle thread, to a new one, or into the queue; the lock is held."""
+        if self._idle:
+            self._busy += 1
+            self._idle.pop().wake(job)
+        elif self._busy < self._limit:
+            try:
+                self._hire(job)
+            except RuntimeError:  # the system has no thread left: a busy thread takes the job later
+                if not self._busy:
+                    self._awaited.discard(job.future)
+                    raise
+                self._queue.append(job)
+        else:
+            self._queue.append(job)
+
+    def _hire(self, job: "_Job") -> None:
+        worker = _Worker(self)
+        self._made += 1
+        name = f"triggerflow-chunk-{self._made}"
+        threading.Thread(target=worker.run, args=(job,), name=name, daemon=True).start()
+        self._busy += 1
+
+    def next(self, worker: "_Worker") -> "_Job | None":
+        """The next job for a thread that has done one; waits for it at most `idle_seconds`. None: the thread ends."""
+        with self._lock:
+            worker.work = None
+            if worker.is_left:
+                worker.is_left = False
+                self._count(worker, -1)
+            if self._queue and self._busy <= self._limit:
+                return self._queue.popleft()
+            self._busy -= 1
+            if len(self._idle) >= self._max_idle:
+                return None
+            self._idle.append(worker)
+        if not worker.sleep(self._idle_seconds):
+            with self._lock:
+                if worker in self._idle:
+                    self._idle.remove(worker)
+                    return None
+            worker.sleep(None)  # it got a job just before the lock was taken
+        return worker.take()
+
+    def waits(self, worker: "_Worker", by: int) -> None:
+        """A thread begins (1) or ends (-1) to wait inside the engine."""
+        with self._lock:
+            stranded = self._count(worker, by)
+        if stranded is not None:
+            stranded()
+
+    def _count(self, worker: "_Worker", by: int) -> Callable[[], None] | None:
+        """Count a thread as waiting (1) or not (-1), and give its place to a job; the lock is held. What is returned
+        has to be called without the lock."""
+        before, worker.waiting = worker.waiting, worker.waiting + by
+        if before and worker.waiting == 0:
+            self._busy += 1
+        elif before == 0:
+            self._busy -= 1
+            if self._queue and self._busy < self._limit:
+                job = self._queue.popleft()
+                try:
+                    self._give(job)
+                except RuntimeError as error:  # no thread is left, and none is busy that could take it
+                    return functools.partial(job.refuse, error)
+        return None
+
+    def renew(self) -> None:
+        """Reset the pool after a fork: in the child process only the thread that forked exists."""
+        self._lock = threading.Lock()
+        self._queue, self._idle, self._busy, self._awaited = deque(), [], 0, set()
+
+
+class _Job:
+    __slots__ = ("call", "future")
+
+    def __init__(self, future: "Future[Any]", call: Callable[[], Any]) -> None:
+        self.future = future
+        self.call = call
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self.call()
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+    def refuse(self, error: BaseException) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
+
+class _Worker:
+    """One thread of a pool."""
+
+    __slots__ = ("_awake", "_job", "is_left", "pool", "waiting", "work")
+
+    def __init__(self, pool: ThreadPool) -> None:
+        self.pool = pool
+        #: how many waits inside the engine it is in
+        self.waiting = 0
+        #: the call that it runs now, and whether its caller still waits for it
+        self.work: Future[Any] | None = None
+        self.is_left = False
+        self._job: _Job | None = None
+        self._awake = threading.Lock()
+        self._awake.acquire()
+
+    def run(self, job: _Job | None) -> None:
+        _here.worker = self
+        while job is not None:
+            self.work = job.future
+            job.run()
+            job = None  # what the call has returned is not held until the next one comes
+            job = self.pool.next(self)
+
+    def wake(self, job: _Job) -> None:
+        self._job = job
+        self._awake.release()
+
+    def sleep(self, seconds: float | None) -> bool:
+        return self._awake.acquire(timeout=-1 if seconds is None else seconds)
+
+    def take(self) -> _Job | None:
+        job, self._job = self._job, None
+        return job
+
+    def enter_wait(self) -> None:
+        self.pool.waits(self, 1)
+
+    def leave_wait(self) -> None:
+        self.pool.waits(self, -1)
+
+
+class ThreadCall:
+    """A sync chunk, or a sync iterable, in its thread: the state that its event loop and its thread share.
+
+    A thread cannot be stopped. When the chunk has timed out, or did not end in time after it was cancelled, the call is
+    *left*: the thread continues, its result is dropped, and its next call into the engine raises `UsageError`.
+    """
+
+    __slots__ = ("_elsewhere", "_inner", "left", "loop", "started", "what", "work", "worker")
+
+    def __init__(self, what: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.what = what
+        self.loop = loop
+        self.started = False
+        self.left = False
+        #: the thread of this call, and its worker in the pool
+        self.worker: _Worker | None = None
+        self.work: Future[Any] | None = None
+        #: the call into the engine that the thread waits for now: a task of this loop, or a future of another loop
+        self._inner: asyncio.Task[Any] | None = None
+        self._elsewhere: Future[Any] | None = None
+
+    def run(self, context: Context, function: Callable[[Any], Any], argument: Any) -> Any:
+        """Call the function, in the thread."""
+        self.worker = _here.worker
+        self.work = None if self.worker is None else self.worker.work
+        self.started = True
+        _here.call = self
+        try:
+            return context.run(function, argument)
+        finally:
+            _here.call = None
+
+    def require_wanted(self) -> None:
+        """Raise `UsageError` if the call was left."""
+        if self.left:
+            raise UsageError(
+                f"no caller waits for {self.what} any more: it timed out, or was cancelled and did not stop in time; "
+                "its thread should return, because its calls into the engine are refused"
+            )
+
+    async def inside(self, make: Callable[[], Awaitable[T]]) -> T:
+        """Await something on behalf of the thread, on the event loop of the chunk."""
+        self.require_wanted()
+        self._inner = asyncio.current_task()
+        try:
+            return await make()
+        finally:
+            self._inner = None
+
+    def wait(self, future: "Future[T]", *, here: bool) -> T:
+        """Wait in the thread for a call into the engine. `here`: the call runs on the loop of the chunk."""
+        if not here:
+            self._elsewhere = future
+        try:
+            return future.result()
+        except CancelledError:
+            self.require_wanted()
+            raise UsageError(
+                f"{self.what}: the call into the engine that its thread waited for was cancelled"
+            ) from None
+        finally:
+            self._elsewhere = None
+
+    async def leave(self) -> None:
+        """Leave the call. A call into the engine that its thread waits for is cancelled, and this waits until that has
+        ended, so that the run has its permits back when it ends."""
+        self.left = True
+        inner = self.interrupt()
+        if inner is not None:
+            await asyncio.wait((inner,))
+
+    def interrupt(self) -> asyncio.Task[Any] | None:
+        """Cancel the call into the engine that the thread waits for. Returns its task, if it runs on this loop."""
+        inner, elsewhere = self._inner, self._elsewhere
+        if elsewhere is not None:
+            elsewhere.cancel()
+        if inner is not None:
+            inner.cancel()
+        return inner
+
+
+class _Here(threading.local):
+    """The worker and the call of the present thread."""
+
+    worker: _Worker | None = None
+    call: ThreadCall | None = None
+
+
+_here = _Here()
+
+
+@contextmanager
+def waiting_inside_engine() -> Generator[None]:
+    """Do not count this thread as busy inside the `with` block, in which it waits for the engine."""
+    worker = _here.worker
+    if worker is None:
+        yield
+        return
+    worker.enter_wait()
+    try:
+        yield
+    finally:
+        worker.leave_wait()
+
+
+def current_call() -> ThreadCall | None:
+    """The sync chunk that this thread runs, if it runs one."""
+    return _here.call
+
+
+_pool = ThreadPool()
+
+
+def pool() -> ThreadPool:
+    """The threads of this process."""
+    return _pool
+
+
+def finish() -> None:
+    """At the end of the process: wait for the calls that were not left."""
+    _pool.finish()
+
+
+def _after_fork() -> None:
+    """In the child process: reset the pool, because the parent's threads, which may hold its locks, do not exist."""
+    _pool.renew()
+    _here.__dict__.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

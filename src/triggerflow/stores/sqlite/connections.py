@@ -1,0 +1,137 @@
+"""The two connections of an open store: the writer, and the reader, which never waits for a commit."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from ..._core.errors import StoreError, StoreUnavailable
+from . import claims, schema
+from .connection import Synchronous, connect, transaction
+from .errors import store_error
+from .ownership import Ownership
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: After how many seconds a failed renewal is tried again; at most a third of the lease.
+RETRY = 1.0
+
+
+class Writer:
+    """The only connection that writes. Used on its own thread only."""
+
+    def __init__(self, path: Path, ownership: Ownership, *, synchronous: Synchronous, busy_timeout: float) -> None:
+        self._path = path
+        self._ownership = ownership
+        self._synchronous: Synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Connect, check the file, migrate its tables, and add the row of this owner."""
+        connection = connect(self._path, busy_timeout=self._busy_timeout, synchronous=self._synchronous)
+        try:
+            with transaction(connection, self._path, "DEFERRED"):
+                schema.check(connection, self._path)
+            self._use_wal(connection)
+            with transaction(connection, self._path, "IMMEDIATE"):
+                schema.check(connection, self._path)  # another process may have made the tables meanwhile
+                schema.migrate(connection)
+            self._connection = connection
+            self.run(_renew_only)
+        except BaseException:
+            self._connection = None
+            connection.close()
+            raise
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch the file to WAL mode, in which readers do not wait for writers."""
+        deadline = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                break
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait for the lock by itself when two processes switch at once.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise store_error(error, self._path) from error
+                time.sleep(0.01)
+        if mode != "wal":
+            raise StoreUnavailable(
+                f"store {self._path}: the file system has no shared memory for SQLite's WAL mode; use a local disk"
+            )
+
+    def run(
+        self, work: Callable[Concatenate[sqlite3.Connection, Ownership, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work` in one transaction. It is committed when this returns."""
+        connection = _require_open(self._connection, self._path)
+        try:
+            with transaction(connection, self._path, "IMMEDIATE"):
+                self._ownership.begin(connection)
+                result = work(connection, self._ownership, *args, **kwargs)
+        except BaseException:
+            self._ownership.rolled_back()
+            raise
+        self._ownership.committed()
+        return result
+
+    def renew(self) -> float:
+        """Renew the lease; returns after how many seconds to do it again."""
+        if self._connection is not None:
+            self._ownership.renew()
+            try:
+                self.run(_renew_only)
+            except StoreError:  # the next renewal may succeed; an append meanwhile raises the error to its caller
+                return min(RETRY, self._ownership.lease / 3)
+        return self._ownership.lease / 3
+
+    def close(self) -> None:
+        """Release everything and disconnect."""
+        if self._connection is None:
+            return
+        try:
+            self.run(claims.leave)
+        except StoreError:
+            pass  # then other owners can claim it when the lease is over
+        finally:
+            self._connection.close()
+            self._connection = None
+
+
+class Reader:
+    """The connection that reads. Used on its own thread only."""
+
+    def __init__(self, path: Path, *, busy_timeout: float) -> None:
+        self._path = path
+        self._busy_timeout = busy_timeout
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Connect to a file that the writer has checked."""
+        self._connection = connect(self._path, busy_timeout=self._busy_timeout)
+        self._connection.execute("PRAGMA query_only = ON")
+
+    def run(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a query in one transaction, so that it reads one consistent state."""
+        connection = _require_open(self._connection, self._path)
+        with transaction(connection, self._path, "DEFERRED"):
+            return query(connection, *args, **kwargs)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _require_open(connection: sqlite3.Connection | None, path: Path) -> sqlite3.Connection:
+    if connection is None:
+        raise StoreUnavailable(f"store {path} is closed; open it again with `async with`")
+    return connection
+
+
+def _renew_only(connection: sqlite3.Connection, ownership: Ownership) -> None:
+    """Does nothing: `Ownership.begin`, with which every transaction begins, renews the lease."""

@@ -1,0 +1,104 @@
+"""Ownership: the row of this owner in `owners`, which is its lease, and a cache of the executions that it owns.
+
+A claim deletes the rows of dead owners in its own transaction. So while every transaction of this owner finds its row,
+no other owner can have claimed one of its executions, and the cache is valid. This check is the whole fencing: it costs
+one statement in a commit. If the row is gone, the cache is dropped, and filled again from the tables.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..._core.errors import StoreConflict
+from ..protocol import FINAL_STATUSES
+from .processes import has_ended
+
+
+class Claim(NamedTuple):
+    """Cached facts about an execution of this owner, so that an append needs no query."""
+
+    key: int
+    records: int
+    status: str
+    due: float | None
+
+
+class Ownership:
+    """This owner and its cached claims. Used only on the writer's thread, inside transactions."""
+
+    def __init__(self, owner: str, lease: float, clock: Callable[[], float]) -> None:
+        self.owner = owner
+        self.lease = lease
+        self.clock = clock
+        self._held: dict[str, Claim] = {}
+        #: what the open transaction changes in `_held`; None: this owner gives the execution up
+        self._changes: dict[str, Claim | None] = {}
+        self._renewed: float | None = None
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction: check that the row of this owner exists; renew the lease after a third of it."""
+        now = self.clock()
+        renewed = self._renewed
+        if renewed is not None and renewed <= now < renewed + self.lease / 3:
+            found = connection.execute("SELECT 1 FROM owners WHERE id = ?", (self.owner,)).fetchone()
+        else:  # the renewal is due, or the clock was set back
+            self._renewed = now
+            found = connection.execute(
+                "UPDATE owners SET expires = ? WHERE id = ?", (now + self.lease, self.owner)
+            ).rowcount
+        if not found:
+            self._held.clear()
+            connection.execute("INSERT INTO owners (id, expires) VALUES (?, ?)", (self.owner, now + self.lease))
+
+    def committed(self) -> None:
+        """The transaction was committed: apply its changes to the cache."""
+        for execution, held in self._changes.items():
+            if held is None:
+                self._held.pop(execution, None)
+            else:
+                self._held[execution] = held
+        self._changes.clear()
+
+    def rolled_back(self) -> None:
+        """The transaction was rolled back: drop its changes. It may have held a renewal, so renew again."""
+        self._changes.clear()
+        self._renewed = None
+
+    def renew(self) -> None:
+        """Make the next transaction renew the lease, even if that is not due."""
+        self._renewed = None
+
+    def remember(self, execution: str, held: Claim) -> None:
+        """Put an execution into the cache once this transaction is committed."""
+        self._changes[execution] = None if held.status in FINAL_STATUSES else held
+
+    def forget(self, execution: str) -> None:
+        """Drop an execution from the cache once this transaction is committed."""
+        self._changes[execution] = None
+
+    def require(self, connection: sqlite3.Connection, execution: str) -> Claim:
+        """The claim on an execution. Raises `StoreConflict` unless this owner has it and it has not ended."""
+        held = self._changes[execution] if execution in self._changes else self._held.get(execution)
+        if held is not None:
+            return held
+        row = connection.execute(
+            """SELECT key, status, due, owner,
+                max(trimmed, coalesce((SELECT max(number) + 1 FROM records WHERE execution = executions.key), 0))
+            FROM executions WHERE id = ?""",
+            (execution,),
+        ).fetchone()
+        if row is None:
+            raise StoreConflict(f"there is no execution {execution!r} in the store; was it deleted?")
+        key, status, due, owner, records = row
+        if status in FINAL_STATUSES:
+            raise StoreConflict(f"execution {execution!r} has ended ({status}); it takes no more records")
+        if owner != self.owner:
+            now_with = f"owner {owner} has it now" if owner else "no owner has it now"
+            raise StoreConflict(f"execution {execution!r} is not run by owner {self.owner} any more: {now_with}")
+        return Claim(key, records, status, due)
+
+    def purge(self, connection: sqlite3.Connection) -> None:
+        """Delete the rows of dead owners, so that their executions can be claimed."""
+        connection.execute("DELETE FROM owners WHERE expires <= ? AND id != ?", (self.clock(), self.owner))
+        others = connection.execute("SELECT id FROM owners WHERE id != ?", (self.owner,)).fetchall()
+        connection.executemany("DELETE FROM owners WHERE id = ?", [other for other in others if has_ended(other[0])])
