@@ -90,6 +90,16 @@ async def test_of_answers_from_many_threads_the_stream_tells_the_one_that_was_ta
         assert [it["interrupt"]["response"] for it in items if it["action"] == "resume"] == taken
 
 
+async def test_an_answer_from_a_thread_that_comes_after_the_end_is_refused(open_store: Open) -> None:
+    """S17: an execution that has ended takes no answer, whichever thread it comes from."""
+    async with open_store() as store:
+        execution = await asking(approval("done"), store)
+        await execution.async_continue_with("q", "yes")
+        await execution.async_get_result()
+        with pytest.raises(ExecutionClosed):
+            await asyncio.to_thread(execution.continue_with, "q", "no", request_id="late")
+
+
 async def test_an_answer_that_cannot_be_recorded_is_named_as_one(open_store: Open) -> None:
     """S19: "a clear error that names" the place; the question stays open."""
     async with open_store() as store:
