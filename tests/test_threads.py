@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 import pytest
@@ -268,24 +269,28 @@ MANY = 1_300
 async def test_threads_that_wait_for_threads_never_use_them_up(way: str) -> None:
     """S3: nothing deadlocks: more sync chunks than threads may be busy wait for sync chunks at the same time."""
     flow, inner, gauge = TriggerFlow(), TriggerFlow(), Gauge()
-    gate = threading.Event()
+    gate = Future[None]()
+
+    async def hold(data: Data) -> Any:
+        await asyncio.wrap_future(gate)  # needs no thread: chunks that block in threads would fill the pool first
+        return data.value
 
     def work(data: Data) -> Any:
-        gate.wait(50)
         return data.value
 
     def outer(data: Data) -> Any:
         with gauge.inside():
             if gauge.count >= 1_100:
-                gate.set()
+                with contextlib.suppress(InvalidStateError):
+                    gate.set_result(None)
             if way == "settle":
                 data.emit("work", data.value, settle=True)
             else:
                 assert inner.start(data.value) == data.value
         return data.value
 
-    inner.to(work).end()
-    flow.when("work").to(work)
+    inner.to(hold).to(work).end()
+    flow.when("work").to(hold).to(work)
     flow.for_each(concurrency=MANY).to(outer).end_for_each().end()
     assert await asyncio.wait_for(flow.async_start(range(MANY)), 50) == list(range(MANY))
     assert gauge.peak >= 1_100

@@ -44,6 +44,8 @@ class ThreadPool(Executor):
         self._idle: list[_Worker] = []
         self._busy = 0
         self._made = 0
+        #: threads that were made and have not taken a job yet
+        self._starting = 0
         #: calls that the end of the process waits for
         self._awaited: set[Future[Any]] = set()
         self._ending = False
@@ -102,27 +104,43 @@ class ThreadPool(Executor):
     # -- for the threads ---------------------------------------------------------------------------------------------
 
     def _give(self, job: "_Job") -> None:
-        """Hand a job to an idle thread, to a new one, or into the queue; the lock is held."""
-        if self._idle:
-            self._busy += 1
-            self._idle.pop().wake(job)
-        elif self._busy < self._limit:
-            try:
-                self._hire(job)
-            except RuntimeError:  # the system has no thread left: a busy thread takes the job later
-                if not self._busy:
-                    self._awaited.discard(job.future)
-                    raise
-                self._queue.append(job)
-        else:
-            self._queue.append(job)
+        """Queue a job, and see that a thread takes it; the lock is held."""
+        self._queue.append(job)
+        try:
+            self._staff()
+        except RuntimeError:
+            self._queue.pop()
+            self._awaited.discard(job.future)
+            raise
 
-    def _hire(self, job: "_Job") -> None:
+    def _staff(self) -> None:
+        """Wake a thread for the oldest queued job, or make one; the lock is held. Raises `RuntimeError` if the system
+        has no thread left, and none is busy that could take the job later."""
+        if self._idle and self._queue:
+            self._busy += 1
+            self._idle.pop().wake(self._queue.popleft())
+        elif len(self._queue) > self._starting and self._busy < self._limit:
+            # A new thread takes its job from the queue: a thread that is just done may come first. So a loop of short
+            # chunks on a busy machine needs a few threads, and not one for each chunk.
+            try:
+                self._hire()
+            except RuntimeError:
+                if not self._busy:
+                    raise
+
+    def _hire(self) -> None:
         worker = _Worker(self)
+        name = f"triggerflow-chunk-{self._made + 1}"
+        threading.Thread(target=worker.run, name=name, daemon=True).start()
         self._made += 1
-        name = f"triggerflow-chunk-{self._made}"
-        threading.Thread(target=worker.run, args=(job,), name=name, daemon=True).start()
         self._busy += 1
+        self._starting += 1
+
+    def first(self, worker: "_Worker") -> "_Job | None":
+        """The first job of a new thread."""
+        with self._lock:
+            self._starting -= 1
+        return self.next(worker)
 
     def next(self, worker: "_Worker") -> "_Job | None":
         """The next job for a thread that has done one; waits for it at most `idle_seconds`. None: the thread ends."""
@@ -160,18 +178,16 @@ class ThreadPool(Executor):
             self._busy += 1
         elif before == 0:
             self._busy -= 1
-            if self._queue and self._busy < self._limit:
-                job = self._queue.popleft()
-                try:
-                    self._give(job)
-                except RuntimeError as error:  # no thread is left, and none is busy that could take it
-                    return functools.partial(job.refuse, error)
+            try:
+                self._staff()
+            except RuntimeError as error:
+                return functools.partial(self._queue.popleft().refuse, error)
         return None
 
     def renew(self) -> None:
         """Reset the pool after a fork: in the child process only the thread that forked exists."""
         self._lock = threading.Lock()
-        self._queue, self._idle, self._busy, self._awaited = deque(), [], 0, set()
+        self._queue, self._idle, self._busy, self._starting, self._awaited = deque(), [], 0, 0, set()
 
 
 class _Job:
@@ -205,15 +221,16 @@ class _Worker:
         self.pool = pool
         #: how many waits inside the engine it is in
         self.waiting = 0
-        #: the call that it runs now, and whether its caller still waits for it
+        #: the call that it runs now, and whether that was left
         self.work: Future[Any] | None = None
         self.is_left = False
         self._job: _Job | None = None
         self._awake = threading.Lock()
         self._awake.acquire()
 
-    def run(self, job: _Job | None) -> None:
+    def run(self) -> None:
         _here.worker = self
+        job = self.pool.first(self)
         while job is not None:
             self.work = job.future
             job.run()
