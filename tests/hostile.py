@@ -118,6 +118,8 @@ ZOO: dict[str, Callable[[], Any]] = {
     "str": lambda: _of("Str", str, __eq__=_raise, __hash__=_raise, __str__=_raise, __format__=_raise, __len__=_raise),
     "int": lambda: _of("Int", int, __eq__=_raise, __hash__=_raise, __bool__=_raise, __index__=_raise),
     "float": lambda: _of("Float", float, __eq__=_raise, __add__=_raise, __radd__=_raise, __float__=_raise),
+    "sizeof": lambda: _of("Sizeof", __sizeof__=_raise),
+    "sizeof, past Exception": lambda: _of("Sizeof", __sizeof__=_bang),
     "copy": lambda: _of("Copy", __copy__=_raise, __deepcopy__=_raise, __reduce_ex__=_raise),
     "list of one that raises": lambda: [_of("Eq", __eq__=_bang)],
     "dict of one that raises": lambda: {"a": _of("Eq", __eq__=_bang)},

@@ -239,15 +239,17 @@ async def test_s07_queued_chunks_do_not_start_after_a_failure() -> None:
 async def test_s07_a_sync_sibling_in_a_thread_is_waited_for() -> None:
     """S7: a thread cannot be interrupted; the failure is told when it has ended, not while it still runs."""
     flow, seen = TriggerFlow(), list[str]()
-    gate = threading.Event()
+    has_started, gate = threading.Event(), threading.Event()
 
     def thread(data: Data) -> None:
+        has_started.set()
         gate.wait(5)
         time.sleep(0.01)
         seen.append("thread")
 
     async def fail(data: Data) -> None:
-        await asyncio.sleep(0)
+        while not has_started.is_set():
+            await asyncio.sleep(0)
         gate.set()
         raise ERROR
 

@@ -345,6 +345,19 @@ async def sub_flows(count: int) -> None:
     await flow.create_execution(concurrency=10, max_pending=NO_LIMIT).async_start([*range(count)])
 
 
+async def waiting_for_the_result(count: int) -> None:
+    flow = TriggerFlow()
+    flow.to(turn).end()
+    execution = flow.create_execution()
+    execution.begin()
+    for _ in range(2):  # those that have left cost the others nothing
+        leaving = [asyncio.ensure_future(execution.async_get_result()) for _ in range(count)]
+        await asyncio.sleep(0)
+        for one in leaving:
+            one.cancel()
+    await asyncio.gather(*(execution.async_get_result() for _ in range(count)))
+
+
 # -- state -------------------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +449,7 @@ SCENARIOS: dict[str, Scenario] = {
         chunks_of_one_sub_flow,
         chunks_of_one_sub_flow_all_at_once,
         sub_flows,
+        waiting_for_the_result,
         appending,
     )
 }

@@ -126,6 +126,21 @@ async def test_s19_items_and_branches_can_be_anything(where: str, kind: str) -> 
     await ends(execution, seen, value)
 
 
+async def test_s19_many_records_of_anything_are_held(kind: str) -> None:
+    """The journal measures what it holds, and asks no value for that."""
+    value = ZOO[kind]()
+    flow, seen = TriggerFlow(), list[Any]()
+
+    async def note(data: Data) -> Any:
+        seen.append(data.value)
+        return data.value
+
+    flow.for_each(concurrency=2).to(note).end_for_each().end()
+    execution = flow.create_execution()
+    execution.begin([[value, {"a": value}] for _ in range(200)])
+    await ends(execution, seen, value)
+
+
 def match_first(at: Any) -> Any:
     return at.match().case("first").to(("first", echo)).case_else().to(("not the first", echo)).end_match()
 

@@ -5,7 +5,7 @@ innermost provisional signal. A provisional signal that has members is itself a 
 completion group is a member of its parent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .state import KEPT, BlockInstance, CompletionGroup, Interrupt, Provisional, RunChunk, RunState, Timer
@@ -84,7 +84,8 @@ def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer |
 
 def restore_provisional(state: RunState, groups: list[CompletionGroup], emitters: Mapping[int, int]) -> None:
     """After a load, set the provisional signal of each group. The caller adds the members after that."""
-    made = {id(group): Provisional(signal, group, emitters.get(signal)) for signal, group in _known(state)}
+    known = state.provisional.items() if state.provisional else ()
+    made = {id(group): Provisional(signal, group, emitters.get(signal)) for signal, group in known}
     found: dict[int, Provisional | None] = {}
     for start in groups:
         path, group = list[CompletionGroup](), start
@@ -99,10 +100,6 @@ def restore_provisional(state: RunState, groups: list[CompletionGroup], emitters
             group.provisional = found[id(group)] = provisional
     for provisional in made.values():
         _note_idle(state, provisional)
-
-
-def _known(state: RunState) -> Iterable[tuple[int, CompletionGroup]]:
-    return (state.provisional or {}).items()
 
 
 def _note_idle(state: RunState, provisional: Provisional) -> None:

@@ -48,7 +48,7 @@ def text(value: Any, what: str) -> str:
     """A name as a plain string: one of a subclass (an enum's, say) is read as the text it is. Raises `UsageError`."""
     if type(value) is str:
         return value
-    if _derives(kind_of(value), str):
+    if derives(value, str):
         return str.__str__(value)
     raise UsageError(f"{what} is a string, got a {type_name(value)}")
 
@@ -78,7 +78,7 @@ def truth(value: Any, what: str) -> bool:
 def items_of(value: Any) -> list[Any] | None:
     """Return the items of a list or tuple, also of a subclass, as a new list; None for other values."""
     for base in (list, tuple):
-        if _derives(kind_of(value), base):
+        if derives(value, base):
             return [*cast("Any", base).__iter__(value)]
     return None
 
@@ -156,8 +156,9 @@ def _compares_as_builtin(value: Any) -> bool:
     return False
 
 
-def _derives(kind: type[Any], wanted: type[Any]) -> bool:
-    return any(base is wanted for base in _MRO(kind))
+def derives(value: Any, wanted: type[Any]) -> bool:
+    """Whether the type of a value is a class or derives from it. What the value says of its class does not count."""
+    return any(base is wanted for base in _MRO(kind_of(value)))
 
 
 def _method(mro: tuple[type[Any], ...], name: str, missing: Any = None) -> Any:

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, cast
+from typing import Any
 
 from .._core import events
 from .._core.events import Event
+from .._core.values import derives, kind_of
 
 logger = logging.getLogger("triggerflow")
 Observer = Callable[[Event], None]
@@ -77,7 +78,7 @@ class RingJournal(list[Event]):
         size = self._size
         for record in self[self._looked_at :]:
             value = getattr(record, _VALUES.get(type(record), "at"))
-            kind = cast("Any", type(value))
+            kind = id(kind_of(value))
             if kind in _SMALL:
                 continue
             if kind in _TEXT:
@@ -122,10 +123,11 @@ _VALUES: dict[type[Event], str] = {
     events.Paused: "payload",
     events.Resumed: "value",
 }
-_SMALL = frozenset({int, float, bool, type(None)})
-_TEXT = frozenset({str, bytes, bytearray})
-_CONTAINERS = frozenset({list, tuple, set, frozenset, deque})
-_SHARED = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
+# By id: to look a class up in a set would ask its metaclass for a hash.
+_SMALL = frozenset(map(id, (int, float, bool, type(None))))
+_TEXT = frozenset(map(id, (str, bytes, bytearray)))
+_CONTAINERS = frozenset(map(id, (list, tuple, set, frozenset, deque)))
+_SHARED = frozenset(map(id, (ModuleType, FunctionType, MethodType, BuiltinFunctionType)))
 #: How many parts of a value are looked at, and how deep: this tells large values from small ones, and costs little.
 PARTS = 4
 DEPTH = 4
@@ -133,20 +135,20 @@ DEPTH = 4
 
 def _size(value: Any, depth: int = 0) -> int:
     """About how many bytes a value takes. No code of the value's class is called but `__sizeof__`."""
-    kind = cast("Any", type(value))
+    kind = kind_of(value)
     try:
         size = sys.getsizeof(value)
-    except Exception:  # a foreign __sizeof__ may raise
+    except BaseException:  # whatever a foreign __sizeof__ raises: the record was taken, and stands
         size = 0
     parts: Any = value
     if kind is dict:
         parts = value.values()
-    elif kind not in _CONTAINERS:
-        parts = [it for it in gc.get_referents(value) if not isinstance(it, _SHARED)]
+    elif id(kind) not in _CONTAINERS:
+        parts = [it for it in gc.get_referents(value) if id(kind_of(it)) not in _SHARED and not derives(it, type)]
     seen = total = 0
     for part in islice(parts, PARTS):
         seen += 1
-        inner = cast("Any", type(part))
+        inner = id(kind_of(part))
         if inner in _TEXT:
             total += len(part)
         elif inner not in _SMALL and depth < DEPTH:

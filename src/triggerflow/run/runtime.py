@@ -130,7 +130,8 @@ class ExecutionRuntime:
         self.observed = False
         self._value: Any = UNSET
         self._waiter: asyncio.Future[None] | None = None
-        self._others: tuple[asyncio.Future[None], ...] = ()
+        #: all but the first that wait; one that is done leaves by itself
+        self._others: dict[asyncio.Future[None], None] | None = None
         if id is not None:
             self._id = id
         if resources:
@@ -334,11 +335,14 @@ class ExecutionRuntime:
         if driver is not None and driver.loop is not loop:
             raise WrongLoopError(f"{self!r} runs on another event loop; wait for it there, or use the sync methods")
         waiter: asyncio.Future[None] = loop.create_future()
-        others = tuple(other for other in self._others if not other.done())
+        others = self._others
         if self._waiter is None or (self._waiter.done() and not others):
             self._waiter = waiter
         else:
-            self._others = (*others, waiter)
+            if others is None:
+                others = self._others = {}
+            others[waiter] = None
+            waiter.add_done_callback(lambda done: others.pop(done, None))
         if timeout is not None:
             timer = loop.call_later(timeout, wake_waiter, waiter)
             waiter.add_done_callback(lambda _: timer.cancel())
@@ -392,16 +396,16 @@ class ExecutionRuntime:
     @property
     def waited_for(self) -> bool:
         """Whether a caller waits for its end, or a reader reads its stream, now."""
-        waiting = any(not waiter.done() for waiter in (self._waiter, *self._others) if waiter is not None)
+        waiting = any(not waiter.done() for waiter in (self._waiter, *(self._others or ())) if waiter is not None)
         return waiting or bool(self.stream and self.stream.observed)
 
     def wake(self) -> None:
         """Wake the callers that wait for the execution, so that they check its state."""
         waiter, others = self._waiter, self._others
-        self._waiter, self._others = None, ()
+        self._waiter = self._others = None
         if waiter is not None:
             wake_waiter(waiter)
-        for other in others:
+        for other in others or ():
             wake_waiter(other)
 
     def wake_all(self, failure: Callable[[], BaseException] | None) -> None:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 class Link:
     """Connects a child execution to its parent: passes on its items, interrupts and requests for permits."""
 
-    __slots__ = ("parent", "path", "run")
+    __slots__ = ("asked", "parent", "path", "run")
 
     def __init__(self, parent: "ExecutionRuntime", run: int, path: str) -> None:
+        #: the ids of its interrupts in the parent; the child itself forgets answered ones, if there are many
+        self.asked: dict[str, None] = {}
         self.parent = parent
         self.run = run
         self.path = path
@@ -42,6 +44,7 @@ class Link:
             case commands.OpenInterrupt(interrupt=asked):
                 number = self._under(asked.id)
                 self.parent.children[number] = (child, asked.id)
+                self.asked[number] = None
                 self._submit(
                     events.Paused(
                         self._now(), self.run, number, asked.type, asked.payload, expires=asked.expires, holds=True
@@ -49,6 +52,7 @@ class Link:
                 )
             case commands.CloseInterrupt(interrupt=asked):
                 number = self._under(asked.id)
+                self.asked.pop(number, None)
                 if self.parent.children.pop(number, None) is not None:
                     self._submit(events.InterruptClosed(self._now(), number, asked.status == "expired"))
             case commands.RequestPermits(count=count):
@@ -91,12 +95,13 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
     }
     given = {target: _pick(paths, sources) for target, paths in handler.capture.items()}
     path = path_of(step)
+    link = Link(parent, step.id, path)
     runner = cast("StepRunner", handler.runner)
     child, goes_on = await runner.new_child(
         id=f"{parent.id}/{path}",
         concurrency=handler.concurrency,
         leases=bool(around(parent.machine.state, step.scope)),
-        link=Link(parent, step.id, path),
+        link=link,
         saved=parent.saved_children.pop(path, None),
         attempt=step.attempt,
         runtime_data=given.get("runtime_data") or {},
@@ -105,7 +110,7 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
     )
     parent.children[path] = (child, "")
     try:
-        _take_over(parent, child, path)
+        _take_over(link, child)
 
         async def run() -> Any:
             if not goes_on:
@@ -118,7 +123,7 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
             await ingress.from_outside(child, lambda: child.cancel("the step of its parent was cancelled"))
         raise
     finally:
-        _release(parent, child, path)
+        _release(link)
     return _bring_back(handler, step, data, result)
 
 
@@ -142,25 +147,27 @@ def path_of(step: RunChunk) -> str:
     return f"{step.node.name}.{step.id}"
 
 
-def _release(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -> None:
+def _release(link: Link) -> None:
     """The child has ended: remove it from its parent, and close its open interrupts there."""
-    parent.children.pop(path, None)
-    for asked in child.machine.state.interrupts or ():
-        number = f"{path}/{asked}"
+    parent = link.parent
+    parent.children.pop(link.path, None)
+    for number in link.asked:
         if parent.children.pop(number, None) is None:
             continue
         with contextlib.suppress(ExecutionClosed):
             ingress.enter(parent, events.InterruptClosed(parent.environment.now(), number), "flow.async_start")
 
 
-def _take_over(parent: "ExecutionRuntime", child: "ExecutionRuntime", path: str) -> None:
+def _take_over(link: Link, child: "ExecutionRuntime") -> None:
     """Connect a restored child: register its open interrupts, and pass on answers that the parent got meanwhile."""
+    parent = link.parent
     for number, asked in (child.machine.state.interrupts or {}).items():
         if asked.status != "waiting":
             continue
-        known = (parent.machine.state.interrupts or {}).get(f"{path}/{number}")
+        known = (parent.machine.state.interrupts or {}).get(f"{link.path}/{number}")
         if known is not None:
             parent.children[known.id] = (child, number)
+            link.asked[known.id] = None
             if known.status == "resumed":
                 _pass_on(child, number, known)
 
