@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hypothesis import reject
 from hypothesis import strategies as st
 
-from tests.core.simulation import VALUES, Act, Behaviour, Child, Effect, Pick, Simulation, Start
+from tests.core.simulation import VALUES, Act, Behaviour, Child, Effect, Pick, Runaway, Simulation, Start
 from triggerflow import Chain, TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.machine import compile_plan
@@ -45,8 +46,13 @@ class Program:
         return compile_plan(self.flow.definition)
 
     def simulate(self, pick: Pick = lambda count: 0, **options: Any) -> Simulation:
-        """Run it in an order of your choice, to its end."""
-        return self.simulation(pick, **options).go(self.start)
+        """Run it in an order of your choice, to its end. Rejects a random program that is too long to be checked."""
+        simulation = self.simulation(pick, **options)
+        try:
+            return simulation.go(self.start)
+        except Runaway:
+            self.simulation(pick, limit=10 * simulation.limit).go(self.start)  # raises if it is endless
+            reject()
 
     def simulation(self, pick: Pick = lambda count: 0, **options: Any) -> Simulation:
         """The same, not started yet."""
