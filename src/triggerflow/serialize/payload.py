@@ -90,7 +90,7 @@ class Types:
         return cls
 
     def name_of(self, kind: Any) -> str | None:
-        """The name of a type in records: of a builtin class its own, of a registered class the registered one.
+        """The name of a type in records: a builtin class has its own name, a registered class the registered name.
 
         For `list[int]`, unions and literals it is a JSON list of the form and its parts. None if a part has no name.
         """
@@ -114,7 +114,7 @@ class Types:
         return [head, *(self._form(part) for part in parts)]
 
     def named(self, name: str) -> Any:
-        """The type of a name in a record. Raises `SnapshotError` if it is unknown."""
+        """The type that a name in a record refers to. Raises `SnapshotError` if it is unknown."""
         if not name.startswith('["'):
             return self._class(name)
         try:
