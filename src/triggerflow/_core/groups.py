@@ -26,7 +26,10 @@ def spawn_group(run: RunChunk) -> CompletionGroup:
     """Return the completion group for what this run emits; make it on first use."""
     group = run.spawned
     if group is None:
-        group = run.spawned = CompletionGroup(_first_in_use(run.group))
+        parent = run.group
+        if parent is not None and parent.over:
+            parent = _first_in_use(parent)
+        group = run.spawned = CompletionGroup(parent)
     return group
 
 

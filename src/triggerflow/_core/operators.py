@@ -50,7 +50,9 @@ def enter_chunk(
     else:
         state.begin(run)
     if group is not None:
-        enter_group(group)
+        group.live += 1  # hot path: `enter_group`, inlined for a group that is busy already
+        if group.live == 1 and group.parent is not None:
+            enter_group(group.parent)
         if group.provisional is not None:
             take_member(state, group, number, run)
     if limiters and not acquire(run):

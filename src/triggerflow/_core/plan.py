@@ -69,6 +69,7 @@ class Plan:
     __slots__ = (
         "definition",
         "depth",
+        "effects",
         "errors",
         "event_triggers",
         "events",
@@ -113,6 +114,8 @@ class Plan:
         self.events = _named(listeners, "event")
         #: what each of these events fires, made once instead of for every signal
         self.event_triggers = {name: Trigger("event", name) for name in self.events}
+        #: the key under which the machine counts an emit of each of these events: `Emitted.effect`
+        self.effects = {name: f"emitted:{name}" for name in self.events}
         self.state = _named(listeners, "state")
         self.flow_data = _named(listeners, "flow_data")
         self.errors = _named(listeners, "error")
