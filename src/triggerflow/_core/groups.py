@@ -9,6 +9,8 @@ A wait ends when `live` has fallen to its level: 0 for `settle`, half the limit 
 its permits, so that its members can run under any limit. It is woken when it has its permits again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 
 from .limits import acquire, release, unqueue

@@ -22,6 +22,8 @@ See `events` for the records, `operators` for what each kind of operator does, `
 waits.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 

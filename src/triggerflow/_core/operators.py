@@ -5,6 +5,8 @@ runs, fill slots, and pass a signal on to the listeners of its own trigger. It n
 name (events, state, chunk names under `when`) have no scope: a gate is outside of all blocks.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol

@@ -3,6 +3,8 @@
 A plan only adds links. `operators` defines what each kind of operator does.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -125,7 +127,7 @@ class Plan:
         #: the events for which an execution with rules before `DECLARED` waits; see `closing`
         self.outside = definition.outside_events
 
-    def with_outside(self, outside: frozenset[str]) -> "Plan":
+    def with_outside(self, outside: frozenset[str]) -> Plan:
         """Return a plan with the same nodes and another set of `outside` events."""
         other = Plan.__new__(Plan)
         for name in Plan.__slots__:
