@@ -19,12 +19,12 @@ from .build.blueprint import Blueprint
 from .build.chain import Chain, MatchMode, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
+from .build.former_names import FLOW, refuse
 from .build.sources import Source, source_of
 from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
 from .run.flow_runtime import FlowRuntime
-from .run.former_names import FLOW, refuse
 from .run.options import Options
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
@@ -507,7 +507,8 @@ class TriggerFlow(ResourceHolder):
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
         """Register a function, chunk or flow by name, so that a loaded definition can use it as a step.
 
-        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        The default name is that of the object. Raises `DefinitionError` if another object has the name, or if the name
+        is not the same in every process (that of a lambda).
         """
         from .serialize import flow_config
 
@@ -517,7 +518,8 @@ class TriggerFlow(ResourceHolder):
     def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> Self:
         """Register a function by name, so that a loaded definition can use it as the condition of a case.
 
-        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        The default name is that of the function. Raises `DefinitionError` if another function has the name, or if the
+        name is not the same in every process (that of a lambda).
         """
         from .serialize import flow_config
 
@@ -537,13 +539,13 @@ class TriggerFlow(ResourceHolder):
         return self
 
     def load_json_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
-        """`load_flow_config` from JSON text, or from a file of that path."""
+        """Load a definition from JSON text, or from the JSON file at a path. See `load_flow_config`."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "json", encoding), replace=replace)
 
     def load_yaml_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
-        """`load_flow_config` from YAML text, or from a file of that path."""
+        """Load a definition from YAML text, or from the YAML file at a path. See `load_flow_config`."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "yaml", encoding), replace=replace)

@@ -15,8 +15,8 @@ from .._core.definition import OperatorKind
 from .._core.errors import UsageError
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.former_names import DATA, refuse
 from . import ingress
-from .former_names import DATA, refuse
 from .ingress import emit, put
 from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt
 from .portal import run_sync

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from .._core.errors import UnknownInterrupt, UsageError
 from .._core.events import ErrorInfo, Event
 from .._core.state import UNSET, RunChunk, StatusName
+from ..build.former_names import EXECUTION, refuse
 from . import ingress
 from .data import require_resource
-from .former_names import EXECUTION, refuse
 from .interrupts import describe_interrupt
 from .portal import iterate_sync, on_a_loop, run_sync
 from .resources import ResourceHolder
