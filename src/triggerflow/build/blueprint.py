@@ -99,7 +99,7 @@ class Blueprint:
             again = ", ".join(f"{name}={given[name]!r}" for name in clashing)
             raise DefinitionError(
                 f"flow {self.name!r}: chunk {known.name!r} has {first} already, and {again} is given here; "
-                "say it once, or register the function under a second name: "
+                "give the option in one place only, or register the function under a second name: "
                 f"flow.chunk({known.name + '_2'!r}, {again})(function)"
             )
         emits = [name for name in given.get("emits", ()) if name not in known.emits]
@@ -292,7 +292,9 @@ class Blueprint:
             for key, names in cast("Mapping[Any, Any]", wanted).items():
                 kind = WHEN_KEYS.get(str(key))
                 if kind is None:
-                    raise DefinitionError(f"flow {self.name!r}: when() has the keys {list(WHEN_KEYS)}, not {key!r}")
+                    raise DefinitionError(
+                        f"flow {self.name!r}: a dict for when() has the keys {list(WHEN_KEYS)}, not {key!r}"
+                    )
                 found.extend(self._trigger(name, kind) for name in _many(names))
         else:
             found.extend(self._trigger(name, "event") for name in _many(wanted))

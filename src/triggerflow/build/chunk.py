@@ -19,7 +19,7 @@ Handler = Callable[[Any], Any]
 
 
 class ChunkOptions(TypedDict, total=False):
-    """The options of `flow.chunk`; see there. `timeout` is in seconds."""
+    """The options of `TriggerFlow.chunk`, which describes them. `timeout` is in seconds."""
 
     concurrency: int | None
     inline: bool
@@ -90,7 +90,10 @@ class Chunk:
         }
 
     def differing(self, options: Mapping[str, Any]) -> list[str]:
-        """Names of the (checked) options that this chunk has with another value; `emits` adds up, and never differs."""
+        """Names of the given (checked) options whose value differs from that of this chunk.
+
+        `emits` never differs, because the names of both are added up.
+        """
         return [name for name, value in options.items() if name != "emits" and not _alike(getattr(self, name), value)]
 
     def extend(self, options: Mapping[str, Any]) -> None:
@@ -120,7 +123,7 @@ class Chunk:
         return self
 
     def __call__(self, data: Any) -> Any:
-        """Call the handler directly, for tests of it. The options are not applied."""
+        """Call the handler directly, without its options; for tests of the handler."""
         return self.handler(data)
 
     def __repr__(self) -> str:
@@ -128,7 +131,7 @@ class Chunk:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two values of an option are equal; policies are, if all their arguments are."""
+    """Whether two values of an option are equal. Two `Retry` or `Cache` objects are, if their arguments are equal."""
     if type(one) is not type(other):
         return False
     return one is other or bool(_settings(one) == _settings(other))
@@ -171,7 +174,7 @@ def called_function(handler: Any) -> Any:
         handler = cast("Any", handler).func
     if not inspect.isfunction(handler) and not inspect.ismethod(handler):
         kind = cast("Any", type(handler))
-        handler = getattr(kind, "__call__", handler)  # noqa: B004 - the function is wanted, not whether
+        handler = getattr(kind, "__call__", handler)  # noqa: B004 - needs the function itself
     return getattr(handler, "__func__", handler)
 
 
