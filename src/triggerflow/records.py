@@ -33,6 +33,7 @@ from ._core.events import (
     StateChanged,
     StreamPut,
     StreamStopped,
+    ItemsStopped,
     TimerFired,
     WaitGivenUp,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "StateChanged",
     "StreamPut",
     "StreamStopped",
+    "ItemsStopped",
     "TimerFired",
     "WaitGivenUp",
 ]

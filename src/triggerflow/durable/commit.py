@@ -25,6 +25,8 @@ class StoreSession:
 
     def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
+        #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
+        self.owner: str | None = None
         #: the executions of this process (`stored.Stored`) by id: the same id is the same execution
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         #: called with an execution (`stored.Stored`) when its records were committed, or it has left this process
@@ -41,6 +43,11 @@ class StoreSession:
         self._waiting.append(buffer)
         if self._task is None:
             self._task = start_task(asyncio.get_running_loop(), self._commit())
+
+    def close(self, why: BaseException) -> None:
+        """Suspend every execution of this session that is still open in this process."""
+        for stored in list(self.live.values()):
+            stored.suspend(why)
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task of its own."""
@@ -136,6 +143,13 @@ class _PerStore:
 _per_store: "WeakKeyDictionary[Store, _PerStore]" = WeakKeyDictionary()
 
 
+def _owner_of(store: Store) -> str | None:
+    try:
+        return store.owner
+    except (RuntimeError, StoreError):  # not open, or asked outside of its loop: the operation that follows says so
+        return None
+
+
 def session_of(store: Store) -> StoreSession:
     """The session of an open store. Raises `UsageError` if `store` is no store."""
     if not hasattr(store, "claim_work"):
@@ -144,7 +158,12 @@ def session_of(store: Store) -> StoreSession:
     if known is None:
         known = _per_store[store] = _PerStore()
     session = known.session()
+    owner = _owner_of(store)
+    if session is not None and owner is not None and session.owner not in (None, owner):
+        session.close(ExecutionSuspended(f"{store!r} was closed, and opened again; continue with flow.async_resume(id)"))
+        session = None
     if session is None:
         session = StoreSession(store, known.definitions)
         known.session = ref(session)
+    session.owner = owner or session.owner
     return session

@@ -193,7 +193,7 @@ class CommitBuffer:
     async def wait_committed(self) -> None:
         """Wait until every record is in the store. Raises the reason of a suspension, and `WrongLoopError`."""
         if self.suspended is not None:
-            raise self.suspended
+            raise self.suspended.with_traceback(None)
         if not self.is_committed:
             loop = asyncio.get_running_loop()
             if self.owner.loop() not in (None, loop):
