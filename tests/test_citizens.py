@@ -287,8 +287,7 @@ async def test_only_the_innermost_for_each_is_stopped() -> None:
             data.stop_for_each()
         return data.value
 
-    flow.for_each().for_each(concurrency=1).match().case(lambda data: True).to(body).end_match().end_for_each()
-    inner = flow.for_each(concurrency=1).for_each(concurrency=1).to(body)
+    inner = flow.for_each(concurrency=1).for_each(concurrency=1).match().case(lambda data: True).to(body).end_match()
     inner.end_for_each().end_for_each().end()
     assert await flow.async_start([[0, 1, 2], [10, 11, 12]]) == [[0, 1], [10, 11]]
 
@@ -346,7 +345,7 @@ async def test_a_store_that_is_opened_again_goes_on_beside_an_old_handle(kind: s
         await old.async_settled()
     async with store:
         new = await flow.async_resume("z", store=store)
-        with pytest.raises(ExecutionSuspended, match="was closed, and opened again"):
+        with pytest.raises(ExecutionSuspended, match="was closed and opened again"):
             await old.async_get_result()
         await new.async_continue_with("q", "yes")
         assert await new.async_get_result() == "yes"

@@ -31,6 +31,8 @@ class StoreSession:
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         #: called with an execution (`stored.Stored`) when its records were committed, or it has left this process
         self.on_change: Callable[[Any], None] | None = None
+        #: why it has ended, once it has
+        self.closed: ExecutionSuspended | None = None
         self._waiting: list[CommitBuffer] = []
         self._task: asyncio.Task[None] | None = None
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
@@ -44,8 +46,9 @@ class StoreSession:
         if self._task is None:
             self._task = start_task(asyncio.get_running_loop(), self._commit())
 
-    def close(self, why: BaseException) -> None:
-        """Suspend every execution of this session that is still open in this process."""
+    def close(self, why: ExecutionSuspended) -> None:
+        """End the session, because its store was closed: suspend every execution that is still open in it."""
+        self.closed = why
         for stored in list(self.live.values()):
             stored.suspend(why)
 
@@ -146,7 +149,7 @@ _per_store: "WeakKeyDictionary[Store, _PerStore]" = WeakKeyDictionary()
 def _owner_of(store: Store) -> str | None:
     try:
         return store.owner
-    except (RuntimeError, StoreError):  # not open, or asked outside of its loop: the operation that follows says so
+    except (RuntimeError, LookupError, StoreError):  # not open, or asked outside of its loop: the operation that follows says so
         return None
 
 
@@ -160,7 +163,7 @@ def session_of(store: Store) -> StoreSession:
     session = known.session()
     owner = _owner_of(store)
     if session is not None and owner is not None and session.owner not in (None, owner):
-        session.close(ExecutionSuspended(f"{store!r} was closed, and opened again; continue with flow.async_resume(id)"))
+        session.close(ExecutionSuspended(f"{store!r} was closed and opened again; continue with the handle of flow.async_resume(id)"))
         session = None
     if session is None:
         session = StoreSession(store, known.definitions)
