@@ -5,6 +5,8 @@ runs, fill slots, and pass a signal on to the listeners of its own trigger. It n
 name (events, state, chunk names under `when`) have no scope: a gate is outside of all blocks.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -50,7 +52,9 @@ def enter_chunk(
     else:
         state.begin(run)
     if group is not None:
-        enter_group(group)
+        group.live += 1  # hot path: `enter_group`, inlined for a group that is busy already
+        if group.live == 1 and group.parent is not None:
+            enter_group(group.parent)
         if group.provisional is not None:
             take_member(state, group, number, run)
     if limiters and not acquire(run):

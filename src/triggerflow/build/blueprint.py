@@ -3,6 +3,8 @@
 The calls of a `Chain` add the operators. What an operator does when it runs is decided in `_core.operators`.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Container, Iterable, Mapping

@@ -13,12 +13,14 @@ Every chunk starts in the context (contextvars) in which the execution was start
 context variable hands its next run to a new task.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._core import commands, events
 from .._core.commands import AnyCommand, Publish
@@ -32,10 +34,12 @@ from ..run.interrupts import ChunkPaused
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
 from .ready import Ready
-from .sources import Sources
 from .tasks import changed, destroy, mark_seen, own_context, start_task
-from .timers import Timers
-from .waits import Waits
+
+if TYPE_CHECKING:
+    from .sources import Sources
+    from .timers import Timers
+    from .waits import Waits
 
 #: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
 CHUNKS_PER_TURN = 100
@@ -48,7 +52,7 @@ CLEAN_UP, RETRACTION_CLEAN_UP = 0, -1
 
 #: Executions with chunks at work: the event loop itself refers to tasks weakly only.
 #: (A dict, because it takes half the room of a set.)
-_running: dict["AsyncioDriver", None] = {}
+_running: dict[AsyncioDriver, None] = {}
 
 
 class AsyncioDriver:
@@ -124,6 +128,8 @@ class AsyncioDriver:
 
     def _waiting(self) -> Waits:
         if self._waits is None:
+            from .waits import Waits  # like timers and sources: imported by the first run that needs it
+
             self._waits = Waits(self.runtime)
         return self._waits
 
@@ -379,6 +385,8 @@ class AsyncioDriver:
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
         if self._timers is None:
+            from .timers import Timers  # see `_waiting`
+
             self._timers = Timers(self.loop)
         self._timers.set(number, delay, then, *args)
 
@@ -395,6 +403,8 @@ class AsyncioDriver:
 
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
+            from .sources import Sources  # see `_waiting`
+
             runtime, callbacks = self.runtime, (self._pulled, self._source_cancelled)
             self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *callbacks)
         self._sources.pull(command.opening, command.count)

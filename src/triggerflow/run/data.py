@@ -5,6 +5,8 @@ that it triggers. The async one waits where a limit requires it (a slow reader, 
 All methods can be called from any thread, and awaited on any event loop.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
@@ -44,7 +46,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     __slots__ = ("_repeated", "_run", "_runtime", "value")
 
-    def __init__(self, runtime: "ExecutionRuntime", run: RunChunk) -> None:
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk) -> None:
         self._runtime = runtime
         self._run = run
         # A repeated attempt does not record again the effects that an earlier attempt of this run has recorded.
@@ -66,7 +68,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     # -- the run -----------------------------------------------------------------------------------------------------
 
     @property
-    def execution(self) -> "Execution":
+    def execution(self) -> Execution:
         """The handle of this execution."""
         return self._runtime.handle_for(self._run)
 
@@ -167,7 +169,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
         ingress.emit_now(self._runtime, name, value, self._run, self._repeated, settle, delay)
 
-    async def async_emit_fields(self, response: "FieldSource", fields: Mapping[str, str]) -> Any:
+    async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str]) -> Any:
         """Emit a signal for each field of a model's response as soon as the field is complete.
 
         `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. If the
@@ -259,7 +261,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         payload: Any = None,
         resume_event: str | None = None,
         interrupt_id: str | None = None,
-        resume_to: "Literal['next', 'self'] | dict[str, str]" = "next",
+        resume_to: Literal["next", "self"] | dict[str, str] = "next",
         schema: Any = None,
         expires: float | None = None,
     ) -> NoReturn:
@@ -296,7 +298,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         self.pause_for(**question)
 
     @property
-    def resume(self) -> "dict[str, Any] | None":
+    def resume(self) -> dict[str, Any] | None:
         """The interrupt whose answer runs this chunk again (`resume_to="self"`); None in any other run.
 
         It is the dict of `execution.get_interrupt`, with the value of the chunk before the interrupt as `value`.
@@ -334,12 +336,12 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
 
 
-def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> "tuple[ExecutionRuntime, RunChunk]":
+def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:
     """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
     return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
 
-def require_resource(runtime: "ExecutionRuntime", key: str) -> Any:
+def require_resource(runtime: ExecutionRuntime, key: str) -> Any:
     """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
     resources = runtime.resources
     if key not in resources:

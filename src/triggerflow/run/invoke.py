@@ -5,15 +5,19 @@ dropped, its next call into the engine raises, and the process does not wait for
 concurrency limits are free at once, so the next attempt may start while the thread still runs.
 """
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..build.cache import Invoker
 from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
 from .data import run_of
 from .threads import ThreadCall, pool
+
+if TYPE_CHECKING:
+    from ..build.cache import Invoker
 
 
 def invoker(chunk: Chunk, owner: Any) -> Invoker:
@@ -35,7 +39,7 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
 class _Places:
     """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
 
-    async def without_permit(self, data: Any, until: "asyncio.Future[Any]") -> None:
+    async def without_permit(self, data: Any, until: asyncio.Future[Any]) -> None:
         """Give up the permits of the run while it waits."""
         runtime, run = run_of(data)
 
@@ -97,7 +101,7 @@ def _threaded(handler: Handler, name: str) -> Invoker:
     return call
 
 
-async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> None:
+async def _stop(future: asyncio.Future[Any], call: ThreadCall, data: Any) -> None:
     """The task of a chunk that runs in a thread was cancelled.
 
     After a time-out the thread is abandoned at once. Otherwise this waits for the thread, at most `cleanup_timeout`
