@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from triggerflow import TriggerFlow, errors
+from triggerflow import TriggerFlow
 from triggerflow.errors import ExecutionCancelled, ExecutionSuspended, TriggerFlowError, UsageError
 from triggerflow.models import errors as model_errors
 from triggerflow.stores import MemoryStore, SQLiteStore
@@ -26,7 +26,7 @@ def frames(error: BaseException) -> int:
     return len(list(traceback.walk_tb(error.__traceback__)))
 
 
-# -- errors ----------------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 MADE: dict[type[BaseException], Callable[[], BaseException]] = {
@@ -241,7 +241,7 @@ async def test_a_pause_in_a_condition_is_refused(resume_to: Any) -> None:
         await flow.create_execution().async_start()
 
 
-# -- sources and readers -------------------------------------------------------------------------------------------------
+# -- sources and readers -----------------------------------------------------------------------------------------------
 
 
 def endless(closed: list[str], kind: str) -> Any:
@@ -327,7 +327,7 @@ async def test_a_reader_that_was_left_and_holds_chunks_up_is_logged_once(caplog:
     assert await execution.async_get_result() == "done"
 
 
-# -- stores --------------------------------------------------------------------------------------------------------------
+# -- stores ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
@@ -349,7 +349,3 @@ async def test_a_store_that_is_opened_again_goes_on_beside_an_old_handle(kind: s
             await old.async_get_result()
         await new.async_continue_with("q", "yes")
         assert await new.async_get_result() == "yes"
-
-
-def test_all_errors_are_reached_by_their_module() -> None:
-    assert all(hasattr(errors, kind.__name__) for kind in classes(UsageError) if kind.__module__.endswith("_core.errors"))

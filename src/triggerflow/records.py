@@ -17,6 +17,7 @@ from ._core.events import (
     Failed,
     FlowDataChanged,
     InterruptClosed,
+    ItemsStopped,
     Paused,
     PermitsGranted,
     PermitsRequested,
@@ -33,7 +34,6 @@ from ._core.events import (
     StateChanged,
     StreamPut,
     StreamStopped,
-    ItemsStopped,
     TimerFired,
     WaitGivenUp,
 )
@@ -55,6 +55,7 @@ __all__ = [
     "Failed",
     "FlowDataChanged",
     "InterruptClosed",
+    "ItemsStopped",
     "Paused",
     "PermitsGranted",
     "PermitsRequested",
@@ -71,7 +72,6 @@ __all__ = [
     "StateChanged",
     "StreamPut",
     "StreamStopped",
-    "ItemsStopped",
     "TimerFired",
     "WaitGivenUp",
 ]

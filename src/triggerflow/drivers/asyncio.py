@@ -323,7 +323,7 @@ class AsyncioDriver:
             where = f"in chunk {run.node.name!r} of {self.runtime!r}"
             self.error = noted(error, where, first=run.node.kind is not OperatorKind.SUB_FLOW)
 
-    def _cancellation_swallowed(self, run: RunChunk, worker: "asyncio.Task[None]") -> None:
+    def _cancellation_swallowed(self, run: RunChunk, worker: asyncio.Task[None]) -> None:
         """Handle a chunk that went on after a cancellation of its task and returned a value.
 
         Time-outs of older libraries cancel the task of their caller and do not take that back. As in plain asyncio, the

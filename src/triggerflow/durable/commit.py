@@ -25,13 +25,9 @@ class StoreSession:
 
     def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
-<<<<<<< HEAD
         #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
         self.owner: str | None = None
-        #: the executions of this process (`stored.Stored`) by id: the same id is the same execution
-=======
         #: the executions of this process (`stored.Stored`) by id; one object for each id
->>>>>>> main
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         #: called with an execution (`stored.Stored`) when its records were committed, or it was suspended or released
         self.on_change: Callable[[Any], None] | None = None
@@ -153,7 +149,11 @@ _per_store: "WeakKeyDictionary[Store, _PerStore]" = WeakKeyDictionary()
 def _owner_of(store: Store) -> str | None:
     try:
         return store.owner
-    except (RuntimeError, LookupError, StoreError):  # not open, or asked outside of its loop: the operation that follows says so
+    except (
+        RuntimeError,
+        LookupError,
+        StoreError,
+    ):  # not open, or asked outside of its loop: the operation that follows says so
         return None
 
 
@@ -167,7 +167,11 @@ def session_of(store: Store) -> StoreSession:
     session = known.session()
     owner = _owner_of(store)
     if session is not None and owner is not None and session.owner not in (None, owner):
-        session.close(ExecutionSuspended(f"{store!r} was closed and opened again; continue with the handle of flow.async_resume(id)"))
+        session.close(
+            ExecutionSuspended(
+                f"{store!r} was closed and opened again; continue with the handle of flow.async_resume(id)"
+            )
+        )
         session = None
     if session is None:
         session = StoreSession(store, known.definitions)

@@ -46,11 +46,12 @@ def refuse_pause(run: RunChunk) -> None:
             f"condition {run.node.name!r} cannot pause; ask in a chunk before it, and let the condition look at the "
             "answer, which is the value of the step after that chunk"
         )
+    own: Any = run.handle
     try:
-        task = asyncio.current_task()
+        task: Any = asyncio.current_task()
     except RuntimeError:  # a sync chunk in its thread
         return
-    if task is not None and isinstance(run.handle, asyncio.Task) and task is not run.handle:
+    if task is not None and isinstance(own, asyncio.Task) and task is not own:
         raise UsageError(
             f"chunk {run.node.name!r} calls pause_for() in a task of its own (asyncio.gather, TaskGroup, wait_for), "
             "which cannot end the chunk; call it in the chunk itself. To ask several questions at once, run one chunk "
