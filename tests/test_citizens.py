@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import copy
 import logging
-import pickle
+import pickle  # noqa: S403 - users pickle errors, in multiprocessing for example
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
@@ -26,6 +26,10 @@ def frames(error: BaseException) -> int:
     return len(list(traceback.walk_tb(error.__traceback__)))
 
 
+def _pickled(error: Any) -> Any:
+    return pickle.loads(pickle.dumps(error))  # noqa: S301 - it was made in this line
+
+
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
@@ -43,7 +47,7 @@ MADE: dict[type[BaseException], Callable[[], BaseException]] = {
 
 
 @pytest.mark.parametrize("kind", classes(TriggerFlowError), ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("again", [lambda it: pickle.loads(pickle.dumps(it)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("again", [_pickled, copy.copy, copy.deepcopy])
 def test_every_error_is_equal_after_pickle_and_copy(kind: Any, again: Callable[[Any], Any]) -> None:
     make = MADE.get(kind)
     if make is None:
@@ -192,6 +196,33 @@ async def test_a_chunk_that_changes_its_context_does_not_change_the_order_of_sta
     flow.when("next").to(step)
     await flow.async_start()
     assert order == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("way", ["settle", "back-pressure", "slow reader"])
+async def test_a_time_out_is_told_at_its_time_also_while_the_chunk_waits_for_a_permit(way: str) -> None:
+    flow, loop = TriggerFlow(name="t"), asyncio.get_running_loop()
+
+    @flow.chunk("a", timeout=0.1)
+    async def a(data: Any) -> None:
+        for number in range(100):
+            if way == "slow reader":
+                await data.async_put_into_stream(number)
+            else:
+                await data.async_emit("long", settle=way == "settle")
+
+    async def long(data: Any) -> None:
+        await asyncio.sleep(1)
+
+    flow.to(a)
+    flow.when("long").to(long)
+    execution = flow.create_execution(concurrency=1, max_pending=2)
+    reader = execution.get_async_runtime_stream(None, buffer=1)
+    if way == "slow reader":
+        await anext(reader)
+    begin = loop.time()
+    with pytest.raises(TimeoutError, match="did not finish within its timeout"):
+        await execution.async_start()
+    assert loop.time() - begin < 0.5
 
 
 # -- pauses ------------------------------------------------------------------------------------------------------------
