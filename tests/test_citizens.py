@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import copy
 import logging
-import pickle  # noqa: S403 - users pickle errors, in multiprocessing for example
+import pickle
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
