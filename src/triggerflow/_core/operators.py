@@ -207,6 +207,27 @@ def stop_pulling(machine: Effects, opening: BlockInstance) -> bool:
     return pulling
 
 
+def for_each_around(scope: Branch | None) -> BlockInstance | None:
+    """The pass of the innermost for_each around a run with this scope; None if it is in no item."""
+    while scope is not None and scope.opening.node.kind is not OperatorKind.FOR_EACH_SPLIT:
+        scope = scope.opening.outer
+    return None if scope is None else scope.opening
+
+
+def stop_items(machine: Effects, opening: BlockInstance) -> bool:
+    """Start no further item of a for_each, and return whether a pull was open.
+
+    The block ends when the items in work have arrived. The caller removes the pull from the completion group."""
+    if opening.pulled is None:
+        opening.source = ()
+    else:
+        opening.pulled.clear()
+    pulling = stop_pulling(machine, opening)
+    if opening.id in (machine.state.openings or ()):
+        _feed(machine, opening)
+    return pulling
+
+
 def enter_for_each_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:

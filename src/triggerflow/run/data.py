@@ -18,7 +18,7 @@ from .._core.state import RunChunk
 from ..build.former_names import DATA, refuse
 from . import ingress
 from .ingress import emit, put
-from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt
+from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt, refuse_pause
 from .portal import run_sync
 from .state import FlowState, State
 
@@ -225,6 +225,20 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """End the runtime stream. Its readers stop after the last item; the execution continues."""
         ingress.stop_stream(self._runtime, self._run, self._repeated)
 
+    # -- for_each ----------------------------------------------------------------------------------------------------
+
+    async def async_stop_for_each(self) -> None:
+        """See `stop_for_each`."""
+        await self._on_loop(self.stop_for_each)
+
+    def stop_for_each(self) -> None:
+        """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
+
+        Items in work go on, and the chain continues with the results of the items that were started. So an endless
+        source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
+        """
+        self._record(events.ItemsStopped(self._now(), self._run.id))
+
     # -- result ------------------------------------------------------------------------------------------------------
 
     async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
@@ -262,9 +276,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         of the answer; an answer of another type is refused with `ContractError`. After `expires` seconds without an
         answer the chunk fails with `InterruptExpired`. Other chunks continue meanwhile.
 
-        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), or if an interrupt of that id
-        is open.
+        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), if an interrupt of that id
+        is open, in a condition, and in a task other than that of the chunk (`asyncio.gather`, a `TaskGroup`).
         """
+        refuse_pause(self._run)
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
         if resume_to not in ("next", "self"):
