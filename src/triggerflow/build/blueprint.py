@@ -130,11 +130,11 @@ class Blueprint:
                         f"flow {self.name!r}: {reference!r} belongs to another flow, and this flow has "
                         f"a chunk of that name; give it another name here: ({reference.name + '_2'!r}, chunk)"
                     )
-                return reference
+                return cast("Chunk", reference)
             case str():
                 return self.named(reference)
-            case (str() as name, Chunk() as chunk):
-                return self.register(name, cast("Handler", chunk))
+            case (str() as name, Chunk()):
+                return self.register(name, cast("Handler", reference[1]))
             case (str() as name, handler):
                 check_handler(handler, f"flow {self.name!r}: chunk {name!r}")
                 return self.register(name, handler, **({} if name in self.chunks else self._policies_of(handler)))

@@ -5,15 +5,24 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
 from .arguments import check_names, flag, names, positive, seconds
 
 if TYPE_CHECKING:
+    from typing_extensions import ParamSpec
+    from typing_extensions import TypeVar as DefaultTypeVar
+
     from .cache import Cache
     from .retry import Retry
+    from .typed import Signal
+
+    P = ParamSpec("P", default=...)
+    R = DefaultTypeVar("R", default=Any)
+else:
+    P, R = ParamSpec("P"), TypeVar("R")
 
 Handler = Callable[[Any], Any]
 
@@ -57,7 +66,7 @@ def _check_policies(given: Mapping[str, Any], where: str) -> None:
             raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
 
 
-class Chunk:
+class Chunk(Generic[P, R]):
     """A named handler of one flow: the result of `@flow.chunk`.
 
     A chunk is one node of the graph. If it is used in several places, each of its runs continues all chains that follow
@@ -111,20 +120,27 @@ class Chunk:
             "cache": True if self.cache else None,
         }
 
-    def declare_emits(self, *names: str) -> "Chunk":
+    def declare_emits(self, *names: "str | Signal[Any]") -> "Chunk[P, R]":
         """Add names of events that this chunk emits and its code does not show as literals. Returns the chunk.
 
         Only diagrams and checks use them; runs do not change. Raises `NotAChunkError` for a name that is not a string.
         """
         for name in names:
-            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(name, str):
                 raise NotAChunkError(f"chunk {self.name!r}: declare_emits takes event names, got {name!r}")
-        self.emits = tuple(dict.fromkeys((*self.emits, *names)))
+        self.emits = tuple(dict.fromkeys((*self.emits, *map(str, names))))
         return self
 
-    def __call__(self, data: Any) -> Any:
-        """Call the handler directly, without its options; for tests of the handler."""
-        return self.handler(data)
+    def __call__(self, *data: P.args, **none: P.kwargs) -> R:
+        """Call the handler directly with its argument, without the options of the chunk; for tests of the handler."""
+        return cast("Callable[P, R]", self.handler)(*data, **none)
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
 
     def __repr__(self) -> str:
         return f"<Chunk {self.name!r}>"

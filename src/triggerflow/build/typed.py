@@ -13,16 +13,27 @@ T = TypeVar("T")
 Reducer = Callable[[Any, Any], Any]
 
 
-class Signal(str, Generic[T]):
-    """The name of an event whose value is a `T`. `flow.signal(name, T)` returns one.
+if TYPE_CHECKING:
 
-    Only type checkers see the class. At run time it is the plain `str`, because names are recorded, and written to
-    files by libraries that know only `str`.
-    """
+    class Signal(Generic[T]):
+        """The name of an event whose value is a `T`. `flow.signal(name, T)` returns one.
 
-    __slots__ = ()
+        Type checkers see this class, which is no `str`: else an emit with a value of another type would be an emit of
+        an undeclared event.
+        """
 
-    if not TYPE_CHECKING:
+        def __init__(self, name: str) -> None: ...
+
+else:
+
+    class Signal(str, Generic[T]):
+        """The name of an event whose value is a `T`. `flow.signal(name, T)` returns one.
+
+        Type checkers see a class of its own. At run time it is the plain `str`, because names are recorded, and written
+        to files by libraries that know only `str`.
+        """
+
+        __slots__ = ()
 
         def __new__(cls, name: str) -> str:
             """Return the plain string."""
