@@ -376,7 +376,7 @@ class TriggerFlow(ResourceHolder):
         longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk, or
         `TimeoutError`.
         """
-        execution = self._runtime.unattended(concurrency)
+        execution = self._runtime.without_handle(concurrency)
         try:
             execution.begin(value)
             ended = execution.ended(timeout)
@@ -398,7 +398,7 @@ class TriggerFlow(ResourceHolder):
 
         The execution continues when the reader stops reading. `timeout` is the longest wait for one item, in seconds.
         """
-        execution = self._runtime.make_handle(self._runtime.unattended(concurrency))
+        execution = self._runtime.make_handle(self._runtime.without_handle(concurrency))
         return execution.get_async_runtime_stream(value, timeout=timeout)
 
     def get_runtime_stream(

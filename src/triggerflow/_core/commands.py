@@ -51,14 +51,14 @@ class CancelTimer(Command):
 class Pull(Command):
     """Take up to `count` items from the lazy source of a block instance; send `SourceItems` or `SourceFailed`."""
 
-    opening: BlockInstance
+    instance: BlockInstance
     count: int
 
 
 class CancelPull(Command):
     """Close the lazy source of a block instance, and send no record for it."""
 
-    opening: BlockInstance
+    instance: BlockInstance
 
 
 class RequestPermits(Command):

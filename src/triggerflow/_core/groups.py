@@ -14,7 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .limits import acquire, release, unqueue
-from .state import RUNNING, WAITING, CompletionGroup, KeptSignals, RecordedSignal, RunChunk, RunState, RunWaits, Wait
+from .state import (
+    RUNNING,
+    WAITING,
+    CompletionGroup,
+    RecordedSignal,
+    RecordedSignals,
+    RunChunk,
+    RunState,
+    RunWaits,
+    Wait,
+)
 
 
 def handling(group: CompletionGroup | None) -> bool:
@@ -59,30 +69,30 @@ def record_signal(state: RunState, run: RunChunk, effect: str, group: Completion
     """Record the signal of the current record for a later attempt of its emitter.
 
     When the table is full, the signals that no attempt can use any more are dropped."""
-    kept = run.kept
-    if kept is None or len(kept.by_effect) >= kept.limit:
-        kept = run.kept = KeptSignals(dict(kept_signals(state, run)))
+    known = run.recorded_signals
+    if known is None or len(known.by_effect) >= known.limit:
+        known = run.recorded_signals = RecordedSignals(dict(usable_signals(state, run)))
     it = RecordedSignal(state.records, group)
-    kept.by_signal[it.signal] = kept.by_effect[effect, (run.effects or {})[effect]] = it
+    known.by_signal[it.signal] = known.by_effect[effect, (run.effects or {})[effect]] = it
 
 
-def kept_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:
+def usable_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:
     """Yield the signals that a later attempt of a run can still wait for or retract, with (effect, count) of each."""
-    for count, kept in run.kept.by_effect.items() if run.kept else ():
-        if _in_reach(state, kept):
-            yield count, kept
+    for count, recorded in run.recorded_signals.by_effect.items() if run.recorded_signals else ():
+        if _is_usable(state, recorded):
+            yield count, recorded
 
 
-def kept_at(state: RunState, run: RunChunk, effect: str, count: int) -> RecordedSignal | None:
+def earlier_signal(state: RunState, run: RunChunk, effect: str, count: int) -> RecordedSignal | None:
     """Return the signal that an earlier attempt emitted as the `count`-th effect of this name.
 
     None if there is no such signal, or if it can neither be waited for nor retracted any more."""
-    kept = run.kept.by_effect.get((effect, count)) if run.kept else None
-    return kept if kept is not None and _in_reach(state, kept) else None
+    recorded = run.recorded_signals.by_effect.get((effect, count)) if run.recorded_signals else None
+    return recorded if recorded is not None and _is_usable(state, recorded) else None
 
 
-def _in_reach(state: RunState, kept: RecordedSignal) -> bool:
-    return kept.group.live > 0 or kept.signal in (state.provisional or ())
+def _is_usable(state: RunState, recorded: RecordedSignal) -> bool:
+    return recorded.group.live > 0 or recorded.signal in (state.provisional or ())
 
 
 def enter_group(group: CompletionGroup) -> None:

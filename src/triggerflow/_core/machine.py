@@ -37,9 +37,9 @@ from .events import DECLARED, RULES, STREAM
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
-from .leases import sync_permits
 from .limits import acquire
 from .operators import compile_plan, decide, fix_result
+from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
@@ -85,8 +85,8 @@ class Machine(Runs):
         try:
             self._RECEIVERS[type(event)](self, event)
             state = self.state
-            if state.lease is not None:
-                sync_permits(self, state.lease)
+            if state.grant is not None:
+                sync_permits(self, state.grant)
             if state.joins is not None:
                 tidy(self.plan, state, state.joins)
             state.records += 1
@@ -158,7 +158,7 @@ class Machine(Runs):
             del runs[event.run]
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
             self._release_run(run)
-            if run.kept is not None:
+            if run.recorded_signals is not None:
                 self._leave_emitted(run)
         if state.closing is None:
             trigger, scope = node.trigger, run.scope
@@ -232,10 +232,10 @@ class Machine(Runs):
     def _configure(self, event: events.Created | events.Started) -> None:
         state = self.state
         state.configured = True
-        state.attended = event.attended
+        state.has_handle = event.attended
         state.keep_open = event.keep_open
         if event.rules < DECLARED:
-            state.derived = self.plan.outside
+            state.derived = self.plan.legacy_external
         if event.attended and self.plan.events:
             state.sent = NONE_SENT
         state.skip_exceptions = event.skip_exceptions
@@ -244,8 +244,8 @@ class Machine(Runs):
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
         if event.leases:
-            state.lease = PermitGrant()
-            state.limiters = (*state.limiters, state.lease)
+            state.grant = PermitGrant()
+            state.limiters = (*state.limiters, state.grant)
         if event.rules != RULES:
             state.rules = event.rules
 
@@ -343,9 +343,9 @@ class Machine(Runs):
         if run is None:
             raise self._unknown_run(event.run)
         self._require_begun(run)
-        kept = run.kept.by_signal.get(event.signal) if run.kept else None
-        if kept is not None and kept.group.live and state.closing is None:
-            begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
+        recorded = run.recorded_signals.by_signal.get(event.signal) if run.recorded_signals else None
+        if recorded is not None and recorded.group.live and state.closing is None:
+            begin_wait(state, Wait(state.records, run, 0), recorded.group, self._resume)
 
     def _confirmed(self, event: events.Confirmed) -> None:
         self._require_open()
@@ -508,7 +508,7 @@ class Machine(Runs):
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._require_open()
-        state.attended = state.keep_open = False
+        state.has_handle = state.keep_open = False
         close_if_idle(self)
 
     def _cleanup_timed_out(self, event: events.CleanupTimedOut) -> None:

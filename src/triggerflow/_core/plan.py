@@ -77,8 +77,8 @@ class Plan:
         "events",
         "external",
         "flow_data",
+        "legacy_external",
         "nodes",
-        "outside",
         "start",
         "state",
         "timers",
@@ -125,14 +125,14 @@ class Plan:
         #: the declared external events that have listeners
         self.external = frozenset(definition.external) & self.events.keys()
         #: the events for which an execution with rules before `DECLARED` waits; see `closing`
-        self.outside = definition.outside_events
+        self.legacy_external = definition.outside_events
 
-    def with_outside(self, outside: frozenset[str]) -> Plan:
-        """Return a plan with the same nodes and another set of `outside` events."""
+    def with_legacy_external(self, events: frozenset[str]) -> Plan:
+        """Return a plan with the same nodes and another set of `legacy_external` events."""
         other = Plan.__new__(Plan)
         for name in Plan.__slots__:
             setattr(other, name, getattr(self, name))
-        other.outside = outside
+        other.legacy_external = events
         return other
 
 

@@ -54,7 +54,7 @@ def drop_member(state: RunState, group: CompletionGroup, key: Any) -> None:
 
 def leave_emitter(state: RunState, run: RunChunk) -> None:
     """Release the provisional signals of a run that has ended: no later attempt can decide on them."""
-    for signal in run.kept.by_signal if run.kept else ():
+    for signal in run.recorded_signals.by_signal if run.recorded_signals else ():
         group = (state.provisional or {}).get(signal)
         if group is not None and group.provisional is not None:
             group.provisional.by = None

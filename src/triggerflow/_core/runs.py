@@ -12,8 +12,8 @@ from .closing import FINAL, close_if_idle
 from .definition import OperatorKind
 from .errors import ExecutionClosed, ProtocolError
 from .groups import end_wait, end_waits_of, leave_group, regain
-from .leases import grant_queued, receive_granted, receive_request, receive_returned, release_sub_flow
 from .limits import release, unqueue
+from .permits import grant_queued, receive_granted, receive_request, receive_returned, release_sub_flow
 from .plan import Node, Plan
 from .provisional import drop_member, leave_emitter
 from .signals import Trigger
@@ -46,7 +46,7 @@ class Runs:
 
     def _after_run_end(self, run: RunChunk) -> None:
         """Finish the end of a run, after the machine has started what follows it."""
-        if run.kept is not None:
+        if run.recorded_signals is not None:
             self._leave_emitted(run)
         if run.group is not None:
             drop_member(self.state, run.group, run.id)
@@ -57,7 +57,7 @@ class Runs:
     def _leave_emitted(self, run: RunChunk) -> None:
         """Release the signals that a run has recorded: no later attempt follows."""
         leave_emitter(self.state, run)
-        run.kept = None
+        run.recorded_signals = None
 
     def _release_run(self, run: RunChunk) -> None:
         if run.waits is not None or run.spawned is not None:

@@ -177,7 +177,7 @@ class RecordedSignal(msgspec.Struct, frozen=True):
     group: CompletionGroup
 
 
-class KeptSignals:
+class RecordedSignals:
     """Recorded signals of a run that a later attempt can use: by (effect, count), and by number.
 
     At `limit` entries, those that no attempt can use any more are dropped."""
@@ -186,7 +186,7 @@ class KeptSignals:
 
     def __init__(self, by_effect: dict[tuple[str, int], RecordedSignal]) -> None:
         self.by_effect = by_effect
-        self.by_signal = {kept.signal: kept for kept in by_effect.values()}
+        self.by_signal = {it.signal: it for it in by_effect.values()}
         self.limit = 8 + 2 * len(by_effect)
 
 
@@ -236,7 +236,7 @@ class RunChunk:
     """The command to run a chunk or condition. It stays in the state until the run has ended.
 
     `id` is stable over crash and recovery; `attempt` counts from 1. `signal` is the number of the record that caused
-    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `kept` holds the signals that
+    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `recorded_signals` holds the signals that
     a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it: the core
     never reads or saves it.
     """
@@ -247,10 +247,10 @@ class RunChunk:
         "group",
         "handle",
         "id",
-        "kept",
         "limiters",
         "node",
         "phase",
+        "recorded_signals",
         "scope",
         "signal",
         "spawned",
@@ -285,7 +285,7 @@ class RunChunk:
         self.phase: Phase = RUNNING
         self.spawned: CompletionGroup | None = None
         self.waits: RunWaits | None = None
-        self.kept: KeptSignals | None = None
+        self.recorded_signals: RecordedSignals | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"
@@ -359,17 +359,17 @@ class BlockInstance:
 class Branch:
     """One branch of a block instance: `index` is the slot that it fills."""
 
-    __slots__ = ("index", "opening")
+    __slots__ = ("index", "instance")
 
-    def __init__(self, opening: BlockInstance, index: int) -> None:
-        self.opening = opening
+    def __init__(self, instance: BlockInstance, index: int) -> None:
+        self.instance = instance
         self.index = index
 
     @property
     def path(self) -> tuple[tuple[str, int, int], ...]:
         """The scope from the outermost branch in: (operator id, block instance id, index) each."""
-        here = ((self.opening.node.id, self.opening.id, self.index),)
-        return self.opening.outer.path + here if self.opening.outer else here
+        here = ((self.instance.node.id, self.instance.id, self.index),)
+        return self.instance.outer.path + here if self.instance.outer else here
 
 
 class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
@@ -391,18 +391,18 @@ class RunState:
 
     __slots__ = (
         "_data",
-        "attended",
+        "block_instances",
         "chunk_limiters",
         "closing",
         "configured",
         "derived",
+        "grant",
+        "has_handle",
         "joins",
-        "lease",
         "limiters",
         "many",
         "max_pending",
         "next_id",
-        "openings",
         "rare",
         "records",
         "result",
@@ -452,7 +452,7 @@ class RunState:
         self.status = Status.CREATED
         self.started = False
         self.configured = False
-        self.attended = True
+        self.has_handle = True
         #: rules before `DECLARED`: the external events that it waits for, less those that it has emitted itself
         self.derived: frozenset[str] | None = None
         #: the events with listeners that were sent so far; None if the execution is not attended: it is not needed
@@ -470,11 +470,11 @@ class RunState:
         #: the limit of the execution and its `PermitGrant`; a tuple, which runs without other limits share
         self.limiters: tuple[Limiter, ...] = ()
         #: set in a sub-flow with limits around its step
-        self.lease: PermitGrant | None = None
+        self.grant: PermitGrant | None = None
         self.closing: Status | None = None
         # Made on first use, so that a waiting execution stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
-        self.openings: dict[int, BlockInstance] | None = None
+        self.block_instances: dict[int, BlockInstance] | None = None
         self.joins: Joins | None = None
         self.waits: dict[int, Wait] | None = None
         #: runs that were cancelled by a retraction and have not stopped yet

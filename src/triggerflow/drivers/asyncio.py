@@ -386,37 +386,37 @@ class AsyncioDriver:
 
             runtime, callbacks = self.runtime, (self._pulled, self._source_cancelled)
             self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *callbacks)
-        self._sources.pull(command.opening, command.count)
+        self._sources.pull(command.instance, command.count)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
         if self._sources is not None:
-            self._sources.stop(command.opening)
+            self._sources.stop(command.instance)
 
-    def _pulled(self, opening: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
+    def _pulled(self, instance: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
         """Record the items that a source has returned for a pull, or its failure."""
-        if not opening.pulling:  # the core has cancelled the pull
+        if not instance.pulling:  # the core has cancelled the pull
             return
         now = self.runtime.environment.now
         with contextlib.suppress(ExecutionClosed):
             try:
                 if error is None:
-                    submit(self.runtime, events.SourceItems(now(), opening.id, items, done))
+                    submit(self.runtime, events.SourceItems(now(), instance.id, items, done))
                     if self.runtime.journal is not None:
                         self.runtime.journal.trim()  # the items of a source may be large, and are many
                 else:
-                    self._pull_failed(opening, error)
+                    self._pull_failed(instance, error)
             except PayloadError as refused:
-                self._pull_failed(opening, refused)
+                self._pull_failed(instance, refused)
             if self.runtime.machine.state.closing is None:  # it has an error route, or only ended its branch
                 self.error = None
 
-    def _pull_failed(self, opening: BlockInstance, error: BaseException) -> None:
+    def _pull_failed(self, instance: BlockInstance, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
-            cause, error = error, ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError")
+            cause, error = error, ChunkCancelled(f"the items of {instance.node.id!r} ended with a CancelledError")
             error.__cause__ = cause
         if self.runtime.machine.state.closing is None:
-            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}")
-        failed = events.SourceFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
+            self.error = noted(error, f"in the items of {instance.node.id!r} of {self.runtime!r}")
+        failed = events.SourceFailed(self.runtime.environment.now(), instance.id, describe(error, instance.node.name))
         submit(self.runtime, failed)
 
     def _source_cancelled(self, reason: str) -> None:

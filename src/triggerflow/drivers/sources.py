@@ -65,25 +65,25 @@ class Sources:
         self._closing: dict[asyncio.Future[Any], str] = {}
         self._closing_since = 0.0
 
-    def pull(self, opening: BlockInstance, count: int) -> None:
+    def pull(self, instance: BlockInstance, count: int) -> None:
         """Ask for at most `count` next items of a block instance. A block instance has one pull at a time."""
-        feed = self._feeds.get(opening.id)
+        feed = self._feeds.get(instance.id)
         if feed is None:
-            feed = self._feeds[opening.id] = self._open(opening)
+            feed = self._feeds[instance.id] = self._open(instance)
 
         def reply(items: list[Any], done: bool, error: BaseException | None) -> None:
-            if self._feeds.get(opening.id) is not feed:  # the feed was stopped meanwhile
+            if self._feeds.get(instance.id) is not feed:  # the feed was stopped meanwhile
                 return
             if done or error is not None:
-                del self._feeds[opening.id]
-            self._pulled(opening, items, done, error)
+                del self._feeds[instance.id]
+            self._pulled(instance, items, done, error)
 
         feed.ask(count, reply)
 
-    def _open(self, opening: BlockInstance) -> "_Feed":
-        source, what = opening.source, f"the items of {opening.node.id!r} of {self._name}"
+    def _open(self, instance: BlockInstance) -> "_Feed":
+        source, what = instance.source, f"the items of {instance.node.id!r} of {self._name}"
         # After a load, a source that can be read again continues after the items that were taken before.
-        passed = opening.next + len(opening.pulled or ())
+        passed = instance.next + len(instance.pulled or ())
         if type(source) in _IN_MEMORY:
             return _InMemory(self._loop, self._base, source, passed)
         try:
@@ -96,9 +96,9 @@ class Sources:
             return _InTask(self._loop, self._base, source, passed, what, ref(self))
         return _InThread(self._loop, self._base, source, passed, what, ref(self))
 
-    def stop(self, opening: BlockInstance) -> None:
+    def stop(self, instance: BlockInstance) -> None:
         """Close the source of a block instance that needs no more items."""
-        feed = self._feeds.pop(opening.id, None)
+        feed = self._feeds.pop(instance.id, None)
         if feed is not None:
             self._close(feed)
 

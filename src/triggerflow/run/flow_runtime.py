@@ -95,7 +95,7 @@ class FlowRuntime:
                 "TriggerFlow('brief')"
             )
 
-    def unattended(self, concurrency: int | None) -> ExecutionRuntime:
+    def without_handle(self, concurrency: int | None) -> ExecutionRuntime:
         """An execution that only the call which makes it knows of."""
         key = (concurrency, self.skip_exceptions)
         if key != self._options_key:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from .._core import events
 from .._core.commands import AnyCommand, ItemAfterStop
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
-from .._core.groups import kept_at
+from .._core.groups import earlier_signal
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
 from .._core.state import UNSET, RunChunk, Status
@@ -304,13 +304,13 @@ async def emit(
     number = state.records
     if repeated and repeats(repeated, event.effect):
         place = (run.effects or {})[event.effect] - repeated[event.effect]
-        kept = kept_at(state, run, event.effect, place)
-        if kept is None:
+        earlier = earlier_signal(state, run, event.effect, place)
+        if earlier is None:
             return -1
         if settle:
-            submit(runtime, events.AwaitedAgain(runtime.environment.now(), run.id, kept.signal))
+            submit(runtime, events.AwaitedAgain(runtime.environment.now(), run.id, earlier.signal))
             await _settled(runtime, number)
-        return kept.signal
+        return earlier.signal
     commands = take(runtime, event)  # `submit` without the call: chunks that emit wait for nothing else
     if commands and runtime.driver is not None:
         runtime.driver.perform(commands)
@@ -368,7 +368,7 @@ def emit_from_outside_now(runtime: ExecutionRuntime, name: str, value: Any) -> N
 def _refuse_late(runtime: ExecutionRuntime, name: str) -> None:
     """Raise `ExecutionClosed` that says how to declare an event for which a held execution did not wait."""
     state, plan = runtime.machine.state, runtime.machine.plan
-    rested = state.status is Status.COMPLETED and state.attended and state.result is UNSET
+    rested = state.status is Status.COMPLETED and state.has_handle and state.result is UNSET
     if rested and isinstance(name, str) and name in plan.events and name not in plan.external:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ExecutionClosed(
             f"{runtime!r} has ended (completed) and takes no signal {name!r} any more: nothing was left to do, and it "
