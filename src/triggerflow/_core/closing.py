@@ -68,7 +68,7 @@ def close_down(machine: Effects, outcome: Status) -> None:
     state.closing, state.unchecked = outcome, None
     forget_queues(state)
     for run in [command for command in machine.out if isinstance(command, RunChunk)]:
-        # The command to start it is in this same list: it never began, and returns its permits.
+        # The command to start this run is in the same list. The run never began, so its permits are returned here.
         del state.runs[run.id]
         for limiter in run.limiters:
             limiter.used -= 1

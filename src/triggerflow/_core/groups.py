@@ -54,7 +54,8 @@ def _shorten(group: CompletionGroup) -> None:
         skipped, ancestor = group.parent, group.parent.parent
         if group.live:
             skipped.live -= 1
-            if skipped.live and ancestor is not None:  # else this group replaces it among the ancestor's members
+            # If `skipped` is idle now, this group takes its place as a busy member of `ancestor`.
+            if skipped.live and ancestor is not None:
                 enter_group(ancestor)
         group.parent = ancestor
 
@@ -126,7 +127,8 @@ def _end_due(group: CompletionGroup, ended: Callable[[Wait], None]) -> None:
 
 
 def begin_wait(state: RunState, wait: Wait, group: CompletionGroup | None, resume: Callable[[RunChunk], None]) -> None:
-    """Suspend a run until a group, or something outside, is done. Its first wait returns its permits."""
+    """Suspend a run until its group has few enough members, or an external wait ends. Its first wait returns its
+    permits."""
     if state.waits is None:
         state.waits = {}
     state.waits[wait.id] = wait
@@ -146,7 +148,7 @@ def begin_wait(state: RunState, wait: Wait, group: CompletionGroup | None, resum
         run.phase = WAITING
         release(run, resume)
     elif run.waits.active == 1:
-        unqueue(run)  # it waits again before it had its permits back
+        unqueue(run)  # the run begins another wait while it queues for its permits
 
 
 def _forget_wait(wait: Wait) -> None:

@@ -73,7 +73,7 @@ def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any
 
     Returns the block instance, or None if this signal is not the first arrival of a branch of the block. A chunk is one
     node wherever it is attached, so its completion also reaches collectors of blocks in which it did not run. The
-    branch tells them apart.
+    branch of the signal shows in which block the chunk ran.
     """
     if branch is None:
         return None
@@ -90,7 +90,7 @@ def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any
 
 
 def _end_collections(joins: Joins, instance_id: int, index: int) -> None:
-    """Drop the collections of a branch that has ended, also if its block instance_id was abandoned.
+    """Drop the collections of a branch that has ended, also if its block instance was abandoned.
 
     A half-filled `when` stays: a side branch may still fill it."""
     held = joins.get(instance_id, {}).get(index)
@@ -103,7 +103,10 @@ def _end_collections(joins: Joins, instance_id: int, index: int) -> None:
 
 
 def forget_items(state: RunState) -> None:
-    """Drop the half-filled joins of branches that have ended. No run is left that could fill them."""
+    """Drop the half-filled joins of branches that have ended.
+
+    The caller makes sure that no run is left to fill them.
+    """
     joins = state.joins
     if joins:
         _forget_branches(joins, joins.over)

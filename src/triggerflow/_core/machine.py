@@ -78,8 +78,8 @@ class Machine(Runs):
         wrong type, and `ProtocolError` if the record is not legal now. In these cases the state is unchanged. Any other
         exception is a bug of the engine: no user code runs here (see `values`), so no user value can cause it.
         """
-        if self.out is not IDLE:  # a finalizer, for example, can call at any time
-            raise ProtocolError(f"a {type(event).__name__} came while another record is being taken in")
+        if self.out is not IDLE:  # a finalizer, run by the garbage collector, can call in the middle of a record
+            raise ProtocolError(f"a {type(event).__name__} came while the machine receives another record")
         out: list[commands.AnyCommand] = []
         self.out = out
         try:
@@ -98,16 +98,16 @@ class Machine(Runs):
         """Apply a stream item like `receive`, for an execution that is not a sub-flow.
 
         Returns the number under which the driver publishes the item, or 0 if the stream was stopped before.
-        Stream items are the most frequent record of many executions. Without a list of commands one takes half the
-        time.
+        Stream items are the most frequent record of many executions. Without a list of commands an
+        item takes half the time.
         """
         if self.out is not IDLE:
-            raise ProtocolError("an item came while another record is being taken in")
+            raise ProtocolError("an item came while the machine receives another record")
         state = self.state  # inlined below: `_require_open`, `RunState.run`, `_effect_of`
         if state.status in FINAL:
             self._require_open()
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is not None and run.id == number:
             effects = run.effects
             if effects is None:
@@ -205,7 +205,7 @@ class Machine(Runs):
             self._after_retracted_end(event.run)
             return
         if self.state.closing is None:
-            raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
+            raise ProtocolError(f"run {event.run} was reported as cancelled, but no cancellation was requested")
         self._after_run_end(self._end_run(event.run))
 
     # -- records of chunks and of outside callers --------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Machine(Runs):
 
     def _created(self, event: events.Created) -> None:
         if self._require_open().records:
-            raise ProtocolError("the options of an execution come first")
+            raise ProtocolError("`Created` must be the first record of an execution")
         self._configure(event)
 
     def _configure(self, event: events.Created | events.Started) -> None:
@@ -267,7 +267,7 @@ class Machine(Runs):
     def _wait_given_up(self, event: events.WaitGivenUp) -> None:
         wait = (self._require_open().waits or {}).get(event.wait)
         if wait is None or wait.over:
-            raise ProtocolError(f"record {event.wait} is not being waited for")
+            raise ProtocolError(f"no wait that began with record {event.wait} is open")
         self._end_wait(wait)
 
     def _emitted(self, event: events.Emitted) -> None:
@@ -282,7 +282,7 @@ class Machine(Runs):
             event.settle, event.provisional = bool(event.settle), bool(event.provisional)
             event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is None or run.id != number:
             run = None
         else:
@@ -321,13 +321,13 @@ class Machine(Runs):
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
             elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
-        if run is None or state.status is Status.WAITING:  # else the emitter itself keeps the execution running
+        if run is None or state.status is Status.WAITING:  # a running emitter keeps the status `running`
             self._after_signal()
 
     def _group_of(
         self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
     ) -> CompletionGroup | None:
-        """Make the completion group of a signal that needs its own: its emitter waits for it, or may retract it."""
+        """Make a completion group for one signal, because its emitter waits for the signal or may retract it."""
         state = self.state
         if event.provisional:
             group = note_provisional(state, state.records, group, None if run is None else run.id)

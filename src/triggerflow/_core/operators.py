@@ -82,7 +82,7 @@ def enter_sub_flow(
 def enter_gate(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """`when`: pass each signal on (or, simple_or), or wait for one of each and pass them on together (and)."""
+    """`when`. Modes `or` and `simple_or` pass each signal on; `and` waits for one of each and passes them on together."""
     if node.mode == "and":
         wanted, item = node.operator.listens, None if node.block is None else scope
         while item is not None and item.instance.node is not node.block:
@@ -142,10 +142,10 @@ def enter_split(
 
 
 def _feed(machine: Effects, instance: BlockInstance) -> None:
-    """Start items while the window has room; end the block when all have arrived.
+    """Start items while the window has room; end the block when the results of all items have arrived.
 
-    Items may arrive while this loop starts others (an empty body, a literal match). Then the inner call returns and the
-    loop goes on, so that the stack does not grow with the number of items.
+    A branch without chunks ends while this loop starts it, and calls this function again. That inner call returns at
+    once and the loop continues, so that the stack does not grow with the number of items.
     """
     if instance.feeding:
         return
@@ -166,7 +166,7 @@ def _feed(machine: Effects, instance: BlockInstance) -> None:
         if instance.open < window and not instance.pulling:
             instance.pulling = True
             machine.state.pulls += 1
-            if instance.group is not None:  # the pull is a member: a wait includes items still to come
+            if instance.group is not None:  # the pull is a member, so that a wait lasts until all items have come
                 enter_group(instance.group)
             machine.out.append(Pull(instance, window - instance.open))
     elif not instance.open and node.block is not None:
@@ -210,7 +210,8 @@ def stop_pulling(machine: Effects, instance: BlockInstance) -> bool:
 def enter_for_each_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """End of a for_each: an item has arrived. After the last one, pass on the list of results in input order."""
+    """End of a for_each: the result of an item has arrived. After the last one, pass on the list of results in input
+    order."""
     instance = fill(machine.state, scope, node.block, value)
     if instance is not None:
         instance.open -= 1
@@ -266,9 +267,9 @@ def _matches(machine: Effects, literal: Any, value: Any) -> bool | None:
     hit = equals(literal, value)
     if hit is not None or machine.state.rules:
         return hit
-    try:  # in a journal of rules 0 (see `events.RULES`), no record has the result
+    try:  # journals of rules 0 (see `events.RULES`) have no record of the result: compare here, as that version did
         return bool(literal == value)
-    except BaseException:  # whatever a foreign `==` raises, this transition goes on
+    except BaseException:  # the `==` of a user's class may raise anything; that is no match
         return False
 
 
@@ -285,7 +286,7 @@ def decide(machine: Effects, scope: Branch | None, value: bool) -> None:
 
 
 def _route(machine: Effects, instance: BlockInstance) -> None:
-    """Start the cases that matched; without one, pass the value on behind the block."""
+    """Start the cases that matched. If none did, pass the value on to what follows the block."""
     node, value, hits = instance.node, instance.source[0], instance.slots
     if not hits and node.block is not None:
         _leave_block(machine, node.block, instance, value, instance.group)

@@ -70,7 +70,7 @@ def grant_queued(machine: Effects, permit: SubFlowPermit) -> None:
 
 
 def receive_returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[Any], None]) -> None:
-    """In the parent: the sub-flow of a step returns permits. It only counts them, so any of them can be released."""
+    """In the parent: the sub-flow of a step returns permits. All permits of a step are equal, so any are released."""
     steps = machine.state.steps or {}
     permits = steps.get(event.run, SubFlowPermits())
     if len(permits.running) < event.count:
@@ -88,7 +88,7 @@ def release_sub_flow(machine: Effects, step: RunChunk | None, resume: Callable[[
     steps = machine.state.steps or {}
     leaving = [permits for number in ([step.id] if step else list(steps)) if (permits := steps.pop(number, None))]
     for permits in leaving:
-        for permit in permits.ready.values():  # before the releases below could grant it
+        for permit in permits.ready.values():  # first, so that the releases below do not grant these permits
             unqueue(permit)
     for permits in leaving:
         for permit in permits.running.values():

@@ -114,7 +114,7 @@ class Plan:
         self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
-        #: what each of these events fires, made once instead of for every signal
+        #: the trigger of each of these events, made once instead of for every signal
         self.event_triggers = {name: Trigger("event", name) for name in self.events}
         #: the key under which the machine counts an emit of each of these events: `Emitted.effect`
         self.effects = {name: f"emitted:{name}" for name in self.events}

@@ -34,7 +34,7 @@ def receive_failure(machine: Effects, event: events.SourceFailed, ended: Callabl
 
 
 def _leave(instance: BlockInstance, ended: Callable[[Wait], None]) -> None:
-    """End the membership of the pull. Its items are members already, so the group was busy all the time."""
+    """Remove the pull from its completion group. The runs of its items are members already, so the group stays busy."""
     if instance.group is not None:
         leave_group(instance.group, ended)
 
@@ -49,8 +49,10 @@ def _after_pull(machine: Effects) -> None:
 def _pulling(machine: Effects, number: int) -> BlockInstance:
     state = machine.state
     if state.status in FINAL:
-        raise ExecutionClosed(f"the source of instance {number} gave items after its execution ({state.status.value})")
+        raise ExecutionClosed(
+            f"items for block instance {number} came after its execution had ended ({state.status.value})"
+        )
     instance = (state.block_instances or {}).get(number)
     if instance is None or not instance.pulling:
-        raise ProtocolError(f"nothing is being pulled for instance {number}")
+        raise ProtocolError(f"block instance {number} has no open pull")
     return instance

@@ -17,7 +17,7 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
     """Issue again all commands that are not finished.
 
     Runs keep their permits, except the permits between a sub-flow and its parent. Both sides drop those, and the
-    sub-flow requests them again: so neither side relies on what the other may not have recorded. A run that waited for
+    sub-flow requests them again, because one side may have lost records that the other side has. A run that waited for
     its signals starts again without that wait. A run that lost its permits queues for them, ahead of runs that have not
     begun. `resumed` is called for each queued run that gets a permit which was returned here.
     """
@@ -31,7 +31,7 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
             unqueue(run)
             run.spawned = None
     release_sub_flow(machine, None, resumed)
-    for run in (state.retracted or {}).values():  # it ended with its process
+    for run in (state.retracted or {}).values():  # a retracted run ended with its process
         end_waits_of(state, run)
         if run.phase is RUNNING:
             release(run, resumed)

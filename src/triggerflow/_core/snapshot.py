@@ -253,7 +253,7 @@ class _Decoder:
 
     def node(self, id: str) -> Node:
         if id not in self.nodes:
-            raise SnapshotError(f"the snapshot speaks of operator {id!r}, which this definition does not have")
+            raise SnapshotError(f"the snapshot names operator {id!r}, which this definition does not have")
         return self.nodes[id]
 
     def group(self, index: int | None) -> CompletionGroup | None:

@@ -5,7 +5,8 @@ state. The parts:
 
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
 * a `BlockInstance` is one pass through a fan-out (batch, for_each, match); a `Branch` is one branch of it. The chain of
-  branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
+  branches outwards is the *scope* of a run: two passes through one block never share a branch, so their results never
+  mix;
 * a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for
   a chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
 * a `CompletionGroup` counts what the signals of a chunk have started and what has not ended, for waits; a `Provisional`
@@ -236,9 +237,9 @@ class RunChunk:
     """The command to run a chunk or condition. It stays in the state until the run has ended.
 
     `id` is stable over crash and recovery; `attempt` counts from 1. `signal` is the number of the record that caused
-    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `recorded_signals` holds the signals that
-    a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it: the core
-    never reads or saves it.
+    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `recorded_signals` holds the
+    signals that a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it:
+    the core never reads or saves it.
     """
 
     __slots__ = (
@@ -434,7 +435,7 @@ class RunState:
     interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
     provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
-    #: those of them without members and without a run that can still decide on them
+    #: provisional signals without members that no run can confirm or retract any more
     idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
     #: permits of sub-flows, granted or queued, by the number of their step
     steps: SparseAttribute[dict[int, SubFlowPermits] | None] = SparseAttribute(None)
@@ -452,10 +453,13 @@ class RunState:
         self.status = Status.CREATED
         self.started = False
         self.configured = False
+        #: whether a caller holds the handle and can still send signals; false after `CloseRequested`. Stored as
+        #: `attended`
         self.has_handle = True
-        #: rules before `DECLARED`: the external events that it waits for, less those that it has emitted itself
+        #: rules before `DECLARED`: the external events that the execution waits for, less those that its chunks have
+        #: emitted
         self.derived: frozenset[str] | None = None
-        #: the events with listeners that were sent so far; None if the execution is not attended: it is not needed
+        #: the events with listeners that were sent so far; None if no caller holds the handle
         self.sent: frozenset[str] | set[str] | None = None
         self.max_pending = 1024
         self.records = 0
@@ -469,7 +473,7 @@ class RunState:
         self.stream_stopped = False
         #: the limit of the execution and its `PermitGrant`; a tuple, which runs without other limits share
         self.limiters: tuple[Limiter, ...] = ()
-        #: set in a sub-flow with limits around its step
+        #: the permits of a sub-flow with limits around its step; else None. Stored as `lease`
         self.grant: PermitGrant | None = None
         self.closing: Status | None = None
         # Made on first use, so that a waiting execution stays small.
@@ -498,7 +502,7 @@ class RunState:
     def run(self, number: int | None) -> RunChunk | None:
         """Return the run with this number, or None."""
         if self.many is not None:
-            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+            return self.many.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         sole = self.sole
         return sole if sole is not None and sole.id == number else None
 

@@ -28,8 +28,8 @@ class Waits:
             self._futures.pop(number, None)
 
     async def _give_up(self, number: int) -> None:
-        """The waiting chunk was cancelled, for example by its own time-out: it gets its permits back before it
-        continues."""
+        """End the wait of a chunk whose `await` was cancelled, for example by a time-out in the chunk. Then wait until
+        it has its permits back."""
         state = self._runtime.machine.state
         wait = (state.waits or {}).get(number)
         if wait is None or wait.over or state.closing is not None or (wait.run and wait.run.id not in state.runs):

@@ -1,9 +1,9 @@
-"""Names that handles and reports had before, so that their absence says what to use."""
+"""Names of earlier versions: the `AttributeError` for such a name says what to use instead."""
 
 from collections.abc import Mapping
 from typing import NoReturn
 
-_INTERNAL = "internal; a front end of its own finds it through `triggerflow.extension`"
+_INTERNAL = "internal; another front end gets it through `triggerflow.extension`"
 
 DATA: Mapping[str, str] = {
     "get_resource": "data.resources.get(key, default)",
@@ -51,7 +51,7 @@ CHAIN: Mapping[str, str] = {"____": "a comment in the program, or a chunk that l
 
 
 def refuse(owner: object, name: str, former: Mapping[str, str]) -> NoReturn:
-    """Raise the `AttributeError` for a name that an object lacks; for one that it had before, it says what to use."""
+    """Raise `AttributeError` for a missing attribute. For a name of an earlier version, the message says what to use."""
     kind = type(owner).__name__
     if name in former:
         hint = former[name]

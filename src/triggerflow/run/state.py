@@ -58,7 +58,7 @@ class State:
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. What the change triggers gets the value None."""
+        """Remove a key if it exists. Chunks that the change triggers get the value None."""
         ingress.change_state(self._runtime, "delete", key, None, emit, self._run, self._repeated)
 
     def update(self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True) -> Any:
@@ -169,7 +169,7 @@ class FlowState:
             self._runtime.shared.append(key, value, emit=emit, by=self._by())
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. What the change triggers gets the value None."""
+        """Remove a key if it exists. Chunks that the change triggers get the value None."""
         if not self._repeats(key):
             self._runtime.shared.delete(key, emit=emit, by=self._by())
 
@@ -190,7 +190,8 @@ class FlowState:
         self.delete(key, emit=emit)
 
     def _repeats(self, key: str) -> bool:
-        """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
+        """Whether an earlier attempt of this run has made this change. Changes are recorded only if the execution
+        listens."""
         if not self._repeated or not self._runtime.shared.has_listener(self._runtime):
             return False
         return ingress.repeats(self._repeated, f"flow_data:{key}")
