@@ -241,6 +241,17 @@ class StreamStopped(Event, tag="stream_stopped"):
         return "stream_stopped"
 
 
+class ItemsStopped(Event, tag="items_stopped"):
+    """A chunk inside a for_each has stopped that for_each: no further item is started, and its source is closed."""
+
+    at: float
+    run: int
+
+    @property
+    def effect(self) -> str:
+        return "items_stopped"
+
+
 class ResultSet(Event, tag="result"):
     """A chunk or an outside caller has set the result. A second result is ignored, unless it has `replace`."""
 
@@ -270,7 +281,7 @@ class ResultRejected(Event, tag="result_rejected"):
 
 
 class Paused(Event, tag="paused"):
-    """A chunk opened an interrupt. With `holds` the run goes on (a sub-flow waits inside it), otherwise it has ended.
+    """A chunk opened an interrupt. With `holds` the run has not ended (a sub-flow waits inside it), else it has.
 
     The answer is emitted as `resume_event` if one is named. Else it starts the operators after the chunk (`resume_to`
     is "next"), or the chunk again ("self"). `expires` is the last time (seconds since the epoch) for an answer.
@@ -394,6 +405,7 @@ Record = (
     | FlowDataChanged
     | StreamPut
     | StreamStopped
+    | ItemsStopped
     | ResultSet
     | ResultChecked
     | ResultRejected

@@ -48,7 +48,7 @@ def spawn_group(run: RunChunk) -> CompletionGroup:
 def _shorten(group: CompletionGroup) -> None:
     """Move a group below the first ancestor that a run may still wait for.
 
-    Without this, a loop in which each turn emits the next before it ends would keep the group of every turn.
+    Without this, a loop of chunks, each of which emits the signal for the next one and ends, would keep all groups.
     """
     while group.parent is not None and group.parent.over:
         skipped, ancestor = group.parent, group.parent.parent

@@ -81,7 +81,7 @@ def _forget_closed(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
 
 
 def close(machine: Effects, interrupt: Interrupt, status: Literal["resumed", "expired", "retracted"]) -> None:
-    """Close an open interrupt with this status: it takes no answer any more."""
+    """Close an open interrupt with this status. From now on it accepts no answer."""
     interrupt.status = status
     machine.state.asking -= 1
     group = interrupt.run.group

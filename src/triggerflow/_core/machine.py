@@ -32,13 +32,13 @@ import msgspec
 from . import commands, events
 from .closing import FINAL, close_down, close_if_idle, fail
 from .definition import Definition
-from .errors import ProtocolError
+from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
 from .limits import acquire
-from .operators import compile_plan, decide, fix_result
+from .operators import compile_plan, decide, fix_result, for_each_around, stop_items
 from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
@@ -404,6 +404,18 @@ class Machine(Runs):
             state.stream_stopped = True
             self.out.append(commands.StopStream())
 
+    def _items_stopped(self, event: events.ItemsStopped) -> None:
+        state = self._require_open()
+        run = state.run(event.run)
+        if run is None:
+            raise self._unknown_run(event.run)
+        instance = for_each_around(run.scope)
+        if instance is None:
+            raise UsageError(f"chunk {run.node.name!r} runs outside of a for_each, so it has none to stop")
+        self._effect_of(event, event.run)
+        if state.closing is None and stop_items(self, instance) and instance.group is not None:
+            leave_group(instance.group, self._end_wait)
+
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
         event.replace = bool(event.replace)
@@ -539,6 +551,7 @@ class Machine(Runs):
         events.FlowDataChanged: _flow_data_changed,
         events.StreamPut: _stream_put,
         events.StreamStopped: _stream_stop,
+        events.ItemsStopped: _items_stopped,
         events.ResultSet: _result_set,
         events.ResultChecked: _result_checked,
         events.ResultRejected: _result_rejected,

@@ -82,7 +82,10 @@ def enter_sub_flow(
 def enter_gate(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """`when`. Modes `or` and `simple_or` pass each signal on; `and` waits for one of each and passes them on together."""
+    """`when`: modes `or` and `simple_or` pass each signal on.
+
+    Mode `and` waits for one signal of each trigger, and passes them on together.
+    """
     if node.mode == "and":
         wanted, item = node.operator.listens, None if node.block is None else scope
         while item is not None and item.instance.node is not node.block:
@@ -204,6 +207,27 @@ def stop_pulling(machine: Effects, instance: BlockInstance) -> bool:
     if not instance.exhausted:
         instance.exhausted = True
         machine.out.append(CancelPull(instance))
+    return pulling
+
+
+def for_each_around(scope: Branch | None) -> BlockInstance | None:
+    """Return the block instance of the innermost for_each around a run with this scope; None outside of a for_each."""
+    while scope is not None and scope.instance.node.kind is not OperatorKind.FOR_EACH_SPLIT:
+        scope = scope.instance.outer
+    return None if scope is None else scope.instance
+
+
+def stop_items(machine: Effects, instance: BlockInstance) -> bool:
+    """Start no further item of a for_each, and return whether a pull was open.
+
+    The block ends when the results of the started items have arrived. The caller removes the pull from the completion group."""
+    if instance.pulled is None:
+        instance.source = ()
+    else:
+        instance.pulled.clear()
+    pulling = stop_pulling(machine, instance)
+    if instance.id in (machine.state.block_instances or ()):
+        _feed(machine, instance)
     return pulling
 
 

@@ -47,7 +47,7 @@ def type_name(value: Any) -> str:
 
 
 def text(value: Any, what: str) -> str:
-    """Return a name as a plain `str`, also from a subclass such as a string enum. Raises `UsageError` for other types."""
+    """Return a name as a plain `str`, also from a subclass such as a string enum. Raises `UsageError`."""
     if type(value) is str:
         return value
     if derives(value, str):

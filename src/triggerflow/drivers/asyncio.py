@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._core import commands, events
 from .._core.commands import AnyCommand, Publish
+from .._core.definition import OperatorKind
 from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
 from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
@@ -189,14 +190,19 @@ class AsyncioDriver:
                 error, event = self._ended(run, raised)
             else:
                 if worker is not None and worker.cancelling():  # the chunk has caught the CancelledError and returned
-                    self.cancelled_from_outside(run)
+                    self._cancellation_swallowed(run, worker)
                 event = events.Completed(runtime.environment.now(), run.id, value)
             run = self._record(run, event, error)
             value = event = error = None  # break the cycle of the error and this frame, so that both are freed at once
             if run is None:
                 return
             if (copy_context() or self._base) and changed(self._base):
-                self._hire(run)
+                # Another worker continues, in a clean context; it begins with this run, before those queued later.
+                if self._ready is None:
+                    self._ready = Ready()
+                self._ready.appendleft(run)
+                self._hired += 1
+                self._hire()
                 return
             chunks += 1
             if chunks == CHUNKS_PER_TURN:
@@ -255,7 +261,8 @@ class AsyncioDriver:
 
         Raises the exception again if it is not the chunk's own: an exit request, or the end of a destroyed loop.
         """
-        if isinstance(error, GeneratorExit):
+        # If the task of the chunk is not the current task, the event loop is being destroyed and closes its coroutines.
+        if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not run.handle:
             self.on_loop_closed("its event loop was closed while it ran")
             raise error
         if isinstance(error, asyncio.CancelledError):
@@ -315,7 +322,22 @@ class AsyncioDriver:
     def _note_failure(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
         """Keep the error for the callers, with a note of where it was raised, if it makes the execution fail."""
         if isinstance(event, events.Failed) and self.runtime.machine.state.error is event.error:
-            self.error = noted(error, f"in chunk {run.node.name!r} of {self.runtime!r}")
+            where = f"in chunk {run.node.name!r} of {self.runtime!r}"
+            self.error = noted(error, where, first=run.node.kind is not OperatorKind.SUB_FLOW)
+
+    def _cancellation_swallowed(self, run: RunChunk, worker: asyncio.Task[None]) -> None:
+        """Handle a chunk that caught the cancellation of its task and returned a value.
+
+        Time-outs of older libraries cancel the task of their caller and never call `uncancel`. As in plain asyncio, the
+        value of the chunk counts. But if all tasks were cancelled, the loop is shutting down, and the execution ends as
+        cancelled.
+        """
+        others = (task for task in asyncio.all_tasks(self.loop) if task is not worker)
+        if run.id not in (self.runtime.machine.state.retracted or ()) and not all(it.cancelling() for it in others):
+            while worker.uncancel():
+                pass
+        else:
+            self.cancelled_from_outside(run)
 
     def cancelled_from_outside(self, run: RunChunk) -> None:
         """Handle a cancellation of a worker's task that this driver did not cause.
@@ -419,7 +441,7 @@ class AsyncioDriver:
             cause, error = error, ChunkCancelled(f"the items of {instance.node.id!r} ended with a CancelledError")
             error.__cause__ = cause
         if self.runtime.machine.state.closing is None:
-            self.error = noted(error, f"in the items of {instance.node.id!r} of {self.runtime!r}")
+            self.error = noted(error, f"in the items of {instance.node.id!r} of {self.runtime!r}", first=True)
         failed = events.SourceFailed(self.runtime.environment.now(), instance.id, describe(error, instance.node.name))
         submit(self.runtime, failed)
 

@@ -28,8 +28,21 @@ def own_cancellation(run: RunChunk, error: BaseException) -> BaseException:
     return failure
 
 
-def noted(error: BaseException, where: str) -> BaseException:
-    """Add a note of where the error was raised, and return the error. Some exception classes do not accept notes."""
+class _Where(str):
+    """A note of the engine, which says where an error was raised."""
+
+    __slots__ = ()
+
+
+def noted(error: BaseException, where: str, *, first: bool) -> BaseException:
+    """Add a note of where the error was raised, and return the error. Some exception classes do not accept notes.
+
+    `first` says that a chunk or source raised the error just now, and not a sub-flow, which has noted it already. Then
+    the notes of earlier executions are removed: a program may raise the same object many times, such as a constant of
+    its module.
+    """
     with contextlib.suppress(Exception, asyncio.CancelledError, GeneratorExit, SystemExit):
-        error.add_note(where)
+        if first and hasattr(error, "__notes__"):
+            error.__notes__ = [note for note in error.__notes__ if not isinstance(note, _Where)]
+        error.add_note(_Where(where))
     return error

@@ -423,7 +423,7 @@ class _InThread:
         if reader.ready:
             self._loop.call_soon(self._give, reply, context=self._base.copy())
             return
-        # By `run_in_executor`, so that the loop (of a test with virtual time, for example) knows that a thread works for it.
+        # By `run_in_executor`, so that the event loop (such as one with virtual time) knows that a thread works for it.
         asking = self._asking = self._loop.run_in_executor(reader.for_items, reader.take)
 
         def arrived(asking: "asyncio.Future[_Items]") -> None:

@@ -199,7 +199,7 @@ class CommitBuffer:
 
         Raises the reason if the execution was suspended, and `WrongLoopError` on another event loop."""
         if self.suspended is not None:
-            raise self.suspended
+            raise self.suspended.with_traceback(None)
         if not self.is_committed:
             loop = asyncio.get_running_loop()
             if self.owner.loop() not in (None, loop):

@@ -133,10 +133,25 @@ class Stored(Durability):
         async with self.lock:
             if not self._is_open:
                 await self._chunks_stopped()
+                self._join_session()
                 await self._open()
                 self._is_open, self.released = True, False
                 if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
                     ingress.driver_of(runtime)  # the driver starts the open runs again
+
+    def _join_session(self) -> None:
+        """Join the present session of the store, if it was closed and opened again since.
+
+        Raises `ExecutionSuspended` if another handle continues the execution in that session.
+        """
+        closed, id = self.session.closed, self.runtime.id
+        if closed is None:
+            return
+        session = session_of(self.session.store)
+        if session.live.get(id, self) is not self:
+            raise ExecutionSuspended(str(closed)) from closed
+        session.live[id] = self
+        self.session = session
 
     async def _chunks_stopped(self) -> None:
         """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""

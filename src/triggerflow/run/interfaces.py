@@ -83,7 +83,7 @@ class CommitLog(Protocol):
         ...
 
     async def wait_committed(self) -> None:
-        """Wait until every record is in the store. Raises the error of a failing store, or the reason of a suspension."""
+        """Wait until every record is in the store. Raises the error of the store, or the reason of the suspension."""
         ...
 
 

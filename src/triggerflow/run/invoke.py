@@ -17,6 +17,7 @@ from .data import run_of
 from .threads import ThreadCall, pool
 
 if TYPE_CHECKING:
+    from .._core.state import RunChunk
     from ..build.cache import Invoker
 
 
@@ -111,10 +112,9 @@ async def _stop(future: asyncio.Future[Any], call: ThreadCall, data: Any) -> Non
         future.cancel()  # the call is still queued for a thread, and needs none any more
         call.left = True
         return
-    runtime, _ = run_of(data)
-    limit = _limits.get(id(data))
+    runtime, run = run_of(data)
     try:
-        if limit is not None and limit.expired():
+        if timed_out(run):
             await call.leave()
         else:
             await asyncio.wait(
@@ -147,15 +147,22 @@ def _caught(handler: Handler) -> Handler:
     return call
 
 
-#: The time-outs of the chunks that run now, by the id of their data: tells a time-out from another cancellation.
+#: The time-outs of the chunks that run now, by the id of their `RunChunk`.
 _limits: dict[int, asyncio.Timeout] = {}
+
+
+def timed_out(run: RunChunk) -> bool:
+    """Whether the task of a run was cancelled by the time-out of its chunk, not by another cancellation."""
+    limit = _limits.get(id(run))
+    return limit is not None and limit.expired()
 
 
 def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
     """The invoker with a time-out: raises `TimeoutError` after `seconds`."""
 
     async def timed(data: Any) -> Any:
-        limit = _limits[id(data)] = asyncio.timeout(seconds)
+        key = id(run_of(data)[1])
+        limit = _limits[key] = asyncio.timeout(seconds)
         try:
             async with limit:
                 return await call(data)
@@ -164,6 +171,6 @@ def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
                 raise
             raise TimeoutError(f"chunk {name!r} did not finish within its timeout of {seconds} s") from error
         finally:
-            del _limits[id(data)]
+            del _limits[key]
 
     return timed

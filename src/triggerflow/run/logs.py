@@ -15,7 +15,7 @@ logger = logging.getLogger("triggerflow")
 
 
 def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str]) -> None:
-    """Log a command that needs no action. `heard` are the events that the flow listens to, for a "did you mean" hint."""
+    """Log a command that needs no action. `heard`: the events that the flow listens to, for a "did you mean" hint."""
     match command:
         case commands.UnhandledSignal(name=name):
             near = closest(name, heard, 1)

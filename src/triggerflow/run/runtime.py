@@ -12,6 +12,7 @@ import logging
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
 from threading import Lock
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .._core import commands, events
@@ -79,6 +80,8 @@ class ExecutionRuntime:
     _id: SparseAttribute[str | None] = SparseAttribute(None)
     _failure: SparseAttribute[BaseException | None] = SparseAttribute(None)
     _children: SparseAttribute[dict[str, tuple[ExecutionRuntime, str]] | None] = SparseAttribute(None)
+    #: where `_failure` was raised
+    _failed_at: SparseAttribute[TracebackType | None] = SparseAttribute(None)
     #: resources of this execution only
     own_resources: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
     #: whether the execution has ended, but its sources are still being closed
@@ -328,7 +331,7 @@ class ExecutionRuntime:
         suspension if the execution was suspended in this process.
         """
         if self.log is not None and self.log.suspended is not None:
-            raise self.log.suspended
+            raise self.log.suspended.with_traceback(None)
         if self.has_ended:
             return None
         loop = asyncio.get_running_loop()
@@ -380,7 +383,7 @@ class ExecutionRuntime:
         Raises its failure, `ExecutionCancelled`, the reason of its suspension, or `TimeoutError` if it has not ended.
         """
         if self.log is not None and self.log.suspended is not None:
-            raise self.log.suspended
+            raise self.log.suspended.with_traceback(None)
         self.observed = True
         state = self.machine.state
         ready = state.status is Status.COMPLETED or (state.keep_open and state.result is not UNSET)
@@ -428,7 +431,8 @@ class ExecutionRuntime:
         # The execution failed before it was loaded here, so only the record of the failure exists
         if self._failure is None:
             self._failure = failure_from_record(self, state.error)
-        return self._failure
+        # Without the reset, each `raise` in a caller or reader would add its frames to the same traceback.
+        return BaseException.with_traceback(self._failure, self._failed_at)
 
     # -- observers and readers ---------------------------------------------------------------------------------------
 
@@ -604,7 +608,7 @@ class ExecutionRuntime:
         """Wake all callers and readers after the end of the execution. If none of them gets its failure, log it."""
         state = self.machine.state
         if state.status is Status.FAILED and error is not None:  # without `error`, the result did not fit the contract
-            self._failure = error
+            self._failure, self._failed_at = error, error.__traceback__
         self.shared.forget(self)
         self.observed = self.observed or self.waited_for
         if self.log is None or self.log.is_committed:
