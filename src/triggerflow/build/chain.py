@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Unpack
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, OptionError
 from .._core.signals import START, Trigger
-from .arguments import check_names, flag, positive
+from .arguments import check_names, flag, positive, text
 from .blueprint import Blueprint, describe, literal
 from .chunk import Chunk
 from .subflow import SubFlow, SubFlowOptions, is_flow
@@ -31,6 +31,10 @@ class Block(NamedTuple):
     ends: tuple[Trigger, ...] = ()
     in_case: bool = False
     otherwise: bool = False
+
+
+#: The place of a chain that has gone back. Nothing fires it.
+GONE = Trigger("operator", "")
 
 
 class Chain:
@@ -70,8 +74,24 @@ class Chain:
             return self.to_sub_flow(chunk, side_branch=side_branch, name=name)
         reference = (name, chunk) if name is not None else chunk
         inside = self.blocks[-1].opener if self.blocks else None
-        attached = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
-        return self if side_branch else self._then(attached.trigger)
+        done = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
+        return self if side_branch else self._then(done)
+
+    def back_to(self, chunk: Any) -> "Chain":
+        """Go back: run a chunk that stands elsewhere in the flow again, with the value of the chain.
+
+        What follows the chunk there follows again; nothing can follow here. Use it at the end of a chain
+        (`flow.when("again").back_to(count)`) or of a case, which leaves the match without a value. `chunk` is the
+        chunk, its function or its name; it may be wired later. A chain that ends with `to(chunk)` outside of blocks goes
+        back too, if the chunk has steps behind it in one other chain.
+        Raises `DefinitionError`, when an execution is created, if the chunk stands nowhere or in several places, inside
+        a block that does not contain this step, or if the loop could never end.
+        """
+        self._check_open("back_to()")
+        blueprint = self.blueprint
+        name = blueprint.name_of(chunk)
+        self._add(OperatorKind.GO_BACK, f"back_to:{name}<-{describe((self.at,))}", options={"to": name})
+        return self._then(GONE)
 
     def side_branch(self, chunk: Any, *, name: str | None = None) -> "Chain":
         """Run a chunk with the value of the chain, and continue at once with that same value."""
@@ -121,12 +141,11 @@ class Chain:
             )
         label = f"batch<-{describe((self.at,))}"
         start = self._add(OperatorKind.BATCH_FANOUT, label, options={"concurrency": concurrency})
-        for branch in branches:
-            blueprint.place(branch, start, inside=start.name)
+        ends = [blueprint.place(branch, start, inside=start.name) for branch in branches]
         done = self._add(
             OperatorKind.BATCH_COLLECT,
             f"{start.name}/end",
-            tuple(branch.trigger for branch in branches),
+            ends,
             options={"slots": names},
             group=start.name,
         )
@@ -191,6 +210,8 @@ class Chain:
     def end_for_each(self) -> "Chain":
         """End the block of `for_each`; continue with the list of results in the order of the items, maybe `[]`."""
         block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
+        if self.at == GONE:
+            self._check_open("end_for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
     def match(self, *, mode: MatchMode = "hit_first") -> "Chain":
@@ -239,7 +260,7 @@ class Chain:
         block = self._end_case("end_match()")
         if not block.ends:
             raise DefinitionError(f"{self._where('end_match()')}: this match() has no case; put a case() before it")
-        return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
+        return self._leave(block, OperatorKind.MATCH_COLLECT, [it for it in block.ends if it != GONE])
 
     def if_condition(self, condition: Any) -> "Chain":
         """`match().case(condition)`."""
@@ -271,10 +292,10 @@ class Chain:
             raise DefinitionError(
                 f"{self._where('collect()')} has the modes 'filled_and_update' and 'filled_then_empty', not {mode!r}"
             )
-        for name, text in (("collection_name", collection_name), ("branch_id", branch_id)):
-            given: Any = text
-            if not isinstance(given, str) and (name == "collection_name" or given is not None):
+        for name, given in (("collection_name", collection_name), ("branch_id", branch_id)):
+            if not isinstance(text(given), str) and (name == "collection_name" or given is not None):
                 raise OptionError(f"{self._where('collect()')}: {name} must be a string, got {given!r}")
+        collection_name, branch_id = text(collection_name), text(branch_id)
         branch = branch_id or describe((self.at,))
         joined = self._add(
             OperatorKind.COLLECT,
@@ -283,12 +304,19 @@ class Chain:
             emits=(Trigger("collect", collection_name),),
             options={"branch": branch, "mode": mode},
         )
+        if not branch_id:
+            self.blueprint.branch_is_default()
         return self._then(joined)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _check_open(self, call: str) -> None:
         """Raise `DefinitionError` between `match()` and its first case, where only a case can follow."""
+        if self.at == GONE:
+            raise DefinitionError(
+                f"{self._where(call)} follows back_to(), and a chain that goes back ends there; what follows the chunk "
+                "that runs again follows at its place"
+            )
         block = self.blocks[-1] if self.blocks else None
         if block is not None and block.kind is OperatorKind.MATCH_ROUTE and not block.in_case:
             raise DefinitionError(f"{self._where(call)} follows match() directly; begin a case with case() first")

@@ -46,6 +46,8 @@ class TriggerFlowChunk:
 class Graph(Blueprint):
     """The engine's blueprint. Each function that is wired is a chunk of its own; the last of a name goes by it."""
 
+    one_operator_per_chunk = True
+
     def __init__(self, name: str, of: Blueprint | None = None) -> None:
         super().__init__(name)
         self.named_chunks: dict[str, TriggerFlowChunk] = {}
