@@ -460,13 +460,25 @@ class Blueprint:
         )
 
     def _check_events(self, operators: Iterable[Operator]) -> None:
-        """Raise `DefinitionError` for `when("x")` if a chunk has that name, and nothing is known to send the event."""
-        sent = self.external | self.signals | {t.name for it in operators for t in it.emits[1:] if t.kind == "event"}
-        for name, place in self._heard.items():
-            if name not in self.chunks or name in sent:
-                continue
-            if any(name in sent_names(it) for it in (*self.handlers.values(), *(c.handler for c in self.nodes.values()))):
-                continue
+        """Raise `DefinitionError` for `when("x")` if a chunk has that name, and nothing is known to send the event.
+
+        `when("x").to(x)` is clear: if it meant the completion, the chunk would start itself for ever.
+        """
+        doubtful = {name: place for name, place in self._heard.items() if name in self.chunks}
+        if not doubtful:
+            return
+        sent = self.external | self.signals
+        gates: dict[Trigger, set[str]] = {}
+        for it in operators:
+            sent |= {trigger.name for trigger in it.emits[1:]}
+            if it.kind is OperatorKind.GATE:
+                gates[it.emits[0]] = {trigger.name for trigger in it.listens if trigger.kind == "event"}
+            sent |= {it.name for trigger in it.listens if it.name in gates.get(trigger, ())}
+        doubtful = {name: place for name, place in doubtful.items() if name not in sent}
+        for handler in (*self.handlers.values(), *(chunk.handler for chunk in self.nodes.values())) if doubtful else ():
+            for name in doubtful.keys() & sent_names(handler):
+                del doubtful[name]
+        for name, place in doubtful.items():
             raise DefinitionError(
                 f"flow {self.name!r}: when({name!r}) at {place} means the event {name!r}, which nothing here is known to "
                 f"send, and a chunk has that name. For the completion of the chunk write when({{'chunk': {name!r}}}), or "
