@@ -19,10 +19,18 @@ def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     return get_close_matches(name, list(known), count)
 
 
-def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Raise `OptionError` for the first unknown option; the message suggests the nearest known ones."""
+def check_names(given: Iterable[str], known: Iterable[str], where: str, of_chunk: Iterable[str] = ()) -> None:
+    """Raise `OptionError` for the first unknown option; the message suggests the nearest known ones.
+
+    `of_chunk` are options that the chunk takes, and not the place where it is wired.
+    """
     known = list(known)
     for name in given:
+        if name in of_chunk or (not closest(name, known, 1) and closest(name, of_chunk, 1)):
+            meant = closest(name, of_chunk, 1)[0]
+            raise OptionError(
+                f"{where} has no option {name!r}; {meant} is an option of the chunk: flow.chunk(function, {meant}=...)"
+            )
         if name not in known:
             former = FORMER_OPTIONS.get(name)
             near = [former] if former in known else closest(name, known, 2)

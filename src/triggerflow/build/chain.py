@@ -4,14 +4,14 @@ A `Chain` never changes, so that several chains can continue from the same one.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple, Never, Unpack
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, OptionError
 from .._core.signals import START, Trigger
 from .arguments import check_names, flag, positive, text
 from .blueprint import Blueprint, describe, literal
-from .chunk import Chunk
+from .chunk import CHUNK_OPTIONS, Chunk
 from .subflow import SubFlow, SubFlowOptions, is_flow
 
 WhenMode = Literal["and", "or", "simple_or"]
@@ -62,7 +62,7 @@ class Chain:
     def _where(self, call: str) -> str:
         return f"flow {self.blueprint.name!r}: {call}"
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Chain":
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None, **unknown: Never) -> "Chain":
         """Run a chunk with the value of the chain; continue with what the chunk returns.
 
         `chunk` is the result of `@flow.chunk`, a function, the name of a chunk, `(name, function)`, or a flow, which is
@@ -70,9 +70,11 @@ class Chain:
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         self._check_open("to()")
+        check_names(unknown, ("side_branch", "name"), self._where("to()"), CHUNK_OPTIONS)
+        flag(side_branch, self._where("to()"), "side_branch")
         if is_flow(chunk):
             return self.to_sub_flow(chunk, side_branch=side_branch, name=name)
-        reference = (name, chunk) if name is not None else chunk
+        reference = (text(name), chunk) if name is not None else chunk
         inside = self.blocks[-1].opener if self.blocks else None
         done = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
         return self if side_branch else self._then(done)
@@ -82,8 +84,8 @@ class Chain:
 
         What follows the chunk there follows again; nothing can follow here. Use it at the end of a chain
         (`flow.when("again").back_to(count)`) or of a case, which leaves the match without a value. `chunk` is the
-        chunk, its function or its name; it may be wired later. A chain that ends with `to(chunk)` outside of blocks goes
-        back too, if the chunk has steps behind it in one other chain.
+        chunk, its function or its name; it may be wired later. A chain that begins with `when` and ends
+        with `to(chunk)`, outside of blocks, goes back too, if the chunk has steps behind it in one other chain.
         Raises `DefinitionError`, when an execution is created, if the chunk stands nowhere or in several places, inside
         a block that does not contain this step, or if the loop could never end.
         """
@@ -93,11 +95,12 @@ class Chain:
         self._add(OperatorKind.GO_BACK, f"back_to:{name}<-{describe((self.at,))}", options={"to": name})
         return self._then(GONE)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> "Chain":
+    def side_branch(self, chunk: Any, *, name: str | None = None, **unknown: Never) -> "Chain":
         """Run a chunk with the value of the chain, and continue at once with that same value."""
+        check_names(unknown, ("name",), self._where("side_branch()"), CHUNK_OPTIONS)
         return self.to(chunk, side_branch=True, name=name)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Chain":
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and", **unknown: Never) -> "Chain":
         """Begin a new chain at one or several signals. The new chain is outside all blocks.
 
         `trigger_or_triggers` is the name of a chunk or event, a chunk, a list of these, or a dict from a kind to one or
@@ -108,6 +111,7 @@ class Chain:
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         blueprint = self.blueprint
+        check_names(unknown, ("mode",), self._where("when()"))
         if mode not in ("and", "or", "simple_or"):
             raise DefinitionError(
                 f"flow {blueprint.name!r}: when() has the modes 'and', 'or', 'simple_or', not {mode!r}"
@@ -118,7 +122,9 @@ class Chain:
         options = {"mode": mode if len(triggers) > 1 else "simple_or"}
         return self._then(blueprint.add(OperatorKind.GATE, label, triggers, options=options), ())
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> "Chain":
+    def batch(
+        self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None, **unknown: Never
+    ) -> "Chain":
         """Run several chunks with the same value; continue with `{chunk name: result}`, in the order of the arguments.
 
         The chain continues when all chunks have completed. `concurrency` limits how many of them run at once for one
@@ -127,6 +133,8 @@ class Chain:
         """
         blueprint = self.blueprint
         where = f"flow {blueprint.name!r}: batch()"
+        check_names(unknown, ("side_branch", "concurrency"), where)
+        flag(side_branch, where, "side_branch")
         if not chunks:
             raise DefinitionError(f"{where} has no chunk, so that it could never complete; give it at least one")
         self._check_open("batch()")
@@ -163,7 +171,7 @@ class Chain:
         check_names(options, SubFlowOptions.__annotations__, where)
         positive(options.get("concurrency"), where)
         flag(options.get("side_branch", False), where, "side_branch")
-        name: Any = options.get("name") or trigger_flow.name
+        name: Any = text(options.get("name")) or trigger_flow.name
         if not isinstance(name, str):
             raise OptionError(f"{where}: name must be a string, got {name!r}")
         handler = SubFlow(trigger_flow, options, where)
@@ -192,7 +200,7 @@ class Chain:
 
     # -- blocks ------------------------------------------------------------------------------------------------------
 
-    def for_each(self, *, concurrency: int | None = None) -> "Chain":
+    def for_each(self, *, concurrency: int | None = None, **unknown: Never) -> "Chain":
         """Run the steps up to `end_for_each` once per item of the chain's value.
 
         The value can be any iterable or async iterable; its items are taken as they are needed. One that is not in
@@ -202,6 +210,7 @@ class Chain:
         `create_execution`).
         """
         self._check_open("for_each()")
+        check_names(unknown, ("concurrency",), self._where("for_each()"))
         positive(concurrency, self._where("for_each()"))
         label = f"for_each<-{describe((self.at,))}"
         start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options={"concurrency": concurrency})
@@ -214,7 +223,7 @@ class Chain:
             self._check_open("end_for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
-    def match(self, *, mode: MatchMode = "hit_first") -> "Chain":
+    def match(self, *, mode: MatchMode = "hit_first", **unknown: Never) -> "Chain":
         """Choose among the `case`s up to `end_match` by the value of the chain.
 
         With "hit_first" the first case that fits runs, and the chain continues with its value; with "hit_all" all cases
@@ -222,6 +231,7 @@ class Chain:
         without one the chain continues with the value that was matched.
         """
         self._check_open("match()")
+        check_names(unknown, ("mode",), self._where("match()"))
         if mode not in ("hit_first", "hit_all"):
             raise DefinitionError(f"{self._where('match()')} has the modes 'hit_first' and 'hit_all', not {mode!r}")
         route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}", options={"mode": mode})
@@ -279,7 +289,12 @@ class Chain:
         return self.end_match()
 
     def collect(
-        self, collection_name: str, branch_id: str | None = None, *, mode: CollectMode = "filled_and_update"
+        self,
+        collection_name: str,
+        branch_id: str | None = None,
+        *,
+        mode: CollectMode = "filled_and_update",
+        **unknown: Never,
     ) -> "Chain":
         """Join chains: continue with `{branch_id: value}` when every branch of this collection has a value.
 
@@ -288,6 +303,7 @@ class Chain:
         again with the updated dict; with "filled_then_empty" all branches must arrive again first.
         """
         self._check_open("collect()")
+        check_names(unknown, ("branch_id", "mode"), self._where("collect()"))
         if mode not in ("filled_and_update", "filled_then_empty"):
             raise DefinitionError(
                 f"{self._where('collect()')} has the modes 'filled_and_update' and 'filled_then_empty', not {mode!r}"

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
-from .arguments import check_names, flag, names, positive, seconds
+from .alike import same
+from .arguments import check_names, flag, names, positive, seconds, text
 from .cache import Cache
 from .retry import Retry
 
@@ -38,6 +39,9 @@ class Checked(NamedTuple):
     cache: Cache | None = None
 
 
+CHUNK_OPTIONS = Checked._fields
+
+
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check the given options and return them. Raises `DefinitionError`; the message says which values are valid."""
     check_names(options, Checked._fields, where)
@@ -51,7 +55,11 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         seconds(given["timeout"], where, "timeout", above=True)
     for name, kind in (("retry", Retry), ("cache", Cache)):
         if not isinstance(given.get(name), kind | None):
-            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
+            value = given[name]
+            meant = f"{kind.__name__}({value})" if name == "retry" and type(value) is int else f"{kind.__name__}(...)"
+            raise OptionError(
+                f"{where}: {name} must be an instance of {kind.__name__}, or None; got {value!r}; write {name}={meant}"
+            )
     return given
 
 
@@ -111,10 +119,11 @@ class Chunk:
 
         Only diagrams and checks use them; runs do not change. Raises `NotAChunkError` for a name that is not a string.
         """
-        for name in names:
-            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        given: list[Any] = [text(name) for name in names]
+        for name in given:
+            if not isinstance(name, str):
                 raise NotAChunkError(f"chunk {self.name!r}: declare_emits takes event names, got {name!r}")
-        self.emits = tuple(dict.fromkeys((*self.emits, *names)))
+        self.emits = tuple(dict.fromkeys((*self.emits, *given)))
         return self
 
     def __call__(self, data: Any) -> Any:
@@ -129,11 +138,10 @@ def _alike(one: Any, other: Any) -> bool:
     """Whether two values of an option are equal; policies are, if all their arguments are."""
     if type(one) is not type(other):
         return False
-    return one is other or bool(_settings(one) == _settings(other))
-
-
-def _settings(value: Any) -> Any:
-    return value.settings() if isinstance(value, Retry | Cache) else value
+    if not isinstance(one, Retry | Cache):
+        return one is other or bool(one == other)
+    mine, theirs = one.settings(), other.settings()
+    return all(same(value, theirs[name]) for name, value in mine.items())
 
 
 def check_handler(handler: Any, where: str) -> None:

@@ -4,8 +4,8 @@ The calls of a chain only add operators. This module decides what depends on the
 the order in which the flow is written (decision 0019):
 
 * A step that is written again, at the same place and with the same function and options, is the step that is there.
-* A chain outside of blocks that ends with a registered chunk goes back to the place of that chunk in another chain, if
-  steps follow it there, and nowhere else.
+* A chain that begins with `when` and ends with a registered chunk, outside of blocks, goes back to the place of that
+  chunk in another chain, if steps follow it there, and at no other place.
 * `back_to` names a chunk that stands in exactly one place.
 """
 
@@ -241,7 +241,7 @@ class _Returns:
         target = leading[0]
         for step in places.values():
             ends = step.kind is OperatorKind.CHUNK and step.inside is None and not step.options.get("side_branch")
-            if step is target or not ends or step.id in self.written.fixed or target is self.start_of(step, target):
+            if step is target or not ends or step.id in self.written.fixed or not self.returns(step, target):
                 continue
             self.back[step.id] = target
             if self.turns(target, step):
@@ -251,20 +251,23 @@ class _Returns:
         """Whether a step of the same chain follows. A `when` of the chunk begins another chain."""
         return any(it.kind is not OperatorKind.GATE for it in self.listeners.get(trigger, ()))
 
-    def start_of(self, step: Operator, wanted: Operator) -> Operator | None:
-        """The wanted operator if the step is in the chain behind it, else None."""
+    def returns(self, step: Operator, target: Operator) -> bool:
+        """Whether the step ends a chain that begins with `when`, and in which the target does not stand before it."""
+        begins = False
         seen: set[str] = set()
         ahead = [step]
         while ahead:
             operator = ahead.pop()
             for trigger in operator.listens:
                 before = self.fired.get(trigger)
-                if before is wanted:
-                    return wanted
-                if before is not None and before.kind is not OperatorKind.GATE and before.id not in seen:
+                if before is target or before is None:  # None: the start of the execution
+                    return False
+                if before.kind is OperatorKind.GATE:
+                    begins = True
+                elif before.id not in seen:
                     seen.add(before.id)
                     ahead.append(before)
-        return None
+        return begins
 
     def turns(self, target: Operator, step: Operator) -> bool:
         """Whether the target leads to the step by completions alone: no event, state, timer, failure or case between.

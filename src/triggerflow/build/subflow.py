@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypedDict, cast
 
 from .._core.errors import DefinitionError, OptionError, UsageError
+from .arguments import text
 
 _SEGMENT = re.compile(r"[A-Za-z_]\w*")
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
@@ -81,11 +82,13 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
     """Check and split the paths: for each target, its keys ("" for the whole target) to source paths."""
     found: dict[str, dict[str, list[str]]] = {}
     for target, paths in _mapping(wanted, where).items():
+        target, paths = text(target), text(paths)  # noqa: PLW2901
         scope, _, rest = target.partition(".")
         if scope not in targets:
             raise DefinitionError(f"{where}: {target!r} is not a target; use one of {sorted(targets)}")
         pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else _mapping(paths, where)
         for key, source in pairs.items():
+            key, source = text(key), text(source)  # noqa: PLW2901
             if not key and scope not in ("input", "value"):
                 error = OptionError if isinstance(paths, str) else DefinitionError
                 raise error(f"{where}: {scope!r} needs keys: {{{scope!r}: {{'key': {source!r}}}}}")

@@ -13,6 +13,7 @@ from .._core.definition import OperatorKind
 from .._core.errors import UsageError
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.arguments import text
 from . import ingress
 from .former_names import DATA, refuse
 from .ingress import emit, put
@@ -265,9 +266,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
+        resume_event = text(resume_event)
         if resume_to not in ("next", "self"):
             raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
-        number = interrupt_id or f"interrupt-{self._run.id}"
+        number = text(interrupt_id) or f"interrupt-{self._run.id}"
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
             ingress.check_delay(expires)
