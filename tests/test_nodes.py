@@ -249,7 +249,12 @@ async def test_a_member_of_an_enum_is_its_value_for_names_in_the_flow(kind: Any)
     flow.to((kind.READY, lambda data: 2)).collect("ready", "other")
     flow.when({"collect": kind.READY}).end()
     flow.when({"error": kind.SEARCH}).to(("x", lambda data: None))
-    assert (flow.name, search.name, search.emits, list(flow.chunks)) == ("search", "search", ("ready",), ["search", "ready", "x"])
+    assert (flow.name, search.name, search.emits, list(flow.chunks)) == (
+        "search",
+        "search",
+        ("ready",),
+        ["search", "ready", "x"],
+    )
     assert await flow.async_start(1) == {"search": "search 1", "other": 2}
 
 
@@ -425,7 +430,12 @@ async def test_what_a_pause_is_answered_with_follows_at_its_own_place() -> None:
 def test_a_chunk_that_stands_once_is_defined_as_before() -> None:
     flow, _ = wired(lambda f, s: f.to(s.a).batch(s.b, s.c).to(s.x).end())
     assert all("completes" not in it.options for it in flow.definition.operators)
-    assert [it.emits[0].key for it in flow.definition.operators if it.name in "abcx"] == ["chunk:a", "chunk:b", "chunk:c", "chunk:x"]
+    assert [it.emits[0].key for it in flow.definition.operators if it.name in "abcx"] == [
+        "chunk:a",
+        "chunk:b",
+        "chunk:c",
+        "chunk:x",
+    ]
 
 
 def step(number: int) -> Any:
@@ -469,7 +479,9 @@ BACK: dict[str, Callable[[TriggerFlow, Chunk], Any]] = {
     "back_to": lambda flow, count: flow.when("again").back_to(count),
     "back_to, by name": lambda flow, count: flow.when("again").back_to("count"),
     "behind another step": lambda flow, count: flow.when("again").to(("rest", lambda data: data.value)).back_to(count),
-    "behind another step, short": lambda flow, count: flow.when("again").to(("rest", lambda data: data.value)).to(count),
+    "behind another step, short": lambda flow, count: (
+        flow.when("again").to(("rest", lambda data: data.value)).to(count)
+    ),
 }
 
 
@@ -630,7 +642,9 @@ def test_a_wrong_way_back_is_refused(what: str) -> None:
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("call", ["to", "side_branch", "end", "collect", "for_each", "match", "batch", "back_to", "end_for_each"])
+@pytest.mark.parametrize(
+    "call", ["to", "side_branch", "end", "collect", "for_each", "match", "batch", "back_to", "end_for_each"]
+)
 def test_nothing_follows_a_step_that_goes_back(call: str) -> None:
     flow, steps = wired(lambda f, s: f.to(s.a).to(s.b))
     at = (flow.for_each() if call == "end_for_each" else flow.when("x")).back_to(steps.a)
@@ -643,7 +657,9 @@ def test_going_back_survives_saving() -> None:
     async def bad(data: Data) -> bool:
         return False
 
-    flow, _ = wired(lambda f, s: f.to(s.a).if_condition(bad).back_to(s.a).else_condition().to(s.b).end_condition().end())
+    flow, _ = wired(
+        lambda f, s: f.to(s.a).if_condition(bad).back_to(s.a).else_condition().to(s.b).end_condition().end()
+    )
     loaded = TriggerFlow()
     for name, chunk in flow.chunks.items():
         loaded.chunk(name)(chunk.handler)
@@ -653,7 +669,8 @@ def test_going_back_survives_saving() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "word"), [("nothing", "must be the id"), ("back_to", "not a chunk"), ("inner", "is inside"), (None, "must be")]
+    ("place", "word"),
+    [("nothing", "must be the id"), ("back_to", "not a chunk"), ("inner", "is inside"), (None, "must be")],
 )
 def test_a_loaded_step_goes_back_only_where_it_can(place: Any, word: str) -> None:
     flow, _ = wired(lambda f, s: (f.to(s.a).to(s.b), f.for_each().to(s.inner).end_for_each(), f.when("x").back_to(s.a)))

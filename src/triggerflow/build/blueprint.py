@@ -3,6 +3,8 @@
 The calls of a `Chain` add the operators. What an operator does when it runs is decided in `_core.operators`.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -559,7 +561,9 @@ class Blueprint:
 
         def alike(one: Operator, other: Operator) -> bool:
             return one.handler == other.handler or (
-                one.handler is not None and other.handler is not None and same(handlers.get(one.handler), handlers.get(other.handler))
+                one.handler is not None
+                and other.handler is not None
+                and same(handlers.get(one.handler), handlers.get(other.handler))
             )
 
         return settle(self.name, operators, self._written, alike)
@@ -585,7 +589,9 @@ class Blueprint:
 
 
 #: The operators whose place in the user's program is kept for errors that come when the flow is finished.
-_TELL_LINE = frozenset({OperatorKind.CHUNK, OperatorKind.GO_BACK, OperatorKind.FOR_EACH_COLLECT, OperatorKind.MATCH_COLLECT})
+_TELL_LINE = frozenset(
+    {OperatorKind.CHUNK, OperatorKind.GO_BACK, OperatorKind.FOR_EACH_COLLECT, OperatorKind.MATCH_COLLECT}
+)
 
 
 def _renamed(operator: Operator, renamed: Mapping[str, str]) -> Operator:

@@ -333,7 +333,11 @@ class _Returns:
     def told(self, operator: Operator) -> str:
         before = [self.fired[it] if it in self.fired else None for it in operator.listens]
         after = " and ".join(
-            f"after {it.name!r}" if it is not None else "at the start" if trigger.kind == "start" else f"at {trigger.key}"
+            f"after {it.name!r}"
+            if it is not None
+            else "at the start"
+            if trigger.kind == "start"
+            else f"at {trigger.key}"
             for it, trigger in zip(before, operator.listens, strict=True)
         )
         return f"{operator.id!r} {after}{self.written.at(operator)}"

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypedDict, cast
 from .._core.errors import DefinitionError, OptionError, UsageError
 from .arguments import text
 
-_SEGMENT = re.compile(r"[A-Za-z_]\w*")
+_SEGMENT = r"[A-Za-z_]\w*"
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
 _CAPTURE = {"input", "runtime_data", "flow_data", "resources"}
 _WRITE_BACK = {"value", "runtime_data", "flow_data"}
@@ -71,6 +71,11 @@ class SubFlow:
         back = {"value": "result"} if back is None else back
         self.write_back = _paths(back, _WRITE_BACK, {"result"}, f"{where}: write_back")
 
+    def same_step(self, other: "SubFlow") -> bool:
+        """Whether another step runs the same flow with the same options."""
+        about = [(it.concurrency, it.capture, it.write_back) for it in (self, other)]
+        return self.flow is other.flow and about[0] == about[1]
+
     def __call__(self, data: Any) -> Any:
         """Raise `UsageError`: only the engine can run a step that is a flow."""
         raise UsageError(
@@ -98,7 +103,7 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
             if segments[0] not in sources:
                 raise DefinitionError(f"{where}: {source!r} does not begin with one of {sorted(sources)}")
             for segment in (*segments, *(key.split(".") if key else ())):
-                if not _SEGMENT.fullmatch(segment):
+                if not re.fullmatch(_SEGMENT, segment):
                     raise DefinitionError(f"{where}: {segment!r} is not a name; a path is names joined by dots")
             known = found.setdefault(scope, {})
             for other in known:
