@@ -301,34 +301,55 @@ PLACES: dict[str, tuple[Wire, Any, Any]] = {
     "a a a": (lambda f, s: f.to(s.a).to(s.a).to(s.a).end(), 1, "a(a(a(1)))"),
     "a b c a c": (lambda f, s: f.to(s.a).to(s.b).to(s.c).to(s.a).to(s.c).end(), 1, "c(a(c(b(a(1)))))"),
     "by name": (lambda f, s: (f.chunk(s.a.handler), f.to(s.a).to("a").end()), 1, "a(a(1))"),
-    "in and after a for_each": (lambda f, s: f.for_each().to(s.a).end_for_each().to(s.a).end(), [1, 2], "a(['a(1)', 'a(2)'])"),
+    "in and after a for_each": (
+        lambda f, s: f.for_each().to(s.a).end_for_each().to(s.a).end(),
+        [1, 2],
+        "a(['a(1)', 'a(2)'])",
+    ),
     "before and in a for_each": (
-        lambda f, s: f.for_each().to(s.a).to(s.b).to(s.a).end_for_each().end(), [1, 2], ["a(b(a(1)))", "a(b(a(2)))"],
+        lambda f, s: f.for_each().to(s.a).to(s.b).to(s.a).end_for_each().end(),
+        [1, 2],
+        ["a(b(a(1)))", "a(b(a(2)))"],
     ),
     "before and in a batch": (lambda f, s: f.to(s.a).batch(s.a, s.b).end(), 1, {"a": "a(a(1))", "b": "b(a(1))"}),
     "in and after a batch": (lambda f, s: f.batch(s.a, s.b).to(s.a).end(), 1, "a({'a': 'a(1)', 'b': 'b(1)'})"),
-    "two batches": (lambda f, s: f.batch(s.a, s.b).batch(s.b, s.a).end(), 1,
-                    {"b": "b({'a': 'a(1)', 'b': 'b(1)'})", "a": "a({'a': 'a(1)', 'b': 'b(1)'})"}),
+    "two batches": (
+        lambda f, s: f.batch(s.a, s.b).batch(s.b, s.a).end(),
+        1,
+        {"b": "b({'a': 'a(1)', 'b': 'b(1)'})", "a": "a({'a': 'a(1)', 'b': 'b(1)'})"},
+    ),
     "two cases, the first": (
-        lambda f, s: f.match().case(1).to(s.a).to(s.x).case(2).to(s.a).to(s.y).end_match().end(), 1, "x(a(1))",
+        lambda f, s: f.match().case(1).to(s.a).to(s.x).case(2).to(s.a).to(s.y).end_match().end(),
+        1,
+        "x(a(1))",
     ),
     "two cases, the second": (
-        lambda f, s: f.match().case(1).to(s.a).to(s.x).case(2).to(s.a).to(s.y).end_match().end(), 2, "y(a(2))",
+        lambda f, s: f.match().case(1).to(s.a).to(s.x).case(2).to(s.a).to(s.y).end_match().end(),
+        2,
+        "y(a(2))",
     ),
     "a case and the else": (
-        lambda f, s: f.match().case(1).to(s.a).to(s.x).case_else().to(s.a).to(s.y).end_match().end(), 3, "y(a(3))",
+        lambda f, s: f.match().case(1).to(s.a).to(s.x).case_else().to(s.a).to(s.y).end_match().end(),
+        3,
+        "y(a(3))",
     ),
     "all cases": (
-        lambda f, s: f.match(mode="hit_all").case(1).to(s.a).case(lambda data: True).to(s.a).to(s.b).end_match().end(), 1,
+        lambda f, s: f.match(mode="hit_all").case(1).to(s.a).case(lambda data: True).to(s.a).to(s.b).end_match().end(),
+        1,
         ["a(1)", "b(a(1))"],
     ),
-    "in an if and behind it": (lambda f, s: f.if_condition(lambda data: True).to(s.a).end_condition().to(s.a).end(), 1, "a(a(1))"),
+    "in an if and behind it": (
+        lambda f, s: f.if_condition(lambda data: True).to(s.a).end_condition().to(s.a).end(),
+        1,
+        "a(a(1))",
+    ),
     "a side branch and behind": (lambda f, s: f.side_branch(s.a).to(s.b).to(s.a).end(), 1, "a(b(1))"),
     "nested blocks": (
-        lambda f, s: f.for_each().match().case(1).to(s.a).end_match().to(s.a).end_for_each().to(s.a).end(), [1, 2],
+        lambda f, s: f.for_each().match().case(1).to(s.a).end_match().to(s.a).end_for_each().to(s.a).end(),
+        [1, 2],
         "a(['a(a(1))', 'a(2)'])",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", PLACES)
@@ -500,18 +521,23 @@ async def test_going_back_runs_what_follows_again(way: str, first: bool) -> None
 
 
 SHARED: dict[str, tuple[Wire, list[str]]] = {
-    "at the start": (lambda f, s: (f.to(s.x).to(s.log), f.to(s.log).to(s.y)), ["x(1)", "log(x(1))", "log(1)", "y(log(1))"]),
+    "at the start": (
+        lambda f, s: (f.to(s.x).to(s.log), f.to(s.log).to(s.y)),
+        ["x(1)", "log(x(1))", "log(1)", "y(log(1))"],
+    ),
     "in a block": (
-        lambda f, s: (f.to(s.log).to(s.y), f.when({"timer": 0}).batch(s.log)), ["log(1)", "y(log(1))", "log(1)"],
+        lambda f, s: (f.to(s.log).to(s.y), f.when({"timer": 0}).batch(s.log)),
+        ["log(1)", "y(log(1))", "log(1)"],
     ),
     "beside": (
-        lambda f, s: (f.to(s.log).to(s.y), f.when({"timer": 0}).side_branch(s.log)), ["log(1)", "y(log(1))", "log(1)"],
+        lambda f, s: (f.to(s.log).to(s.y), f.when({"timer": 0}).side_branch(s.log)),
+        ["log(1)", "y(log(1))", "log(1)"],
     ),
     "with steps of its own": (
         lambda f, s: (f.to(s.log).to(s.y), f.when({"timer": 0}).to(s.log).to(s.x)),
         ["log(1)", "y(log(1))", "log(1)", "x(log(1))"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", SHARED)
@@ -576,10 +602,12 @@ async def test_a_case_in_which_nothing_else_happens_may_only_go_back() -> None:
 NEVER_LOOPS: dict[str, tuple[Wire, list[str]]] = {
     "when(b).to(a)": (lambda f, s: (f.to(s.a).to(s.b), f.when(s.b).to(s.a)), ["a(1)", "b(a(1))", "a(b(a(1)))"]),
     "through another": (
-        lambda f, s: (f.to(s.a).to(s.b), f.when(s.b).to(s.x).to(s.a)), ["a(1)", "b(a(1))", "x(b(a(1)))", "a(x(b(a(1))))"],
+        lambda f, s: (f.to(s.a).to(s.b), f.when(s.b).to(s.x).to(s.a)),
+        ["a(1)", "b(a(1))", "x(b(a(1)))", "a(x(b(a(1))))"],
     ),
     "through a batch": (
-        lambda f, s: (f.to(s.a).batch(s.b), f.when(s.b).to(s.a)), ["a(1)", "b(a(1))", "a(b(a(1)))"],
+        lambda f, s: (f.to(s.a).batch(s.b), f.when(s.b).to(s.a)),
+        ["a(1)", "b(a(1))", "a(b(a(1)))"],
     ),
     "through a join": (
         lambda f, s: (f.to(s.a).to(s.b), f.when({"chunk": ["a", "b"]}).to(s.a)),
@@ -590,7 +618,7 @@ NEVER_LOOPS: dict[str, tuple[Wire, list[str]]] = {
         ["a(1)", "b(a(1))", "a(b(a(1)))"],
     ),
     "written first": (lambda f, s: (f.when(s.b).to(s.a), f.to(s.a).to(s.b)), ["a(1)", "b(a(1))", "a(b(a(1)))"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", NEVER_LOOPS)
@@ -604,32 +632,42 @@ async def test_completions_alone_make_no_loop(what: str) -> None:
 REFUSED: dict[str, tuple[Wire, list[str]]] = {
     "nowhere": (lambda f, s: f.when("x").back_to(s.a), ["'a'", "nowhere"]),
     "an unknown name": (lambda f, s: f.when("x").back_to("a"), ["'a'", "nowhere"]),
-    "two places": (lambda f, s: (f.to(s.a).to(s.b).to(s.a).to(s.x), f.when("x").back_to(s.a)), ["2 places", "'a'", "'a#2'"]),
+    "two places": (
+        lambda f, s: (f.to(s.a).to(s.b).to(s.a).to(s.x), f.when("x").back_to(s.a)),
+        ["2 places", "'a'", "'a#2'"],
+    ),
     "three places": (
-        lambda f, s: (f.to(s.a).to(s.a).to(s.a).to(s.x), f.when("x").back_to(s.a)), ["3 places", "'a#2'", "'a#3'"],
+        lambda f, s: (f.to(s.a).to(s.a).to(s.a).to(s.x), f.when("x").back_to(s.a)),
+        ["3 places", "'a#2'", "'a#3'"],
     ),
     "into a for_each": (
-        lambda f, s: (f.for_each().to(s.a).end_for_each(), f.when("x").back_to(s.a)), ["inside", "for_each"],
+        lambda f, s: (f.for_each().to(s.a).end_for_each(), f.when("x").back_to(s.a)),
+        ["inside", "for_each"],
     ),
     "into a case": (
-        lambda f, s: (f.match().case(1).to(s.a).end_match(), f.when("x").back_to(s.a)), ["inside", "match"],
+        lambda f, s: (f.match().case(1).to(s.a).end_match(), f.when("x").back_to(s.a)),
+        ["inside", "match"],
     ),
     "out of a for_each": (
-        lambda f, s: f.to(s.a).for_each().if_condition(1).back_to(s.a).end_condition().end_for_each(), ["leave", "for_each"],
+        lambda f, s: f.to(s.a).for_each().if_condition(1).back_to(s.a).end_condition().end_for_each(),
+        ["leave", "for_each"],
     ),
     "out of a hit_all": (
-        lambda f, s: f.to(s.a).match(mode="hit_all").case(1).back_to(s.a).end_match(), ["leave", "match"],
+        lambda f, s: f.to(s.a).match(mode="hit_all").case(1).back_to(s.a).end_match(),
+        ["leave", "match"],
     ),
     "a loop at once": (lambda f, s: f.to(s.a).to(s.b).back_to(s.a), ["nothing decides"]),
     "a loop of itself": (lambda f, s: f.to(s.a).back_to(s.a), ["nothing decides"]),
     "a loop over when": (lambda f, s: (f.to(s.a).to(s.b), f.when(s.b).back_to(s.a)), ["nothing decides"]),
     "a loop over a match that ends": (
-        lambda f, s: f.to(s.a).match().case(1).to(s.b).end_match().back_to(s.a), ["nothing decides"],
+        lambda f, s: f.to(s.a).match().case(1).to(s.b).end_match().back_to(s.a),
+        ["nothing decides"],
     ),
     "two loops in each other": (
-        lambda f, s: (f.to(s.a).back_to(s.b), f.when("x").to(s.b).back_to(s.a)), ["nothing decides"],
+        lambda f, s: (f.to(s.a).back_to(s.b), f.when("x").to(s.b).back_to(s.a)),
+        ["nothing decides"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -763,20 +801,28 @@ async def test_the_same_wiring_again_is_the_wiring_that_is_there(what: str) -> N
 OTHER: dict[str, tuple[Wire, Wire]] = {
     "another function": (lambda f, s: f.to(lambda data: 1), lambda f, s: f.to(lambda data: 2)),
     "another place": (lambda f, s: f.to(s.a), lambda f, s: f.when("x").to(s.a)),
-    "another option": (lambda f, s: f.for_each().to(s.a).end_for_each(), lambda f, s: f.for_each(concurrency=2).to(s.a).end_for_each()),
-    "another case": (lambda f, s: f.match().case(1).to(s.a).end_match(), lambda f, s: f.match().case(True).to(s.a).end_match()),
+    "another option": (
+        lambda f, s: f.for_each().to(s.a).end_for_each(),
+        lambda f, s: f.for_each(concurrency=2).to(s.a).end_for_each(),
+    ),
+    "another case": (
+        lambda f, s: f.match().case(1).to(s.a).end_match(),
+        lambda f, s: f.match().case(True).to(s.a).end_match(),
+    ),
     "one case more": (
-        lambda f, s: f.match().case(1).to(s.a).end_match(), lambda f, s: f.match().case(1).to(s.a).case(2).to(s.a).end_match(),
+        lambda f, s: f.match().case(1).to(s.a).end_match(),
+        lambda f, s: f.match().case(1).to(s.a).case(2).to(s.a).end_match(),
     ),
     "one case less": (
-        lambda f, s: f.match().case(1).to(s.a).case(2).to(s.b).end_match(), lambda f, s: f.match().case(1).to(s.a).end_match(),
+        lambda f, s: f.match().case(1).to(s.a).case(2).to(s.b).end_match(),
+        lambda f, s: f.match().case(1).to(s.a).end_match(),
     ),
     "another branch": (lambda f, s: f.batch(s.a, s.b), lambda f, s: f.batch(s.a, s.x)),
     "another closure": (lambda f, s: f.to(step(1)), lambda f, s: f.to(step(2))),
     "a list of its own": (lambda f, s: f.to(collecting()), lambda f, s: f.to(collecting())),
     "another default": (lambda f, s: f.to(lambda data, n=1: n), lambda f, s: f.to(lambda data, n=2: n)),
     "another sub-flow option": (lambda f, s: f.to_sub_flow(CHILD), lambda f, s: f.to_sub_flow(CHILD, concurrency=3)),
-}  # fmt: skip
+}
 
 
 def collecting() -> Any:

@@ -453,8 +453,14 @@ def at(flow: TriggerFlow) -> Chain:
 MISSPELT: dict[str, tuple[Callable[[TriggerFlow], Any], list[str]]] = {
     "flow.to": (lambda flow: flow.to(echo, side_brnch=True), ["to()", "'side_brnch'", "mean 'side_branch'"]),
     "to": (lambda flow: at(flow).to(echo, nam="x"), ["to()", "'nam'", "mean 'name'"]),
-    "a policy at its place": (lambda flow: flow.to(echo, timeout=5), ["to()", "'timeout'", "flow.chunk(function, timeout=...)"]),
-    "a policy, misspelt": (lambda flow: flow.to(echo, concurency=5), ["'concurency'", "flow.chunk(function, concurrency=...)"]),
+    "a policy at its place": (
+        lambda flow: flow.to(echo, timeout=5),
+        ["to()", "'timeout'", "flow.chunk(function, timeout=...)"],
+    ),
+    "a policy, misspelt": (
+        lambda flow: flow.to(echo, concurency=5),
+        ["'concurency'", "flow.chunk(function, concurrency=...)"],
+    ),
     "flow.side_branch": (lambda flow: flow.side_branch(echo, nme="x"), ["side_branch()", "mean 'name'"]),
     "when": (lambda flow: flow.when("x", mod="or"), ["when()", "mean 'mode'"]),
     "flow.batch": (lambda flow: flow.batch(echo, concurency=2), ["batch()", "mean 'concurrency'"]),
@@ -464,15 +470,21 @@ MISSPELT: dict[str, tuple[Callable[[TriggerFlow], Any], list[str]]] = {
     "flow.match": (lambda flow: flow.match(moed="hit_all"), ["match()", "mean 'mode'"]),
     "match": (lambda flow: at(flow).match(hit="all"), ["match()", "there are: mode"]),
     "collect": (lambda flow: at(flow).collect("c", branch="x"), ["collect()", "mean 'branch_id'"]),
-    "to_sub_flow": (lambda flow: flow.to_sub_flow(TriggerFlow(), concurency=2), ["to_sub_flow()", "mean 'concurrency'"]),
+    "to_sub_flow": (
+        lambda flow: flow.to_sub_flow(TriggerFlow(), concurency=2),
+        ["to_sub_flow()", "mean 'concurrency'"],
+    ),
     "signal": (lambda flow: flow.signal("x", externl=True), ["signal()", "mean 'external'"]),
     "set_state": (lambda flow: flow.set_state(dict, reducer={}), ["set_state()", "mean 'reducers'"]),
     "set_contract": (lambda flow: flow.set_contract(resullt=int), ["set_contract()", "mean 'result'"]),
     "Retry": (lambda flow: Retry(3, jiter=0), ["Retry", "mean 'jitter'"]),
     "Cache": (lambda flow: Cache(sise=5), ["Cache", "mean 'size'"]),
     "TriggerFlow": (lambda flow: TriggerFlow(nme="x"), ["TriggerFlow", "mean 'name'"]),
-    "create_execution": (lambda flow: flow.create_execution(concurency=2), ["create_execution()", "mean 'concurrency'"]),
-}  # fmt: skip
+    "create_execution": (
+        lambda flow: flow.create_execution(concurency=2),
+        ["create_execution()", "mean 'concurrency'"],
+    ),
+}
 
 
 @pytest.mark.parametrize("what", MISSPELT)

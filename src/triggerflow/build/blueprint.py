@@ -19,8 +19,8 @@ from .alike import same
 from .arguments import closest, line, text
 from .chunk import Chunk, Handler, check_handler, check_options, handler_name
 from .emits import emitted_names, sent_names
-from .subflow import is_flow
 from .places import Written, settle
+from .subflow import is_flow
 
 #: The keys that `when` accepts in a dict, and the kind of trigger that each means.
 WHEN_KEYS: Mapping[str, TriggerKind] = {
@@ -363,15 +363,16 @@ class Blueprint:
 
     def name_of(self, chunk: Any) -> str:
         """The name of a chunk, given by itself, its function or its name, for a step that goes back to it."""
-        chunk = text(chunk)
-        if isinstance(chunk, str) and chunk:
-            return chunk
-        if isinstance(chunk, Chunk):
-            return self.resolve(chunk).name
-        if is_flow(chunk):
-            return chunk.name
-        if callable(chunk):
-            return self._anonymous(chunk).name
+        wanted: Any = text(chunk)
+        if isinstance(wanted, str) and wanted:
+            return wanted
+        if isinstance(wanted, Chunk):
+            return self.resolve(wanted).name
+        if is_flow(wanted):
+            return str(cast("Any", wanted).name)
+        if callable(wanted):
+            named = [name for name, it in self.chunks.items() if it.handler == wanted]
+            return named[0] if named else self._anonymous(wanted).name
         raise NotAChunkError(f"flow {self.name!r}: back_to() takes a chunk, its function or its name, got {chunk!r}")
 
     def triggers(self, wanted: Any) -> tuple[Trigger, ...]:
@@ -437,9 +438,8 @@ class Blueprint:
         for trigger, place in self._awaited.items():
             name = trigger.name
             if name in self._owners and self._owners[name] != name:  # a function, which was given itself
-                name = self._owners[name]
-                if trigger not in self._attached.get(name, ()):
-                    raise self._stands_nowhere(name, place)
+                if trigger not in self._attached.get(self._owners[name], ()):
+                    found[name] = self._wired_as(trigger, place)
                 continue
             try:
                 chunk = self.named(name)
@@ -448,18 +448,25 @@ class Blueprint:
             attached = self._attached.get(name, [])
             if len(attached) > 1:
                 raise DefinitionError(_several(self.name, name, len(attached), f"when() at {place}"))
+            own = (attached or [chunk.trigger])[0].name
             if not attached and chunk.trigger in self._written.plain:
-                raise self._stands_nowhere(name, place)
-            own = (attached or [chunk.trigger])[0]
-            if own != trigger:
-                found[trigger.name] = own.name
+                own = self._wired_as(chunk.trigger, place)
+            if own != name:
+                found[name] = own
         return found
 
-    def _stands_nowhere(self, name: str, place: str) -> DefinitionError:
-        return DefinitionError(
-            f"flow {self.name!r}: when() at {place} listens to the function {name!r}, which stands nowhere in this flow; "
-            f"wire it, for example flow.to({name}), or give the name of an event"
-        )
+    def _wired_as(self, trigger: Trigger, place: str) -> str:
+        """The name of the trigger of the chunk that has the function of this plain chunk, which is not wired itself."""
+        plain = next(it for it in self._plain.values() if it.trigger == trigger)
+        wired = {it.trigger.name for it in self.nodes.values() if it.handler == plain.handler}
+        if len(wired) > 1:
+            raise DefinitionError(_several(self.name, plain.name, len(wired), f"when() at {place}", "chunks", "function"))
+        if not wired:
+            raise DefinitionError(
+                f"flow {self.name!r}: when() at {place} listens to the function {plain.name!r}, which stands nowhere in "
+                f"this flow; wire it, for example flow.to({plain.name}), or give the name of an event"
+            )
+        return wired.pop()
 
     def _check_events(self, operators: Iterable[Operator]) -> None:
         """Raise `DefinitionError` for `when("x")` if a chunk has that name, and nothing is known to send the event.
@@ -610,9 +617,9 @@ def _placed(chunk: Chunk, place: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _several(flow: str, name: str, count: int, where: str) -> str:
+def _several(flow: str, name: str, count: int, where: str, what: str = "functions", shared: str = "name") -> str:
     return (
-        f"flow {flow!r}: {count} functions have the name {name!r}, so that {where} is ambiguous; give the one that you "
+        f"flow {flow!r}: {count} {what} have the {shared} {name!r}, so that {where} is ambiguous; give the one that you "
         f"mean a name of its own: ({name + '_2'!r}, {name})"
     )
 

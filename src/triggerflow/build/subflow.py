@@ -87,17 +87,17 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
     """Check and split the paths: for each target, its keys ("" for the whole target) to source paths."""
     found: dict[str, dict[str, list[str]]] = {}
     for target, paths in _mapping(wanted, where).items():
-        target, paths = text(target), text(paths)  # noqa: PLW2901
+        target, paths = text(target), text(paths)
         scope, _, rest = target.partition(".")
         if scope not in targets:
             raise DefinitionError(f"{where}: {target!r} is not a target; use one of {sorted(targets)}")
         pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else _mapping(paths, where)
         for key, source in pairs.items():
-            key, source = text(key), text(source)  # noqa: PLW2901
+            key, source = text(key), text(source)
             if not key and scope not in ("input", "value"):
                 error = OptionError if isinstance(paths, str) else DefinitionError
                 raise error(f"{where}: {scope!r} needs keys: {{{scope!r}: {{'key': {source!r}}}}}")
-            if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(source, str):
                 raise OptionError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")
             if segments[0] not in sources:

@@ -175,7 +175,9 @@ class _Check:
         if operator.kind is OperatorKind.BATCH_COLLECT:
             self.option(operator, "slots", "a list of different strings", _is_names, required=True)
         if operator.kind is OperatorKind.CHUNK:
-            self.option(operator, "completes", "the name of a chunk's trigger", lambda it: isinstance(it, str) and it)
+            self.option(
+                operator, "completes", "the name of a chunk's trigger", lambda it: isinstance(it, str) and it != ""
+            )
         if operator.kind is OperatorKind.SUB_FLOW:
             self.option(operator, "flow", "the name of a flow", lambda it: isinstance(it, str), required=True)
 
