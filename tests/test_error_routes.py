@@ -306,8 +306,9 @@ async def test_only_the_branch_of_a_source_that_raises_ends(route: bool) -> None
 
 @pytest.mark.parametrize("trigger", [{"error": "typo"}, {"error": 5}, {"error": []}, {"errors": "*"}])
 def test_a_route_for_nothing_is_an_error_of_the_definition(trigger: Any) -> None:
-    """A misspelt chunk is told while the flow is written."""
+    """A misspelt chunk is told before anything runs; it could be registered after this line."""
     flow = TriggerFlow()
     flow.to(broken)
     with pytest.raises(DefinitionError):
         flow.when(trigger)
+        flow.create_execution()

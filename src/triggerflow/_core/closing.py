@@ -41,12 +41,12 @@ def _fail(
 ) -> None:
     """Start the error route. Without a route, end the branch (`skip_exceptions`) or fail the execution."""
     state, errors = machine.state, machine.plan.errors
-    routes = errors.get(failed.trigger.name) or errors.get(ANY_CHUNK)
+    routes = errors.get(failed.completes.name) or errors.get(ANY_CHUNK)
     if routes and not handling(group):
         skip(machine, failed, scope, group)
         route = CompletionGroup(group)
         route.handling = True
-        trigger = Trigger("error", failed.trigger.name)
+        trigger = Trigger("error", failed.completes.name)
         failure = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
         for node in routes:
             node.enter(machine, node, trigger, failure, None, route)

@@ -143,7 +143,7 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
         enter_chunk(machine, run.node, Trigger("resume", interrupt.id), event.value, run.scope, run.group)
     else:
         for node in run.node.next:
-            node.enter(machine, node, run.node.trigger, event.value, run.scope, run.group)
+            node.enter(machine, node, run.node.completes, event.value, run.scope, run.group)
 
 
 def waiting(machine: Effects) -> bool:

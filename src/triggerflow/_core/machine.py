@@ -161,7 +161,7 @@ class Machine(Runs):
             if run.recorded_signals is not None:
                 self._leave_emitted(run)
         if state.closing is None:
-            trigger, scope = node.trigger, run.scope
+            trigger, scope = node.completes, run.scope
             for listener in node.next:
                 listener.enter(self, listener, trigger, value, scope, group)
         if group is not None:

@@ -45,7 +45,7 @@ def enter_chunk(
     state.next_id = number + 1
     limiters = state.limiters if scope is None else scope.instance.limiters
     if node.concurrency is not None:
-        limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
+        limiters = (limiter_of_chunk(state, node.completes.name, node.concurrency), *limiters)
     run = RunChunk(number, node, trigger, value, state.records, scope, group, limiters)
     if state.many is not None:  # hot path: `begin`, inlined
         state.many[number] = run
@@ -356,6 +356,21 @@ def enter_collect(
         listener.enter(machine, listener, node.trigger, full, scope, group)
 
 
+def enter_go_back(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
+) -> None:
+    """back_to: run an earlier step again. The matches in which the way back begins are left, and never complete."""
+    state = machine.state
+    for _ in range(node.leaves):
+        if scope is None:  # the chain was entered from outside of its block
+            break
+        if scope.opening.id in (state.openings or ()):
+            leave_scope(state, scope.opening)
+        scope = scope.opening.outer
+    for target in node.next:
+        target.enter(machine, target, trigger, value, scope, group)
+
+
 def enter_result(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
@@ -417,6 +432,7 @@ TRANSITIONS: Mapping[OperatorKind, Transition] = {
     OperatorKind.COLLECT: enter_collect,
     OperatorKind.SUB_FLOW: enter_sub_flow,
     OperatorKind.RESULT: enter_result,
+    OperatorKind.GO_BACK: enter_go_back,
 }
 
 

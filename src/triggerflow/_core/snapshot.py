@@ -284,7 +284,7 @@ class _Decoder:
         state, node, scope = self.state, self.node(stored["operator"]), self.branch(stored["scope"])
         limiters = around(state, scope) if node.kind is not OperatorKind.SUB_FLOW else ()
         if node.concurrency is not None:
-            limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
+            limiters = (limiter_of_chunk(state, node.completes.name, node.concurrency), *limiters)
         trigger = Trigger(*stored["trigger"])
         value, group = self.unpack(stored["value"]), self.group(stored["group"])
         run = RunChunk(stored["id"], node, trigger, value, stored["signal"], scope, group, limiters)

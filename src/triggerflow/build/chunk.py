@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, U
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
-from .arguments import check_names, flag, names, positive, seconds
+from .arguments import check_names, flag, names, positive, seconds, text
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -63,7 +63,11 @@ def _check_policies(given: Mapping[str, Any], where: str) -> None:
 
     for name, kind in (("retry", Retry), ("cache", Cache)):
         if not isinstance(given.get(name), kind | None):
-            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
+            value = given[name]
+            meant = f"{kind.__name__}({value})" if name == "retry" and type(value) is int else f"{kind.__name__}(...)"
+            raise OptionError(
+                f"{where}: {name} must be an instance of {kind.__name__}, or None; got {value!r}; write {name}={meant}"
+            )
 
 
 class Chunk(Generic[P, R]):
@@ -125,10 +129,11 @@ class Chunk(Generic[P, R]):
 
         Only diagrams and checks use them; runs do not change. Raises `NotAChunkError` for a name that is not a string.
         """
-        for name in names:
+        given: list[Any] = [text(name) for name in names]
+        for name in given:
             if not isinstance(name, str):
                 raise NotAChunkError(f"chunk {self.name!r}: declare_emits takes event names, got {name!r}")
-        self.emits = tuple(dict.fromkeys((*self.emits, *map(str, names))))
+        self.emits = tuple(dict.fromkeys((*self.emits, *given)))
         return self
 
     def __call__(self, *data: P.args, **none: P.kwargs) -> R:
@@ -150,14 +155,13 @@ def _alike(one: Any, other: Any) -> bool:
     """Whether two values of an option are equal. Two `Retry` or `Cache` objects are, if their arguments are equal."""
     if type(one) is not type(other):
         return False
-    return one is other or bool(_settings(one) == _settings(other))
+    settings = getattr(one, "settings", None)
+    if settings is None:
+        return one is other or bool(one == other)
+    from .alike import same
 
-
-def _settings(value: Any) -> Any:
-    from .cache import Cache  # see `_check_policies`
-    from .retry import Retry
-
-    return value.settings() if isinstance(value, Retry | Cache) else value
+    theirs = other.settings()
+    return all(same(value, theirs[name]) for name, value in settings().items())
 
 
 def check_handler(handler: Any, where: str) -> None:

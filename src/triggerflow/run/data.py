@@ -15,6 +15,7 @@ from .._core.definition import OperatorKind
 from .._core.errors import UsageError
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.arguments import text
 from ..build.former_names import DATA, refuse
 from . import ingress
 from .ingress import emit, put
@@ -329,9 +330,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         refuse_pause(self._run)
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
+        resume_event = text(resume_event)
         if resume_to not in ("next", "self"):
             raise UsageError(f"pause_for: resume_to must be 'next', 'self' or {{'event': name}}, not {resume_to!r}")
-        number = interrupt_id or f"interrupt-{self._run.id}"
+        number = text(interrupt_id) or f"interrupt-{self._run.id}"
         event: Any = resume_event
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:

@@ -31,6 +31,7 @@ from .._core.groups import earlier_signal
 from .._core.machine import FINAL
 from .._core.recovery import outstanding
 from .._core.state import UNSET, RunChunk, Status
+from ..build.arguments import text
 from .interrupts import admit, describe_interrupt
 from .logs import how_to_declare
 from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
@@ -303,6 +304,7 @@ async def emit(
     if delay is not None:
         check_delay(delay)
     if runtime.program.signals or type(name) is not str:
+        name = text(name)
         value = checked(runtime, name, value)
     event = events.Emitted(runtime.environment.now(), run.id, name, value, settle, delay, provisional)
     state = runtime.machine.state
@@ -344,6 +346,7 @@ def emit_now(
         return
     if settle:
         raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
+    name = text(name)
     value = checked(runtime, name, value)
     event = events.Emitted(runtime.environment.now(), run.id, name, value, False, delay, may_wait=False)
     record(runtime, event, run, repeated, "data.async_emit")
@@ -352,6 +355,7 @@ def emit_now(
 async def emit_from_outside(runtime: ExecutionRuntime, name: str, value: Any, settle: bool, run: Any = None) -> None:
     """A caller emits a signal on a handle. `run` is the chunk that calls with `settle`, so that it gives up its
     permits."""
+    name = text(name)
     _refuse_late(runtime, name)
     driver_of(runtime)
     event = events.Emitted(
@@ -365,6 +369,7 @@ async def emit_from_outside(runtime: ExecutionRuntime, name: str, value: Any, se
 
 def emit_from_outside_now(runtime: ExecutionRuntime, name: str, value: Any) -> None:
     """A caller emits a signal on a handle, without waiting."""
+    name = text(name)
     _refuse_late(runtime, name)
     value = checked(runtime, name, value)
     driver_of(runtime)
@@ -465,6 +470,7 @@ def change_state(
     repeated: Repeated,
 ) -> None:
     """Change the state at one key."""
+    key = text(key)
     model = runtime.program.state
     if model is not None and op == "set":
         value = model.check(key, value)

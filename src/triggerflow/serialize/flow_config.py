@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .._core.definition import Definition, Operator, OperatorKind
+from .._core.definition import Definition, Operator, OperatorKind, completed_by
 from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
 from ..build.arguments import closest
@@ -164,6 +164,7 @@ class _Resolver:
     def resolve(self) -> tuple[dict[str, Chunk], dict[str, Handler]]:
         """The chunks by the name of their trigger, and the callables by name."""
         chunks: dict[str, Chunk] = {}
+        occurring: dict[str, Chunk] = {}
         handlers: dict[str, Handler] = {}
         for index, operator in enumerate(self.definition.operators):
             if operator.handler is None:
@@ -175,7 +176,8 @@ class _Resolver:
                 continue
             handlers[operator.handler] = handler
             if operator.kind in (OperatorKind.CHUNK, OperatorKind.SUB_FLOW):
-                chunks[operator.emits[0].name] = self.chunk(operator, handler, where)
+                made = self.chunk(operator, handler, where)  # for its checks, also where the chunk is known
+                chunks[operator.emits[0].name] = occurring.setdefault(made.trigger.name, made)
         if self.missing:
             raise DefinitionError(
                 f"flow {self.definition.name!r} needs handlers that are not registered: {'; '.join(self.missing)}. "
@@ -233,7 +235,7 @@ class _Resolver:
         return Chunk(
             operator.name,
             handler,
-            trigger=operator.emits[0],
+            trigger=completed_by(operator),
             concurrency=options.get("concurrency"),
             inline=options.get("inline", False),
             emits=tuple(trigger.name for trigger in operator.emits[1:]),
