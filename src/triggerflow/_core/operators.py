@@ -220,7 +220,8 @@ def for_each_around(scope: Branch | None) -> BlockInstance | None:
 def stop_items(machine: Effects, instance: BlockInstance) -> bool:
     """Start no further item of a for_each, and return whether a pull was open.
 
-    The block ends when the results of the started items have arrived. The caller removes the pull from the completion group."""
+    The block ends when the results of the started items have arrived. The caller removes the pull from the completion
+    group."""
     if instance.pulled is None:
         instance.source = ()
     else:
