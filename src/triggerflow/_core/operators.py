@@ -365,9 +365,9 @@ def enter_go_back(
     for _ in range(node.leaves):
         if scope is None:  # the chain was entered from outside of its block
             break
-        if scope.opening.id in (state.openings or ()):
-            leave_scope(state, scope.opening)
-        scope = scope.opening.outer
+        if scope.instance.id in (state.block_instances or ()):
+            leave_scope(state, scope.instance)
+        scope = scope.instance.outer
     for target in node.next:
         target.enter(machine, target, trigger, value, scope, group)
 
