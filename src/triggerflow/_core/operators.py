@@ -211,7 +211,7 @@ def stop_pulling(machine: Effects, instance: BlockInstance) -> bool:
 
 
 def for_each_around(scope: Branch | None) -> BlockInstance | None:
-    """Return the block instance of the innermost for_each around a run with this scope; None outside of a for_each."""
+    """Return the block instance of the innermost for_each around this scope; None outside of a for_each."""
     while scope is not None and scope.instance.node.kind is not OperatorKind.FOR_EACH_SPLIT:
         scope = scope.instance.outer
     return None if scope is None else scope.instance
@@ -220,7 +220,8 @@ def for_each_around(scope: Branch | None) -> BlockInstance | None:
 def stop_items(machine: Effects, instance: BlockInstance) -> bool:
     """Start no further item of a for_each, and return whether a pull was open.
 
-    The block ends when the results of the started items have arrived. The caller removes the pull from the completion group."""
+    The block ends when the results of the started items have arrived. The caller removes the pull from the completion
+    group."""
     if instance.pulled is None:
         instance.source = ()
     else:

@@ -282,7 +282,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
 
         Items that were started run to their end, and the chain continues with their results. This is how a for_each
-        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
+        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an
+        item of one.
         """
         self._record(events.ItemsStopped(self._now(), self._run.id))
 

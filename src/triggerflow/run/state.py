@@ -93,8 +93,8 @@ class State:
         """The state as the attributes of the model that the flow declares with `set_state`.
 
         Type checkers then know the keys and their types: `data.state.typed(Brief).rounds += 1`. Reading, setting and
-        deleting an attribute is `get`, `set` and `delete` of that key; the returned object is not a `Brief`, and has none
-        of its methods. Raises `UsageError` if the flow declares another model, or none.
+        deleting an attribute is `get`, `set` and `delete` of that key; the returned object is not a `Brief`, and has
+        none of its methods. Raises `UsageError` if the flow declares another model, or none.
         """
         declared = self._runtime.program.state
         if declared is None or declared.model is not model:
