@@ -346,7 +346,7 @@ async def test_s17_a_question_that_a_sub_flow_does_not_ask_any_more_is_closed_ab
     assert list(execution.get_pending_interrupts()) == [names["open"]]
     with pytest.raises(InterruptExpired):
         await execution.async_continue_with(names["late"], 1)
-    with pytest.raises(AlreadyAnswered, match="taken back"):
+    with pytest.raises(AlreadyAnswered, match="closed without an answer"):
         await execution.async_continue_with(names["q"], 1)
     await execution.async_continue_with(names["open"], 1)
     await execution.async_get_result()

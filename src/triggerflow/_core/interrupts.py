@@ -111,7 +111,8 @@ def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
         raise UnknownInterrupt(f"there is no interrupt {number!r}; open now: {waiting}")
     if interrupt.status == "retracted":
         raise AlreadyAnswered(
-            f"interrupt {number!r} is not waiting: the signal that had started its chunk was retracted"
+            f"interrupt {number!r} is not waiting: it was closed without an answer, because its signal was retracted "
+            "or its sub-flow has ended"
         )
     late = interrupt.status == "waiting" and interrupt.expires is not None and event.at > interrupt.expires
     if interrupt.status == "expired" or late:

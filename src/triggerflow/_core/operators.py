@@ -211,7 +211,7 @@ def stop_pulling(machine: Effects, instance: BlockInstance) -> bool:
 
 
 def for_each_around(scope: Branch | None) -> BlockInstance | None:
-    """Return the block instance of the innermost for_each around a run with this scope; None outside of a for_each."""
+    """Return the block instance of the innermost for_each around this scope; None outside of a for_each."""
     while scope is not None and scope.instance.node.kind is not OperatorKind.FOR_EACH_SPLIT:
         scope = scope.instance.outer
     return None if scope is None else scope.instance
