@@ -496,7 +496,8 @@ class Blueprint:
         for name, place in doubtful.items():
             raise DefinitionError(
                 f"flow {self.name!r}: when({name!r}) at {place} means the event {name!r}, which nothing here is known "
-                f"to send, and a chunk has that name. For the completion of the chunk write when({{'chunk': {name!r}}}), "
+                f"to send, and a chunk has that name. For the completion of the chunk write "
+                f"when({{'chunk': {name!r}}}), "
                 f"or when(chunk) with the chunk itself; for the event write when({{'event': {name!r}}})"
             )
 
