@@ -1,4 +1,4 @@
-"""Annotations that are strings, as `from __future__ import annotations` makes them: resolved, or refused with the name."""
+"""Annotations that are strings (`from __future__ import annotations`): resolved, or refused with the name."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ CALLS: dict[str, Callable[[TriggerFlow, Any], Any]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", ["dataclass", "struct", "pydantic"])
 def test_an_annotation_that_is_not_found_is_refused_with_its_name(call: str, kind: str) -> None:
-    with pytest.raises(DefinitionError, match="'Inner'|'Nowhere'") as caught:
+    with pytest.raises(DefinitionError, match=r"'Inner'|'Nowhere'") as caught:
         CALLS[call](TriggerFlow(name="f"), local()[kind])
     assert "top of the module" in str(caught.value)
 

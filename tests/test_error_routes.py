@@ -309,6 +309,10 @@ def test_a_route_for_nothing_is_an_error_of_the_definition(trigger: Any) -> None
     """A misspelt chunk is told before anything runs; it could be registered after this line."""
     flow = TriggerFlow()
     flow.to(broken)
-    with pytest.raises(DefinitionError):
+
+    def use() -> None:
         flow.when(trigger)
         flow.create_execution()
+
+    with pytest.raises(DefinitionError):
+        use()

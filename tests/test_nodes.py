@@ -888,3 +888,10 @@ def test_an_unknown_name_is_told_with_its_line() -> None:
     flow, _ = wired(lambda f, s: (f.to(s.search), f.when({"chunk": "serch"}).to(s.a)))
     with pytest.raises(UnknownChunkError, match=r"'serch'.*'search'.*test_nodes.py:"):
         flow.create_execution()
+
+
+def test_a_loop_in_the_short_form_is_defined_as_before_occurrences() -> None:
+    """Stored executions of such flows continue: ids and triggers are those of one chunk with two causes."""
+    flow, _ = wired(lambda f, s: (f.to(s.a).to(s.b), f.when("again").to(s.a), f.when("more").to(s.a)))
+    told = [(it.id, it.emits[0].key, dict(it.options)) for it in flow.definition.operators if it.name == "a"]
+    assert told == [("a", "chunk:a", {}), ("a<-when:again", "chunk:a", {}), ("a<-when:more", "chunk:a", {})]

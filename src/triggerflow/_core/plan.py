@@ -21,10 +21,10 @@ class Node:
     block: the collector of a fan-out, the fan-out of a collector. For a `when` whose signals all come from inside one
     for_each, `block` is that for_each: the `when` then joins the signals of each item.
 
-    `completes` is the trigger of the chunk that the operator runs, and what its signals carry. It differs from `trigger`
-    for every occurrence of a chunk but the first: what follows such an occurrence in its chain listens to `trigger`,
-    and every `when` of the chunk to `completes`. `next` has both. For an operator that goes back, `next` is the operator that runs again, and `leaves` the number of
-    blocks that are left on the way.
+    `completes` is the trigger of the chunk that the operator runs, and what its signals carry. It differs from
+    `trigger` for every occurrence of a chunk but the first: what follows such an occurrence in its chain listens to
+    `trigger`, and every `when` of the chunk to `completes`. `next` has both. For an operator that goes back, `next`
+    is the operator that runs again, and `leaves` the number of blocks that are left on the way.
     """
 
     __slots__ = (

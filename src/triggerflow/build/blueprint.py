@@ -329,8 +329,10 @@ class Blueprint:
         return self.place(self.resolve(reference), at, side_branch=side_branch, inside=inside)
 
     def place(self, chunk: Chunk, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Trigger:
-        """Add an operator that runs a chunk of this flow when a trigger fires. Returns the trigger that it fires itself:
-        that of the chunk at its first place, and one of its own at each further one."""
+        """Add an operator that runs a chunk of this flow when a trigger fires.
+
+        Returns the trigger that it fires itself: at the first place that of the chunk, at each further one its own.
+        """
         trigger, options = chunk.trigger, _placed(chunk, {"side_branch": side_branch or None})
         if self.one_operator_per_chunk:
             if trigger == at:
@@ -467,8 +469,8 @@ class Blueprint:
             )
         if not wired:
             raise DefinitionError(
-                f"flow {self.name!r}: when() at {place} listens to the function {plain.name!r}, which stands nowhere in "
-                f"this flow; wire it, for example flow.to({plain.name}), or give the name of an event"
+                f"flow {self.name!r}: when() at {place} listens to the function {plain.name!r}, which stands nowhere "
+                f"in this flow; wire it, for example flow.to({plain.name}), or give the name of an event"
             )
         return wired.pop()
 
@@ -493,9 +495,10 @@ class Blueprint:
                 del doubtful[name]
         for name, place in doubtful.items():
             raise DefinitionError(
-                f"flow {self.name!r}: when({name!r}) at {place} means the event {name!r}, which nothing here is known to "
-                f"send, and a chunk has that name. For the completion of the chunk write when({{'chunk': {name!r}}}), or "
-                f"when(chunk) with the chunk itself; for the event write when({{'event': {name!r}}})"
+                f"flow {self.name!r}: when({name!r}) at {place} means the event {name!r}, which nothing here is known "
+                f"to send, and a chunk has that name. For the completion of the chunk write "
+                f"when({{'chunk': {name!r}}}), "
+                f"or when(chunk) with the chunk itself; for the event write when({{'event': {name!r}}})"
             )
 
     def condition(self, condition: Any, where: str) -> str:
@@ -623,8 +626,8 @@ def _placed(chunk: Chunk, place: Mapping[str, Any]) -> dict[str, Any]:
 
 def _several(flow: str, name: str, count: int, where: str, what: str = "functions", shared: str = "name") -> str:
     return (
-        f"flow {flow!r}: {count} {what} have the {shared} {name!r}, so that {where} is ambiguous; give the one that you "
-        f"mean a name of its own: ({name + '_2'!r}, {name})"
+        f"flow {flow!r}: {count} {what} have the {shared} {name!r}, so that {where} is ambiguous; give the one that "
+        f"you mean a name of its own: ({name + '_2'!r}, {name})"
     )
 
 

@@ -113,7 +113,7 @@ class Chain:
     def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and", **unknown: Never) -> Chain:
         """Begin a new chain at one or several signals. The new chain is outside all blocks.
 
-        `trigger_or_triggers` is the name of a chunk or event, a chunk, a list of these, or a dict from a kind to one or
+        `trigger_or_triggers` is the name of an event, a chunk, a list of these, or a dict from a kind to one or
         several names. The kinds are `event`, `chunk`, `runtime_data`, `flow_data`, `collect`, `error` (names of chunks,
         or "*") and `timer` (seconds after the start). A single trigger gives the chain its value. With several, `mode`
         decides: "and" waits for one signal of each and gives `{kind: {name: value}}`; "or" gives `(kind, name, value)`

@@ -1,7 +1,7 @@
-"""What a flow's chains mean once all of them are written: repeated wiring, steps that go back, and where those lead.
+"""What a flow's chains mean once all of them are written: repeated wiring, and steps that go back.
 
-The calls of a chain only add operators. This module decides what depends on the whole flow, so that it does not depend on
-the order in which the flow is written (decision 0019):
+The calls of a chain only add operators. This module decides what depends on the whole flow, so that it does not depend
+on the order in which the flow is written (decision 0019):
 
 * A step that is written again, at the same place and with the same function and options, is the step that is there.
 * A chain that begins with `when` and ends with a registered chunk, outside of blocks, goes back to the place of that
@@ -102,9 +102,9 @@ class _Repeats:
         if len(others) > 1 and others[0] is not operator:
             call = "end_for_each()" if operator.kind is OperatorKind.FOR_EACH_COLLECT else "end_match()"
             raise DefinitionError(
-                f"flow {self.flow!r}: block {operator.group!r} is ended twice by {call}{self.written.at(operator)}, and "
-                "a block has one end; join the forks inside of it with collect(), or end only one and add the other "
-                "with side_branch()"
+                f"flow {self.flow!r}: block {operator.group!r} is ended twice by {call}{self.written.at(operator)}, "
+                "and a block has one end; join the forks inside of it with collect(), or end only one and add the "
+                "other with side_branch()"
             )
 
     def key(self, operator: Operator) -> Any:
@@ -331,7 +331,7 @@ class _Returns:
         return found[0]
 
     def told(self, operator: Operator) -> str:
-        before = [self.fired[it] if it in self.fired else None for it in operator.listens]
+        before = [self.fired.get(it) for it in operator.listens]
         after = " and ".join(
             f"after {it.name!r}"
             if it is not None
@@ -350,19 +350,19 @@ class _Returns:
             block = self.by_id[left]
             if block.kind is not OperatorKind.MATCH_ROUTE or block.options.get("mode") == "hit_all":
                 raise DefinitionError(
-                    f"{where} would leave {block.id!r}, where other branches may be running; emit an event there and go "
-                    f"back outside of the block: flow.when('again').back_to({target.name})"
+                    f"{where} would leave {block.id!r}, where other branches may be running; emit an event there and "
+                    f"go back outside of the block: flow.when('again').back_to({target.name})"
                 )
             left = block.inside
         if left != target.inside:
             raise DefinitionError(
-                f"{where}: {target.id!r} stands inside {target.inside!r}, and a block is entered at its beginning only; "
+                f"{where}: {target.id!r} stands inside {target.inside!r}, and a block is entered at its beginning; "
                 "go back to a chunk outside of it, or from inside of it"
             )
         if self.turns(target, step):
             raise DefinitionError(
-                f"{where} closes a loop in which nothing decides, so that it would run for ever; go back from a case of "
-                "a match(), or from an event that a chunk emits: flow.when('again').back_to(...)"
+                f"{where} closes a loop in which nothing decides, so that it would run for ever; go back from a case "
+                "of a match(), or from an event that a chunk emits: flow.when('again').back_to(...)"
             )
 
     def rewritten(self, step: Operator, ids: set[str]) -> Operator:

@@ -1,9 +1,8 @@
 """The drawing of a definition: boxes, blocks around them and lines between them, independent of the output syntax.
 
-Boxes and operators do not correspond one to one. A chunk has a box at each of its places; a step that goes back has none,
-and its line leads to the place that runs again. A gate for a single
-signal and a case are boxes only in the detailed mode: in the simplified mode the line through them shows the same. All
-ends of a flow are one result.
+Boxes and operators do not correspond one to one. A chunk has a box at each of its places. A step that goes
+back has none: its line leads to the place that runs again. A gate for a single signal and a case are boxes only in the
+detailed mode: in the simplified mode the line through them shows the same. All ends of a flow are one result.
 """
 
 from collections import defaultdict
