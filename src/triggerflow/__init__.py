@@ -7,6 +7,7 @@ Start at `TriggerFlow`; a chunk gets `TriggerFlowRuntimeData`; `Execution` is th
 
 from ._core.definition import Definition, Operator
 from ._core.errors import TriggerFlowError
+from ._core.events import Failure
 from .build.cache import Cache
 from .build.chain import Chain
 from .build.chunk import Chunk
@@ -27,6 +28,7 @@ __all__ = [
     "Definition",
     "Environment",
     "Execution",
+    "Failure",
     "Operator",
     "Retry",
     "Signal",

@@ -26,6 +26,7 @@ from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
 from triggerflow.serialize.payload import Types
 
 TYPES = Types()
+TYPES.register(events.ErrorInfo)
 Pick = Callable[[int], int]
 
 

@@ -1,16 +1,19 @@
 """How an execution ends: it is idle, a failure has no error route, or a caller cancels it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import commands, events
-from .groups import handling
+from .events import NO_VALUE
+from .groups import handled_by, handling
 from .interrupts import waiting
 from .joins import forget_items, unfilled
 from .limits import forget_queues
-from .operators import Effects, abandon_pass, skip
+from .losses import collected
+from .operators import Effects, abandon_pass, end_without_value
 from .plan import Node
 from .signals import ANY_CHUNK, Trigger
-from .state import KEPT, RUNNING, UNSET, WAITING, BlockInstance, Branch, CompletionGroup, RunChunk, Status
+from .state import KEPT, RUNNING, UNSET, WAITING, BlockInstance, Branch, CompletionGroup, Lost, RunChunk, Status
 from .timers import cancel_timer, holds_open
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
@@ -18,46 +21,72 @@ FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
     """Handle a chunk failure that no retry follows."""
-    _fail(machine, run.id, run.node, run.value, run.scope, run.group, error)
+    _fail(machine, run.id, run.node, run.node, run.value, run.scope, run.group, error)
 
 
 def fail_pass(machine: Effects, opening: BlockInstance, error: events.ErrorInfo) -> None:
     """Handle an exception of the lazy source of a for_each: the block instance ends, and its operator has failed."""
     abandon_pass(machine, opening)
+    # In the branch around it, the value of a block is that of its end.
+    at = opening.node if opening.node.block is None else opening.node.block
     # The source is consumed and cannot be recorded, so the error route gets no input value.
-    _fail(machine, opening.id, opening.node, None, opening.outer, opening.group, error)
+    _fail(machine, opening.id, opening.node, at, None, opening.outer, opening.group, error)
 
 
 def _fail(
     machine: Effects,
     number: int,
     failed: Node,
+    at: Node,
     value: Any,
     scope: Branch | None,
     group: CompletionGroup | None,
     error: events.ErrorInfo,
 ) -> None:
-    """Start the error route. Without a route, end the branch (`skip_exceptions`) or fail the execution."""
-    state, errors = machine.state, machine.plan.errors
-    routes = errors.get(failed.trigger.name) or errors.get(ANY_CHUNK)
-    if routes and not handling(group):
-        skip(machine, failed, scope, group)
-        route = CompletionGroup(group)
-        route.handling = True
+    """Give a failure to the first that takes it: a block around it that collects failures, the error routes, or
+    `skip_exceptions`. Without these, fail the execution.
+
+    `failed` is the operator that has failed, and `at` the one that gives no value because of that."""
+    state = machine.state
+    if collected(at, scope):
+        failure = events.Failure(failed.name, error.type, error.message, value)
+        end_without_value(machine, at, scope, group, Lost(failure))
+    elif routes := _open_routes(machine, failed, group):
+        end_without_value(machine, at, scope, group)
         trigger = Trigger("error", failed.trigger.name)
-        failure = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
+        told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
+        route = None
         for node in routes:
-            node.enter(machine, node, trigger, failure, None, route)
+            if route is None or state.rules >= NO_VALUE:
+                route = CompletionGroup(group)
+                route.handling = node.id if state.rules >= NO_VALUE else ""
+            node.enter(machine, node, trigger, told, None, route)
     elif state.skip_exceptions:
         if state.skipped is None:
             state.skipped = []
         state.skipped.append(error)
         del state.skipped[:-KEPT]
-        machine.out.append(commands.Skipped(number, failed.name))
-        skip(machine, failed, scope, group)
+        machine.out.append(commands.Skipped(number, failed.name, error))
+        end_without_value(machine, at, scope, group)
     else:
         state.error = error
         close_down(machine, Status.FAILED)
+
+
+def _open_routes(machine: Effects, failed: Node, group: CompletionGroup | None) -> Sequence[Node]:
+    """Return the error routes that take a failure: those of the operator, else the general ones.
+
+    A route takes no failure of the work that it has started itself. So a failure can pass through each route once."""
+    errors = machine.plan.errors
+    own, general = errors.get(failed.trigger.name, ()), errors.get(ANY_CHUNK, ())
+    if machine.state.rules < NO_VALUE:
+        return () if handling(group) else own or general
+    if not handling(group):
+        return own or general
+    for routes in (own, general):
+        if found := [route for route in routes if not handled_by(group, route.id)]:
+            return found
+    return ()
 
 
 def close_down(machine: Effects, outcome: Status) -> None:

@@ -17,11 +17,15 @@ STREAM = "stream"
 #: 0: the core compared a value with the literal of a case at once, also by the `==` method of the value;
 #: 1: if only the `==` method of the value can decide, the case gets a run of its own, and a record has its result;
 #: 2: an execution waits for the external events that its definition declares; before, for the events that no chunk is
-#:    known to emit.
-RULES = 2
+#:    known to emit;
+#: 3: a failed branch gives no value (decision 0018). Before, it gave None where an error route or `skip_exceptions` had
+#:    taken the failure, a condition that raised counted as false, and no route took what failed in the work of a route.
+RULES = 3
 
 #: The first version of the rules with declared external events.
 DECLARED = 2
+#: The first version of the rules in which a failed branch gives no value.
+NO_VALUE = 3
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -30,6 +34,20 @@ class ErrorInfo(msgspec.Struct, frozen=True):
     type: str
     message: str
     chunk: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A failure in place of a value, where a block has `on_error="collect"`; also `data.failure` in a `fallback`.
+
+    `chunk` is the name of the chunk that failed, or the name of the sub-flow step or the id of the operator. `type` is
+    the name of the exception's class and `message` its text. `value` is the value with which the chunk ran; None for a
+    source of items.
+    """
+
+    chunk: str
+    type: str
+    message: str
+    value: Any = None
 
 
 class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
@@ -83,11 +101,14 @@ class Created(Event, tag="created"):
 
 
 class Completed(Event, tag="completed"):
-    """A chunk or a condition has returned; `value` is what it returned."""
+    """A chunk or a condition has returned; `value` is what it returned.
+
+    If the chunk has failed for good, `value` is that of its `fallback`, and `failure` is the error."""
 
     at: float
     run: int
     value: Any
+    failure: ErrorInfo | None = None
 
 
 class Failed(Event, tag="failed"):

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .definition import OperatorKind
+from .events import NO_VALUE
 from .limits import Limiter
 from .plan import Node, Plan
 from .provisional import drop_member, take_member
+from .reach import outlives
 from .state import KEPT, UNSET, BlockInstance, Branch, CompletionGroup, Joins, RunState
 
 #: Prefix of the names of collections among the named joins.
@@ -79,7 +81,7 @@ def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any
     if opening.node is not opener:
         return None
     if state.joins:
-        _end_collections(state.joins, opening.id, branch.index)
+        _end_collections(state, state.joins, opening, branch.index)
     if opening.slots[branch.index] is not UNSET:
         return None
     opening.slots[branch.index] = value
@@ -87,17 +89,20 @@ def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any
     return opening
 
 
-def _end_collections(joins: Joins, opening: int, index: int) -> None:
+def _end_collections(state: RunState, joins: Joins, opening: BlockInstance, index: int) -> None:
     """Drop the collections of a branch that has ended, also if its block instance was abandoned.
 
-    A half-filled `when` stays: a side branch may still fill it."""
-    held = joins.get(opening, {}).get(index)
+    A half-filled `when` stays: a side branch may still fill it. So does a collection of chains that do not lead to the
+    end of the block."""
+    held = joins.get(opening.id, {}).get(index)
     if held is None:
         return
+    keeps = state.rules >= NO_VALUE
     for name in [name for name in held if name.startswith(COLLECT)]:
-        _drop(joins, name, opening, index)
+        if not (keeps and outlives(opening.node, name.removeprefix(COLLECT))):
+            _drop(joins, name, opening.id, index)
     if held:
-        joins.over[opening, index] = None
+        joins.over[opening.id, index] = None
 
 
 def forget_items(state: RunState) -> None:

@@ -37,7 +37,7 @@ from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
 from .leases import sync_permits
 from .limits import acquire
-from .operators import compile_plan, decide, fix_result
+from .operators import compile_plan, decide, enter_chunk, fix_result
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
@@ -481,6 +481,11 @@ class Machine(Runs):
         elif state.interrupts is not None:
             interrupt = state.interrupts[timer.name]
             close(self, interrupt, "expired")
+            run = interrupt.run
+            if run.node.fallback:  # only the driver can call it
+                enter_chunk(self, run.node, Trigger("resume", interrupt.id), run.value, run.scope, run.group)
+                self._after_signal()
+                return
             info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._after_signal()

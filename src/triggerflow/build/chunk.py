@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
+from .._core.state import UNSET
 from .arguments import check_names, flag, names, positive, seconds
 from .cache import Cache
 from .retry import Retry
@@ -25,6 +26,7 @@ class ChunkOptions(TypedDict, total=False):
     retry: Retry | None
     timeout: float | None
     cache: Cache | None
+    fallback: Any
 
 
 class Checked(NamedTuple):
@@ -36,6 +38,7 @@ class Checked(NamedTuple):
     retry: Retry | None = None
     timeout: float | None = None
     cache: Cache | None = None
+    fallback: Any = UNSET
 
 
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -52,6 +55,8 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name, kind in (("retry", Retry), ("cache", Cache)):
         if not isinstance(given.get(name), kind | None):
             raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
+    if callable(given.get("fallback")):
+        check_handler(given["fallback"], f"{where}: fallback")
     return given
 
 
@@ -63,7 +68,18 @@ class Chunk:
     `("second", chunk)`, which has the options of the chunk too.
     """
 
-    __slots__ = ("cache", "concurrency", "emits", "handler", "inline", "name", "retry", "timeout", "trigger")
+    __slots__ = (
+        "cache",
+        "concurrency",
+        "emits",
+        "fallback",
+        "handler",
+        "inline",
+        "name",
+        "retry",
+        "timeout",
+        "trigger",
+    )
 
     def __init__(
         self, name: str, handler: Handler, *, trigger: Trigger | None = None, **options: Unpack[ChunkOptions]
@@ -79,12 +95,15 @@ class Chunk:
         self.retry = checked.retry
         self.timeout = checked.timeout
         self.cache = checked.cache
+        self.fallback = checked.fallback
 
     def policies(self) -> dict[str, Any]:
         """The options that differ from the default, in the form that `flow.chunk` takes."""
         given = {name: getattr(self, name) for name in Checked._fields}
         return {
-            name: value for name, value in given.items() if value is not None and value is not False and value != ()
+            name: value
+            for name, value in given.items()
+            if (value is not UNSET if name == "fallback" else value is not None and value is not False and value != ())
         }
 
     def differing(self, options: Mapping[str, Any]) -> list[str]:
@@ -104,6 +123,7 @@ class Chunk:
             "retry": self.retry.describe() if self.retry else None,
             "timeout": self.timeout,
             "cache": True if self.cache else None,
+            "fallback": None if self.fallback is UNSET else True,
         }
 
     def declare_emits(self, *names: str) -> "Chunk":
@@ -129,7 +149,10 @@ def _alike(one: Any, other: Any) -> bool:
     """Whether two values of an option are equal; policies are, if all their arguments are."""
     if type(one) is not type(other):
         return False
-    return one is other or bool(_settings(one) == _settings(other))
+    try:
+        return one is other or bool(_settings(one) == _settings(other))
+    except Exception:  # a fallback is any value, and the `==` of an array gives no bool
+        return False
 
 
 def _settings(value: Any) -> Any:

@@ -14,6 +14,7 @@ from ..build.subflow import SubFlow
 from ..build.typed import StateModel
 from ..serialize.payload import Types
 from .data import run_of
+from .fallback import Fallback, fallback_of, unless_expired
 from .invoke import Invoker, condition_invoker, invoker
 from .subflow import run_sub_flow
 
@@ -24,6 +25,7 @@ class Program:
 
     __slots__ = (
         "contract",
+        "fallbacks",
         "invokers",
         "name",
         "plan",
@@ -57,6 +59,7 @@ class Program:
             handler.flow.name: handler.flow for handler in blueprint.handlers.values() if isinstance(handler, SubFlow)
         }
         self.invokers: tuple[Invoker, ...] = tuple(_invoker(node, blueprint) for node in plan.nodes)
+        self.fallbacks: tuple[Fallback | None, ...] = tuple(fallback_of(node, blueprint) for node in plan.nodes)
         self.retries: tuple[Retry | None, ...] = tuple(_retry(node, blueprint) for node in plan.nodes)
 
 
@@ -73,7 +76,8 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
         return condition_invoker(handler)
     if isinstance(handler, SubFlow):
         return _sub_flow_invoker(handler)
-    return invoker(blueprint.nodes[node.trigger.name], blueprint)
+    call = invoker(blueprint.nodes[node.trigger.name], blueprint)
+    return unless_expired(call) if node.fallback else call
 
 
 def _sub_flow_invoker(handler: SubFlow) -> Invoker:

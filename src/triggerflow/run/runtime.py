@@ -18,6 +18,7 @@ from .._core.errors import (
     ContractError,
     ExecutionCancelled,
     ExecutionClosed,
+    InterruptExpired,
     PayloadError,
     WrongLoopError,
 )
@@ -522,6 +523,8 @@ class ExecutionRuntime:
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """The seconds until the chunk's retry policy tries again; None if it does not."""
         retry = self.program.retries[run.node.index]
+        if run.trigger.kind == "resume" and isinstance(error, InterruptExpired):
+            return None  # the time for an answer is over, however often the chunk is tried
         return None if retry is None else pause_before_retry(retry, run.attempt, error, self.environment.random)
 
     def publish(self, number: int, item: Any, path: str) -> None:

@@ -124,10 +124,11 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
         raise
     finally:
         _release(link)
-    return _bring_back(handler, step, data, result)
+    return bring_back(handler, step, data, result)
 
 
-def _bring_back(handler: SubFlow, step: RunChunk, data: Any, result: Any) -> Any:
+def bring_back(handler: SubFlow, step: RunChunk, data: Any, result: Any) -> Any:
+    """Write the result of a child back into its parent, and return the value of the step."""
     sources: dict[str, Any] = {"result": result}
     back = {target: _pick(paths, sources) for target, paths in handler.write_back.items()}
     for key, value in back.get("runtime_data", {}).items():
