@@ -525,6 +525,53 @@ async def test_the_fallback_of_a_sub_flow_stands_for_its_result() -> None:
         await wrong.async_start(1)
 
 
+@pytest.mark.parametrize("inside", ["route", "skip"])
+@pytest.mark.parametrize("around", ["chain", "batch", "for_each", "collect", "fallback", "twice"])
+async def test_a_sub_flow_that_took_its_failure_has_no_value_for_its_parent(around: str, inside: str) -> None:
+    """Its result would be None, which no chunk returned. The parent's routes are not asked: it is taken already."""
+    inner = TriggerFlow(name="payment", skip_exceptions=inside == "skip")
+    inner.if_condition(truly).to(charge).end_condition().end()
+    if inside == "route":
+        inner.on_error(("note", echo))
+    if around == "twice":
+        middle = TriggerFlow(name="middle")
+        middle.to_sub_flow(inner).end()
+        inner = middle
+    flow, shipped = TriggerFlow(name="shop"), list[Any]()
+    at: Any = flow
+    match around:
+        case "batch":
+            at = at.match(mode="hit_all").case(truly).to_sub_flow(inner).case(truly).to(("fine", echo)).end_match()
+        case "for_each" | "collect":
+            how: Any = "collect" if around == "collect" else "raise"
+            at = at.to(("two", lambda data: [1, 2])).for_each(on_error=how)
+            at = at.if_condition(lambda data: data.value == 1).to_sub_flow(inner).end_condition().end_for_each()
+        case "fallback":
+            at = at.to_sub_flow(inner, fallback=lambda data: data.failure.type)
+        case _:
+            at = at.to_sub_flow(inner)
+    at.to(("ship", lambda data: shipped.append(data.value)))
+    flow.on_error(("route", lambda data: shipped.append("route")))
+    await flow.async_start("order")
+    text = "flow 'payment' ended without a result: an error route or skip_exceptions took a failure in it"
+    assert shipped == {
+        "for_each": [[2]],
+        "collect": [[Failure("payment", "NoResult", text, 1), 2]],
+        "fallback": ["NoResult"],
+    }.get(around, [])
+
+
+@pytest.mark.parametrize("ends", ["has no end", "came to its end"])
+async def test_a_sub_flow_whose_failure_costs_no_result_is_complete(ends: str) -> None:
+    inner = TriggerFlow(name="payment", skip_exceptions=True)
+    inner.to(charge)
+    if ends == "came to its end":
+        inner.to(("fine", echo)).end()
+    flow = TriggerFlow(name="shop")
+    flow.to_sub_flow(inner).to(("after", lambda data: [data.value])).end()
+    assert await flow.async_start("order") == [None if ends == "has no end" else "order"]
+
+
 # -- fallback ----------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,19 @@ from .losses import collected
 from .operators import Effects, abandon_pass, end_without_value
 from .plan import Node
 from .signals import ANY_CHUNK, Trigger
-from .state import KEPT, RUNNING, UNSET, WAITING, BlockInstance, Branch, CompletionGroup, Lost, RunChunk, Status
+from .state import (
+    KEPT,
+    MISSING,
+    RUNNING,
+    UNSET,
+    WAITING,
+    BlockInstance,
+    Branch,
+    CompletionGroup,
+    Lost,
+    RunChunk,
+    Status,
+)
 from .timers import cancel_timer, holds_open
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
@@ -22,6 +34,16 @@ FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
     """Handle a chunk failure that no retry follows."""
     _fail(machine, run.id, run.node, run.node, run.value, run.scope, run.group, error)
+
+
+def end_missing(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
+    """Handle the end of a sub-flow that has no result because of a failure that it has taken itself.
+
+    Its step is missing. Only a block that collects failures and `fallback` see it as a failure."""
+    machine.state.lost = True
+    failure = events.Failure(run.node.name, error.type, error.message, run.value)
+    lost = Lost(failure) if collected(run.node, run.scope) else MISSING
+    end_without_value(machine, run.node, run.scope, run.group, lost)
 
 
 def fail_pass(machine: Effects, opening: BlockInstance, error: events.ErrorInfo) -> None:
@@ -52,6 +74,7 @@ def _fail(
         failure = events.Failure(failed.name, error.type, error.message, value)
         end_without_value(machine, at, scope, group, Lost(failure))
     elif routes := _open_routes(machine, failed, group):
+        state.lost = True
         end_without_value(machine, at, scope, group)
         trigger = Trigger("error", failed.trigger.name)
         told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
@@ -62,6 +85,7 @@ def _fail(
                 route.handling = node.id if state.rules >= NO_VALUE else ""
             node.enter(machine, node, trigger, told, None, route)
     elif state.skip_exceptions:
+        state.lost = True
         if state.skipped is None:
             state.skipped = []
         state.skipped.append(error)

@@ -112,12 +112,16 @@ class Completed(Event, tag="completed"):
 
 
 class Failed(Event, tag="failed"):
-    """A chunk has raised. Its policy retries after `retry_in` seconds; None means no retry."""
+    """A chunk has raised. Its policy retries after `retry_in` seconds; None means no retry.
+
+    `missing`: a sub-flow has ended without a result, because it has taken a failure itself, by an error route or
+    `skip_exceptions`. Its step gives no value, and is no failure for the routes of the parent."""
 
     at: float
     run: int
     error: ErrorInfo
     retry_in: float | None = None
+    missing: bool = False
 
 
 class Cancelled(Event, tag="cancelled"):

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from . import commands, events
-from .closing import FINAL, close_down, close_if_idle, fail
+from .closing import FINAL, close_down, close_if_idle, end_missing, fail
 from .definition import Definition
 from .errors import ProtocolError
 from .events import DECLARED, RULES, STREAM
@@ -194,7 +194,9 @@ class Machine(Runs):
             state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
             return
         run = self._end_run(event.run)
-        if state.closing is None:
+        if state.closing is None and event.missing is True:
+            end_missing(self, run, event.error)
+        elif state.closing is None:
             fail(self, run, event.error)
         self._after_run_end(run)
 

@@ -107,6 +107,7 @@ class _Encoder:
             "operators": dict(plan.definition.fingerprints),
             **{name: getattr(state, name) for name in _PLAIN},
             **({"rules": state.rules} if state.rules else {}),  # snapshots of rules 0 do not have it
+            **({"lost": True} if state.lost else {}),
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
@@ -225,6 +226,7 @@ class _Decoder:
         for name in _PLAIN:
             setattr(state, name, snapshot[name])
         state.rules = snapshot.get("rules", 0)
+        state.lost = snapshot.get("lost", False)
         state.status = Status(snapshot["status"])
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None

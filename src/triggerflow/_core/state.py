@@ -440,6 +440,8 @@ class RunState:
     error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
     reason = SparseAttribute("")
     skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)
+    #: whether a failure was taken by an error route or `skip_exceptions`, or a sub-flow gave no value because of one
+    lost = SparseAttribute(False)
     #: keys whose list no reader holds, so that an append can grow it
     owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
     unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)

@@ -29,6 +29,7 @@ from ..run.environment import Environment
 from ..run.ingress import submit, take
 from ..run.interrupts import ChunkPaused
 from ..run.runtime import ExecutionRuntime
+from ..run.subflow import StepWithoutValue
 from .exceptions import describe, noted, own_cancellation
 from .ready import Ready
 from .sources import Sources
@@ -181,7 +182,7 @@ class AsyncioDriver:
                 value = await runtime.invoke(run)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
-                if error is not None and self._falls_back(run, event):
+                if self._falls_back(run, event):
                     error, event = await self._fall_back(run, error, event)
             else:
                 if worker is not None and worker.cancelling():  # the chunk has swallowed the cancellation
@@ -261,7 +262,7 @@ class AsyncioDriver:
             if self.runtime.machine.state.closing is not None or run.id in (self.runtime.machine.state.retracted or ()):
                 return None, events.Cancelled(self.runtime.environment.now(), run.id)
             error = own_cancellation(run, error)
-        if isinstance(error, ChunkPaused):
+        if isinstance(error, ChunkPaused | StepWithoutValue):
             return None, error.event
         event = events.Failed(self.runtime.environment.now(), run.id, describe(error, run.node.name))
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -299,7 +300,7 @@ class AsyncioDriver:
         return event.retry_in is None and state.closing is None and run.id not in (state.retracted or ())
 
     async def _fall_back(
-        self, run: RunChunk, error: BaseException, event: events.Event
+        self, run: RunChunk, error: BaseException | None, event: events.Event
     ) -> tuple[BaseException | None, events.Event]:
         """Run the fallback of a failed run. Returns the record of its end, and the error if the fallback fails."""
         fallback = self.runtime.program.fallbacks[run.node.index]

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .._core import commands, events
+from .._core.definition import OperatorKind
 from .._core.errors import ExecutionClosed, UsageError
 from .._core.limits import around
-from .._core.state import Interrupt, RunChunk
+from .._core.state import UNSET, Interrupt, RunChunk
 from ..build.subflow import SubFlow
 from . import ingress
 
@@ -74,6 +75,24 @@ class Link:
         return f"{self.path}/{rest}" if rest else self.path
 
 
+class StepWithoutValue(Exception):
+    """The step of a sub-flow ends without a value; the driver records `event`."""
+
+    def __init__(self, step: RunChunk, at: float, flow: str) -> None:
+        text = f"flow {flow!r} ended without a result: an error route or skip_exceptions took a failure in it"
+        super().__init__(text)
+        error = events.ErrorInfo("NoResult", text, step.node.name)
+        self.event = events.Failed(at, step.id, error, missing=True)
+
+
+def _has_no_result(child: "ExecutionRuntime") -> bool:
+    """Whether a child that has an `end()` did not come to it, because of a failure that it has taken itself."""
+    state = child.machine.state
+    if state.result is not UNSET or not state.lost or state.rules < events.NO_VALUE:
+        return False
+    return any(node.kind is OperatorKind.RESULT for node in child.machine.plan.nodes)
+
+
 class StepRunner(Protocol):
     """Makes the execution of a sub-flow. A flow's runtime is one."""
 
@@ -118,6 +137,8 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
             return await child.result()
 
         result = await ingress.from_outside(child, run)
+        if parent.machine.state.rules >= events.NO_VALUE and _has_no_result(child):
+            raise StepWithoutValue(step, parent.environment.now(), handler.flow.name)
     except asyncio.CancelledError:
         if child.durability.is_open(child):  # else child and parent were suspended: neither must end
             await ingress.from_outside(child, lambda: child.cancel("the step of its parent was cancelled"))
