@@ -946,9 +946,9 @@ async def test_a_saved_flow_collects_and_falls_back() -> None:
     other.load_json_flow(text)
     assert other.definition == flow.definition
     assert "collect" in text
+    plain = TriggerFlow(name="account")
+    plain.to(("charge", charge)).to(("after", echo)).to_sub_flow(child(), name="pay").to(("work", odd))
     with pytest.raises(DefinitionError, match="fallback cannot be loaded"):
-        plain = TriggerFlow(name="account")
-        plain.to(("charge", charge)).to(("after", echo)).to_sub_flow(child(), name="pay").to(("work", odd))
         plain.load_json_flow(text)
 
 

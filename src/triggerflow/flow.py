@@ -4,6 +4,8 @@
 executions. Modules that only exports, diagrams and stores need are imported on first use, to keep the import fast.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, Unpack, cast, overload
@@ -18,8 +20,6 @@ from .build.chain import Chain, MatchMode, OnError, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
 from .build.sources import Source, source_of
-from .build.subflow import SubFlowOptions
-from .build.typed import Reducer, Signal, StateModel
 from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
@@ -29,15 +29,17 @@ from .run.options import Options
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
 from .run.runtime import ExecutionRuntime
-from .run.stream import StreamReader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .build.subflow import SubFlowOptions
+    from .build.typed import Reducer, Signal
     from .diagram import RunView
     from .diagram.graph import Mode
     from .durable.history import History
     from .durable.versions import Verdict
+    from .run.stream import StreamReader
     from .stores.protocol import Store
 
 T = TypeVar("T")
@@ -167,7 +169,7 @@ class TriggerFlow(ResourceHolder):
         """Begin a chain: test a condition on the start value. See `Chain.if_condition`."""
         return root(self._blueprint).if_condition(condition, on_error=on_error)
 
-    def to_sub_flow(self, trigger_flow: "TriggerFlow", **options: Unpack[SubFlowOptions]) -> Chain:
+    def to_sub_flow(self, trigger_flow: TriggerFlow, **options: Unpack[SubFlowOptions]) -> Chain:
         """Begin a chain: run another flow with the start value. See `Chain.to_sub_flow`."""
         return root(self._blueprint).to_sub_flow(trigger_flow, **options)
 
@@ -184,12 +186,12 @@ class TriggerFlow(ResourceHolder):
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
     @overload
-    def signal(self, name: str, *, external: bool = False) -> "Signal[Any]": ...
+    def signal(self, name: str, *, external: bool = False) -> Signal[Any]: ...
 
     @overload
-    def signal(self, name: str, expected: "type[T]", *, external: bool = False) -> "Signal[T]": ...
+    def signal(self, name: str, expected: type[T], *, external: bool = False) -> Signal[T]: ...
 
-    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> "Signal[Any]":
+    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> Signal[Any]:
         """Declare an event: the type of its value, and whether code outside the execution emits it.
 
         Every emit of the event checks that its value has the `expected` type. An execution made by `create_execution`
@@ -216,9 +218,11 @@ class TriggerFlow(ResourceHolder):
         if external:
             self._blueprint.external.add(str(name))
         self._blueprint.version += 1
+        from .build.typed import Signal
+
         return Signal(name)
 
-    def set_state(self, model: type, *, reducers: "Mapping[str, Reducer] | None" = None) -> Self:
+    def set_state(self, model: type, *, reducers: Mapping[str, Reducer] | None = None) -> Self:
         """Declare the keys of the runtime data: the fields of a dataclass, msgspec struct or Pydantic model.
 
         Every change of a value is checked against the field's type. Fields start with their defaults.
@@ -226,6 +230,8 @@ class TriggerFlow(ResourceHolder):
         `merge`, `maximum`, `minimum` or `add` of `triggerflow.reducers`, or any function of the old and new value.
         Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
+        from .build.typed import StateModel
+
         self._runtime.state = StateModel(model, reducers or {})
         self._blueprint.version += 1
         return self
@@ -249,7 +255,7 @@ class TriggerFlow(ResourceHolder):
         """The declared types, and `meta`; see `set_contract`."""
         return self._runtime.contract
 
-    def register_type(self, cls: "type[T]", name: str | None = None) -> "type[T]":
+    def register_type(self, cls: type[T], name: str | None = None) -> type[T]:
         """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, Pydantic model or enum.
 
         Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
@@ -283,7 +289,7 @@ class TriggerFlow(ResourceHolder):
         keep_open: bool = False,
         cleanup_timeout: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
-        store: "Store | None" = None,
+        store: Store | None = None,
         **unknown: Never,
     ) -> Execution:
         """Create an execution without starting it.
@@ -322,7 +328,7 @@ class TriggerFlow(ResourceHolder):
         self,
         id: str,
         *,
-        store: "Store | None" = None,
+        store: Store | None = None,
         runtime_resources: Mapping[str, Any] | None = None,
         operator_map: Mapping[str, str | None] | None = None,
     ) -> Execution:
@@ -343,17 +349,17 @@ class TriggerFlow(ResourceHolder):
         )
         return await self._runtime.make_handle(runtime).async_open()
 
-    def resume(self, id: str, *, store: "Store | None" = None, **options: Any) -> Execution:
+    def resume(self, id: str, *, store: Store | None = None, **options: Any) -> Execution:
         """The sync twin of `async_resume`."""
         return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
 
-    def history(self, store: "Store | None" = None) -> "History":
+    def history(self, store: Store | None = None) -> History:
         """The stored executions of this flow: list, read, fork, compare, prune and export them. See `History`."""
         from .durable.history import History
 
         return History(self._runtime, self._store(store, "history"))
 
-    def set_store(self, store: "Store | None") -> Self:
+    def set_store(self, store: Store | None) -> Self:
         """Store the records of all executions that are created from now on; None ends that. The store must be open.
 
         Raises `UsageError` if the flow has no name of its own.
@@ -363,7 +369,7 @@ class TriggerFlow(ResourceHolder):
         self._runtime.store = store
         return self
 
-    def _store(self, store: "Store | None", call: str) -> "Store":
+    def _store(self, store: Store | None, call: str) -> Store:
         store = store or self._runtime.store
         if store is None:
             raise UsageError(
@@ -441,7 +447,7 @@ class TriggerFlow(ResourceHolder):
 
     def load_execution(
         self,
-        source: "Mapping[str, Any] | str | Path",
+        source: Mapping[str, Any] | str | Path,
         *,
         runtime_resources: Mapping[str, Any] | None = None,
         operator_map: Mapping[str, str | None] | None = None,
@@ -468,7 +474,7 @@ class TriggerFlow(ResourceHolder):
                 raise SnapshotError(text) from error
         return self._runtime.make_handle(self._runtime.restored(data, runtime_resources))
 
-    def inspect_load(self, source: "Mapping[str, Any] | str | Path", *, encoding: str = "utf-8") -> "Verdict":
+    def inspect_load(self, source: Mapping[str, Any] | str | Path, *, encoding: str = "utf-8") -> Verdict:
         """Check whether a saved execution can continue under this flow: compatible, needs a map, or refused.
 
         `Verdict.reasons` says why; `Verdict.map_form` is a template for the `operator_map` of `load_execution`.
@@ -496,13 +502,13 @@ class TriggerFlow(ResourceHolder):
 
         return flow_config.get_flow_config(self._blueprint, validate_serializable=validate_serializable)
 
-    def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
+    def get_json_flow(self, save_to: str | Path | None = None, *, encoding: str = "utf-8", **options: Any) -> str:
         """The flow as JSON text; `save_to` also writes it to that file. `options` are those of `get_flow_config`."""
         from .serialize import flow_config
 
         return flow_config.to_text(self.get_flow_config(**options), "json", save_to, encoding)
 
-    def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
+    def get_yaml_flow(self, save_to: str | Path | None = None, *, encoding: str = "utf-8", **options: Any) -> str:
         """The flow as YAML text; `save_to` also writes it to that file. `options` are those of `get_flow_config`."""
         from .serialize import flow_config
 
@@ -540,25 +546,25 @@ class TriggerFlow(ResourceHolder):
         self._runtime.is_named = True
         return self
 
-    def load_json_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
+    def load_json_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
         """`load_flow_config` from JSON text, or from a file of that path."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "json", encoding), replace=replace)
 
-    def load_yaml_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
+    def load_yaml_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
         """`load_flow_config` from YAML text, or from a file of that path."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "yaml", encoding), replace=replace)
 
-    def to_mermaid(self, *, mode: "Mode" = "simplified", run: "RunView | None" = None) -> str:
+    def to_mermaid(self, *, mode: Mode = "simplified", run: RunView | None = None) -> str:
         """The flow as a Mermaid flowchart; a `run` adds colours, counts and times. See `triggerflow.diagram`."""
         from .diagram import to_mermaid
 
         return to_mermaid(self.definition, mode=mode, run=run)
 
-    def to_dot(self, *, run: "RunView | None" = None) -> str:
+    def to_dot(self, *, run: RunView | None = None) -> str:
         """The flow as a graph for Graphviz's `dot`; a `run` adds colours, counts and times."""
         from .diagram import to_dot
 

@@ -3,6 +3,8 @@
 The calls of a `Chain` add the operators. What an operator does when it runs is decided in `_core.operators`.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -69,7 +71,7 @@ class Blueprint:
             name = handler_name(handler)
             known = self.chunks.get(name)
             if known is not None and known.handler != handler:
-                name = self._unique("chunk", name, self.chunks)
+                name = self._unique("chunk", name, self.chunks, self.nodes)
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
         known = self.chunks.get(name)

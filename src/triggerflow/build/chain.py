@@ -3,8 +3,12 @@
 A `Chain` never changes, so that several chains can continue from the same one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, Literal, Unpack
+
+import msgspec
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, OptionError
@@ -20,7 +24,7 @@ CollectMode = Literal["filled_and_update", "filled_then_empty"]
 OnError = Literal["raise", "collect"]
 
 
-class Block(NamedTuple):
+class Block(msgspec.Struct, frozen=True):
     """A block that a chain has opened and not closed: a for_each or a match.
 
     For a match, `ends` are the triggers at the ends of its finished cases, `in_case` says whether the chain is inside a
@@ -47,7 +51,7 @@ class Chain:
         self.at = at
         self.blocks = blocks
 
-    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> "Chain":
+    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> Chain:
         return type(self)(self.blueprint, at, self.blocks if blocks is None else blocks)
 
     def _add(self, kind: OperatorKind, label: str, listens: Iterable[Trigger] | None = None, **details: Any) -> Trigger:
@@ -59,7 +63,7 @@ class Chain:
     def _where(self, call: str) -> str:
         return f"flow {self.blueprint.name!r}: {call}"
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Chain":
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
         """Run a chunk with the value of the chain; continue with what the chunk returns.
 
         `chunk` is the result of `@flow.chunk`, a function, the name of a chunk, `(name, function)`, or a flow, which is
@@ -74,11 +78,11 @@ class Chain:
         attached = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
         return self if side_branch else self._then(attached.trigger)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> "Chain":
+    def side_branch(self, chunk: Any, *, name: str | None = None) -> Chain:
         """Run a chunk with the value of the chain, and continue at once with that same value."""
         return self.to(chunk, side_branch=True, name=name)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Chain":
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Chain:
         """Begin a new chain at one or several signals. The new chain is outside all blocks.
 
         `trigger_or_triggers` is the name of a chunk or event, a chunk, a list of these, or a dict from a kind to one or
@@ -105,7 +109,7 @@ class Chain:
         side_branch: bool = False,
         concurrency: int | None = None,
         on_error: OnError = "raise",
-    ) -> "Chain":
+    ) -> Chain:
         """Run several chunks with the same value; continue with `{chunk name: result}`, in the order of the arguments.
 
         The chain continues when all chunks have completed. `concurrency` limits how many of them run at once for one
@@ -142,7 +146,7 @@ class Chain:
         )
         return self if side_branch else self._then(done)
 
-    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Chain":
+    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> Chain:
         """Run another flow with the value of the chain; continue with its result. For the options see `SubFlowOptions`.
 
         Raises `NotAChunkError` if it is not a flow, and `DefinitionError` for an option that is not valid.
@@ -177,14 +181,14 @@ class Chain:
         blueprint.chunks.setdefault(name, chunk)
         return self if side else self._then(done)
 
-    def end(self) -> "Chain":
+    def end(self) -> Chain:
         """Make the value of the chain the result of the execution. Only the first value that arrives counts."""
         self._check_open("end()")
         return self._then(self._add(OperatorKind.RESULT, f"end<-{describe((self.at,))}"))
 
     # -- blocks ------------------------------------------------------------------------------------------------------
 
-    def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise") -> "Chain":
+    def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise") -> Chain:
         """Run the steps up to `end_for_each` once per item of the chain's value.
 
         The value can be any iterable or async iterable; its items are taken as they are needed. One that is not in
@@ -201,12 +205,12 @@ class Chain:
         start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options=options)
         return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
 
-    def end_for_each(self) -> "Chain":
+    def end_for_each(self) -> Chain:
         """End the block of `for_each`; continue with the list of results in the order of the items, maybe `[]`."""
         block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
-    def match(self, *, mode: MatchMode = "hit_first", on_error: OnError = "raise") -> "Chain":
+    def match(self, *, mode: MatchMode = "hit_first", on_error: OnError = "raise") -> Chain:
         """Choose among the `case`s up to `end_match` by the value of the chain.
 
         With "hit_first" the first case that fits runs, and the chain continues with its value; with "hit_all" all cases
@@ -222,7 +226,7 @@ class Chain:
                           options={"mode": mode, "on_error": failures(on_error, self._where("match()"))})  # fmt: skip
         return self._then(route, (*self.blocks, Block(route.name, OperatorKind.MATCH_ROUTE)))
 
-    def case(self, condition: Any) -> "Chain":
+    def case(self, condition: Any) -> Chain:
         """Begin a case: the steps that follow run if the condition fits.
 
         A condition is a value, which is compared with `==`, or a function, sync or async, of the runtime data, whose
@@ -241,41 +245,41 @@ class Chain:
             return self._case(block, handler, handler, {})
         return self._case(block, literal(condition), None, {"equals": condition})
 
-    def case_else(self) -> "Chain":
+    def case_else(self) -> Chain:
         """Begin the last case: the steps that follow run if no other case fits."""
         block = self._next_case("case_else()")
         if not block.ends:
             raise DefinitionError(
                 f"{self._where('case_else()')} comes before any case() and would always be chosen; put a case() first"
             )
-        return self._case(block._replace(otherwise=True), "else", None, {"otherwise": True})
+        return self._case(msgspec.structs.replace(block, otherwise=True), "else", None, {"otherwise": True})
 
-    def end_match(self) -> "Chain":
+    def end_match(self) -> Chain:
         """End the block of `match`; continue with the value of the case that ran. See `match`."""
         block = self._end_case("end_match()")
         if not block.ends:
             raise DefinitionError(f"{self._where('end_match()')}: this match() has no case; put a case() before it")
         return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
 
-    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> "Chain":
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
         """`match(on_error=on_error).case(condition)`."""
         return self.match(on_error=on_error).case(condition)
 
-    def elif_condition(self, condition: Any) -> "Chain":
+    def elif_condition(self, condition: Any) -> Chain:
         """`case(condition)`, after `if_condition`."""
         return self.case(condition)
 
-    def else_condition(self) -> "Chain":
+    def else_condition(self) -> Chain:
         """`case_else()`, after `if_condition`."""
         return self.case_else()
 
-    def end_condition(self) -> "Chain":
+    def end_condition(self) -> Chain:
         """`end_match()`, after `if_condition`."""
         return self.end_match()
 
     def collect(
         self, collection_name: str, branch_id: str | None = None, *, mode: CollectMode = "filled_and_update"
-    ) -> "Chain":
+    ) -> Chain:
         """Join chains: continue with `{branch_id: value}` when every branch of this collection has a value.
 
         The branches are all `collect` calls of the flow with the same `collection_name`. `branch_id` is the key of this
@@ -318,7 +322,7 @@ class Chain:
             raise DefinitionError(f"{self._where(call)} closes a {opened_by}, but {inside}")
         return block
 
-    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> "Chain":
+    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> Chain:
         outer = self.blocks[:-1]
         inside = outer[-1].opener if outer else None
         return self._then(self._add(kind, f"{block.opener}/end", ends, group=block.opener, inside=inside), outer)
@@ -333,14 +337,14 @@ class Chain:
 
     def _end_case(self, call: str) -> Block:
         block = self._block(call, OperatorKind.MATCH_ROUTE, "match()")
-        return block._replace(ends=(*block.ends, self.at), in_case=False) if block.in_case else block
+        return msgspec.structs.replace(block, ends=(*block.ends, self.at), in_case=False) if block.in_case else block
 
-    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> "Chain":
+    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> Chain:
         route = Trigger("operator", block.opener)
         label = f"{block.opener}/{len(block.ends) + 1}"
         case = self._add(OperatorKind.MATCH_CASE, label, (route,), name=name, handler=handler, options=options,
                          inside=block.opener)  # fmt: skip
-        return self._then(case, (*self.blocks[:-1], block._replace(in_case=True)))
+        return self._then(case, (*self.blocks[:-1], msgspec.structs.replace(block, in_case=True)))
 
 
 def root(blueprint: Blueprint) -> Chain:

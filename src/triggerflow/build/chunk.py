@@ -5,14 +5,16 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
 from .._core.state import UNSET
 from .arguments import check_names, flag, names, positive, seconds
-from .cache import Cache
-from .retry import Retry
+
+if TYPE_CHECKING:
+    from .cache import Cache
+    from .retry import Retry
 
 Handler = Callable[[Any], Any]
 
@@ -23,27 +25,18 @@ class ChunkOptions(TypedDict, total=False):
     concurrency: int | None
     inline: bool
     emits: str | Iterable[str]
-    retry: Retry | None
+    retry: "Retry | None"
     timeout: float | None
-    cache: Cache | None
+    cache: "Cache | None"
     fallback: Any
 
 
-class Checked(NamedTuple):
-    """The options of a chunk after the check of their types."""
-
-    concurrency: int | None = None
-    inline: bool = False
-    emits: tuple[str, ...] = ()
-    retry: Retry | None = None
-    timeout: float | None = None
-    cache: Cache | None = None
-    fallback: Any = UNSET
+OPTIONS = ("concurrency", "inline", "emits", "retry", "timeout", "cache", "fallback")
 
 
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check the given options and return them. Raises `DefinitionError`; the message says which values are valid."""
-    check_names(options, Checked._fields, where)
+    check_names(options, OPTIONS, where)
     given = dict(options)
     positive(given.get("concurrency"), where)
     if "inline" in given:
@@ -52,12 +45,20 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         given["emits"] = names(given["emits"], where, "emits")
     if given.get("timeout") is not None:
         seconds(given["timeout"], where, "timeout", above=True)
-    for name, kind in (("retry", Retry), ("cache", Cache)):
-        if not isinstance(given.get(name), kind | None):
-            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
+    if given.get("retry") is not None or given.get("cache") is not None:
+        _check_policies(given, where)
     if callable(given.get("fallback")):
         check_handler(given["fallback"], f"{where}: fallback")
     return given
+
+
+def _check_policies(given: Mapping[str, Any], where: str) -> None:
+    from .cache import Cache  # most chunks have neither, and the import of the package shall be fast
+    from .retry import Retry
+
+    for name, kind in (("retry", Retry), ("cache", Cache)):
+        if not isinstance(given.get(name), kind | None):
+            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
 
 
 class Chunk:
@@ -85,21 +86,21 @@ class Chunk:
         self, name: str, handler: Handler, *, trigger: Trigger | None = None, **options: Unpack[ChunkOptions]
     ) -> None:
         check_handler(handler, f"chunk {name!r}")
-        checked = Checked(**check_options(options, f"chunk {name!r}"))
+        given = check_options(options, f"chunk {name!r}")
         self.name = name
         self.handler = handler
         self.trigger = trigger or Trigger("chunk", name)
-        self.concurrency = checked.concurrency
-        self.inline = checked.inline
-        self.emits = checked.emits
-        self.retry = checked.retry
-        self.timeout = checked.timeout
-        self.cache = checked.cache
-        self.fallback = checked.fallback
+        self.concurrency: int | None = given.get("concurrency")
+        self.inline: bool = given.get("inline", False)
+        self.emits: tuple[str, ...] = given.get("emits", ())
+        self.retry: Retry | None = given.get("retry")
+        self.timeout: float | None = given.get("timeout")
+        self.cache: Cache | None = given.get("cache")
+        self.fallback: Any = given.get("fallback", UNSET)
 
     def policies(self) -> dict[str, Any]:
         """The options that differ from the default, in the form that `flow.chunk` takes."""
-        given = {name: getattr(self, name) for name in Checked._fields}
+        given = {name: getattr(self, name) for name in OPTIONS}
         return {
             name: value
             for name, value in given.items()
@@ -156,6 +157,9 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _settings(value: Any) -> Any:
+    from .cache import Cache  # see `_check_policies`
+    from .retry import Retry
+
     return value.settings() if isinstance(value, Retry | Cache) else value
 
 

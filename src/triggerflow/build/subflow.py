@@ -8,7 +8,7 @@ from .._core.errors import DefinitionError, OptionError, UsageError
 from .._core.state import UNSET
 from .chunk import check_handler
 
-_SEGMENT = re.compile(r"[A-Za-z_]\w*")
+_SEGMENT = r"[A-Za-z_]\w*"
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
 _CAPTURE = {"input", "runtime_data", "flow_data", "resources"}
 _WRITE_BACK = {"value", "runtime_data", "flow_data"}
@@ -104,7 +104,7 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
             if segments[0] not in sources:
                 raise DefinitionError(f"{where}: {source!r} does not begin with one of {sorted(sources)}")
             for segment in (*segments, *(key.split(".") if key else ())):
-                if not _SEGMENT.fullmatch(segment):
+                if not re.fullmatch(_SEGMENT, segment):
                     raise DefinitionError(f"{where}: {segment!r} is not a name; a path is names joined by dots")
             known = found.setdefault(scope, {})
             for other in known:

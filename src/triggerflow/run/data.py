@@ -5,6 +5,8 @@ that it triggers. The async one waits where a limit requires it (a slow reader, 
 All methods can be called from any thread, and awaited on any event loop.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
@@ -17,7 +19,7 @@ from .._core.state import RunChunk
 from . import ingress
 from .former_names import DATA, refuse
 from .ingress import emit, put
-from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt
+from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt, refuse_pause
 from .portal import run_sync
 from .state import FlowState, State
 
@@ -45,7 +47,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     __slots__ = ("_repeated", "_run", "_runtime", "value")
 
-    def __init__(self, runtime: "ExecutionRuntime", run: RunChunk) -> None:
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk) -> None:
         self._runtime = runtime
         self._run = run
         # A repeated attempt does not record again the effects that an earlier attempt of this run has recorded.
@@ -67,7 +69,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     # -- the run -----------------------------------------------------------------------------------------------------
 
     @property
-    def execution(self) -> "Execution":
+    def execution(self) -> Execution:
         """The handle of this execution."""
         return self._runtime.handle_for(self._run)
 
@@ -173,7 +175,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
         ingress.emit_now(self._runtime, name, value, self._run, self._repeated, settle, delay)
 
-    async def async_emit_fields(self, response: "FieldSource", fields: Mapping[str, str]) -> Any:
+    async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str]) -> Any:
         """Emit a signal for each field of a model's response as soon as the field is complete.
 
         `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. If the
@@ -229,6 +231,20 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """End the runtime stream. Its readers stop after the last item; the execution continues."""
         ingress.stop_stream(self._runtime, self._run, self._repeated)
 
+    # -- for_each ----------------------------------------------------------------------------------------------------
+
+    async def async_stop_for_each(self) -> None:
+        """See `stop_for_each`."""
+        await self._on_loop(self.stop_for_each)
+
+    def stop_for_each(self) -> None:
+        """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
+
+        Items in work go on, and the chain continues with the results of the items that were started. So an endless
+        source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
+        """
+        self._record(events.ItemsStopped(self._now(), self._run.id))
+
     # -- result ------------------------------------------------------------------------------------------------------
 
     async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
@@ -251,7 +267,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         payload: Any = None,
         resume_event: str | None = None,
         interrupt_id: str | None = None,
-        resume_to: "Literal['next', 'self'] | dict[str, str]" = "next",
+        resume_to: Literal["next", "self"] | dict[str, str] = "next",
         schema: Any = None,
         expires: float | None = None,
     ) -> NoReturn:
@@ -266,9 +282,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         of the answer; an answer of another type is refused with `ContractError`. After `expires` seconds without an
         answer the chunk fails with `InterruptExpired`. Other chunks continue meanwhile.
 
-        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), or if an interrupt of that id
-        is open.
+        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), if an interrupt of that id
+        is open, in a condition, and in a task other than that of the chunk (`asyncio.gather`, a `TaskGroup`).
         """
+        refuse_pause(self._run)
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
         if resume_to not in ("next", "self"):
@@ -287,7 +304,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         self.pause_for(**question)
 
     @property
-    def resume(self) -> "dict[str, Any] | None":
+    def resume(self) -> dict[str, Any] | None:
         """The interrupt whose answer runs this chunk again (`resume_to="self"`); None in any other run.
 
         It is the dict of `execution.get_interrupt`, with the value of the chunk before the interrupt as `value`.
@@ -330,7 +347,7 @@ class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
 
     __slots__ = ("_failure",)
 
-    def __init__(self, runtime: "ExecutionRuntime", run: RunChunk, failure: Failure) -> None:
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk, failure: Failure) -> None:
         super().__init__(runtime, run)
         # The recorded effects are those of the chunk. Those of the fallback are others, also where the names are equal.
         self._repeated = None
@@ -342,12 +359,12 @@ class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
         return self._failure
 
 
-def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> "tuple[ExecutionRuntime, RunChunk]":
+def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:
     """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
     return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
 
-def require_resource(runtime: "ExecutionRuntime", key: str) -> Any:
+def require_resource(runtime: ExecutionRuntime, key: str) -> Any:
     """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
     resources = runtime.resources
     if key not in resources:

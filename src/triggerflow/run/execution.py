@@ -3,6 +3,8 @@
 A handle holds an `ExecutionRuntime` and forwards to it. Two handles of one execution are equal.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -14,12 +16,14 @@ from . import ingress
 from .data import require_resource
 from .former_names import EXECUTION, refuse
 from .interrupts import describe_interrupt
-from .journal import Observer
 from .portal import iterate_sync, on_a_loop, run_sync
 from .resources import ResourceHolder
 from .runtime import ExecutionRuntime
 from .state import State
-from .stream import CompactReader, LagPolicy, StreamReader
+
+if TYPE_CHECKING:
+    from .journal import Observer
+    from .stream import LagPolicy, StreamReader
 
 T = TypeVar("T")
 
@@ -293,7 +297,7 @@ class Execution(ResourceHolder):
         """The state of this execution, by key."""
         return State(self._runtime)
 
-    def save(self, path: "str | os.PathLike[str] | None" = None, *, encoding: str = "utf-8") -> dict[str, Any]:
+    def save(self, path: str | os.PathLike[str] | None = None, *, encoding: str = "utf-8") -> dict[str, Any]:
         """Return a snapshot of the execution as JSON-shaped data; with a `path`, write it to that file (.json, .yaml).
 
         It can be called at any moment. `flow.load_execution` restores the execution. Raises `PayloadError`, which names
@@ -337,6 +341,8 @@ class Execution(ResourceHolder):
         Chunks wait for a slow reader from its first step on. After the last item the iterator ends, or raises the
         failure of the execution. Raises `StreamGapError` and `ReaderDisconnected` for a reader that falls behind.
         """
+        from .stream import CompactReader, StreamReader  # not needed by a run without readers
+
         runtime = self._runtime
         kind = cast("type[StreamReader[Any]]", CompactReader if compact else StreamReader)
         begin = lambda: runtime.begin_reading(value)  # noqa: E731

@@ -15,10 +15,11 @@ from ..build.blueprint import Blueprint
 from ..build.chunk import Chunk
 from ..build.subflow import SubFlow
 from .data import FallbackData, run_of
-from .invoke import Invoker, invoker
+from .invoke import invoker
 from .subflow import bring_back
 
 if TYPE_CHECKING:
+    from ..build.cache import Invoker
     from .runtime import ExecutionRuntime
 
 #: The value in place of that of a failed run.
@@ -48,7 +49,7 @@ def fallback_of(node: Node, blueprint: Blueprint) -> Fallback | None:
     return fall_back
 
 
-def unless_expired(call: Invoker) -> Invoker:
+def unless_expired(call: "Invoker") -> "Invoker":
     """The invoker of a chunk with a fallback.
 
     If nobody answers its interrupt in time, the core starts the chunk again with the expired interrupt as the trigger.

@@ -1,4 +1,4 @@
-"""Names that handles had before, so that their absence says what to use."""
+"""Names that handles and reports had before, so that their absence says what to use."""
 
 from collections.abc import Mapping
 from typing import NoReturn
@@ -46,6 +46,7 @@ FLOW: Mapping[str, str] = {
     "own_resources": "flow.resources",
     **dict.fromkeys(("program", "blueprint", "shared", "root", "types", "make_execution", "sub_execution"), _INTERNAL),
 }
+PRUNED: Mapping[str, str] = {"forgotten": "pruned.deleted"}
 CHAIN: Mapping[str, str] = {"____": "a comment in the program, or a chunk that logs: chain.side_branch(chunk)"}
 
 

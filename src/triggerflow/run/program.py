@@ -1,7 +1,9 @@
 """A definition joined with the Python it names: what all executions of one version of a flow share."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError
@@ -9,14 +11,16 @@ from .._core.plan import Node, Plan
 from ..build.blueprint import Blueprint
 from ..build.chunk import Chunk, Handler
 from ..build.contract import Check, Contract
-from ..build.retry import Retry
 from ..build.subflow import SubFlow
-from ..build.typed import StateModel
 from ..serialize.payload import Types
 from .data import run_of
-from .fallback import Fallback, fallback_of, unless_expired
-from .invoke import Invoker, condition_invoker, invoker
-from .subflow import run_sub_flow
+from .invoke import condition_invoker, invoker
+
+if TYPE_CHECKING:
+    from ..build.cache import Invoker
+    from ..build.retry import Retry
+    from ..build.typed import StateModel
+    from .fallback import Fallback
 
 
 class Program:
@@ -59,7 +63,7 @@ class Program:
             handler.flow.name: handler.flow for handler in blueprint.handlers.values() if isinstance(handler, SubFlow)
         }
         self.invokers: tuple[Invoker, ...] = tuple(_invoker(node, blueprint) for node in plan.nodes)
-        self.fallbacks: tuple[Fallback | None, ...] = tuple(fallback_of(node, blueprint) for node in plan.nodes)
+        self.fallbacks: tuple[Fallback | None, ...] = tuple(_fallback(node, blueprint) for node in plan.nodes)
         self.retries: tuple[Retry | None, ...] = tuple(_retry(node, blueprint) for node in plan.nodes)
 
 
@@ -77,10 +81,24 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
     if isinstance(handler, SubFlow):
         return _sub_flow_invoker(handler)
     call = invoker(blueprint.nodes[node.trigger.name], blueprint)
-    return unless_expired(call) if node.fallback else call
+    if not node.fallback:
+        return call
+    from .fallback import unless_expired  # few chunks have one
+
+    return unless_expired(call)
+
+
+def _fallback(node: Node, blueprint: Blueprint) -> Fallback | None:
+    if not node.fallback:
+        return None
+    from .fallback import fallback_of
+
+    return fallback_of(node, blueprint)
 
 
 def _sub_flow_invoker(handler: SubFlow) -> Invoker:
+    from .subflow import run_sub_flow  # imported for a flow with such a step, to keep the import of the package fast
+
     async def call(data: Any) -> Any:
         return await run_sub_flow(handler, *run_of(data), data)
 

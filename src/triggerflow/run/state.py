@@ -1,5 +1,7 @@
 """The data that chunks and callers can read and change: the state of an execution, and the shared data of its flow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +27,7 @@ class State:
     __slots__ = ("_repeated", "_run", "_runtime")
 
     def __init__(
-        self, runtime: "ExecutionRuntime", run: RunChunk | None = None, repeated: ingress.Repeated = None
+        self, runtime: ExecutionRuntime, run: RunChunk | None = None, repeated: ingress.Repeated = None
     ) -> None:
         self._runtime = runtime
         self._run = run
@@ -146,7 +148,7 @@ class FlowState:
     __slots__ = ("_repeated", "_run", "_runtime")
 
     def __init__(
-        self, runtime: "ExecutionRuntime", run: RunChunk | None = None, repeated: ingress.Repeated = None
+        self, runtime: ExecutionRuntime, run: RunChunk | None = None, repeated: ingress.Repeated = None
     ) -> None:
         self._runtime = runtime
         self._run = run
@@ -193,6 +195,6 @@ class FlowState:
             return False
         return ingress.repeats(self._repeated, f"flow_data:{key}")
 
-    def _by(self) -> "tuple[ExecutionRuntime, int | None]":
+    def _by(self) -> tuple[ExecutionRuntime, int | None]:
         require_wanted()
         return self._runtime, None if self._run is None else self._run.id

@@ -17,6 +17,7 @@ from .._core.limits import around
 from .._core.state import UNSET, Interrupt, RunChunk
 from ..build.subflow import SubFlow
 from . import ingress
+from .interrupts import StepWithoutValue
 
 if TYPE_CHECKING:
     from .runtime import ExecutionRuntime
@@ -73,16 +74,6 @@ class Link:
 
     def _under(self, rest: str) -> str:
         return f"{self.path}/{rest}" if rest else self.path
-
-
-class StepWithoutValue(Exception):
-    """The step of a sub-flow ends without a value; the driver records `event`."""
-
-    def __init__(self, step: RunChunk, at: float, flow: str) -> None:
-        text = f"flow {flow!r} ended without a result: an error route or skip_exceptions took a failure in it"
-        super().__init__(text)
-        error = events.ErrorInfo("NoResult", text, step.node.name)
-        self.event = events.Failed(at, step.id, error, missing=True)
 
 
 def _has_no_result(child: "ExecutionRuntime") -> bool:
