@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import copy
 import logging
-import pickle
+import pickle  # noqa: TID251 - users pickle errors, in multiprocessing for example
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count

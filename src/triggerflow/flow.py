@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
 from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
@@ -19,12 +19,12 @@ from .build.blueprint import Blueprint
 from .build.chain import Chain, MatchMode, OnError, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
+from .build.former_names import FLOW, refuse
 from .build.sources import Source, source_of
 from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
 from .run.flow_runtime import FlowRuntime
-from .run.former_names import FLOW, refuse
 from .run.options import Options
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
@@ -32,6 +32,8 @@ from .run.runtime import ExecutionRuntime
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from typing_extensions import TypeVar as DefaultTypeVar
 
     from .build.subflow import SubFlowOptions
     from .build.typed import Reducer, Signal
@@ -42,7 +44,13 @@ if TYPE_CHECKING:
     from .run.stream import StreamReader
     from .stores.protocol import Store
 
+    InputT = DefaultTypeVar("InputT", default=Any)
+    OutputT = DefaultTypeVar("OutputT", default=Any)
+else:
+    InputT, OutputT = TypeVar("InputT"), TypeVar("OutputT")
+
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 #: The options of `create_execution`.
@@ -52,8 +60,8 @@ CREATE_OPTIONS = (
 )  # fmt: skip
 
 
-class TriggerFlow(ResourceHolder):
-    """A workflow of chunks wired by signals.
+class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
+    """A workflow of chunks wired by signals. `TriggerFlow[str, Report]` tells type checkers its start value and result.
 
     Any number of executions of a flow can run at the same time. An execution uses the flow as it was when the execution
     was created. Diagrams, logs and stores show `name` (default: "flow"); a flow with a store needs a name of its own.
@@ -104,20 +112,25 @@ class TriggerFlow(ResourceHolder):
 
     if not TYPE_CHECKING:
 
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
+
         def __getattr__(self, name):
             refuse(self, name, FLOW)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     @overload
-    def chunk(self, name: str | None = None, /, **options: Unpack[ChunkOptions]) -> Callable[[Handler], Chunk]: ...
+    def chunk(
+        self, name: str | None = None, /, **options: Unpack[ChunkOptions]
+    ) -> Callable[[Callable[P, T]], Chunk[P, T]]: ...
 
     @overload
-    def chunk(self, handler: Handler, /, **options: Unpack[ChunkOptions]) -> Chunk: ...
+    def chunk(self, handler: Callable[P, T], /, **options: Unpack[ChunkOptions]) -> Chunk[P, T]: ...
 
-    def chunk(
-        self, name_or_handler: str | Handler | None = None, /, **options: Unpack[ChunkOptions]
-    ) -> Chunk | Callable[[Handler], Chunk]:
+    def chunk(self, name_or_handler: str | Callable[..., Any] | None = None, /, **options: Unpack[ChunkOptions]) -> Any:
         """Register a chunk: `@flow.chunk("name")`, `@flow.chunk`, or `flow.chunk(function)`.
 
         `concurrency` limits how many runs of this chunk may be active at once in one execution (default: no limit). A
@@ -132,7 +145,11 @@ class TriggerFlow(ResourceHolder):
         """
         check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
-            return lambda handler: self._blueprint.register(name_or_handler, handler, **options)
+
+            def register(handler: Handler) -> Chunk:
+                return self._blueprint.register(name_or_handler, handler, **options)
+
+            return register
         return self._blueprint.register(None, name_or_handler, **options)
 
     def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
@@ -291,7 +308,7 @@ class TriggerFlow(ResourceHolder):
         runtime_resources: Mapping[str, Any] | None = None,
         store: Store | None = None,
         **unknown: Never,
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Create an execution without starting it.
 
         With a `store`, or after `set_store`, it is durable: see `Execution`. If the store already has an execution with
@@ -331,7 +348,7 @@ class TriggerFlow(ResourceHolder):
         store: Store | None = None,
         runtime_resources: Mapping[str, Any] | None = None,
         operator_map: Mapping[str, str | None] | None = None,
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Open a durable execution from its store and continue it.
 
         Chunks that were running are run again, with the same run id. Resources are not stored: pass them again.
@@ -349,7 +366,7 @@ class TriggerFlow(ResourceHolder):
         )
         return await self._runtime.make_handle(runtime).async_open()
 
-    def resume(self, id: str, *, store: Store | None = None, **options: Any) -> Execution:
+    def resume(self, id: str, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_resume`."""
         return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
 
@@ -378,8 +395,8 @@ class TriggerFlow(ResourceHolder):
         return store
 
     async def async_start(
-        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
-    ) -> Any:
+        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+    ) -> OutputT:
         """Run the flow once: start it, wait until it has ended, return its result.
 
         No handle of this execution exists, so it does not wait for external events. If this call is cancelled, or takes
@@ -397,12 +414,14 @@ class TriggerFlow(ResourceHolder):
             await Execution(execution).async_cancel("the call that ran it was cancelled or timed out")
             raise
 
-    def start(self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None) -> Any:
+    def start(
+        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+    ) -> OutputT:
         """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
         return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "flow.async_start")
 
     def get_async_runtime_stream(
-        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
+        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
     ) -> StreamReader[Any]:
         """Run the flow once and read its runtime stream. See `Execution.get_async_runtime_stream`.
 
@@ -412,7 +431,7 @@ class TriggerFlow(ResourceHolder):
         return execution.get_async_runtime_stream(value, timeout=timeout)
 
     def get_runtime_stream(
-        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
+        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
     ) -> Iterator[Any]:
         """The sync twin of `get_async_runtime_stream`."""
         return iterate_sync(
@@ -452,7 +471,7 @@ class TriggerFlow(ResourceHolder):
         runtime_resources: Mapping[str, Any] | None = None,
         operator_map: Mapping[str, str | None] | None = None,
         encoding: str = "utf-8",
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Load an execution that `Execution.save` wrote: its dict, its JSON or YAML text, or the path of its file.
 
         The execution continues on its first use on an event loop, such as `async_get_result`, `async_continue_with` or
@@ -517,7 +536,8 @@ class TriggerFlow(ResourceHolder):
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
         """Register a function, chunk or flow by name, so that a loaded definition can use it as a step.
 
-        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        The default name is that of the object. Raises `DefinitionError` if another object has the name, or if the name
+        is not the same in every process (that of a lambda).
         """
         from .serialize import flow_config
 
@@ -527,7 +547,8 @@ class TriggerFlow(ResourceHolder):
     def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> Self:
         """Register a function by name, so that a loaded definition can use it as the condition of a case.
 
-        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        The default name is that of the function. Raises `DefinitionError` if another function has the name, or if the
+        name is not the same in every process (that of a lambda).
         """
         from .serialize import flow_config
 
@@ -547,13 +568,13 @@ class TriggerFlow(ResourceHolder):
         return self
 
     def load_json_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
-        """`load_flow_config` from JSON text, or from a file of that path."""
+        """Load a definition from JSON text, or from the JSON file at a path. See `load_flow_config`."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "json", encoding), replace=replace)
 
     def load_yaml_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
-        """`load_flow_config` from YAML text, or from a file of that path."""
+        """Load a definition from YAML text, or from the YAML file at a path. See `load_flow_config`."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "yaml", encoding), replace=replace)

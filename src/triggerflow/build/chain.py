@@ -6,7 +6,7 @@ A `Chain` never changes, so that several chains can continue from the same one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
@@ -16,6 +16,7 @@ from .._core.signals import START, Trigger
 from .arguments import check_names, failures, flag, positive
 from .blueprint import Blueprint, describe, literal
 from .chunk import UNSET, Chunk
+from .former_names import CHAIN, refuse
 from .subflow import SubFlow, SubFlowOptions, is_flow
 
 WhenMode = Literal["and", "or", "simple_or"]
@@ -50,6 +51,11 @@ class Chain:
         self.blueprint = blueprint
         self.at = at
         self.blocks = blocks
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            refuse(self, name, CHAIN)
 
     def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> Chain:
         return type(self)(self.blueprint, at, self.blocks if blocks is None else blocks)
@@ -191,12 +197,14 @@ class Chain:
     def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise") -> Chain:
         """Run the steps up to `end_for_each` once per item of the chain's value.
 
-        The value can be any iterable or async iterable; its items are taken as they are needed. One that is not in
-        memory is read in a thread of its own, an async one in a task of its own; both are closed before the execution
-        ends. A string, a mapping and a value that cannot be iterated are one item. `concurrency` limits how many chunks
-        of one for_each run at once, and how many of its items are open at once (default: the `max_pending` of
-        `create_execution`). An item is left out of the list of results if a chunk fails in it and an error route or
-        `skip_exceptions` takes the failure. With `on_error="collect"` a `Failure` stands in its place.
+        The value can be any iterable or async iterable. Lists, tuples and ranges are read in place. The engine takes
+        the items of other iterables a few at a time, as chunks need them: it reads a sync iterable in a thread of its
+        own and an async iterable in a task of its own, and closes both before the execution ends. A string, a mapping
+        and a value that cannot be iterated are one item. `concurrency` limits how many chunks of one for_each run at
+        once, and how many of its items are open at once (default: the `max_pending` of `create_execution`).
+
+        An item is left out of the list of results if a chunk fails in it and an error route or `skip_exceptions` takes
+        the failure. With `on_error="collect"` a `Failure` stands in its place.
         """
         self._check_open("for_each()")
         positive(concurrency, self._where("for_each()"))
@@ -206,7 +214,7 @@ class Chain:
         return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
 
     def end_for_each(self) -> Chain:
-        """End the block of `for_each`; continue with the list of results in the order of the items, maybe `[]`."""
+        """End the block of `for_each`; continue with the list of results, in the order of the items."""
         block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
@@ -262,19 +270,19 @@ class Chain:
         return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
 
     def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
-        """`match(on_error=on_error).case(condition)`."""
+        """Begin a match and its first case. The same as `match(on_error=on_error).case(condition)`."""
         return self.match(on_error=on_error).case(condition)
 
     def elif_condition(self, condition: Any) -> Chain:
-        """`case(condition)`, after `if_condition`."""
+        """Begin the next case after `if_condition`. The same as `case(condition)`."""
         return self.case(condition)
 
     def else_condition(self) -> Chain:
-        """`case_else()`, after `if_condition`."""
+        """Begin the last case after `if_condition`. The same as `case_else()`."""
         return self.case_else()
 
     def end_condition(self) -> Chain:
-        """`end_match()`, after `if_condition`."""
+        """End the block that `if_condition` began. The same as `end_match()`."""
         return self.end_match()
 
     def collect(
@@ -331,7 +339,7 @@ class Chain:
         block = self._end_case(call)
         if block.otherwise:
             raise DefinitionError(
-                f"{self._where(call)} comes after case_else() and could never be chosen; put it before"
+                f"{self._where(call)} comes after case_else() and could never be chosen; put it before case_else()"
             )
         return block
 
@@ -348,5 +356,5 @@ class Chain:
 
 
 def root(blueprint: Blueprint) -> Chain:
-    """The chain that begins at the start of an execution."""
+    """A chain whose first step runs when an execution starts."""
     return Chain(blueprint, START)

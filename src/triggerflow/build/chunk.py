@@ -5,7 +5,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
@@ -13,14 +13,23 @@ from .._core.state import UNSET
 from .arguments import check_names, flag, names, positive, seconds
 
 if TYPE_CHECKING:
+    from typing_extensions import ParamSpec
+    from typing_extensions import TypeVar as DefaultTypeVar
+
     from .cache import Cache
     from .retry import Retry
+    from .typed import Signal
+
+    P = ParamSpec("P", default=...)
+    R = DefaultTypeVar("R", default=Any)
+else:
+    P, R = ParamSpec("P"), TypeVar("R")
 
 Handler = Callable[[Any], Any]
 
 
 class ChunkOptions(TypedDict, total=False):
-    """The options of `flow.chunk`; see there. `timeout` is in seconds."""
+    """The options of `TriggerFlow.chunk`, which describes them. `timeout` is in seconds."""
 
     concurrency: int | None
     inline: bool
@@ -61,7 +70,7 @@ def _check_policies(given: Mapping[str, Any], where: str) -> None:
             raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
 
 
-class Chunk:
+class Chunk(Generic[P, R]):
     """A named handler of one flow: the result of `@flow.chunk`.
 
     A chunk is one node of the graph. If it is used in several places, each of its runs continues all chains that follow
@@ -108,7 +117,10 @@ class Chunk:
         }
 
     def differing(self, options: Mapping[str, Any]) -> list[str]:
-        """Names of the (checked) options that this chunk has with another value; `emits` adds up, and never differs."""
+        """Names of the given (checked) options whose value differs from that of this chunk.
+
+        `emits` never differs, because the names of both are added up.
+        """
         return [name for name, value in options.items() if name != "emits" and not _alike(getattr(self, name), value)]
 
     def extend(self, options: Mapping[str, Any]) -> None:
@@ -127,27 +139,34 @@ class Chunk:
             "fallback": None if self.fallback is UNSET else True,
         }
 
-    def declare_emits(self, *names: str) -> "Chunk":
+    def declare_emits(self, *names: "str | Signal[Any]") -> "Chunk[P, R]":
         """Add names of events that this chunk emits and its code does not show as literals. Returns the chunk.
 
         Only diagrams and checks use them; runs do not change. Raises `NotAChunkError` for a name that is not a string.
         """
         for name in names:
-            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(name, str):
                 raise NotAChunkError(f"chunk {self.name!r}: declare_emits takes event names, got {name!r}")
-        self.emits = tuple(dict.fromkeys((*self.emits, *names)))
+        self.emits = tuple(dict.fromkeys((*self.emits, *map(str, names))))
         return self
 
-    def __call__(self, data: Any) -> Any:
-        """Call the handler directly, for tests of it. The options are not applied."""
-        return self.handler(data)
+    def __call__(self, *data: P.args, **none: P.kwargs) -> R:
+        """Call the handler directly with its argument, without the options of the chunk; for tests of the handler."""
+        return cast("Callable[P, R]", self.handler)(*data, **none)
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
 
     def __repr__(self) -> str:
         return f"<Chunk {self.name!r}>"
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two values of an option are equal; policies are, if all their arguments are."""
+    """Whether two values of an option are equal. Two `Retry` or `Cache` objects are, if their arguments are equal."""
     if type(one) is not type(other):
         return False
     try:
@@ -193,7 +212,7 @@ def called_function(handler: Any) -> Any:
         handler = cast("Any", handler).func
     if not inspect.isfunction(handler) and not inspect.ismethod(handler):
         kind = cast("Any", type(handler))
-        handler = getattr(kind, "__call__", handler)  # noqa: B004 - the function is wanted, not whether
+        handler = getattr(kind, "__call__", handler)  # noqa: B004 - needs the function itself
     return getattr(handler, "__func__", handler)
 
 

@@ -44,7 +44,7 @@ class SubFlowOptions(TypedDict, total=False):
 
 
 class SubFlowTarget(Protocol):
-    """A flow, as the builder sees it."""
+    """What the builder needs of a flow that runs as a step."""
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ class SubFlowTarget(Protocol):
 
 
 def is_flow(it: Any) -> bool:
-    """Whether an object is a flow. Its class is asked, because a mock object has every attribute."""
+    """Whether an object is a flow. This looks at its class, because a mock object has every attribute."""
     return hasattr(cast("Any", type(it)), "__flow_runtime__")
 
 
@@ -97,7 +97,10 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
         for key, source in pairs.items():
             if not key and scope not in ("input", "value"):
                 error = OptionError if isinstance(paths, str) else DefinitionError
-                raise error(f"{where}: {scope!r} needs keys: {{{scope!r}: {{'key': {source!r}}}}}")
+                raise error(
+                    f"{where}: the target {scope!r} needs a mapping of keys to paths, such as "
+                    f"{{{scope!r}: {{'key': {source!r}}}}}"
+                )
             if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise OptionError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")

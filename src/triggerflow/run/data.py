@@ -8,7 +8,7 @@ All methods can be called from any thread, and awaited on any event loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from .._core import events
 from .._core.definition import OperatorKind
@@ -16,16 +16,19 @@ from .._core.errors import UsageError
 from .._core.events import Failure
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.former_names import DATA, refuse
 from . import ingress
-from .former_names import DATA, refuse
 from .ingress import emit, put
 from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt, refuse_pause
 from .portal import run_sync
 from .state import FlowState, State
 
+SignalT = TypeVar("SignalT")
+
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
+    from ..build.typed import Signal
     from .dispatch import FieldSource
     from .execution import Execution
     from .runtime import ExecutionRuntime
@@ -139,9 +142,41 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     # -- signals -----------------------------------------------------------------------------------------------------
 
+    @overload
+    def async_emit(
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    @overload
+    def async_emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    @overload
     def async_emit(
         self,
         name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    def async_emit(
+        self,
+        name: Any,
         value: Any = None,
         *,
         settle: bool = False,
@@ -171,11 +206,22 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
             self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
         )
 
-    def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
+    @overload
+    def emit(
+        self, name: Signal[SignalT], value: SignalT, *, settle: bool = False, delay: float | None = None
+    ) -> None: ...
+
+    @overload
+    def emit(self, name: Signal[None], *, settle: bool = False, delay: float | None = None) -> None: ...
+
+    @overload
+    def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None: ...
+
+    def emit(self, name: Any, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
         ingress.emit_now(self._runtime, name, value, self._run, self._repeated, settle, delay)
 
-    async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str]) -> Any:
+    async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str | Signal[Any]]) -> Any:
         """Emit a signal for each field of a model's response as soon as the field is complete.
 
         `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. If the
@@ -184,7 +230,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """
         from .dispatch import emit_fields
 
-        return await emit_fields(self, response, fields)
+        return await emit_fields(self, response, {path: str(name) for path, name in fields.items()})
 
     async def async_confirm(self, number: int) -> None:
         """Make a provisional signal final: it can no longer be retracted."""
@@ -265,7 +311,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         type: str = "pause",
         payload: Any = None,
-        resume_event: str | None = None,
+        resume_event: str | Signal[Any] | None = None,
         interrupt_id: str | None = None,
         resume_to: Literal["next", "self"] | dict[str, str] = "next",
         schema: Any = None,
@@ -291,12 +337,13 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         if resume_to not in ("next", "self"):
             raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
         number = interrupt_id or f"interrupt-{self._run.id}"
+        event: Any = resume_event
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
             ingress.check_delay(expires)
         until = None if expires is None else self._now() + expires
         raise ChunkPaused(
-            events.Paused(self._now(), self._run.id, number, type, payload, resume_event, resume_to, name, until)
+            events.Paused(self._now(), self._run.id, number, type, payload, event, resume_to, name, until)
         )
 
     async def async_pause_for(self, **question: Any) -> NoReturn:
