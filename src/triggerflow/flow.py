@@ -16,7 +16,7 @@ from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
 from .build.arguments import check_names, flag, positive, text
 from .build.blueprint import Blueprint
-from .build.chain import Chain, MatchMode, WhenMode, root
+from .build.chain import Chain, MatchMode, OnError, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
 from .build.former_names import FLOW, refuse
@@ -143,7 +143,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `concurrency` limits how many runs of this chunk may be active at once in one execution (default: no limit). A
         sync function runs in a thread; with `inline=True` it runs on the event loop, so it must be quick. `emits` names
         events that the chunk emits and its code does not show; diagrams and checks use it. `retry`, `timeout` (seconds
-        per attempt) and `cache` are its policies; by default it has none. A sync chunk that times out fails at
+        per attempt) and `cache` are its policies; by default it has none. If the chunk fails for good, `fallback` is
+        used in place of its result, and the chain continues: a value, or a callable, sync or async, which gets the
+        runtime data with the failure as `data.failure`. A sync chunk that times out fails at
         once. Its thread cannot be stopped: what it returns is dropped, its next call into the engine raises
         `UsageError`, its permit is free, and the process does not wait for it at its end.
         Raises `DefinitionError` if the name belongs to another function, or an option has an impossible value.
@@ -170,21 +172,30 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         """Begin a chain at one or several signals. See `Chain.when`."""
         return root(self._blueprint).when(trigger_or_triggers, mode=mode, **unknown)
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None, **unknown: Never) -> Chain:
+    def batch(
+        self,
+        *chunks: Any,
+        side_branch: bool = False,
+        concurrency: int | None = None,
+        on_error: OnError = "raise",
+        **unknown: Never,
+    ) -> Chain:
         """Begin a chain: run several chunks with the start value. See `Chain.batch`."""
-        return root(self._blueprint).batch(*chunks, side_branch=side_branch, concurrency=concurrency, **unknown)
+        return root(self._blueprint).batch(
+            *chunks, side_branch=side_branch, concurrency=concurrency, on_error=on_error, **unknown
+        )
 
-    def for_each(self, *, concurrency: int | None = None, **unknown: Never) -> Chain:
+    def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: run its steps once per item of the start value. See `Chain.for_each`."""
-        return root(self._blueprint).for_each(concurrency=concurrency, **unknown)
+        return root(self._blueprint).for_each(concurrency=concurrency, on_error=on_error, **unknown)
 
-    def match(self, *, mode: MatchMode = "hit_first", **unknown: Never) -> Chain:
+    def match(self, *, mode: MatchMode = "hit_first", on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: choose a case by the start value. See `Chain.match`."""
-        return root(self._blueprint).match(mode=mode, **unknown)
+        return root(self._blueprint).match(mode=mode, on_error=on_error, **unknown)
 
-    def if_condition(self, condition: Any) -> Chain:
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
         """Begin a chain: test a condition on the start value. See `Chain.if_condition`."""
-        return root(self._blueprint).if_condition(condition)
+        return root(self._blueprint).if_condition(condition, on_error=on_error)
 
     def to_sub_flow(self, trigger_flow: TriggerFlow, **options: Unpack[SubFlowOptions]) -> Chain:
         """Begin a chain: run another flow with the start value. See `Chain.to_sub_flow`."""
@@ -193,10 +204,12 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     def on_error(self, chunk: Any) -> Chain:
         """Run a chunk for every failure without an error route of its own: `when({"error": "*"}).to(chunk)`.
 
-        A chunk has failed when its last retry failed; the source of a for_each, when it raises. Failures inside this
-        error route do not start it again. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
+        A chunk has failed when its last retry failed and it has no `fallback`; the source of a for_each, when it
+        raises. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
         the failed chunk, the class name and the text of its exception, and the value that the failed chunk was run
-        with. The failed branch ends; the execution continues.
+        with. The failed branch ends without a value, so that a block around it does not continue; other branches and
+        the items of a for_each do. A route takes no failure of the work that it has started itself, directly or by
+        signals, timers and answers; another route can.
         """
         return self.when({"error": ANY_CHUNK}).to(chunk)
 

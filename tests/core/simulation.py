@@ -26,6 +26,7 @@ from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
 from triggerflow.serialize.payload import Types
 
 TYPES = Types()
+TYPES.register(events.ErrorInfo)
 Pick = Callable[[int], int]
 
 
@@ -375,7 +376,13 @@ class Simulation:
         elif state.status == "failed":
             yield events.Failed(self.clock, number, state.error or events.ErrorInfo("?", "?"))
         else:
-            yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
+            ends = any(node.kind is OperatorKind.RESULT for node in inner.plan.nodes)
+            if state.result is UNSET and state.lost and ends and self.machine.state.rules >= events.NO_VALUE:
+                yield events.Failed(
+                    self.clock, number, events.ErrorInfo("NoResult", "", task.run.node.name), missing=True
+                )
+            else:
+                yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
 
     def cancel(self, run: RunChunk) -> None:
         """Tell a chunk to stop; one that has not begun stops at once."""

@@ -29,7 +29,14 @@ from .state import (
 
 def handling(group: CompletionGroup | None) -> bool:
     """Whether this group, or one around it, belongs to an error route."""
-    while group is not None and not group.handling:
+    while group is not None and group.handling is None:
+        group = group.parent
+    return group is not None
+
+
+def handled_by(group: CompletionGroup | None, route: str) -> bool:
+    """Whether this group, or one around it, belongs to this error route (the id of its operator)."""
+    while group is not None and group.handling != route and group.handling != "":
         group = group.parent
     return group is not None
 

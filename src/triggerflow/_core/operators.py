@@ -15,13 +15,15 @@ from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
+from .events import NO_VALUE
 from .groups import enter_group
 from .joins import COLLECT, close_scope, consume, fill, fill_join, leave_scope, open_scope
 from .limits import acquire, limiter_of_chunk
+from .losses import first_lost, lose, lose_block
 from .plan import Node, Plan
 from .provisional import take_member
 from .signals import PUBLIC_KIND, Trigger
-from .state import READY, UNSET, BlockInstance, Branch, CompletionGroup, RunChunk, RunState
+from .state import MISSING, READY, UNSET, BlockInstance, Branch, CompletionGroup, Lost, RunChunk, RunState
 from .values import BUILTIN, equals, is_lazy, kind_of
 
 
@@ -120,6 +122,9 @@ def enter_batch_collect(
     """End of a batch: when all branches have arrived, pass on one dict by branch name, in order of declaration."""
     instance = fill(machine.state, scope, node.block, value)
     if instance is not None and not instance.missing:
+        if instance.failed is not None and (lost := first_lost(instance.slots)):
+            lose_block(machine, node, instance, group, lost)
+            return
         names: list[str] = node.operator.options["slots"]
         _leave_block(machine, node, instance, dict(zip(names, instance.slots, strict=True)), group)
 
@@ -173,7 +178,13 @@ def _feed(machine: Effects, instance: BlockInstance) -> None:
                 enter_group(instance.group)
             machine.out.append(Pull(instance, window - instance.open))
     elif not instance.open and node.block is not None:
-        _leave_block(machine, node.block, instance, instance.slots, instance.group)
+        slots = instance.slots
+        if instance.failed is not None and (lost := first_lost(slots)):
+            if lost.failure is not None:
+                lose_block(machine, node.block, instance, instance.group, lost)
+                return
+            slots = [slot for slot in slots if type(slot) is not Lost]
+        _leave_block(machine, node.block, instance, slots, instance.group)
 
 
 def take_pulled(machine: Effects, instance: BlockInstance, items: list[Any], done: bool) -> None:
@@ -319,6 +330,7 @@ def _route(machine: Effects, instance: BlockInstance) -> None:
     cases: list[Node] = [node.next[position] for position in hits]
     instance.slots = [UNSET] * len(cases)
     instance.missing = len(cases)
+    instance.source = tuple(hits)
     if cases[0].otherwise:
         instance.next = ELSE
     for index, case in enumerate(cases):
@@ -335,6 +347,9 @@ def enter_match_collect(
     The else of a hit_all passes on its result, without a list."""
     instance = fill(machine.state, scope, node.block, value)
     if instance is not None and not instance.missing:
+        if instance.failed is not None and (lost := first_lost(instance.slots)):
+            lose_block(machine, node, instance, group, lost)
+            return
         several = instance.node.mode == "hit_all" and instance.next != ELSE
         result = instance.slots if several else instance.slots[0]
         _leave_block(machine, node, instance, result, group)
@@ -394,8 +409,31 @@ def fix_result(machine: Effects, by: int | str | None, value: Any) -> None:
         machine.out.append(ResultFixed(by))
 
 
-def skip(machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None) -> None:
-    """End the branch of an operator that failed: its slot becomes None, so that the block can still be complete."""
+def end_without_value(
+    machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None, lost: Lost = MISSING
+) -> None:
+    """An operator has failed: its branch gets no value from it, and ends if no other way leads to its end."""
+    if lost is MISSING and machine.state.rules < NO_VALUE:
+        _end_with_none(machine, node, scope, group)
+    elif node.kind is OperatorKind.MATCH_CASE and scope is not None:
+        _fail_condition(machine, scope.instance, group, lost)
+    else:
+        lose(machine, node, scope, group, lost)
+
+
+def _fail_condition(machine: Effects, instance: BlockInstance, group: CompletionGroup | None, lost: Lost) -> None:
+    """A condition has raised: it is neither true nor false, so that no case runs and the match gives no value."""
+    node, end = instance.node, instance.node.block
+    if end is None or instance.id not in (machine.state.block_instances or ()):
+        return
+    if lost.failure is not None and node.collects:
+        _leave_block(machine, end, instance, [lost.failure] if node.mode == "hit_all" else lost.failure, group)
+    else:
+        lose_block(machine, end, instance, group, lost)
+
+
+def _end_with_none(machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None) -> None:
+    """Rules before `NO_VALUE`: the branch ends with None, and a condition that raised counts as false."""
     if scope is None or node.optional:
         return
     if node.kind is OperatorKind.MATCH_CASE:

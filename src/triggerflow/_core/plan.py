@@ -29,10 +29,12 @@ class Node:
 
     __slots__ = (
         "block",
+        "collects",
         "compares_builtin",
         "completes",
         "concurrency",
         "enter",
+        "fallback",
         "handler",
         "id",
         "index",
@@ -45,6 +47,7 @@ class Node:
         "operator",
         "optional",
         "otherwise",
+        "reach",
         "trigger",
     )
 
@@ -66,6 +69,12 @@ class Node:
         self.mode: str = options.get("mode", "")
         self.concurrency: int | None = options.get("concurrency")
         self.optional: bool = options.get("side_branch", False)
+        #: for the opener of a block: whether it puts failures in the place of values
+        self.collects: bool = options.get("on_error") == "collect"
+        #: whether the driver has a value for a failed run
+        self.fallback: bool = options.get("fallback", False)
+        #: for the opener of a block: answers of `losses` about its branches
+        self.reach: dict[Any, bool] | None = None
         #: for a match case: its literal, whether that has a builtin type, and whether the case is the else
         self.literal: Any = options.get("equals")
         self.compares_builtin = "equals" in options and id(kind_of(self.literal)) in BUILTIN

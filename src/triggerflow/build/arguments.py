@@ -100,6 +100,18 @@ def flag(value: Any, where: str, name: str) -> bool:
     return value
 
 
+def failures(value: Any, where: str) -> str | None:
+    """Check the `on_error` of a block: "raise" or "collect". Returns None for "raise", the default."""
+    if value not in ("raise", "collect"):
+        near = closest(value, ("raise", "collect"), 1) if isinstance(value, str) else []
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise OptionError(
+            f"{where}: on_error must be 'raise' (a failure goes to the error routes) or 'collect' (a Failure takes the "
+            f"place of the value), got {value!r}; {hint}to run a chunk for failures use flow.on_error(chunk)"
+        )
+    return None if value == "raise" else value
+
+
 def names(value: Any, where: str, name: str) -> tuple[str, ...]:
     """Check names of events: one string, or a tuple, list or set of strings. Returns them without repetition."""
     value = text(value)
@@ -116,4 +128,4 @@ def names(value: Any, where: str, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(several))
 
 
-__all__ = ["check_names", "closest", "flag", "line", "names", "positive", "seconds", "text", "whole"]
+__all__ = ["check_names", "closest", "failures", "flag", "line", "names", "positive", "seconds", "text", "whole"]

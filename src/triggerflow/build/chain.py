@@ -13,15 +13,16 @@ import msgspec
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, OptionError
 from .._core.signals import START, Trigger
-from .arguments import check_names, flag, positive, text
+from .arguments import check_names, failures, flag, positive, text
 from .blueprint import Blueprint, describe, literal
-from .chunk import OPTIONS, Chunk
+from .chunk import OPTIONS, UNSET, Chunk
 from .former_names import CHAIN, refuse
 from .subflow import SubFlow, SubFlowOptions, is_flow
 
 WhenMode = Literal["and", "or", "simple_or"]
 MatchMode = Literal["hit_first", "hit_all"]
 CollectMode = Literal["filled_and_update", "filled_then_empty"]
+OnError = Literal["raise", "collect"]
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -132,12 +133,21 @@ class Chain:
         options = {"mode": mode if len(triggers) > 1 else "simple_or"}
         return self._then(blueprint.add(OperatorKind.GATE, label, triggers, options=options), ())
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None, **unknown: Never) -> Chain:
+    def batch(
+        self,
+        *chunks: Any,
+        side_branch: bool = False,
+        concurrency: int | None = None,
+        on_error: OnError = "raise",
+        **unknown: Never,
+    ) -> Chain:
         """Run several chunks with the same value; continue with `{chunk name: result}`, in the order of the arguments.
 
         The chain continues when all chunks have completed. `concurrency` limits how many of them run at once for one
-        value (default: no limit). With `side_branch` the chain continues at once with its own value. Raises
-        `DefinitionError` without chunks, or if two chunks have the same name.
+        value (default: no limit). With `side_branch` the chain continues at once with its own value. If a chunk fails
+        and an error route or `skip_exceptions` takes the failure, the chain does not continue. With
+        `on_error="collect"` it continues with a `Failure` in the place of the result. Raises `DefinitionError` without
+        chunks, or if two chunks have the same name.
         """
         blueprint = self.blueprint
         where = f"flow {blueprint.name!r}: batch()"
@@ -156,7 +166,8 @@ class Chain:
                 f"otherwise: ({twice[0] + '_2'!r}, function)"
             )
         label = f"batch<-{describe((self.at,))}"
-        start = self._add(OperatorKind.BATCH_FANOUT, label, options={"concurrency": concurrency})
+        options = {"concurrency": concurrency, "on_error": failures(on_error, where)}
+        start = self._add(OperatorKind.BATCH_FANOUT, label, options=options)
         ends = [blueprint.place(branch, start, inside=start.name) for branch in branches]
         done = self._add(
             OperatorKind.BATCH_COLLECT,
@@ -194,6 +205,7 @@ class Chain:
                 "flow": trigger_flow.name,
                 "child_concurrency": handler.concurrency,
                 "side_branch": side or None,
+                "fallback": True if handler.fallback is not UNSET else None,
                 **kept,
             },
         )
@@ -208,7 +220,7 @@ class Chain:
 
     # -- blocks ------------------------------------------------------------------------------------------------------
 
-    def for_each(self, *, concurrency: int | None = None, **unknown: Never) -> Chain:
+    def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Run the steps up to `end_for_each` once per item of the chain's value.
 
         The value can be any iterable or async iterable. Lists, tuples and ranges are read in place. The engine takes
@@ -216,12 +228,16 @@ class Chain:
         own and an async iterable in a task of its own, and closes both before the execution ends. A string, a mapping
         and a value that cannot be iterated are one item. `concurrency` limits how many chunks of one for_each run at
         once, and how many of its items are open at once (default: the `max_pending` of `create_execution`).
+
+        An item is left out of the list of results if a chunk fails in it and an error route or `skip_exceptions` takes
+        the failure. With `on_error="collect"` a `Failure` stands in its place.
         """
         self._check_open("for_each()")
         check_names(unknown, ("concurrency",), self._where("for_each()"))
         positive(concurrency, self._where("for_each()"))
         label = f"for_each<-{describe((self.at,))}"
-        start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options={"concurrency": concurrency})
+        options = {"concurrency": concurrency, "on_error": failures(on_error, self._where("for_each()"))}
+        start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options=options)
         return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
 
     def end_for_each(self) -> Chain:
@@ -231,18 +247,21 @@ class Chain:
             self._check_open("end_for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
-    def match(self, *, mode: MatchMode = "hit_first", **unknown: Never) -> Chain:
+    def match(self, *, mode: MatchMode = "hit_first", on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Choose among the `case`s up to `end_match` by the value of the chain.
 
         With "hit_first" the first case that fits runs, and the chain continues with its value; with "hit_all" all cases
         that fit run, and the chain continues with the list of their values. If no case fits, `case_else` runs, or
-        without one the chain continues with the value that was matched.
+        without one the chain continues with the value that was matched. If a case or a condition fails and an error
+        route or `skip_exceptions` takes the failure, the chain does not continue. With `on_error="collect"` a `Failure`
+        takes the place of the value.
         """
         self._check_open("match()")
         check_names(unknown, ("mode",), self._where("match()"))
         if mode not in ("hit_first", "hit_all"):
             raise DefinitionError(f"{self._where('match()')} has the modes 'hit_first' and 'hit_all', not {mode!r}")
-        route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}", options={"mode": mode})
+        route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}",
+                          options={"mode": mode, "on_error": failures(on_error, self._where("match()"))})  # fmt: skip
         return self._then(route, (*self.blocks, Block(route.name, OperatorKind.MATCH_ROUTE)))
 
     def case(self, condition: Any) -> Chain:
@@ -280,9 +299,9 @@ class Chain:
             raise DefinitionError(f"{self._where('end_match()')}: this match() has no case; put a case() before it")
         return self._leave(block, OperatorKind.MATCH_COLLECT, [it for it in block.ends if it != GONE])
 
-    def if_condition(self, condition: Any) -> Chain:
-        """Begin a match and its first case. The same as `match().case(condition)`."""
-        return self.match().case(condition)
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
+        """Begin a match and its first case. The same as `match(on_error=on_error).case(condition)`."""
+        return self.match(on_error=on_error).case(condition)
 
     def elif_condition(self, condition: Any) -> Chain:
         """Begin the next case after `if_condition`. The same as `case(condition)`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, U
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
+from .._core.state import UNSET
 from .arguments import check_names, flag, names, positive, seconds, text
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ class ChunkOptions(TypedDict, total=False):
     retry: "Retry | None"
     timeout: float | None
     cache: "Cache | None"
+    fallback: Any
 
 
-OPTIONS = ("concurrency", "inline", "emits", "retry", "timeout", "cache")
+OPTIONS = ("concurrency", "inline", "emits", "retry", "timeout", "cache", "fallback")
 
 
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         seconds(given["timeout"], where, "timeout", above=True)
     if given.get("retry") is not None or given.get("cache") is not None:
         _check_policies(given, where)
+    if callable(given.get("fallback")):
+        check_handler(given["fallback"], f"{where}: fallback")
     return given
 
 
@@ -78,7 +82,18 @@ class Chunk(Generic[P, R]):
     `("second", chunk)`, which has the options of the chunk too.
     """
 
-    __slots__ = ("cache", "concurrency", "emits", "handler", "inline", "name", "retry", "timeout", "trigger")
+    __slots__ = (
+        "cache",
+        "concurrency",
+        "emits",
+        "fallback",
+        "handler",
+        "inline",
+        "name",
+        "retry",
+        "timeout",
+        "trigger",
+    )
 
     def __init__(
         self, name: str, handler: Handler, *, trigger: Trigger | None = None, **options: Unpack[ChunkOptions]
@@ -94,12 +109,15 @@ class Chunk(Generic[P, R]):
         self.retry: Retry | None = given.get("retry")
         self.timeout: float | None = given.get("timeout")
         self.cache: Cache | None = given.get("cache")
+        self.fallback: Any = given.get("fallback", UNSET)
 
     def policies(self) -> dict[str, Any]:
         """The options that differ from the default, in the form that `flow.chunk` takes."""
         given = {name: getattr(self, name) for name in OPTIONS}
         return {
-            name: value for name, value in given.items() if value is not None and value is not False and value != ()
+            name: value
+            for name, value in given.items()
+            if (value is not UNSET if name == "fallback" else value is not None and value is not False and value != ())
         }
 
     def differing(self, options: Mapping[str, Any]) -> list[str]:
@@ -122,6 +140,7 @@ class Chunk(Generic[P, R]):
             "retry": self.retry.describe() if self.retry else None,
             "timeout": self.timeout,
             "cache": True if self.cache else None,
+            "fallback": None if self.fallback is UNSET else True,
         }
 
     def declare_emits(self, *names: "str | Signal[Any]") -> "Chunk[P, R]":
@@ -157,7 +176,10 @@ def _alike(one: Any, other: Any) -> bool:
         return False
     settings = getattr(one, "settings", None)
     if settings is None:
-        return one is other or bool(one == other)
+        try:
+            return one is other or bool(one == other)
+        except Exception:  # a fallback is any value, and the `==` of an array gives no bool
+            return False
     from .alike import same
 
     theirs = other.settings()

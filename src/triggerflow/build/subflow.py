@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypedDict, cast
 
 from .._core.errors import DefinitionError, OptionError, UsageError
+from .._core.state import UNSET
 from .arguments import text
+from .chunk import check_handler
 
 _SEGMENT = r"[A-Za-z_]\w*"
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
@@ -29,6 +31,9 @@ class SubFlowOptions(TypedDict, total=False):
 
     `concurrency` limits how many chunks of the child run at once (default: no limit). With `side_branch` the chain
     continues at once with its own value. `name` is the name of the step (default: that of the flow).
+
+    If the child fails, the step fails like a chunk. `fallback` is then used in place of the child's result: a value, or
+    a callable as for `flow.chunk`. It must have the result type that the child declares.
     """
 
     side_branch: bool
@@ -36,6 +41,7 @@ class SubFlowOptions(TypedDict, total=False):
     capture: Paths | None
     write_back: Paths | None
     concurrency: int | None
+    fallback: Any
 
 
 class SubFlowTarget(Protocol):
@@ -66,6 +72,9 @@ class SubFlow:
         self.flow = flow
         self.runner = flow.__flow_runtime__()
         self.concurrency = options.get("concurrency")
+        self.fallback = options.get("fallback", UNSET)
+        if callable(self.fallback):
+            check_handler(self.fallback, f"{where}: fallback")
         given, back = options.get("capture"), options.get("write_back")
         self.capture = _paths({"input": "value"} if given is None else given, _CAPTURE, _SOURCES, f"{where}: capture")
         back = {"value": "result"} if back is None else back

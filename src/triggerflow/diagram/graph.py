@@ -330,6 +330,8 @@ def _details(operator: Operator) -> list[str]:
         f"timeout {options['timeout']:g} s" if isinstance(options.get("timeout"), int | float) else "",
         "cached" if options.get("cache") else "",
         "inline" if options.get("inline") else "",
+        "with a fallback" if options.get("fallback") else "",
+        "collects failures" if options.get("on_error") == "collect" else "",
     ]
     return [part for part in (*parts, *_paths(operator, "capture"), *_paths(operator, "write_back")) if part]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import UsageError
+from .._core.events import Failure
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
 from ..build.arguments import text
@@ -98,6 +99,11 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def chunk_name(self) -> str:
         """The name of the chunk that is running."""
         return self._run.node.name
+
+    @property
+    def failure(self) -> Failure | None:
+        """In a `fallback`: the failure of its chunk. None elsewhere."""
+        return None
 
     @property
     def trigger_event(self) -> str:
@@ -385,6 +391,23 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def __repr__(self) -> str:
         kind = "condition" if self._run.node.kind is OperatorKind.MATCH_CASE else "chunk"
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
+
+
+class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
+    """The argument of a `fallback`: that of the chunk that has failed, with the failure."""
+
+    __slots__ = ("_failure",)
+
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk, failure: Failure) -> None:
+        super().__init__(runtime, run)
+        # The recorded effects are those of the chunk. Those of the fallback are others, also where the names are equal.
+        self._repeated = None
+        self._failure = failure
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure of the chunk."""
+        return self._failure
 
 
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:

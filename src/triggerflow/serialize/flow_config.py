@@ -16,6 +16,7 @@ import msgspec
 from .._core.definition import Definition, Operator, OperatorKind, completed_by
 from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
+from .._core.state import UNSET
 from ..build.arguments import closest
 from ..build.blueprint import Blueprint, is_stable_name
 from ..build.chunk import Chunk, Handler
@@ -211,6 +212,14 @@ class _Resolver:
             "write_back": given.write_back,
             "concurrency": given.child_concurrency,
         }
+        if operator.options.get("fallback"):
+            known = self.known.get(operator.handler or "")
+            if not isinstance(known, SubFlow) or known.fallback is UNSET:
+                raise DefinitionError(
+                    f"{where}.options.fallback: a fallback cannot be loaded; this flow has no step "
+                    f"{operator.handler!r} with a fallback. Call to_sub_flow(..., fallback=...) before the load"
+                )
+            options["fallback"] = known.fallback
         return SubFlow(flow, options, f"{where}.options")
 
     def note(self, what: str, name: str, known: Iterable[str]) -> None:
@@ -229,6 +238,12 @@ class _Resolver:
                 f"{where}.options.cache: a cache cannot be loaded; register the chunk with one before: "
                 f"flow.chunk({operator.name!r}, cache=Cache())"
             )
+        fallback = UNSET if registered is None else registered.fallback
+        if options.get("fallback") and fallback is UNSET and not isinstance(handler, SubFlow):
+            raise DefinitionError(
+                f"{where}.options.fallback: a fallback cannot be loaded; register the chunk with one before: "
+                f"flow.chunk({operator.name!r}, fallback=...)"
+            )
         timeout = options.get("timeout")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
             raise DefinitionError(f"{where}.options.timeout: must be a number of seconds, not {timeout!r}")
@@ -242,6 +257,7 @@ class _Resolver:
             retry=_retry(options["retry"], registered, f"{where}.options.retry") if "retry" in options else None,
             timeout=timeout,
             cache=cache if options.get("cache") else None,
+            fallback=fallback if options.get("fallback") else UNSET,
         )
 
 

@@ -163,7 +163,8 @@ class _Check:
             modes = _MODES[operator.kind]
             self.option(operator, "mode", f"one of {list(modes)}", lambda it: it in modes, required=True)
         self.option(operator, "concurrency", "a whole number of at least 1", lambda it: _is_int(it) and it >= 1)
-        for name in ("side_branch", "inline", "otherwise"):
+        self.option(operator, "on_error", "'collect'", lambda it: it == "collect")
+        for name in ("side_branch", "inline", "otherwise", "fallback"):
             self.option(operator, name, "true or false", lambda it: isinstance(it, bool))
         if operator.kind is OperatorKind.COLLECT:
             self.option(operator, "branch", "a string", lambda it: isinstance(it, str), required=True)
