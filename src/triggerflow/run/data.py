@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import UsageError
+from .._core.events import Failure
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.arguments import text
 from ..build.former_names import DATA, refuse
 from . import ingress
 from .ingress import emit, put
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     StreamT = DefaultTypeVar("StreamT", default=Any)
     ResultT = DefaultTypeVar("ResultT", default=Any)
 else:
-    # At run time the parameters only have to be accepted, one to three of them.
+    # At run time the class only has to accept one to three type parameters.
     ValueT, StreamT, ResultT = TypeVar("ValueT"), TypeVar("StreamT"), TypeVar("ResultT")
 
 
@@ -97,6 +99,11 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def chunk_name(self) -> str:
         """The name of the chunk that is running."""
         return self._run.node.name
+
+    @property
+    def failure(self) -> Failure | None:
+        """In a `fallback`: the failure of its chunk. None elsewhere."""
+        return None
 
     @property
     def trigger_event(self) -> str:
@@ -185,14 +192,15 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         delayed signals, items that a lazy `for_each` has not read yet. An open interrupt (`pause_for`) counts as
         settled, and the runs that its answer starts are not waited for. A sub-flow counts until it has ended.
 
-        `provisional`: until `async_confirm(number)`, `async_retract(number, reason)` cancels all that the signal
-        started.
+        `provisional`: before a call of `async_confirm(number)`, `async_retract(number, reason)` cancels all that the
+        signal started.
 
         The call also waits while more than `max_pending` signals of this chunk, or runs that they caused, are pending.
         A chunk that waits here gives up its permits in concurrency limits.
 
-        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. It waits for
-        that signal, and gets its number while the signal can be retracted, else -1.
+        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. With
+        `settle` it waits for that signal. It returns the number of that signal while the signal has work left or can be
+        retracted, else -1.
 
         Raises `ExecutionClosed`, or `ContractError` if the value does not have the declared type of the signal.
         """
@@ -280,8 +288,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def stop_for_each(self) -> None:
         """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
 
-        Items in work go on, and the chain continues with the results of the items that were started. So an endless
-        source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
+        Items that were started run to their end, and the chain continues with their results. This is how a for_each
+        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an
+        item of one.
         """
         self._record(events.ItemsStopped(self._now(), self._run.id))
 
@@ -328,9 +337,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         refuse_pause(self._run)
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
+        resume_event = text(resume_event)
         if resume_to not in ("next", "self"):
-            raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
-        number = interrupt_id or f"interrupt-{self._run.id}"
+            raise UsageError(f"pause_for: resume_to must be 'next', 'self' or {{'event': name}}, not {resume_to!r}")
+        number = text(interrupt_id) or f"interrupt-{self._run.id}"
         event: Any = resume_event
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
@@ -383,14 +393,33 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
 
 
+class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
+    """The argument of a `fallback`: that of the chunk that has failed, with the failure."""
+
+    __slots__ = ("_failure",)
+
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk, failure: Failure) -> None:
+        super().__init__(runtime, run)
+        # The recorded effects are those of the chunk. Those of the fallback are others, also where the names are equal.
+        self._repeated = None
+        self._failure = failure
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure of the chunk."""
+        return self._failure
+
+
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:
     """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
-    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
+    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access from outside the class
 
 
 def require_resource(runtime: ExecutionRuntime, key: str) -> Any:
     """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
     resources = runtime.resources
     if key not in resources:
-        raise KeyError(f"missing required runtime resource {key!r} in {runtime!r}; it has {sorted(resources)}")
+        raise KeyError(
+            f"missing required runtime resource {key!r} in {runtime!r}; its resources are {sorted(resources)}"
+        )
     return resources[key]
