@@ -918,7 +918,7 @@ def test_another_on_error_is_an_error_of_the_definition(value: Any) -> None:
         lambda: flow.if_condition(truly, on_error=value),
     ]
     for call in calls:
-        with pytest.raises(DefinitionError, match="on_error must be 'raise'"):
+        with pytest.raises(DefinitionError, match="use 'raise' (the failure"):
             call()
     with pytest.raises(DefinitionError, match="did you mean 'collect'"):
         flow.match(on_error="colect")  # type: ignore[arg-type]

@@ -190,7 +190,8 @@ class Retracted(Event, tag="retracted"):
 
 
 class WaitGivenUp(Event, tag="wait_given_up"):
-    """An emitter gives up the wait of record `wait`; it continues when it has its permits again."""
+    """An emitter stops a wait, because it was cancelled. `wait` is the number of the record that began the wait.
+    The emitter continues when it has its permits again."""
 
     at: float
     wait: int

@@ -90,7 +90,7 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
 
 
 class _Encoder:
-    """Writes the parts of the state. They refer to each other by numbers."""
+    """Encodes the parts of the state. A part refers to another one by the number of that part."""
 
     def __init__(self, plan: Plan, state: RunState, pack: Pack) -> None:
         self.plan = plan

@@ -106,8 +106,9 @@ def failures(value: Any, where: str) -> str | None:
         near = closest(value, ("raise", "collect"), 1) if isinstance(value, str) else []
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise OptionError(
-            f"{where}: on_error must be 'raise' (a failure goes to the error routes) or 'collect' (a Failure takes the "
-            f"place of the value), got {value!r}; {hint}to run a chunk for failures use flow.on_error(chunk)"
+            f"{where}: on_error={value!r} is not valid; {hint}use 'raise' (the failure goes to the error routes) or "
+            "'collect' (a Failure takes the place of the value). To run a chunk when something fails, use "
+            "flow.on_error(chunk)"
         )
     return None if value == "raise" else value
 

@@ -94,7 +94,7 @@ class StateModel:
                 f"{model.__name__} has the fields {list(self.defaults)}"
             )
         self.checks: dict[str, Check] = {name: checker(hints[name], f"state[{name!r}]") for name in self.defaults}
-        #: keys whose type is a list without constraints on the list itself, so that an item can be checked alone
+        #: keys typed as a list without a rule for the whole list: a new item can be checked without the others
         self.lists = frozenset(name for name in self.defaults if _is_plain_list(hints[name]))
         self.reducers: dict[str, Reducer] = dict(reducers)
         for name in self.defaults:
