@@ -23,6 +23,7 @@ from triggerflow._core.plan import Plan
 from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
+from triggerflow.run.interrupts import StepWithoutValue
 from triggerflow.serialize.payload import Types
 
 TYPES = Types()
@@ -378,9 +379,7 @@ class Simulation:
         else:
             ends = any(node.kind is OperatorKind.RESULT for node in inner.plan.nodes)
             if state.result is UNSET and state.lost and ends and self.machine.state.rules >= events.NO_VALUE:
-                yield events.Failed(
-                    self.clock, number, events.ErrorInfo("NoResult", "", task.run.node.name), missing=True
-                )
+                yield StepWithoutValue(task.run, self.clock, inner.plan.definition.name).event
             else:
                 yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
 
