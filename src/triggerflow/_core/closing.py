@@ -104,7 +104,7 @@ def _open_routes(machine: Effects, failed: Node, group: CompletionGroup | None) 
 
     A route takes no failure of the work that it has started itself. So a failure can pass through each route once."""
     errors = machine.plan.errors
-    own, general = errors.get(failed.trigger.name, ()), errors.get(ANY_CHUNK, ())
+    own, general = errors.get(failed.completes.name, ()), errors.get(ANY_CHUNK, ())
     if machine.state.rules < NO_VALUE:
         return () if handling(group) else own or general
     if not handling(group):
