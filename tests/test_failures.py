@@ -883,6 +883,15 @@ async def test_a_failure_passes_through_each_route_once() -> None:
         await flow.async_start("order")
 
 
+async def test_a_route_with_nothing_behind_it_takes_no_failure() -> None:
+    flow = TriggerFlow(name="empty route")
+    flow.to(charge)
+    flow.when({"error": charge})
+    flow.when({"error": "*"})
+    with pytest.raises(Declined):
+        await flow.async_start("order")
+
+
 async def test_a_route_at_work_takes_failures_that_it_has_not_caused() -> None:
     flow, seen = TriggerFlow(name="two"), list[Any]()
 

@@ -107,10 +107,10 @@ def _open_routes(machine: Effects, failed: Node, group: CompletionGroup | None) 
     own, general = errors.get(failed.completes.name, ()), errors.get(ANY_CHUNK, ())
     if machine.state.rules < NO_VALUE:
         return () if handling(group) else own or general
-    if not handling(group):
-        return own or general
+    in_route = handling(group)
     for routes in (own, general):
-        if found := [route for route in routes if not handled_by(group, route.id)]:
+        # A `when` of errors with nothing behind it handles none.
+        if found := [it for it in routes if it.next and not (in_route and handled_by(group, it.id))]:
             return found
     return ()
 
