@@ -12,6 +12,7 @@ from ._core.definition import Definition
 from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
+from .build.annotations import resolve, user_names
 from .build.arguments import check_names, flag, positive
 from .build.blueprint import Blueprint
 from .build.chain import Chain, MatchMode, WhenMode, root
@@ -194,6 +195,7 @@ class TriggerFlow(ResourceHolder):
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
         if expected is not UNSET:
+            expected = resolve(expected, f"flow {self.name!r}: signal {name!r}", user_names())
             types = self._runtime.signal_types
             known = types.get(name, expected)
             if known is not expected and known != expected:
@@ -203,6 +205,7 @@ class TriggerFlow(ResourceHolder):
                 )
             self._runtime.signals[name] = checker(expected, f"signal {name}")
             types[name] = expected
+            self._runtime.types.find(expected)
         if external:
             self._blueprint.external.add(str(name))
         self._blueprint.version += 1
@@ -216,7 +219,8 @@ class TriggerFlow(ResourceHolder):
         `merge`, `maximum`, `minimum` or `add` of `triggerflow.reducers`, or any function of the old and new value.
         Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
-        self._runtime.state = StateModel(model, reducers or {})
+        self._runtime.state = StateModel(model, reducers or {}, user_names())
+        self._runtime.types.find(model)
         self._blueprint.version += 1
         return self
 
@@ -229,7 +233,9 @@ class TriggerFlow(ResourceHolder):
         """
         for place, expected in (("initial_input", initial_input), ("stream", stream), ("result", result)):
             if expected is not UNSET:
+                expected = resolve(expected, f"flow {self.name!r}: the contract's {place}", user_names())
                 self._runtime.contract.set(place, expected)
+                self._runtime.types.find(expected)
         if meta is not UNSET:
             self._runtime.contract.meta = meta
         self._blueprint.version += 1
@@ -240,10 +246,12 @@ class TriggerFlow(ResourceHolder):
         return self._runtime.contract
 
     def register_type(self, cls: "type[T]", name: str | None = None) -> "type[T]":
-        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, Pydantic model or enum.
+        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, named tuple, Pydantic model
+        or enum. The classes in its fields are registered with it.
 
-        Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
-        moves. Raises `DefinitionError` for any other class, and for a name that another class has.
+        The types of signals, contract and state need no call. Usable as a decorator. `name` is written into records
+        (default: the class's own name); keep it when the class moves. docs/values.md lists which values come back, and
+        which are refused. Raises `DefinitionError` for any other class, and for a name that another class has.
         """
         return self._runtime.types.register(cls, name)
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 
 from .._core.errors import ContractError, DefinitionError
+from .annotations import hints_of, resolve
 from .contract import Check, checker
 
 T = TypeVar("T")
@@ -62,17 +63,20 @@ def add(old: Any, new: Any) -> Any:
 class StateModel:
     """The keys of a flow's state with their types, defaults and reducers, read from a model's fields.
 
-    A reducer can also be given in the annotation: `hits: Annotated[list[str], append]`.
-    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, and for a reducer of an
-    unknown field.
+    A reducer can also be given in the annotation: `hits: Annotated[list[str], append]`. Names in annotations that their
+    module does not define are looked up in `names`.
+    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, for a reducer of an
+    unknown field, and for a name in an annotation that is defined nowhere.
     """
 
     __slots__ = ("checks", "defaults", "lists", "model", "reducers")
 
-    def __init__(self, model: type[Any], reducers: Mapping[str, Reducer]) -> None:
+    def __init__(self, model: type[Any], reducers: Mapping[str, Reducer], names: Mapping[str, Any]) -> None:
         self.model = model
         self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
-        hints = get_type_hints(model, include_extras=True)
+        what = f"set_state({model.__qualname__})"
+        resolve(model, what, names)
+        hints = hints_of(model, what, names)
         unknown = set(reducers) - set(self.defaults)
         if unknown:
             raise DefinitionError(
