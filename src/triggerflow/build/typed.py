@@ -73,9 +73,9 @@ class StateModel:
 
     def __init__(self, model: type[Any], reducers: Mapping[str, Reducer], names: Mapping[str, Any]) -> None:
         self.model = model
-        self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
-        what = f"set_state({model.__qualname__})"
+        what = f"set_state({getattr(model, '__qualname__', model)})"
         resolve(model, what, names)
+        self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
         hints = hints_of(model, what, names)
         unknown = set(reducers) - set(self.defaults)
         if unknown:
@@ -93,9 +93,17 @@ class StateModel:
 
     def check(self, key: str, value: Any) -> Any:
         """The value, checked and coerced. Raises `ContractError` if it does not fit, or if the key is unknown."""
-        if key not in self.checks:
-            raise ContractError(f"state has no key {key!r}; {self.model.__name__} declares {list(self.checks)}")
+        self.require(key)
         return self.checks[key](value)
+
+    def require(self, key: str) -> None:
+        """Raise `ContractError` if the key is unknown; it names the nearest one."""
+        if key not in self.checks:
+            from difflib import get_close_matches  # imported here, to keep the import of the package fast
+
+            near = get_close_matches(str(key), self.checks, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it declares {list(self.checks)}"
+            raise ContractError(f"state has no key {key!r}, because {self.model.__name__} declares none; {hint}")
 
     def check_item(self, key: str, held: Sequence[Any], value: Any) -> None:
         """Check a value that is to be appended to what is at a key: by itself, if its type says nothing of the whole
@@ -104,6 +112,7 @@ class StateModel:
 
     def reducer(self, key: str) -> Reducer:
         """The reducer of a key. Raises `ContractError` if none is declared."""
+        self.require(key)
         if key not in self.reducers:
             raise ContractError(
                 f"state[{key!r}] has no reducer; declare one in set_state(model, reducers={{{key!r}: function}})"

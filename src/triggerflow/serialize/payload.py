@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_orig
 import msgspec
 
 from .._core.errors import DefinitionError, PayloadError, SnapshotError
+from .._core.frozen import PLAIN, TAG, freeze
 from ..build.annotations import mentioned
 from ..build.sources import Source, source_of
 from .objects import is_model, is_named_tuple, is_recordable, shape_of
@@ -224,7 +225,7 @@ class Types:
                 "record their fields as a dict, or take the code out of __post_init__ or of the enum"
             )
 
-    def _pack(self, value: Any, where: str, depth: int, checked: list[type[Any]]) -> Any:
+    def _pack(self, value: Any, where: str, depth: int, checked: list[type[Any]], frozen: bool = False) -> Any:
         # One frame a level, so that the limit is reached before the interpreter's own: a comprehension takes another.
         kind = cast("type[Any]", type(value))
         if value is None or kind is bool:
@@ -242,10 +243,14 @@ class Types:
                 f"{where} is nested more than {DEPTH} levels deep, or contains itself, and cannot be recorded; keep "
                 "its parts in a flat list or dict"
             )
+        if kind in PLAIN:
+            if not frozen:  # a value of the state; in it everything is frozen, and has no tag of its own
+                return {"$": TAG, "v": self._pack(value, where, depth, checked, True)}
+            kind = PLAIN[kind]
         if kind is list:
             made: list[Any] = []
             for item in value:
-                made.append(self._pack(item, where, depth + 1, checked))  # noqa: PERF401
+                made.append(self._pack(item, where, depth + 1, checked, frozen))  # noqa: PERF401
             return made
         if kind is dict:
             for key in value:
@@ -254,18 +259,18 @@ class Types:
             else:
                 plain: dict[str, Any] = {}
                 for key, item in value.items():
-                    plain[_text(key, where)] = self._pack(item, where, depth + 1, checked)
+                    plain[_text(key, where)] = self._pack(item, where, depth + 1, checked, frozen)
                 return plain
             pairs: list[Any] = []
             for key, item in value.items():
                 # The tag, the list and the pair are a level each.
-                packed = self._pack(key, where, depth + 3, checked)
-                pairs.append([packed, self._pack(item, where, depth + 3, checked)])
+                packed = self._pack(key, where, depth + 3, checked, frozen)
+                pairs.append([packed, self._pack(item, where, depth + 3, checked, frozen)])
             return {"$": "dict", "v": pairs}
         if kind is tuple or kind is set or kind is frozenset:
             items: list[Any] = []
             for item in value:
-                items.append(self._pack(item, where, depth + 2, checked))  # noqa: PERF401
+                items.append(self._pack(item, where, depth + 2, checked, frozen))  # noqa: PERF401
             return {"$": kind.__name__, "v": items}
         if kind is range:
             return {"$": "range", "v": [value.start, value.stop, value.step]}
@@ -351,6 +356,8 @@ class Types:
             return _readers()[tag](data)
         if tag == "float":
             return float(data)
+        if tag == TAG:
+            return freeze(self._unpack(data, depth + 1))
         if tag == "range":
             return range(*data)
         if tag == "dict":
