@@ -6,6 +6,8 @@ that still lacks a permit of another limiter moves to the queue of that one. So 
 use it.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
@@ -26,7 +28,7 @@ def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
 
 def around(state: RunState, scope: Branch | None) -> tuple[Limiter, ...]:
     """Return the limiters around a scope, from the inside out."""
-    return state.limiters if scope is None else scope.opening.limiters
+    return state.limiters if scope is None else scope.instance.limiters
 
 
 def acquire(run: RunChunk | SubFlowPermit, *, first: bool = False) -> bool:

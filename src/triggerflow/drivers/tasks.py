@@ -1,5 +1,7 @@
 """Helpers for asyncio tasks and their contexts."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
@@ -19,7 +21,7 @@ def start_task(
     *,
     name: str | None = None,
     quiet: bool = False,
-) -> "asyncio.Task[T]":
+) -> asyncio.Task[T]:
     """Start a task that begins in a later turn of the loop, whatever task factory the loop has.
 
     An eager task factory would run chunks in the middle of the code that starts them. A `quiet` task is not reported by
@@ -31,7 +33,7 @@ def start_task(
     return task
 
 
-def mark_seen(task: "asyncio.Task[Any]") -> None:
+def mark_seen(task: asyncio.Task[Any]) -> None:
     """Retrieve the exception of a task that no caller awaits, so that asyncio does not report it."""
     if not task.cancelled():
         task.exception()
@@ -40,14 +42,15 @@ def mark_seen(task: "asyncio.Task[Any]") -> None:
 def destroy(tasks: Iterable[Any]) -> None:
     """End tasks whose loop is closed."""
     for task in tasks:
-        # It can never run again. That it ends while it is pending is intended, so asyncio must not report it.
+        # The task can never run again. It is dropped on purpose, so asyncio must not report it as pending.
         task._log_destroy_pending = False  # noqa: SLF001
         with contextlib.suppress(Exception):
             task.get_coro().close()
 
 
 def changed(before: Context) -> bool:
-    """Whether the context variables differ from those of a context. Compares by identity: an `==` may raise or lie."""
+    """Whether the context variables differ from those of a context. Compares by identity, because the `==` of a user's
+    class may raise or be wrong."""
     context = copy_context()
     if len(context) != len(before):
         return True
@@ -55,6 +58,6 @@ def changed(before: Context) -> bool:
 
 
 def own_context() -> Context:
-    """The present context, to be copied for each task and never entered. All empty contexts share one object."""
+    """Return the current context, to be copied for each task. Never enter it: all empty contexts share one object."""
     context = copy_context()
     return context or _EMPTY

@@ -1,4 +1,4 @@
-"""Large values are stored once, however many records hold them.
+"""Stores a large value only once, even if many records contain it.
 
 A conversation that grows by a message in each turn is in every record of its loop; written out each time, the records
 would grow quadratically. So a value is *folded* before it is stored: each part larger than `PART` bytes becomes a
@@ -26,7 +26,7 @@ PART, BLOCK, TEXT = 1024, 32, 4096
 #: Levels of a value after which its inner part becomes a payload, whatever its size.
 LEVELS = 64
 
-#: The most parts that `unfold` makes: a forged file could double their number at every level.
+#: The most parts of a value that `unfold` builds. A forged file could double the number of parts at every level.
 LIMIT = 50_000_000
 
 _encode = msgspec.json.Encoder().encode
@@ -101,7 +101,7 @@ def references(value: Any) -> Iterator[str]:
 
 
 def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
-    """The packed value of a folded one; `payloads` are decoded. Raises `StoreDamaged`."""
+    """Put a folded value together from its decoded `payloads`; return the packed value. Raises `StoreDamaged`."""
     budget = [LIMIT]
     try:
         return _unfold(value, payloads, budget)
@@ -171,4 +171,4 @@ def _joined(parts: Any, payloads: Mapping[str, Any], budget: list[int]) -> list[
 def _spend(budget: list[int]) -> None:
     budget[0] -= 1
     if budget[0] < 0:
-        raise StoreDamaged(f"a stored value has more than {LIMIT:,} parts; nothing that this engine wrote has so many")
+        raise StoreDamaged(f"a stored value has more than {LIMIT:,} parts; this engine never writes so many")

@@ -1,7 +1,9 @@
-"""A definition joined with the Python it names: what all executions of one version of a flow share."""
+"""A definition with the Python objects that it names. All executions of one version of a flow share it."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError
@@ -9,18 +11,19 @@ from .._core.plan import Node, Plan
 from ..build.blueprint import Blueprint
 from ..build.chunk import Chunk, Handler
 from ..build.contract import Check, Contract
-from ..build.retry import Retry
 from ..build.subflow import SubFlow
-from ..build.typed import StateModel
 from ..serialize.payload import Types
 from .data import run_of
-from .invoke import Invoker, condition_invoker, invoker
-from .subflow import run_sub_flow
+from .invoke import condition_invoker, invoker
+
+if TYPE_CHECKING:
+    from ..build.cache import Invoker
+    from ..build.retry import Retry
+    from ..build.typed import StateModel
 
 
 class Program:
-    """A plan, an invoker per operator, retry policies, and what is checked: contract, typed signals, recordable
-    types."""
+    """A plan, an invoker per operator, retry policies, the contract, typed signals and recordable types."""
 
     __slots__ = (
         "contract",
@@ -77,6 +80,8 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
 
 
 def _sub_flow_invoker(handler: SubFlow) -> Invoker:
+    from .subflow import run_sub_flow  # imported late, so that flows without sub-flows load faster
+
     async def call(data: Any) -> Any:
         return await run_sub_flow(handler, *run_of(data), data)
 
@@ -89,13 +94,13 @@ def _retry(node: Node, blueprint: Blueprint) -> Retry | None:
 
 
 def _equal_to(literal: Any) -> Handler:
-    """A sync handler, which runs in a thread: the `==` of a value is the user's code, and may take its time. What it
-    raises counts as not equal."""
+    """Return a handler that compares with a literal. It is sync and runs in a thread, because the `==` of a user's
+    class may be slow. If `==` raises, the values count as not equal."""
 
     def equal(data: Any) -> bool:
         try:
             return bool(literal == data.value)
-        except BaseException:  # an array's may refuse; and nobody interrupts this thread, so that anything is its own
+        except BaseException:  # user code may raise anything, such as the `==` of an array
             return False
 
     return equal

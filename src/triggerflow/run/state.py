@@ -1,9 +1,11 @@
 """The data that chunks and callers can read and change: the state of an execution, and the shared data of its flow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._core.errors import ContractError
+from .._core.errors import ContractError, UsageError
 from .._core.frozen import FrozenList, freeze
 from .._core.state import RunChunk
 from . import ingress
@@ -28,7 +30,7 @@ class State:
     __slots__ = ("_repeated", "_run", "_runtime")
 
     def __init__(
-        self, runtime: "ExecutionRuntime", run: RunChunk | None = None, repeated: ingress.Repeated = None
+        self, runtime: ExecutionRuntime, run: RunChunk | None = None, repeated: ingress.Repeated = None
     ) -> None:
         self._runtime = runtime
         self._run = run
@@ -65,7 +67,7 @@ class State:
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. What the change triggers gets the value None.
+        """Remove a key if it exists. Chunks that the change triggers get the value None.
 
         Raises `ContractError` for a key that the declared state does not have.
         """
@@ -109,6 +111,24 @@ class State:
             )
         reducer = model.reducer(key)
         return self.update(key, lambda held: reducer(held, value), emit=emit)
+
+    def typed(self, model: type[T]) -> T:
+        """The state as the attributes of the model that the flow declares with `set_state`.
+
+        Type checkers then know the keys and their types: `data.state.typed(Brief).rounds += 1`. Reading, setting and
+        deleting an attribute is `get`, `set` and `delete` of that key; the returned object is not a `Brief`, and has none
+        of its methods. Raises `UsageError` if the flow declares another model, or none.
+        """
+        declared = self._runtime.program.state
+        if declared is None or declared.model is not model:
+            has = "no state" if declared is None else declared.model.__name__
+            raise UsageError(
+                f"{self._runtime!r}: its flow declares {has}, not {model!r}; call flow.set_state({model.__name__})"
+            )
+        from .typed_state import TypedState  # imported late, because it is rarely used
+
+        view: Any = TypedState(self, declared.checks)
+        return view
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
@@ -170,7 +190,7 @@ class FlowState:
     __slots__ = ("_repeated", "_run", "_runtime")
 
     def __init__(
-        self, runtime: "ExecutionRuntime", run: RunChunk | None = None, repeated: ingress.Repeated = None
+        self, runtime: ExecutionRuntime, run: RunChunk | None = None, repeated: ingress.Repeated = None
     ) -> None:
         self._runtime = runtime
         self._run = run
@@ -191,7 +211,7 @@ class FlowState:
             self._runtime.shared.append(key, value, emit=emit, by=self._by())
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. What the change triggers gets the value None."""
+        """Remove a key if it exists. Chunks that the change triggers get the value None."""
         if not self._repeats(key):
             self._runtime.shared.delete(key, emit=emit, by=self._by())
 
@@ -212,11 +232,12 @@ class FlowState:
         self.delete(key, emit=emit)
 
     def _repeats(self, key: str) -> bool:
-        """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
+        """Whether an earlier attempt of this run has made this change. Changes are recorded only if the execution
+        listens."""
         if not self._repeated or not self._runtime.shared.has_listener(self._runtime):
             return False
         return ingress.repeats(self._repeated, f"flow_data:{key}")
 
-    def _by(self) -> "tuple[ExecutionRuntime, int | None]":
+    def _by(self) -> tuple[ExecutionRuntime, int | None]:
         require_wanted()
         return self._runtime, None if self._run is None else self._run.id

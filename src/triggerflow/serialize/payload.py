@@ -7,7 +7,6 @@ and enums whose class is registered. Reading looks up names in that registry onl
 class is built. A value comes back with the same type and data, or `pack` refuses it.
 """
 
-import base64
 import math
 from collections.abc import Callable
 from enum import Enum
@@ -19,9 +18,7 @@ import msgspec
 
 from .._core.errors import DefinitionError, PayloadError, SnapshotError
 from .._core.frozen import PLAIN, TAG, freeze
-from ..build.annotations import mentioned
 from ..build.sources import Source, source_of
-from .objects import is_model, is_named_tuple, is_recordable, shape_of
 
 #: How deep a value may be nested, in levels of its JSON text: a list or dict is one, other containers are two, a dict
 #: with other keys than strings is three. Written and read within the interpreter's own limit of 1000 calls.
@@ -40,6 +37,7 @@ Scalar = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
 @cache
 def _scalars() -> dict[type, Scalar]:
     """Tag, writer and reader of each class. Made on first use, because importing the classes takes milliseconds."""
+    import base64
     import datetime
     import decimal
     import uuid
@@ -96,6 +94,8 @@ class Types:
         `name` (default: the class's own) is written into records, so keep it when the class moves.
         Raises `DefinitionError` for any other class, and for a name that another class has.
         """
+        from .objects import is_recordable  # most programs register nothing, and this import takes a millisecond
+
         name = name or cls.__qualname__
         if not is_recordable(cls):
             raise DefinitionError(
@@ -119,6 +119,8 @@ class Types:
         A name that was given by `register` wins. Two classes of the same name have none: which of them a record means
         would depend on the order of the program. A class that was defined anew in the same place replaces the former.
         """
+        from ..build.annotations import mentioned  # see `register`
+
         for cls in mentioned(expected):
             name = cls.__qualname__
             if cls in self._names or cls in self._clashes:
@@ -145,7 +147,7 @@ class Types:
         self._classes.pop(name, None)
 
     def name_of(self, kind: Any) -> str | None:
-        """The name of a type in records: of a builtin class its own, of a registered class the registered one.
+        """The name of a type in records: a builtin class has its own name, a registered class the registered name.
 
         For `list[int]`, unions and literals it is a JSON list of the form and its parts. None if a part has no name.
         """
@@ -169,7 +171,7 @@ class Types:
         return [head, *(self._form(part) for part in parts)]
 
     def named(self, name: str) -> Any:
-        """The type of a name in a record. Raises `SnapshotError` if it is unknown."""
+        """The type that a name in a record refers to. Raises `SnapshotError` if it is unknown."""
         if not name.startswith('["'):
             return self._class(name)
         try:
@@ -287,6 +289,8 @@ class Types:
         name = self._names.get(kind)
         if name is None:
             raise self._refusal(value, kind, where)
+        from .objects import shape_of  # see `register`
+
         shape = shape_of(kind)
         if shape.checked:
             checked.append(kind)
@@ -385,6 +389,8 @@ class Types:
                 f"a recorded value has the type {tag!r}, which is not registered; register its class with "
                 "flow.register_type"
             )
+        from .objects import is_model, is_named_tuple, shape_of  # see `register`
+
         cls = self._classes[name]
         if issubclass(cls, Enum):
             return cls(self._unpack(data, depth + 1))
