@@ -237,6 +237,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
         if expected is not UNSET:
+            from .build.annotations import resolve, user_names  # it takes a millisecond, and few flows declare types
+
+            expected = resolve(expected, f"flow {self.name!r}: signal {name!r}", user_names())
             types = self._runtime.signal_types
             known = types.get(name, expected)
             if known is not expected and known != expected:
@@ -246,6 +249,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
                 )
             self._runtime.signals[name] = checker(expected, f"signal {name}")
             types[name] = expected
+            self._runtime.types.find(expected)
         if external:
             self._blueprint.external.add(name)
         self._blueprint.signals.add(name)
@@ -263,9 +267,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
         check_names(unknown, ("reducers",), f"flow {self.name!r}: set_state()")
+        from .build.annotations import user_names
         from .build.typed import StateModel
 
-        self._runtime.state = StateModel(model, reducers or {})
+        self._runtime.state = StateModel(model, reducers or {}, user_names())
+        self._runtime.types.find(model)
         self._blueprint.version += 1
         return self
 
@@ -285,7 +291,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         check_names(unknown, ("initial_input", "stream", "result", "meta"), f"flow {self.name!r}: set_contract()")
         for place, expected in (("initial_input", initial_input), ("stream", stream), ("result", result)):
             if expected is not UNSET:
+                from .build.annotations import resolve, user_names  # see `signal`
+
+                expected = resolve(expected, f"flow {self.name!r}: the contract's {place}", user_names())
                 self._runtime.contract.set(place, expected)
+                self._runtime.types.find(expected)
         if meta is not UNSET:
             self._runtime.contract.meta = meta
         self._blueprint.version += 1
@@ -296,10 +306,12 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         return self._runtime.contract
 
     def register_type(self, cls: type[T], name: str | None = None) -> type[T]:
-        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, Pydantic model or enum.
+        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, named tuple, Pydantic model
+        or enum. The classes in its fields are registered with it.
 
-        Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
-        moves. Raises `DefinitionError` for any other class, and for a name that another class has.
+        The types of signals, contract and state need no call. Usable as a decorator. `name` is written into records
+        (default: the class's own name); keep it when the class moves. docs/values.md lists which values come back, and
+        which are refused. Raises `DefinitionError` for any other class, and for a name that another class has.
         """
         if isinstance(cls, type):  # pyright: ignore[reportUnnecessaryIsInstance]
             checker(cls, f"flow {self.name!r}: register_type({cls.__name__})")

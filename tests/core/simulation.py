@@ -90,8 +90,8 @@ ANSWER = "answer"
 
 
 def text(value: Any) -> str:
-    """Any recordable value as text that two equal values share."""
-    return msgspec.json.encode(TYPES.pack(value, "value"), order="deterministic").decode()
+    """Any recordable value as text that two equal values share; the copies here of what a state holds are plain."""
+    return msgspec.json.encode(TYPES.pack(copy.deepcopy(value), "value"), order="deterministic").decode()
 
 
 def _part(value: Any) -> Any:

@@ -34,6 +34,7 @@ from .closing import FINAL, close_down, close_if_idle, end_missing, fail
 from .definition import Definition
 from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
+from .frozen import freeze
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
@@ -366,6 +367,7 @@ class Machine(Runs):
         key, value = event.key, event.value
         if type(key) is not str:
             key = event.key = plain_key(key, "a key of state")
+        value = event.value = freeze(value)
         if event.emit is not True:
             event.emit = bool(event.emit)
         if event.op == "set":

@@ -14,6 +14,7 @@ import msgspec
 from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
+from .frozen import TAG, freeze
 from .groups import enter_group, usable_signals
 from .joins import is_over, joined
 from .limits import around, fill_queue, limiter_of_chunk
@@ -116,7 +117,7 @@ class _Encoder:
             "unchecked": None
             if state.unchecked is None
             else [state.unchecked[0], pack(state.unchecked[1], "the result")],
-            "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
+            "data": {key: _bare(pack(value, f"state[{key!r}]")) for key, value in state.data.items()},
             "derived": None if state.derived is None else sorted(state.derived),
             "sent": None if state.sent is None else sorted(state.sent),
             "unheard": sorted(state.unheard or ()),
@@ -235,7 +236,7 @@ class _Decoder:
         state.checks_result = snapshot.get("checks_result", False)
         unchecked = snapshot.get("unchecked")
         state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
-        state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
+        state.data.update((key, freeze(unpack(value))) for key, value in snapshot["data"].items())
         state.derived = _derived(plan, snapshot)
         sent = snapshot["sent"] if "derived" in snapshot else None
         state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
@@ -429,6 +430,14 @@ def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
     if not left and waits and not (asked or snapshot["timers"] or snapshot["result"]):
         left = frozenset(plan.events).difference(snapshot["emitted"])
     return left
+
+
+def _bare(packed: Any) -> Any:
+    """Packed data of a value of the state, without the tag that says so: all of them are frozen."""
+    if not isinstance(packed, dict):
+        return packed
+    tagged = cast("dict[str, Any]", packed)
+    return tagged["v"] if tagged.get("$") == TAG else tagged
 
 
 def _names(names: Any) -> list[str]:

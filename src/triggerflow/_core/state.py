@@ -21,16 +21,19 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, cast
 
 import msgspec
 
 from .errors import ProtocolError
 from .events import RULES, ErrorInfo, Failure
+from .frozen import FrozenList
 from .plan import Node
 from .signals import Trigger
 from .sparse import SparseAttribute
 from .values import items_of, type_name
+
+_append: Any = cast("Any", list).append  # a frozen list refuses its own
 
 #: Maximum number of ended things that stay in the state, of each kind: answered interrupts (at least half as many),
 #: skipped errors, names of unhandled signals. So an execution of any length needs constant memory for them.
@@ -575,12 +578,12 @@ class RunState:
         if owned is None:
             owned = self.owned = set[str]()
         if key in owned:
-            data[key].append(value)
+            _append(data[key], value)
             return data[key]
         held = items_of(data.get(key, ()))
         if held is None:
             raise ProtocolError(f"state[{key!r}] is a {type_name(data[key])}; only a list can be appended to")
         owned.add(key)
         held.append(value)
-        data[key] = held
-        return held
+        frozen = data[key] = FrozenList(held)
+        return frozen

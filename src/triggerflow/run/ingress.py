@@ -476,6 +476,8 @@ def change_state(
         value = model.check(key, value)
     elif model is not None and op == "append":
         model.check_item(key, runtime.machine.state.data.get(key, ()), value)
+    elif model is not None:
+        model.require(key)
     number = None if run is None else run.id
     event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit)
     record(runtime, event, run, repeated, f"state.async_{op}")

@@ -593,12 +593,11 @@ class ExecutionRuntime:
         check, now = self.program.contract.result, self.environment.now()
         try:
             value = value if check is None else check(value)
-        except ContractError as broken:
+            ingress.submit(self, events.ResultChecked(now, value))
+        except (ContractError, PayloadError) as broken:  # it does not fit, or what it was converted to is not recorded
             self._failure = broken
             info = events.ErrorInfo(type(broken).__name__, str(broken))
             ingress.submit(self, events.ResultRejected(now, info))
-        else:
-            ingress.submit(self, events.ResultChecked(now, value))
 
     def closing(self) -> None:
         """Wake chunks that wait for a slow reader, because all chunks are being cancelled."""
