@@ -365,6 +365,8 @@ class AsyncioDriver:
         self._set_timer(command.timer, command.due - self.runtime.environment.now(), self._timer_fired, command.timer)
 
     def _timer_fired(self, number: int) -> None:
+        if self.runtime.driver is not self:  # the execution has moved to another loop, which has its timers
+            return
         if number in (self.runtime.machine.state.timers or ()):  # else it was cancelled, and the command is on its way
             submit(self.runtime, events.TimerFired(self.runtime.environment.now(), number))
 

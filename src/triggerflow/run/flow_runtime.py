@@ -5,7 +5,7 @@ from typing import Any
 
 from .._core.errors import UsageError
 from .._core.operators import compile_plan
-from ..build.arguments import positive
+from ..build.arguments import positive, seconds
 from ..build.blueprint import Blueprint
 from ..build.contract import Check, Contract
 from ..build.typed import StateModel
@@ -28,11 +28,18 @@ class FlowRuntime:
     """The running side of a flow. `blueprint` is what its user has written so far."""
 
     def __init__(
-        self, blueprint: Blueprint, environment: Environment, make_stored: MakeStored, *, skip_exceptions: bool = False
+        self,
+        blueprint: Blueprint,
+        environment: Environment,
+        make_stored: MakeStored,
+        *,
+        skip_exceptions: bool = False,
+        execution_timeout: float | None = None,
     ) -> None:
         self.blueprint = blueprint
         self.environment = environment
         self.skip_exceptions = skip_exceptions
+        self.execution_timeout = execution_timeout
         #: whether its user has named the flow: executions are found in a store by that name
         self.is_named = False
         #: the classes and sources that may be recorded
@@ -51,8 +58,8 @@ class FlowRuntime:
         self.make_handle: Callable[[ExecutionRuntime], Execution] = Execution
         self.make_stored = make_stored
         self._compiled: tuple[int, Program] | None = None
-        self._options = Options(skip_exceptions=skip_exceptions, attended=False)
-        self._options_key: tuple[int | None, bool] = (None, skip_exceptions)
+        self._options = Options(skip_exceptions=skip_exceptions, attended=False, execution_timeout=execution_timeout)
+        self._options_key: tuple[Any, ...] = (None, skip_exceptions, execution_timeout)
 
     @property
     def name(self) -> str:
@@ -91,12 +98,21 @@ class FlowRuntime:
                 "TriggerFlow('brief')"
             )
 
-    def unattended(self, concurrency: int | None) -> ExecutionRuntime:
+    def unattended(self, concurrency: int | None, execution_timeout: float | None = None) -> ExecutionRuntime:
         """An execution that only the call which makes it knows of."""
-        key = (concurrency, self.skip_exceptions)
+        limit = self.execution_timeout if execution_timeout is None else execution_timeout
+        key = (concurrency, self.skip_exceptions, limit)
         if key != self._options_key:
-            positive(concurrency, f"flow {self.name!r}: start()")
-            self._options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
+            where = f"flow {self.name!r}: start()"
+            positive(concurrency, where)
+            if limit is not None:
+                seconds(limit, where, "execution_timeout", above=True)
+            self._options = Options(
+                concurrency=concurrency,
+                skip_exceptions=self.skip_exceptions,
+                attended=False,
+                execution_timeout=limit,
+            )
             self._options_key = key
         return self.new(self._options)
 
@@ -127,7 +143,13 @@ class FlowRuntime:
         Whether it goes on from an earlier attempt of its step comes with it.
         """
         shared = self.shared.copy(flow_data)
-        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
+        options = Options(
+            concurrency=concurrency,
+            skip_exceptions=self.skip_exceptions,
+            attended=False,
+            leases=leases,
+            execution_timeout=self.execution_timeout,
+        )
         child = _Child(self, shared, options, id, link, resources)
         parent = link.parent
         made, goes_on = await parent.durability.new_child(parent, child, saved, attempt)
