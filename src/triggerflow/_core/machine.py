@@ -545,6 +545,7 @@ class Machine(Runs):
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._require_open()
+        event.ends_unstarted = bool(event.ends_unstarted)
         state.attended = state.keep_open = False
         if event.ends_unstarted and not state.started:
             state.never_starts = True

@@ -24,9 +24,9 @@ def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
         if name not in known:
             if name in _TIME_LIMITS and "execution_timeout" in known:
                 raise OptionError(
-                    f"{where} has no option {name!r}; execution_timeout= is the limit for the whole execution, from its "
-                    "start, and cleanup_timeout= (of create_execution) the time that chunks have to clean up after a failure "
-                    "or cancellation; both in seconds"
+                    f"{where} has no option {name!r}; execution_timeout= is the limit for the whole execution, from "
+                    "its start, and cleanup_timeout= (of create_execution) the time that chunks have to clean up after "
+                    "a failure or cancellation; both in seconds"
                 )
             near = closest(name, known, 2)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(known)}"

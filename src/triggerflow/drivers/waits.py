@@ -4,6 +4,7 @@ import asyncio
 
 from .._core import events
 from ..run.ingress import submit
+from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
 
 
@@ -28,14 +29,15 @@ class Waits:
             self._futures.pop(number, None)
 
     async def _give_up(self, number: int) -> None:
-        """The waiting chunk was cancelled, for example by its own time-out: it gets its permits back before it
-        continues."""
+        """The waiting chunk was cancelled, for example by a time-out inside it: it gets its permits back before it
+        continues. After the time-out of its policy it does not continue, and to wait for permits would only delay that
+        failure, as long as the runs that have them."""
         state = self._runtime.machine.state
         wait = (state.waits or {}).get(number)
         if wait is None or wait.over or state.closing is not None or (wait.run and wait.run.id not in state.runs):
             return
         submit(self._runtime, events.WaitGivenUp(self._runtime.environment.now(), number))
-        if number in (state.waits or {}):
+        if number in (state.waits or {}) and not (wait.run and timed_out(wait.run)):
             await self.settled(number)
 
     def settle(self, number: int) -> None:

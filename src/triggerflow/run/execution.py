@@ -20,6 +20,7 @@ from .resources import ResourceHolder
 from .runtime import ExecutionRuntime
 from .state import State
 from .stream import CompactReader, LagPolicy, StreamReader
+from .threads import current_call
 
 T = TypeVar("T")
 
@@ -170,11 +171,14 @@ class Execution(ResourceHolder):
 
     def start(self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None) -> Any:
         """The sync twin of `async_start`."""
+        self._refuse_own_chunk("start")
         make = lambda: self.async_start(value, timeout=timeout, delay=delay)  # noqa: E731
         return run_sync(make, "execution.async_start", self._runtime.loop)
 
     def get_result(self, *, timeout: float | None = None) -> Any:
         """The sync twin of `async_get_result`."""
+        if not self._runtime.has_outcome():
+            self._refuse_own_chunk("get_result")
         make = lambda: self.async_get_result(timeout=timeout)  # noqa: E731
         return run_sync(make, "execution.async_get_result", self._runtime.loop)
 
@@ -457,7 +461,11 @@ class Execution(ResourceHolder):
         if self._run is not None and state.run(self._run.id) is self._run:
             return self._run
         driver = self._runtime.driver
-        return driver.current_run() if driver is not None and on_a_loop() else None
+        if driver is not None and on_a_loop():
+            return driver.current_run()
+        call = current_call()
+        run = None if call is None else call.run_of_chunk
+        return run if isinstance(run, RunChunk) and state.run(run.id) is run else None
 
     def _refuse_own_chunk(self, method: str) -> None:
         """Raise `UsageError` if the caller is a chunk of this execution: it would wait for its own end."""

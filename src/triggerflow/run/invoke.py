@@ -10,6 +10,7 @@ import inspect
 from contextvars import copy_context
 from typing import Any
 
+from .._core.state import RunChunk
 from ..build.cache import Invoker
 from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
 from .data import run_of
@@ -83,7 +84,7 @@ def condition_invoker(handler: Handler) -> Invoker:
 def _threaded(handler: Handler, name: str) -> Invoker:
     async def call(data: Any) -> Any:
         loop = asyncio.get_running_loop()
-        here = ThreadCall(f"chunk {name!r}", loop)
+        here = ThreadCall(f"chunk {name!r}", loop, run_of(data)[1])
         future = loop.run_in_executor(pool(), here.run, copy_context(), _caught(handler), data)
         try:
             value = await asyncio.shield(future)
@@ -107,10 +108,9 @@ async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> N
         future.cancel()  # it still waits for a thread, and no longer needs one
         call.left = True
         return
-    runtime, _ = run_of(data)
-    limit = _limits.get(id(data))
+    runtime, run = run_of(data)
     try:
-        if limit is not None and limit.expired():
+        if timed_out(run):
             await call.leave()
         else:
             await asyncio.wait(
@@ -143,15 +143,22 @@ def _caught(handler: Handler) -> Handler:
     return call
 
 
-#: The time-outs of the chunks that run now, by the id of their data: tells a time-out from another cancellation.
+#: The time-outs of the chunks that run now, by the id of their run: tells a time-out from another cancellation.
 _limits: dict[int, asyncio.Timeout] = {}
+
+
+def timed_out(run: RunChunk) -> bool:
+    """Whether the time-out of this run's chunk has passed: the chunk is being cancelled for that, and will fail."""
+    limit = _limits.get(id(run))
+    return limit is not None and limit.expired()
 
 
 def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
     """The invoker with a time-out: raises `TimeoutError` after `seconds`."""
 
     async def timed(data: Any) -> Any:
-        limit = _limits[id(data)] = asyncio.timeout(seconds)
+        run = run_of(data)[1]
+        limit = _limits[id(run)] = asyncio.timeout(seconds)
         try:
             async with limit:
                 return await call(data)
@@ -160,6 +167,6 @@ def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
                 raise
             raise TimeoutError(f"chunk {name!r} did not finish within its timeout of {seconds} s") from error
         finally:
-            del _limits[id(data)]
+            del _limits[id(run)]
 
     return timed

@@ -230,7 +230,7 @@ class ExecutionRuntime:
                     ingress.submit(self, events.StateChanged(now(), None, "set", key, default, emit=False))
         self._value = value
         try:
-            driver.start(events.Started(now(), started, *self.recorded_options(), delay))
+            driver.start(events.Started(now(), started, *self.recorded_options(), delay=delay))
         except PayloadError:  # it has not started, and may be started with another value
             self._value = UNSET
             raise
