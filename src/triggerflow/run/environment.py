@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class Environment:
     """Functions that an execution calls instead of the operating system. Sub-flows use those of their parent.
 
-    `now()` returns seconds since the epoch (default: the machine's time), `new_id()` a new execution id, `random()` a float from 0 to 1, and
-    `is_closed(loop)` whether an event loop is closed. `make_driver(runtime)` makes the driver of an execution on the
-    running loop. With `any_thread` every calling thread counts as the thread of the execution, for a host that moves
-    its loop from thread to thread.
+    `now()` returns seconds since the epoch (default: the machine's time), `new_id()` a new execution id, `random()` a
+    float from 0 to 1, and `is_closed(loop)` whether an event loop is closed. `make_driver(runtime)` makes the driver of
+    an execution on the running loop. With `any_thread` every calling thread counts as the thread of the execution, for
+    a host that moves its loop from thread to thread.
     """
 
     __slots__ = ("__weakref__", "any_thread", "is_closed", "make_driver", "new_id", "now", "random")

@@ -1,9 +1,9 @@
 """Virtual time: an event loop whose clock jumps, so that a test that waits for three days takes milliseconds.
 
-When nothing is ready, the loop sets its clock to the next timer instead of waiting for it. While a thread of an executor
-is at work the clock keeps real time, because the thread's answer may be due before the timer. When nothing is ready, no
-timer is set and no thread is at work, nothing can happen any more: then the loop raises `Stalled`, so that a test that
-would hang fails at once.
+When nothing is ready, the loop sets its clock to the next timer instead of waiting for it. While a thread of an
+executor is at work the clock keeps real time, because the thread's answer may be due before the timer. When nothing is
+ready, no timer is set and no thread is at work, nothing can happen any more: then the loop raises `Stalled`, so that a
+test that would hang fails at once.
 
 The clock of executions and stores jumps along: what is recorded by one of the two clocks and waited for by the other
 agrees. `time.time()`, `time.monotonic()` and `datetime.now()` stay the machine's.
