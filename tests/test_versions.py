@@ -196,7 +196,7 @@ def test_another_kind_is_refused() -> None:
     now = flow_of(lambda f: f.to(f.chunk(id)(step)))
     found = compare(before.fingerprints, now, [id])
     assert (found.kind, found.reasons[0].change, found.map_form) == ("refused", "kind", {})
-    assert f"{id!r} was a sub_flow and is a chunk; give" in str(found.reasons[0])
+    assert f"{id!r} was a sub_flow and is now a chunk; give" in str(found.reasons[0])
 
 
 def test_another_place_needs_a_map_that_proposes_the_same_operator() -> None:
@@ -353,7 +353,7 @@ def test_a_renamed_chunk_goes_on_under_its_new_name() -> None:
     now = program(build).flow.definition
     found = inspect(saved(live.machine), now)
     assert (found.kind, found.map_form) == ("needs_map", {"fetch": "load"})
-    with pytest.raises(SnapshotError, match=r"says nothing of \['fetch'\]"):
+    with pytest.raises(SnapshotError, match=r"operator_map lacks \['fetch'\]"):
         apply_map(saved(live.machine), now)
     second = go_on(live, build, apply_map(saved(live.machine), now, found.map_form))
     assert [run.node.name for run in second.issued] == ["load", "tell"]
@@ -363,7 +363,7 @@ def test_a_renamed_chunk_goes_on_under_its_new_name() -> None:
 MAPS: dict[str, tuple[dict[str, str | None], str]] = {
     "an operator that is not there": ({"fetch": "laod"}, "'laod'.*does not have.*near: .'load'"),
     "an operator of another kind": ({"fetch": "end<-tell"}, "result_sink"),
-    "nothing": ({"fetch": None}, "says nothing"),
+    "nothing": ({"fetch": None}, "operator_map lacks"),
     "what needs no map": ({"fetch": "load", "tell": "tell"}, r"\['tell'\], which need no map"),
     "a stranger": ({"fetch": "load", "x": "tell"}, r"\['x'\]"),
 }
@@ -419,8 +419,8 @@ def batch_of(*names: str) -> Build:
     ("names", "kind", "words"),
     [
         (("a", "b"), "compatible", ""),
-        (("a", "b", "c"), "refused", "has 3 branches, and 2 were started"),
-        (("b", "a"), "refused", "'b' is number 1 in 'batch<-start', and was number 2"),
+        (("a", "b", "c"), "refused", "has 3 branches now, but 2 were started"),
+        (("b", "a"), "refused", "'b' is number 1 in 'batch<-start' now, but was number 2"),
     ],
 )
 def test_a_batch_that_is_open_keeps_its_branches(names: tuple[str, ...], kind: str, words: str) -> None:
@@ -430,7 +430,7 @@ def test_a_batch_that_is_open_keeps_its_branches(names: tuple[str, ...], kind: s
     assert found.kind == kind
     assert words in " ".join(map(str, found.reasons))
     if kind == "refused":
-        with pytest.raises(SnapshotError, match="cannot go on"):
+        with pytest.raises(SnapshotError, match="cannot continue"):
             apply_map(saved(live.machine), now, found.map_form)
 
 
@@ -483,7 +483,7 @@ def test_what_was_moved_has_to_stand_where_it_runs() -> None:
 
     found = inspect(saved(live.machine), program(build).flow.definition)
     assert found.kind == "refused"
-    assert "'fetch' is inside 'for_each<-start', and runs in 'no block'" in str(found.reasons[-1])
+    assert "'fetch' is inside 'for_each<-start', but runs in 'no block'" in str(found.reasons[-1])
 
     def renamed(flow: Any, chunk: Any) -> None:
         flow.for_each().to(chunk("load")).end_for_each().to(chunk("tell")).end()

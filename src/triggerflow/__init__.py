@@ -5,18 +5,24 @@ Start at `TriggerFlow`; a chunk gets `TriggerFlowRuntimeData`; `Execution` is th
 `triggerflow.models`.
 """
 
+from typing import TYPE_CHECKING
+
 from ._core.definition import Definition, Operator
 from ._core.errors import TriggerFlowError
-from .build.cache import Cache
 from .build.chain import Chain
 from .build.chunk import Chunk
-from .build.retry import Retry
-from .build.typed import Signal
 from .flow import TriggerFlow
 from .run.data import TriggerFlowRuntimeData
 from .run.environment import Environment
 from .run.execution import Execution
-from .run.stream import StreamGap, StreamReader
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from .build.cache import Cache
+    from .build.retry import Retry
+    from .build.typed import Signal
+    from .run.stream import StreamGap, StreamReader
 
 __version__ = "0.1.0"
 
@@ -38,8 +44,28 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
-    """Names that moved: they still work for one release, with a `DeprecationWarning` that says where they are."""
+    """Import on first use what a plain run does not need, to keep the import of the package fast.
+
+    Names that moved still work for one release, with a `DeprecationWarning` that says where they are.
+    """
+    home: ModuleType | None = None
+    if name == "Cache":
+        from .build import cache as home
+    elif name == "Retry":
+        from .build import retry as home
+    elif name == "Signal":
+        from .build import typed as home
+    elif name in ("StreamGap", "StreamReader"):
+        from .run import stream as home
+    if home is not None:
+        found: object = getattr(home, name)
+        globals()[name] = found  # the next access does not come here
+        return found
     from .errors import __all__ as errors
     from .reducers import __all__ as reducers
 

@@ -4,9 +4,11 @@
 executions. Modules that only exports, diagrams and stores need are imported on first use, to keep the import fast.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
 from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
@@ -17,31 +19,39 @@ from .build.blueprint import Blueprint
 from .build.chain import Chain, MatchMode, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
+from .build.former_names import FLOW, refuse
 from .build.sources import Source, source_of
-from .build.subflow import SubFlowOptions
-from .build.typed import Reducer, Signal, StateModel
 from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
 from .run.flow_runtime import FlowRuntime
-from .run.former_names import FLOW, refuse
 from .run.ingress import check_patience
 from .run.options import Options
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
 from .run.runtime import ExecutionRuntime
-from .run.stream import StreamReader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    from .build.subflow import SubFlowOptions
+    from .build.typed import Reducer, Signal
     from .diagram import RunView
     from .diagram.graph import Mode
     from .durable.history import History
     from .durable.versions import Verdict
+    from .run.stream import StreamReader
     from .stores.protocol import Store
 
+    InputT = DefaultTypeVar("InputT", default=Any)
+    OutputT = DefaultTypeVar("OutputT", default=Any)
+else:
+    InputT, OutputT = TypeVar("InputT"), TypeVar("OutputT")
+
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 #: The options of `create_execution`.
@@ -55,8 +65,8 @@ CREATE_OPTIONS = (
 FLOW_OPTIONS = ("name", "skip_exceptions", "execution_timeout", "environment")
 
 
-class TriggerFlow(ResourceHolder):
-    """A workflow of chunks wired by signals.
+class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
+    """A workflow of chunks wired by signals. `TriggerFlow[str, Report]` tells type checkers its start value and result.
 
     Any number of executions of a flow can run at the same time. An execution uses the flow as it was when the execution
     was created. Diagrams, logs and stores show `name` (default: "flow"); a flow with a store needs a name of its own.
@@ -125,20 +135,25 @@ class TriggerFlow(ResourceHolder):
 
     if not TYPE_CHECKING:
 
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
+
         def __getattr__(self, name):
             refuse(self, name, FLOW)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     @overload
-    def chunk(self, name: str | None = None, /, **options: Unpack[ChunkOptions]) -> Callable[[Handler], Chunk]: ...
+    def chunk(
+        self, name: str | None = None, /, **options: Unpack[ChunkOptions]
+    ) -> Callable[[Callable[P, T]], Chunk[P, T]]: ...
 
     @overload
-    def chunk(self, handler: Handler, /, **options: Unpack[ChunkOptions]) -> Chunk: ...
+    def chunk(self, handler: Callable[P, T], /, **options: Unpack[ChunkOptions]) -> Chunk[P, T]: ...
 
-    def chunk(
-        self, name_or_handler: str | Handler | None = None, /, **options: Unpack[ChunkOptions]
-    ) -> Chunk | Callable[[Handler], Chunk]:
+    def chunk(self, name_or_handler: str | Callable[..., Any] | None = None, /, **options: Unpack[ChunkOptions]) -> Any:
         """Register a chunk: `@flow.chunk("name")`, `@flow.chunk`, or `flow.chunk(function)`.
 
         `concurrency` limits how many runs of this chunk may be active at once in one execution (default: no limit). A
@@ -151,7 +166,11 @@ class TriggerFlow(ResourceHolder):
         """
         check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
-            return lambda handler: self._blueprint.register(name_or_handler, handler, **options)
+
+            def register(handler: Handler) -> Chunk:
+                return self._blueprint.register(name_or_handler, handler, **options)
+
+            return register
         return self._blueprint.register(None, name_or_handler, **options)
 
     def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
@@ -182,7 +201,7 @@ class TriggerFlow(ResourceHolder):
         """Begin a chain: test a condition on the start value. See `Chain.if_condition`."""
         return root(self._blueprint).if_condition(condition)
 
-    def to_sub_flow(self, trigger_flow: "TriggerFlow", **options: Unpack[SubFlowOptions]) -> Chain:
+    def to_sub_flow(self, trigger_flow: TriggerFlow, **options: Unpack[SubFlowOptions]) -> Chain:
         """Begin a chain: run another flow with the start value. See `Chain.to_sub_flow`."""
         return root(self._blueprint).to_sub_flow(trigger_flow, **options)
 
@@ -197,12 +216,12 @@ class TriggerFlow(ResourceHolder):
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
     @overload
-    def signal(self, name: str, *, external: bool = False) -> "Signal[Any]": ...
+    def signal(self, name: str, *, external: bool = False) -> Signal[Any]: ...
 
     @overload
-    def signal(self, name: str, expected: "type[T]", *, external: bool = False) -> "Signal[T]": ...
+    def signal(self, name: str, expected: type[T], *, external: bool = False) -> Signal[T]: ...
 
-    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> "Signal[Any]":
+    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> Signal[Any]:
         """Declare an event: the type of its value, and whether code outside the execution emits it.
 
         Every emit of the event checks that its value has the `expected` type. An execution made by `create_execution`
@@ -229,9 +248,11 @@ class TriggerFlow(ResourceHolder):
         if external:
             self._blueprint.external.add(str(name))
         self._blueprint.version += 1
+        from .build.typed import Signal
+
         return Signal(name)
 
-    def set_state(self, model: type, *, reducers: "Mapping[str, Reducer] | None" = None) -> Self:
+    def set_state(self, model: type, *, reducers: Mapping[str, Reducer] | None = None) -> Self:
         """Declare the keys of the runtime data: the fields of a dataclass, msgspec struct or Pydantic model.
 
         Every change of a value is checked against the field's type. Fields start with their defaults.
@@ -239,6 +260,8 @@ class TriggerFlow(ResourceHolder):
         `merge`, `maximum`, `minimum` or `add` of `triggerflow.reducers`, or any function of the old and new value.
         Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
+        from .build.typed import StateModel
+
         self._runtime.state = StateModel(model, reducers or {})
         self._blueprint.version += 1
         return self
@@ -262,7 +285,7 @@ class TriggerFlow(ResourceHolder):
         """The declared types, and `meta`; see `set_contract`."""
         return self._runtime.contract
 
-    def register_type(self, cls: "type[T]", name: str | None = None) -> "type[T]":
+    def register_type(self, cls: type[T], name: str | None = None) -> type[T]:
         """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, Pydantic model or enum.
 
         Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
@@ -297,9 +320,9 @@ class TriggerFlow(ResourceHolder):
         execution_timeout: float | None = None,
         cleanup_timeout: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
-        store: "Store | None" = None,
+        store: Store | None = None,
         **unknown: Never,
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Create an execution without starting it.
 
         With a `store`, or after `set_store`, it is durable: see `Execution`. If the store already has an execution with
@@ -339,10 +362,10 @@ class TriggerFlow(ResourceHolder):
         self,
         id: str,
         *,
-        store: "Store | None" = None,
+        store: Store | None = None,
         runtime_resources: Mapping[str, Any] | None = None,
         operator_map: Mapping[str, str | None] | None = None,
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Open a durable execution from its store and continue it.
 
         Chunks that were running are run again, with the same run id. Resources are not stored: pass them again.
@@ -360,17 +383,17 @@ class TriggerFlow(ResourceHolder):
         )
         return await self._runtime.make_handle(runtime).async_open()
 
-    def resume(self, id: str, *, store: "Store | None" = None, **options: Any) -> Execution:
+    def resume(self, id: str, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_resume`."""
         return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
 
-    def history(self, store: "Store | None" = None) -> "History":
+    def history(self, store: Store | None = None) -> History:
         """The stored executions of this flow: list, read, fork, compare, prune and export them. See `History`."""
         from .durable.history import History
 
         return History(self._runtime, self._store(store, "history"))
 
-    def set_store(self, store: "Store | None") -> Self:
+    def set_store(self, store: Store | None) -> Self:
         """Store the records of all executions that are created from now on; None ends that. The store must be open.
 
         Raises `UsageError` if the flow has no name of its own.
@@ -380,7 +403,7 @@ class TriggerFlow(ResourceHolder):
         self._runtime.store = store
         return self
 
-    def _store(self, store: "Store | None", call: str) -> "Store":
+    def _store(self, store: Store | None, call: str) -> Store:
         store = store or self._runtime.store
         if store is None:
             raise UsageError(
@@ -390,13 +413,13 @@ class TriggerFlow(ResourceHolder):
 
     async def async_start(
         self,
-        value: Any = None,
+        value: InputT | None = None,
         *,
         timeout: float | None = None,
         concurrency: int | None = None,
         delay: float | None = None,
         execution_timeout: float | None = None,
-    ) -> Any:
+    ) -> OutputT:
         """Run the flow once: start it, wait until it has ended, return its result. With `delay` its work begins after
         so many seconds; `execution_timeout` (see `create_execution`) counts from then, `timeout` from this call.
 
@@ -418,13 +441,13 @@ class TriggerFlow(ResourceHolder):
 
     def start(
         self,
-        value: Any = None,
+        value: InputT | None = None,
         *,
         timeout: float | None = None,
         concurrency: int | None = None,
         delay: float | None = None,
         execution_timeout: float | None = None,
-    ) -> Any:
+    ) -> OutputT:
         """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
         make = lambda: self.async_start(  # noqa: E731
             value, timeout=timeout, concurrency=concurrency, delay=delay, execution_timeout=execution_timeout
@@ -433,7 +456,7 @@ class TriggerFlow(ResourceHolder):
 
     def get_async_runtime_stream(
         self,
-        value: Any = None,
+        value: InputT | None = None,
         *,
         timeout: float | None = None,
         concurrency: int | None = None,
@@ -448,7 +471,7 @@ class TriggerFlow(ResourceHolder):
 
     def get_runtime_stream(
         self,
-        value: Any = None,
+        value: InputT | None = None,
         *,
         timeout: float | None = None,
         concurrency: int | None = None,
@@ -489,12 +512,12 @@ class TriggerFlow(ResourceHolder):
 
     def load_execution(
         self,
-        source: "Mapping[str, Any] | str | Path",
+        source: Mapping[str, Any] | str | Path,
         *,
         runtime_resources: Mapping[str, Any] | None = None,
         operator_map: Mapping[str, str | None] | None = None,
         encoding: str = "utf-8",
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Load an execution that `Execution.save` wrote: its dict, its JSON or YAML text, or the path of its file.
 
         The execution continues on its first use on an event loop, such as `async_get_result`, `async_continue_with` or
@@ -516,7 +539,7 @@ class TriggerFlow(ResourceHolder):
                 raise SnapshotError(text) from error
         return self._runtime.make_handle(self._runtime.restored(data, runtime_resources))
 
-    def inspect_load(self, source: "Mapping[str, Any] | str | Path", *, encoding: str = "utf-8") -> "Verdict":
+    def inspect_load(self, source: Mapping[str, Any] | str | Path, *, encoding: str = "utf-8") -> Verdict:
         """Check whether a saved execution can continue under this flow: compatible, needs a map, or refused.
 
         `Verdict.reasons` says why; `Verdict.map_form` is a template for the `operator_map` of `load_execution`.
@@ -544,13 +567,13 @@ class TriggerFlow(ResourceHolder):
 
         return flow_config.get_flow_config(self._blueprint, validate_serializable=validate_serializable)
 
-    def get_json_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
+    def get_json_flow(self, save_to: str | Path | None = None, *, encoding: str = "utf-8", **options: Any) -> str:
         """The flow as JSON text; `save_to` also writes it to that file. `options` are those of `get_flow_config`."""
         from .serialize import flow_config
 
         return flow_config.to_text(self.get_flow_config(**options), "json", save_to, encoding)
 
-    def get_yaml_flow(self, save_to: "str | Path | None" = None, *, encoding: str = "utf-8", **options: Any) -> str:
+    def get_yaml_flow(self, save_to: str | Path | None = None, *, encoding: str = "utf-8", **options: Any) -> str:
         """The flow as YAML text; `save_to` also writes it to that file. `options` are those of `get_flow_config`."""
         from .serialize import flow_config
 
@@ -559,7 +582,8 @@ class TriggerFlow(ResourceHolder):
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
         """Register a function, chunk or flow by name, so that a loaded definition can use it as a step.
 
-        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        The default name is that of the object. Raises `DefinitionError` if another object has the name, or if the name
+        is not the same in every process (that of a lambda).
         """
         from .serialize import flow_config
 
@@ -569,7 +593,8 @@ class TriggerFlow(ResourceHolder):
     def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> Self:
         """Register a function by name, so that a loaded definition can use it as the condition of a case.
 
-        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        The default name is that of the function. Raises `DefinitionError` if another function has the name, or if the
+        name is not the same in every process (that of a lambda).
         """
         from .serialize import flow_config
 
@@ -588,25 +613,25 @@ class TriggerFlow(ResourceHolder):
         self._runtime.is_named = True
         return self
 
-    def load_json_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
-        """`load_flow_config` from JSON text, or from a file of that path."""
+    def load_json_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
+        """Load a definition from JSON text, or from the JSON file at a path. See `load_flow_config`."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "json", encoding), replace=replace)
 
-    def load_yaml_flow(self, path_or_content: "str | Path", *, replace: bool = True, encoding: str = "utf-8") -> Self:
-        """`load_flow_config` from YAML text, or from a file of that path."""
+    def load_yaml_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
+        """Load a definition from YAML text, or from the YAML file at a path. See `load_flow_config`."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "yaml", encoding), replace=replace)
 
-    def to_mermaid(self, *, mode: "Mode" = "simplified", run: "RunView | None" = None) -> str:
+    def to_mermaid(self, *, mode: Mode = "simplified", run: RunView | None = None) -> str:
         """The flow as a Mermaid flowchart; a `run` adds colours, counts and times. See `triggerflow.diagram`."""
         from .diagram import to_mermaid
 
         return to_mermaid(self.definition, mode=mode, run=run)
 
-    def to_dot(self, *, run: "RunView | None" = None) -> str:
+    def to_dot(self, *, run: RunView | None = None) -> str:
         """The flow as a graph for Graphviz's `dot`; a `run` adds colours, counts and times."""
         from .diagram import to_dot
 

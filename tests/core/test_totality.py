@@ -76,6 +76,7 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
     ],
     events.StreamPut: lambda at, run: [events.StreamPut(at, by, "item") for by in (run, None)],
     events.StreamStopped: lambda at, run: [events.StreamStopped(at, by) for by in (run, None)],
+    events.ItemsStopped: lambda at, run: [events.ItemsStopped(at, run)],
     events.ResultSet: lambda at, run: [events.ResultSet(at, by, 1) for by in (run, None)],
     events.ResultChecked: lambda at, run: [events.ResultChecked(at, 1)],
     events.ResultRejected: lambda at, run: [events.ResultRejected(at, ERROR)],

@@ -159,7 +159,7 @@ HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
     "no header": (lambda it: it.pop(0), "no exported execution"),
     "an unknown kind of line": (lambda it: it.insert(1, {"line": "code", "run": "rm"}), "line 2 cannot be read"),
     "an unknown field": (lambda it: it[0].update(hook="os.system"), "line 1 cannot be read.*hook"),
-    "a line out of place": (lambda it: it.insert(1, of(it, "record")), "line 2: .* does not belong here"),
+    "a line out of place": (lambda it: it.insert(1, of(it, "record")), "line 2: .* cannot be at this place"),
     "a definition that is another": (
         lambda it: of(it, "definition")["data"].update(operators=[]),
         "the stored definition .* has the fingerprint",
@@ -169,10 +169,10 @@ HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
     "an unknown status": (lambda it: of(it, "execution").update(status="zombie"), "cannot be read"),
     "a status that is not so": (
         lambda it: of(it, "execution").update(status="running"),
-        "its row does not match its records",
+        "the status or the counts in its row do not match",
     ),
     "options that are none": (lambda it: of(it, "execution").update(options={"deadline": "soon"}), "options"),
-    "a missing record": (lambda it: drop(it, "record", 3), "items are not 1 to"),
+    "a missing record": (lambda it: drop(it, "record", 3), "items are not numbered 1 to"),
     "a missing record of the engine": (lambda it: drop(it, "record", 5), "record 5 is missing"),
     "records in disorder": (lambda it: of(it, "record", 2).update(number=1), "not in order"),
     "an item number that is another": (lambda it: of(it, "record", 1).pop("item"), "items are not"),
@@ -187,7 +187,7 @@ HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
     ),
     "references that multiply": (bomb, "more than 2,000,000 parts"),
     "nesting": (deep, "nested too deeply|cannot be (read|loaded)"),
-    "runs without end": (lambda it: record(it, 0, max_pending=10**9), "100,000 runs"),
+    "runs without end": (lambda it: record(it, 0, max_pending=10**9), "max_pending is more than 100,000"),
     "a snapshot that was made up": (
         lambda it: it.insert(3, {"line": "snapshot", "records": 12, "definition": "x", "data": {}}),
         "lacks the definition 'x'",

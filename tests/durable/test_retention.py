@@ -132,11 +132,13 @@ async def test_pruning_by_count_and_age_forgets_what_has_ended_only(open_store: 
         await asyncio.sleep(1)
         history = flow.history(store)
         assert await history.prune(older_than=timedelta(days=1)) == type(await history.prune(keep=99))(0, 5)
-        assert (await history.prune(older_than=0, keep=3)).forgotten == 2
+        assert (await history.prune(older_than=0, keep=3)).deleted == 2
         assert [row.id for row in await history.executions()] == ["b4", "b3", "b2", "living"]
         report = await history.prune(keep=1)
-        assert (report.forgotten, report.kept) == (2, 1)
-        assert (await history.prune(older_than=0)).forgotten == 1
+        assert (report.deleted, report.kept) == (2, 1)
+        with pytest.raises(AttributeError, match=r"Pruned\.forgotten was removed; use pruned.deleted"):
+            getattr(report, "forgotten")  # noqa: B009 - the name is gone, so that a type checker refuses it
+        assert (await history.prune(older_than=0)).deleted == 1
         assert [row.id for row in await history.executions()] == ["living"]
         assert len(await other.history(store).executions()) == 1
         with pytest.raises(UsageError, match="older_than"):
@@ -150,10 +152,10 @@ async def test_children_go_with_their_parent(open_store: Open) -> None:
     async with open_store() as store:
         execution = flow.create_execution(store=store, id="o")
         await read(execution.get_async_runtime_stream("news"), 2)
-        assert (await inner.history(store).prune(older_than=0)).forgotten == 0
+        assert (await inner.history(store).prune(older_than=0)).deleted == 0
         await execution.async_continue_with("inner.2/approve", "yes")
         await execution.async_get_result()
         await asyncio.sleep(1)
-        assert (await inner.history(store).prune(older_than=0)).forgotten == 0
-        assert (await flow.history(store).prune(older_than=0)).forgotten == 2
+        assert (await inner.history(store).prune(older_than=0)).deleted == 0
+        assert (await flow.history(store).prune(older_than=0)).deleted == 2
         assert await store.find("o/inner.2") is None

@@ -35,7 +35,7 @@ def test_a_script_looks_back_forks_and_tidies(tmp_path: Path) -> None:
         assert "masts" in str(history.diff("b", "what-if"))
         assert history.export("b", tmp_path / "b.jsonl") == 12
         assert history.compact("b").records > 0
-        assert history.prune(older_than=timedelta(days=1)).forgotten == 0
+        assert history.prune(older_than=timedelta(days=1)).deleted == 0
         assert history.load(tmp_path / "b.jsonl", id="copy").records == 12
         with pytest.raises(UnknownExecution):
             list(history.lines("nothing"))

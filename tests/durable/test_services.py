@@ -125,7 +125,7 @@ async def test_an_id_of_another_flow_is_refused_here_too(open_store: Open) -> No
     """Two flows in one store never get each other's executions, also while those run in this very process."""
     async with open_store() as store:
         execution = await asking(approval(), store)
-        with pytest.raises(UsageError, match="belongs to flow 'approval', and this is flow 'other'"):
+        with pytest.raises(UsageError, match="belongs to flow 'approval', but this is flow 'other'"):
             approval(name="other").create_execution(id="run", store=store)
         await execution.async_continue_with("q", 1)
 

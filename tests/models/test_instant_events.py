@@ -130,8 +130,8 @@ def test_of_a_repeated_key_the_first_value_stands() -> None:
     assert parser.value == {"a": 1, "b": [{"x": "p"}], "c": [4]}
     assert [keys[0] for keys in follower.done if len(keys) == 1] == ["a", "b", "c"]
     assert [problem.message for problem in parser.problems] == [
-        "the key 'a' is repeated: its first value stands",
-        "the key 'b' is repeated: its first value stands",
+        "the key 'a' is repeated: its first value is kept",
+        "the key 'b' is repeated: its first value is kept",
     ]
 
 

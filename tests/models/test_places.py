@@ -84,7 +84,7 @@ def test_the_places_of_a_description() -> None:
         ({"queries": [str]}, "qeries[*]", r"did you mean 'queries\[\*\]'"),
         ({"queries": [str]}, "queries[*].text", "did you mean"),
         ({"queries": [str]}, "querys[0]", r"did you mean 'queries\[\*\]'"),
-        ({"queries": [str]}, "[*]", "there are|did you mean"),
+        ({"queries": [str]}, "[*]", "its paths are|did you mean"),
         ({"queries": [{"tags": [str]}]}, "queries[*].tags[0]", "for all of its indexes"),
         (Report, "notes[*].txt", r"did you mean 'notes\[\*\].text'"),
         (Tree, "nme", "did you mean 'name'"),

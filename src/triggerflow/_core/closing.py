@@ -1,5 +1,7 @@
 """How an execution ends: it is idle, a failure has no error route, or a caller cancels it."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from . import commands, events

@@ -260,6 +260,17 @@ class StreamStopped(Event, tag="stream_stopped"):
         return "stream_stopped"
 
 
+class ItemsStopped(Event, tag="items_stopped"):
+    """A run in an item of a for_each stops it: no further item is started, and its source is closed."""
+
+    at: float
+    run: int
+
+    @property
+    def effect(self) -> str:
+        return "items_stopped"
+
+
 class ResultSet(Event, tag="result"):
     """A chunk or an outside caller has set the result. A second result is ignored, unless it has `replace`."""
 
@@ -419,6 +430,7 @@ Record = (
     | FlowDataChanged
     | StreamPut
     | StreamStopped
+    | ItemsStopped
     | ResultSet
     | ResultChecked
     | ResultRejected

@@ -9,6 +9,8 @@ A wait ends when `live` has fallen to its level: 0 for `settle`, half the limit 
 its permits, so that its members can run under any limit. It is woken when it has its permits again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 
 from .limits import acquire, release, unqueue
@@ -26,7 +28,10 @@ def spawn_group(run: RunChunk) -> CompletionGroup:
     """Return the completion group for what this run emits; make it on first use."""
     group = run.spawned
     if group is None:
-        group = run.spawned = CompletionGroup(_first_in_use(run.group))
+        parent = run.group
+        if parent is not None and parent.over:
+            parent = _first_in_use(parent)
+        group = run.spawned = CompletionGroup(parent)
     return group
 
 

@@ -9,6 +9,8 @@ An interrupt of a sub-flow is also open in its parent, with `holds`: there the s
 sub-flow closes without an answer, the parent gets the record `InterruptClosed`.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 from . import commands, events

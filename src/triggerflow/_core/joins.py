@@ -5,6 +5,8 @@ fills its slot, once. A named join (`when` with mode `and`, `collect`) has no bl
 latest value per slot, and a full set of slots is consumed as a whole.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Any
 

@@ -8,6 +8,8 @@ its run ends or waits. If the parent is a sub-flow itself, its own `PermitGrant`
 permit: it only waits for the sub-flow.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

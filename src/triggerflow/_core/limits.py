@@ -6,6 +6,8 @@ that still lacks a permit of another limiter moves to the queue of that one. So 
 use it.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable
 from itertools import chain

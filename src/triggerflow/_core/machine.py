@@ -22,6 +22,8 @@ See `events` for the records, `operators` for what each kind of operator does, `
 waits.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -30,14 +32,14 @@ import msgspec
 from . import commands, events
 from .closing import FINAL, close_down, close_if_idle, fail
 from .definition import Definition
-from .errors import ProtocolError
+from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
 from .leases import sync_permits
 from .limits import acquire
-from .operators import compile_plan, decide, fix_result
+from .operators import compile_plan, decide, fix_result, for_each_around, stop_items
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
@@ -283,7 +285,9 @@ class Machine(Runs):
         self._end_wait(wait)
 
     def _emitted(self, event: events.Emitted) -> None:
-        state = self._require_open()
+        state = self.state  # hot path, inlined: `_require_open`, `_effect_of`, `_may_start` and `_after_signal`
+        if state.status in FINAL:
+            self._require_open()
         name = event.name
         if type(name) is not str:
             name = event.name = text(name, "the name of an event")
@@ -293,16 +297,16 @@ class Machine(Runs):
             event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
             event.label = None if event.label is None else text(event.label, "the id of a delayed signal")
             event.keeps_open = bool(event.keeps_open)
-        number = event.run  # inlined below: `_effect_of` and `_may_start`
-        runs = state.many
+        number, runs = event.run, state.many
         run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
         if run is None or run.id != number:
             run = None
         else:
-            if run.effects is None:
-                run.effects = {}
-            effect = f"emitted:{name}"
-            run.effects[effect] = run.effects.get(effect, 0) + 1
+            effect, effects = self.plan.effects.get(name) or f"emitted:{name}", run.effects
+            if effects is None:
+                run.effects = {effect: 1}
+            else:
+                effects[effect] = effects.get(effect, 0) + 1
         if state.closing is not None or (state.retracted and number in state.retracted):
             return
         if run is not None and state.derived is not None and name in state.derived:
@@ -337,7 +341,8 @@ class Machine(Runs):
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
             elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
-        self._after_signal()
+        if run is None or state.status is Status.WAITING:  # else the emitter itself keeps the execution running
+            self._after_signal()
 
     def _group_of(
         self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
@@ -436,6 +441,18 @@ class Machine(Runs):
         if not state.stream_stopped:
             state.stream_stopped = True
             self.out.append(commands.StopStream())
+
+    def _items_stopped(self, event: events.ItemsStopped) -> None:
+        state = self._require_open()
+        run = state.run(event.run)
+        if run is None:
+            raise self._unknown_run(event.run)
+        opening = for_each_around(run.scope)
+        if opening is None:
+            raise UsageError(f"chunk {run.node.name!r} is in no item of a for_each, so that it cannot stop one")
+        self._effect_of(event, event.run)
+        if state.closing is None and stop_items(self, opening) and opening.group is not None:
+            leave_group(opening.group, self._end_wait)
 
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
@@ -580,6 +597,7 @@ class Machine(Runs):
         events.FlowDataChanged: _flow_data_changed,
         events.StreamPut: _stream_put,
         events.StreamStopped: _stream_stop,
+        events.ItemsStopped: _items_stopped,
         events.ResultSet: _result_set,
         events.ResultChecked: _result_checked,
         events.ResultRejected: _result_rejected,

@@ -5,6 +5,8 @@ runs, fill slots, and pass a signal on to the listeners of its own trigger. It n
 name (events, state, chunk names under `when`) have no scope: a gate is outside of all blocks.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -50,7 +52,9 @@ def enter_chunk(
     else:
         state.begin(run)
     if group is not None:
-        enter_group(group)
+        group.live += 1  # hot path: `enter_group`, inlined for a group that is busy already
+        if group.live == 1 and group.parent is not None:
+            enter_group(group.parent)
         if group.provisional is not None:
             take_member(state, group, number, run)
     if limiters and not acquire(run):
@@ -200,6 +204,27 @@ def stop_pulling(machine: Effects, opening: BlockInstance) -> bool:
     if not opening.exhausted:
         opening.exhausted = True
         machine.out.append(CancelPull(opening))
+    return pulling
+
+
+def for_each_around(scope: Branch | None) -> BlockInstance | None:
+    """The pass of the innermost for_each around a run with this scope; None if it is in no item."""
+    while scope is not None and scope.opening.node.kind is not OperatorKind.FOR_EACH_SPLIT:
+        scope = scope.opening.outer
+    return None if scope is None else scope.opening
+
+
+def stop_items(machine: Effects, opening: BlockInstance) -> bool:
+    """Start no further item of a for_each, and return whether a pull was open.
+
+    The block ends when the items in work have arrived. The caller removes the pull from the completion group."""
+    if opening.pulled is None:
+        opening.source = ()
+    else:
+        opening.pulled.clear()
+    pulling = stop_pulling(machine, opening)
+    if opening.id in (machine.state.openings or ()):
+        _feed(machine, opening)
     return pulling
 
 

@@ -3,6 +3,8 @@
 A plan only adds links. `operators` defines what each kind of operator does.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,6 +71,7 @@ class Plan:
     __slots__ = (
         "definition",
         "depth",
+        "effects",
         "errors",
         "event_triggers",
         "events",
@@ -113,6 +116,8 @@ class Plan:
         self.events = _named(listeners, "event")
         #: what each of these events fires, made once instead of for every signal
         self.event_triggers = {name: Trigger("event", name) for name in self.events}
+        #: the key under which the machine counts an emit of each of these events: `Emitted.effect`
+        self.effects = {name: f"emitted:{name}" for name in self.events}
         self.state = _named(listeners, "state")
         self.flow_data = _named(listeners, "flow_data")
         self.errors = _named(listeners, "error")
@@ -122,7 +127,7 @@ class Plan:
         #: the events for which an execution with rules before `DECLARED` waits; see `closing`
         self.outside = definition.outside_events
 
-    def with_outside(self, outside: frozenset[str]) -> "Plan":
+    def with_outside(self, outside: frozenset[str]) -> Plan:
         """Return a plan with the same nodes and another set of `outside` events."""
         other = Plan.__new__(Plan)
         for name in Plan.__slots__:

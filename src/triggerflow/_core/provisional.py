@@ -5,6 +5,8 @@ innermost provisional signal. A provisional signal that has members is itself a 
 completion group is a member of its parent.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

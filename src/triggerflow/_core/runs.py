@@ -3,6 +3,8 @@
 `Runs` holds the methods that many receivers of the machine share. The receivers themselves are in `machine`.
 """
 
+from __future__ import annotations
+
 from typing import Any, cast
 
 from . import commands, events

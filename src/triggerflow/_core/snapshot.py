@@ -298,9 +298,8 @@ class _Decoder:
         run.spawned = self.group(stored["spawned"])
         run.attempt, run.phase = stored["attempt"], Phase(stored["phase"])
         run.effects = dict(stored["effects"]) or None
-        signals = {
-            (effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in stored["kept"]
-        }
+        kept: list[tuple[str, int, int, int]] = stored["kept"]
+        signals = {(effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in kept}
         run.kept = KeptSignals(signals) if signals else None
         return run
 

@@ -16,9 +16,11 @@ or is stored at the object where the transition begins: waits at their run, perm
 half-filled joins at their branch.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -84,7 +86,7 @@ class Limiter:
         self.among: dict[int, None] | None = None
 
     @property
-    def queue(self) -> "list[RunChunk | SubFlowPermit]":
+    def queue(self) -> list[RunChunk | SubFlowPermit]:
         """The queued runs, in order."""
         returning = [*(self.returning or {}).values()]
         return [*reversed(returning), *(run for run in self.waiting or () if run.limiters)]
@@ -112,7 +114,7 @@ class CompletionGroup:
 
     __slots__ = ("handling", "live", "over", "parent", "provisional", "waits")
 
-    def __init__(self, parent: "CompletionGroup | None") -> None:
+    def __init__(self, parent: CompletionGroup | None) -> None:
         self.parent = parent
         self.live = 0
         # Set when the emitter has ended: no run waits for this group any more, and later child groups go below its
@@ -151,7 +153,7 @@ class Wait(msgspec.Struct):
     """
 
     id: int
-    run: "RunChunk | None"
+    run: RunChunk | None
     level: int
     outside: bool = False
     over: bool = False
@@ -168,7 +170,7 @@ class RunWaits:
         self.all: dict[int, Wait] = {}
 
 
-class RecordedSignal(NamedTuple):
+class RecordedSignal(msgspec.Struct, frozen=True):
     """A signal that a later attempt of its emitter may wait for or retract: the number of its record, its group."""
 
     signal: int
@@ -229,7 +231,7 @@ class Interrupt(msgspec.Struct):
     schema: str | None
     expires: float | None
     holds: bool
-    run: "RunChunk"
+    run: RunChunk
     timer: int | None = None
     status: Literal["waiting", "resumed", "expired", "retracted"] = "waiting"
     response: Any = None
@@ -270,7 +272,7 @@ class RunChunk:
         trigger: Trigger,
         value: Any,
         signal: int,
-        scope: "Branch | None",
+        scope: Branch | None,
         group: CompletionGroup | None,
         limiters: tuple[Limiter, ...],
     ) -> None:
@@ -343,7 +345,7 @@ class BlockInstance:
         "source",
     )
 
-    def __init__(self, id: int, node: Node, outer: "Branch | None", group: CompletionGroup | None, size: int) -> None:
+    def __init__(self, id: int, node: Node, outer: Branch | None, group: CompletionGroup | None, size: int) -> None:
         self.id = id
         self.node = node
         self.outer = outer

@@ -6,6 +6,8 @@ change behind. So the core looks at types only, through the descriptors of `type
 metaclass can replace. Where the type is not enough, the driver decides: it may call user code, outside of the machine.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, cast

@@ -1,5 +1,7 @@
 """Checks of option values. Each raises at the call; the message names the call, the value, and what would be valid."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from typing import Any, cast

@@ -3,6 +3,8 @@
 The calls of a `Chain` add the operators. What an operator does when it runs is decided in `_core.operators`.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -69,7 +71,7 @@ class Blueprint:
             name = handler_name(handler)
             known = self.chunks.get(name)
             if known is not None and known.handler != handler:
-                name = self._unique("chunk", name, self.chunks)
+                name = self._unique("chunk", name, self.chunks, self.nodes)
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
         known = self.chunks.get(name)
@@ -97,7 +99,7 @@ class Blueprint:
             again = ", ".join(f"{name}={given[name]!r}" for name in clashing)
             raise DefinitionError(
                 f"flow {self.name!r}: chunk {known.name!r} has {first} already, and {again} is given here; "
-                "say it once, or register the function under a second name: "
+                "give the option in one place only, or register the function under a second name: "
                 f"flow.chunk({known.name + '_2'!r}, {again})(function)"
             )
         emits = [name for name in given.get("emits", ()) if name not in known.emits]
@@ -128,11 +130,11 @@ class Blueprint:
                         f"flow {self.name!r}: {reference!r} belongs to another flow, and this flow has "
                         f"a chunk of that name; give it another name here: ({reference.name + '_2'!r}, chunk)"
                     )
-                return reference
+                return cast("Chunk", reference)
             case str():
                 return self.named(reference)
-            case (str() as name, Chunk() as chunk):
-                return self.register(name, cast("Handler", chunk))
+            case (str() as name, Chunk()):
+                return self.register(name, cast("Handler", reference[1]))
             case (str() as name, handler):
                 check_handler(handler, f"flow {self.name!r}: chunk {name!r}")
                 return self.register(name, handler, **({} if name in self.chunks else self._policies_of(handler)))
@@ -290,7 +292,9 @@ class Blueprint:
             for key, names in cast("Mapping[Any, Any]", wanted).items():
                 kind = WHEN_KEYS.get(str(key))
                 if kind is None:
-                    raise DefinitionError(f"flow {self.name!r}: when() has the keys {list(WHEN_KEYS)}, not {key!r}")
+                    raise DefinitionError(
+                        f"flow {self.name!r}: a dict for when() has the keys {list(WHEN_KEYS)}, not {key!r}"
+                    )
                 found.extend(self._trigger(name, kind) for name in _many(names))
         else:
             found.extend(self._trigger(name, "event") for name in _many(wanted))

@@ -145,7 +145,7 @@ class Cache:
             return value
         self._results[slot[1]] = (monotonic(), copied)
         while len(self._results) > self.size:
-            with suppress(KeyError):  # another thread was faster
+            with suppress(KeyError):  # another thread has removed the last result meanwhile
                 self._results.popitem(last=False)
         shared.end(_Then.LOOK)
         return value
@@ -159,7 +159,7 @@ class Cache:
         return kept
 
     def _leave(self, slot: Any, shared: "_SharedRun", waiter: "asyncio.Future[_Then]") -> None:
-        """A waiting run was cancelled. If it was the next to lead, the one after it leads."""
+        """Remove a run that was cancelled while it waited. If it was chosen as the leader, choose the next one."""
         if not shared.left(waiter):
             self._pass_on(slot, shared)
 
@@ -187,7 +187,9 @@ class Cache:
     def _log(self, name: str, why: str, error: Exception) -> None:
         if why not in self._logged and len(self._logged) < MAX_LOGGED:
             self._logged.add(why)
-            logger.warning("chunk %r does not cache this: %s: %s; pass a key function to Cache", name, why, error)
+            logger.warning(
+                "chunk %r: a result is not cached, because %s: %s; pass a key function to Cache", name, why, error
+            )
 
 
 class RunWaits(Protocol):

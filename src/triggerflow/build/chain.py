@@ -3,8 +3,12 @@
 A `Chain` never changes, so that several chains can continue from the same one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import msgspec
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, OptionError
@@ -12,6 +16,7 @@ from .._core.signals import START, Trigger
 from .arguments import check_names, flag, positive
 from .blueprint import Blueprint, describe, literal
 from .chunk import Chunk
+from .former_names import CHAIN, refuse
 from .subflow import SubFlow, SubFlowOptions, is_flow
 
 WhenMode = Literal["and", "or", "simple_or"]
@@ -19,7 +24,7 @@ MatchMode = Literal["hit_first", "hit_all"]
 CollectMode = Literal["filled_and_update", "filled_then_empty"]
 
 
-class Block(NamedTuple):
+class Block(msgspec.Struct, frozen=True):
     """A block that a chain has opened and not closed: a for_each or a match.
 
     For a match, `ends` are the triggers at the ends of its finished cases, `in_case` says whether the chain is inside a
@@ -46,7 +51,12 @@ class Chain:
         self.at = at
         self.blocks = blocks
 
-    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> "Chain":
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            refuse(self, name, CHAIN)
+
+    def _then(self, at: Trigger, blocks: tuple[Block, ...] | None = None) -> Chain:
         return type(self)(self.blueprint, at, self.blocks if blocks is None else blocks)
 
     def _add(self, kind: OperatorKind, label: str, listens: Iterable[Trigger] | None = None, **details: Any) -> Trigger:
@@ -58,7 +68,7 @@ class Chain:
     def _where(self, call: str) -> str:
         return f"flow {self.blueprint.name!r}: {call}"
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> "Chain":
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
         """Run a chunk with the value of the chain; continue with what the chunk returns.
 
         `chunk` is the result of `@flow.chunk`, a function, the name of a chunk, `(name, function)`, or a flow, which is
@@ -73,11 +83,11 @@ class Chain:
         attached = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
         return self if side_branch else self._then(attached.trigger)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> "Chain":
+    def side_branch(self, chunk: Any, *, name: str | None = None) -> Chain:
         """Run a chunk with the value of the chain, and continue at once with that same value."""
         return self.to(chunk, side_branch=True, name=name)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> "Chain":
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Chain:
         """Begin a new chain at one or several signals. The new chain is outside all blocks.
 
         `trigger_or_triggers` is the name of a chunk or event, a chunk, a list of these, or a dict from a kind to one or
@@ -98,7 +108,7 @@ class Chain:
         options = {"mode": mode if len(triggers) > 1 else "simple_or"}
         return self._then(blueprint.add(OperatorKind.GATE, label, triggers, options=options), ())
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> "Chain":
+    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Chain:
         """Run several chunks with the same value; continue with `{chunk name: result}`, in the order of the arguments.
 
         The chain continues when all chunks have completed. `concurrency` limits how many of them run at once for one
@@ -132,7 +142,7 @@ class Chain:
         )
         return self if side_branch else self._then(done)
 
-    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> "Chain":
+    def to_sub_flow(self, trigger_flow: Any, **options: Unpack[SubFlowOptions]) -> Chain:
         """Run another flow with the value of the chain; continue with its result. For the options see `SubFlowOptions`.
 
         Raises `NotAChunkError` if it is not a flow, and `DefinitionError` for an option that is not valid.
@@ -166,21 +176,21 @@ class Chain:
         blueprint.chunks.setdefault(name, chunk)
         return self if side else self._then(done)
 
-    def end(self) -> "Chain":
+    def end(self) -> Chain:
         """Make the value of the chain the result of the execution. Only the first value that arrives counts."""
         self._check_open("end()")
         return self._then(self._add(OperatorKind.RESULT, f"end<-{describe((self.at,))}"))
 
     # -- blocks ------------------------------------------------------------------------------------------------------
 
-    def for_each(self, *, concurrency: int | None = None) -> "Chain":
+    def for_each(self, *, concurrency: int | None = None) -> Chain:
         """Run the steps up to `end_for_each` once per item of the chain's value.
 
-        The value can be any iterable or async iterable; its items are taken as they are needed. One that is not in
-        memory is read in a thread of its own, an async one in a task of its own; both are closed before the execution
-        ends. A string, a mapping and a value that cannot be iterated are one item. `concurrency` limits how many chunks
-        of one for_each run at once, and how many of its items are open at once (default: the `max_pending` of
-        `create_execution`).
+        The value can be any iterable or async iterable. Lists, tuples and ranges are read in place. The engine takes
+        the items of other iterables a few at a time, as chunks need them: it reads a sync iterable in a thread of its
+        own and an async iterable in a task of its own, and closes both before the execution ends. A string, a mapping
+        and a value that cannot be iterated are one item. `concurrency` limits how many chunks of one for_each run at
+        once, and how many of its items are open at once (default: the `max_pending` of `create_execution`).
         """
         self._check_open("for_each()")
         positive(concurrency, self._where("for_each()"))
@@ -188,12 +198,12 @@ class Chain:
         start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options={"concurrency": concurrency})
         return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
 
-    def end_for_each(self) -> "Chain":
-        """End the block of `for_each`; continue with the list of results in the order of the items, maybe `[]`."""
+    def end_for_each(self) -> Chain:
+        """End the block of `for_each`; continue with the list of results, in the order of the items."""
         block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
-    def match(self, *, mode: MatchMode = "hit_first") -> "Chain":
+    def match(self, *, mode: MatchMode = "hit_first") -> Chain:
         """Choose among the `case`s up to `end_match` by the value of the chain.
 
         With "hit_first" the first case that fits runs, and the chain continues with its value; with "hit_all" all cases
@@ -206,7 +216,7 @@ class Chain:
         route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}", options={"mode": mode})
         return self._then(route, (*self.blocks, Block(route.name, OperatorKind.MATCH_ROUTE)))
 
-    def case(self, condition: Any) -> "Chain":
+    def case(self, condition: Any) -> Chain:
         """Begin a case: the steps that follow run if the condition fits.
 
         A condition is a value, which is compared with `==`, or a function, sync or async, of the runtime data, whose
@@ -225,41 +235,41 @@ class Chain:
             return self._case(block, handler, handler, {})
         return self._case(block, literal(condition), None, {"equals": condition})
 
-    def case_else(self) -> "Chain":
+    def case_else(self) -> Chain:
         """Begin the last case: the steps that follow run if no other case fits."""
         block = self._next_case("case_else()")
         if not block.ends:
             raise DefinitionError(
                 f"{self._where('case_else()')} comes before any case() and would always be chosen; put a case() first"
             )
-        return self._case(block._replace(otherwise=True), "else", None, {"otherwise": True})
+        return self._case(msgspec.structs.replace(block, otherwise=True), "else", None, {"otherwise": True})
 
-    def end_match(self) -> "Chain":
+    def end_match(self) -> Chain:
         """End the block of `match`; continue with the value of the case that ran. See `match`."""
         block = self._end_case("end_match()")
         if not block.ends:
             raise DefinitionError(f"{self._where('end_match()')}: this match() has no case; put a case() before it")
         return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
 
-    def if_condition(self, condition: Any) -> "Chain":
-        """`match().case(condition)`."""
+    def if_condition(self, condition: Any) -> Chain:
+        """Begin a match and its first case. The same as `match().case(condition)`."""
         return self.match().case(condition)
 
-    def elif_condition(self, condition: Any) -> "Chain":
-        """`case(condition)`, after `if_condition`."""
+    def elif_condition(self, condition: Any) -> Chain:
+        """Begin the next case after `if_condition`. The same as `case(condition)`."""
         return self.case(condition)
 
-    def else_condition(self) -> "Chain":
-        """`case_else()`, after `if_condition`."""
+    def else_condition(self) -> Chain:
+        """Begin the last case after `if_condition`. The same as `case_else()`."""
         return self.case_else()
 
-    def end_condition(self) -> "Chain":
-        """`end_match()`, after `if_condition`."""
+    def end_condition(self) -> Chain:
+        """End the block that `if_condition` began. The same as `end_match()`."""
         return self.end_match()
 
     def collect(
         self, collection_name: str, branch_id: str | None = None, *, mode: CollectMode = "filled_and_update"
-    ) -> "Chain":
+    ) -> Chain:
         """Join chains: continue with `{branch_id: value}` when every branch of this collection has a value.
 
         The branches are all `collect` calls of the flow with the same `collection_name`. `branch_id` is the key of this
@@ -302,7 +312,7 @@ class Chain:
             raise DefinitionError(f"{self._where(call)} closes a {opened_by}, but {inside}")
         return block
 
-    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> "Chain":
+    def _leave(self, block: Block, kind: OperatorKind, ends: Iterable[Trigger]) -> Chain:
         outer = self.blocks[:-1]
         inside = outer[-1].opener if outer else None
         return self._then(self._add(kind, f"{block.opener}/end", ends, group=block.opener, inside=inside), outer)
@@ -311,22 +321,22 @@ class Chain:
         block = self._end_case(call)
         if block.otherwise:
             raise DefinitionError(
-                f"{self._where(call)} comes after case_else() and could never be chosen; put it before"
+                f"{self._where(call)} comes after case_else() and could never be chosen; put it before case_else()"
             )
         return block
 
     def _end_case(self, call: str) -> Block:
         block = self._block(call, OperatorKind.MATCH_ROUTE, "match()")
-        return block._replace(ends=(*block.ends, self.at), in_case=False) if block.in_case else block
+        return msgspec.structs.replace(block, ends=(*block.ends, self.at), in_case=False) if block.in_case else block
 
-    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> "Chain":
+    def _case(self, block: Block, name: str, handler: str | None, options: Mapping[str, Any]) -> Chain:
         route = Trigger("operator", block.opener)
         label = f"{block.opener}/{len(block.ends) + 1}"
         case = self._add(OperatorKind.MATCH_CASE, label, (route,), name=name, handler=handler, options=options,
                          inside=block.opener)  # fmt: skip
-        return self._then(case, (*self.blocks[:-1], block._replace(in_case=True)))
+        return self._then(case, (*self.blocks[:-1], msgspec.structs.replace(block, in_case=True)))
 
 
 def root(blueprint: Blueprint) -> Chain:
-    """The chain that begins at the start of an execution."""
+    """A chain whose first step runs when an execution starts."""
     return Chain(blueprint, START)

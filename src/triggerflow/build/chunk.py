@@ -5,42 +5,45 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
 from .arguments import check_names, flag, names, positive, seconds
-from .cache import Cache
-from .retry import Retry
+
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    from .cache import Cache
+    from .retry import Retry
+    from .typed import Signal
+
+    P = ParamSpec("P", default=...)
+    R = DefaultTypeVar("R", default=Any)
+else:
+    P, R = ParamSpec("P"), TypeVar("R")
 
 Handler = Callable[[Any], Any]
 
 
 class ChunkOptions(TypedDict, total=False):
-    """The options of `flow.chunk`; see there. `timeout` is in seconds."""
+    """The options of `TriggerFlow.chunk`, which describes them. `timeout` is in seconds."""
 
     concurrency: int | None
     inline: bool
     emits: str | Iterable[str]
-    retry: Retry | None
+    retry: "Retry | None"
     timeout: float | None
-    cache: Cache | None
+    cache: "Cache | None"
 
 
-class Checked(NamedTuple):
-    """The options of a chunk after the check of their types."""
-
-    concurrency: int | None = None
-    inline: bool = False
-    emits: tuple[str, ...] = ()
-    retry: Retry | None = None
-    timeout: float | None = None
-    cache: Cache | None = None
+OPTIONS = ("concurrency", "inline", "emits", "retry", "timeout", "cache")
 
 
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check the given options and return them. Raises `DefinitionError`; the message says which values are valid."""
-    check_names(options, Checked._fields, where)
+    check_names(options, OPTIONS, where)
     given = dict(options)
     positive(given.get("concurrency"), where)
     if "inline" in given:
@@ -49,13 +52,21 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         given["emits"] = names(given["emits"], where, "emits")
     if given.get("timeout") is not None:
         seconds(given["timeout"], where, "timeout", above=True)
-    for name, kind in (("retry", Retry), ("cache", Cache)):
-        if not isinstance(given.get(name), kind | None):
-            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
+    if given.get("retry") is not None or given.get("cache") is not None:
+        _check_policies(given, where)
     return given
 
 
-class Chunk:
+def _check_policies(given: Mapping[str, Any], where: str) -> None:
+    from .cache import Cache  # most chunks have neither, and the import of the package shall be fast
+    from .retry import Retry
+
+    for name, kind in (("retry", Retry), ("cache", Cache)):
+        if not isinstance(given.get(name), kind | None):
+            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
+
+
+class Chunk(Generic[P, R]):
     """A named handler of one flow: the result of `@flow.chunk`.
 
     A chunk is one node of the graph. If it is used in several places, each of its runs continues all chains that follow
@@ -69,26 +80,29 @@ class Chunk:
         self, name: str, handler: Handler, *, trigger: Trigger | None = None, **options: Unpack[ChunkOptions]
     ) -> None:
         check_handler(handler, f"chunk {name!r}")
-        checked = Checked(**check_options(options, f"chunk {name!r}"))
+        given = check_options(options, f"chunk {name!r}")
         self.name = name
         self.handler = handler
         self.trigger = trigger or Trigger("chunk", name)
-        self.concurrency = checked.concurrency
-        self.inline = checked.inline
-        self.emits = checked.emits
-        self.retry = checked.retry
-        self.timeout = checked.timeout
-        self.cache = checked.cache
+        self.concurrency: int | None = given.get("concurrency")
+        self.inline: bool = given.get("inline", False)
+        self.emits: tuple[str, ...] = given.get("emits", ())
+        self.retry: Retry | None = given.get("retry")
+        self.timeout: float | None = given.get("timeout")
+        self.cache: Cache | None = given.get("cache")
 
     def policies(self) -> dict[str, Any]:
         """The options that differ from the default, in the form that `flow.chunk` takes."""
-        given = {name: getattr(self, name) for name in Checked._fields}
+        given = {name: getattr(self, name) for name in OPTIONS}
         return {
             name: value for name, value in given.items() if value is not None and value is not False and value != ()
         }
 
     def differing(self, options: Mapping[str, Any]) -> list[str]:
-        """Names of the (checked) options that this chunk has with another value; `emits` adds up, and never differs."""
+        """Names of the given (checked) options whose value differs from that of this chunk.
+
+        `emits` never differs, because the names of both are added up.
+        """
         return [name for name, value in options.items() if name != "emits" and not _alike(getattr(self, name), value)]
 
     def extend(self, options: Mapping[str, Any]) -> None:
@@ -106,33 +120,43 @@ class Chunk:
             "cache": True if self.cache else None,
         }
 
-    def declare_emits(self, *names: str) -> "Chunk":
+    def declare_emits(self, *names: "str | Signal[Any]") -> "Chunk[P, R]":
         """Add names of events that this chunk emits and its code does not show as literals. Returns the chunk.
 
         Only diagrams and checks use them; runs do not change. Raises `NotAChunkError` for a name that is not a string.
         """
         for name in names:
-            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(name, str):
                 raise NotAChunkError(f"chunk {self.name!r}: declare_emits takes event names, got {name!r}")
-        self.emits = tuple(dict.fromkeys((*self.emits, *names)))
+        self.emits = tuple(dict.fromkeys((*self.emits, *map(str, names))))
         return self
 
-    def __call__(self, data: Any) -> Any:
-        """Call the handler directly, for tests of it. The options are not applied."""
-        return self.handler(data)
+    def __call__(self, *data: P.args, **none: P.kwargs) -> R:
+        """Call the handler directly with its argument, without the options of the chunk; for tests of the handler."""
+        return cast("Callable[P, R]", self.handler)(*data, **none)
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
 
     def __repr__(self) -> str:
         return f"<Chunk {self.name!r}>"
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two values of an option are equal; policies are, if all their arguments are."""
+    """Whether two values of an option are equal. Two `Retry` or `Cache` objects are, if their arguments are equal."""
     if type(one) is not type(other):
         return False
     return one is other or bool(_settings(one) == _settings(other))
 
 
 def _settings(value: Any) -> Any:
+    from .cache import Cache  # see `_check_policies`
+    from .retry import Retry
+
     return value.settings() if isinstance(value, Retry | Cache) else value
 
 
@@ -166,7 +190,7 @@ def called_function(handler: Any) -> Any:
         handler = cast("Any", handler).func
     if not inspect.isfunction(handler) and not inspect.ismethod(handler):
         kind = cast("Any", type(handler))
-        handler = getattr(kind, "__call__", handler)  # noqa: B004 - the function is wanted, not whether
+        handler = getattr(kind, "__call__", handler)  # noqa: B004 - needs the function itself
     return getattr(handler, "__func__", handler)
 
 

@@ -4,6 +4,8 @@ Any type can be declared. Pydantic validates and coerces types that contain its 
 msgspec does so for builtin types, dataclasses and structs. For any other class the value must be an instance.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable
 from typing import Any, cast, get_args
@@ -31,7 +33,7 @@ class Contract:
         self.meta: Any = None
         self.types: dict[str, Any] = {}
 
-    def copy(self) -> "Contract":
+    def copy(self) -> Contract:
         """A copy for one execution: later declarations do not change it."""
         made = Contract()
         made.initial_input, made.stream, made.result = self.initial_input, self.stream, self.result

@@ -43,7 +43,7 @@ def _functions(handler: Any) -> list[FunctionType]:
         if inspect.isfunction(function) and function not in found:
             found.append(function)
             ahead.append(getattr(function, "__wrapped__", None))
-        if not inspect.isfunction(it):  # a mock has any attribute
+        if not inspect.isfunction(it):  # a mock object has every attribute
             ahead += [inner for name in ("func", "__wrapped__") if _is_function(inner := getattr(it, name, None))]
     return found
 

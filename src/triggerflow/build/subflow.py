@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypedDict, cast
 
 from .._core.errors import DefinitionError, OptionError, UsageError
 
-_SEGMENT = re.compile(r"[A-Za-z_]\w*")
+_SEGMENT = r"[A-Za-z_]\w*"
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
 _CAPTURE = {"input", "runtime_data", "flow_data", "resources"}
 _WRITE_BACK = {"value", "runtime_data", "flow_data"}
@@ -38,7 +38,7 @@ class SubFlowOptions(TypedDict, total=False):
 
 
 class SubFlowTarget(Protocol):
-    """A flow, as the builder sees it."""
+    """What the builder needs of a flow that runs as a step."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class SubFlowTarget(Protocol):
 
 
 def is_flow(it: Any) -> bool:
-    """Whether an object is a flow. Its class is asked, because a mock object has every attribute."""
+    """Whether an object is a flow. This looks at its class, because a mock object has every attribute."""
     return hasattr(cast("Any", type(it)), "__flow_runtime__")
 
 
@@ -88,14 +88,17 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
         for key, source in pairs.items():
             if not key and scope not in ("input", "value"):
                 error = OptionError if isinstance(paths, str) else DefinitionError
-                raise error(f"{where}: {scope!r} needs keys: {{{scope!r}: {{'key': {source!r}}}}}")
+                raise error(
+                    f"{where}: the target {scope!r} needs a mapping of keys to paths, such as "
+                    f"{{{scope!r}: {{'key': {source!r}}}}}"
+                )
             if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise OptionError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")
             if segments[0] not in sources:
                 raise DefinitionError(f"{where}: {source!r} does not begin with one of {sorted(sources)}")
             for segment in (*segments, *(key.split(".") if key else ())):
-                if not _SEGMENT.fullmatch(segment):
+                if not re.fullmatch(_SEGMENT, segment):
                     raise DefinitionError(f"{where}: {segment!r} is not a name; a path is names joined by dots")
             known = found.setdefault(scope, {})
             for other in known:

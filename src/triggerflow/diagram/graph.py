@@ -36,7 +36,7 @@ class Box(msgspec.Struct):
 
 
 class Block(msgspec.Struct):
-    """A border around boxes and other blocks. The label of its first box names it."""
+    """A border around boxes and other blocks. It has no label; its first box says what it is."""
 
     key: str
     parent: str | None = None
@@ -312,7 +312,7 @@ class _Artist:
 
 
 def _details(operator: Operator) -> list[str]:
-    """Id, handler and policies, unless the name says the same."""
+    """Lines for the id, the handler and the policies. Id and handler are left out if they equal the name."""
     options = operator.options
     retry: Any = options.get("retry")
     parts = [

@@ -13,15 +13,18 @@ Every chunk starts in the context (contextvars) in which the execution was start
 context variable hands its next run to a new task.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._core import commands, events
 from .._core.commands import AnyCommand, Publish
+from .._core.definition import OperatorKind
 from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
 from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
@@ -32,10 +35,12 @@ from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
 from .ready import Ready
-from .sources import Sources
 from .tasks import changed, destroy, mark_seen, own_context, start_task
-from .timers import Timers
-from .waits import Waits
+
+if TYPE_CHECKING:
+    from .sources import Sources
+    from .timers import Timers
+    from .waits import Waits
 
 #: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
 CHUNKS_PER_TURN = 100
@@ -48,7 +53,7 @@ CLEAN_UP, RETRACTION_CLEAN_UP = 0, -1
 
 #: Executions with chunks at work: the event loop itself refers to tasks weakly only.
 #: (A dict, because it takes half the room of a set.)
-_running: dict["AsyncioDriver", None] = {}
+_running: dict[AsyncioDriver, None] = {}
 
 
 class AsyncioDriver:
@@ -141,6 +146,8 @@ class AsyncioDriver:
 
     def _waiting(self) -> Waits:
         if self._waits is None:
+            from .waits import Waits  # like timers and sources: imported by the first run that needs it
+
             self._waits = Waits(self.runtime)
         return self._waits
 
@@ -201,14 +208,19 @@ class AsyncioDriver:
                 error, event = self._ended(run, raised)
             else:
                 if worker is not None and worker.cancelling():  # the chunk has swallowed the cancellation
-                    self.cancelled_from_outside(run)
+                    self._cancellation_swallowed(run, worker)
                 event = events.Completed(runtime.environment.now(), run.id, value)
             run = self._record(run, event, error)
             value = event = error = None  # an error and the frame that refers to it would keep each other in memory
             if run is None:
                 return
             if (copy_context() or self._base) and changed(self._base):
-                self._hire(run)
+                # Another worker continues, in a clean context; it begins with this run, before those queued later.
+                if self._ready is None:
+                    self._ready = Ready()
+                self._ready.appendleft(run)
+                self._hired += 1
+                self._hire()
                 return
             chunks += 1
             if chunks == CHUNKS_PER_TURN:
@@ -266,7 +278,8 @@ class AsyncioDriver:
 
         Raises again what does not belong to the chunk: exit requests, and the end of a destroyed loop.
         """
-        if isinstance(error, GeneratorExit):
+        # A loop that is destroyed closes the coroutine of the worker, outside of a step of its task.
+        if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not run.handle:
             self.on_loop_closed("its event loop was closed while it ran")
             raise error
         if isinstance(error, asyncio.CancelledError):
@@ -325,7 +338,21 @@ class AsyncioDriver:
         """Note the error if it is the one that fails the execution: its callers get it, with a note of where it was
         raised."""
         if isinstance(event, events.Failed) and self.runtime.machine.state.error is event.error:
-            self.error = noted(error, f"in chunk {run.node.name!r} of {self.runtime!r}")
+            where = f"in chunk {run.node.name!r} of {self.runtime!r}"
+            self.error = noted(error, where, first=run.node.kind is not OperatorKind.SUB_FLOW)
+
+    def _cancellation_swallowed(self, run: RunChunk, worker: asyncio.Task[None]) -> None:
+        """Handle a chunk that went on after a cancellation of its task and returned a value.
+
+        Time-outs of older libraries cancel the task of their caller and do not take that back. As in plain asyncio, the
+        value counts. A loop that shuts down has cancelled all its tasks: then the execution ends as cancelled.
+        """
+        others = (task for task in asyncio.all_tasks(self.loop) if task is not worker)
+        if run.id not in (self.runtime.machine.state.retracted or ()) and not all(it.cancelling() for it in others):
+            while worker.uncancel():
+                pass
+        else:
+            self.cancelled_from_outside(run)
 
     def cancelled_from_outside(self, run: RunChunk) -> None:
         """Handle a cancellation of a worker's task that this driver did not cause.
@@ -376,6 +403,8 @@ class AsyncioDriver:
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
         if self._timers is None:
+            from .timers import Timers  # see `_waiting`
+
             self._timers = Timers(self.loop)
         self._timers.set(number, delay, then, *args)
 
@@ -394,6 +423,8 @@ class AsyncioDriver:
 
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
+            from .sources import Sources  # see `_waiting`
+
             runtime, callbacks = self.runtime, (self._pulled, self._source_cancelled)
             self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *callbacks)
         self._sources.pull(command.opening, command.count)
@@ -425,7 +456,7 @@ class AsyncioDriver:
             cause, error = error, ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError")
             error.__cause__ = cause
         if self.runtime.machine.state.closing is None:
-            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}")
+            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}", first=True)
         failed = events.SourceFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
         submit(self.runtime, failed)
 

@@ -28,8 +28,20 @@ def own_cancellation(run: RunChunk, error: BaseException) -> BaseException:
     return failure
 
 
-def noted(error: BaseException, where: str) -> BaseException:
-    """The error, with a note of where it was raised. An exception class may refuse notes."""
+class _Where(str):
+    """A note of the engine, which says where an error was raised."""
+
+    __slots__ = ()
+
+
+def noted(error: BaseException, where: str, *, first: bool) -> BaseException:
+    """The error, with a note of where it was raised. An exception class may refuse notes.
+
+    `first` says that a chunk raised the error just now, not a sub-flow that has noted it already. Then the notes of
+    earlier executions go: a program may raise the same object many times, a constant of its module for example.
+    """
     with contextlib.suppress(Exception, asyncio.CancelledError, GeneratorExit, SystemExit):
-        error.add_note(where)
+        if first and hasattr(error, "__notes__"):
+            error.__notes__ = [note for note in error.__notes__ if not isinstance(note, _Where)]
+        error.add_note(_Where(where))
     return error

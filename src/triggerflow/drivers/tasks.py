@@ -1,5 +1,7 @@
 """Helpers for asyncio tasks and their contexts."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
@@ -19,7 +21,7 @@ def start_task(
     *,
     name: str | None = None,
     quiet: bool = False,
-) -> "asyncio.Task[T]":
+) -> asyncio.Task[T]:
     """Start a task that begins in a later turn of the loop, whatever task factory the loop has.
 
     An eager task factory would run chunks in the middle of the code that starts them. A `quiet` task is not reported by
@@ -31,7 +33,7 @@ def start_task(
     return task
 
 
-def mark_seen(task: "asyncio.Task[Any]") -> None:
+def mark_seen(task: asyncio.Task[Any]) -> None:
     """Retrieve the exception of a task that no caller awaits, so that asyncio does not report it."""
     if not task.cancelled():
         task.exception()

@@ -29,9 +29,11 @@ class Waits:
             self._futures.pop(number, None)
 
     async def _give_up(self, number: int) -> None:
-        """The waiting chunk was cancelled, for example by a time-out inside it: it gets its permits back before it
-        continues. After the time-out of its policy it does not continue, and to wait for permits would only delay that
-        failure, as long as the runs that have them."""
+        """The waiting chunk was cancelled: it gets its permits back before it continues.
+
+        A chunk whose own time-out has expired fails at once. Its clean-up runs without permits, because it would
+        otherwise be reported only when a permit is free.
+        """
         state = self._runtime.machine.state
         wait = (state.waits or {}).get(number)
         if wait is None or wait.over or state.closing is not None or (wait.run and wait.run.id not in state.runs):

@@ -1,10 +1,10 @@
-"""Archives: one execution as a file of JSON lines, with everything to read and continue it with another store.
+"""Archives: one execution with its sub-flows as a file of JSON lines, which another store can load and continue.
 
     header, definitions, then for the execution and each sub-flow: row, snapshots, payloads, records; end
 
 The last line has the number of lines and their SHA-256, so that a truncated or damaged file is detected. A file may
-come from an untrusted source: its size is limited, every line is checked, references are followed before values are
-put together, and all records are replayed in memory before the store changes.
+come from an untrusted source: its size is limited, every line is checked, the size of every value is computed before
+the value is built, and all records are replayed in memory before the store changes.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ Time = Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]
 
 
 class _Line(msgspec.Struct, tag_field="line", forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all lines."""
+    """Base class of the lines of an archive."""
 
 
 class Header(_Line, tag="triggerflow-execution"):
-    """The first line."""
+    """The first line of an archive."""
 
     format: int
     id: Name
@@ -72,7 +72,7 @@ class ExecutionLine(_Line, tag="execution"):
 
 
 class SnapshotLine(_Line, tag="snapshot"):
-    """The state after the first `records` records."""
+    """A snapshot: the state of the execution after its first `records` records."""
 
     records: Count
     definition: Name
@@ -87,7 +87,7 @@ class PayloadLine(_Line, tag="payload"):
 
 
 class RecordLine(_Line, tag="record"):
-    """A record; `item` is its number in the stream, if it is an item."""
+    """A record. `item` is its number in the runtime stream, or 0 if it is no stream item."""
 
     number: Count
     data: msgspec.Raw
@@ -95,7 +95,7 @@ class RecordLine(_Line, tag="record"):
 
 
 class End(_Line, tag="end"):
-    """The last line."""
+    """The last line of an archive: how many lines are before it, and their SHA-256."""
 
     lines: Count
     sha256: str
@@ -183,7 +183,7 @@ async def load_archive(reader: ExecutionReader, source: Target, id: str | None, 
     """Load an execution into the store; returns its row. See `History.load`."""
     data = await asyncio.to_thread(_read, source, limit)
     copies, definitions = parse(data)
-    from .archive_validation import validate  # imported late: only this needs the memory store
+    from .archive_validation import validate  # imported here: only loading needs the memory store
 
     await validate(reader, copies, definitions)
     if id is not None:
@@ -215,7 +215,7 @@ def _read(source: Target, limit: int) -> bytes:
 
 
 def parse(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
-    """The executions and definitions in a file. Raises `SnapshotError` with the number of the line."""
+    """Return the executions and the definitions in an archive. Raises `SnapshotError` if the archive is damaged."""
     lines = data.split(b"\n")
     if lines[-1] != b"":
         raise SnapshotError("the file does not end with a line break: it was truncated; export or copy it again")
@@ -248,7 +248,9 @@ def parse(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
             case RecordLine() if copies:
                 copies[-1].records.append((line.number, NewRecord(bytes(line.data), line.item)))
             case _:
-                raise SnapshotError(f"line {number}: a line of this kind does not belong here")
+                raise SnapshotError(
+                    f"line {number}: a line of this kind cannot be at this place; export or copy the file again"
+                )
     if len(copies) != parsed[0].executions or not copies or copies[0].row.id != parsed[0].id:
         raise SnapshotError("line 1: the executions in the file do not match its header")
     return copies, definitions
@@ -256,7 +258,7 @@ def parse(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
 
 def _parse_line(number: int, line: bytes) -> AnyLine:
     if len(line) > MAX_LINE:
-        raise SnapshotError(f"line {number} has more than {MAX_LINE:,} bytes")
+        raise SnapshotError(f"line {number} has more than {MAX_LINE:,} bytes, which is the limit")
     try:
         return cast("AnyLine", _decode(line))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -1,6 +1,7 @@
-"""Validates the executions of an archive before any store changes: this engine must have been able to write them.
+"""Checks the executions of an archive before they are added to a store.
 
-Nothing is trusted. Payloads have to match their digests, references have to exist and must not make values too large,
+The archive is not trusted: only what this engine could have written is accepted. Payloads
+have to match their digests, references have to exist and must not make values too large,
 numbers have to be consistent, types have to be registered, and all records have to be accepted in a replay.
 """
 
@@ -18,7 +19,7 @@ from .metadata import read_definition, read_options
 from .payloads import references
 from .reader import ExecutionReader
 
-#: The most parts that the values of one record may have, and the most payloads that may refer to each other in a row.
+#: How many parts the values of one record may have, and how long a chain of payloads that refer to each other may be.
 MAX_PARTS, MAX_DEPTH = 2_000_000, 200
 
 #: The largest `max_pending` of an execution in an archive: how many runs may be open at the same time.
@@ -28,7 +29,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 async def validate(reader: ExecutionReader, copies: list[ExecutionCopy], definitions: Mapping[str, bytes]) -> None:
-    """Raises `SnapshotError` if the executions cannot be read or continued, or are forged."""
+    """Replay the executions of an archive in memory. Raises `SnapshotError` if one is forged or cannot be continued."""
     known: dict[str, ExecutionReader] = {}
     for copy in copies:
         row = copy.row
@@ -72,7 +73,7 @@ def _check_numbers(copy: ExecutionCopy) -> None:
     if any(one >= other for one, other in pairwise(numbers)):
         raise SnapshotError(f"{where}: its records are not in order")
     if items != list(range(1, row.items + 1)):
-        raise SnapshotError(f"{where}: its stream items are not 1 to {row.items}")
+        raise SnapshotError(f"{where}: its stream items are not numbered 1 to {row.items}")
     if len({it[0] for it in copy.snapshots}) < len(copy.snapshots):
         raise SnapshotError(f"{where}: it has two snapshots after the same record")
     if any(it[0] > row.records for it in copy.snapshots) or (numbers and numbers[-1] >= row.records):
@@ -82,7 +83,8 @@ def _check_numbers(copy: ExecutionCopy) -> None:
 def _check_definitions(
     known: Mapping[str, ExecutionReader], copies: list[ExecutionCopy], definitions: Mapping[str, bytes]
 ) -> None:
-    """Definitions must match their fingerprints: a store holds the first definition that comes under a fingerprint."""
+    """Check that definitions match their fingerprints: a store keeps the first definition that it gets for a
+    fingerprint."""
     named = {name: copy.row.id for copy in copies for name in (copy.row.definition, *(it[1] for it in copy.snapshots))}
     if spare := definitions.keys() - named.keys():
         raise SnapshotError(f"no execution in the file has the definition {min(spare)!r}")
@@ -105,9 +107,9 @@ def _check_payloads(copy: ExecutionCopy) -> None:
         value = _read(record.data, where)
         pending = cast("dict[str, Any]", value).get("max_pending") if isinstance(value, dict) else None
         if isinstance(pending, int) and pending > MAX_PENDING:
-            raise SnapshotError(f"{where}: it may have more than {MAX_PENDING:,} runs open at once")
+            raise SnapshotError(f"{where}: its max_pending is more than {MAX_PENDING:,}, the limit for archives")
         if _size(value, inside, sizes, where, 0) > MAX_PARTS:
-            raise SnapshotError(f"{where}: a value has more than {MAX_PARTS:,} parts when it is put together")
+            raise SnapshotError(f"{where}: a value has more than {MAX_PARTS:,} parts when its payloads are inserted")
 
 
 def _read(data: bytes, where: str) -> Any:
@@ -148,19 +150,19 @@ async def _replay(reader: ExecutionReader, copy: ExecutionCopy) -> None:
     earliest = await reader.earliest(row)
     async for number, record in reader.journal(row, 0, earliest):
         if not numbers[number] or not isinstance(record, events.StreamPut):
-            raise SnapshotError(f"{where}: record {number} is before its first snapshot, and is no stream item")
+            raise SnapshotError(f"{where}: record {number} is older than its first snapshot, but is no stream item")
     state = (await reader.restore(row, earliest)).machine.state
     reached = earliest
     async for step in reader.steps(row, earliest):
         item = next((it.number for it in step.commands if isinstance(it, commands.Publish)), 0)
         if step.number != reached or item != numbers[step.number]:
-            raise SnapshotError(f"{where}: record {reached} is missing, or is another item of its stream")
+            raise SnapshotError(f"{where}: record {reached} is missing, or has the wrong item number")
         reached, state = step.number + 1, step.machine.state
     for snapshot in copy.snapshots:
         await reader.restore(row, snapshot[0])
     status = state.status.value
     fits = status == row.status or (status, row.status) == ("running", "waiting")
     if reached != row.records or state.stream != row.items or not fits:
-        raise SnapshotError(f"{where}: its row does not match its records")
+        raise SnapshotError(f"{where}: the status or the counts in its row do not match its records")
     if state.max_pending > MAX_PENDING:
-        raise StoreDamaged(f"it may have more than {MAX_PENDING:,} runs open at once")
+        raise StoreDamaged(f"its max_pending is more than {MAX_PENDING:,}, the limit for archives")

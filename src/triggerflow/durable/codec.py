@@ -1,6 +1,6 @@
-"""Records as bytes: readable JSON, with values as `payload.Types` packs them, and large parts as payloads.
+"""Encodes records as JSON, and decodes them. `payload.Types` packs the values in them; large parts become payloads.
 
-A record is encoded before the machine receives it, so that a value which cannot be encoded changes nothing.
+A record is encoded before the machine receives it: if its value cannot be encoded, the state has not changed.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from .payloads import PART, fold, references, unfold
 
 Fetch = Callable[[Iterable[str]], Awaitable[Mapping[str, bytes]]]
 
-#: The field of each record that has a user's value. Other records have values of the engine only.
+#: The field that holds a user's value, by kind of record. Kinds that are not listed hold values of the engine only.
 VALUES: dict[type[events.Event], str] = {
     events.Started: "value",
     events.Completed: "value",
@@ -39,13 +39,14 @@ def _names(*kinds: Any) -> dict[type[events.Event], tuple[str, ...]]:
     }
 
 
-#: Fields that a user may have filled with another type, which could be encoded but not decoded.
+#: The text and flag fields of each kind of record. `encode` checks their types, since a value of another type that a
+#: user has passed could be encoded, but not decoded.
 _TEXTS = _names(str, str | None)
 _FLAGS = _names(bool)
 
 
 def _plain_text(value: Any) -> str:
-    """A declared signal is a subclass of str: encode its text."""
+    """Encode a declared signal, which is a subclass of str, as plain text."""
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"a {type(value).__name__} cannot be part of a record")
@@ -57,7 +58,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def encode(record: events.Event, types: Types, state: RunState, payloads: dict[str, bytes]) -> bytes:
-    """Encode a record; its large parts are added to `payloads`. Raises `PayloadError` that names the value."""
+    """Encode a record, and add its large parts to `payloads`. Raises `PayloadError`, which names the value."""
     kind = type(record)
     for field in _TEXTS[kind]:
         text = getattr(record, field)
@@ -74,9 +75,9 @@ def encode(record: events.Event, types: Types, state: RunState, payloads: dict[s
         value = packed
     try:
         data = _encode(record)
-    except UnicodeEncodeError as error:  # a user's value would have been refused by `pack`
+    except UnicodeEncodeError as error:  # only in a name: `pack` has checked the user's value
         raise PayloadError(f"a name or text in this {kind.__name__} is not valid Unicode: {error}") from None
-    except ValueError as error:  # such as an integer with thousands of digits
+    except ValueError as error:  # for example, an integer with thousands of digits
         raise PayloadError(f"{_where(record, state)} cannot be recorded: {error}") from None
     if len(data) > PART and name is not None:
         folded = fold(value, payloads)
@@ -128,7 +129,7 @@ async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> list[even
 
 
 async def gather(values: Any, fetch: Fetch) -> dict[str, Any]:
-    """Fetch and decode the payloads to which the values refer, and those to which these payloads refer."""
+    """Fetch and decode all payloads to which the values refer, directly or through other payloads."""
     found: dict[str, Any] = {}
     wanted = set(references(values))
     while wanted:

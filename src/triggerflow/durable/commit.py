@@ -1,7 +1,7 @@
-"""Group commit: one append to the store takes the new records of all executions.
+"""Group commit: one append writes the new records of all executions of a store.
 
-One commit runs at a time, and the records that come meanwhile go into the next one. So two hundred busy executions
-share the disk write that a single execution needs for each step.
+One commit runs at a time. Records that are made during a commit are written by the next one. So two hundred busy
+executions share one disk write, where each would need a write of its own for each step.
 """
 
 import asyncio
@@ -18,17 +18,21 @@ from .metadata import write_definition
 
 
 class StoreSession:
-    """What the durable executions of one open store share in this process: commits, and the execution of each id.
+    """What the durable executions of one open store share in this process: the commit task, and a table of them by id.
 
     Executions, a worker and a running commit hold references to it; it holds a reference to the store.
     """
 
     def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
-        #: the executions of this process (`stored.Stored`) by id: the same id is the same execution
+        #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
+        self.owner: str | None = None
+        #: the executions of this process (`stored.Stored`) by id; one object for each id
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
-        #: called with an execution (`stored.Stored`) when its records were committed, or it has left this process
+        #: called with an execution (`stored.Stored`) when its records were committed, or it was suspended or released
         self.on_change: Callable[[Any], None] | None = None
+        #: why it has ended, once it has
+        self.closed: ExecutionSuspended | None = None
         self._waiting: list[CommitBuffer] = []
         self._task: asyncio.Task[None] | None = None
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
@@ -37,10 +41,16 @@ class StoreSession:
         self._background_tasks: set[asyncio.Task[None]] = set()
 
     def enqueue(self, buffer: CommitBuffer) -> None:
-        """A buffer has records to commit."""
+        """Add a buffer to the next commit, and start the commit task if it does not run."""
         self._waiting.append(buffer)
         if self._task is None:
             self._task = start_task(asyncio.get_running_loop(), self._commit())
+
+    def close(self, why: ExecutionSuspended) -> None:
+        """End the session, because its store was closed: suspend every execution that is still open in it."""
+        self.closed = why
+        for stored in list(self.live.values()):
+            stored.suspend(why)
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task of its own."""
@@ -49,7 +59,7 @@ class StoreSession:
         task.add_done_callback(self._background_tasks.discard)
 
     def add_definition(self, program: Program) -> None:
-        """Store the definition with the next commit, before any record that needs it to be read.
+        """Store the flow's definition with the next commit, before the records, which cannot be read without it.
 
         Raises `PayloadError` if it cannot be encoded.
         """
@@ -71,9 +81,9 @@ class StoreSession:
             while self._waiting:
                 buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
-        except BaseException as error:  # a cancelled commit may have succeeded or not: no execution may go on here
+        except BaseException as error:  # a cancelled commit may be in the store or not: suspend
             why: BaseException = error
-            if not isinstance(error, UsageError):  # a UsageError says that the store is not open here
+            if not isinstance(error, UsageError):  # a UsageError is clear: the store is not open
                 why = ExecutionSuspended(f"the commit to {self.store!r} was interrupted: {error!r}")
             for buffer in [*buffers, *self._waiting]:
                 buffer.owner.suspend(why)
@@ -84,8 +94,8 @@ class StoreSession:
             self._task = None
 
     async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
-        """Commit a batch. After a conflict, commit each tree alone: a tree that conflicts again has another owner
-        and is suspended; the others go on."""
+        """Commit a batch in one append. After a conflict, commit each execution with its sub-flows separately, and
+        suspend those that conflict again: another owner has claimed them."""
         if not batch:
             return
         try:
@@ -113,7 +123,7 @@ class StoreSession:
 
 
 def _trees(batch: list[tuple[CommitBuffer, Append]]) -> list[list[tuple[CommitBuffer, Append]]]:
-    """The batch by tree: records of an execution and its sub-flows depend on each other, and need the same commit."""
+    """Group a batch by outermost execution: the records of an execution and its sub-flows need the same commit."""
     trees: dict[str, list[tuple[CommitBuffer, Append]]] = {}
     for buffer, append in batch:
         trees.setdefault(buffer.owner.root_id, []).append((buffer, append))
@@ -121,9 +131,9 @@ def _trees(batch: list[tuple[CommitBuffer, Append]]) -> list[list[tuple[CommitBu
 
 
 class _PerStore:
-    """Kept for each store object: its session, if there is one, and the fingerprints of its definitions.
+    """What is remembered for each store object: its session, if one is in use, and the fingerprints of its definitions.
 
-    It must not refer to the store: the store would never be freed.
+    It must not refer to the store, which would never be freed otherwise.
     """
 
     __slots__ = ("definitions", "session")
@@ -136,6 +146,17 @@ class _PerStore:
 _per_store: "WeakKeyDictionary[Store, _PerStore]" = WeakKeyDictionary()
 
 
+def _owner_of(store: Store) -> str | None:
+    try:
+        return store.owner
+    except (
+        RuntimeError,
+        LookupError,
+        StoreError,
+    ):  # not open, or asked outside of its loop: the operation that follows says so
+        return None
+
+
 def session_of(store: Store) -> StoreSession:
     """The session of an open store. Raises `UsageError` if `store` is no store."""
     if not hasattr(store, "claim_work"):
@@ -144,7 +165,16 @@ def session_of(store: Store) -> StoreSession:
     if known is None:
         known = _per_store[store] = _PerStore()
     session = known.session()
+    owner = _owner_of(store)
+    if session is not None and owner is not None and session.owner not in (None, owner):
+        session.close(
+            ExecutionSuspended(
+                f"{store!r} was closed and opened again; continue with the handle of flow.async_resume(id)"
+            )
+        )
+        session = None
     if session is None:
         session = StoreSession(store, known.definitions)
         known.session = ref(session)
+    session.owner = owner or session.owner
     return session

@@ -23,11 +23,11 @@ from .._core.state import RunChunk, RunState, Status
 from .._core.timers import next_due
 from ..stores.protocol import Append, ExecutionRow, NewRecord
 
-#: How many records may wait for the store before chunks that put items wait, too.
+#: If more records than this wait for the store, a chunk that puts a stream item has to wait for the commit.
 MAX_UNCOMMITTED = 1024
 
-#: Commands by which an execution changes its stream, its parent or its child. They are passed on before the commit,
-#: so that the records of both go into the same one.
+#: Commands by which an execution changes its stream, its parent or a sub-flow. They are performed before the commit, so
+#: that the records of both executions are in the same commit.
 _SAME_COMMIT = frozenset(
     (
         commands.OpenInterrupt,
@@ -50,27 +50,29 @@ class Owner(Protocol):
 
     @property
     def root_id(self) -> str:
-        """The id of the outermost execution around it, or its own. A tree commits its records together."""
+        """The id of the outermost execution. Its records and those of all its sub-flows are committed together."""
         ...
 
     def enqueue(self, buffer: "CommitBuffer") -> None:
-        """The buffer has records to commit."""
+        """Called when the buffer gets its first record: the next commit has to include it."""
         ...
 
     def perform(self, held: list[commands.AnyCommand]) -> None:
-        """Perform commands whose records are in the store."""
+        """Perform these commands. Their records are in the store."""
         ...
 
     def perform_before_commit(self, command: commands.AnyCommand) -> bool:
-        """Pass on a command whose records belong into the same commit; True if nothing is left to do after it."""
+        """Perform a command that adds a record to a parent or a sub-flow: both records need the same commit.
+
+        Returns False if the command also has to be performed after the commit."""
         ...
 
     def written(self) -> None:
-        """Records were committed, and their commands were performed."""
+        """Called after a commit, when the commands of its records were performed."""
         ...
 
     def suspend(self, why: BaseException) -> None:
-        """The execution cannot go on in this process."""
+        """Stop the execution in this process, because of `why`."""
         ...
 
     def now(self) -> float:
@@ -78,7 +80,7 @@ class Owner(Protocol):
         ...
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop on which the execution lives."""
+        """The event loop on which the execution runs; None if it does not run."""
         ...
 
 
@@ -111,13 +113,13 @@ class CommitBuffer:
         #: how many records and stream items are in the store
         self.committed = machine.state.records
         self.items = machine.state.stream
-        #: why no record is accepted any more; None while records are
+        #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
         self._machine = machine
         self._encode = encode
         self._create = create
         self._queued = False
-        #: the number of the last stream item that has a record here
+        #: the number of the newest stream item that was added to this buffer
         self._numbered = machine.state.stream
         self._records: list[NewRecord] = []
         self._payloads: dict[str, bytes] = {}
@@ -126,13 +128,15 @@ class CommitBuffer:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     def encode(self, event: events.Event) -> bytes:
-        """The record as it will be stored. Raises `PayloadError` or `ExecutionSuspended`; nothing has changed then."""
+        """Encode a record for the store. Raises `PayloadError` or `ExecutionSuspended`; the state has not changed
+        then."""
         if self.suspended is not None:
             raise ExecutionSuspended(f"execution {self.id} was suspended here: {self.suspended}") from self.suspended
         return self._encode(event, self._payloads)
 
     def hold(self, record: bytes, commands: list[commands.AnyCommand]) -> list[commands.AnyCommand]:
-        """Hold a record and its commands until the commit. Returns no command: none may be performed before that."""
+        """Hold a record and its commands until the commit. Returns no commands: the driver must not perform them
+        before."""
         number = self._machine.state.stream
         self._records.append(NewRecord(record, 0 if number == self._numbered else number))
         self._numbered = number
@@ -146,7 +150,7 @@ class CommitBuffer:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many records wait for the store that chunks which put items should wait, too."""
+        """Whether more than `MAX_UNCOMMITTED` records wait for the store: chunks that put items have to wait."""
         return len(self._records) > MAX_UNCOMMITTED
 
     @property
@@ -155,7 +159,7 @@ class CommitBuffer:
         return self.committed == self._machine.state.records
 
     def take(self) -> Append:
-        """The append for the next commit. It empties the buffer."""
+        """Return the append for the next commit, and empty the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
         self._writing, self._held = self._held, []
@@ -175,7 +179,7 @@ class CommitBuffer:
         return append
 
     def written(self, append: Append) -> None:
-        """The append was committed: perform the commands of its records, and wake waiters."""
+        """Called when the append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
         for record in reversed(append.records):
             if record.item:
@@ -184,20 +188,22 @@ class CommitBuffer:
         held, self._writing = self._writing, []
         if self.suspended is None:
             state = self._machine.state
-            # Since then a run may have ended, or been abandoned.
+            # During the commit, runs may have ended or been abandoned: skip their commands.
             self.owner.perform([it for it in held if _is_due(it, state)])
         self._wake()
         if self.suspended is None:
             self.owner.written()
 
     async def wait_committed(self) -> None:
-        """Wait until every record is in the store. Raises the reason of a suspension, and `WrongLoopError`."""
+        """Wait until every record is in the store.
+
+        Raises the reason if the execution was suspended, and `WrongLoopError` on another event loop."""
         if self.suspended is not None:
-            raise self.suspended
+            raise self.suspended.with_traceback(None)
         if not self.is_committed:
             loop = asyncio.get_running_loop()
             if self.owner.loop() not in (None, loop):
-                raise WrongLoopError(f"execution {self.id} lives on another event loop; wait for it there")
+                raise WrongLoopError(f"execution {self.id} runs on another event loop; wait for it there")
             future = loop.create_future()
             self._waiters.append((self._machine.state.records, future))
             await future
@@ -222,7 +228,7 @@ class CommitBuffer:
 
 
 def _is_due(command: commands.AnyCommand, state: RunState) -> bool:
-    """Whether a command that was held still has a run to act on."""
+    """Whether a held command still applies: its run has not ended, and was not abandoned."""
     if isinstance(command, RunChunk):
         return command.id in state.runs
     if isinstance(command, commands.CancelRun):
@@ -231,6 +237,6 @@ def _is_due(command: commands.AnyCommand, state: RunState) -> bool:
 
 
 def status_and_due(machine: Machine) -> tuple[Any, float | None]:
-    """Status and next due time of an execution as its row in the store shows them."""
+    """The status and the next due time for the row of an execution in the store."""
     state = machine.state
     return state.status.value, next_due(state) if state.status is Status.WAITING else None

@@ -1,9 +1,9 @@
-"""Copies of an execution after some record, with its running sub-flows at the same moment.
+"""Copies an execution as it was after some record, with the sub-flows that ran at that moment.
 
-A stream item, an interrupt or an answer of a sub-flow is a record of the sub-flow and of its parent, in one commit and
-in the same order: such *shared* records tie the two together. A copy of the parent after some record has some number of
-them; the copy of the sub-flow has to have the same number. Between two shared records of the sub-flow, the times of the
-records decide.
+When a sub-flow puts a stream item, opens an interrupt or gets an answer, the sub-flow and its parent both get a record
+of it, in the same commit and the same order. These are *shared* records. The copy of a sub-flow must have as many
+shared records as the copy of its parent. Between two shared records of the sub-flow, the times of the records decide
+which of them belong to the copy.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ async def sub_flows_at(
 ) -> list[ExecutionCopy]:
     """Copy the sub-flows of these runs of an execution, at the moment after its first `records` records.
 
-    Raises `RecordsTrimmed` if the records for that are trimmed, and `UsageError` if the flow lacks a sub-flow now.
+    Raises `RecordsTrimmed` if a record that is needed was trimmed, and `UsageError` if the flow has lost the sub-flow.
     """
     copies: list[ExecutionCopy] = []
     for run in runs:
@@ -75,7 +75,8 @@ async def copy_one(reader: ExecutionReader, row: ExecutionRow, restored: Restore
     state, store = restored.machine.state, reader.store
     status, due = status_and_due(restored.machine)
     if state.records == row.records:
-        status, due = row.status, row.due  # parking may have set "waiting", which the records of a parent do not show
+        # Parking sets "waiting" for a parent of waiting sub-flows. Its records do not show that.
+        status, due = row.status, row.due
     records = await _records(store, row, state.records)
     starts = await reader.starts(row)
     needed = [it for it in starts if it.snapshot is not None and it.records <= state.records]
@@ -107,7 +108,7 @@ async def all_sub_flows(store: Store, id: str) -> list[ExecutionRow]:
 
 
 async def payloads_of(store: Store, records: Iterable[bytes]) -> dict[str, bytes]:
-    """The payloads to which records refer, and those to which these payloads refer. Raises `StoreDamaged`."""
+    """Fetch all payloads to which records refer, directly or through other payloads. Raises `StoreDamaged`."""
     found: dict[str, bytes] = {}
     try:
         wanted = {name for data in records for name in references(_decode(data))}
@@ -121,7 +122,7 @@ async def payloads_of(store: Store, records: Iterable[bytes]) -> dict[str, bytes
 
 
 def renamed(copies: list[ExecutionCopy], id: str) -> list[ExecutionCopy]:
-    """The copies under new ids: the first one gets `id`, its sub-flows get ids below that."""
+    """Return the copies under new ids: the first one gets `id`, and the ids of its sub-flows begin with `id`."""
     old = copies[0].row.id
 
     def new(name: str | None) -> Any:
@@ -181,7 +182,7 @@ async def _shared_records(reader: ExecutionReader, row: ExecutionRow, path: str,
 
 
 async def _cut(reader: ExecutionReader, row: ExecutionRow, shared: int, at: float) -> tuple[int, int]:
-    """How many records of a sub-flow belong to the moment, and how many shared ones are left for its next attempt."""
+    """How many records of a sub-flow to copy, and how many of the shared records the next attempt of its step has."""
     if await reader.earliest(row) > 0:
         raise RecordsTrimmed(
             f"sub-flow {row.id!r} was compacted: its state at that moment is not in the store any more"

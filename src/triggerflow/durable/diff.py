@@ -14,14 +14,16 @@ from .following import StoreReader
 from .reader import ExecutionReader
 from .text import difference_lines, line, one_line
 
-#: Printed in place of a value that one of the two does not have.
+#: Printed in place of a value that one of the two executions does not have.
 MISSING = "—"
 
 Pair = tuple[Any, Any]
 
 
 class Parting(msgspec.Struct, frozen=True):
-    """The first different record: of both executions, as a record and as a line; None and "" if one has ended."""
+    """The first record in which two executions differ: its number, both records, and both as lines of text.
+
+    The record is None and the line is "" for an execution that has no record of that number."""
 
     number: int
     records: tuple[events.Record | None, events.Record | None]
@@ -29,36 +31,37 @@ class Parting(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """How two executions differ. It is false if they do not. Times are ignored."""
+    """How two executions differ. `bool(difference)` is False if they are equal. The times of records are not
+    compared."""
 
     ids: tuple[str, str]
-    #: how many records each has
+    #: how many records each execution has
     records: tuple[int, int]
-    #: None if all records that the store has of both are equal
+    #: the first record that differs; None if all records that both executions have in the store are equal
     parting: Parting | None
     status: tuple[str, str]
     result: Pair
-    #: by name of the chunk, if they differ: the results of its runs in order; an `ErrorInfo` where a run failed
+    #: chunks with different results, by name: the results of their runs in order; an `ErrorInfo` where a run failed
     chunks: dict[str, tuple[list[Any], list[Any]]]
-    #: by key of the state, if they differ: both values
+    #: both values of each state key whose values differ; `UNSET` for a missing one
     state: dict[str, Pair]
-    #: number of the first different stream item, and both items; None if all are equal
+    #: the number of the first stream item that differs, and both items; None if all are equal
     stream: tuple[int, Any, Any] | None
     items: tuple[int, int]
 
     def __bool__(self) -> bool:
-        """Whether they differ."""
+        """Whether the executions differ."""
         return self.parting is not None or bool(self.state) or self.stream is not None
 
     def __str__(self) -> str:
-        """Lines of text: those of the first execution begin with "-", those of the other with "+"."""
+        """The difference as text: lines of the first execution begin with "-", those of the other with "+"."""
         one, other = self.ids
         if not self:
             return f"{one} and {other} are the same in {self.records[0]} records"
         lines = [f"- {one}  {self.records[0]} records, {self.status[0]}"]
         lines.append(f"+ {other}  {self.records[1]} records, {self.status[1]}")
         if self.parting is not None:
-            lines += ["", f"they part at record {self.parting.number}"]
+            lines += ["", f"they differ from record {self.parting.number}"]
             lines += [f"{sign} {text or MISSING}" for sign, text in zip("-+", self.parting.lines, strict=True)]
         for name, pair in self.chunks.items():
             lines += ["", f"chunk {name}", *difference_lines(_runs_text(pair[0]), _runs_text(pair[1]))]
@@ -84,7 +87,7 @@ def _runs_text(outcomes: list[Any]) -> str:
 
 
 class _Side:
-    """One of the two executions, while both are replayed record by record."""
+    """One of the two executions. Both are replayed record by record."""
 
     def __init__(self, reader: ExecutionReader, row: ExecutionRow, first: int) -> None:
         self.row = row
@@ -94,7 +97,9 @@ class _Side:
         self._since: float | None = None
 
     async def next(self) -> tuple[int, events.Record | None, str]:
-        """The number of the next record, the record, and its line; a number beyond all others and None at the end."""
+        """Replay the next record; return its number, the record, and its line.
+
+        At the end, the number is larger than all others, the record None and the line empty."""
         step = await anext(self._steps, None)
         if step is None:
             return sys.maxsize, None, ""
@@ -156,7 +161,7 @@ async def _final(reader: ExecutionReader, side: _Side) -> Machine:
 
 
 async def _streams(reader: ExecutionReader, one: ExecutionRow, other: ExecutionRow) -> tuple[int, Any, Any] | None:
-    """The first different stream item: its number, and the items of both."""
+    """Find the first stream item that differs: its number, and both items. None if the streams are equal."""
     streams = [StoreReader(reader, row.id, follow=False) for row in (one, other)]
     while True:
         pair = [await anext(stream, UNSET) for stream in streams]

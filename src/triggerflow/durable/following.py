@@ -1,4 +1,4 @@
-"""`StoreReader`: reads a runtime stream out of the store, while any process runs the execution."""
+"""`StoreReader`: reads the runtime stream of an execution out of the store. The execution may run in any process."""
 
 import asyncio
 from collections import deque
@@ -14,15 +14,15 @@ from ..stores.protocol import FINAL_STATUSES, ExecutionRow
 from .loading import read_items
 from .reader import ExecutionReader
 
-#: How many seconds after an item the reader looks for the next one; then twice as many each time, up to `poll`.
+#: How many seconds after an item the reader queries the store again. The pause doubles each time, up to `poll`.
 MIN_POLL_SECONDS = 0.01
 
 
 class StoreReader:
-    """An async iterator over the stream items of an execution in a store, and those that are still to come.
+    """An async iterator over the stream items of an execution in a store: the present ones, then each new one.
 
-    `position` is the number of the last item that it returned: continue later with `after=position`. As a reader in the
-    process of the execution, it ends when the stream was stopped or the execution has ended, and raises its failure.
+    `position` is the number of the last item that it returned: continue later with `after=position`. The iterator ends
+    when the stream was stopped or the execution has ended, and raises the error of an execution that has failed.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class StoreReader:
             self._take(held)
             if self._compact:
                 return await merge(held.item, held.path, self._peek, self._take)
-        except BaseException:  # no item was returned, so that the position stays before it
+        except BaseException:  # the item was not returned: the next call has to return it
             self.position, self.path = before, path
             raise
         return held.item
@@ -126,7 +126,8 @@ class StoreReader:
         return final
 
     async def _read_end(self, row: ExecutionRow) -> None:
-        """Find out whether the stream was stopped: the first call replays all records, later ones read the new ones."""
+        """Find out whether the stream was stopped: the first call replays all records, a later call only the new
+        ones."""
         if self._machine is None or row.status in FINAL_STATUSES:
             self._machine = (await self._reader.restore(row, row.records)).machine
             self._stopped = self._machine.state.stream_stopped

@@ -1,4 +1,4 @@
-"""Forks: a new execution out of the first records of another one, with some values replaced."""
+"""Forks: a new execution begins with the first records of another one, in which some values may be replaced."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ from .text import describe, name_of
 async def fork_of(
     reader: ExecutionReader, row: ExecutionRow, at: int, state: Mapping[str, Any], value: Any = UNSET
 ) -> list[ExecutionCopy]:
-    """The copies for the fork, still under the old ids; see `History.fork`."""
+    """Copy the executions for a fork, still under the ids of the originals; see `History.fork`."""
     base = await reader.restore(row, at if value is UNSET else _before(row, at))
     machine = base.machine
     runs = list(machine.state.runs.values())
@@ -36,11 +36,10 @@ async def fork_of(
             _with_start_value(base, record, value),
         )
         if isinstance(record, events.Resumed):
-            shown = (
-                at - 1
-            )  # the sub-flow that opened the interrupt gets the new answer: copy it before it got the old one
+            # Copy the sub-flow that opened the interrupt as it was before the old answer, so that it gets the new one.
+            shown = at - 1
     copy = await copy_one(reader, row, RestoredExecution(machine, base.value))
-    if replaced is not None:  # a snapshot after that record has the old value
+    if replaced is not None:  # drop later snapshots: they have the old value
         copy.records[-1] = (at - 1, msgspec.structs.replace(replaced, item=copy.records[-1][1].item))
         copy = msgspec.structs.replace(copy, snapshots=[it for it in copy.snapshots if it[0] < at])
     if machine.state.status in FINAL:

@@ -87,9 +87,8 @@ class History:
         row = await self._reader.row(id)
         since: float | None = None
         earliest = await self._reader.earliest(row)
-        async for number, record in self._reader.journal(
-            row, first, earliest
-        ):  # stream items, which a compaction does not delete
+        # Before the earliest state, only stream items are left: a compaction does not delete them.
+        async for number, record in self._reader.journal(row, first, earliest):
             since = record.at if since is None else since
             yield line(number, record, "", since)
         async for step in self._reader.steps(row, first):
@@ -115,12 +114,13 @@ class History:
         timeout: float | None = None,
         poll: float = 0.25,
     ) -> StoreReader:
-        """Return an async iterator over the items of the runtime stream, in whatever process the execution runs.
+        """Return an async iterator over the items of the runtime stream. The execution may run in any process.
 
-        It begins after item number `after`, and goes on with new items as they reach the store, for which it looks at
-        least every `poll` seconds. It ends, or raises, as a reader of a running execution does. With `follow=False` it
-        ends after the items that are in the store. With `compact=True`, items that are in the store already are merged
-        where they can be; see `run.stream`. It raises `TimeoutError` if no item comes for `timeout` seconds (default:
+        It begins after item number `after`, and queries the store for new items at least every `poll` seconds. It ends
+        when the stream was stopped or the execution has ended, and raises the error of a failed execution. With
+        `follow=False` it ends after the items that are in the store. With `compact=True`, consecutive items that are
+        already in the store are merged if they differ in their text only; see `run.stream`. It
+        raises `TimeoutError` if no item comes for `timeout` seconds (default:
         no limit), and `UsageError` for a negative `after` or a `poll` that is not positive.
         """
         return StoreReader(self._reader, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
@@ -128,7 +128,7 @@ class History:
     async def diff(self, one: str, other: str) -> Difference:
         """Compare two executions: their first different record, and their chunks, state, stream and result.
 
-        `print` the result for a readable text.
+        Print the result to read it as text.
         """
         return await difference(self._reader, await self._reader.row(one), await self._reader.row(other))
 
@@ -144,11 +144,12 @@ class History:
         value: Any = UNSET,
         runtime_resources: Mapping[str, Any] | None = None,
     ) -> Execution:
-        """Make a new execution out of the first `at` records of this one, which does not change.
+        """Make a new execution from the first `at` records of execution `id`, which does not change.
 
         `value` replaces the value in the last of these records: the start value, the result of a chunk, the value of a
         signal, or an answer. `state` sets keys of the state; chunks that listen to these keys are not started. Running
-        sub-flows are forked, too. This store becomes the owner of the fork, which continues with its first use.
+        sub-flows are forked, too. This store becomes the owner of the fork. The fork continues when it is used for the
+        first time.
 
         Raises `UsageError` if the execution has ended after these records, or the last record has no value to replace;
         `RecordsTrimmed`, `PayloadError`, `ContractError`; and `StoreConflict` if `new_id` exists.
@@ -184,7 +185,7 @@ class History:
         """Write the execution with its sub-flows to a .jsonl file, and return the number of records.
 
         `target` is a path or an open binary file. A file at a path is replaced as a whole, or not at all. If the
-        execution is running, its state of now is written. Raises `UsageError` for a sub-flow, `RecordsTrimmed`, and
+        execution is running, its present state is written. Raises `UsageError` for a sub-flow, `RecordsTrimmed`, and
         `OSError` if the file cannot be written.
         """
         return await export(self._reader, await self._reader.row(id), target)
@@ -232,7 +233,7 @@ class SyncHistory:
     """
 
     def __init__(self, history: History) -> None:
-        #: the async version
+        #: the async methods that this object calls
         self.history = history
 
     executions = _sync_call(History.executions)

@@ -19,7 +19,7 @@ from ..stores.protocol import Store
 from .codec import decode
 from .versions import apply_map
 
-#: How many records are read at a time.
+#: How many records are read from the store in one call.
 PAGE = 500
 
 
@@ -43,14 +43,16 @@ async def read_items(store: Store, execution: str, types: Types, after: int) -> 
 
 
 def write_snapshot(restored: RestoredExecution, types: Types) -> bytes:
-    """The data for `Store.put_snapshot`. Raises `PayloadError`."""
+    """Encode a snapshot for `Store.put_snapshot`. Raises `PayloadError`."""
     return _snapshot(restored, encode_state(restored.machine.plan, restored.machine.state, types.pack), types)
 
 
 def migrate(
     restored: RestoredExecution, plan: Plan, types: Types, operator_map: Mapping[str, str | None] | None
 ) -> tuple[RestoredExecution, bytes]:
-    """The execution under another definition, and its snapshot there. Raises `SnapshotError` if it does not fit."""
+    """Move an execution to another definition; return it and its snapshot under that definition.
+
+    Raises `SnapshotError` if its state does not fit the definition."""
     before = restored.machine.plan.definition.fingerprint
     state = encode_state(restored.machine.plan, restored.machine.state, types.pack)
     state = apply_map(state, plan.definition, operator_map)
@@ -59,7 +61,7 @@ def migrate(
 
 
 def definition_before(snapshot: bytes) -> str | None:
-    """The fingerprint of the definition of the records before this snapshot, if it is another one; else None."""
+    """The definition (fingerprint) of the records before this snapshot if the snapshot has another one; else None."""
     return _read_snapshot(snapshot)["before"]
 
 

@@ -1,7 +1,7 @@
-"""What a store has of an execution beside its records: the row and its options, and the definition of its flow.
+"""What a store has of an execution in addition to its records: its row, its options, and the definition of its flow.
 
-Records mean something only under the definition under which they were written. So each definition is stored, too. When
-an execution goes on under a newer definition, its state is first restored under the old one, then migrated as
+Records can be replayed only with the definition under which they were written. So each definition is stored, too. When
+an execution continues under a newer definition, its state is first restored under the old one, then migrated as
 `versions` says, and stored as a snapshot. The records after that snapshot belong to the newer definition.
 """
 

@@ -1,5 +1,5 @@
-"""Parking: an execution that waits for answers, signals or timers leaves the memory, and is opened again when it is
-used."""
+"""Parking: the worker removes an execution that only waits for answers, signals or timers from memory. The next use of
+the execution opens it again from the store."""
 
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -10,12 +10,12 @@ from .._core.timers import next_due
 from ..stores.protocol import Append, Store
 from .stored import Stored
 
-#: An execution with a timer that is due within so many seconds is not parked.
+#: An execution is not parked if one of its timers is due within this many seconds.
 MIN_PARK_SECONDS = 1.0
 
 
 def is_idle(execution: Stored) -> bool:
-    """Whether it can be parked: nothing of it runs, no caller waits for it, and no timer is due soon."""
+    """Whether an execution can be parked: no chunk of it runs, no caller waits for it, and no timer is due soon."""
     if execution.runtime.waited_for or not _is_waiting(execution):
         return False
     due = _next_due(execution)
@@ -31,7 +31,7 @@ async def park(store: Store, executions: Collection[Stored]) -> None:
         waiting = [append for execution in idle if (append := _waiting_for_children(execution)) is not None]
         if waiting:
             await store.append(waiting)
-        idle = [it for it in idle if it.runs_here and is_idle(it)]  # an answer or a signal may have come meanwhile
+        idle = [it for it in idle if it.runs_here and is_idle(it)]  # a signal may have come during the append
         ids = [id for execution in idle for id in execution.with_sub_flows()]
         for execution in idle:
             execution.release_here(ExecutionSuspended(f"{execution.runtime!r} is parked"))
@@ -39,7 +39,7 @@ async def park(store: Store, executions: Collection[Stored]) -> None:
 
 
 def _is_waiting(execution: Stored) -> bool:
-    """Whether it and its sub-flows only wait, and all their records are in the store."""
+    """Whether an execution and its sub-flows only wait, and all their records are in the store."""
     log = execution.runtime.log
     if log is None or not log.is_committed or execution.runtime.status() != "waiting":
         return False
@@ -47,14 +47,16 @@ def _is_waiting(execution: Stored) -> bool:
 
 
 def _next_due(execution: Stored) -> float | None:
-    """When the next timer of it or its sub-flows is due."""
+    """When the next timer of an execution or its sub-flows is due; None without timers."""
     # Also of an execution whose status is "running" because a sub-flow runs in it: its own timers count as well.
     dues = [next_due(execution.runtime.machine.state), *map(_next_due, execution.sub_flows())]
     return min((due for due in dues if due is not None), default=None)
 
 
 def _waiting_for_children(execution: Stored) -> Append | None:
-    """The append that sets its status to "waiting" if only its sub-flows wait, which its own records do not show."""
+    """The append that sets the status "waiting" for an execution that waits for its sub-flows only.
+
+    Its own records do not show that it waits. None if it has that status already."""
     runtime = execution.runtime
     if runtime.log is None or runtime.machine.state.status is Status.WAITING:
         return None

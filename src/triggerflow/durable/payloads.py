@@ -1,4 +1,4 @@
-"""Large values are stored once, however many records hold them.
+"""Stores a large value only once, even if many records contain it.
 
 A conversation that grows by a message in each turn is in every record of its loop; written out each time, the records
 would grow quadratically. So a value is *folded* before it is stored: each part larger than `PART` bytes becomes a
@@ -23,7 +23,7 @@ from ..stores.protocol import payload_digest
 #: Bytes above which a part becomes a payload; items in a block; characters in a piece of text.
 PART, BLOCK, TEXT = 1024, 32, 4096
 
-#: The most parts that `unfold` makes: a forged file could double their number at every level.
+#: The most parts of a value that `unfold` builds. A forged file could double the number of parts at every level.
 LIMIT = 50_000_000
 
 _encode = msgspec.json.Encoder().encode
@@ -88,7 +88,7 @@ def references(value: Any) -> Iterator[str]:
 
 
 def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
-    """The packed value of a folded one; `payloads` are decoded. Raises `StoreDamaged`."""
+    """Put a folded value together from its decoded `payloads`; return the packed value. Raises `StoreDamaged`."""
     budget = [LIMIT]
     try:
         return _unfold(value, payloads, budget)
@@ -99,7 +99,7 @@ def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
 def _unfold(value: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:
     budget[0] -= 1
     if budget[0] < 0:
-        raise StoreDamaged(f"a stored value has more than {LIMIT:,} parts; nothing that this engine wrote has so many")
+        raise StoreDamaged(f"a stored value has more than {LIMIT:,} parts; this engine never writes so many")
     if isinstance(value, list):
         return [_unfold(item, payloads, budget) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):

@@ -1,7 +1,8 @@
 """Reads executions of one flow out of the store: their rows, their records, and their state after any record.
 
-Records mean something only under the definition under which they were written. Where an execution was migrated to a
-newer definition, a snapshot names the older one. So an execution has a list of *starts*: points from which it can be
+Records can be replayed only with the definition under which they were written. If an execution was migrated to a newer
+definition, a snapshot under the newer one names the older
+one. So an execution has a list of *starts*: points from which it can be
 replayed, each with its definition.
 """
 
@@ -52,7 +53,7 @@ class ExecutionReader:
         self.now = now
 
     def child(self, flow: str) -> "ExecutionReader | None":
-        """The reader for a sub-flow; None if this flow has no step with a flow of that name any more."""
+        """The reader for the executions of a sub-flow; None if no step of this flow runs a flow of that name now."""
         known = self.program.sub_flows.get(flow)
         return None if known is None else ExecutionReader(known.__flow_runtime__().program(), self.store, self.now)
 
@@ -62,11 +63,12 @@ class ExecutionReader:
         if row is None:
             raise UnknownExecution(f"there is no execution {id!r} in {self.store!r}")
         if row.flow != self.program.name:
-            raise UsageError(f"execution {id!r} belongs to flow {row.flow!r}, and this is flow {self.program.name!r}")
+            raise UsageError(f"execution {id!r} belongs to flow {row.flow!r}, but this is flow {self.program.name!r}")
         return row
 
     async def starts(self, row: ExecutionRow) -> list[Start]:
-        """The points from which it can be replayed, the earliest first. Records before the first one are trimmed."""
+        """The points from which an execution can be replayed, the earliest first. Records before that one are
+        trimmed."""
         found: list[Start] = []
         definition, until = row.definition, row.records
         while until >= 0 and (snapshot := await self.store.snapshot(row.id, records=until)) is not None:
@@ -78,12 +80,12 @@ class ExecutionReader:
         return found[::-1]
 
     async def earliest(self, row: ExecutionRow) -> int:
-        """After how many records its earliest state is that can be restored: 0, unless records were trimmed."""
+        """The smallest number of records after which the state can be restored: 0, unless records were trimmed."""
         starts = await self.starts(row)
         return starts[0].records if starts else row.records
 
     async def restore(self, row: ExecutionRow, records: int) -> RestoredExecution:
-        """The execution after its first `records` records, under the definition that it had then.
+        """Restore an execution as it was after its first `records` records, under the definition that it had then.
 
         Raises `RecordsTrimmed`, `UsageError` if it has fewer records, `StoreDamaged`, and `SnapshotError` for a type
         that is not registered.
@@ -124,7 +126,7 @@ class ExecutionReader:
             raise _missing(row, machine)
 
     async def journal(self, row: ExecutionRow, first: int, end: int) -> AsyncIterator[tuple[int, events.Record]]:
-        """The records from `first` up to `end` (not included), without trimmed ones."""
+        """Read the records from `first` up to `end` (not included). Trimmed records are skipped."""
         while first < end:
             rows = await self.store.records(row.id, first=first, limit=min(PAGE, end - first))
             rows = [(number, data) for number, data in rows if number < end]
@@ -145,8 +147,10 @@ class ExecutionReader:
             raise UsageError(f"execution {row.id!r} has {row.records} records; there is no state after {records}")
         fit = [start for start in starts if start.records <= records]
         if not fit:
-            earliest = f"the earliest is after {starts[0].records} records" if starts else "nothing is left"
-            raise RecordsTrimmed(f"execution {row.id!r} was compacted: of its states {earliest}, not {records}")
+            earliest = f"the earliest state left is after {starts[0].records} records" if starts else "no state is left"
+            raise RecordsTrimmed(
+                f"execution {row.id!r} was compacted, which deleted its state after {records} records; {earliest}"
+            )
         return fit[-1]
 
     async def _begin(self, row: ExecutionRow, start: Start) -> RestoredExecution:
@@ -190,7 +194,7 @@ class ExecutionReader:
         """Whether the records of an execution can be replayed under this plan, and end with the status of its row."""
         start = await self._latest(row)
         if start.definition != plan.definition.fingerprint:
-            return True  # migrated since: the snapshot under the newer definition has the external events
+            return True  # it was migrated later: a snapshot under the newer definition has the external events
         machine = self._begin_under(plan, row, start).machine
         try:
             async for step in self._replay(row, machine, row.records, {}):
@@ -204,7 +208,9 @@ def _start(row: ExecutionRow, snapshot: tuple[int, str, bytes], definition: str)
     """The start at a snapshot. Raises `StoreDamaged` if the snapshot has another definition than expected."""
     records, under, data = snapshot
     if under != definition:
-        raise StoreDamaged(f"execution {row.id!r}: its snapshot after {records} records is of {under!r}")
+        raise StoreDamaged(
+            f"execution {row.id!r}: its snapshot after {records} records has definition {under!r}, not {definition!r}"
+        )
     return Start(records, under, data, definition_before(data) is not None)
 
 

@@ -2,32 +2,39 @@
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .._core.errors import UnknownExecution, UsageError
+from ..build.former_names import PRUNED, refuse
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .commit import session_of
 from .copying import all_sub_flows, payloads_of
 from .loading import write_snapshot
 from .reader import ExecutionReader
 
-#: How many executions are deleted in one transaction.
+#: How many executions `prune` deletes in one transaction.
 BATCH = 100
 
 
 class Compacted(msgspec.Struct, frozen=True):
-    """The result of a compaction: how many executions (with sub-flows) it covered, and records it deleted."""
+    """The result of a compaction: how many executions (with sub-flows) it covered, and how many records it deleted."""
 
     executions: int
     records: int
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """The result of pruning: how many executions were deleted (with sub-flows), and ended ones that remain."""
+    """The result of pruning: how many executions were deleted (with sub-flows), and how many ended ones were kept."""
 
-    forgotten: int
+    deleted: int
     kept: int
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            refuse(self, name, PRUNED)
 
 
 async def compact(reader: ExecutionReader, row: ExecutionRow) -> Compacted:
@@ -56,7 +63,7 @@ async def _compact_tree(reader: ExecutionReader, row: ExecutionRow) -> Compacted
 
 
 def _reader_below(reader: ExecutionReader, flow: str) -> ExecutionReader | None:
-    """The reader for a flow that is a step of this flow, or of one of its sub-flows."""
+    """The reader for a flow that is a step of this flow, or of one of its sub-flows; None if there is no such step."""
     found = reader.child(flow)
     if found is None:
         below = (reader.child(name) for name in reader.program.sub_flows if name != reader.program.name)
@@ -74,7 +81,7 @@ async def _compact_one(reader: ExecutionReader, row: ExecutionRow) -> int:
 
 
 async def _payloads_of_items(store: Store, id: str) -> Collection[str]:
-    """The payloads to which stream items refer. A snapshot refers to none: it has its values in itself."""
+    """The payloads to which stream items refer. A snapshot contains its values whole and refers to no payload."""
     found: set[str] = set()
     after = 0
     while page := await store.items(id, after=after):
@@ -108,6 +115,6 @@ async def _ended(reader: ExecutionReader) -> list[ExecutionRow]:
                 flow=reader.program.name, status=FINAL_STATUSES, after=found[-1].id if found else None
             ):
                 found += page
-        except UnknownExecution:  # another process prunes at the same time: begin anew
+        except UnknownExecution:  # another process has deleted the last row of the page: read all pages again
             continue
         return found

@@ -1,4 +1,4 @@
-"""`Stored`: the durability of an execution whose records are in a store.
+"""`Stored` connects an execution to the store that has its records.
 
 The first use of a handle *opens* the execution: it is found in the store and claimed, or created. From then on this
 process runs it, until it ends, is suspended (the store failed, the loop ended, another owner claimed it) or is parked.
@@ -35,7 +35,7 @@ from .reader import ExecutionReader
 
 logger = logging.getLogger("triggerflow")
 
-#: A running execution writes a snapshot every so many records.
+#: A running execution writes a snapshot each time it has this many new records.
 SNAPSHOT_EVERY = 5000
 
 NO_SNAPSHOT = (
@@ -46,7 +46,7 @@ NO_SNAPSHOT = (
 
 
 class Stored(Durability):
-    """The durability of one execution: its store, whether it is open in this process, and its commits."""
+    """Connects one execution to its store: opens it in this process, commits its records, suspends and releases it."""
 
     __slots__ = (
         "__weakref__",
@@ -75,21 +75,22 @@ class Stored(Durability):
         must_exist: bool = False,
         operator_map: Mapping[str, str | None] | None = None,
     ) -> None:
-        #: the execution
+        #: the execution that this object connects to its store
+
         self.runtime = runtime
         self.session: StoreSession = session_of(store)
-        #: locked while it is opened or released
+        #: held while the execution is opened or parked
         self.lock = asyncio.Lock()
-        #: whether the store has no owner for it any more; one that was only suspended (the store failed) is still owned
+        #: whether this process has given up the ownership; it keeps it after a suspension because the store failed
         self.released = False
         self._is_open = False
         self._is_new = is_new
         self._snapshot_at = 0
-        #: whether the newest snapshot could not be written; it is logged once
+        #: whether the newest snapshot could not be written; this is logged once
         self._snapshot_failed = False
         self._must_exist = must_exist
         self._operator_map = operator_map
-        #: the tasks of chunks that were cancelled when it was suspended
+        #: the tasks of chunks that the last suspension has cancelled
         self._stopping: list[asyncio.Task[None]] = []
 
     # -- opening -----------------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ class Stored(Durability):
         must_exist: bool = False,
         operator_map: Mapping[str, str | None] | None = None,
     ) -> None:
-        """Its id was requested again. The new arguments take effect if it is not open here.
+        """Called when the execution was requested again by its id. Applies the new arguments, unless it is open here.
 
         Raises `UsageError` if it belongs to another flow, or runs here under another definition of its flow.
         """
@@ -132,10 +133,25 @@ class Stored(Durability):
         async with self.lock:
             if not self._is_open:
                 await self._chunks_stopped()
+                self._join_session()
                 await self._open()
                 self._is_open, self.released = True, False
                 if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
-                    ingress.driver_of(runtime)  # runs that were open are issued again
+                    ingress.driver_of(runtime)  # the driver starts the open runs again
+
+    def _join_session(self) -> None:
+        """Join the present session of the store, if it was closed and opened again since.
+
+        Raises `ExecutionSuspended` if another handle continues the execution in that session.
+        """
+        closed, id = self.session.closed, self.runtime.id
+        if closed is None:
+            return
+        session = session_of(self.session.store)
+        if session.live.get(id, self) is not self:
+            raise ExecutionSuspended(str(closed)) from closed
+        session.live[id] = self
+        self.session = session
 
     async def _chunks_stopped(self) -> None:
         """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
@@ -146,7 +162,7 @@ class Stored(Durability):
             if running:
                 raise UsageError(
                     f"{self.runtime!r} was suspended here, and {len(running)} of its chunks have not stopped within "
-                    f"{timeout:g} s (cleanup_timeout); open it again when they have"
+                    f"{timeout:g} s (cleanup_timeout); open it again when they have stopped"
                 )
 
     async def _open(self) -> None:
@@ -214,7 +230,7 @@ class Stored(Durability):
 
     def require_open(self, runtime: ExecutionRuntime) -> None:
         """See `Durability.require_open`."""
-        if self._is_new:  # its id was made here, so that it cannot be in the store
+        if self._is_new:  # its id was generated here, so the store cannot have it yet
             self._create()
             self._is_open = True
         if not self._is_open or runtime.log is None:
@@ -278,7 +294,7 @@ class Stored(Durability):
         number, definition = machine.state.records, machine.plan.definition.fingerprint
         try:
             data = write_snapshot(RestoredExecution(machine, runtime.start_value), types)
-        except Exception as error:  # a user's class may raise any error when it is written
+        except Exception as error:  # encoding an object of a user's class may raise any error
             if not self._snapshot_failed:
                 self._snapshot_failed = True
                 logger.warning(NO_SNAPSHOT, runtime, type(error).__name__, error)
@@ -291,7 +307,7 @@ class Stored(Durability):
 
     def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
         """See `Durability.check_answer`."""
-        # Checked here, since the stream would check it first, and its error would call the answer a stream item.
+        # Check the answer before the stream does: the error of the stream would call the answer a stream item.
         runtime.program.types.pack(interrupt["response"], f"the answer to interrupt {interrupt['id']!r} of {runtime!r}")
 
     def prepare_stream(self, runtime: ExecutionRuntime, stream: RuntimeStream) -> None:
@@ -313,12 +329,12 @@ class Stored(Durability):
 
     @property
     def runs_here(self) -> bool:
-        """Whether it is open in this process and has not ended."""
+        """Whether the execution is open in this process and has not ended."""
         return self._is_open and self.runtime.machine.state.status not in FINAL
 
     @property
     def root(self) -> "Stored":
-        """The execution itself, or for a sub-flow the outermost one around it."""
+        """The outermost execution: for a sub-flow its topmost parent, else this execution."""
         parent = self._parent
         return self if parent is None else parent.root
 
@@ -334,16 +350,16 @@ class Stored(Durability):
         return durability if isinstance(durability, Stored) else None
 
     def sub_flows(self) -> "list[Stored]":
-        """The executions of its sub-flows that run now."""
+        """The sub-flows of this execution that run now."""
         children = [child for child, number in self.runtime.children.values() if not number]
         return [it for child in children if isinstance(it := child.durability, Stored)]
 
     def with_sub_flows(self) -> list[str]:
-        """Its id, and the ids of its sub-flows that run now."""
+        """The ids of this execution and of its sub-flows that run now."""
         return [self.runtime.id, *(id for child in self.sub_flows() for id in child.with_sub_flows())]
 
     def suspend(self, why: BaseException) -> None:
-        """Stop it in this process: cancel the chunks, accept no more records, and wake waiters with the reason."""
+        """Stop the execution in this process: cancel its chunks, accept no more records, give waiters the reason."""
         runtime, log = self.runtime, self.runtime.log
         if log is None or log.suspended is not None:
             return
@@ -359,17 +375,18 @@ class Stored(Durability):
         for child in self.sub_flows():
             if child.runtime.driver is not None:
                 child.suspend(why)
-        runtime.forget_children()  # their interrupts are found again when they are opened
+        runtime.forget_children()  # opening the sub-flows again restores their interrupts
         parent = self._parent
         if parent is not None and parent.runtime.driver is not None:
-            parent.suspend(why)  # its step has not failed, but would wait for an end that does not come in this process
+            # The parent's step has not failed, but its sub-flow does not end in this process.
+            parent.suspend(why)
         runtime.shared.forget(runtime)
         runtime.wake_all(lambda: why)
         runtime.stream = None
         self._notify()
 
     def release_here(self, why: ExecutionSuspended) -> None:
-        """Stop it in this process. The caller has to release it in the store."""
+        """Stop the execution in this process. The caller has to release it in the store."""
         self.released = True
         if self.runtime.driver is not None:
             self.suspend(why)
@@ -392,26 +409,27 @@ class Stored(Durability):
     async def new_child(
         self, runtime: ExecutionRuntime, child: NewChild, saved: Mapping[str, Any] | None, attempt: int
     ) -> tuple[ExecutionRuntime, bool]:
-        """The execution of a sub-flow, in the same store under an id of its own; and whether it has started already.
+        """Open the execution of a sub-flow, in the same store under an id of its own; return it, and whether it had
+        started.
 
-        An execution that an earlier attempt of the step has made is continued. If that one has failed, the new attempt
-        gets a new execution.
+        If an earlier attempt of the step has made an execution, the new attempt continues it. If that execution has
+        failed or was cancelled, the new attempt gets a new one.
         """
         number = 1
         while True:
             made = child.stored(self.session.store, attempt_id(child.id, number))
-            runtime.children[child.path] = (made, "")  # its requests while it is opened are answered by `children`
+            runtime.children[child.path] = (made, "")  # the parent has to know it while it is opened
             try:
                 await made.durability.open(made)
-            except (StoreError, SnapshotError, UsageError) as error:  # a failing store is not a failure of the step
+            except (StoreError, SnapshotError, UsageError) as error:  # the step itself has not failed
                 del runtime.children[child.path]
                 why = ExecutionSuspended(f"{runtime!r} was suspended: its sub-flow cannot be opened: {error}")
                 why.__cause__ = error
-                self.suspend(why)  # this store still owns it, and its worker may try again
+                self.suspend(why)  # this store still owns the execution: its worker may open it again
                 raise
             is_known = made.machine.state.started
             if not is_known or number >= attempt or made.status() not in ("failed", "cancelled"):
-                self._notify()  # a child that waits writes no record, and so would not notify
+                self._notify()  # a sub-flow that waits writes no record that would notify the worker
                 return made, is_known
             number += 1
 
@@ -430,7 +448,7 @@ def stored_runtime(
     operator_map: Mapping[str, str | None] | None = None,
     make: Callable[..., ExecutionRuntime] = ExecutionRuntime,
 ) -> ExecutionRuntime:
-    """The runtime of a durable execution: one for each id in a process and an open store. `make` makes a new one.
+    """Return the runtime of a durable execution: the one that this process has for that id, or a new one from `make`.
 
     Raises `UsageError` if the execution of that id belongs to another flow.
     """
@@ -452,10 +470,10 @@ def stored_runtime(
 
 
 def stored_of(runtime: ExecutionRuntime) -> Stored:
-    """The durability of a durable execution."""
+    """The `Stored` of a durable execution."""
     assert isinstance(runtime.durability, Stored)
     return runtime.durability
 
 
 def _of_another_flow(id: str, owner: str, flow: str) -> UsageError:
-    return UsageError(f"execution {id!r} belongs to flow {owner!r}, and this is flow {flow!r}")
+    return UsageError(f"execution {id!r} belongs to flow {owner!r}, but this is flow {flow!r}")

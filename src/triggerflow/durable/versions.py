@@ -43,7 +43,8 @@ class Reason(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """Whether saved state fits a definition. For "needs_map", `map_form` is the form to fill in.
 
-    It has every operator in use that is gone or has other wiring, with a proposal for its replacement, or None.
+    The form has the id of every operator in use that is gone or has other wiring, with the id of a proposed
+    replacement, or None without a proposal. Filled in, it is the `operator_map`.
     """
 
     kind: Literal["compatible", "needs_map", "refused"]
@@ -87,7 +88,7 @@ def compare(saved_operators: Mapping[str, str], definition: Definition, in_use: 
         kind, wiring, details = _parts(operator.fingerprint)
         if kind != saved[0]:
             refused = True
-            text = f"was a {saved[0]} and is a {kind}"
+            text = f"was a {saved[0]} and is now a {kind}"
             reasons.append(Reason(id, "kind", text, "give the new operator another name, and keep or map the old one"))
         elif wiring != saved[1]:
             form[id] = id
@@ -157,7 +158,7 @@ def apply_map(
     """
     verdict = inspect(snapshot, definition)
     if verdict.kind == "refused":
-        raise SnapshotError("this execution cannot go on under this definition: " + _listed(verdict))
+        raise SnapshotError("this execution cannot continue under this definition: " + _listed(verdict))
     chosen = {old: new for old, new in (mapping or {}).items() if new is not None}
     _check_map(snapshot, definition, chosen, verdict)
     moved = _renamed(snapshot, definition, chosen)
@@ -178,7 +179,7 @@ def _check_map(
     empty = [old for old in verdict.map_form if old not in chosen]
     if empty:
         raise SnapshotError(
-            f"operator_map says nothing of {empty}: {_listed(verdict)}; its form is {dict(verdict.map_form)}"
+            f"operator_map lacks {empty}: {_listed(verdict)}; fill in this form: {dict(verdict.map_form)}"
         )
     foreign = [old for old in chosen if old not in verdict.map_form]
     if foreign:
@@ -240,7 +241,7 @@ def _branches(
         if operator is not None and operator.kind is OperatorKind.BATCH_FANOUT and not instance["closed"]:
             now, then = len(first[operator.id]), len(instance["slots"])
             if now != then:
-                yield operator.id, f"has {now} branches, and {then} were started"
+                yield operator.id, f"has {now} branches now, but {then} were started"
 
 
 def _positions(
@@ -255,7 +256,7 @@ def _positions(
         places = first.get(blocks[instance], [])
         if id in places and places.index(id) != then:
             now = places.index(id) + 1
-            yield id, f"is number {now} in {blocks[instance]!r}, and was number {then + 1} when it started"
+            yield id, f"is number {now} in {blocks[instance]!r} now, but was number {then + 1} when it started"
 
 
 def _scopes(
@@ -269,7 +270,7 @@ def _scopes(
         operator = definition.by_id.get(id)
         block = blocks[scope[0]] if scope else None
         if operator is not None and id in moved and operator.inside != block and block not in undecided:
-            yield id, f"is inside {operator.inside or 'no block'!r}, and runs in {block or 'no block'!r}"
+            yield id, f"is inside {operator.inside or 'no block'!r}, but runs in {block or 'no block'!r}"
 
 
 def _joins(snapshot: Mapping[str, Any], definition: Definition) -> Iterator[tuple[str, str]]:
@@ -288,7 +289,7 @@ def _joins(snapshot: Mapping[str, Any], definition: Definition) -> Iterator[tupl
         else:
             continue
         if foreign:
-            yield join, f"holds a value of {foreign[0]!r}, but does not wait for that any more"
+            yield join, f"holds a value of {foreign[0]!r}, but does not wait for it under this definition"
 
 
 def _opened(snapshot: Mapping[str, Any]) -> set[str]:
@@ -300,7 +301,7 @@ def _opened(snapshot: Mapping[str, Any]) -> set[str]:
 
 
 def _renamed(snapshot: Mapping[str, Any], definition: Definition, mapping: Mapping[str, str]) -> dict[str, Any]:
-    """The snapshot with operators under their new ids, without answered interrupts of operators that are gone."""
+    """The snapshot with operators under their new ids. Answered interrupts of operators that are gone are dropped."""
 
     def moved(part: Mapping[str, Any]) -> dict[str, Any]:
         return {**part, "operator": mapping.get(part["operator"], part["operator"])}
@@ -325,9 +326,10 @@ def _renamed(snapshot: Mapping[str, Any], definition: Definition, mapping: Mappi
 def _with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict[str, Any]:
     """The snapshot with the concurrency limits of a definition.
 
-    A run that has a permit keeps it, even above a lower limit. A run that waits for a permit waits at the first limiter
-    that is full now, in the order in which the runs began; if none is full, it counts as started, and the load issues
-    it. (A waiting emitter is in no queue: the load makes it run again. Runs in a sub-flow request their permits anew.)
+    A run that has a permit keeps it, even above a lower limit. A run that waits for a permit is queued at the first
+    limiter that is full now, in the order in which the runs began; if none is full, it is marked as running, and starts
+    when the snapshot is loaded. (An emitter that waits is in no queue: it runs again when the snapshot is loaded. Runs
+    in a sub-flow request their permits again.)
     The limit of the execution itself does not change.
     """
     limits = _Limits(snapshot, definition)
@@ -336,7 +338,7 @@ def _with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict
         run["id"]: limits.admitted(run)
         for run in sorted(snapshot["runs"], key=lambda run: run["phase"] != Phase.RUNNING)
     }
-    for interrupt in snapshot["interrupts"]:  # a run that has asked holds no permit, but is loaded with its limiters
+    for interrupt in snapshot["interrupts"]:  # a run with an interrupt has no permit, but needs its limiters
         if isinstance(interrupt["run"], Mapping):
             list(limits.limiters_of(interrupt["run"]))
     return {
@@ -351,7 +353,7 @@ def _with_limits_of(snapshot: Mapping[str, Any], definition: Definition) -> dict
 
 
 class _Limits:
-    """All limiters, at first without runs. Runs are admitted one after another, running ones first."""
+    """All limiters of the new definition. They are empty at first; then the runs are admitted one by one."""
 
     def __init__(self, snapshot: Mapping[str, Any], definition: Definition) -> None:
         self.definition = definition
@@ -365,7 +367,8 @@ class _Limits:
                 self.blocks[id] = _limiter(limit)
 
     def admitted(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        """The run with a permit of each limiter, or in the queue of the first full one; its phase follows from that."""
+        """Give the run a permit of each of its limiters, or queue it at the first full one; return it with its new
+        phase."""
         run = dict(run)
         limiters = list(self.limiters_of(run))
         if run["phase"] == Phase.READY:
@@ -373,7 +376,7 @@ class _Limits:
             if full is not None:
                 full["queue"].append(run["id"])
                 return run
-            # The load counts one more attempt for every run that it issues, and this one has made none yet.
+            # Loading adds an attempt to every run that it starts. This run has made none yet, so subtract one.
             run["phase"], run["attempt"] = Phase.RUNNING.value, run["attempt"] - 1
         if run["phase"] == Phase.RUNNING:
             for limiter in limiters:

@@ -28,12 +28,12 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
     flow: str
     records: int
     status: StatusName
-    #: whether it was started, and its start value
+    #: whether the execution was started, and its start value
     started: bool
     value: Any
     #: the execution's state by key
     state: dict[str, Any]
-    #: whether it had a result, and the result
+    #: whether the execution had a result, and the result
     has_result: bool
     result: Any
     error: ErrorInfo | None
@@ -46,7 +46,7 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
     items: int
 
     def __str__(self) -> str:
-        """A few lines of text."""
+        """The state as a few lines of text."""
         lines = [f"{self.id} of flow {self.flow!r} after {self.records} records: {self.status}"]
         if self.started:
             lines.append(f"  started with  {short(self.value)}")
@@ -66,7 +66,7 @@ class StateView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def view(id: str, flow: str, restored: RestoredExecution) -> StateView:
-    """The view of a restored execution, which nothing else may use: the view shares its values."""
+    """The view of a restored execution. Do not use the execution afterwards: the view shares its values."""
     state = restored.machine.state
     return StateView(
         id=id,

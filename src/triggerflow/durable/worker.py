@@ -35,15 +35,15 @@ from .stored import Stored, stored_of
 logger = logging.getLogger("triggerflow")
 
 
-#: How many seconds a worker waits until it tries an execution again that it cannot run: at first, and at most.
+#: If a worker cannot run an execution, it tries it again after a pause. The first pause and the longest, in seconds.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 60.0, 3600.0
 
-#: A worker looks into its store at most once in so many seconds.
+#: The shortest pause between two queries of a worker to its store, in seconds.
 MIN_POLL_SECONDS = 0.01
 
 
 class Resumable(Protocol):
-    """The interface of a flow that a worker uses."""
+    """What a worker needs of a flow."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class Resumable(Protocol):
 
 
 class _Rejection(NamedTuple):
-    """Why an execution cannot run under this definition of its flow, and until when (loop time) it is skipped."""
+    """Why an execution cannot run under this definition of its flow, and until when (loop time) the worker skips it."""
 
     flow: str
     definition: str
@@ -68,8 +68,8 @@ class _Rejection(NamedTuple):
 class Worker:
     """Runs the durable executions of some flows in an open store: `async with Worker(store, flow, other): ...`.
 
-    The store knows flows by name, so that each flow needs a name of its own; raises `UsageError` otherwise. The worker
-    looks into the store every `poll` seconds, and when the next timer is due. So it takes over the executions of a dead
+    A store knows flows by name, so that each flow needs a name of its own; raises `UsageError` otherwise. The worker
+    queries the store every `poll` seconds, and when the next timer is due. So it takes over the executions of a dead
     process within `poll` seconds after their lease has ended. It runs up to `at_once` executions at the same time. At
     the end of the block, it suspends and releases its executions, and another worker can continue them. Executions that
     were suspended because the store failed are tried again every `poll` seconds.
@@ -91,7 +91,7 @@ class Worker:
         self._poll = poll
         self._at_once = at_once
         self._running: dict[str, Stored] = {}
-        #: executions that this store owns and the worker has to open: the name of the flow by id
+        #: executions that this store owns and the worker still has to open: the name of the flow by id
         self._claimed: dict[str, str] = {}
         #: executions that cannot run here, by id
         self._rejections: dict[str, _Rejection] = {}
@@ -120,7 +120,7 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Suspend the running executions, and release them."""
-        self._session.on_change = None  # from here on, nothing is parked
+        self._session.on_change = None  # from here on, no execution is parked
         tasks = [task for task in (self._task, self._parking, *self._opening_tasks) if task is not None]
         for task in tasks:
             task.cancel()
@@ -128,7 +128,7 @@ class Worker:
         await self._release_all(list(self._session.live.values()))
 
     async def _release_all(self, executions: list[Stored]) -> None:
-        """Suspend these executions, and release them and those that were only claimed."""
+        """Suspend and release these executions. Also release those that the worker has claimed, but not opened yet."""
         self._session.on_change = None
         here = [execution for execution in executions if execution.runs_here]
         ids = [*(execution.runtime.id for execution in here), *self._claimed]
@@ -138,7 +138,7 @@ class Worker:
         self._running.clear()
         self._claimed.clear()
         if ids:
-            with suppress(StoreError):  # then they are released when the store is closed
+            with suppress(StoreError):  # closing the store releases them, too
                 await self._store.release(ids)
 
     def run(self) -> None:
@@ -159,7 +159,7 @@ class Worker:
 
         task = run_sync(begin, "run")
         try:
-            while not task.done():  # an interrupt just before a wait begins is raised at its end
+            while not task.done():  # an interrupt between two waits is raised at the end of the next one
                 run_sync(lambda: asyncio.wait((task,), timeout=0.5), "run")
             task.result()
         finally:
@@ -177,7 +177,7 @@ class Worker:
     async def _run(self) -> None:
         while True:
             wait = self._poll
-            self._wake.clear()  # a change from here on starts another round
+            self._wake.clear()  # a change from here on ends the wait below
             try:
                 await self._claim()
                 if self._claimed.keys() - self._ids_being_opened:
@@ -211,7 +211,8 @@ class Worker:
             return
         rows = await self._store.claim_work(self._flows, limit=capacity, without=skipped)
         self._claimed.update((row.id, row.flow) for row in rows)
-        if len(rows) < capacity:  # rejected executions that could not be claimed have ended, or have another owner
+        # Fewer rows than asked for: rejected executions that were not claimed have ended, or have another owner.
+        if len(rows) < capacity:
             self._rejections = {id: it for id, it in self._rejections.items() if id in skipped or id in self._claimed}
 
     def _ids_to_skip(self) -> set[str]:
@@ -249,17 +250,16 @@ class Worker:
 
     async def _open(self, id: str, flow: str) -> StoreError | None:
         """Open a claimed execution. Returns the error of the store if the worker has to try again."""
-        if id in self._ids_to_skip():  # it was open, and was rejected since
+        if id in self._ids_to_skip():  # it was rejected after it was claimed
             return await self._release_one(id)
         try:
             execution = await self._flows[flow].async_resume(id, store=self._store)
         except StoreUnavailable as error:
             return error
-        except (StoreConflict, UnknownExecution):  # it has another owner by now, or was deleted
+        except (StoreConflict, UnknownExecution):  # another owner has claimed it, or it was deleted
             self._claimed.pop(id, None)
-        except (
-            Exception
-        ) as error:  # also any error of the flow's own classes, which the recorded values may not fit any more
+        except Exception as error:
+            # The flow's own classes may raise any error if recorded values do not fit them any more.
             self._reject(id, flow, error)
             return await self._release_one(id)
         else:
@@ -276,19 +276,20 @@ class Worker:
         return None
 
     def _on_change(self, execution: Stored) -> None:
-        """Track, drop or park an execution whose records were committed, or that has left this process."""
+        """Track, drop or park an execution. Called when its records were committed, or it was suspended or released."""
         root = execution.root
         runtime = root.runtime
         if not root.runs_here:
             left = self._running.pop(runtime.id, None)
             if runtime.log is not None and runtime.log.suspended is not None and not root.released:
-                # The store failed, or a task of it was cancelled from outside. This store still owns it: open it again.
+                # Suspended: the store failed, or a task was cancelled from outside. This store is still the owner: open
+                # it again.
                 self._claimed[runtime.id] = runtime.program.name
                 if isinstance(why := runtime.log.suspended.__cause__, StoreDamaged | SnapshotError | UsageError):
                     self._reject(runtime.id, runtime.program.name, why)  # one of its sub-flows cannot run here
                     self._wake.set()  # the next round releases it
             elif left is not None:
-                self._wake.set()  # another execution may run now
+                self._wake.set()  # there is room for another execution
             return
         self._running[runtime.id] = root
         if is_idle(root):
@@ -303,9 +304,9 @@ class Worker:
                 await park(self._store, idle.values())
             except StoreError:
                 logger.exception("the worker could not park %d executions of %r", len(idle), self._store)
-                # Those that have left the memory still belong to this store: open them again.
+                # Executions that were stopped already still belong to this store: open them again.
                 self._claimed.update((id, it.runtime.program.name) for id, it in idle.items() if not it.runs_here)
-        self._wake.set()  # one of their timers may be the next one due
+        self._wake.set()  # a timer of a parked execution may be the next one due
 
 
 def _fingerprint(flow: Resumable) -> str:

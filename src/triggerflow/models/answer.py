@@ -40,7 +40,7 @@ class Answer:
         self.output = output
         self.length = 0
         self.finished = False
-        """Whether the answer has ended and is what was asked for."""
+        """Whether the answer has ended and has passed all checks."""
         self.tool_calls: dict[int, ToolCall] = {}
         self.finish_reason: str | None = None
         self.usage: dict[str, int] = {}
@@ -66,7 +66,7 @@ class Answer:
         """`id` and `model` if the provider says them, `role`, `finish_reason`, `usage`, and the attempt's number."""
         said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
         usage = dict(self.usage)
-        if len(usage) == 2:  # some providers send one count at the beginning and the other at the end
+        if len(usage) == 2:  # merged: some providers send one count at the beginning and the other at the end
             usage["total_tokens"] = sum(usage.values())
         return {**said, "usage": usage, "attempt": self.parser.attempt}
 
@@ -127,7 +127,7 @@ class Answer:
         return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
 
     def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
-        """Which of these paths the data does not have. `[*]` stands for every item of a list."""
+        """Which of these paths the data does not have. `[*]` means every item of a list."""
         data = self.parser.value
         return [path for path in paths if not _has(data, _STEPS[style].findall(path))]
 
@@ -155,7 +155,7 @@ def slices(delta: Delta, size: int) -> Iterator[Delta]:
 
 
 def _named(raw: Any, name: str) -> Any:
-    """The field of this name in the first chunk, or in the message that it contains (Anthropic, Ollama)."""
+    """The field of this name in the provider's first chunk, or in the message in that chunk (Anthropic, Ollama)."""
     found = get(raw, name)
     return get(raw, "message", name) if found is None else found
 

@@ -54,7 +54,7 @@ class AnthropicProvider:
         return False
 
     async def open(self, request: Request) -> Source:
-        """Send the request; return the SDK's stream of events, or the text of the answering tool's input."""
+        """Send the request; return the SDK's stream of events, or with "tool" the tool's input as text deltas."""
         client = self._client or self._clients.current()
         as_tool = request.described is not None and self._structured == "tool"
         messages = request.to_messages(ask_for_json=not as_tool)
@@ -73,7 +73,8 @@ class AnthropicProvider:
 
 
 async def _answers(stream: Any) -> AsyncGenerator[Delta, None]:
-    """The deltas of the answering tool's input, as text: it is the only tool that the model may call."""
+    """Yield the input of the tool as text deltas. It is the only tool that the model may call: its input is the
+    answer."""
     async with aclosing(read_deltas(stream)) as deltas:
         async for delta in deltas:
             text = "".join(call.arguments for call in delta.tool_calls)

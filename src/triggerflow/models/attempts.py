@@ -1,7 +1,8 @@
-"""`Attempts`: the task behind a response, which asks a source until its answer fits the description.
+"""`Attempts`: the task of a response. It requests answers from a source until one fits the description.
 
-If an attempt fails with an error that may pass (see `errors`), or its answer does not fit, the source is asked again,
-and a mark in the log makes the items before it void. A connection that breaks after the first text is not retried: the
+If an attempt fails with an error that a retry may cure (see `errors`), or its answer does not fit, the task opens the
+source again. A `Restart` in the log tells readers that the items before it are void. A
+connection that breaks after the first text is not retried: the
 response fails as truncated, because readers may have acted on that text.
 """
 
@@ -30,11 +31,11 @@ from .places import PathStyle
 from .views import Item, Restart
 
 _BREATH = 8_192
-"""So many characters are parsed before other tasks get a turn: a few milliseconds."""
+"""The task parses this many characters (for a few milliseconds), then lets other tasks run."""
 _CHUNK_COST = 64
-"""What a delta costs beside its text, in characters."""
+"""What a delta costs in addition to its text, counted in characters."""
 _LONGEST_WAIT = 60.0
-"""Seconds; who is asked to wait longer before a retry is told instead."""
+"""In seconds. If the provider asks for a longer pause before a retry, the response fails instead of waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,11 @@ class Need:
     style: PathStyle
     max_retries: int
     fatal: bool
-    """Whether the response fails in the end; if not, the last answer counts."""
+    """Whether the response fails if the last attempt lacks a key, too; if not, readers get its answer."""
 
 
 class Attempts:
-    """The answers to one request, one per attempt; the last one counts. The options are those of `Response`."""
+    """Requests the answers of a response, one per attempt. The last answer is the result. Options: see `Response`."""
 
     def __init__(
         self,
@@ -80,10 +81,10 @@ class Attempts:
         self.log: EventLog[Item] = EventLog()
         """What `run` writes: deltas, events, and at the end the answer."""
         self.answer = self._new_answer(1)
-        """The answer that is being written, or was."""
+        """The answer of the current attempt, or of the last one."""
 
     async def run(self) -> None:
-        """Ask until the answer fits, or no attempt is left; then close the log, with the error if there is one."""
+        """Make attempts until an answer fits, or none is left; then close the log, with the error if there is one."""
         log = self.log
         try:
             while (problem := await self._attempt()) is not None:
@@ -102,9 +103,10 @@ class Attempts:
             log.close()
 
     def require(self, need: Need) -> bool:
-        """Check for these keys at the end of the answer.
+        """Add keys that the answer must have.
 
-        Returns True if the answer has ended without them and another attempt is left: by another `run`, in a new log.
+        Returns True if the answer has ended already, lacks one of them, and another attempt is allowed. Then there is a
+        new log, which the caller has to fill by calling `run` again.
         """
         self._needs.append(need)
         may_ask = self.answer.finished and self._repeatable and self._failures < need.max_retries
@@ -162,7 +164,7 @@ class Attempts:
         for need in self._needs:
             missing = answer.missing(need.keys, need.style)
             if missing and (need.fatal or (self._repeatable and self._failures < need.max_retries)):
-                return answer.invalid(f"the answer lacks {missing}, which ensure_keys asks for", missing)
+                return answer.invalid(f"the answer lacks {missing}, which ensure_keys requires", missing)
         return None
 
     def _patience(self, problem: Exception) -> float | None:
@@ -179,7 +181,7 @@ class Attempts:
         return wait if self._repeatable and self._failures <= allowed and wait <= _LONGEST_WAIT else None
 
     def _again(self) -> None:
-        """Begin the next attempt: readers get a mark, and then the items of the new answer."""
+        """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
         attempt = self.answer.parser.attempt + 1
         self.answer = self._new_answer(attempt)
         self.log.append(Restart(ResetEvent.announcing(attempt)))
@@ -197,7 +199,7 @@ class Attempts:
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:
-    """The error for an exception of the source: before the first text a failed request, after it a cut answer."""
+    """The error for an exception of the source: a failed request before the first text, a truncated answer after it."""
     problem = translate(error)
     if isinstance(problem, RequestFailedError) and answer.length:
         stalled, broken = isinstance(problem, StallError), isinstance(problem, TransportError)

@@ -20,9 +20,9 @@ from typing import Any, cast
 from .shapes import Delta, delta_of
 
 Source = Any
-"""An (async) iterable of text, bytes or chunks; a coroutine that gives one; or a function that gives either."""
+"""An (async) iterable of text, bytes or chunks; a coroutine that returns one; or a function that returns either."""
 Adapter = Callable[[Any], Any]
-"""Turns one chunk of a source into a `Delta`, text, or None for a chunk that says nothing."""
+"""Turns one chunk of a source into a `Delta` or text; into None if the chunk has nothing to read."""
 
 _END = object()
 
@@ -54,7 +54,7 @@ async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGe
         try:
             await _close(items)
         finally:
-            if isinstance(opened, AsyncIterable):  # a sync one was closed by its thread
+            if isinstance(opened, AsyncIterable):  # the thread of a sync source has closed it already
                 await _close(opened)
 
 
@@ -90,7 +90,7 @@ async def _inline(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
 
 
 async def _threaded(iterable: Iterable[Any]) -> AsyncGenerator[Any, None]:
-    """Read an iterable in a thread of its own: a pool's threads could all be held by sources that stall."""
+    """Read an iterable in a thread of its own. In a thread pool, sources that stall could occupy all threads."""
     loop = asyncio.get_running_loop()
     asked: queue.SimpleQueue[asyncio.Future[Any] | None] = queue.SimpleQueue()
 
@@ -110,7 +110,7 @@ async def _threaded(iterable: Iterable[Any]) -> AsyncGenerator[Any, None]:
                 try:
                     items = iter(iterable) if items is None else items
                     item = next(items, _END)
-                except BaseException as raised:  # of any kind: the reader that asked for the item gets it
+                except BaseException as raised:  # any exception: it is raised in the reader that waits for the item
                     error = raised
                 with suppress(RuntimeError):  # the loop was closed meanwhile, so no reader waits
                     loop.call_soon_threadsafe(answer, request, item, error)

@@ -23,7 +23,7 @@ class ModelError(TriggerFlowError):
 
 
 class MissingExtraError(ModelError, ImportError):
-    """The SDK of a provider is not installed; the message names the extra that brings it."""
+    """The SDK of a provider is not installed; the message names the extra to install."""
 
 
 class ResponseUsageError(ModelError, RuntimeError):
@@ -101,7 +101,8 @@ class TruncatedResponseError(AnswerError):
 
 
 class InvalidResponseError(AnswerError, ValueError):
-    """The answer is complete, but contains no JSON, or not the JSON that was asked for. `missing` lists absent keys."""
+    """The answer is complete, but contains no JSON, or not the JSON that `output` describes. `missing` lists absent
+    keys."""
 
     def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
         super().__init__(message, text=text, data=data)
@@ -150,6 +151,6 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):  # no date, or one without a zone
+        except (ValueError, TypeError):  # it is no date, or a date without a time zone
             return None
     return max(0.0, seconds) if seconds == seconds else None

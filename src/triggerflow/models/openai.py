@@ -58,7 +58,7 @@ class OpenAIProvider:
             hooks = {"request": [readdress] if url else []}
             return AsyncOpenAI(
                 base_url=url or base_url,
-                api_key="none" if api_key == "" else api_key,  # the SDK requires a key
+                api_key="none" if api_key == "" else api_key,  # the SDK refuses an empty key
                 http_client=DefaultAsyncHttpxClient(event_hooks=hooks, **(http or {})),
                 max_retries=0,
             )
@@ -80,7 +80,8 @@ class OpenAIProvider:
             options["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif output is not None and self._structured == "json_object":
             options["response_format"] = {"type": "json_object"}
-        # Also for a server that constrains: not every one shows the schema, with its descriptions, to the model.
+        # Describe the output in the prompt even if the server constrains the text: not every server shows the schema,
+        # with its descriptions, to the model.
         messages = request.to_messages(ask_for_json=True)
         return await client.chat.completions.create(model=self._model, messages=messages, stream=True, **options)
 

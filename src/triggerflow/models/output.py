@@ -27,8 +27,8 @@ class Output:
         self._definitions: dict[str, Schema] = {}
         schema, self._convert = self._read(description, "output")
         self.typed = not isinstance(description, dict | list | tuple)
-        """Whether the answer becomes an object of a type, instead of plain data."""
-        # A server may want the root spelled out instead of a reference.
+        """Whether the answer is converted to an object of the described type; if not, it stays plain data."""
+        # Some servers need the schema of the root itself, not a reference to it.
         name = str(schema.get("$ref", "")).rpartition("/")[2]
         self._root = {**self._definitions.get(name, {}), **schema} if name else schema
         self._root.pop("$ref", None)
@@ -37,7 +37,7 @@ class Output:
 
     @property
     def schema(self) -> Schema:
-        """The JSON schema of the answer. Objects take only the described keys."""
+        """The JSON schema of the answer. Objects may have only the described keys."""
         schema = cast("Schema", _closed(self._root))
         if self._definitions:
             schema["$defs"] = {name: _closed(part) for name, part in self._definitions.items()}
@@ -50,7 +50,7 @@ class Output:
 
     @property
     def root(self) -> Literal["object", "array"] | None:
-        """The kind of the answer, or None for one that may be either."""
+        """ "object" or "array"; None if the answer may be either."""
         kind = self._root.get("type")
         return kind if kind in ("object", "array") else None
 
@@ -62,7 +62,7 @@ class Output:
 
     @property
     def prompt(self) -> str:
-        """A drawing of the answer for a prompt: JSON with types for values and descriptions as comments."""
+        """The structure of the answer for a prompt: JSON with types for values and descriptions as comments."""
         return self._draw(self._root, "", ())
 
     def convert(self, data: Any) -> Any:

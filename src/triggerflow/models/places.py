@@ -25,7 +25,7 @@ def check_paths(paths: Iterable[str], output: Output | None, style: PathStyle) -
         if known is None or general in known or any(inner and _is_in(general, at) for at, inner in known.items()):
             continue
         near = difflib.get_close_matches(general, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {[at for at in known if at]}"
+        hint = f"did you mean {near[0]!r}?" if near else f"its paths are {[at for at in known if at]}"
         raise ResponseUsageError(f"the answer that `output` describes never has the path {path!r}; {hint}")
 
 
@@ -39,7 +39,7 @@ def places(schema: Schema, style: PathStyle) -> dict[str, bool]:
         part = {**definitions.get(name, {}), **part}
         properties, items = part.get("properties", {}), part.get("items")
         choices = [choice for word in ("anyOf", "oneOf", "allOf") for choice in part.get(word, ())]
-        again = name in inside  # a type that contains itself: what follows has no end
+        again = name in inside  # a type that contains itself has paths without end: stop here
         found[path] = found.get(path, False) or again or (not choices and _takes_anything(part))
         if again:
             return

@@ -37,10 +37,10 @@ class Request:
     """The messages for a model. Every part is a text, or a value that JSON can hold."""
 
     messages: tuple[Message, ...] = ()
-    """Said before the other parts: `{"role": "user" | "assistant", "content": ...}`."""
+    """Earlier messages, which come before the other parts: `{"role": "user" | "assistant", "content": ...}`."""
     system_prompt: str | None = None
     parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The sections of the message by their names: those of other names stand before info, instruct and input."""
+    """The sections of the message by name. Sections with other names come before info, instruct and input."""
     described: Output | None = None
     attached: tuple[Mapping[str, Any], ...] = ()
 
@@ -96,7 +96,7 @@ class Request:
         return said
 
     def get_response(self, provider: Provider, **options: Any) -> Response:
-        """The response to this request. It is sent when the first reader reads. The options are those of `Response`."""
+        """Return the response. The request is sent when the first reader reads. The options are those of `Response`."""
         return Response(lambda: provider.open(self), output=self.described, constrained=provider.constrained, **options)
 
     def _with(self, name: str, part: Any) -> "Request":

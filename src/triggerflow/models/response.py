@@ -54,7 +54,7 @@ class Response:
         originals: bool = True,
     ) -> None:
         self.output = output if output is None or isinstance(output, Output) else Output(output)
-        """What the answer has to be; None for free text."""
+        """The description of the answer; None for free text."""
         self.path_style: PathStyle = path_style
         self._originals = originals
         self._attempts = Attempts(
@@ -69,7 +69,8 @@ class Response:
             originals=originals,
         )
         self._logs: list[EventLog[Item]] = [self._attempts.log]
-        """More than one when an answer that had ended was asked for again, see `_require`."""
+        """One log per call of `Attempts.run`. `_require` adds a log when it repeats a request whose answer had
+        ended."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._readers = 0
@@ -104,7 +105,10 @@ class Response:
         (`aclose`, or `contextlib.aclosing`): when no reader is left, the provider's stream is closed.
         """
         if type == "original" and not self._originals:
-            raise ResponseUsageError('this response does not keep what type="original" shows: it has originals=False')
+            raise ResponseUsageError(
+                'type="original" shows the chunks of the provider, which this response does not keep '
+                "(originals=False); make it with originals=True"
+            )
         expand = view(type, specific)
         async with aclosing(self._follow(0, 0)) as items:
             async for item in items:
@@ -129,7 +133,7 @@ class Response:
         `type`: "parsed" for the JSON; "original" for the text; "all" for a dict of `data`, `text`, `reasoning`,
         `tool_calls` and `meta`, where `data` is None if there is none. `ensure_keys` are paths like `items[*].title`
         (`items/[*]/title` with `key_style="slash"`). While one is missing, further attempts follow, up to
-        `max_retries`; then the response fails, or with `raise_ensure_failure=False` the last answer counts.
+        `max_retries`; then the response fails, or with `raise_ensure_failure=False` the last answer is returned.
 
         Raises `InvalidResponseError` for an answer without JSON, of another schema, or with missing keys, and
         `TruncatedResponseError` for an answer that was cut off; both carry the text and data that arrived.
@@ -162,7 +166,7 @@ class Response:
         """Wait for the end; return `id`, `model`, `role`, `finish_reason`, `usage` (in tokens) and `attempt`."""
         return (await self._end()).meta
 
-    # -- leaving -----------------------------------------------------------------------------------------------------
+    # -- stopping ----------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """Stop reading and close the provider's stream; readers end with `ResponseCancelled`. Not thread-safe."""
@@ -177,25 +181,25 @@ class Response:
     # -- without an event loop ---------------------------------------------------------------------------------------
 
     def get_generator(self, type: StreamType = "delta", **options: Any) -> Iterator[Any]:
-        """What `get_async_generator` yields, blocking."""
+        """Yield what `get_async_generator` yields. Blocks the caller while it waits for the model."""
         return iterate_sync(
             lambda: self.get_async_generator(type, **options), "response.get_async_generator", self._loop
         )
 
     def get_text(self) -> str:
-        """`async_get_text`, blocking."""
+        """Do what `async_get_text` does, and block the caller until it is done."""
         return run_sync(self.async_get_text, "response.async_get_text", self._loop)
 
     def get_data(self, **options: Any) -> Any:
-        """`async_get_data`, blocking."""
+        """Do what `async_get_data` does, and block the caller until it is done."""
         return run_sync(lambda: self.async_get_data(**options), "response.async_get_data", self._loop)
 
     def get_data_object(self, **options: Any) -> Any:
-        """`async_get_data_object`, blocking."""
+        """Do what `async_get_data_object` does, and block the caller until it is done."""
         return run_sync(lambda: self.async_get_data_object(**options), "response.async_get_data_object", self._loop)
 
     def get_meta(self) -> dict[str, Any]:
-        """`async_get_meta`, blocking."""
+        """Do what `async_get_meta` does, and block the caller until it is done."""
         return run_sync(self.async_get_meta, "response.async_get_meta", self._loop)
 
     # -- readers -----------------------------------------------------------------------------------------------------
@@ -205,7 +209,7 @@ class Response:
         return self._attempts.log
 
     async def _follow(self, log: int, after: int) -> AsyncGenerator[Item, None]:
-        """Yield the items from this place on, of all logs from this one on."""
+        """Yield the items of log number `log` from position `after` on, then all items of the later logs."""
         self._start()
         self._readers += 1
         try:
@@ -218,8 +222,8 @@ class Response:
             self._readers -= 1
             if not self._readers and not self._log.closed:
                 self._stop(
-                    "the last reader left while the model was still writing, so its stream was closed; where the rest"
-                    " is wanted, let another reader begin before: asyncio.create_task(response.async_get_data())"
+                    "the last reader left while the model was still writing, so its stream was closed; to get the rest,"
+                    " start another reader before that: asyncio.create_task(response.async_get_data())"
                 )
 
     def _stop(self, reason: str) -> None:
@@ -239,13 +243,14 @@ class Response:
             self._loop = loop
         elif self._loop is not loop:
             raise ResponseUsageError(
-                "a response belongs to the event loop that reads it first, and this is another one"
+                "this response was first read on another event loop, to which it belongs; read it there"
             )
         if self._task is None and not self._log.closed:
             self._task = start_task(loop, self._attempts.run(), name="triggerflow-response")
 
     def _require(self, need: Need) -> None:
         if self._attempts.require(need):
-            # Readers of the old log may have ended; those who come from now on get all attempts.
+            # Readers of the old log may have ended, so the new attempts get a log of their own. New readers read all
+            # logs.
             self._logs.append(self._attempts.log)
             self._task = None

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from .errors import ProviderError
 
-# Untracked by the garbage collector: a response keeps one for each delta, and none can be part of a cycle of ours.
+# gc=False: the garbage collector skips these objects. A response keeps one for each delta, and our code never makes one
+# part of a reference cycle.
 
 
 class ToolCallDelta(Struct, frozen=True, gc=False):
@@ -85,7 +86,7 @@ def get(chunk: Any, *names: str) -> Any:
 
 
 def _openai(chunk: Any) -> Delta:
-    choice = next(iter(get(chunk, "choices")), None)  # the chunk that counts the tokens has none
+    choice = next(iter(get(chunk, "choices")), None)  # the chunk with the token counts has no choice
     delta = get(choice, "delta")
     calls = tuple(
         ToolCallDelta(
@@ -187,5 +188,5 @@ def _usage(counted: Any, read: str, written: str) -> dict[str, int] | None:
 
 
 def _json(value: Any) -> str:
-    # Complete in one piece and an object already: here it becomes the text that other providers send.
+    # Some providers send the arguments of a tool call as one object. Make JSON text of it, as other providers send.
     return json.dumps(value, ensure_ascii=False)

@@ -15,7 +15,9 @@ StreamType = Literal["delta", "instant", "specific", "original", "all"]
 
 
 class Restart:
-    """A mark in the log: the items before it are void, and the next attempt follows. The parser has its own resets."""
+    """An item of the log: the items before it are void, and the next attempt follows.
+
+    The parser makes its own `ResetEvent`s when a later JSON of the same attempt replaces an earlier one."""
 
     __slots__ = ("event",)
 
@@ -28,21 +30,23 @@ View = Callable[[Item], Iterable[Any]]
 
 
 class TextReset(str):
-    """A mark in a stream of text, an empty string: the text before it is void, and that of another attempt follows."""
+    """An empty string in a stream of text: the text before it is void, and the text of another attempt follows."""
 
     __slots__ = ("attempt",)
 
     attempt: int
 
     def __new__(cls, attempt: int) -> "TextReset":
-        """Make the mark; `attempt` is the number of the attempt that follows."""
+        """Make the empty string; `attempt` is the number of the attempt that follows."""
         mark = super().__new__(cls)
         mark.attempt = attempt
         return mark
 
 
 def view(type: StreamType, specific: str | Sequence[str]) -> View:
-    """A function from an item of the log to the items of this view. Raises `ValueError` for an unknown type or name."""
+    """Return a function that turns an item of the log into the items of this view.
+
+    Raises `ValueError` for an unknown type or name."""
     if type == "specific":
         names = {specific} if isinstance(specific, str) else {*specific}
         unknown = names - _PAIRS

@@ -5,24 +5,29 @@ that it triggers. The async one waits where a limit requires it (a slow reader, 
 All methods can be called from any thread, and awaited on any event loop.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import UsageError
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.former_names import DATA, refuse
 from . import ingress
-from .former_names import DATA, refuse
 from .ingress import emit, put
-from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt
+from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt, refuse_pause
 from .portal import run_sync
 from .state import FlowState, State
+
+SignalT = TypeVar("SignalT")
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
+    from ..build.typed import Signal
     from .dispatch import FieldSource
     from .execution import Execution
     from .runtime import ExecutionRuntime
@@ -44,7 +49,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     __slots__ = ("_repeated", "_run", "_runtime", "value")
 
-    def __init__(self, runtime: "ExecutionRuntime", run: RunChunk) -> None:
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk) -> None:
         self._runtime = runtime
         self._run = run
         # A repeated attempt does not record again the effects that an earlier attempt of this run has recorded.
@@ -66,7 +71,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     # -- the run -----------------------------------------------------------------------------------------------------
 
     @property
-    def execution(self) -> "Execution":
+    def execution(self) -> Execution:
         """The handle of this execution."""
         return self._runtime.handle_for(self._run)
 
@@ -131,9 +136,47 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     # -- signals -----------------------------------------------------------------------------------------------------
 
+    @overload
+    def async_emit(
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    @overload
+    def async_emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    @overload
     def async_emit(
         self,
         name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    def async_emit(
+        self,
+        name: Any,
         value: Any = None,
         *,
         settle: bool = False,
@@ -168,9 +211,44 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
             settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional,
         )  # fmt: skip
 
+    @overload
+    def emit(
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    @overload
+    def emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    @overload
     def emit(
         self,
         name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    def emit(
+        self,
+        name: Any,
         value: Any = None,
         *,
         settle: bool = False,
@@ -184,11 +262,11 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
             settle=settle, delay=delay, id=id, keeps_open=keeps_open,
         )  # fmt: skip
 
-    async def async_cancel_signal(self, name_or_id: str) -> int:
+    async def async_cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
         """See `cancel_signal`."""
         return await ingress.here_or_carried(self._runtime, lambda: self.cancel_signal(name_or_id))
 
-    def cancel_signal(self, name_or_id: str) -> int:
+    def cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
         """Cancel the delayed signals of this execution that are pending and have this name or id; returns how many.
 
         0 if there are none, because they were emitted, cancelled or never sent. A repeated attempt of the chunk does
@@ -196,7 +274,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """
         return ingress.cancel_signal(self._runtime, name_or_id, self._run, self._repeated)
 
-    async def async_emit_fields(self, response: "FieldSource", fields: Mapping[str, str]) -> Any:
+    async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str | Signal[Any]]) -> Any:
         """Emit a signal for each field of a model's response as soon as the field is complete.
 
         `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. If the
@@ -205,7 +283,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """
         from .dispatch import emit_fields
 
-        return await emit_fields(self, response, fields)
+        return await emit_fields(self, response, {path: str(name) for path, name in fields.items()})
 
     async def async_confirm(self, number: int) -> None:
         """Make a provisional signal final: it can no longer be retracted."""
@@ -252,6 +330,20 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """End the runtime stream. Its readers stop after the last item; the execution continues."""
         ingress.stop_stream(self._runtime, self._run, self._repeated)
 
+    # -- for_each ----------------------------------------------------------------------------------------------------
+
+    async def async_stop_for_each(self) -> None:
+        """See `stop_for_each`."""
+        await self._on_loop(self.stop_for_each)
+
+    def stop_for_each(self) -> None:
+        """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
+
+        Items in work go on, and the chain continues with the results of the items that were started. So an endless
+        source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
+        """
+        self._record(events.ItemsStopped(self._now(), self._run.id))
+
     # -- result ------------------------------------------------------------------------------------------------------
 
     async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
@@ -272,9 +364,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         type: str = "pause",
         payload: Any = None,
-        resume_event: str | None = None,
+        resume_event: str | Signal[Any] | None = None,
         interrupt_id: str | None = None,
-        resume_to: "Literal['next', 'self'] | dict[str, str]" = "next",
+        resume_to: Literal["next", "self"] | dict[str, str] = "next",
         schema: Any = None,
         expires: float | None = None,
     ) -> NoReturn:
@@ -289,20 +381,22 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         of the answer; an answer of another type is refused with `ContractError`. After `expires` seconds without an
         answer the chunk fails with `InterruptExpired`. Other chunks continue meanwhile.
 
-        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), or if an interrupt of that id
-        is open.
+        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), if an interrupt of that id
+        is open, in a condition, and in a task other than that of the chunk (`asyncio.gather`, a `TaskGroup`).
         """
+        refuse_pause(self._run)
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
         if resume_to not in ("next", "self"):
             raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
         number = interrupt_id or f"interrupt-{self._run.id}"
+        event: Any = resume_event
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
             ingress.check_delay(expires)
         until = None if expires is None else self._now() + expires
         raise ChunkPaused(
-            events.Paused(self._now(), self._run.id, number, type, payload, resume_event, resume_to, name, until)
+            events.Paused(self._now(), self._run.id, number, type, payload, event, resume_to, name, until)
         )
 
     async def async_pause_for(self, **question: Any) -> NoReturn:
@@ -310,7 +404,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         self.pause_for(**question)
 
     @property
-    def resume(self) -> "dict[str, Any] | None":
+    def resume(self) -> dict[str, Any] | None:
         """The interrupt whose answer runs this chunk again (`resume_to="self"`); None in any other run.
 
         It is the dict of `execution.get_interrupt`, with the value of the chunk before the interrupt as `value`.
@@ -348,12 +442,12 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
 
 
-def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> "tuple[ExecutionRuntime, RunChunk]":
+def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:
     """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
     return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
 
 
-def require_resource(runtime: "ExecutionRuntime", key: str) -> Any:
+def require_resource(runtime: ExecutionRuntime, key: str) -> Any:
     """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
     resources = runtime.resources
     if key not in resources:

@@ -5,6 +5,8 @@ The engine reads clocks and draws random numbers only through an `Environment`. 
 and driver, and may set `any_thread`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 from collections.abc import Callable
@@ -29,7 +31,7 @@ class Environment:
 
     def __init__(
         self,
-        make_driver: "Callable[[Any], Driver]",
+        make_driver: Callable[[Any], Driver],
         *,
         now: Callable[[], float] | None = None,
         new_id: Callable[[], str] | None = None,

@@ -3,30 +3,43 @@
 A handle holds an `ExecutionRuntime` and forwards to it. Two handles of one execution are equal.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from .._core.errors import UnknownInterrupt, UsageError
 from .._core.events import ErrorInfo, Event
 from .._core.state import UNSET, RunChunk, StatusName
+from ..build.former_names import EXECUTION, refuse
 from . import ingress
 from .data import require_resource
-from .former_names import EXECUTION, refuse
 from .interrupts import describe_interrupt
-from .journal import Observer
 from .portal import iterate_sync, on_a_loop, run_sync
 from .resources import ResourceHolder
 from .runtime import ExecutionRuntime
 from .state import State
-from .stream import CompactReader, LagPolicy, StreamReader
 from .threads import current_call
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    from ..build.typed import Signal
+    from .journal import Observer
+    from .stream import LagPolicy, StreamReader
+
+    ResultT = DefaultTypeVar("ResultT", default=Any)
+else:
+    ResultT = TypeVar("ResultT")
+
 T = TypeVar("T")
+SignalT = TypeVar("SignalT")
 
 
-class Execution(ResourceHolder):
-    """One run of a flow. `flow.create_execution` makes it; `async_start` or its first reader starts it.
+class Execution(ResourceHolder, Generic[ResultT]):
+    """One run of a flow, whose result is a `ResultT`. `flow.create_execution` makes it; `async_start` or its first
+    reader starts it.
 
     The execution lives on the event loop that started it. The methods with `async_` can be awaited on any loop. The
     methods without `async_` are for scripts and other threads; they raise `BlockingCallError` where they would block a
@@ -55,6 +68,11 @@ class Execution(ResourceHolder):
         return repr(self._runtime)
 
     if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
 
         def __getattr__(self, name):
             refuse(self, name, EXECUTION)
@@ -90,7 +108,9 @@ class Execution(ResourceHolder):
         """
         await self._runtime.durability.release(self._runtime, reason)
 
-    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None) -> Any:
+    async def async_start(
+        self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None
+    ) -> ResultT:
         """Start the execution unless it has started, wait until all its work has settled, and return its result.
 
         With `delay` its work begins after so many seconds. A durable execution counts them on while no process runs it.
@@ -127,7 +147,7 @@ class Execution(ResourceHolder):
         """Start the execution on the running loop without waiting for anything; see `async_begin`."""
         self._runtime.begin(value, delay)
 
-    async def async_get_result(self, *, timeout: float | None = None) -> Any:
+    async def async_get_result(self, *, timeout: float | None = None) -> ResultT:
         """Wait until the execution has ended and return its result, None if no result was set.
 
         With `keep_open` it returns as soon as the execution has a result.
@@ -160,7 +180,7 @@ class Execution(ResourceHolder):
         """
         await ingress.from_outside(self._runtime, lambda: self._runtime.cancel(reason))
 
-    async def async_close(self) -> Any:
+    async def async_close(self) -> ResultT:
         """Accept no more signals from outside, wait for the end of the execution, and return its result.
 
         One that was not started ends when the work of its signals is done, and cannot be started any more. Raises the
@@ -169,13 +189,13 @@ class Execution(ResourceHolder):
         self._refuse_own_chunk("async_close")
         return await ingress.from_outside(self._runtime, self._runtime.close)
 
-    def start(self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None) -> Any:
+    def start(self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None) -> ResultT:
         """The sync twin of `async_start`."""
         self._refuse_own_chunk("start")
         make = lambda: self.async_start(value, timeout=timeout, delay=delay)  # noqa: E731
         return run_sync(make, "execution.async_start", self._runtime.loop)
 
-    def get_result(self, *, timeout: float | None = None) -> Any:
+    def get_result(self, *, timeout: float | None = None) -> ResultT:
         """The sync twin of `async_get_result`."""
         if not self._runtime.has_outcome():
             self._refuse_own_chunk("get_result")
@@ -188,9 +208,44 @@ class Execution(ResourceHolder):
 
     # -- signals from outside ----------------------------------------------------------------------------------------
 
+    @overload
+    async def async_emit(
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    @overload
+    async def async_emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    @overload
     async def async_emit(
         self,
         name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    async def async_emit(
+        self,
+        name: Any,
         value: Any = None,
         *,
         settle: bool = False,
@@ -212,9 +267,44 @@ class Execution(ResourceHolder):
         )
         await ingress.from_outside(self._runtime, make)
 
+    @overload
+    def emit(
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    @overload
+    def emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    @overload
     def emit(
         self,
         name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
+
+    def emit(
+        self,
+        name: Any,
         value: Any = None,
         *,
         settle: bool = False,
@@ -233,7 +323,7 @@ class Execution(ResourceHolder):
         )
         run_sync(make, "execution.async_emit", runtime.loop)
 
-    async def async_cancel_signal(self, name_or_id: str) -> int:
+    async def async_cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
         """Cancel the delayed signals that are pending and have this name or id; returns how many, 0 after the end.
 
         Those of a sub-flow belong to its own execution and are not found.
@@ -242,7 +332,7 @@ class Execution(ResourceHolder):
             self._runtime, lambda: ingress.cancel_signal(self._runtime, name_or_id, None)
         )
 
-    def cancel_signal(self, name_or_id: str) -> int:
+    def cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
         """The sync twin of `async_cancel_signal`. On the loop of the execution it does not wait."""
         if on_a_loop():
             return ingress.cancel_signal(self._runtime, name_or_id, None)
@@ -275,11 +365,11 @@ class Execution(ResourceHolder):
             lambda: ingress.stop_stream(self._runtime, None), self.async_stop_stream, "execution.async_stop_stream"
         )
 
-    async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
+    async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
         """Set the result from outside. Ignored if the execution has a result, unless `replace` is true."""
         await ingress.from_outside_now(self._runtime, lambda: ingress.set_result(self._runtime, value, replace, None))
 
-    def set_result(self, value: Any, *, replace: bool = False) -> None:
+    def set_result(self, value: ResultT, *, replace: bool = False) -> None:
         """The sync twin of `async_set_result`. On the loop of the execution it does not wait."""
         self._now_or_blocking(
             lambda: ingress.set_result(self._runtime, value, replace, None),
@@ -347,7 +437,7 @@ class Execution(ResourceHolder):
         """The state of this execution, by key."""
         return State(self._runtime)
 
-    def save(self, path: "str | os.PathLike[str] | None" = None, *, encoding: str = "utf-8") -> dict[str, Any]:
+    def save(self, path: str | os.PathLike[str] | None = None, *, encoding: str = "utf-8") -> dict[str, Any]:
         """Return a snapshot of the execution as JSON-shaped data; with a `path`, write it to that file (.json, .yaml).
 
         It can be called at any moment. `flow.load_execution` restores the execution. Raises `PayloadError`, which names
@@ -391,6 +481,8 @@ class Execution(ResourceHolder):
         Chunks wait for a slow reader from its first step on. After the last item the iterator ends, or raises the
         failure of the execution. Raises `StreamGapError` and `ReaderDisconnected` for a reader that falls behind.
         """
+        from .stream import CompactReader, StreamReader  # not needed by a run without readers
+
         runtime = self._runtime
         kind = cast("type[StreamReader[Any]]", CompactReader if compact else StreamReader)
         begin = lambda: runtime.begin_reading(value)  # noqa: E731

@@ -1,14 +1,15 @@
 """What all executions of one flow share, and how they are made."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._core.errors import UsageError
 from .._core.operators import compile_plan
 from ..build.arguments import positive, seconds
 from ..build.blueprint import Blueprint
 from ..build.contract import Check, Contract
-from ..build.typed import StateModel
 from ..serialize.payload import Types
 from .environment import Environment
 from .execution import Execution
@@ -16,7 +17,10 @@ from .options import Options
 from .program import Program
 from .runtime import ExecutionRuntime
 from .shared import SharedData
-from .subflow import Link
+
+if TYPE_CHECKING:
+    from ..build.typed import StateModel
+    from .subflow import Link
 
 #: Makes the runtime of an execution in memory: `ExecutionRuntime`, or what an extension puts in its place.
 MakeRuntime = Callable[..., ExecutionRuntime]

@@ -15,6 +15,8 @@ attempt of a run, the effects that earlier attempts have recorded and that this 
 recorded again.
 """
 
+from __future__ import annotations
+
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
@@ -46,7 +48,7 @@ Repeated = dict[str, int] | None
 # -- the shell loop ----------------------------------------------------------------------------------------------------
 
 
-def take(runtime: "ExecutionRuntime", event: events.Event) -> list[AnyCommand]:
+def take(runtime: ExecutionRuntime, event: events.Event) -> list[AnyCommand]:
     """Let the machine receive a record and the journal append it; the commands that may be performed now.
 
     Raises what `Machine.receive` raises, and for a durable execution `PayloadError` or `ExecutionSuspended`; nothing
@@ -65,7 +67,7 @@ def take(runtime: "ExecutionRuntime", event: events.Event) -> list[AnyCommand]:
     return log.hold(encoded, commands)
 
 
-def submit(runtime: "ExecutionRuntime", event: events.Event) -> None:
+def submit(runtime: ExecutionRuntime, event: events.Event) -> None:
     """Take a record and perform its commands, on the thread of the execution. Raises what `take` raises."""
     commands = take(runtime, event)
     if commands:
@@ -74,7 +76,7 @@ def submit(runtime: "ExecutionRuntime", event: events.Event) -> None:
         driver.perform(commands)
 
 
-def submit_item(runtime: "ExecutionRuntime", event: events.StreamPut) -> None:
+def submit_item(runtime: ExecutionRuntime, event: events.StreamPut) -> None:
     """`submit` for an item of an execution in memory that is no sub-flow: its only command is to publish it."""
     number = runtime.machine.receive_item(event)
     if runtime.journal is not None:
@@ -88,7 +90,7 @@ def submit_item(runtime: "ExecutionRuntime", event: events.StreamPut) -> None:
 # -- thread and loop ---------------------------------------------------------------------------------------------------
 
 
-def check_loop(runtime: "ExecutionRuntime") -> None:
+def check_loop(runtime: ExecutionRuntime) -> None:
     """If the event loop of an execution was closed under it, end it as cancelled; at rest and kept open it goes on
     where it is used next."""
     driver = runtime.driver
@@ -106,7 +108,7 @@ def check_loop(runtime: "ExecutionRuntime") -> None:
         driver.on_loop_closed("its event loop was closed while it ran")
 
 
-def moves_here(runtime: "ExecutionRuntime") -> bool:
+def moves_here(runtime: ExecutionRuntime) -> bool:
     """Whether the next use here moves it to this event loop: it is kept open and at rest, and has lived on another.
 
     A durable execution stays on the event loop of its store.
@@ -118,7 +120,7 @@ def moves_here(runtime: "ExecutionRuntime") -> bool:
     return here is not None and here is not driver.loop
 
 
-def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver":
+def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
     """The driver of an execution, made on first use on the running loop.
 
     With `starting` the options come with the record that follows. An execution that is kept open and at rest moves to
@@ -150,7 +152,7 @@ def driver_of(runtime: "ExecutionRuntime", *, starting: bool = False) -> "Driver
     return driver
 
 
-def is_here(runtime: "ExecutionRuntime") -> bool:
+def is_here(runtime: ExecutionRuntime) -> bool:
     """Whether the calling thread is the one on which the execution lives, or it lives nowhere in this process, or it
     moves here."""
     driver = runtime.driver
@@ -159,7 +161,7 @@ def is_here(runtime: "ExecutionRuntime") -> bool:
     return is_foreign(driver.loop) or moves_here(runtime)
 
 
-def call(runtime: "ExecutionRuntime", function: Callable[[], T], name: str) -> T:
+def call(runtime: ExecutionRuntime, function: Callable[[], T], name: str) -> T:
     """Call a function on the thread of the execution, and wait for it.
 
     `name` is the async method to use instead. Raises `BlockingCallError` inside the event loop of another thread.
@@ -175,7 +177,7 @@ def call(runtime: "ExecutionRuntime", function: Callable[[], T], name: str) -> T
     return run_sync(there, name, runtime.driver.loop)
 
 
-async def carry(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def carry(runtime: ExecutionRuntime, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Await a coroutine on the event loop of the execution, from another one. Raises `ExecutionClosed` after the
     end."""
     if runtime.driver is None:
@@ -193,7 +195,7 @@ async def carry(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, A
         return await asyncio.wrap_future(future)
 
 
-def enter(runtime: "ExecutionRuntime", event: events.Event, name: str) -> None:
+def enter(runtime: ExecutionRuntime, event: events.Event, name: str) -> None:
     """Submit a record from any thread; returns when it is accepted. `name`: see `call`."""
 
     def there() -> None:
@@ -203,7 +205,7 @@ def enter(runtime: "ExecutionRuntime", event: events.Event, name: str) -> None:
     call(runtime, there, name)
 
 
-def post(runtime: "ExecutionRuntime", event: events.Event) -> None:
+def post(runtime: ExecutionRuntime, event: events.Event) -> None:
     """Submit a record from any thread without waiting for that: at once on the thread of the execution, else soon.
 
     A record that comes after the end is dropped.
@@ -217,14 +219,14 @@ def post(runtime: "ExecutionRuntime", event: events.Event) -> None:
             driver.loop.call_soon_threadsafe(enter_unless_ended, runtime, event)
 
 
-def enter_unless_ended(runtime: "ExecutionRuntime", event: events.Event) -> None:
+def enter_unless_ended(runtime: ExecutionRuntime, event: events.Event) -> None:
     """Submit a record on the thread of the execution; one that comes after the end is dropped."""
     with suppress(ExecutionClosed):
         driver_of(runtime)
         submit(runtime, event)
 
 
-async def from_outside(runtime: "ExecutionRuntime", make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def from_outside(runtime: ExecutionRuntime, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """What every awaited call on a handle goes through: the execution is opened, the call is made on its loop, and what
     the call has recorded is in the store when this returns."""
     check_loop(runtime)
@@ -236,7 +238,7 @@ async def from_outside(runtime: "ExecutionRuntime", make: Callable[[], Coroutine
     return answer
 
 
-async def from_outside_now(runtime: "ExecutionRuntime", function: Callable[[], T]) -> T:
+async def from_outside_now(runtime: ExecutionRuntime, function: Callable[[], T]) -> T:
     """`from_outside` for a call that waits for nothing."""
 
     async def make() -> T:
@@ -245,7 +247,7 @@ async def from_outside_now(runtime: "ExecutionRuntime", function: Callable[[], T
     return await from_outside(runtime, make)
 
 
-async def here_or_carried(runtime: "ExecutionRuntime", function: Callable[[], T]) -> T:
+async def here_or_carried(runtime: ExecutionRuntime, function: Callable[[], T]) -> T:
     """Call a function on the thread of the execution; from another event loop, wait for it there."""
     if is_here(runtime):
         return function()
@@ -267,9 +269,7 @@ def repeats(repeated: Repeated, effect: str) -> bool:
     return True
 
 
-def record(
-    runtime: "ExecutionRuntime", event: events.Event, run: RunChunk | None, repeated: Repeated, name: str
-) -> None:
+def record(runtime: ExecutionRuntime, event: events.Event, run: RunChunk | None, repeated: Repeated, name: str) -> None:
     """Record an effect of a run, from any thread, unless an earlier attempt has recorded it. `name`: see `call`."""
     if repeated and repeats(repeated, event.effect):
         return
@@ -281,7 +281,7 @@ def record(
 
 
 async def emit(
-    runtime: "ExecutionRuntime",
+    runtime: ExecutionRuntime,
     name: str,
     value: Any,
     run: RunChunk,
@@ -331,7 +331,7 @@ async def emit(
     return number
 
 
-async def _settled(runtime: "ExecutionRuntime", number: int) -> bool:
+async def _settled(runtime: ExecutionRuntime, number: int) -> bool:
     """Wait for the end of the wait that a record has begun, if it has; False if the execution ends before that."""
     waits, driver = runtime.machine.state.waits, runtime.driver
     if waits and number in waits and driver is not None:
@@ -340,7 +340,7 @@ async def _settled(runtime: "ExecutionRuntime", number: int) -> bool:
 
 
 def emit_now(
-    runtime: "ExecutionRuntime",
+    runtime: ExecutionRuntime,
     name: str,
     value: Any,
     run: RunChunk,
@@ -370,7 +370,7 @@ def emit_now(
 
 
 async def emit_from_outside(
-    runtime: "ExecutionRuntime",
+    runtime: ExecutionRuntime,
     name: str,
     value: Any,
     settle: bool,
@@ -395,7 +395,7 @@ async def emit_from_outside(
 
 
 def emit_from_outside_now(
-    runtime: "ExecutionRuntime", name: str, value: Any, delay: float | None, id: str | None, keeps_open: bool
+    runtime: ExecutionRuntime, name: str, value: Any, delay: float | None, id: str | None, keeps_open: bool
 ) -> None:
     """The holder of a handle emits a signal without awaiting."""
     check_delayed(delay, id, keeps_open, settle=False)
@@ -406,9 +406,9 @@ def emit_from_outside_now(
     submit(runtime, events.Emitted(now, None, name, value, delay=delay, label=id, keeps_open=keeps_open))
 
 
-def cancel_signal(runtime: "ExecutionRuntime", name: str, run: RunChunk | None, repeated: Repeated = None) -> int:
+def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, repeated: Repeated = None) -> int:
     """Cancel the pending delayed signals with this name or id, from any thread; returns how many there were."""
-    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(name, str):
         raise UsageError(f"{runtime!r}: a delayed signal is cancelled by its name or its id, a string; got {name!r}")
     name = str.__str__(name)
 
@@ -429,7 +429,7 @@ def cancel_signal(runtime: "ExecutionRuntime", name: str, run: RunChunk | None, 
     return call(runtime, there, "data.async_cancel_signal" if run is not None else "execution.async_cancel_signal")
 
 
-def _refuse_late(runtime: "ExecutionRuntime", name: str) -> None:
+def _refuse_late(runtime: ExecutionRuntime, name: str) -> None:
     """Raise `ExecutionClosed` that says how to declare an event for which a held execution did not wait."""
     state, plan = runtime.machine.state, runtime.machine.plan
     rested = state.status is Status.COMPLETED and state.attended and state.result is UNSET
@@ -440,7 +440,7 @@ def _refuse_late(runtime: "ExecutionRuntime", name: str) -> None:
         )
 
 
-async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: Repeated) -> None:
+async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Repeated) -> None:
     """A chunk puts an item into the runtime stream; see `TriggerFlowRuntimeData.async_put_into_stream`."""
     if runtime.thread != get_ident() and runtime.thread is not None:
         await carry(runtime, lambda: put(runtime, item, run, repeated))
@@ -462,7 +462,7 @@ async def put(runtime: "ExecutionRuntime", item: Any, run: RunChunk, repeated: R
         await log.wait_committed()
 
 
-async def put_from_outside(runtime: "ExecutionRuntime", item: Any) -> None:
+async def put_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
     """The holder of a handle puts an item into the runtime stream."""
     driver_of(runtime)
     check = runtime.check_item
@@ -472,7 +472,7 @@ async def put_from_outside(runtime: "ExecutionRuntime", item: Any) -> None:
     submit(runtime, events.StreamPut(runtime.environment.now(), None, item))
 
 
-async def _room(runtime: "ExecutionRuntime", run: RunChunk | None) -> None:
+async def _room(runtime: ExecutionRuntime, run: RunChunk | None) -> None:
     """Wait while a blocking reader of this execution, or of one around it, lags by its whole buffer."""
     at: ExecutionRuntime | None = runtime
     while at is not None:
@@ -487,7 +487,7 @@ async def _room(runtime: "ExecutionRuntime", run: RunChunk | None) -> None:
         at = runtime  # meanwhile another reader may have fallen behind
 
 
-def put_now(runtime: "ExecutionRuntime", item: Any, run: RunChunk | None, repeated: Repeated = None) -> None:
+def put_now(runtime: ExecutionRuntime, item: Any, run: RunChunk | None, repeated: Repeated = None) -> None:
     """Put an item without waiting for readers, on the thread of the execution."""
     check = runtime.check_item
     number = None if run is None else run.id
@@ -495,7 +495,7 @@ def put_now(runtime: "ExecutionRuntime", item: Any, run: RunChunk | None, repeat
     record(runtime, event, run, repeated, "data.async_put_into_stream")
 
 
-def stop_stream(runtime: "ExecutionRuntime", run: RunChunk | None, repeated: Repeated = None) -> None:
+def stop_stream(runtime: ExecutionRuntime, run: RunChunk | None, repeated: Repeated = None) -> None:
     """End the runtime stream."""
     number = None if run is None else run.id
     event = events.StreamStopped(runtime.environment.now(), number)
@@ -503,7 +503,7 @@ def stop_stream(runtime: "ExecutionRuntime", run: RunChunk | None, repeated: Rep
 
 
 def set_result(
-    runtime: "ExecutionRuntime", value: Any, replace: bool, run: RunChunk | None, repeated: Repeated = None
+    runtime: ExecutionRuntime, value: Any, replace: bool, run: RunChunk | None, repeated: Repeated = None
 ) -> None:
     """Fix the result."""
     check = runtime.program.contract.result
@@ -514,7 +514,7 @@ def set_result(
 
 
 def change_state(
-    runtime: "ExecutionRuntime",
+    runtime: ExecutionRuntime,
     op: Literal["set", "append", "delete"],
     key: str,
     value: Any,
@@ -533,12 +533,12 @@ def change_state(
     record(runtime, event, run, repeated, f"state.async_{op}")
 
 
-def answer(runtime: "ExecutionRuntime", interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:
+def answer(runtime: ExecutionRuntime, interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:
     """Answer an interrupt, from any thread; returns it as it is when the answer is accepted."""
     return call(runtime, lambda: _answer(runtime, interrupt_id, value, request_id), "execution.async_continue_with")
 
 
-def _answer(runtime: "ExecutionRuntime", id: str, value: Any, request: str | None) -> dict[str, Any]:
+def _answer(runtime: ExecutionRuntime, id: str, value: Any, request: str | None) -> dict[str, Any]:
     """In one piece, so that of several answers at once only one reaches the stream."""
     event = events.Resumed(runtime.environment.now(), id, value, request)
     interrupt, new = admit(runtime, event)
@@ -553,13 +553,13 @@ def _answer(runtime: "ExecutionRuntime", id: str, value: Any, request: str | Non
     return describe_interrupt(interrupt)
 
 
-def put_interrupt(runtime: "ExecutionRuntime", action: str, interrupt: dict[str, Any]) -> None:
+def put_interrupt(runtime: ExecutionRuntime, action: str, interrupt: dict[str, Any]) -> None:
     """Put the stream item that shows an interrupt to readers: `action` is "pause" or "resume"."""
     item = {"type": "interrupt", "action": action, "execution_id": runtime.id, "interrupt": interrupt}
     enter(runtime, events.StreamPut(runtime.environment.now(), None, item), "execution.async_continue_with")
 
 
-def checked(runtime: "ExecutionRuntime", name: str, value: Any) -> Any:
+def checked(runtime: ExecutionRuntime, name: str, value: Any) -> Any:
     """The value for an event, checked if its type was declared. Raises `ContractError`."""
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"{runtime!r}: an event goes by its name, a string; got {name!r}")

@@ -1,5 +1,7 @@
 """The interfaces between the parts of a running execution: its driver, its commit log, how its records are stored."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,7 +32,7 @@ class Driver(Protocol):
         """Perform the commands of the core, in order."""
         ...
 
-    def current_run(self) -> "RunChunk | None":
+    def current_run(self) -> RunChunk | None:
         """The run whose chunk is executed by the calling task; None in any other task."""
         ...
 
@@ -46,7 +48,7 @@ class Driver(Protocol):
         """End or suspend the execution, because its event loop is closed and can run nothing more."""
         ...
 
-    def stop(self) -> "list[asyncio.Task[None]]":
+    def stop(self) -> list[asyncio.Task[None]]:
         """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled."""
         ...
 
@@ -98,39 +100,39 @@ class Durability:
     #: whether stream items that are no longer in memory can be read again
     keeps_items = False
 
-    async def open(self, runtime: "ExecutionRuntime") -> None:
+    async def open(self, runtime: ExecutionRuntime) -> None:
         """Make the execution ready for use in this process."""
 
-    async def committed(self, runtime: "ExecutionRuntime") -> None:
+    async def committed(self, runtime: ExecutionRuntime) -> None:
         """Wait until every record is in the store."""
 
-    def require_open(self, runtime: "ExecutionRuntime") -> None:
+    def require_open(self, runtime: ExecutionRuntime) -> None:
         """Raise `UsageError` unless a driver may be made in this process now."""
 
-    def is_open(self, runtime: "ExecutionRuntime") -> bool:
+    def is_open(self, runtime: ExecutionRuntime) -> bool:
         """Whether the execution is in use in this process."""
         return True
 
-    def on_loop_lost(self, runtime: "ExecutionRuntime", reason: str) -> None:
+    def on_loop_lost(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process, because its event loop ends. Only if it `outlives_loop`."""
         raise NotImplementedError
 
-    async def release(self, runtime: "ExecutionRuntime", reason: str) -> None:
+    async def release(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
         raise UsageError(f"{runtime!r} has no store in which it could go on; cancel it, or save() it")
 
-    def check_answer(self, runtime: "ExecutionRuntime", interrupt: Mapping[str, Any]) -> None:
+    def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
         """Raise `PayloadError` if this answer to an interrupt cannot be stored."""
 
-    def prepare_stream(self, runtime: "ExecutionRuntime", stream: "RuntimeStream") -> None:
+    def prepare_stream(self, runtime: ExecutionRuntime, stream: RuntimeStream) -> None:
         """Connect a new stream with the store that has its older items."""
 
-    def on_closed(self, runtime: "ExecutionRuntime") -> None:
+    def on_closed(self, runtime: ExecutionRuntime) -> None:
         """The execution has ended, and all its callers and readers were woken."""
 
     async def new_child(
-        self, runtime: "ExecutionRuntime", child: "NewChild", saved: Mapping[str, Any] | None, attempt: int
-    ) -> "tuple[ExecutionRuntime, bool]":
+        self, runtime: ExecutionRuntime, child: NewChild, saved: Mapping[str, Any] | None, attempt: int
+    ) -> tuple[ExecutionRuntime, bool]:
         """The execution of a sub-flow, and whether it continues an earlier one; see `subflow`."""
         if saved is not None:
             return child.restored(saved), True
@@ -150,15 +152,15 @@ class NewChild(Protocol):
         """Its name within its parent."""
         ...
 
-    def make(self) -> "ExecutionRuntime":
+    def make(self) -> ExecutionRuntime:
         """A new execution."""
         ...
 
-    def restored(self, saved: Mapping[str, Any]) -> "ExecutionRuntime":
+    def restored(self, saved: Mapping[str, Any]) -> ExecutionRuntime:
         """The execution from the snapshot of its parent."""
         ...
 
-    def stored(self, store: Any, id: str) -> "ExecutionRuntime":
+    def stored(self, store: Any, id: str) -> ExecutionRuntime:
         """The execution with this id in a store; it may be new."""
         ...
 

@@ -3,13 +3,15 @@
 The schema of an answer is available while its interrupt is open, also after a load.
 """
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+from .._core.definition import OperatorKind
 from .._core.errors import ExecutionClosed, PayloadError, UsageError
 from .._core.events import Paused, Resumed
 from .._core.interrupts import answerable, repeats
 from .._core.machine import FINAL
-from .._core.state import Interrupt
+from .._core.state import Interrupt, RunChunk
 from ..build.contract import checker
 
 if TYPE_CHECKING:
@@ -35,6 +37,26 @@ def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
         "status": interrupt.status,
         "response": interrupt.response,
     }
+
+
+def refuse_pause(run: RunChunk) -> None:
+    """Raise `UsageError` if this run cannot pause here."""
+    if run.node.kind is OperatorKind.MATCH_CASE:
+        raise UsageError(
+            f"condition {run.node.name!r} cannot pause; ask in a chunk before it, and let the condition look at the "
+            "answer, which is the value of the step after that chunk"
+        )
+    own: Any = run.handle
+    try:
+        task: Any = asyncio.current_task()
+    except RuntimeError:  # a sync chunk in its thread
+        return
+    if task is not None and isinstance(own, asyncio.Task) and task is not own:
+        raise UsageError(
+            f"chunk {run.node.name!r} calls pause_for() in a task of its own (asyncio.gather, TaskGroup, wait_for), "
+            "which cannot end the chunk; call it in the chunk itself. To ask several questions at once, run one chunk "
+            "for each: with batch(), with for_each(), or emit an event for each"
+        )
 
 
 def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: Any) -> str | None:

@@ -5,16 +5,20 @@ dropped, its next call into the engine raises, and the process does not wait for
 concurrency limits are free at once, so the next attempt may start while the thread still runs.
 """
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .._core.state import RunChunk
-from ..build.cache import Invoker
 from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
 from .data import run_of
 from .threads import ThreadCall, pool
+
+if TYPE_CHECKING:
+    from .._core.state import RunChunk
+    from ..build.cache import Invoker
 
 
 def invoker(chunk: Chunk, owner: Any) -> Invoker:
@@ -36,7 +40,7 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
 class _Places:
     """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
 
-    async def without_permit(self, data: Any, until: "asyncio.Future[Any]") -> None:
+    async def without_permit(self, data: Any, until: asyncio.Future[Any]) -> None:
         """Give up the permits of the run while it waits."""
         runtime, run = run_of(data)
 
@@ -98,7 +102,7 @@ def _threaded(handler: Handler, name: str) -> Invoker:
     return call
 
 
-async def _stop(future: "asyncio.Future[Any]", call: ThreadCall, data: Any) -> None:
+async def _stop(future: asyncio.Future[Any], call: ThreadCall, data: Any) -> None:
     """The task of a chunk that runs in a thread was cancelled.
 
     After a time-out the thread is abandoned at once. Otherwise this waits for the thread, at most `cleanup_timeout`
@@ -143,12 +147,12 @@ def _caught(handler: Handler) -> Handler:
     return call
 
 
-#: The time-outs of the chunks that run now, by the id of their run: tells a time-out from another cancellation.
+#: The time-outs of the chunks that run now, by the id of their `RunChunk`.
 _limits: dict[int, asyncio.Timeout] = {}
 
 
 def timed_out(run: RunChunk) -> bool:
-    """Whether the time-out of this run's chunk has passed: the chunk is being cancelled for that, and will fail."""
+    """Whether the task of a run was cancelled by the time-out of its chunk, not by another cancellation."""
     limit = _limits.get(id(run))
     return limit is not None and limit.expired()
 
@@ -157,8 +161,8 @@ def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
     """The invoker with a time-out: raises `TimeoutError` after `seconds`."""
 
     async def timed(data: Any) -> Any:
-        run = run_of(data)[1]
-        limit = _limits[id(run)] = asyncio.timeout(seconds)
+        key = id(run_of(data)[1])
+        limit = _limits[key] = asyncio.timeout(seconds)
         try:
             async with limit:
                 return await call(data)
@@ -167,6 +171,6 @@ def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
                 raise
             raise TimeoutError(f"chunk {name!r} did not finish within its timeout of {seconds} s") from error
         finally:
-            del _limits[id(run)]
+            del _limits[key]
 
     return timed

@@ -1,5 +1,7 @@
 """Log lines for reports of the core that need no action, and exceptions made from the record of a failure."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Container, Iterable
 from typing import Any

@@ -7,6 +7,8 @@ After a fork the child process has none of the parent's threads. It gets a loop 
 Using an execution that lives on a loop of the parent raises `WrongLoopError` there (`is_foreign`).
 """
 
+from __future__ import annotations
+
 import asyncio
 import atexit
 import os

@@ -1,7 +1,9 @@
 """A definition joined with the Python it names: what all executions of one version of a flow share."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError
@@ -9,13 +11,15 @@ from .._core.plan import Node, Plan
 from ..build.blueprint import Blueprint
 from ..build.chunk import Chunk, Handler
 from ..build.contract import Check, Contract
-from ..build.retry import Retry
 from ..build.subflow import SubFlow
-from ..build.typed import StateModel
 from ..serialize.payload import Types
 from .data import run_of
-from .invoke import Invoker, condition_invoker, invoker
-from .subflow import run_sub_flow
+from .invoke import condition_invoker, invoker
+
+if TYPE_CHECKING:
+    from ..build.cache import Invoker
+    from ..build.retry import Retry
+    from ..build.typed import StateModel
 
 
 class Program:
@@ -77,6 +81,8 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
 
 
 def _sub_flow_invoker(handler: SubFlow) -> Invoker:
+    from .subflow import run_sub_flow  # imported for a flow with such a step, to keep the import of the package fast
+
     async def call(data: Any) -> Any:
         return await run_sub_flow(handler, *run_of(data), data)
 

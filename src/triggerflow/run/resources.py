@@ -1,5 +1,7 @@
 """Resources of a flow or of one execution: objects that chunks need and that are not recorded (clients, models)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,12 @@ class ResourceHolder:
         after a load or a restart."""
         raise NotImplementedError
 
-    def set_runtime_resource(self, key: str, value: Any) -> "Self":
+    def set_runtime_resource(self, key: str, value: Any) -> Self:
         """Set a resource, such as a client, a model or an index. Returns this object."""
         self.resources[key] = value
         return self
 
-    def update_runtime_resources(self, mapping: Mapping[str, Any] | None = None, **resources: Any) -> "Self":
+    def update_runtime_resources(self, mapping: Mapping[str, Any] | None = None, **resources: Any) -> Self:
         """Set several resources at once. Returns this object."""
         self.resources.update(mapping or {}, **resources)
         return self

@@ -4,11 +4,14 @@
 execution, publishes its stream items, and wakes the callers and readers that wait for it.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
 from threading import Lock
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .._core import commands, events
@@ -27,22 +30,21 @@ from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from .._core.timers import at_work
 from ..build.contract import Check
-from ..build.retry import pause_before_retry
 from . import ingress
 from .data import TriggerFlowRuntimeData
 from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
 from .interrupts import describe_interrupt
-from .journal import Observer, RingJournal
 from .logs import failure_from_record, log_end, log_notice
 from .options import Options, same_value
 from .program import Program
 from .shared import SharedData
-from .stream import RuntimeStream
-from .subflow import Link, perform_in_child
 
 if TYPE_CHECKING:
     from .execution import Execution
+    from .journal import Observer, RingJournal
+    from .stream import RuntimeStream
+    from .subflow import Link
 
 logger = logging.getLogger("triggerflow")
 EMPTY: dict[str, Any] = {}
@@ -78,7 +80,9 @@ class ExecutionRuntime:
 
     _id: SparseAttribute[str | None] = SparseAttribute(None)
     _failure: SparseAttribute[BaseException | None] = SparseAttribute(None)
-    _children: SparseAttribute["dict[str, tuple[ExecutionRuntime, str]] | None"] = SparseAttribute(None)
+    _children: SparseAttribute[dict[str, tuple[ExecutionRuntime, str]] | None] = SparseAttribute(None)
+    #: where `_failure` was raised
+    _failed_at: SparseAttribute[TracebackType | None] = SparseAttribute(None)
     #: resources of this execution only
     own_resources: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
     #: whether it has ended, except that its sources are still being closed
@@ -174,7 +178,7 @@ class ExecutionRuntime:
         return ChainMap(self.own_resources, self.shared.resources)
 
     @property
-    def children(self) -> "dict[str, tuple[ExecutionRuntime, str]]":
+    def children(self) -> dict[str, tuple[ExecutionRuntime, str]]:
         """The sub-flows that run now, by path, each with the id "".
 
         Also their open interrupts, by the id in this execution, each with its id in the child.
@@ -345,14 +349,14 @@ class ExecutionRuntime:
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
-    def ended(self, timeout: float | None = None) -> "asyncio.Future[None] | None":
+    def ended(self, timeout: float | None = None) -> asyncio.Future[None] | None:
         """A future that is done when the execution has ended or `timeout` seconds have passed; None if it has ended.
 
         Raises `WrongLoopError` on another event loop, where the future would never be done. Raises the reason of the
         suspension if the execution was suspended in this process.
         """
         if self.log is not None and self.log.suspended is not None:
-            raise self.log.suspended
+            raise self.log.suspended.with_traceback(None)
         if self.has_ended:
             return None
         loop = asyncio.get_running_loop()
@@ -404,7 +408,7 @@ class ExecutionRuntime:
         Raises its failure, `ExecutionCancelled`, the reason of its suspension, or `TimeoutError` if it has not ended.
         """
         if self.log is not None and self.log.suspended is not None:
-            raise self.log.suspended
+            raise self.log.suspended.with_traceback(None)
         self.observed = True
         state = self.machine.state
         ready = state.status is Status.COMPLETED or (state.keep_open and state.result is not UNSET)
@@ -451,7 +455,8 @@ class ExecutionRuntime:
             return ExecutionCancelled(state.reason, self.id)
         if self._failure is None:  # it failed before it was loaded here, so only the record of the failure exists
             self._failure = failure_from_record(self, state.error)
-        return self._failure
+        # Without the reset, each `raise` in a caller or reader would add its frames to the same traceback.
+        return BaseException.with_traceback(self._failure, self._failed_at)
 
     # -- observers and readers ---------------------------------------------------------------------------------------
 
@@ -462,6 +467,8 @@ class ExecutionRuntime:
 
     def _new_journal(self, limit: int | None) -> RingJournal:
         observers = () if self.journal is None else self.journal.observers
+        from .journal import RingJournal  # `flow.start` keeps no records
+
         journal = self.journal = RingJournal(limit, observers)
         journal.first = self.machine.state.records
         return journal
@@ -482,6 +489,8 @@ class ExecutionRuntime:
         """The runtime stream, created on first use. `last` is the number of the item before its first item."""
         stream = self.stream
         if stream is None:
+            from .stream import RuntimeStream  # not needed by a run without items and readers
+
             if last is None:
                 last = self.machine.state.stream if self.log is None else self.log.items
             stream = self.stream = RuntimeStream(self.options.stream_history, last)
@@ -519,7 +528,7 @@ class ExecutionRuntime:
         asyncio.get_running_loop().call_soon(self._begin_for, begun)
         await begun
 
-    def _begin_for(self, reader: "asyncio.Future[None]") -> None:
+    def _begin_for(self, reader: asyncio.Future[None]) -> None:
         try:
             self.begin()
         except Exception as error:
@@ -538,7 +547,7 @@ class ExecutionRuntime:
         """Call the handler of a run."""
         return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
 
-    def handle_for(self, run: RunChunk) -> "Execution":
+    def handle_for(self, run: RunChunk) -> Execution:
         """The handle that a chunk gets as `data.execution`."""
         from .execution import Execution
 
@@ -547,7 +556,11 @@ class ExecutionRuntime:
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """The seconds until the chunk's retry policy tries again; None if it does not."""
         retry = self.program.retries[run.node.index]
-        return None if retry is None else pause_before_retry(retry, run.attempt, error, self.environment.random)
+        if retry is None:
+            return None
+        from ..build.retry import pause_before_retry  # few chunks have a policy
+
+        return pause_before_retry(retry, run.attempt, error, self.environment.random)
 
     def publish(self, number: int, item: Any, path: str) -> None:
         """Hand an item to the readers, and to the parent of a sub-flow."""
@@ -580,6 +593,8 @@ class ExecutionRuntime:
                 if self.options.keep_open:
                     self.wake()
             case commands.GrantPermits() | commands.Answer():
+                from .subflow import perform_in_child  # only a flow with sub-flows has these commands
+
                 perform_in_child(self, command)
             case _:
                 if self.link is None or not self.link.perform(self, command):
@@ -618,7 +633,7 @@ class ExecutionRuntime:
         """The execution has ended: wake all callers and readers, and log a failure that none of them gets."""
         state = self.machine.state
         if state.status is Status.FAILED and error is not None:  # else the result broke the contract
-            self._failure = error
+            self._failure, self._failed_at = error, error.__traceback__
         elif state.status is Status.FAILED and self._failure is None:  # no chunk has raised: a time limit has passed
             self._failure = failure_from_record(self, state.error)
         self.shared.forget(self)
@@ -639,7 +654,7 @@ class ExecutionRuntime:
         return self.driver
 
 
-def wake_waiter(waiter: "asyncio.Future[None]") -> None:
+def wake_waiter(waiter: asyncio.Future[None]) -> None:
     """Wake the waiter if it is still pending."""
     if not waiter.done():
         waiter.set_result(None)

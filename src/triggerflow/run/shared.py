@@ -1,6 +1,8 @@
 """The data that all executions of a flow share. It belongs to the flow and not to an execution; executions get its
 changes as records."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any, Protocol, TypeVar
@@ -65,7 +67,7 @@ class SharedData:
         with self._lock:
             return execution in self._listeners
 
-    def copy(self, changes: Mapping[str, Any]) -> "SharedData":
+    def copy(self, changes: Mapping[str, Any]) -> SharedData:
         """A copy for one sub-flow, with these changes. The changes of the sub-flow stay in the copy."""
         made = SharedData()
         made.resources = self.resources

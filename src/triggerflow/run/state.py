@@ -1,9 +1,11 @@
 """The data that chunks and callers can read and change: the state of an execution, and the shared data of its flow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._core.errors import ContractError
+from .._core.errors import ContractError, UsageError
 from .._core.state import RunChunk
 from . import ingress
 from .portal import require_wanted
@@ -25,7 +27,7 @@ class State:
     __slots__ = ("_repeated", "_run", "_runtime")
 
     def __init__(
-        self, runtime: "ExecutionRuntime", run: RunChunk | None = None, repeated: ingress.Repeated = None
+        self, runtime: ExecutionRuntime, run: RunChunk | None = None, repeated: ingress.Repeated = None
     ) -> None:
         self._runtime = runtime
         self._run = run
@@ -87,6 +89,24 @@ class State:
         reducer = model.reducer(key)
         return self.update(key, lambda held: reducer(held, value), emit=emit)
 
+    def typed(self, model: type[T]) -> T:
+        """The state as the attributes of the model that the flow declares with `set_state`.
+
+        Type checkers then know the keys and their types: `data.state.typed(Brief).rounds += 1`. Reading, setting and
+        deleting an attribute is `get`, `set` and `delete` of that key; the object is no `Brief`, and has none of its
+        methods. Raises `UsageError` if the flow declares another model, or none.
+        """
+        declared = self._runtime.program.state
+        if declared is None or declared.model is not model:
+            has = "no state" if declared is None else declared.model.__name__
+            raise UsageError(
+                f"{self._runtime!r}: its flow declares {has}, not {model!r}; call flow.set_state({model.__name__})"
+            )
+        from .typed_state import TypedState  # rarely used
+
+        view: Any = TypedState(self, declared.checks)
+        return view
+
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
         return await self._awaited(lambda: self.get(key, default))
@@ -146,7 +166,7 @@ class FlowState:
     __slots__ = ("_repeated", "_run", "_runtime")
 
     def __init__(
-        self, runtime: "ExecutionRuntime", run: RunChunk | None = None, repeated: ingress.Repeated = None
+        self, runtime: ExecutionRuntime, run: RunChunk | None = None, repeated: ingress.Repeated = None
     ) -> None:
         self._runtime = runtime
         self._run = run
@@ -193,6 +213,6 @@ class FlowState:
             return False
         return ingress.repeats(self._repeated, f"flow_data:{key}")
 
-    def _by(self) -> "tuple[ExecutionRuntime, int | None]":
+    def _by(self) -> tuple[ExecutionRuntime, int | None]:
         require_wanted()
         return self._runtime, None if self._run is None else self._run.id

@@ -18,6 +18,7 @@ text under "delta".
 """
 
 import asyncio
+import logging
 import sys
 import weakref
 from collections import deque
@@ -29,6 +30,11 @@ from .options import same_value
 
 LagPolicy = Literal["block", "drop_oldest", "disconnect"]
 ItemT = TypeVar("ItemT")
+
+logger = logging.getLogger("triggerflow")
+
+#: A writer that has waited this long for a reader is logged, in seconds.
+STUCK_SECONDS = 1.0
 
 #: More than the number of any item.
 UNLIMITED = sys.maxsize
@@ -64,6 +70,7 @@ class RuntimeStream:
         "_max_items",
         "_readers_waiting",
         "_released",
+        "_warned",
         "ceiling",
         "ended",
         "failure",
@@ -98,6 +105,7 @@ class RuntimeStream:
         #: from this number on, writers have to ask whether the stream is `full`
         self.ceiling = UNLIMITED
         self._released = False
+        self._warned = False
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -155,14 +163,32 @@ class RuntimeStream:
         """Wait until an item may be put. Writers are admitted in order of arrival, once every blocking reader has
         caught up with half of its buffer."""
         while self.full:
-            future = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
             self.writers.append(future)
+            stuck = None if self._warned else loop.call_later(STUCK_SECONDS, self._warn)
             try:
                 await future
             except asyncio.CancelledError:
                 if future.done() and not future.cancelled():  # it was admitted and puts nothing: admit the next writer
                     self._admit()
                 raise
+            finally:
+                if stuck is not None:
+                    stuck.cancel()
+
+    def _warn(self) -> None:
+        """Log, once, that a writer has waited long for a reader: the reader may have been left with `break`."""
+        if self._warned:
+            return
+        self._warned = True
+        logger.warning(
+            "a reader of the runtime stream has taken no item for %g s since item %d, and chunks wait for it with "
+            "items up to %d; if it was left, close it (`await reader.aclose()`), or read with lag='drop_oldest'",
+            STUCK_SECONDS,
+            min((reader.position for reader in self._blocking()), default=self.last),
+            self.last,
+        )
 
     def release_writers(self) -> None:
         """Wake all writers; from now on none waits."""

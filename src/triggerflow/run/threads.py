@@ -8,6 +8,8 @@ The threads are daemons. At its end the process waits for the calls that still r
 *left*: no caller waits for their result (the chunk has timed out, or did not stop in time when it was cancelled).
 """
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import os
@@ -50,7 +52,7 @@ class ThreadPool(Executor):
         self._awaited: set[Future[Any]] = set()
         self._ending = False
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a function in a thread. Raises `RuntimeError` if the process is ending, or no thread can be made."""
         future: Future[T] = Future()
         caller = _here.worker
@@ -66,7 +68,7 @@ class ThreadPool(Executor):
         """Run a function in a thread; the end of the process does not wait for it. Raises the errors of `submit`."""
         self._take(_Job(Future(), function), awaited=False)
 
-    def leave(self, call: "ThreadCall") -> None:
+    def leave(self, call: ThreadCall) -> None:
         """Leave a call: neither a caller nor the end of the process waits for it, and its thread does not count as
         busy, because it may never end."""
         call.left = True
@@ -93,7 +95,7 @@ class ThreadPool(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Does nothing: the pool belongs to the process, and `finish` ends it."""
 
-    def _take(self, job: "_Job", *, awaited: bool) -> None:
+    def _take(self, job: _Job, *, awaited: bool) -> None:
         with self._lock:
             if self._ending:
                 raise RuntimeError("the process is ending: no new sync chunk or iterable can start in a thread")
@@ -103,7 +105,7 @@ class ThreadPool(Executor):
 
     # -- for the threads ---------------------------------------------------------------------------------------------
 
-    def _give(self, job: "_Job") -> None:
+    def _give(self, job: _Job) -> None:
         """Queue a job, and see that a thread takes it; the lock is held."""
         self._queue.append(job)
         try:
@@ -136,13 +138,13 @@ class ThreadPool(Executor):
         self._busy += 1
         self._starting += 1
 
-    def first(self, worker: "_Worker") -> "_Job | None":
+    def first(self, worker: _Worker) -> _Job | None:
         """The first job of a new thread."""
         with self._lock:
             self._starting -= 1
         return self.next(worker)
 
-    def next(self, worker: "_Worker") -> "_Job | None":
+    def next(self, worker: _Worker) -> _Job | None:
         """The next job for a thread that has done one; waits for it at most `idle_seconds`. None: the thread ends."""
         with self._lock:
             worker.work = None
@@ -163,14 +165,14 @@ class ThreadPool(Executor):
             worker.sleep(None)  # it got a job just before the lock was taken
         return worker.take()
 
-    def waits(self, worker: "_Worker", by: int) -> None:
+    def waits(self, worker: _Worker, by: int) -> None:
         """A thread begins (1) or ends (-1) to wait inside the engine."""
         with self._lock:
             stranded = self._count(worker, by)
         if stranded is not None:
             stranded()
 
-    def _count(self, worker: "_Worker", by: int) -> Callable[[], None] | None:
+    def _count(self, worker: _Worker, by: int) -> Callable[[], None] | None:
         """Count a thread as waiting (1) or not (-1), and give its place to a job; the lock is held. What is returned
         has to be called without the lock."""
         before, worker.waiting = worker.waiting, worker.waiting + by
@@ -193,7 +195,7 @@ class ThreadPool(Executor):
 class _Job:
     __slots__ = ("call", "future")
 
-    def __init__(self, future: "Future[Any]", call: Callable[[], Any]) -> None:
+    def __init__(self, future: Future[Any], call: Callable[[], Any]) -> None:
         self.future = future
         self.call = call
 
@@ -306,7 +308,7 @@ class ThreadCall:
         finally:
             self._inner = None
 
-    def wait(self, future: "Future[T]", *, here: bool) -> T:
+    def wait(self, future: Future[T], *, here: bool) -> T:
         """Wait in the thread for a call into the engine. `here`: the call runs on the loop of the chunk."""
         if not here:
             self._elsewhere = future

@@ -1,8 +1,8 @@
 """The format "triggerflow/v1": a `Definition` as a dict, as JSON text and as YAML text.
 
 The format holds data only: an operator names its handler, and the program that loads the definition has the callable.
-Input is not trusted. It is checked completely before it is used, so that the engine can rely on it as on definitions
-that the builder made. Every error names the place: `operators[3].listens[0]`.
+Input is not trusted. It is checked completely before it is used, so that the engine can rely on a loaded definition as
+on one that the builder made. Every error names the place: `operators[3].listens[0]`.
 """
 
 import json
@@ -92,7 +92,7 @@ def from_config(config: Mapping[str, Any]) -> Definition:
     external = definition.outside_events if flow.external is None else flow.external
     definition = Definition(flow.name, definition.operators, tuple(sorted(external)))
     check_wiring(definition)
-    compile_plan(definition)  # so that a definition which the engine refuses is refused on loading
+    compile_plan(definition)  # raises now what the engine would raise when it uses the definition
     return definition
 
 
@@ -129,7 +129,7 @@ def parse_yaml(source: str) -> Any:
 
 
 def _begins(source: str) -> str:
-    """The name of a text in errors. A short one is shown, because it may be the path of a missing file."""
+    """How an error message names a text. A short text is shown, because it may be the path of a missing file."""
     return "this" if len(source) > 200 or "\n" in source or "{" in source else f"{source!r}, which is not a file,"
 
 

@@ -26,7 +26,7 @@ from .text import write_file
 
 TextForm = Literal["json", "yaml"]
 
-# -- out ---------------------------------------------------------------------------------------------------------------
+# -- writing -----------------------------------------------------------------------------------------------------------
 
 
 def get_flow_config(blueprint: Blueprint, *, validate_serializable: bool = True) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def _check_handler(blueprint: Blueprint, operator: Operator, where: str) -> None
             raise DefinitionError(f"{where}: two sub-flows have the name {flow.name!r}; name one {flow.name + '_2'!r}")
     elif not is_stable_name(key, handler):
         raise DefinitionError(
-            f"{where}: {handler!r} runs {operator.name!r}, but no other process could find it by the name {key!r}; "
-            "register it by flow.register_chunk_handler, with a name of its own as name="
+            f"{where}: the handler of {operator.name!r}, {handler!r}, has the name {key!r}, by which another process "
+            "could not find it; register it with another name: flow.register_chunk_handler(handler, name=...)"
         )
 
 
@@ -65,7 +65,7 @@ def to_text(
 ) -> str:
     """The config as text; with `save_to` it is also written to that file, completely or not at all.
 
-    Missing folders are created. Raises `DefinitionError` for a value that the form cannot carry.
+    Missing folders are created. Raises `DefinitionError` for a value that JSON or YAML cannot hold.
     """
     text = to_json(config) if form == "json" else to_yaml(config)
     if save_to is not None:
@@ -75,7 +75,7 @@ def to_text(
     return text
 
 
-# -- in ----------------------------------------------------------------------------------------------------------------
+# -- loading -----------------------------------------------------------------------------------------------------------
 
 
 def register_chunk_handler(blueprint: Blueprint, handler: Any, *, name: str | None = None) -> None:
@@ -97,9 +97,9 @@ def register_condition_handler(blueprint: Blueprint, handler: Handler, *, name: 
 
 
 def load_flow_config(blueprint: Blueprint, config: Mapping[str, Any], *, replace: bool = True) -> None:
-    """Load the flow that a config describes: it replaces the steps of the blueprint, or (`replace=False`) is added.
+    """Load the flow that a config describes. Its steps replace those of the blueprint, or (`replace=False`) are added.
 
-    Raises `DefinitionError`, which names the place; the blueprint is unchanged then.
+    Raises `DefinitionError`, which names the place in the config. The blueprint has not changed then.
     """
     definition = from_config(config)
     chunks, handlers = _Resolver(blueprint, definition).resolve()
@@ -179,12 +179,12 @@ class _Resolver:
         if self.missing:
             raise DefinitionError(
                 f"flow {self.definition.name!r} needs handlers that are not registered: {'; '.join(self.missing)}. "
-                "Register them before loading, by flow.register_chunk_handler(function, name=) with these names"
+                "Register them with these names before loading: flow.register_chunk_handler(function, name=...)"
             )
         return chunks, handlers
 
     def callable(self, name: str, operator: Operator, where: str) -> Handler | None:
-        """The callable of this name; None if it is missing, which is noted."""
+        """The callable of this name. If it is missing, it is added to `missing`, and the result is None."""
         handler = self.known.get(name)
         if handler is None or isinstance(handler, SubFlow):
             self.note(f"{where} ({operator.id!r}) needs handler {name!r}", name, self.known)
@@ -192,7 +192,7 @@ class _Resolver:
         return handler
 
     def sub_flow(self, operator: Operator, where: str) -> SubFlow | None:
-        """The handler that runs the flow of this name; None if that flow is missing, which is noted."""
+        """The handler that runs the flow of this name. If the flow is missing, it is added to `missing`: None."""
         name = operator.options["flow"]
         flow = self.flows.get(name)
         if flow is None:

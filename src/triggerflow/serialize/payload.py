@@ -6,8 +6,6 @@ are written as tagged dicts `{"$": tag, "v": data}`; so are dataclasses, msgspec
 is registered. Reading looks up names in that registry only: nothing is imported, and no unknown class is built.
 """
 
-import base64
-import dataclasses
 import math
 from collections.abc import Callable
 from enum import Enum
@@ -26,6 +24,7 @@ Scalar = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
 @cache
 def _scalars() -> dict[type, Scalar]:
     """Tag, writer and reader of each class. Made on first use, because importing the classes takes milliseconds."""
+    import base64
     import datetime
     import decimal
     import uuid
@@ -76,10 +75,10 @@ class Types:
         `name` (default: the class's own) is written into records, so keep it when the class moves.
         Raises `DefinitionError` for any other class, and for a name that another class has.
         """
+        from dataclasses import is_dataclass  # most programs register nothing, and this import takes a millisecond
+
         name = name or cls.__qualname__
-        if not (
-            dataclasses.is_dataclass(cls) or issubclass(cls, msgspec.Struct | Enum) or hasattr(cls, "model_validate")
-        ):
+        if not (is_dataclass(cls) or issubclass(cls, msgspec.Struct | Enum) or hasattr(cls, "model_validate")):
             raise DefinitionError(
                 f"{cls!r} cannot be recorded: it is not a dataclass, msgspec struct, Pydantic model or enum"
             )
@@ -90,7 +89,7 @@ class Types:
         return cls
 
     def name_of(self, kind: Any) -> str | None:
-        """The name of a type in records: of a builtin class its own, of a registered class the registered one.
+        """The name of a type in records: a builtin class has its own name, a registered class the registered name.
 
         For `list[int]`, unions and literals it is a JSON list of the form and its parts. None if a part has no name.
         """
@@ -114,7 +113,7 @@ class Types:
         return [head, *(self._form(part) for part in parts)]
 
     def named(self, name: str) -> Any:
-        """The type of a name in a record. Raises `SnapshotError` if it is unknown."""
+        """The type that a name in a record refers to. Raises `SnapshotError` if it is unknown."""
         if not name.startswith('["'):
             return self._class(name)
         try:
@@ -265,4 +264,6 @@ def _text(value: str, where: str) -> str:
 def _field_names(cls: type[Any]) -> list[str]:
     if issubclass(cls, msgspec.Struct):
         return list(cls.__struct_fields__)
-    return [field.name for field in dataclasses.fields(cls) if field.init]
+    from dataclasses import fields  # see `Types.register`
+
+    return [field.name for field in fields(cls) if field.init]

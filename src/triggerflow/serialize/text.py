@@ -42,7 +42,7 @@ def parse_yaml(text: str, error: Refusal, *, limit: int, depth: int, what: str =
     try:
         _check_events(yaml, yaml.parse(text, Loader=loader), error, depth)
         return yaml.load(text, Loader=loader)
-    except RecursionError:  # lists as keys of mappings
+    except RecursionError:  # raised for lists as keys of mappings
         raise error("the YAML text is nested too deep") from None
     except (yaml.YAMLError, ValueError) as wrong:  # ValueError: an invalid number or date
         if isinstance(wrong, error):
@@ -78,7 +78,7 @@ def is_yaml(path: "Path") -> bool:
 
 
 def write_file(name: "str | os.PathLike[str]", parts: Iterable[bytes]) -> None:
-    """Write a file completely or not at all: a draft beside it (`.part`) is renamed when it is complete."""
+    """Write a file completely or not at all: a `.part` file in the same folder is renamed when it is complete."""
     from pathlib import Path  # imported here, to keep the import of the package fast
 
     path = Path(name)

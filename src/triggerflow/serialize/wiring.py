@@ -1,4 +1,4 @@
-"""Checks of a loaded definition: the rules that the core relies on, and that the builder ensures by itself.
+"""Checks a loaded definition. The core relies on these rules; the builder makes only definitions that keep them.
 
 * An operator listens only to operators before it, so that every cycle of signals contains a chunk.
 * Every block is opened, closed and filled by operators that fit together.
@@ -33,12 +33,12 @@ _RUNS = frozenset({OperatorKind.CHUNK, OperatorKind.SUB_FLOW})
 
 
 def check_wiring(definition: Definition) -> None:
-    """Raise `DefinitionError` unless the operators fit together. It names the place, such as `operators[3].group`."""
+    """Raise `DefinitionError` unless the operators fit together. The error names the place: `operators[3].group`."""
     _Check(definition).run()
 
 
 class _Check:
-    """One pass over the operators, in order; then the checks that need all of them."""
+    """Checks the operators one by one, in order; then what can be checked only when all are known."""
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
@@ -117,7 +117,10 @@ class _Check:
             if opened.id in self.closers:
                 raise self.wrong(".group", f"block {opened.id!r} is already closed by {self.closers[opened.id].id!r}")
             if opened.inside != operator.inside:
-                raise self.wrong(".inside", f"{operator.inside!r} must be {opened.inside!r}, as for {opened.id!r}")
+                raise self.wrong(
+                    ".inside",
+                    f"{operator.inside!r} must be {opened.inside!r}, as in {opened.id!r}, which opens its block",
+                )
             self.closers[opened.id] = operator
         if operator.kind is OperatorKind.MATCH_CASE and (
             opener is None or opener.kind is not OperatorKind.MATCH_ROUTE or operator.listens != opener.emits[:1]

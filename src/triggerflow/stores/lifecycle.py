@@ -56,11 +56,12 @@ class Lifecycle:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether another process opened it, and this process was forked from that one."""
+        """Whether the store was opened before this process was forked."""
         return self._loop is not None and os.getpid() != self._process
 
     def _require_process(self) -> None:
-        """A forked process has no copy of the store's threads, and must not use the locks of its SQLite connections."""
+        """Raise `StoreUnavailable` in a forked process: it lacks the store's threads, and must not use its
+        connections."""
         if self.is_inherited:
             raise StoreUnavailable(
                 f"{self._name} was opened before this process was forked; make and open another store in this process"
@@ -71,7 +72,7 @@ class OpenedInScripts:
     """Lets a script open a store with `with store:`. It is opened on the background loop, where sync methods run."""
 
     async def __aenter__(self) -> Self:
-        """Open."""
+        """Open the store."""
         raise NotImplementedError
 
     async def __aexit__(

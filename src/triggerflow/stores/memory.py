@@ -29,7 +29,7 @@ class _Entry(msgspec.Struct):
 
 
 class MemoryData:
-    """The data behind one or more `MemoryStore`s, as a file is behind `SQLiteStore`s. Each store is an owner.
+    """The data that one or more `MemoryStore`s share, as `SQLiteStore`s share a file. Each store is an owner.
 
     Use it on one thread only.
     """
@@ -42,7 +42,7 @@ class MemoryData:
         self.definitions: dict[str, bytes] = {}
         #: until when each owner counts as alive; infinity while its store is open
         self.owners: dict[str, float] = {}
-        #: how many stores were opened over it, and how many executions were created
+        #: how many stores were opened with this data, and how many executions were created
         self.opened = 0
         self.created = 0
 
@@ -81,7 +81,7 @@ class MemoryStore(OpenedInScripts):
         return self._owner
 
     async def __aenter__(self) -> Self:
-        """Open: the store has an owner from here on. Raises `UsageError` if it is open."""
+        """Open the store. From here on it has an owner id. Raises `UsageError` if it is open already."""
         self._lifecycle.open()
         self.data.opened += 1
         self._owner = f"memory-{self.data.opened}"
@@ -91,13 +91,14 @@ class MemoryStore(OpenedInScripts):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close: release all executions of this owner."""
+        """Close the store: release all executions of this owner."""
         if self._lifecycle.is_open:
             self._lifecycle.close()
             self.data.owners.pop(self._owner, None)
 
     def crash(self) -> None:
-        """Simulate the death of the process: close without a release. Other owners can claim after the lease."""
+        """Simulate the death of the process: close without a release. Other owners can claim its executions after the
+        lease."""
         self._lifecycle.check()
         self._lifecycle.close()
         self.data.owners[self._owner] = self._clock() + self._lease
@@ -206,7 +207,7 @@ class MemoryStore(OpenedInScripts):
         last = None
         if after is not None:
             if after not in self.data.executions:
-                raise UnknownExecution(f"there is no execution {after!r} to go on after; was it deleted?")
+                raise UnknownExecution(f"there is no execution {after!r} to list after (after=...); was it deleted?")
             last = _age(self.data.executions[after])
         found = [
             entry
@@ -349,7 +350,7 @@ class MemoryStore(OpenedInScripts):
     # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Begin a write. It makes the owner alive again, in case others have counted it as dead."""
+        """Begin a write. The owner counts as alive again, even if other owners have counted it as dead."""
         self._lifecycle.check()
         self.data.owners[self._owner] = float("inf")
 
@@ -398,7 +399,7 @@ def _age(entry: _Entry) -> tuple[float, int]:
 
 
 def _extend(entry: _Entry, add: Append, owner: str) -> None:
-    """Add to a draft of an entry. It becomes visible only if all other appends of the call succeed."""
+    """Add an append to a draft of an entry. The draft becomes visible only if all other appends of the call succeed."""
     row = entry.row
     if add.first != row.records:
         raise StoreConflict(
@@ -426,4 +427,4 @@ def _extend(entry: _Entry, add: Append, owner: str) -> None:
 
 
 def _ended(row: ExecutionRow) -> StoreConflict:
-    return StoreConflict(f"execution {row.id!r} has ended ({row.status}); it takes no more records")
+    return StoreConflict(f"execution {row.id!r} has ended ({row.status}); no more records can be added")

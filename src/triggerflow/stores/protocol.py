@@ -3,12 +3,12 @@
 A store knows nothing of flows. It holds numbered records as bytes, and decides which owner may add records:
 
 * The records of an execution are numbered 0, 1, 2 ... without a gap. `append` adds records to several executions
-  *atomically*, and returns when all of them are in the store. The durable driver builds on this promise alone.
+  *atomically*, and returns when all of them are in the store. Durable executions rely on this promise only.
 * An *owner* is one open store object: a process, or a part of one. A running execution has exactly one owner, which
   owns its sub-flows as well. An open store renews its *lease*. An owner that has not renewed it for `lease` seconds is
   dead; a store may find out earlier that the process of an owner has ended. Other owners can claim the executions of a
-  dead owner. After a claim, every append of the former owner raises `StoreConflict`. An owner that comes back before
-  anything was claimed goes on as the owner.
+  dead owner. After a claim, every append of the former owner raises `StoreConflict`. If a dead owner renews its lease
+  before another owner has claimed anything, it stays the owner.
 * A large payload is stored once, under the digest of its content (`payload_digest`). It is deleted when no execution
   refers to it any more.
 * Operations are atomic. Cancelling the caller does not interrupt an operation that has begun.
@@ -25,19 +25,19 @@ import msgspec
 
 from .._core.state import StatusName
 
-#: The statuses of executions that have ended: they take no more records.
+#: The statuses of executions that have ended: no more records can be added to them.
 FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cancelled"))
 
 
 def payload_digest(data: bytes) -> str:
     """The digest under which a payload is stored: SHA-256 of its bytes, in hexadecimal."""
-    from hashlib import sha256  # most executions have no large payload, and this import costs milliseconds
+    from hashlib import sha256  # imported here: it costs milliseconds, and most executions have no large payload
 
     return sha256(data).hexdigest()
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store knows of one execution without its records. Times are seconds since the epoch."""
+    """What a store knows about one execution, except its records. Times are seconds since the epoch."""
 
     id: str
     flow: str
@@ -50,7 +50,7 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     #: for a fork: the id of the original execution, and after how many of its records the fork begins
     forked_from: tuple[str, int] | None = None
     created: float
-    #: `at` of the newest `Append` that added records or changed the status or the due time
+    #: time of the last change: `at` of the newest `Append` that added records or changed the status or the due time
     updated: float
     status: StatusName = "created"
     #: when its next timer is due; None if no timer is open
@@ -119,7 +119,7 @@ class Store(Protocol):
         ...
 
     async def __aenter__(self) -> Self:
-        """Open the store. It has an owner from here on, and renews its lease."""
+        """Open the store. From here on it has an owner id, and renews its lease."""
         ...
 
     async def __aexit__(
@@ -143,7 +143,7 @@ class Store(Protocol):
         """Store the state after the first `records` records, written under the definition of that fingerprint.
 
         That definition becomes the definition of the execution. Raises `StoreConflict` if this store is not the owner,
-        or the execution has fewer records. An execution that has ended takes a snapshot from any owner, but only after
+        or the execution has fewer records. Any owner can add a snapshot to an execution that has ended, but only after
         all its records and under its own definition.
         """
         ...

@@ -97,13 +97,13 @@ class StoreConformance:
     lease = 30.0
 
     def setup_method(self) -> None:
-        """A new clock for each test, far from 0."""
+        """Make a new clock for each test. It starts far from 0."""
         self.clock = ManualClock()
 
     def open_store(self) -> Store:
         """A new store over the data of this test, not opened yet, with `self.clock` and `self.lease`.
 
-        Each call has to return another owner.
+        Each call has to return a new store object, which is an owner of its own.
         """
         raise NotImplementedError
 
@@ -366,7 +366,7 @@ class StoreConformance:
             with refused(UnknownExecution, "'nobody'"):
                 await store.trim("nobody", 0)
             await store.put_snapshot("x", 11, "d1", b"at 11")
-            assert await store.trim("x", 8) == 5  # 0 (whose item number is 0), 1, 3, 5, 7
+            assert await store.trim("x", 8) == 5  # records 0, 1, 3, 5 and 7, which are no stream items
             assert [number for number, _ in await store.records("x")] == [2, 4, 6, 8, 9, 10]
             assert [item for item, _ in await store.items("x")] == [1, 2, 3, 4, 5]
             assert await store.snapshot("x", records=10) is None
@@ -391,10 +391,10 @@ class StoreConformance:
             later.payloads = {fresh: b"new"}
             await store.append([later])
             assert await store.trim("x", 2, payloads=[item]) == 2
-            assert await store.payloads(names) == names  # record 2 may refer to any of them
+            assert await store.payloads(names) == names  # record 2 is not in the snapshot, and may refer to any of them
             await store.put_snapshot("x", 3, "d1", b"at 3")
             assert await store.trim("x", 3) == 1
-            assert await store.payloads(names) == names  # the call did not say which payloads are needed
+            assert await store.payloads(names) == names  # without payloads=, trim drops no payload
             assert await store.trim("x", 3, payloads=[item]) == 0
             assert await store.payloads([item, shared]) == {item: b"item", shared: b"shared"}
             for digest in (old, fresh):
@@ -505,14 +505,15 @@ class StoreConformance:
             with refused(StoreConflict):
                 await store.append([more("y", 1, b"with it"), more("x", 1, b"late")])
             await other.append([more("x", 1, b"b")])
-            # What the other owner has not claimed still belongs to this one.
+            # The other owner has not claimed "y", so that this owner still has it.
             await store.append([more("y", 1, b"b")])
             with refused(ExecutionLeased):
                 await other.claim("y")
             assert await other.records("x") == await other.records("y") == [(0, b"a"), (1, b"b")]
 
-    async def test_a_take_over_and_back_leaves_no_memory_of_what_was(self) -> None:
-        """The first owner gets it back with the records that the other one has added, not with its cached state."""
+    async def test_an_owner_that_claims_an_execution_back_sees_its_new_records(self) -> None:
+        """An owner that claims an execution back sees the records that the other owner has added, not its cached
+        state."""
         async with self.two() as (store, other):
             await store.append([new("x", b"a")])
             await self.lose(store)
@@ -525,7 +526,7 @@ class StoreConformance:
             await store.append([more("x", 2, b"c")])
             assert len(await store.records("x")) == 3
 
-    async def test_work_is_what_runs_or_is_due_and_nobody_has(self) -> None:
+    async def test_work_is_what_runs_or_is_due_and_has_no_owner(self) -> None:
         async with self.two() as (store, other):
             now = self.clock()
             await store.append(

@@ -1,4 +1,4 @@
-"""Agents: what `Agently.create_agent()` gives, over the requests and responses of `triggerflow.models`."""
+"""Agents, as `Agently.create_agent()` makes them, built on the requests and responses of `triggerflow.models`."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -16,10 +16,11 @@ from triggerflow.models.openai import OpenAIProvider
 from .adapt import delegate, delegates
 from .settings import GLOBAL, Settings, filled, merged
 
-#: The settings of the model go by all of these names; where two of them are set, the later one counts.
+#: The names under which programs set the model's settings. If several are set, the last in this order counts.
 _NAMES = ("plugins.ModelRequester.OpenAICompatible", "OAIClient", "OpenAI", "OpenAICompatible")
-#: What can be set; the last line changes nothing, for the engine reads the answers of all servers that there are.
-#: Connections are closed at once: an agent asks now and then, and one that waited for it would outlive its event loop.
+#: The settings and their defaults. Those in the last line are accepted and have no effect: the engine reads the answers
+#: of all servers without them. "Connection: close" is there because an agent sends few requests, and a connection kept
+#: for the next one would outlive its event loop.
 _DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(("base_url", "full_url", "model", "default_model", "api_key", "proxy")), "model_type": "chat",
     "auth": {}, "headers": {"Connection": "close"}, "timeout": {"connect": 30, "read": 600, "write": 30, "pool": 30},
@@ -33,7 +34,7 @@ StreamingData = make_dataclass("StreamingData", _FIELDS)
 
 @lru_cache(maxsize=32)
 def _provider(settings: str) -> OpenAIProvider:
-    """The endpoint that these settings describe."""
+    """The provider for settings in JSON. Raises `ValueError` for settings that it cannot use."""
     given: dict[str, Any] = {key: it for key, it in json.loads(settings).items() if it is not None}
     its: Any = SimpleNamespace(**{**_DEFAULTS, **given})
     auth: Any = {"api_key": its.auth} if isinstance(its.auth, str) else its.auth
@@ -47,7 +48,7 @@ def _provider(settings: str) -> OpenAIProvider:
 
 
 class ModelResponse(Response):
-    """An answer, read as Agently's programs do; one that no `.output()` describes is text."""
+    """The answer of a model, with Agently's methods. Without `.output()` the data of the answer is its text."""
 
     result = property(lambda self: self)
 
@@ -56,7 +57,7 @@ class ModelResponse(Response):
         async with aclosing(super().get_async_generator(known, **options)) as items:
             async for item in items:
                 if isinstance(item, Event):
-                    if item.keys:  # neither the whole answer nor the beginning of another one
+                    if item.keys:  # neither the event of the whole answer nor the one of a reset
                         yield StreamingData(*(getattr(item, name) for name in _FIELDS))
                 elif isinstance(item, tuple) and item[0] == "original_delta":
                     yield (item[0], item[1].to_json(indent=None))
@@ -64,7 +65,10 @@ class ModelResponse(Response):
                     yield item if isinstance(item, str | tuple) else item.to_json(indent=None)
 
     async def async_get_data(self, *, type: Any = "parsed", **options: Any) -> Any:
-        """Wait for the end; return the data that `.output()` describes, or the text; "all" is a dict of everything."""
+        """Wait for the whole answer and return its data, or its text without `.output()`.
+
+        `type="all"` returns a dict with the text, the data, the object and the meta data.
+        """
         if type == "all":
             whole = await super().async_get_data(type="all", **options)
             data = whole["data"] if self.output else whole["text"]
@@ -77,7 +81,10 @@ class ModelResponse(Response):
         return await super().async_get_data(type=type, **options)
 
     async def async_get_data_object(self, **options: Any) -> Any:
-        """Wait for the end; return the answer as the type that describes it, or with attributes for its keys."""
+        """Wait for the whole answer and return it as an object.
+
+        The object has the type given to `.output()`; for an output described by a dict it has the keys as attributes.
+        """
         made = await super().async_get_data_object(**options)
         if self.output and self.output.typed:
             return made
@@ -88,7 +95,10 @@ class ModelResponse(Response):
 @delegates("_response", "get_text", "async_get_text", "get_data", "async_get_data", "get_data_object", "get_meta",
            "async_get_data_object", "async_get_meta", "get_generator", "get_async_generator")  # fmt: skip
 class Agent:
-    """Collects in a chain of calls what to say to a model. `get_response()` and all that read one begin a new chain."""
+    """Collects the parts of a prompt in a chain of calls: `agent.input(...).output(...).start()`.
+
+    `get_response()`, and each method that calls it, sends them and begins a new chain.
+    """
 
     def __init__(self, name: str | None = None, parent: "Agent | None" = None) -> None:
         self.id = uuid4().hex
@@ -100,7 +110,10 @@ class Agent:
         return Agent(name or self.name, self)
 
     def set_request_prompt(self, slot: str, value: Any, mappings: Any = None, *, always: bool = False) -> "Agent":
-        """Say something for the next answer or, `always`, for all that follow. `mappings` fill `${name}` in it."""
+        """Set one part of the prompt for the next request, or with `always` for all later requests.
+
+        `mappings` holds values by name, which replace `${name}` in `value`.
+        """
         (self.always if always else self.said).set_settings(slot, filled(value, mappings or {}))
         return self
 
@@ -108,7 +121,10 @@ class Agent:
         return "\n\n".join(str(message["content"]) for message in self._request().to_messages(ask_for_json=True))
 
     def get_response(self) -> ModelResponse:
-        """The answer to what was said. Raises `KeyError` when nothing was, `ValueError` for settings it cannot use."""
+        """Make the response to the collected prompt.
+
+        Raises `KeyError` if the prompt is empty, and `ValueError` for settings that cannot be used.
+        """
         request, options = self._request(), {"request_options": self.said.get("options", {})}
         endpoint = reduce(merged, (*(self.settings.get(name, {}) for name in _NAMES), options), _DEFAULTS)
         provider = _provider(json.dumps(endpoint))

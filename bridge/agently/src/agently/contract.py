@@ -1,4 +1,4 @@
-"""What a flow promises, checked and described by Pydantic."""
+"""Contracts: the types that a flow declares. Pydantic checks values, and describes types as JSON schemas."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
@@ -11,7 +11,7 @@ PLACES = ("initial_input", "stream", "result")
 
 
 class TriggerFlowInterrupt(TypedDict):
-    """A question to the outside."""
+    """An interrupt: a question that a chunk asks, and that code outside the execution answers."""
 
     id: str
     type: str
@@ -22,7 +22,7 @@ class TriggerFlowInterrupt(TypedDict):
 
 
 class TriggerFlowInterruptEvent(TypedDict):
-    """The item of the stream that tells of one."""
+    """The stream item that reports a new interrupt (`pause`), or the answer to one (`resume`)."""
 
     type: Literal["interrupt"]
     action: Literal["pause", "resume"]
@@ -34,7 +34,7 @@ class TriggerFlowInterruptEvent(TypedDict):
 
 @dataclass(frozen=True)
 class TriggerFlowContractSpec:
-    """What a flow promises: types of the start value, the stream's items and the result; None where it does not."""
+    """The declared types of a flow's start value, stream items and result. None means that no type is declared."""
 
     initial_input: Any = None
     stream: Any = None
@@ -43,7 +43,7 @@ class TriggerFlowContractSpec:
 
 
 def promise(contract: Contract, promised: dict[str, Any]) -> None:
-    """Put promises into the engine's contract; None or UNSET takes one away."""
+    """Declare types in the engine's contract. None or UNSET removes a declaration."""
     for place, expected in promised.items():
         if place == "meta":
             contract.meta = expected
@@ -55,7 +55,7 @@ def promise(contract: Contract, promised: dict[str, Any]) -> None:
 
 
 def metadata(contract: Contract) -> dict[str, Any]:
-    """The promises as data."""
+    """The declared types as data: labels and JSON schemas. {} if nothing is declared."""
     if not contract.meta and not any(contract.types.values()):
         return {}
     types = {place: _entry(contract.types.get(place), place) for place in PLACES}
@@ -69,7 +69,7 @@ def _entry(expected: Any, place: str) -> dict[str, Any] | None:
 
 
 def _adapter(expected: Any, place: str) -> Any:
-    from pydantic import TypeAdapter  # who promises nothing needs no Pydantic
+    from pydantic import TypeAdapter  # imported here, because a flow without a contract does not need Pydantic
     from pydantic.errors import PydanticUserError
 
     try:

@@ -1,4 +1,4 @@
-"""What 4.1 added to executions: they are open, sealed or closed, closing gives a snapshot, and a facade the result."""
+"""What Agently 4.1 added to executions: `seal`, `close` with a snapshot of the state, and `execution.result`."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from .adapt import delegate, later, twin
 
 
 class Lifecycle(ExtendedExecution):
-    """The part of an execution that speaks of its life."""
+    """The methods of an execution that seal it, close it, and report its lifecycle state."""
 
     sealed = False
     run_context: Any
@@ -26,13 +26,15 @@ class Lifecycle(ExtendedExecution):
         self, *, reason: str = "manual", timeout: float | None = None, seal: bool = True,
         pending_interrupts: Any = "error",
     ) -> dict[str, Any]:  # fmt: skip
-        """Wait until all has settled, end the execution and return a snapshot of its state.
+        """Wait until all chunks have ended, end the execution, and return a snapshot of its state.
 
-        Open interrupts are an error, or (`"cancel"`) are cancelled with the execution.
+        With open interrupts it raises `UsageError`, or with `pending_interrupts="cancel"` cancels the execution.
+        Raises `TimeoutError` after `timeout` seconds.
         """
         self.sealed = self.sealed or seal
         if (asked := self.is_waiting()) and pending_interrupts != "cancel":
-            raise UsageError(f"execution {self.id} has open interrupts: {list(self.get_pending_interrupts())}")
+            raise UsageError(f"execution {self.id} has open interrupts: {list(self.get_pending_interrupts())}; answer "
+                             "them, or pass pending_interrupts='cancel'")  # fmt: skip
         async with asyncio.timeout(timeout):
             await (self.async_cancel(reason) if asked else super().async_close())
         return self.snapshot()
@@ -40,7 +42,7 @@ class Lifecycle(ExtendedExecution):
     async_seal, close = later("seal"), twin("async_close")
 
     def snapshot(self) -> dict[str, Any]:
-        """The state by key, and the result, if there is one, as "$final_result"."""
+        """The state by key. A result is added under the key "$final_result"."""
         result = self.runtime.machine.state.result
         return {**self.state.to_dict(), **({} if result is UNSET else {"$final_result": result})}
 
@@ -53,7 +55,7 @@ class Lifecycle(ExtendedExecution):
 
 
 class ExecutionResult:
-    """What came out of an execution, in one place (4.1)."""
+    """The outcome of an execution (from Agently 4.1): state, result and meta data."""
 
     def __init__(self, execution: Lifecycle) -> None:
         self.execution, self.state = execution, execution.state
@@ -61,6 +63,6 @@ class ExecutionResult:
     get_state, async_get_final_result = delegate("state", "to_dict"), delegate("execution", "async_get_result")
 
     def get_meta(self) -> dict[str, Any]:
-        """Who it was: execution id, status, run context."""
+        """The execution's id, status and run context."""
         held = self.execution
         return {"execution_id": held.id, "status": held.get_status(), "run": held.run_context.model_dump()}

@@ -1,15 +1,17 @@
-"""Reads one candidate for the answer, from its opening bracket: the grammar, the tree and its events.
+"""Reads one candidate for the answer, from its opening bracket on: builds its value and its events.
 
 A pushdown automaton that never looks back. Its state is the chain of open containers (`Node`s, linked to their parents)
 and what is expected next: one of the methods of `BlockReader` that take a text and a position, and return the position
-up to which they consumed. A method that lacks characters to decide consumes nothing and is asked again with more.
+up to which they consumed. If a method needs more characters to decide, it consumes nothing, and is called again with
+more text.
 
-Tolerance is grammar, not repair. Commas count as white space, comments are skipped, keys may be bare: so missing and
-trailing commas need no rule. Nothing is closed by guess: a value is complete at its own bracket, quote or terminator.
+The grammar allows more than JSON; nothing is repaired. Commas count as white space, so that missing and trailing commas
+need no rule; comments are skipped; keys may be unquoted. No value is closed by a guess: a value is complete at its own
+bracket, quote or terminator.
 
-What still is no JSON ends the candidate if it has told nothing so far (it was prose in braces). Else the reader notes
-a problem and resumes at the next comma or bracket. A quote that nobody escaped may have ended a string too early;
-resuming then skips what is left of that string.
+Text that this grammar does not allow ends the candidate if it has no events yet: then it was prose in braces. Else the
+reader notes a problem and resumes at the next comma or bracket. If the model has not escaped a quote, that quote may
+have ended a string too early; resuming then skips the rest of that string.
 """
 
 import re
@@ -29,7 +31,7 @@ THINK_END = "</think>"
 _VISIBLE = re.compile(r"\S")
 _BEHIND_COMMAS = re.compile(r"[^\s,]")
 _KEY = re.compile(r'"([^"\\\n]*)"\s*:')
-# A whole string whose closing quote raises no doubt (strings.py says when one does).
+# A whole string whose closing quote is certain to be its end; strings.py says when a quote is doubted.
 _STRING = re.compile(r'"([^"\\]*[^"\\\s(\[{=])"')
 _WORD = re.compile(r"[\w.+-]+")
 _BARE_KEY = re.compile(r"[\w$-]+")
@@ -38,10 +40,11 @@ _RESUME = re.compile(r"[,}\]\"`<]")
 
 
 class BlockReader:
-    """One JSON object or array in the making.
+    """Reads one JSON object or array.
 
     `expected` and `bar`: the block becomes `eligible` as an answer when more than `bar` of its top-level keys are
-    expected ones; without expectations, as soon as it has a key or an item. Events gather in `events` all the same.
+    expected ones; without expectations, as soon as it has a key or an item. Events are added to `events` even before
+    that.
     """
 
     def __init__(
@@ -59,26 +62,27 @@ class BlockReader:
         self.status: Status = "open"
         self.events: list[Event] = []
         self.reported = False
-        """Whether the parser has passed events of this block on; then it cannot be dropped silently any more."""
+        """Whether the parser has returned events of this block; then it must not drop the block without a reset
+        event."""
         self.eligible = False
         self.string = StringScanner(trust_quotes)
         self._problems = problems
 
-        # What makes this block a possible answer: its keys at the top level.
+        # The keys at the top level decide whether this block is a possible answer.
         self._expected = expected
         self._bar = bar
         self._matched: set[str] = set()
 
-        # Where reading is: in which container, how deep, behind which key, and what may come next.
+        # The state of reading: the open container, its depth, the last key, and what may come next.
         self._top: Node
         self._max_depth = max_depth
         self._depth = 0
         self._key: str | int = ""
-        """The key or index of the value that is read, or was read last."""
+        """The key or index of the current value, or of the last one."""
         self._new_key = ""
         """A key whose colon has not been seen yet: it may turn out to be prose."""
         self._muted = False
-        """Whether the next value belongs to a repeated key: it is read, and told to nobody."""
+        """Whether the next value belongs to a repeated key: then it is read, but not reported."""
         self._state: State
         self._after_comment: State
 
@@ -87,18 +91,18 @@ class BlockReader:
         self._push(self._root)
 
     def read(self, text: str, pos: int) -> int:
-        """Consume what can be understood from `pos` on; return where that ends."""
+        """Read the text from `pos` on, as far as it can be decided; return the position where reading stopped."""
         end = len(text)
         while pos < end:
             state = self._state
             new = state(self, text, pos)
             if new == pos and self._state is state:
-                break  # it waits for more text, or this block has ended
+                break  # the state needs more text, or this block has ended
             pos = new
         return pos
 
     def truncate(self) -> list[Event]:
-        """The events for what is open and will stay so, innermost first."""
+        """Return a truncated event for each value that is still open, innermost first."""
         events: list[Event] = []
         node = self.string.node
         if node is not None:
@@ -114,7 +118,7 @@ class BlockReader:
     # -- states: what is expected at `pos` -------------------------------------------------------------------------
 
     def _member_key(self, text: str, pos: int) -> int:
-        """In an object: a key, or its end."""
+        """Read a key of an object, or the bracket that ends the object."""
         found = _BEHIND_COMMAS.search(text, pos)
         if found is None:
             return len(text)
@@ -140,7 +144,7 @@ class BlockReader:
         return bare.end()
 
     def _colon(self, text: str, pos: int) -> int:
-        """After a key that did not arrive together with its colon."""
+        """Read the colon after a key that was read without its colon."""
         found = _VISIBLE.search(text, pos)
         if found is None:
             return len(text)
@@ -152,12 +156,12 @@ class BlockReader:
         return pos + 1
 
     def _member_value(self, text: str, pos: int) -> int:
-        """After a colon: a value."""
+        """Read the value after a colon."""
         found = _VISIBLE.search(text, pos)
         return len(text) if found is None else self._value(text, found.start())
 
     def _item(self, text: str, pos: int) -> int:
-        """In an array: a value, or its end."""
+        """Read an item of an array, or the bracket that ends the array."""
         found = _BEHIND_COMMAS.search(text, pos)
         if found is None:
             return len(text)
@@ -170,7 +174,7 @@ class BlockReader:
         return self._value(text, pos)
 
     def _string(self, text: str, pos: int) -> int:
-        """Inside a key or a string value."""
+        """Read on inside a key or a string value."""
         string = self.string
         gained, pos = string.scan(text, pos)
         node = string.node
@@ -209,7 +213,7 @@ class BlockReader:
         return end + 2
 
     def _resuming(self, text: str, pos: int) -> int:
-        """After something that is not JSON: skip to where a value may begin or end."""
+        """After text that is not JSON, skip to where a value may begin or end."""
         found = _RESUME.search(text, pos)
         if found is None:
             return len(text)
@@ -241,16 +245,17 @@ class BlockReader:
             self._match(key)
         if key in self._top.value:
             self._muted = True
-            self._problems.note(pos, f"the key {key[:50]!r} is repeated: its first value stands")
+            self._problems.note(pos, f"the key {key[:50]!r} is repeated: its first value is kept")
 
     def _match(self, key: str) -> None:
-        """See whether this key makes the block a possible answer."""
+        """Check whether this key makes the block a possible answer."""
         root, top = self._root, self._top
         if key in self._expected:
             if top is root or (top.parent is root and root.kind == "array"):
                 self._matched.add(key)
             elif not (self._matched or top.value or top.muted):
-                # The first key of an inner object is expected, and none of the outer was: {"result": {"title": ...
+                # The inner object begins with an expected key, and the outer one has none: the inner object is the
+                # answer, as in {"result": {"title": ...
                 self._root = top
                 self.document.value = top.value
                 top.parent = top.key = None
@@ -260,7 +265,7 @@ class BlockReader:
         self.eligible = not self._expected or len(self._matched) > self._bar
 
     def _value(self, text: str, pos: int) -> int:
-        """A value begins at `pos`."""
+        """Read the value that begins at `pos`."""
         char = text[pos]
         if char == '"':
             whole = _STRING.match(text, pos)
@@ -288,7 +293,7 @@ class BlockReader:
         return end
 
     def _add(self, kind: Kind, value: Any) -> Node:
-        """Put a value, or the beginning of one, into its container."""
+        """Put a value, or an empty one that grows, into the open container; return its node."""
         top = self._top
         if top.kind == "array":
             top.value.append(value)
@@ -329,13 +334,13 @@ class BlockReader:
         self._expect_next()
 
     def _expect_next(self) -> None:
-        """After a value, or in a new container."""
+        """Expect what may follow a value, or begin a new container."""
         top = self._top
         self._muted = top.muted
         self._state = BlockReader._item if top.kind == "array" else BlockReader._member_key
 
     def _close(self, text: str, pos: int) -> int:
-        """A closing bracket: of the top container, or of one further out whose inner ones were left open."""
+        """Read a closing bracket: of the innermost container, or of an outer one if the model left inner ones open."""
         kind = "object" if text[pos] == "}" else "array"
         if self._top.kind != kind:
             if self._untold():
@@ -366,7 +371,7 @@ class BlockReader:
     # -- what is not JSON ------------------------------------------------------------------------------------------
 
     def _unexpected(self, text: str, pos: int, wanted: str) -> int:
-        """Neither a key, a colon, nor a value stands at `pos`, but perhaps a comment or the end of the block."""
+        """Read what is at `pos` instead of `wanted`: a comment, the end of the block, or text that is not JSON."""
         char = text[pos]
         if char == "/":
             if pos + 1 == len(text):
@@ -383,10 +388,10 @@ class BlockReader:
             return pos
         elif char in "}]" and self._state is not BlockReader._member_value and self._state is not BlockReader._colon:
             return self._close(text, pos)
-        return self._skip(pos, f"{char!r} stands where {wanted} was expected", 0)
+        return self._skip(pos, f"found {char!r} where {wanted} was expected", 0)
 
     def _skip(self, pos: int, message: str, length: int) -> int:
-        """Go on behind what is not JSON; or, as long as nothing was told, take the whole block for prose."""
+        """Skip text that is not JSON. If the block has no events yet, refuse the whole block as prose instead."""
         if self._untold():
             return self._end(pos, "refused")
         self._problems.note(pos, message)

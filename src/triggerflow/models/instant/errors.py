@@ -1,6 +1,6 @@
 """The errors of instant parsing: mistakes of the caller are exceptions, mistakes of the model are `Problem`s.
 
-A model may write anything, so that no text makes the parser raise. The parser adds a `Problem` for text that it cannot
+A model may write anything, so the parser raises for no text. The parser adds a `Problem` for text that it cannot
 use, and goes on; the code that validates the answer decides whether the problem matters.
 """
 

@@ -13,10 +13,10 @@ Kind = Literal["string", "number", "boolean", "null", "object", "array"]
 EventType = Literal["delta", "done", "reset"]
 
 
-# gc=False: the garbage collector stops the event loop while it walks, and a response keeps an event for nearly every
-# delta and a node for every value; so it does not walk these. That is safe because they cannot be part of a cycle: an
-# event points at its node, a node at its parent, its document and its value, a document at values, and values are made
-# of what JSON has. Nothing points the other way; a new field must not change that.
+# gc=False: the garbage collector skips these objects. It stops the event loop while it walks, and a response keeps an
+# event for nearly every delta and a node for every value. Skipping is safe because they cannot be part of a cycle: an
+# event refers to its node, a node to its parent, its document and its value, a document to values, and values contain
+# only JSON data. Nothing refers in the other direction; a new field must not change that.
 
 
 class Document(Struct, eq=False, gc=False):
@@ -25,7 +25,7 @@ class Document(Struct, eq=False, gc=False):
     slash: bool
     attempt: int
     value: Any = None
-    """The root's value."""
+    """The value of the root object or array."""
     complete: bool = False
     finish_reason: str | None = None
     open_string: tuple[Any, str | int, list[str]] | None = None
@@ -33,7 +33,7 @@ class Document(Struct, eq=False, gc=False):
 
     @property
     def data(self) -> Any:
-        """The document as far as it is known, with the text so far of a string that is still open."""
+        """The value as far as it has arrived, with the text so far of a string that is still open."""
         if self.open_string is not None:
             container, key, parts = self.open_string
             container[key] = joined(parts)
@@ -101,7 +101,7 @@ class Event(Struct, frozen=True, eq=False, gc=False):
     """
 
     node: Node
-    """The place."""
+    """The place in the answer that has changed."""
 
     event_type: ClassVar[EventType]
     """ "delta", "done" or "reset"."""
@@ -147,7 +147,7 @@ class Event(Struct, frozen=True, eq=False, gc=False):
 
     @property
     def full_data(self) -> Any:
-        """The whole answer as far as it is known *now*: a live view that goes on growing, not a copy."""
+        """The whole answer as far as it is known *now*: the live object, which keeps growing, not a copy."""
         return self.node.document.data
 
     @property
@@ -192,7 +192,7 @@ class DoneEvent(Event, frozen=True, eq=False, gc=False):
 
 
 class TruncatedEvent(Event, frozen=True, eq=False, gc=False):
-    """A value will never be closed: stands in for its done event, with what arrived of the value.
+    """A value was never closed: comes instead of its done event, with the part of the value that has arrived.
 
     `event_type` is "done", because nothing more comes for this path, but `is_complete` is False.
     """
@@ -218,7 +218,7 @@ class ResetEvent(Event, frozen=True, eq=False, gc=False):
 
 
 def joined(parts: list[str]) -> str:
-    """The text in these pieces, which become one: reading it at each delta then copies it but does not join it anew."""
+    """Join the pieces, and replace them in the list by the joined text, so that the next call has less to join."""
     text = "".join(parts)
     parts[:] = [text]
     return text

@@ -1,8 +1,8 @@
 """Pure decisions about pieces of text: what an escape means, what a bare word is, whether a quote ends its string.
 
-Each function may lack the characters that decide; it then returns None and is asked again, with the same text and more,
-when the next delta has arrived. An answer once given stays the same however the text goes on: that makes parsing
-independent of where the deltas are cut. All look-ahead is bounded, so that asking again has a constant cost.
+If the characters that decide have not arrived yet, a function returns None. The caller calls it again, with the same
+text and more, when the next delta has arrived. Text that arrives later never changes a decision: that makes parsing
+independent of where the deltas are cut. All look-ahead is bounded, so that a repeated call has a constant cost.
 """
 
 import re
@@ -40,14 +40,14 @@ _SPACE = re.compile(r"\s{0,256}")
 _S = r"\s{0,256}"
 _QUOTED_KEY = r"""(?:"[^"\n]{0,256}"|'[^'\n]{0,256}')"""
 _QUOTED_BEGUN = rf"""(?:"[^"\n]{{0,256}}(?:"{_S})?|'[^'\n]{{0,256}}(?:'{_S})?)"""
-# Ends a member: a bracket, a comment, the next key with its colon. Without a comma only a quoted key counts, for prose
-# goes on with words as well.
+# What follows the closing quote of a value in an object: a bracket, a comment, or the next key with its colon. Without
+# a comma before it, the key must be quoted: an unquoted word may be prose inside the string.
 _MEMBER_END = re.compile(
     rf"[}}\]]|/[/*]|,{_S}(?:[}}\]]|/[/*]|{_QUOTED_KEY}{_S}:|[\w$-]{{1,256}}{_S}:)|{_QUOTED_KEY}{_S}:"
 )
 _MEMBER_END_BEGUN = re.compile(rf"(?:/|,{_S}(?:/|{_QUOTED_BEGUN}|[\w$-]{{1,256}}{_S})?|{_QUOTED_BEGUN})\Z")
-# Ends an item: a bracket, a comment, a comma and what begins a value. A string counts when a separator follows it, or
-# when it is longer than a quotation would be.
+# What follows the closing quote of a value in an array: a bracket, a comment, or a comma and the beginning of a value.
+# A quoted text is a value if a separator follows it, or if it is longer than a quotation would be.
 _ITEM = rf"""(?:"[^"\n]{{0,256}}"{_S}[,\]]|'[^'\n]{{0,256}}'{_S}[,\]]|"[^"\n]{{257}}|'[^'\n]{{257}})"""
 _LITERAL = rf"(?:true|false|null|True|False|None){_S}[,\]]"
 _ITEM_END = re.compile(rf"[}}\]]|/[/*]|,{_S}(?:[\[\]{{}}]|/[/*]|-?[0-9]|{_LITERAL}|{_ITEM})|{_ITEM}")
@@ -55,7 +55,7 @@ _ITEM_END_BEGUN = re.compile(rf"(?:/|,{_S}(?:/|-|[A-Za-z]{{1,5}}{_S}|{_QUOTED_BE
 
 
 def unescape(text: str, at: int) -> tuple[str, int] | None:
-    """Decode the escape whose backslash is at `at`; return what it means and where the text goes on.
+    """Decode the escape whose backslash is at `at`; return what it means and the position after it.
 
     Surrogate pairs are joined. Half a pair becomes U+FFFD, so that every string that leaves the parser can be encoded.
     An escape that JSON does not know (`\\d`, `\\(`) is kept as written: models write patterns and formulas unescaped.
@@ -84,7 +84,7 @@ def unescape(text: str, at: int) -> tuple[str, int] | None:
 
 
 def read_word(word: str) -> tuple[Kind, Any] | None:
-    """The number or literal that an unquoted word stands for; None when it is neither."""
+    """The kind and value of an unquoted word that is a number or literal; None if it is neither."""
     known = _WORDS.get(word)
     if known is not None:
         return known
@@ -95,15 +95,15 @@ def read_word(word: str) -> tuple[Kind, Any] | None:
         return "number", float(word)
     try:
         return "number", int(word)
-    except ValueError:  # Longer than the interpreter's limit for integers in text.
+    except ValueError:  # More digits than the interpreter converts to an integer.
         return None
 
 
 def key_quote_closes(text: str, at: int) -> bool | None:
     """Whether the quote at `at` ends the key it is in.
 
-    It does when a colon or a comment follows, and when a value or a bracket does, for then the colon was forgotten.
-    Anything else means that the quote belongs to the key.
+    It does if a colon or a comment follows, or a value or a bracket: then the model has forgotten the colon. Otherwise
+    the quote belongs to the key.
     """
     start = _after_space(text, at)
     if start - at > LOOKAHEAD:
@@ -114,8 +114,8 @@ def key_quote_closes(text: str, at: int) -> bool | None:
 def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool) -> bool | None:
     """Whether the quote at `at` ends the string value it is in, judged by what follows.
 
-    `has_quotation`: a quote was already found to belong to this text. Then a following comma proves nothing
-    (`"yes", and`) and the next key, or the next item, has to be seen.
+    `has_quotation`: an earlier quote was found to belong to this text. Then a comma after the quote is no proof
+    (`"yes", and`): the next key, or the next item, has to follow.
     """
     start = _after_space(text, at)
     if start - at > LOOKAHEAD:
@@ -123,7 +123,7 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool)
     if start == len(text):
         return None
     if text.startswith(text[at], at + 1):
-        return False  # Of two quotes in a row the second may be the end.
+        return False  # The next character is a quote, too, which may be the end.
     after = text[start]
     if not has_quotation:
         if after in ",}]":
@@ -137,6 +137,6 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool)
 
 
 def _after_space(text: str, at: int) -> int:
-    """Where the white space after the quote ends, or its first `LOOKAHEAD` characters; no text pauses that long."""
+    """Where the white space after the quote ends; of longer white space, where its first `LOOKAHEAD` characters end."""
     space = _SPACE.match(text, at + 1)
     return at + 1 if space is None else space.end()

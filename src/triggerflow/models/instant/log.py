@@ -1,6 +1,7 @@
 """A recorded event log: one producer appends, any number of consumers read all of it, each at its own pace.
 
-A consumer is a position in the list: late consumers read from the beginning, and slow ones delay no other. The log
+Each consumer has a position of its own: late consumers read from the beginning, and slow ones do not delay
+others. The log
 lives as long as its response and holds its output, so that the output bounds its memory.
 """
 
@@ -11,8 +12,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _PAGE = 256
-"""Items are kept in tuples of so many; a consumer that replays gives the event loop a turn after each. The garbage
-collector, which stops the loop, walks a list every time, but forgets a tuple whose items cannot be part of a cycle."""
+"""The number of items in a full page. Full pages are tuples: the garbage collector, which stops the event loop while it
+walks, walks a list every time, but skips a tuple whose items cannot be part of a cycle. After each full page, a
+consumer lets other tasks run."""
 
 
 class EventLog(Generic[T]):

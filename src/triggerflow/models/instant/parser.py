@@ -1,16 +1,16 @@
-"""The incremental parser: text in pieces of any size goes in, events come out as soon as the characters prove them.
+"""The incremental parser: takes text in pieces of any size, and returns each event as soon as the text allows it.
 
 The cost is linear in the text, and the cost of a delta does not depend on what came before it. Each character is
 looked at a constant number of times, most of them inside a regular expression; only the few that could not be decided
-(`_rest`, of bounded length) are carried over to the next delta. Where the text is cut makes no difference to values.
+(`_rest`, of bounded length) are read again with the next delta. Where the text is cut makes no difference to values.
 
 A response is prose, thinking and code fences with an answer somewhere in between. So the parser *seeks*: each bracket
-opens a candidate, read by a `BlockReader`. One that turns out not to be JSON before it told anything is dropped without
-a trace, and seeking goes on where it failed. Events of a candidate are held until it is eligible, so that normally
-nothing has to be taken back. Only when an answer that was reported is overtaken by a later one, a reset event comes
-first. That happens
+opens a candidate, read by a `BlockReader`. If a candidate turns out not to be JSON before it has an event, it is
+dropped, and the parser seeks on from there. The events of a candidate are held until it is eligible, so that a reset is
+seldom needed. If a later candidate replaces an answer that was reported already, a reset event comes before its events.
+That happens
 
-- after a `</think>` that nothing opened: everything before it was thinking;
+- after a `</think>` without a `<think>` before it: the text before it was thinking;
 - after a block that broke off, because its code fence ended before its last bracket;
 - with `expect_keys`, when a later block has more of the keys.
 """
@@ -39,12 +39,12 @@ class InstantParser:
 
     `root`: "object" or "array" when the answer is known to be one; then brackets of the other kind are prose.
     `expect_keys`: keys of the root object, or of the objects in a root array; the answer is the first block that has
-    one of them. Blocks without are ignored, an object that wraps the answer is looked through, and a later block that
-    has more of the keys replaces an earlier one.
+    one of them. Blocks without these keys are ignored; if an object only wraps the answer, the inner object is the
+    answer; a later block that has more of the keys replaces an earlier one.
     `path_style`: "dot" gives `items[0].title`, "slash" gives `/items/[0]/title`.
-    `max_depth`: reading stops, truncated, where brackets nest deeper.
+    `max_depth`: where brackets nest deeper, reading stops, and open values are truncated.
     `trust_quotes`: every unescaped quote ends its string at once; for output that is constrained to valid JSON.
-    `first_attempt`: the number of the first answer, for the parser of a request that repeats another.
+    `first_attempt`: the number of the first answer; more than 1 if the request repeats another one.
 
     `{}` and `[]` occur in prose: an empty block is taken for the answer only in `finish()`, when no other came.
     A repeated key keeps its first value, because that one was already reported; later ones are noted in `problems`.
@@ -81,7 +81,8 @@ class InstantParser:
         self._block: BlockReader | None = None
         self._fallback: BlockReader | None = None
 
-        # What `feed` needs for text inside of a string; `_text_node` is None when the next delta needs more than that.
+        # For the fast path of `feed`, plain text inside a string. `_text_node` is None when the next delta cannot use
+        # it.
         self._text_node: Node | None = None
         self._text_parts: list[str] = []
         self._text_stop: Callable[[str], object] = _NOTHING.search
@@ -114,7 +115,7 @@ class InstantParser:
         `TypeError` for any other object, and `ParserFinishedError` after `finish()`. No text makes it raise.
         """
         node = self._text_node
-        # Most deltas of most responses are plain text inside of a string value: they pay for nothing but this.
+        # Fast path: most deltas of most responses are plain text inside a string value.
         if node is not None and type(delta) is str and delta and self._text_stop(delta) is None:
             self._text_parts.append(delta)
             gained = len(delta)
@@ -126,7 +127,9 @@ class InstantParser:
             self._held.append(event)
             return []
         if self._finished:
-            raise ParserFinishedError("feed() after finish(): a parser reads one response; create one for the next")
+            raise ParserFinishedError(
+                "feed() after finish(): a parser reads one response; create a new parser for the next one"
+            )
         return self._advance(delta if isinstance(delta, str) else self._decode(delta))
 
     def finish(self, finish_reason: str | None = None) -> list[Event]:
@@ -193,7 +196,7 @@ class InstantParser:
         self._rest = text[pos:]
         self._text_node = None
         block = self._block
-        # An eligible block is reported with its first event: that one has to come through here.
+        # No fast path for a block that is eligible but not reported yet: it is reported here, with its first event.
         if block is not None and pos == end and (block.reported or not block.eligible):
             self._text_node = block.string.node
             self._text_parts = block.string.parts
@@ -202,7 +205,7 @@ class InstantParser:
         return out
 
     def _seek(self, text: str, pos: int) -> int:
-        """Between candidates: look for a bracket, or for the tags around thinking."""
+        """Look for a bracket that opens a candidate, or for the tags around thinking; return the position behind it."""
         if self._thinking:
             end = text.find(THINK_END, pos)
             if end < 0:
@@ -232,7 +235,7 @@ class InstantParser:
     # -- which candidate is the answer -----------------------------------------------------------------------------
 
     def _accept(self, block: BlockReader) -> None:
-        """Report this candidate from now on, after a reset when another one was reported before."""
+        """Report this candidate from now on. If another one was reported before, a reset event comes first."""
         out = self._out
         if self._shown is not None:
             self._attempt += 1
@@ -244,7 +247,7 @@ class InstantParser:
         block.reported = True
 
     def _end_block(self, block: BlockReader) -> None:
-        """Seek on, for an answer or for a better one."""
+        """A candidate has ended: decide what the parser looks for next, an answer or a better one."""
         self._block = None
         if block.status == "broken":
             self._reopen()
@@ -260,13 +263,13 @@ class InstantParser:
                 self._fallback = block
 
     def _reopen(self) -> None:
-        """Let the next candidate replace what was reported, complete or not."""
+        """Let the next candidate replace the answer that was reported, whether that is complete or not."""
         self._bar = 0
         self._candidate = _CANDIDATES[self._root_kind]
 
 
 def _before_tag(text: str, pos: int) -> int:
-    """The end of the text, or where a tag begins that may go on in the next delta."""
+    """The end of the text, or the beginning of a tag at its end that the next delta may complete."""
     at = text.rfind("<", max(pos, len(text) - len(THINK_END)))
     if at >= 0 and (_THINK.startswith(text[at:]) or THINK_END.startswith(text[at:])):
         return at

@@ -1,4 +1,4 @@
-"""The string that is open: finds its end in text that arrives in pieces, and decodes what comes before.
+"""Reads one open string from text that arrives in pieces: decodes it, and finds its end.
 
 In valid JSON the next unescaped quote ends a string, so that is reported at once. But models forget to escape:
 `"She said "hi" to me"`. A quote is therefore doubted
@@ -8,8 +8,9 @@ In valid JSON the next unescaped quote ends a string, so that is reported at onc
 - in a single-quoted string, where an apostrophe looks the same;
 - always, once the string was found to contain a quotation.
 
-A doubted quote waits for the next character that is not white space or, in a string with quotations, for the next key
-or item. `trust_quotes` switches doubt off, for servers whose output is constrained to valid JSON.
+A doubted quote is decided by the next
+character that is not white space or, in a string with quotations, by the next key or
+item. `trust_quotes` switches doubt off, for servers whose output is constrained to valid JSON.
 """
 
 import re
@@ -23,7 +24,7 @@ _STOPS = {
     '"""': re.compile(r'"+|\\'),
     "'''": re.compile(r"'+|\\"),
 }
-# A line break in a key means that it is none, but prose with a quote in it: the answer may begin in the next line.
+# A line break ends a key: the text is not a key, but prose with a quote in it. The answer may begin in the next line.
 _KEY_STOPS = {'"': re.compile(r'["\\\n]'), "'": re.compile(r"['\\\n]")}
 _INVITES_QUOTATION = frozenset(" \t\r\n([{=")
 
@@ -38,14 +39,15 @@ class StringScanner:
         self.begin('"', is_key=False, in_object=False)
 
     def begin(self, quote: str, *, is_key: bool, in_object: bool) -> None:
-        """Open a string after its opening `quote`; the place decides what may follow its end."""
+        """Open a string after its opening `quote`. `is_key` and `in_object` decide what may follow its closing
+        quote."""
         self._quote = quote
         self._in_object = in_object
         self._has_quotation = False
         self.is_key = is_key
         self.closed = False
         self.node: Node | None = None
-        """The place where the text is reported; None for keys, and for values that are not reported."""
+        """The node of the string; None for keys, and for values that are not reported."""
         self.parts: list[str] = []
         """The decoded text so far."""
         self.stop = (_KEY_STOPS if is_key else _STOPS)[quote].search
@@ -54,7 +56,7 @@ class StringScanner:
     def scan(self, text: str, pos: int) -> tuple[str, int]:
         """Read on from `pos`; return the decoded text that this adds, and where reading stopped.
 
-        Sets `closed` when it found the end. Stops short of the end of `text` where more characters have to decide.
+        Sets `closed` when it found the end. Stops before the end of `text` if more characters are needed to decide.
         """
         pieces: list[str] = []
         while pos < len(text) and not self.closed:
@@ -93,7 +95,9 @@ class StringScanner:
         return (text[at : end - 3] if self.closed else text[at:end]), end
 
     def _one_quote(self, text: str, at: int, pieces: list[str]) -> tuple[str, int] | None:
-        """At a quote that may be the end, or at a line break in a key."""
+        """Decide on a quote that may be the end, or on a line break in a key.
+
+        Returns the text to add and the next position; None if more characters are needed."""
         if text[at] == "\n":
             closes = True
         elif self.is_key:
@@ -117,5 +121,5 @@ class StringScanner:
         return self._quote, at + 1
 
     def _doubts(self, before: str) -> bool:
-        """Whether a quote behind this text may be anything but the end."""
+        """Whether a quote after this text may be part of the string, and not its end."""
         return not before or self._has_quotation or self._quote == "'" or before[-1] in _INVITES_QUOTATION

@@ -8,7 +8,7 @@ from ..protocol import ExecutionRow
 from . import reading
 from .ownership import Ownership
 
-#: An execution and all sub-flows below it.
+#: SQL for an execution and all its sub-flows, at any depth.
 _TREE = """
     WITH RECURSIVE tree (key, id) AS (
         SELECT key, id FROM executions WHERE id = :id
@@ -87,5 +87,5 @@ def release(connection: sqlite3.Connection, ownership: Ownership, executions: It
 
 
 def leave(connection: sqlite3.Connection, ownership: Ownership) -> None:
-    """Release everything: an owner without a row owns nothing."""
+    """Delete the row of this owner, which releases all its executions."""
     connection.execute("DELETE FROM owners WHERE id = ?", (ownership.owner,))

@@ -12,7 +12,7 @@ Synchronous = Literal["FULL", "NORMAL"]
 
 
 def connect(path: Path, *, busy_timeout: float, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
-    """Connect without trusting the content of the file, and without reading it. Raises `StoreUnavailable`.
+    """Connect to a file that may be damaged or forged. Does not read it yet. Raises `StoreUnavailable`.
 
     The caller begins and ends transactions; see `transaction`.
     """
@@ -39,7 +39,7 @@ def transaction(connection: sqlite3.Connection, path: Path, kind: Literal["IMMED
         yield
         connection.execute("COMMIT")
     except BaseException as error:
-        if connection.in_transaction:  # after some errors SQLite has rolled back already
+        if connection.in_transaction:  # SQLite itself rolls back after some errors
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.Error):

@@ -37,7 +37,7 @@ class Writer:
                 schema.check(connection, self._path)
             self._use_wal(connection)
             with transaction(connection, self._path, "IMMEDIATE"):
-                schema.check(connection, self._path)  # another process may have made the tables meanwhile
+                schema.check(connection, self._path)  # again: another process may have made the tables since
                 schema.migrate(connection)
             self._connection = connection
             self.run(_renew_only)
@@ -84,18 +84,18 @@ class Writer:
             self._ownership.renew()
             try:
                 self.run(_renew_only)
-            except StoreError:  # the next renewal may succeed; an append meanwhile raises the error to its caller
+            except StoreError:  # the next renewal may succeed; until then, an append raises the error
                 return min(RETRY, self._ownership.lease / 3)
         return self._ownership.lease / 3
 
     def close(self) -> None:
-        """Release everything and disconnect."""
+        """Release all executions of this owner and disconnect."""
         if self._connection is None:
             return
         try:
             self.run(claims.leave)
         except StoreError:
-            pass  # then other owners can claim it when the lease is over
+            pass  # other owners can claim the executions when the lease has ended
         finally:
             self._connection.close()
             self._connection = None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..._core.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
 
-#: By primary result code: what happened, and what to do next.
+#: By primary result code of SQLite: what happened, and what to do next.
 _UNAVAILABLE = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
     sqlite3.SQLITE_BUSY: "another process has held the lock of the file for longer than `busy_timeout`; try again",

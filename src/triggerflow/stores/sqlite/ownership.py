@@ -1,8 +1,9 @@
 """Ownership: the row of this owner in `owners`, which is its lease, and a cache of the executions that it owns.
 
-A claim deletes the rows of dead owners in its own transaction. So while every transaction of this owner finds its row,
-no other owner can have claimed one of its executions, and the cache is valid. This check is the whole fencing: it costs
-one statement in a commit. If the row is gone, the cache is dropped, and filled again from the tables.
+A claim deletes the rows of dead owners in its own transaction. So as long as every transaction of this owner finds its
+row, no other owner can have claimed one of its executions, and the cache is valid. This check alone keeps a former
+owner from writing; it costs one statement in a commit. If the row is gone, the cache is dropped, and filled again from
+the tables.
 """
 
 import sqlite3
@@ -31,12 +32,13 @@ class Ownership:
         self.lease = lease
         self.clock = clock
         self._held: dict[str, Claim] = {}
-        #: what the open transaction changes in `_held`; None: this owner gives the execution up
+        #: what the open transaction changes in `_held`; None if this owner releases the execution
         self._changes: dict[str, Claim | None] = {}
         self._renewed: float | None = None
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """Begin a transaction: check that the row of this owner exists; renew the lease after a third of it."""
+        """Begin a transaction: check that the row of this owner exists; renew the lease when a third of it has
+        passed."""
         now = self.clock()
         renewed = self._renewed
         if renewed is not None and renewed <= now < renewed + self.lease / 3:
@@ -60,7 +62,7 @@ class Ownership:
         self._changes.clear()
 
     def rolled_back(self) -> None:
-        """The transaction was rolled back: drop its changes. It may have held a renewal, so renew again."""
+        """The transaction was rolled back: drop its changes. It may have renewed the lease, so the next one has to."""
         self._changes.clear()
         self._renewed = None
 
@@ -91,7 +93,7 @@ class Ownership:
             raise StoreConflict(f"there is no execution {execution!r} in the store; was it deleted?")
         key, status, due, owner, records = row
         if status in FINAL_STATUSES:
-            raise StoreConflict(f"execution {execution!r} has ended ({status}); it takes no more records")
+            raise StoreConflict(f"execution {execution!r} has ended ({status}); no more records can be added")
         if owner != self.owner:
             now_with = f"owner {owner} has it now" if owner else "no owner has it now"
             raise StoreConflict(f"execution {execution!r} is not run by owner {self.owner} any more: {now_with}")

@@ -1,6 +1,7 @@
-"""Identifies the process of an owner, and proves that it has ended: then its lease need not be waited for.
+"""Identifies the process of an owner, and checks whether it has ended: then others need not wait for its lease to end.
 
-A process is identified by its id and its start time, since ids are used again. Both are valid only on one machine,
+A process is identified by its pid and its start time, since the system uses pids
+again. Both are valid only on one machine,
 since one boot, and within one container; a digest of these is the *host id*. Linux provides all of it. On other systems
 nothing can be proved, and an owner is dead when its lease is over.
 """
@@ -14,7 +15,8 @@ _PROCESS = re.compile(r"/(\d{1,9})/([0-9a-f]{12})-(\d+)/")
 
 
 def this_process() -> str:
-    """ "pid/host-start", or "pid/-" if the system does not provide the host id and the start time."""
+    """The id of this process: "pid/host-start", or "pid/-" if the system does not tell the host id and the start
+    time."""
     pid, host = os.getpid(), _host_id()
     found = _start_and_end(pid) if host else None
     return f"{pid}/{host}-{found[0]}" if found else f"{pid}/-"
@@ -52,6 +54,7 @@ def _start_and_end(pid: int) -> tuple[str, bool] | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (OSError, UnicodeDecodeError):
         return None
-    fields = text.rpartition(")")[2].split()  # the name of the program comes before, and may hold any characters
+    # The fields before are the pid and the name of the program in parentheses, which may contain any characters.
+    fields = text.rpartition(")")[2].split()
     state, threads, start = fields[0], fields[17], fields[19]
     return start, state in "ZX" and int(threads) <= 1

@@ -75,7 +75,7 @@ def executions(
     if after is not None:
         last = connection.execute("SELECT created, key FROM executions WHERE id = ?", (after,)).fetchone()
         if last is None:
-            raise UnknownExecution(f"there is no execution {after!r} to go on after; was it deleted?")
+            raise UnknownExecution(f"there is no execution {after!r} to list after (after=...); was it deleted?")
         terms.append("(e.created, e.key) < (:last_created, :last_key)")
         values["last_created"], values["last_key"] = last
     order = " ORDER BY e.created DESC, e.key DESC LIMIT :limit"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..._core.errors import StoreDamaged
 
-#: Marks the file as ours in its header: "TFLW".
+#: The application id in the header of the file, which marks it as a store of this library: "TFLW".
 APPLICATION_ID = 0x54464C57
 
 _STEP_1 = (
@@ -41,7 +41,7 @@ _STEP_1 = (
         WHERE parent IS NULL AND status IN ('created', 'running')""",
     """CREATE INDEX executions_due ON executions (flow, due)
         WHERE parent IS NULL AND status = 'waiting' AND due IS NOT NULL""",
-    # decision 0008: in order of arrival, not clustered by execution; a commit for many executions writes few pages
+    # Decision 0008: rows are in order of arrival, not clustered by execution, so that a commit writes few pages.
     """CREATE TABLE records (
         key INTEGER PRIMARY KEY,
         execution INTEGER NOT NULL,
@@ -86,7 +86,7 @@ STEPS: Steps = (_STEP_1,)
 def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> None:
     """Raises `StoreDamaged` unless the file is empty, or has a known version with exactly our tables.
 
-    A trigger or view that another program added would run with our statements, so that nothing else is allowed.
+    Other tables, triggers and views are refused: a trigger of another program would run with our statements.
     """
     found = _objects(connection)
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
@@ -99,7 +99,7 @@ def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> N
         )
     if version > len(steps):
         raise StoreDamaged(
-            f"store {path}: the file has version {version}, this release reads up to version {len(steps)}; "
+            f"store {path}: the file has version {version}, but this release reads only up to version {len(steps)}; "
             "it was not touched; install a newer triggerflow-engine"
         )
     with closing(sqlite3.connect(":memory:")) as model:

@@ -32,11 +32,11 @@ class SQLiteStore(OpenedInScripts):
 
     With `synchronous="FULL"`, an append returns when it is on disk. `"NORMAL"` does not wait for the disk: the newest
     appends may be missing after a power cut; a crash of the process loses nothing. `lease` is in seconds: other owners
-    may claim the executions of this one if it has not renewed its lease for so long, or at once if its process has
-    provably ended (on Linux). `busy_timeout` is how many seconds to wait for a transaction of another process.
+    may claim the executions of this owner if it has not renewed its lease for so long, or at once if its process is
+    known to have ended (on Linux). `busy_timeout` is how many seconds to wait for a transaction of another process.
     `clock` returns seconds since the epoch; all processes that use the file need the same time.
 
-    The file is made with the first opening. Raises `ValueError` for a senseless argument. See `Store` for the methods
+    The first opening makes the file. Raises `ValueError` for an invalid argument. See `Store` for the methods
     and the errors that they raise.
     """
 
@@ -105,7 +105,7 @@ class SQLiteStore(OpenedInScripts):
         self._lifecycle.close()
         closing: list[asyncio.Future[None]] = []
         for worker, close in self._ends():
-            with suppress(StoreUnavailable):  # its thread has ended
+            with suppress(StoreUnavailable):  # the writer's thread has ended already
                 closing.append(loop.run_in_executor(worker, close))
             worker.shutdown()
         await asyncio.gather(*closing)

@@ -19,7 +19,7 @@ class _Job(NamedTuple):
 
 
 class SingleThread(Executor):
-    """Runs submitted calls on one thread, in order, and calls `tick` when it is due, however long the queue is.
+    """Runs submitted calls on one thread, in order. Between them it calls `tick` when that is due, even if calls wait.
 
     `tick` returns after how many seconds to call it again. A submitted call cannot be cancelled: it runs even if its
     caller does not wait for it any more. If the thread ends, all open and later calls raise `StoreUnavailable`.
@@ -35,7 +35,8 @@ class SingleThread(Executor):
         Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Raises `StoreUnavailable` if the thread has ended."""
+        """Run a call on the thread; return the future of its result. Raises `StoreUnavailable` if the thread has
+        ended."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
@@ -45,7 +46,7 @@ class SingleThread(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the thread after the submitted calls. Does not wait for that."""
+        """Make the thread end after the submitted calls. Returns at once."""
         self._queue.put(None)
 
     def _thread_ended(self) -> StoreUnavailable:
@@ -64,7 +65,7 @@ class SingleThread(Executor):
                 if job is None:
                     return
                 self._do(job)
-                del job  # else its arguments would be held until the next job
+                del job  # frees the arguments of the call now, not with the next job
         finally:
             with self._lock:
                 self._ended = True
@@ -78,7 +79,7 @@ class SingleThread(Executor):
         except BaseException as error:
             if isinstance(error, Exception):
                 job.future.set_exception(error)
-            else:  # such as SystemExit: it ends this thread, and must not end the thread of the caller
+            else:  # for example SystemExit: it ends this thread, but must not end the caller's
                 job.future.set_exception(self._thread_ended())
                 raise
         else:

@@ -23,8 +23,8 @@ def trim(
     later = connection.execute("SELECT 1 FROM snapshots WHERE execution = ? AND records >= ?", (key, records))
     if later.fetchone() is None:
         raise StoreConflict(
-            f"execution {execution!r} has no snapshot after {records} records or more, and could not go on "
-            "without these records; put a snapshot first"
+            f"execution {execution!r} has no snapshot after {records} records or more: without these records "
+            "it could not be restored; put a snapshot first"
         )
     connection.execute("DELETE FROM snapshots WHERE execution = ? AND records < ?", (key, records))
     # The last record may be deleted below, so that its number and time are copied into the row of the execution.

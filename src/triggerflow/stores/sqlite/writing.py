@@ -81,7 +81,7 @@ def put_snapshot(
             raise StoreConflict(f"execution {execution!r} has {count} records: there is no state after {records}")
     elif (records, definition) != (row.records, row.definition):
         raise StoreConflict(
-            f"execution {execution!r} has ended ({row.status}); it takes no other snapshot than one of its end"
+            f"execution {execution!r} has ended ({row.status}); only a snapshot after its last record can be added"
         )
     connection.execute(
         """INSERT OR REPLACE INTO snapshots (execution, records, definition, data)
@@ -107,7 +107,7 @@ def put_copies(connection: sqlite3.Connection, ownership: Ownership, copies: Seq
             "INSERT INTO snapshots (execution, records, definition, data) VALUES (?, ?, ?, ?)",
             [(key, *snapshot) for snapshot in copy.snapshots],
         )
-        # The newest records may be trimmed, so that their number has to come from the row.
+        # The newest records may have been trimmed, so that the number of records has to come from the row.
         connection.execute("UPDATE executions SET trimmed = ? WHERE key = ?", (row.records, key))
         _store_payloads(connection, key, copy.payloads)
         ownership.remember(row.id, Claim(key, row.records, row.status, row.due))

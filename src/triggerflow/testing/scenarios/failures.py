@@ -1,4 +1,4 @@
-"""Retries, error routes, failures and cancellation."""
+"""Scenarios with retries, error routes, failures and cancellation."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ def retry(flow: TriggerFlow) -> None:
 
 @scenario(value="x", result="instead of ValueError: no", stream=("handled",))
 def error_route(flow: TriggerFlow) -> None:
-    """A failure takes its error route."""
+    """A chunk that fails takes its error route."""
 
     async def broken(data: Any) -> None:
         raise ValueError("no")

@@ -1,4 +1,4 @@
-"""Every operator, alone and inside others."""
+"""Scenarios with every operator, alone and inside others."""
 
 import asyncio
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def for_each(flow: TriggerFlow) -> None:
 
 @scenario(value=[[1, 2], [], [3]], result=[[2, 4], [], [6]], state={"inner": 3})
 def for_each_nested(flow: TriggerFlow) -> None:
-    """A for_each in a for_each, with an empty list among the items, and a count that must not miss one."""
+    """A for_each in a for_each. One of the inner lists is empty; a counter has to count every item."""
 
     async def double(data: Any) -> int:
         data.state.update("inner", one_more, 0)
@@ -67,7 +67,7 @@ def for_each_nested(flow: TriggerFlow) -> None:
 
 @scenario(value=7, result=[0, 10, 20, 30, 40, 50, 60], stream=(0, 1, 2, 3, 4, 5, 6), ordered=False)
 def for_each_lazy(flow: TriggerFlow) -> None:
-    """A lazy source is read as far as the limit allows, and after a crash from its first item on again."""
+    """A lazy source is read only as far as the limit allows. After a crash it is read from its first item again."""
 
     @flow.source
     def numbers(count: int) -> Any:
@@ -165,7 +165,7 @@ def loop(flow: TriggerFlow) -> None:
 
 @scenario(value=[3, 1, 2], result=[9, 1, 4], state={"beside": 6})
 def blocks_in_blocks(flow: TriggerFlow) -> None:
-    """A batch and a match in a for_each, and a side branch beside it."""
+    """A batch and a match in a for_each, and a side branch."""
 
     async def total(data: Any) -> None:
         data.state.set("beside", sum(data.value))

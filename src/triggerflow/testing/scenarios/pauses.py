@@ -1,4 +1,4 @@
-"""Interrupts, and their answers from outside."""
+"""Scenarios with interrupts, and their answers from outside."""
 
 import asyncio
 from typing import Any
@@ -73,7 +73,7 @@ async def _three(outside: Outside) -> None:
     state={"beside": "done"},
 )
 def pause_in_for_each(flow: TriggerFlow) -> None:
-    """Several interrupts are open at once, and are answered in another order, while a sibling goes on."""
+    """Several interrupts are open at once, and are answered in another order, while another branch continues."""
 
     async def ask(data: Any) -> None:
         data.pause_for(interrupt_id=f"q{data.value}")

@@ -14,7 +14,9 @@ SCENARIOS: "dict[str, Scenario]" = {}
 
 
 class Outside:
-    """What people and other programs do to an execution. Each call may be repeated after a crash, and counts once."""
+    """Sends answers and signals to an execution, as people and other programs do.
+
+    A test may repeat a call after a crash: it has an effect only once."""
 
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
@@ -69,7 +71,7 @@ class Scenario:
         return flow
 
     def check(self, *, result: Any, error: BaseException | None, stream: list[Any], state: Mapping[str, Any]) -> None:
-        """Compare with the expected end. Raises `AssertionError` that names the difference."""
+        """Compare how a run has ended with the expected end. Raises `AssertionError`, which names the difference."""
         ended: Any = result if error is None else type(error).__name__
         if isinstance(error, RemoteChunkError):  # the original exception was lost with its process
             ended = str(error).split(": ")[-2]

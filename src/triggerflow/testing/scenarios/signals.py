@@ -1,4 +1,4 @@
-"""Signals, state and the stream."""
+"""Scenarios with signals, state and the stream."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -101,7 +101,7 @@ def timers(flow: TriggerFlow) -> None:
 
 @scenario(value=4, result=[[0, 10], [1, 11], [2, 12], [3, 13]], ordered=False)
 def joins(flow: TriggerFlow) -> None:
-    """Two signals that wait for each other: each full set fires once."""
+    """A `when` waits for two signals: each complete pair starts the next chunk once."""
 
     async def left(data: Any) -> None:
         for number in range(data.value):
@@ -121,7 +121,7 @@ def joins(flow: TriggerFlow) -> None:
 
 @dataclass
 class Tally:
-    """A declared state."""
+    """The declared state of `reducers`."""
 
     found: list[Any] = field(default_factory=list[Any])
     best: int = 0

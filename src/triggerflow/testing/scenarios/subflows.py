@@ -1,4 +1,4 @@
-"""Sub-flows."""
+"""Scenarios with sub-flows."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ def _child(name: str = "child") -> TriggerFlow:
 
 @scenario(value=1, result=5, stream=("child of 1", "child of 2", "parent 4"))
 def sub_flow(flow: TriggerFlow) -> None:
-    """The items of the child arrive in the parent's stream, its result at the next step."""
+    """The items of a sub-flow arrive in its parent's stream; the next step of the parent gets its result."""
 
     async def after(data: Any) -> int:
         await data.async_put_into_stream(f"parent {data.value}")
@@ -37,7 +37,7 @@ def sub_flow(flow: TriggerFlow) -> None:
     state={"lang": "en", "answer": "sun sun sun in en"},
 )
 def sub_flow_data(flow: TriggerFlow) -> None:
-    """The input of a child from its parent, and its output."""
+    """A sub-flow gets data from its parent, and writes data back."""
     child = TriggerFlow(name="writer")
 
     async def write(data: Any) -> str:
@@ -69,7 +69,7 @@ async def _ok(outside: Outside) -> None:
 
 @scenario(value="text", outside=_ok, result="text is ok", stream=_ASKED)
 def pause_in_sub_flow(flow: TriggerFlow) -> None:
-    """An interrupt of the child is an interrupt of the parent, too, and is answered there."""
+    """An interrupt of a sub-flow is an interrupt of its parent, too, and is answered there."""
     child = TriggerFlow(name="asker")
 
     async def ask(data: Any) -> None:
@@ -93,7 +93,7 @@ def pause_in_sub_flow(flow: TriggerFlow) -> None:
     ordered=False,
 )
 def sub_flows_in_for_each(flow: TriggerFlow) -> None:
-    """Several children run at once, within the concurrency limit of the parent."""
+    """Several sub-flows run at once, within the concurrency limit of their parent."""
     flow.for_each().to_sub_flow(_child()).end_for_each().end()
 
 
@@ -103,7 +103,7 @@ def sub_flows_in_for_each(flow: TriggerFlow) -> None:
     stream=("inner of 1", "inner of 2", "inner of 4", "inner of 8"),
 )
 def sub_flow_of_sub_flow(flow: TriggerFlow) -> None:
-    """A child has two children of the same flow."""
+    """A sub-flow has two sub-flows of the same flow."""
     middle = TriggerFlow(name="middle")
     inner = _child("inner")
     middle.to_sub_flow(inner, name="once").to_sub_flow(inner, name="twice").end()
@@ -112,7 +112,7 @@ def sub_flow_of_sub_flow(flow: TriggerFlow) -> None:
 
 @scenario(value="x", result="child failed: KeyError")
 def sub_flow_fails(flow: TriggerFlow) -> None:
-    """The failure of a child is the failure of its step, which has a route."""
+    """If a sub-flow fails, its step fails, and takes its error route."""
     child = TriggerFlow(name="broken")
 
     async def broken(data: Any) -> None:
