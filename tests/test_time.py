@@ -288,7 +288,7 @@ async def test_it_is_retracted_with_the_guess_that_sent_it() -> None:
         ({"delay": 1, "id": 5}, "a non-empty string"),
         ({"delay": 1, "keeps_open": 0}, "keeps_open is True or False"),
         ({"delay": 1, "keeps_open": False, "settle": True}, "which nothing waits for"),
-        ({"delay": "1"}, "a delay is a number of seconds"),
+        ({"delay": "1"}, "a delay must be a finite number of seconds"),
     ],
 )
 @pytest.mark.parametrize("by", ["chunk", "handle"])
@@ -575,7 +575,7 @@ async def test_what_is_no_delay_is_refused(delay: Any) -> None:
     flow = TriggerFlow()
     flow.to(echo).end()
     execution = flow.create_execution()
-    with pytest.raises(UsageError, match="a delay is a number of seconds"):
+    with pytest.raises(UsageError, match="a delay must be a finite number of seconds"):
         await execution.async_begin(1, delay=delay)
     assert await execution.async_start(2) == 2
 

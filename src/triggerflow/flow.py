@@ -428,7 +428,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `ExecutionTimedOut`, or `TimeoutError`.
         """
         check_patience(timeout, f"flow {self.name!r}: start()")
-        execution = self._runtime.unattended(concurrency, execution_timeout)
+        execution = self._runtime.without_handle(concurrency, execution_timeout)
         try:
             execution.begin(value, delay)
             ended = execution.ended(timeout)
@@ -466,7 +466,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
 
         The execution continues when the reader stops reading. `timeout` is the longest wait for one item, in seconds.
         """
-        execution = self._runtime.make_handle(self._runtime.unattended(concurrency, execution_timeout))
+        execution = self._runtime.make_handle(self._runtime.without_handle(concurrency, execution_timeout))
         return execution.get_async_runtime_stream(value, timeout=timeout)
 
     def get_runtime_stream(

@@ -144,7 +144,7 @@ def test_a_hundred_thousand_items_without_a_chunk_take_no_stack(body: str) -> No
     machine = Machine(compile_plan(flow.definition))
     machine.receive(events.Started(0.0, range(100_000)))
     assert len(machine.state.result) == 100_000 > sys.getrecursionlimit()
-    assert not machine.state.openings
+    assert not machine.state.block_instances
 
 
 def test_a_hundred_thousand_queued_items_take_no_stack() -> None:

@@ -340,7 +340,7 @@ def test_a_signal_takes_back_what_came_of_those_inside_it(steps: int, decided: s
     machine = restored(it.plan, snapshot(it.machine)) if loaded else it.machine
     machine.receive(RETRACT)
     assert {run.node.name for run in machine.state.runs.values()} == {"guesser"}
-    assert not machine.state.openings
+    assert not machine.state.block_instances
     assert not machine.state.timers
     assert all(asked.status != "waiting" for asked in (machine.state.interrupts or {}).values())
     invariants.check(machine.state)

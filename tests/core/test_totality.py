@@ -298,7 +298,7 @@ def test_a_run_that_is_not_going_on_cannot_end(phase: Any, make: Callable[[int],
 
 def test_a_run_that_nobody_cancelled_cannot_be_cancelled() -> None:
     simulation = SITUATIONS["running"]()
-    with pytest.raises(ProtocolError, match="nobody cancelled it"):
+    with pytest.raises(ProtocolError, match="no cancellation was requested"):
         simulation.machine.receive(events.Cancelled(0.0, next(iter(simulation.machine.state.runs))))
 
 

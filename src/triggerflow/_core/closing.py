@@ -23,11 +23,11 @@ def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
     _fail(machine, run.id, run.node, run.value, run.scope, run.group, error)
 
 
-def fail_pass(machine: Effects, opening: BlockInstance, error: events.ErrorInfo) -> None:
+def fail_pass(machine: Effects, instance: BlockInstance, error: events.ErrorInfo) -> None:
     """Handle an exception of the lazy source of a for_each: the block instance ends, and its operator has failed."""
-    abandon_pass(machine, opening)
+    abandon_pass(machine, instance)
     # The source is consumed and cannot be recorded, so the error route gets no input value.
-    _fail(machine, opening.id, opening.node, None, opening.outer, opening.group, error)
+    _fail(machine, instance.id, instance.node, None, instance.outer, instance.group, error)
 
 
 def _fail(
@@ -68,7 +68,7 @@ def close_down(machine: Effects, outcome: Status) -> None:
     state.closing, state.unchecked = outcome, None
     forget_queues(state)
     for run in [command for command in machine.out if isinstance(command, RunChunk)]:
-        # The command to start it is in this same list: it never began, and returns its permits.
+        # The command to start this run is in the same list. The run never began, so its permits are returned here.
         del state.runs[run.id]
         for limiter in run.limiters:
             limiter.used -= 1
@@ -125,12 +125,12 @@ def stays_open(machine: Effects) -> bool:
 def _awaits_external_event(machine: Effects) -> bool:
     """Whether the execution waits for an external event: a caller holds its handle, and it has no result yet."""
     state = machine.state
-    return state.attended and state.result is UNSET and bool(machine.plan.external or state.derived)
+    return state.has_handle and state.result is UNSET and bool(machine.plan.external or state.derived)
 
 
 def _never_sent(machine: Effects) -> tuple[str, ...]:
     """Events that have listeners and were never sent, if a caller holds the handle and there is no result."""
     state = machine.state
-    if not state.attended or state.result is not UNSET or state.sent is None:
+    if not state.has_handle or state.result is not UNSET or state.sent is None:
         return ()
     return tuple(name for name in machine.plan.events if name not in state.sent)

@@ -15,7 +15,7 @@ from .signals import Trigger
 
 
 class OperatorKind(StrEnum):
-    """The kinds of operator; each has one row in the table of `operators`."""
+    """The kinds of operator. `operators.TRANSITIONS` has one function for each."""
 
     CHUNK = "chunk"
     GATE = "signal_gate"
@@ -73,10 +73,11 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
             case OperatorKind.COLLECT:
                 relied_on["joins"] = [options.get("branch"), sorted(options.get("branches", ()))]
             case OperatorKind.SUB_FLOW:
-                relied_on["child"] = [self.name, options.get("flow")]  # its saved execution is found by these
+                # A saved child execution is found by these two names.
+                relied_on["child"] = [self.name, options.get("flow")]
             case _:
                 pass
-        name = self.name if self.kind is not OperatorKind.MATCH_CASE else ""  # a case's says what its options say
+        name = self.name if self.kind is not OperatorKind.MATCH_CASE else ""  # the name of a case repeats its options
         listens = [trigger.key for trigger in self.listens]
         details = [name, self.handler, listens, {key: _plain(it) for key, it in options.items()}]
         return f"{self.kind.value}.{_digest(relied_on)}.{_digest(details)}"
@@ -85,7 +86,8 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 class Definition(msgspec.Struct, frozen=True, dict=True):
     """An immutable flow: a name, and its operators in the order in which they were defined.
 
-    `external` holds the events that are declared to come from outside, sorted: an idle execution waits for those.
+    `external` holds the events that are declared to come from outside, sorted. An idle execution with a handle
+    waits for these events.
     """
 
     name: str
@@ -115,8 +117,8 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
     def outside_events(self) -> frozenset[str]:
         """Events that have listeners and that no chunk is known to emit.
 
-        Used by diagrams and checks, and by executions with rules before `DECLARED`, which wait for these events. It has
-        no effect on other executions, because `emits` is partly guessed from code.
+        Used by diagrams and checks, and by executions with rules before `DECLARED`, which wait for these events. Other
+        executions ignore this set, because `emits` is partly guessed from code.
         """
         heard = {t.name for op in self.operators for t in op.listens if t.kind == "event"}
         emitted = {t.name for op in self.operators for t in op.emits if t.kind == "event"}
@@ -124,7 +126,7 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
 
 
 def _digest(content: Any) -> str:
-    from hashlib import blake2b  # most programs need no fingerprint, and this import costs milliseconds
+    from hashlib import blake2b  # imported late: most programs need no fingerprint, and the import costs milliseconds
 
     return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=6).hexdigest()
 

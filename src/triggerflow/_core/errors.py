@@ -55,7 +55,7 @@ class ExecutionClosed(UsageError):
 
 
 class ExecutionSuspended(ExecutionClosed):
-    """The execution is suspended: this process has released it, and it is unchanged in its store.
+    """The execution is suspended: this process has stopped running it. The store still has all of it.
 
     To continue it, call `flow.async_resume(id)`.
     """
@@ -74,7 +74,7 @@ class AlreadyAnswered(UsageError, ValueError):
 
 
 class InterruptExpired(UsageError, ValueError):
-    """The interrupt expired before an answer came. The chunk that asked fails with this error too."""
+    """The interrupt expired before an answer came. The chunk that opened the interrupt fails with this error too."""
 
 
 class BlockingCallError(UsageError):

@@ -9,15 +9,17 @@ from typing import Any, Literal
 
 import msgspec
 
-#: The deduplication key of stream items (see `Event.effect`). `Machine.receive_item` counts it without a call.
+#: The deduplication key of stream items (see `Event.effect`). `Machine.receive_item` uses it
+#: directly, to save a call for each item.
 STREAM = "stream"
 
 
 #: The version of the rules by which the core applies records. A journal is replayed by the rules of its first record:
-#: 0: the core compared a value with the literal of a case at once, also by the `==` method of the value;
-#: 1: if only the `==` method of the value can decide, the case gets a run of its own, and a record has its result;
-#: 2: an execution waits for the external events that its definition declares; before, for the events that no chunk is
-#:    known to emit.
+#: 0: the core compared a value with the literal of a case itself, even if that called the `==` method of a user's
+#:    class;
+#: 1: a comparison that needs the `==` method of a user's class is a run of its own, and a record has its result;
+#: 2: an idle execution waits for the external events that its definition declares. By rules 0 and 1 it waits for the
+#:    events that no chunk is known to emit.
 RULES = 2
 
 #: The first version of the rules with declared external events.
@@ -49,13 +51,13 @@ class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
 class Started(Event, tag="started"):
     """The execution starts. The record has all options that decide its course, so the journal alone can be replayed.
 
-    `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the maximum
-    number of runs at a time, None for no limit. `max_pending`: an emitter waits when it has started more than this many
-    members. `leases`: this is a sub-flow, and its chunks need permits of the limits around its step. `keep_open`: an
-    idle execution does not close. `checks_result`: the flow declares a type for its result; a result from the graph
-    counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`. `execution_timeout`: the execution
-    fails after so many seconds, None for no limit. `delay`: the work begins after so many seconds, and the execution
-    time-out counts from then.
+        `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the maximum
+            number of runs at a time, None for no limit. `max_pending`: an emitter waits while its completion group has
+        more than this many busy members. `leases`: this is a sub-flow, and its chunks need permits of the limits around its
+        step. `keep_open`: an idle execution does not close. `checks_result`: the flow declares a type for its result; a
+        result from the graph counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
+    `execution_timeout`: the execution fails after so many seconds, None for no limit. `delay`: the work begins after so
+    many seconds, and the execution time-out counts from then.
     """
 
     at: float
@@ -261,7 +263,7 @@ class StreamStopped(Event, tag="stream_stopped"):
 
 
 class ItemsStopped(Event, tag="items_stopped"):
-    """A run in an item of a for_each stops it: no further item is started, and its source is closed."""
+    """A chunk inside a for_each has stopped that for_each: no further item is started, and its source is closed."""
 
     at: float
     run: int
@@ -300,7 +302,7 @@ class ResultRejected(Event, tag="result_rejected"):
 
 
 class Paused(Event, tag="paused"):
-    """A chunk opened an interrupt. With `holds` the run goes on (a sub-flow waits inside it), otherwise it has ended.
+    """A chunk opened an interrupt. With `holds` the run has not ended (a sub-flow waits inside it), else it has.
 
     The answer is emitted as `resume_event` if one is named. Else it starts the operators after the chunk (`resume_to`
     is "next"), or the chunk again ("self"). `expires` is the last time (seconds since the epoch) for an answer.
@@ -319,7 +321,7 @@ class Paused(Event, tag="paused"):
 
 
 class Resumed(Event, tag="resumed"):
-    """An interrupt was answered. The same `request` twice is one answer."""
+    """An interrupt was answered. A second answer with the same `request` is ignored."""
 
     at: float
     interrupt: str

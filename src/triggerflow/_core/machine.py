@@ -37,9 +37,9 @@ from .events import DECLARED, RULES, STREAM
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
-from .leases import sync_permits
 from .limits import acquire
 from .operators import compile_plan, decide, fix_result, for_each_around, stop_items
+from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
@@ -79,15 +79,15 @@ class Machine(Runs):
         wrong type, and `ProtocolError` if the record is not legal now. In these cases the state is unchanged. Any other
         exception is a bug of the engine: no user code runs here (see `values`), so no user value can cause it.
         """
-        if self.out is not IDLE:  # a finalizer, for example, can call at any time
-            raise ProtocolError(f"a {type(event).__name__} came while another record is being taken in")
+        if self.out is not IDLE:  # a finalizer, run by the garbage collector, can call in the middle of a record
+            raise ProtocolError(f"a {type(event).__name__} came while the machine receives another record")
         out: list[commands.AnyCommand] = []
         self.out = out
         try:
             self._RECEIVERS[type(event)](self, event)
             state = self.state
-            if state.lease is not None:
-                sync_permits(self, state.lease)
+            if state.grant is not None:
+                sync_permits(self, state.grant)
             if state.joins is not None:
                 tidy(self.plan, state, state.joins)
             state.records += 1
@@ -99,16 +99,16 @@ class Machine(Runs):
         """Apply a stream item like `receive`, for an execution that is not a sub-flow.
 
         Returns the number under which the driver publishes the item, or 0 if the stream was stopped before.
-        Stream items are the most frequent record of many executions. Without a list of commands one takes half the
-        time.
+        Stream items are the most frequent record of many executions. Without a list of commands an
+        item takes half the time.
         """
         if self.out is not IDLE:
-            raise ProtocolError("an item came while another record is being taken in")
+            raise ProtocolError("an item came while the machine receives another record")
         state = self.state  # inlined below: `_require_open`, `RunState.run`, `_effect_of`
         if state.status in FINAL:
             self._require_open()
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is not None and run.id == number:
             effects = run.effects
             if effects is None:
@@ -159,7 +159,7 @@ class Machine(Runs):
             del runs[event.run]
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
             self._release_run(run)
-            if run.kept is not None:
+            if run.recorded_signals is not None:
                 self._leave_emitted(run)
         if state.closing is None:
             trigger, scope = node.trigger, run.scope
@@ -206,7 +206,7 @@ class Machine(Runs):
             self._after_retracted_end(event.run)
             return
         if self.state.closing is None:
-            raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
+            raise ProtocolError(f"run {event.run} was reported as cancelled, but no cancellation was requested")
         self._after_run_end(self._end_run(event.run))
 
     # -- records of chunks and of outside callers --------------------------------------------------------------------
@@ -238,7 +238,7 @@ class Machine(Runs):
 
     def _created(self, event: events.Created) -> None:
         if self._require_open().records:
-            raise ProtocolError("the options of an execution come first")
+            raise ProtocolError("`Created` must be the first record of an execution")
         self._configure(event)
 
     def _configure(self, event: events.Created | events.Started) -> None:
@@ -246,10 +246,10 @@ class Machine(Runs):
         if limit is not None:
             state.execution_timeout = seconds(limit, "the execution time-out")
         state.configured = True
-        state.attended = event.attended
+        state.has_handle = event.attended
         state.keep_open = event.keep_open
         if event.rules < DECLARED:
-            state.derived = self.plan.outside
+            state.derived = self.plan.legacy_external
         if event.attended and self.plan.events:
             state.sent = NONE_SENT
         state.skip_exceptions = event.skip_exceptions
@@ -258,8 +258,8 @@ class Machine(Runs):
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
         if event.leases:
-            state.lease = PermitGrant()
-            state.limiters = (*state.limiters, state.lease)
+            state.grant = PermitGrant()
+            state.limiters = (*state.limiters, state.grant)
         if event.rules != RULES:
             state.rules = event.rules
 
@@ -281,7 +281,7 @@ class Machine(Runs):
     def _wait_given_up(self, event: events.WaitGivenUp) -> None:
         wait = (self._require_open().waits or {}).get(event.wait)
         if wait is None or wait.over:
-            raise ProtocolError(f"record {event.wait} is not being waited for")
+            raise ProtocolError(f"no wait that began with record {event.wait} is open")
         self._end_wait(wait)
 
     def _emitted(self, event: events.Emitted) -> None:
@@ -298,7 +298,7 @@ class Machine(Runs):
             event.label = None if event.label is None else text(event.label, "the id of a delayed signal")
             event.keeps_open = bool(event.keeps_open)
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is None or run.id != number:
             run = None
         else:
@@ -341,13 +341,13 @@ class Machine(Runs):
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
             elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
-        if run is None or state.status is Status.WAITING:  # else the emitter itself keeps the execution running
+        if run is None or state.status is Status.WAITING:  # a running emitter keeps the status `running`
             self._after_signal()
 
     def _group_of(
         self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
     ) -> CompletionGroup | None:
-        """Make the completion group of a signal that needs its own: its emitter waits for it, or may retract it."""
+        """Make a completion group for one signal, because its emitter waits for the signal or may retract it."""
         state = self.state
         if event.provisional:
             group = note_provisional(state, state.records, group, None if run is None else run.id)
@@ -381,9 +381,9 @@ class Machine(Runs):
         if run is None:
             raise self._unknown_run(event.run)
         self._require_begun(run)
-        kept = run.kept.by_signal.get(event.signal) if run.kept else None
-        if kept is not None and kept.group.live and state.closing is None:
-            begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
+        recorded = run.recorded_signals.by_signal.get(event.signal) if run.recorded_signals else None
+        if recorded is not None and recorded.group.live and state.closing is None:
+            begin_wait(state, Wait(state.records, run, 0), recorded.group, self._resume)
 
     def _confirmed(self, event: events.Confirmed) -> None:
         self._require_open()
@@ -447,12 +447,12 @@ class Machine(Runs):
         run = state.run(event.run)
         if run is None:
             raise self._unknown_run(event.run)
-        opening = for_each_around(run.scope)
-        if opening is None:
-            raise UsageError(f"chunk {run.node.name!r} is in no item of a for_each, so that it cannot stop one")
+        instance = for_each_around(run.scope)
+        if instance is None:
+            raise UsageError(f"chunk {run.node.name!r} runs outside of a for_each, so it has none to stop")
         self._effect_of(event, event.run)
-        if state.closing is None and stop_items(self, opening) and opening.group is not None:
-            leave_group(opening.group, self._end_wait)
+        if state.closing is None and stop_items(self, instance) and instance.group is not None:
+            leave_group(instance.group, self._end_wait)
 
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
@@ -563,7 +563,7 @@ class Machine(Runs):
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._require_open()
         event.ends_unstarted = bool(event.ends_unstarted)
-        state.attended = state.keep_open = False
+        state.has_handle = state.keep_open = False
         if event.ends_unstarted and not state.started:
             state.never_starts = True
         close_if_idle(self)

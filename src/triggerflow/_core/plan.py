@@ -77,8 +77,8 @@ class Plan:
         "events",
         "external",
         "flow_data",
+        "legacy_external",
         "nodes",
-        "outside",
         "start",
         "state",
         "timers",
@@ -114,7 +114,7 @@ class Plan:
         self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")
-        #: what each of these events fires, made once instead of for every signal
+        #: the trigger of each of these events, made once instead of for every signal
         self.event_triggers = {name: Trigger("event", name) for name in self.events}
         #: the key under which the machine counts an emit of each of these events: `Emitted.effect`
         self.effects = {name: f"emitted:{name}" for name in self.events}
@@ -125,14 +125,14 @@ class Plan:
         #: the declared external events that have listeners
         self.external = frozenset(definition.external) & self.events.keys()
         #: the events for which an execution with rules before `DECLARED` waits; see `closing`
-        self.outside = definition.outside_events
+        self.legacy_external = definition.outside_events
 
-    def with_outside(self, outside: frozenset[str]) -> Plan:
-        """Return a plan with the same nodes and another set of `outside` events."""
+    def with_legacy_external(self, events: frozenset[str]) -> Plan:
+        """Return a plan with the same nodes and another set of `legacy_external` events."""
         other = Plan.__new__(Plan)
         for name in Plan.__slots__:
             setattr(other, name, getattr(self, name))
-        other.outside = outside
+        other.legacy_external = events
         return other
 
 

@@ -5,7 +5,8 @@ state. The parts:
 
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
 * a `BlockInstance` is one pass through a fan-out (batch, for_each, match); a `Branch` is one branch of it. The chain of
-  branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
+  branches outwards is the *scope* of a run: two passes through one block never share a branch, so their results never
+  mix;
 * a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for
   a chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
 * a `CompletionGroup` counts what the signals of a chunk have started and what has not ended, for waits; a `Provisional`
@@ -177,7 +178,7 @@ class RecordedSignal(msgspec.Struct, frozen=True):
     group: CompletionGroup
 
 
-class KeptSignals:
+class RecordedSignals:
     """Recorded signals of a run that a later attempt can use: by (effect, count), and by number.
 
     At `limit` entries, those that no attempt can use any more are dropped."""
@@ -186,7 +187,7 @@ class KeptSignals:
 
     def __init__(self, by_effect: dict[tuple[str, int], RecordedSignal]) -> None:
         self.by_effect = by_effect
-        self.by_signal = {kept.signal: kept for kept in by_effect.values()}
+        self.by_signal = {it.signal: it for it in by_effect.values()}
         self.limit = 8 + 2 * len(by_effect)
 
 
@@ -242,9 +243,9 @@ class RunChunk:
     """The command to run a chunk or condition. It stays in the state until the run has ended.
 
     `id` is stable over crash and recovery; `attempt` counts from 1. `signal` is the number of the record that caused
-    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `kept` holds the signals that
-    a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it: the core
-    never reads or saves it.
+    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `recorded_signals` holds the
+    signals that a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it:
+    the core never reads or saves it.
     """
 
     __slots__ = (
@@ -253,10 +254,10 @@ class RunChunk:
         "group",
         "handle",
         "id",
-        "kept",
         "limiters",
         "node",
         "phase",
+        "recorded_signals",
         "scope",
         "signal",
         "spawned",
@@ -291,7 +292,7 @@ class RunChunk:
         self.phase: Phase = RUNNING
         self.spawned: CompletionGroup | None = None
         self.waits: RunWaits | None = None
-        self.kept: KeptSignals | None = None
+        self.recorded_signals: RecordedSignals | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"
@@ -365,17 +366,17 @@ class BlockInstance:
 class Branch:
     """One branch of a block instance: `index` is the slot that it fills."""
 
-    __slots__ = ("index", "opening")
+    __slots__ = ("index", "instance")
 
-    def __init__(self, opening: BlockInstance, index: int) -> None:
-        self.opening = opening
+    def __init__(self, instance: BlockInstance, index: int) -> None:
+        self.instance = instance
         self.index = index
 
     @property
     def path(self) -> tuple[tuple[str, int, int], ...]:
         """The scope from the outermost branch in: (operator id, block instance id, index) each."""
-        here = ((self.opening.node.id, self.opening.id, self.index),)
-        return self.opening.outer.path + here if self.opening.outer else here
+        here = ((self.instance.node.id, self.instance.id, self.index),)
+        return self.instance.outer.path + here if self.instance.outer else here
 
 
 class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
@@ -397,18 +398,18 @@ class RunState:
 
     __slots__ = (
         "_data",
-        "attended",
+        "block_instances",
         "chunk_limiters",
         "closing",
         "configured",
         "derived",
+        "grant",
+        "has_handle",
         "joins",
-        "lease",
         "limiters",
         "many",
         "max_pending",
         "next_id",
-        "openings",
         "rare",
         "records",
         "result",
@@ -449,7 +450,7 @@ class RunState:
     interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
     provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
-    #: those of them without members and without a run that can still decide on them
+    #: provisional signals without members that no run can confirm or retract any more
     idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
     #: permits of sub-flows, granted or queued, by the number of their step
     steps: SparseAttribute[dict[int, SubFlowPermits] | None] = SparseAttribute(None)
@@ -467,10 +468,13 @@ class RunState:
         self.status = Status.CREATED
         self.started = False
         self.configured = False
-        self.attended = True
-        #: rules before `DECLARED`: the external events that it waits for, less those that it has emitted itself
+        #: whether a caller holds the handle and can still send signals; false after `CloseRequested`. Stored as
+        #: `attended`
+        self.has_handle = True
+        #: rules before `DECLARED`: the external events that the execution waits for, less those that its chunks have
+        #: emitted
         self.derived: frozenset[str] | None = None
-        #: the events with listeners that were sent so far; None if the execution is not attended: it is not needed
+        #: the events with listeners that were sent so far; None if no caller holds the handle
         self.sent: frozenset[str] | set[str] | None = None
         self.max_pending = 1024
         self.records = 0
@@ -484,12 +488,12 @@ class RunState:
         self.stream_stopped = False
         #: the limit of the execution and its `PermitGrant`; a tuple, which runs without other limits share
         self.limiters: tuple[Limiter, ...] = ()
-        #: set in a sub-flow with limits around its step
-        self.lease: PermitGrant | None = None
+        #: the permits of a sub-flow with limits around its step; else None. Stored as `lease`
+        self.grant: PermitGrant | None = None
         self.closing: Status | None = None
         # Made on first use, so that a waiting execution stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
-        self.openings: dict[int, BlockInstance] | None = None
+        self.block_instances: dict[int, BlockInstance] | None = None
         self.joins: Joins | None = None
         self.waits: dict[int, Wait] | None = None
         #: runs that were cancelled by a retraction and have not stopped yet
@@ -513,7 +517,7 @@ class RunState:
     def run(self, number: int | None) -> RunChunk | None:
         """Return the run with this number, or None."""
         if self.many is not None:
-            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+            return self.many.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         sole = self.sole
         return sole if sole is not None and sole.id == number else None
 

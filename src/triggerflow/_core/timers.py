@@ -95,7 +95,7 @@ def next_due(state: RunState) -> float | None:
     timers, dues = state.timers, state.dues
     if not timers:
         return None
-    if dues is None or len(dues) > 2 * len(timers):  # ended timers stay in the heap until then
+    if dues is None or len(dues) > 2 * len(timers):  # the heap keeps ended timers until it is rebuilt here
         dues = state.dues = [(timer.due, timer.id) for timer in timers.values()]
         heapify(dues)
     while dues[0][1] not in timers:
@@ -110,8 +110,10 @@ def holds_open(machine: Effects) -> bool:
     and delayed signals without `keeps_open` never count.
     """
     state = machine.state
-    ignored = state.loose if state.result is UNSET else state.loose + state.deadlines
-    return len(state.timers or ()) > ignored
+    timers = state.timers
+    if not timers:
+        return False
+    return len(timers) > (state.loose if state.result is UNSET else state.loose + state.deadlines)
 
 
 def at_work(state: RunState) -> bool:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     StreamT = DefaultTypeVar("StreamT", default=Any)
     ResultT = DefaultTypeVar("ResultT", default=Any)
 else:
-    # At run time the parameters only have to be accepted, one to three of them.
+    # At run time the class only has to accept one to three type parameters.
     ValueT, StreamT, ResultT = TypeVar("ValueT"), TypeVar("StreamT"), TypeVar("ResultT")
 
 
@@ -195,14 +195,15 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         delayed signals, items that a lazy `for_each` has not read yet. An open interrupt (`pause_for`) counts as
         settled, and the runs that its answer starts are not waited for. A sub-flow counts until it has ended.
 
-        `provisional`: until `async_confirm(number)`, `async_retract(number, reason)` cancels all that the signal
-        started.
+        `provisional`: before a call of `async_confirm(number)`, `async_retract(number, reason)` cancels all that the
+        signal started.
 
         The call also waits while more than `max_pending` signals of this chunk, or runs that they caused, are pending.
         A chunk that waits here gives up its permits in concurrency limits.
 
-        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. It waits for
-        that signal, and gets its number while the signal can be retracted, else -1.
+        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. With
+        `settle` it waits for that signal. It returns the number of that signal while the signal has work left or can be
+        retracted, else -1.
 
         Raises `ExecutionClosed`, or `ContractError` if the value does not have the declared type of the signal.
         """
@@ -339,8 +340,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def stop_for_each(self) -> None:
         """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
 
-        Items in work go on, and the chain continues with the results of the items that were started. So an endless
-        source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
+        Items that were started run to their end, and the chain continues with their results. This is how a for_each
+        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
         """
         self._record(events.ItemsStopped(self._now(), self._run.id))
 
@@ -388,7 +389,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
         if resume_to not in ("next", "self"):
-            raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
+            raise UsageError(f"pause_for: resume_to must be 'next', 'self' or {{'event': name}}, not {resume_to!r}")
         number = interrupt_id or f"interrupt-{self._run.id}"
         event: Any = resume_event
         name = prepare_interrupt(self._runtime, number, schema)
@@ -444,12 +445,14 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:
     """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
-    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
+    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access from outside the class
 
 
 def require_resource(runtime: ExecutionRuntime, key: str) -> Any:
     """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
     resources = runtime.resources
     if key not in resources:
-        raise KeyError(f"missing required runtime resource {key!r} in {runtime!r}; it has {sorted(resources)}")
+        raise KeyError(
+            f"missing required runtime resource {key!r} in {runtime!r}; its resources are {sorted(resources)}"
+        )
     return resources[key]

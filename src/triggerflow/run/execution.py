@@ -130,7 +130,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
             if not runtime.options.keep_open:
                 return await runtime.result(timeout)
             if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
-                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it goes on running")
+                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it continues to run")
             return runtime.outcome() if runtime.has_outcome() else None
 
         return await ingress.from_outside(runtime, start)
@@ -418,7 +418,9 @@ class Execution(ResourceHolder, Generic[ResultT]):
         """
         interrupt = (self._runtime.machine.state.interrupts or {}).get(interrupt_id)
         if interrupt is None:
-            raise UnknownInterrupt(f"{self!r} has no interrupt {interrupt_id!r}; it has {list(self.get_interrupts())}")
+            raise UnknownInterrupt(
+                f"{self!r} has no interrupt {interrupt_id!r}; its interrupts are {list(self.get_interrupts())}"
+            )
         return describe_interrupt(interrupt)
 
     def get_interrupts(self) -> dict[str, dict[str, Any]]:
@@ -472,8 +474,8 @@ class Execution(ResourceHolder, Generic[ResultT]):
     ) -> StreamReader[Any]:
         """Return an async iterator over the runtime stream. Its first step starts the execution unless it has started.
 
-        `value` is the start value. A reader without one lets a caller in the same turn of the loop start the execution
-        with its value. `after` is the number of the last item that the caller has (0: read from the first item).
+        `value` is the start value. Without it, a caller in the same turn of the loop can still start the execution
+        with another value. `after` is the number of the last item that the caller has (0: read from the first item).
         `timeout` is the longest wait for one item, in seconds; then `TimeoutError` is raised. `lag` and `buffer`
         (items) are the policy for a reader that falls behind, see `run.stream`. With `compact`, items that were put
         before the reader came are merged: texts, and dicts that differ only in their "delta".
@@ -520,7 +522,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         journal = self._runtime.journal
         if journal is None or not journal.limit:
             raise UsageError(
-                f"{self!r} keeps no records, since only the call that started it knows of it; make it with "
+                f"{self!r} keeps no records, because flow.start() and flow.async_start() give no handle; make it with "
                 "flow.create_execution(), or give it an observer: execution.add_observer(function)"
             )
         return list(journal)
@@ -571,7 +573,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
 def runtime_of(execution: Execution) -> ExecutionRuntime:
     """The runtime behind a handle, for the engine and its extensions."""
-    return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
+    return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access from outside the class
 
 
 __all__ = ["UNSET", "Execution", "runtime_of"]

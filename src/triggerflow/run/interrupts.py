@@ -49,7 +49,7 @@ def refuse_pause(run: RunChunk) -> None:
     own: Any = run.handle
     try:
         task: Any = asyncio.current_task()
-    except RuntimeError:  # a sync chunk in its thread
+    except RuntimeError:  # a sync chunk, in a thread without an event loop
         return
     if task is not None and isinstance(own, asyncio.Task) and task is not own:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""A definition joined with the Python it names: what all executions of one version of a flow share."""
+"""A definition with the Python objects that it names. All executions of one version of a flow share it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 
 class Program:
-    """A plan, an invoker per operator, retry policies, and what is checked: contract, typed signals, recordable
-    types."""
+    """A plan, an invoker per operator, retry policies, the contract, typed signals and recordable types."""
 
     __slots__ = (
         "contract",
@@ -81,7 +80,7 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
 
 
 def _sub_flow_invoker(handler: SubFlow) -> Invoker:
-    from .subflow import run_sub_flow  # imported for a flow with such a step, to keep the import of the package fast
+    from .subflow import run_sub_flow  # imported late, so that flows without sub-flows load faster
 
     async def call(data: Any) -> Any:
         return await run_sub_flow(handler, *run_of(data), data)
@@ -95,13 +94,13 @@ def _retry(node: Node, blueprint: Blueprint) -> Retry | None:
 
 
 def _equal_to(literal: Any) -> Handler:
-    """A sync handler, which runs in a thread: the `==` of a value is the user's code, and may take its time. What it
-    raises counts as not equal."""
+    """Return a handler that compares with a literal. It is sync and runs in a thread, because the `==` of a user's
+    class may be slow. If `==` raises, the values count as not equal."""
 
     def equal(data: Any) -> bool:
         try:
             return bool(literal == data.value)
-        except BaseException:  # an array's may refuse; and nobody interrupts this thread, so that anything is its own
+        except BaseException:  # user code may raise anything, such as the `==` of an array
             return False
 
     return equal

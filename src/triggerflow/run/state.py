@@ -58,7 +58,7 @@ class State:
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. What the change triggers gets the value None."""
+        """Remove a key if it exists. Chunks that the change triggers get the value None."""
         ingress.change_state(self._runtime, "delete", key, None, emit, self._run, self._repeated)
 
     def update(self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True) -> Any:
@@ -93,8 +93,8 @@ class State:
         """The state as the attributes of the model that the flow declares with `set_state`.
 
         Type checkers then know the keys and their types: `data.state.typed(Brief).rounds += 1`. Reading, setting and
-        deleting an attribute is `get`, `set` and `delete` of that key; the object is no `Brief`, and has none of its
-        methods. Raises `UsageError` if the flow declares another model, or none.
+        deleting an attribute is `get`, `set` and `delete` of that key; the returned object is not a `Brief`, and has none
+        of its methods. Raises `UsageError` if the flow declares another model, or none.
         """
         declared = self._runtime.program.state
         if declared is None or declared.model is not model:
@@ -102,7 +102,7 @@ class State:
             raise UsageError(
                 f"{self._runtime!r}: its flow declares {has}, not {model!r}; call flow.set_state({model.__name__})"
             )
-        from .typed_state import TypedState  # rarely used
+        from .typed_state import TypedState  # imported late, because it is rarely used
 
         view: Any = TypedState(self, declared.checks)
         return view
@@ -187,7 +187,7 @@ class FlowState:
             self._runtime.shared.append(key, value, emit=emit, by=self._by())
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. What the change triggers gets the value None."""
+        """Remove a key if it exists. Chunks that the change triggers get the value None."""
         if not self._repeats(key):
             self._runtime.shared.delete(key, emit=emit, by=self._by())
 
@@ -208,7 +208,8 @@ class FlowState:
         self.delete(key, emit=emit)
 
     def _repeats(self, key: str) -> bool:
-        """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
+        """Whether an earlier attempt of this run has made this change. Changes are recorded only if the execution
+        listens."""
         if not self._repeated or not self._runtime.shared.has_listener(self._runtime):
             return False
         return ingress.repeats(self._repeated, f"flow_data:{key}")

@@ -1,6 +1,6 @@
 """A flow that runs as a step of another flow: the child execution, and its connection to its parent.
 
-The child is an execution of its own. It sees only those data of its parent that `capture` gives it. Its stream items
+The child is an execution of its own. Of its parent's data it sees only what `capture` gives it. Its stream items
 are put into the parent's stream, and its interrupts are opened in the parent, both under the path of the step. If the
 child fails, the step fails. Cancelling the step cancels the child. The child ends before the step does.
 """
@@ -27,7 +27,8 @@ class Link:
     __slots__ = ("asked", "parent", "path", "run")
 
     def __init__(self, parent: "ExecutionRuntime", run: int, path: str) -> None:
-        #: the ids of its interrupts in the parent; the child itself forgets answered ones, if there are many
+        #: the ids that the child's interrupts have in the parent; kept here because the child forgets old answered
+        #: interrupts
         self.asked: dict[str, None] = {}
         self.parent = parent
         self.run = run
@@ -119,7 +120,7 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
 
         result = await ingress.from_outside(child, run)
     except asyncio.CancelledError:
-        if child.durability.is_open(child):  # else child and parent were suspended: neither must end
+        if child.durability.is_open(child):  # while closing; else both were suspended, and neither must end
             await ingress.from_outside(child, lambda: child.cancel("the step of its parent was cancelled"))
         raise
     finally:
@@ -177,22 +178,26 @@ def perform_in_child(parent: "ExecutionRuntime", command: commands.GrantPermits 
     match command:
         case commands.GrantPermits(run=step, count=count):
             child = parent.children[path_of(step)][0]
-            with contextlib.suppress(ExecutionClosed):  # it is about to end: its permits return with those of the step
+            with contextlib.suppress(
+                ExecutionClosed
+            ):  # the child is about to end: its permits are returned when the step ends
                 ingress.enter(child, events.PermitsGranted(child.environment.now(), count), "flow.async_start")
         case commands.Answer(interrupt=interrupt):
-            if interrupt.id in parent.children:  # else the child is being restored: `_take_over` passes it on
+            # If the child is still being restored, `_take_over` passes the answer on
+            if interrupt.id in parent.children:
                 _pass_on(*parent.children[interrupt.id], interrupt)
 
 
 def _pass_on(child: "ExecutionRuntime", number: str, answered: Interrupt) -> None:
     """Give the answer of the parent's interrupt to the child. If the child's interrupt has closed meanwhile, the child
-    reports that by itself."""
+    itself reports that to the parent."""
     with contextlib.suppress(UsageError):
         ingress.answer(child, number, answered.response, answered.request)
 
 
 def _pick(paths: Mapping[str, list[str]], sources: Mapping[str, Any]) -> Any:
-    """The values at the paths: one value for the key "", else a nested dict. Raises `KeyError` for a missing path."""
+    """Pick the values at the paths from data: one value for the key "", else a nested dict. Raises `KeyError` for a
+    missing path."""
     picked: dict[str, Any] = {}
     for key, segments in paths.items():
         value: Any = sources
