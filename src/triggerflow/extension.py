@@ -99,12 +99,12 @@ class ExtendedRuntime(ExecutionRuntime):
     execution: ExtendedExecution
     invoke: Callable[..., Awaitable[Any]]
 
-    def begin(self, value: Any = UNSET) -> None:
+    def begin(self, value: Any = UNSET, delay: float | None = None) -> None:
         """See `ExtendedExecution.starting`."""
         if self.start_value is UNSET:
             value = None if value is UNSET else value
             self.execution.starting(value)
-        super().begin(value)
+        super().begin(value, delay)
 
     def entering(self) -> None:
         """See `ExtendedExecution.entering`."""

@@ -34,7 +34,7 @@ Pick = Callable[[int], int]
 # -- what chunks do --------------------------------------------------------------------------------------------------
 
 Act = Literal[
-    "emit", "settle", "spawn", "delay", "set", "append", "delete", "flow",
+    "emit", "settle", "spawn", "delay", "loose", "drop", "set", "append", "delete", "flow",
     "put", "stop", "result", "park", "guess", "confirm", "retract",
 ]  # fmt: skip
 
@@ -160,6 +160,8 @@ class Start:
     concurrency: int | None = None
     skip_exceptions: bool = False
     max_pending: int = 1024
+    execution_timeout: float | None = None
+    delay: float | None = None
     #: see `events.RULES`
     rules: int = events.RULES
 
@@ -173,6 +175,8 @@ class Start:
             self.skip_exceptions,
             self.max_pending,
             rules=self.rules,
+            execution_timeout=self.execution_timeout,
+            delay=self.delay,
         )
 
 
@@ -436,6 +440,10 @@ class Simulation:
                 return events.Emitted(at, run, name, value, settle=True)
             case "delay":
                 return events.Emitted(at, run, name, value, delay=2.0)
+            case "loose":
+                return events.Emitted(at, run, name, value, delay=2.0, label="loose", keeps_open=False)
+            case "drop":
+                return events.SignalsCancelled(at, run, name if value else "loose")
             case "set" | "append" | "delete":
                 return events.StateChanged(at, run, effect.act, name, value)
             case "flow":

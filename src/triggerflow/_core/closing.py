@@ -148,7 +148,7 @@ def close_if_idle(machine: Effects) -> None:
         state.status = Status.WAITING if state.started else Status.CREATED
         if state.joins and not waiting(machine):
             forget_items(state)
-        if state.keep_open:
+        if state.keep_open or not state.started:
             machine.out.append(commands.Rested())
         return
     else:
@@ -167,7 +167,7 @@ def stays_open(machine: Effects) -> bool:
     """Whether an idle execution stays open, because something can still wake it; decision 0013."""
     state = machine.state
     return (
-        not state.started
+        not (state.started or state.never_starts)
         or state.keep_open
         or waiting(machine)
         or holds_open(machine)

@@ -45,6 +45,7 @@ from .state import (
     Timer,
     Wait,
 )
+from .timers import count_timers
 
 #: Version of the format. A change of meaning needs a new number, and a migration for older snapshots.
 FORMAT = 1
@@ -67,6 +68,10 @@ _PLAIN = {
     "reason": "reason",
     "pulls": "pulls",
 }
+
+
+#: Attributes that are left out at their default.
+_OPTIONAL = {"checks_result": False, "execution_timeout": None, "never_starts": False}
 
 
 def encode(plan: Plan, state: RunState, pack: Pack) -> dict[str, Any]:
@@ -110,6 +115,8 @@ class _Encoder:
             **{stored: getattr(state, name) for name, stored in _PLAIN.items()},
             **({"rules": state.rules} if state.rules else {}),  # snapshots of rules 0 do not have it
             **({"lost": True} if state.lost else {}),
+            # Snapshots of earlier versions do not have these.
+            **{name: value for name in _OPTIONAL if (value := getattr(state, name))},
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
@@ -175,7 +182,7 @@ class _Encoder:
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
-        value = self.pack(it.value, f"the value of delayed signal {it.name!r}")
+        value = self.pack(it.value, f"the value of delayed signal {it.name!r}" if it.name else "the start value")
         return {**_fields(it), "value": value, "group": self.reference(it.group)}
 
     def interrupt(self, it: Interrupt) -> dict[str, Any]:
@@ -233,7 +240,8 @@ class _Decoder:
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
-        state.checks_result = snapshot.get("checks_result", False)
+        for name, default in _OPTIONAL.items():
+            setattr(state, name, snapshot.get(name, default))
         unchecked = snapshot.get("unchecked")
         state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
         state.data.update((key, freeze(unpack(value))) for key, value in snapshot["data"].items())
@@ -393,6 +401,7 @@ class _Decoder:
         state.asking = len(interrupts)
         timers = (state.timers or {}).values()
         state.retries = {it.run: it.id for it in timers if it.what == "retry" and it.run is not None} or None
+        count_timers(state)
         if not state.provisional:
             return
         emitters = {

@@ -1,6 +1,5 @@
 """A store in memory: for tests, and for durable executions that need not outlive their process."""
 
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
@@ -10,6 +9,7 @@ from typing import Self
 import msgspec
 
 from .._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, UnknownExecution
+from ..run.environment import machine_time
 from .lifecycle import Lifecycle, OpenedInScripts
 from .protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, payload_digest
 
@@ -63,7 +63,7 @@ class MemoryStore(OpenedInScripts):
     """
 
     def __init__(
-        self, data: MemoryData | None = None, *, lease: float = 30.0, clock: Callable[[], float] = time.time
+        self, data: MemoryData | None = None, *, lease: float = 30.0, clock: Callable[[], float] = machine_time
     ) -> None:
         self.data = MemoryData() if data is None else data
         self._lease = lease
