@@ -418,6 +418,7 @@ def emit_from_outside_now(
 
 def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, repeated: Repeated = None) -> int:
     """Cancel the pending delayed signals with this name or id, from any thread; returns how many there were."""
+    name = text(name)
     if not isinstance(name, str):
         raise UsageError(f"{runtime!r}: a delayed signal is cancelled by its name or its id, a string; got {name!r}")
     name = str.__str__(name)
