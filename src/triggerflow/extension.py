@@ -13,6 +13,7 @@ methods says when the engine calls it. `docs/extension.md` shows a front end.
 - What executions run: `Program`, `Options`, `RunChunk`, `UNSET`.
 - A flow as data: `get_flow_config`, `load_flow_config`, `FORMAT`, `to_text`, `from_text`, `register_chunk_handler`.
 - Saved executions: `read_saved`, `write_saved`.
+- The types of lists, dicts and sets that a state holds, with the plain type of each: `PLAIN_TYPES`.
 - Scripts without an event loop: `run_sync`, `iterate_sync`, `on_a_loop`.
 """
 
@@ -22,6 +23,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ._core.definition import OperatorKind
+from ._core.frozen import PLAIN as PLAIN_TYPES
 from ._core.signals import START, Trigger
 from ._core.state import UNSET, RunChunk
 from .build.blueprint import WHEN_KEYS, Blueprint, is_stable_name
@@ -173,6 +175,7 @@ def _make(execution: Callable[[ExtendedRuntime], ExtendedExecution], *details: A
 
 __all__ = [
     "FORMAT",
+    "PLAIN_TYPES",
     "START",
     "UNSET",
     "WHEN_KEYS",
