@@ -74,6 +74,8 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     latest: Any = None
     #: who tells the hooks of it
     told: observed.Observer | None = None
+    #: whether its flow was told to send it no changes of flow data
+    removed: bool = False
     #: the events that its chunks have emitted: for those it does not wait any more
     emitted: frozenset[str] = frozenset()
     #: how to end what `on` has begun, by its id
@@ -105,6 +107,9 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         """Start; a second start does nothing."""
         if not self.started:
             super().begin(value)
+            if self.removed:
+                self.runtime.shared.forget(self.runtime)
+            self.close_when_idle()
 
     def observer(self, *, concluding: bool = False) -> observed.Observer:
         """Who tells the hooks of it."""
@@ -174,8 +179,40 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         if not self.runtime.options.keep_open:  # a sub-flow: it ends by itself
             self.begin(initial_value)
             return await super().async_start()
+        if self.auto_close is not None:
+            return await self.live(initial_value, timeout)
         result = await self.play(initial_value, timeout, wait=wait_for_result)
         return self.snapshot() if self.flow.profile == "4.1" else result if wait_for_result else None
+
+    async def live(self, value: Any, timeout: float | None) -> Any:
+        """Start as 4.1 does: until it has closed by itself, for a snapshot, or without `auto_close`, for the handle.
+
+        A `timeout` that is given is how long it is idle before it closes.
+        """
+        if timeout is not None and timeout is not DEFAULT_TIMEOUT:
+            self.auto_close_timeout = timeout
+        if self.auto_close:
+            self.begin(value)
+            return await self.closed_snapshot()
+        await self.play(value, None, wait=False)
+        return self
+
+    async def live_alone(self, value: Any, timeout: float | None) -> Any:
+        """As `live`, for a start that hides the handle: an interrupt, which nobody could answer, is an error."""
+        living = asyncio.ensure_future(self.live(value, timeout))
+        try:
+            await self.runtime.until(lambda: self.is_waiting() or living.done())
+            if self.is_waiting():
+                raise UsageError(
+                    f"execution {self.id} of flow {self.flow.name!r} waits for the answer to an interrupt, and "
+                    "this call hides its handle; use async_start_execution(...) or create_execution(...), "
+                    "then continue_with(...)"
+                )
+            return await living
+        finally:
+            living.cancel()
+            if not self.runtime.has_ended:
+                await self.async_cancel("the call that ran it has ended")
 
     async def play(self, value: Any, timeout: float | None, *, wait: bool = True) -> Any:
         """Start, wait until everything has settled, and give the result, which is waited for."""
@@ -206,7 +243,16 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         known = self.runtime.has_ended or self.runtime.machine.state.result is not UNSET
         return self.known() if known else self._wait_for_result(timeout=timeout)
 
-    start, _wait_for_result = twin("async_start"), twin("async_get_result")
+    _start, _wait_for_result = twin("async_start"), twin("async_get_result")
+
+    def start(self, *args: Any, **options: Any) -> Any:
+        """See `async_start`. Raises `ValueError` with `auto_close=False`: no loop would keep the execution going."""
+        if self.auto_close is False:
+            raise ValueError(
+                f"execution {self.id} of flow {self.flow.name!r} has auto_close=False, which needs an event loop: "
+                "write `await execution.async_start(...)` and close it with `await execution.async_close()`"
+            )
+        return self._start(*args, **options)
 
     def set_result(self, result: Any) -> None:
         """Set the result, also in place of one that is there."""

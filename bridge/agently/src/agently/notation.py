@@ -1,12 +1,14 @@
 """What `.output(...)` takes in Agently, as the description of an answer that the engine knows.
 
 A type may be a text: `"str"`, `"list[int]"`, `"'a' | 'b'"`. A text that is no type says in words what to write there,
-and any value fits it. The third element of a tuple is the value of a key that may be missing; a bool there says whether the
-answer must have the key (4.1), and changes nothing: it must have every key without a value of its own.
+and any value fits it. The third element of a tuple is the value of a key that may be missing; a bool there says whether
+the answer must have the key (4.1), and changes nothing: it must have every key without a value of its own.
 """
 
 import ast
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from types import NoneType, SimpleNamespace
 from typing import Any, Literal, Optional, Union, cast, get_args, get_origin
 
@@ -22,8 +24,8 @@ _JSON = {
     "object": dict,
     "null": NoneType,
 }
-_TYPES: dict[str, Any] = {kind.__name__: kind for kind in _PLAIN} | _JSON
-_TYPES |= {"List": list, "Dict": dict, "Any": Any, "any": Any, "None": NoneType}
+_OTHER = {"List": list, "Dict": dict, "Any": Any, "any": Any, "None": NoneType}
+_TYPES: dict[str, Any] = {kind.__name__: kind for kind in _PLAIN} | _JSON | _OTHER
 _GENERIC: dict[str, Any] = {
     "list": list,
     "List": list,
@@ -77,7 +79,7 @@ class Notation(Output):
         pairs: list[tuple[Any, ...]] = [it if isinstance(it, tuple) and it else (it,) for it in parts]
         kinds = [_typed(it[0]) if isinstance(it[0], str) else it[0] for it in pairs]
         said = "; ".join(str(it[1]) for it in pairs if len(it) > 1 and it[1])
-        return Union.__getitem__(tuple(kinds)) if all(isinstance(it, type) for it in kinds) else Any, said
+        return reduce(or_, kinds) if all(isinstance(it, type) for it in kinds) else Any, said
 
     def _read_object(self, parts: Mapping[Any, Any], where: str) -> Any:
         schema, convert = super()._read_object(parts, where)
@@ -133,7 +135,7 @@ def _type(node: ast.expr) -> Any:
         case ast.BinOp(left, ast.BitOr(), right):
             sides = _type(left), _type(right)
             words = all(get_origin(it) is Literal for it in sides)
-            return Literal[*get_args(sides[0]), *get_args(sides[1])] if words else Union.__getitem__(sides)
+            return Literal[*get_args(sides[0]), *get_args(sides[1])] if words else or_(*sides)
         case ast.Subscript(ast.Name("Literal"), part):
             parts = part.elts if isinstance(part, ast.Tuple) else [part]
             return Literal[tuple(ast.literal_eval(it) for it in parts)]
