@@ -224,8 +224,8 @@ async def test_what_has_no_safe_key_is_not_cached_and_that_is_logged(
         for _ in range(3):
             await flow.async_start(value)
     assert len(runs) == 3
-    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-        "chunk 'cached' does not cache this"
+    assert [record.getMessage().partition(", because")[0] for record in caplog.records] == [
+        "chunk 'cached': a result is not cached"
     ]
     assert "pass a key function to Cache" in caplog.text
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import drain, turns
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.errors import ContractError, DefinitionError
+from triggerflow.errors import ContractError, DefinitionError, UsageError
 from triggerflow.reducers import add, append, extend, maximum, merge, minimum
 
 Data = TriggerFlowRuntimeData[Any]
@@ -330,3 +330,35 @@ async def test_the_contract_is_kept_by_parts() -> None:
         await flow.async_start("text")
     with pytest.raises(ContractError, match="result"):
         await flow.async_start(1)
+
+
+async def test_the_state_as_the_attributes_of_its_model() -> None:
+    """`state.typed(Model)`: keys and types are known to type checkers, and each change is recorded."""
+    flow, seen = TriggerFlow(name="typed state"), list[Any]()
+
+    @dataclasses.dataclass
+    class Brief:
+        topic: str
+        rounds: int = 0
+
+    flow.set_state(Brief)
+
+    async def work(data: Any) -> None:
+        state = data.state.typed(Brief)
+        state.topic = "sails"
+        state.rounds += 1
+        for wrong in (lambda: state.round, lambda: setattr(state, "topik", "x"), lambda: delattr(state, "rouns")):
+            with pytest.raises(AttributeError, match="did you mean"):
+                wrong()
+        with pytest.raises(ContractError):
+            state.rounds = "one"
+        del state.topic
+        with pytest.raises(AttributeError, match="no value at 'topic'"):
+            seen.append(state.topic)
+        with pytest.raises(UsageError, match=r"declares Brief, not .*; call flow.set_state\(int\)"):
+            data.state.typed(int)
+
+    flow.to(work)
+    flow.when({"runtime_data": "rounds"}).to(lambda data: seen.append(data.value))
+    await flow.async_start()
+    assert seen == [1]

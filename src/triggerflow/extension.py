@@ -1,17 +1,19 @@
-"""What another front end builds on: the inside of flows and executions, under names that are kept stable.
+"""The interface for other front ends: the internal parts of flows and executions, under stable names.
 
-Programs that use flows do not need this. A front end of its own (the bridge to Agently is one) has a subclass of
-`TriggerFlow`, and tells it with `extend` which handle its executions have, which blueprint its user writes, and which
-blueprint they run. The handle is an `ExtendedExecution`: the engine calls its methods at the points that stand there.
-Everything else stays the engine's. `docs/extension.md` shows a front end.
+Programs that only use flows do not need it. A front end, such as the bridge to Agently, defines a subclass of
+`TriggerFlow`. In its constructor it calls `extend`, which sets the class of the execution handles, the blueprint that
+users write, and the blueprint that executions run. A handle is an `ExtendedExecution`; the docstring of each of its
+methods says when the engine calls it. `docs/extension.md` shows a front end.
 
-From a handle to the inside: `runtime_of` (or `ExtendedExecution.runtime`), `run_of`, `flow_runtime_of`,
-`blueprint_of`; to do something on its thread or loop, `call_on_thread`, `async_call_on_thread`, `await_on_loop`. What
-is written: `Blueprint`, `Trigger`, `START`,
-`OperatorKind`, `WHEN_KEYS`, `is_stable_name`, `Contract`, `checker`. How it runs: `Program`, `Options`, `RunChunk`,
-`UNSET`. A flow as data: `get_flow_config`, `load_flow_config`, `FORMAT`, `to_text`, `from_text`,
-`register_chunk_handler`. Saved executions: `read_saved`, `write_saved`. Scripts: `run_sync`, `iterate_sync`,
-`on_a_loop`.
+- From a handle to its internals: `runtime_of` (or `ExtendedExecution.runtime`), `run_of`, `flow_runtime_of`,
+  `blueprint_of`.
+- To run code on the thread or event loop of an execution: `call_on_thread`, `async_call_on_thread`, `await_on_loop`.
+- What users write: `Blueprint`, `Trigger`, `START`, `OperatorKind`, `WHEN_KEYS`, `is_stable_name`, `Contract`,
+  `checker`.
+- What executions run: `Program`, `Options`, `RunChunk`, `UNSET`.
+- A flow as data: `get_flow_config`, `load_flow_config`, `FORMAT`, `to_text`, `from_text`, `register_chunk_handler`.
+- Saved executions: `read_saved`, `write_saved`.
+- Scripts without an event loop: `run_sync`, `iterate_sync`, `on_a_loop`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -44,45 +46,53 @@ if TYPE_CHECKING:
 
 
 class ExtendedExecution(Execution):
-    """The handle of an execution of an extended flow. There is one for each execution; chunks get it as
-    `data.execution`.
+    """The handle of an execution of an extended flow. Each execution has one; chunks get it as `data.execution`.
 
-    The engine calls the methods below, on the thread of the execution. By default they do what it does without them.
-    They must not block. Those that return nothing may use the execution as any holder of a handle may.
+    The engine calls the methods below on the thread of the execution. They must not block. Overriding them is optional:
+    the default `invoke` calls the handler as the engine does for other flows, and the other methods do nothing.
+    A method that returns nothing may call every method of this handle.
     """
 
     __slots__ = ("runtime",)
 
     def __init__(self, runtime: "ExtendedRuntime") -> None:
         super().__init__(runtime)
-        #: what this handle holds: the machine with its state, the program, the options, the journal
+        #: the internal parts of the execution: the machine with its state, the program, the options, the journal
         self.runtime = runtime
         runtime.execution = self
-        runtime.invoke = self.invoke  # called for each run, and therefore without a method in between
+        runtime.invoke = self.invoke  # directly, because it is called for each run and a method in between costs time
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
-        """Call the handler of a chunk, a condition or a sub-flow step; the result is awaited. When its policy tries
-        again, the same run comes again, with another `run.attempt`."""
+        """Call the handler of a chunk, condition or sub-flow step, and return an awaitable of its result.
+
+        A retry calls this again with the same run, whose `run.attempt` is then larger by 1.
+        """
         return self.runtime.program.invokers[run.node.index](TriggerFlowRuntimeData(self.runtime, run))
 
     def starting(self, value: Any) -> None:
-        """The execution is about to start with a value, which the contract has not checked yet."""
+        """Called before the execution starts. The contract has not checked `value`, the start value, yet."""
 
     def entering(self) -> None:
-        """Somebody outside is about to start it, change it, or wait for it. What a chunk does is not told here."""
+        """Called before code outside the execution (not one of its chunks) starts it, changes it, or waits for it."""
 
     def rested(self) -> None:
-        """It is kept open (`Options.keep_open`), and no chunk runs any more."""
+        """Called when no chunk runs any more, if the execution is kept open (`Options.keep_open`)."""
 
     def result_fixed(self, by: int | str | None) -> None:
-        """It is kept open and has a result: by a run (its number), an `end()` (its id) or from outside (None)."""
+        """Called when an execution that is kept open gets its result.
+
+        `by` says what set it: the number of a run, the id of an `end()` operator, or None for a call from outside.
+        """
 
     def closed(self) -> None:
-        """It has ended, and everybody who waited for that was woken."""
+        """Called when the execution has ended, after all callers and readers that waited for it were woken."""
 
 
 class ExtendedRuntime(ExecutionRuntime):
-    """The runtime of an execution of an extended flow. It calls its handle, which puts itself there."""
+    """The runtime of an execution of an extended flow. It calls the methods of its handle.
+
+    The constructor of the handle sets `execution` and `invoke`.
+    """
 
     __slots__ = ("execution", "invoke")
 
@@ -101,7 +111,7 @@ class ExtendedRuntime(ExecutionRuntime):
         self.execution.entering()
 
     def handle_for(self, run: RunChunk) -> Execution:
-        """What a chunk gets as `data.execution`."""
+        """The object that a chunk gets as `data.execution`."""
         return self.execution
 
     def rested(self) -> None:
@@ -121,12 +131,12 @@ class ExtendedRuntime(ExecutionRuntime):
 
 
 def flow_runtime_of(flow: "TriggerFlow") -> FlowRuntime:
-    """The running side of a flow: its program, shared data, types, and how its executions are made."""
+    """The runtime of a flow: it holds the program, the shared data and the types, and creates executions."""
     return flow.__flow_runtime__()
 
 
 def blueprint_of(flow: "TriggerFlow") -> Blueprint:
-    """What has been written of a flow so far."""
+    """The blueprint of a flow: the chunks and operators that were added so far."""
     return flow.__flow_runtime__().blueprint
 
 
@@ -137,11 +147,13 @@ def extend(
     blueprint: Blueprint | None = None,
     executable: Callable[[], Blueprint] | None = None,
 ) -> None:
-    """Give a flow, before it is used, handles of another class, another blueprint to write, or another one to run.
+    """Set how a flow makes handles and blueprints. Call this before the flow is used.
 
-    `execution` makes the handle of each execution: also of one that runs as a sub-flow, is loaded, or comes out of a
-    store. `executable` gives the blueprint that executions run; it is asked once after each change of the written one
-    (`Blueprint.version`). A flow can be given another `blueprint` at any time; its version has to be a new one then.
+    `execution` is called with the runtime of each execution and returns its handle, also for executions that run as a
+    sub-flow, are loaded, or are resumed from a store. `blueprint` is what the methods of the flow (`to`, `when` and so
+    on) add to. `executable` returns the blueprint that executions run; it is called again when the `version` of the
+    written blueprint has changed. `blueprint` may also be replaced later; the new one must have a `version` that the
+    old one never had.
     """
     runtime = flow_runtime_of(flow)
     if execution is not None:

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from ._core.definition import Definition
 from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.arguments import check_names, flag, positive
+from .build.arguments import check_names, flag, positive, text
 from .build.blueprint import Blueprint
-from .build.chain import Chain, MatchMode, WhenMode, root
+from .build.chain import Chain, MatchMode, OnError, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
+from .build.former_names import FLOW, refuse
 from .build.sources import Source, source_of
 from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
 from .run.flow_runtime import FlowRuntime
-from .run.former_names import FLOW, refuse
 from .run.options import Options
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
@@ -32,6 +32,8 @@ from .run.runtime import ExecutionRuntime
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from typing_extensions import TypeVar as DefaultTypeVar
 
     from .build.subflow import SubFlowOptions
     from .build.typed import Reducer, Signal
@@ -42,7 +44,13 @@ if TYPE_CHECKING:
     from .run.stream import StreamReader
     from .stores.protocol import Store
 
+    InputT = DefaultTypeVar("InputT", default=Any)
+    OutputT = DefaultTypeVar("OutputT", default=Any)
+else:
+    InputT, OutputT = TypeVar("InputT"), TypeVar("OutputT")
+
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 #: The options of `create_execution`.
@@ -52,8 +60,8 @@ CREATE_OPTIONS = (
 )  # fmt: skip
 
 
-class TriggerFlow(ResourceHolder):
-    """A workflow of chunks wired by signals.
+class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
+    """A workflow of chunks wired by signals. `TriggerFlow[str, Report]` tells type checkers its start value and result.
 
     Any number of executions of a flow can run at the same time. An execution uses the flow as it was when the execution
     was created. Diagrams, logs and stores show `name` (default: "flow"); a flow with a store needs a name of its own.
@@ -62,9 +70,16 @@ class TriggerFlow(ResourceHolder):
     """
 
     def __init__(
-        self, name: str | None = None, *, skip_exceptions: bool = False, environment: Environment = REAL
+        self,
+        name: str | None = None,
+        *,
+        skip_exceptions: bool = False,
+        environment: Environment = REAL,
+        **unknown: Never,
     ) -> None:
-        given: Any = name
+        check_names(unknown, ("name", "skip_exceptions", "environment"), "TriggerFlow")
+        given: Any = text(name)
+        name = given
         if not isinstance(given, str | None):
             raise OptionError(f"TriggerFlow: name must be a string, got {given!r}")
         flag(skip_exceptions, "TriggerFlow", "skip_exceptions")
@@ -104,62 +119,83 @@ class TriggerFlow(ResourceHolder):
 
     if not TYPE_CHECKING:
 
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
+
         def __getattr__(self, name):
             refuse(self, name, FLOW)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     @overload
-    def chunk(self, name: str | None = None, /, **options: Unpack[ChunkOptions]) -> Callable[[Handler], Chunk]: ...
+    def chunk(
+        self, name: str | None = None, /, **options: Unpack[ChunkOptions]
+    ) -> Callable[[Callable[P, T]], Chunk[P, T]]: ...
 
     @overload
-    def chunk(self, handler: Handler, /, **options: Unpack[ChunkOptions]) -> Chunk: ...
+    def chunk(self, handler: Callable[P, T], /, **options: Unpack[ChunkOptions]) -> Chunk[P, T]: ...
 
-    def chunk(
-        self, name_or_handler: str | Handler | None = None, /, **options: Unpack[ChunkOptions]
-    ) -> Chunk | Callable[[Handler], Chunk]:
+    def chunk(self, name_or_handler: str | Callable[..., Any] | None = None, /, **options: Unpack[ChunkOptions]) -> Any:
         """Register a chunk: `@flow.chunk("name")`, `@flow.chunk`, or `flow.chunk(function)`.
 
         `concurrency` limits how many runs of this chunk may be active at once in one execution (default: no limit). A
         sync function runs in a thread; with `inline=True` it runs on the event loop, so it must be quick. `emits` names
         events that the chunk emits and its code does not show; diagrams and checks use it. `retry`, `timeout` (seconds
-        per attempt) and `cache` are its policies; by default it has none. A sync chunk that times out fails at
+        per attempt) and `cache` are its policies; by default it has none. If the chunk fails for good, `fallback` is
+        used in place of its result, and the chain continues: a value, or a callable, sync or async, which gets the
+        runtime data with the failure as `data.failure`. A sync chunk that times out fails at
         once. Its thread cannot be stopped: what it returns is dropped, its next call into the engine raises
         `UsageError`, its permit is free, and the process does not wait for it at its end.
         Raises `DefinitionError` if the name belongs to another function, or an option has an impossible value.
         """
+        name_or_handler = text(name_or_handler)
         check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
-            return lambda handler: self._blueprint.register(name_or_handler, handler, **options)
+
+            def register(handler: Handler) -> Chunk:
+                return self._blueprint.register(name_or_handler, handler, **options)
+
+            return register
         return self._blueprint.register(None, name_or_handler, **options)
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None, **unknown: Never) -> Chain:
         """Begin a chain: run a chunk with the start value. See `Chain.to`."""
-        return root(self._blueprint).to(chunk, side_branch, name)
+        return root(self._blueprint).to(chunk, side_branch, name, **unknown)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> Chain:
+    def side_branch(self, chunk: Any, *, name: str | None = None, **unknown: Never) -> Chain:
         """Begin a chain with a side branch: run a chunk, and ignore what it returns. See `Chain.side_branch`."""
-        return root(self._blueprint).side_branch(chunk, name=name)
+        return root(self._blueprint).side_branch(chunk, name=name, **unknown)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Chain:
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and", **unknown: Never) -> Chain:
         """Begin a chain at one or several signals. See `Chain.when`."""
-        return root(self._blueprint).when(trigger_or_triggers, mode=mode)
+        return root(self._blueprint).when(trigger_or_triggers, mode=mode, **unknown)
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Chain:
+    def batch(
+        self,
+        *chunks: Any,
+        side_branch: bool = False,
+        concurrency: int | None = None,
+        on_error: OnError = "raise",
+        **unknown: Never,
+    ) -> Chain:
         """Begin a chain: run several chunks with the start value. See `Chain.batch`."""
-        return root(self._blueprint).batch(*chunks, side_branch=side_branch, concurrency=concurrency)
+        return root(self._blueprint).batch(
+            *chunks, side_branch=side_branch, concurrency=concurrency, on_error=on_error, **unknown
+        )
 
-    def for_each(self, *, concurrency: int | None = None) -> Chain:
+    def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: run its steps once per item of the start value. See `Chain.for_each`."""
-        return root(self._blueprint).for_each(concurrency=concurrency)
+        return root(self._blueprint).for_each(concurrency=concurrency, on_error=on_error, **unknown)
 
-    def match(self, *, mode: MatchMode = "hit_first") -> Chain:
+    def match(self, *, mode: MatchMode = "hit_first", on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: choose a case by the start value. See `Chain.match`."""
-        return root(self._blueprint).match(mode=mode)
+        return root(self._blueprint).match(mode=mode, on_error=on_error, **unknown)
 
-    def if_condition(self, condition: Any) -> Chain:
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
         """Begin a chain: test a condition on the start value. See `Chain.if_condition`."""
-        return root(self._blueprint).if_condition(condition)
+        return root(self._blueprint).if_condition(condition, on_error=on_error)
 
     def to_sub_flow(self, trigger_flow: TriggerFlow, **options: Unpack[SubFlowOptions]) -> Chain:
         """Begin a chain: run another flow with the start value. See `Chain.to_sub_flow`."""
@@ -168,10 +204,12 @@ class TriggerFlow(ResourceHolder):
     def on_error(self, chunk: Any) -> Chain:
         """Run a chunk for every failure without an error route of its own: `when({"error": "*"}).to(chunk)`.
 
-        A chunk has failed when its last retry failed; the source of a for_each, when it raises. Failures inside this
-        error route do not start it again. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
+        A chunk has failed when its last retry failed and it has no `fallback`; the source of a for_each, when it
+        raises. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
         the failed chunk, the class name and the text of its exception, and the value that the failed chunk was run
-        with. The failed branch ends; the execution continues.
+        with. The failed branch ends without a value, so that a block around it does not continue; other branches and
+        the items of a for_each do. A route takes no failure of the work that it has started itself, directly or by
+        signals, timers and answers; another route can.
         """
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
@@ -181,7 +219,7 @@ class TriggerFlow(ResourceHolder):
     @overload
     def signal(self, name: str, expected: type[T], *, external: bool = False) -> Signal[T]: ...
 
-    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> Signal[Any]:
+    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False, **unknown: Never) -> Signal[Any]:
         """Declare an event: the type of its value, and whether code outside the execution emits it.
 
         Every emit of the event checks that its value has the `expected` type. An execution made by `create_execution`
@@ -193,6 +231,9 @@ class TriggerFlow(ResourceHolder):
         Raises `DefinitionError` if the name is not a non-empty string, or was declared with another type. An external
         event without a listener raises `DefinitionError` when an execution is created.
         """
+        check_names(unknown, ("expected", "external"), f"flow {self.name!r}: signal()")
+        flag(external, f"flow {self.name!r}: signal()", "external")
+        name = text(name)
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
         if expected is not UNSET:
@@ -206,13 +247,14 @@ class TriggerFlow(ResourceHolder):
             self._runtime.signals[name] = checker(expected, f"signal {name}")
             types[name] = expected
         if external:
-            self._blueprint.external.add(str(name))
+            self._blueprint.external.add(name)
+        self._blueprint.signals.add(name)
         self._blueprint.version += 1
         from .build.typed import Signal
 
         return Signal(name)
 
-    def set_state(self, model: type, *, reducers: Mapping[str, Reducer] | None = None) -> Self:
+    def set_state(self, model: type, *, reducers: Mapping[str, Reducer] | None = None, **unknown: Never) -> Self:
         """Declare the keys of the runtime data: the fields of a dataclass, msgspec struct or Pydantic model.
 
         Every change of a value is checked against the field's type. Fields start with their defaults.
@@ -220,6 +262,7 @@ class TriggerFlow(ResourceHolder):
         `merge`, `maximum`, `minimum` or `add` of `triggerflow.reducers`, or any function of the old and new value.
         Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
+        check_names(unknown, ("reducers",), f"flow {self.name!r}: set_state()")
         from .build.typed import StateModel
 
         self._runtime.state = StateModel(model, reducers or {})
@@ -227,12 +270,19 @@ class TriggerFlow(ResourceHolder):
         return self
 
     def set_contract(
-        self, *, initial_input: Any = UNSET, stream: Any = UNSET, result: Any = UNSET, meta: Any = UNSET
+        self,
+        *,
+        initial_input: Any = UNSET,
+        stream: Any = UNSET,
+        result: Any = UNSET,
+        meta: Any = UNSET,
+        **unknown: Never,
     ) -> Self:
         """Declare the types of the start value, the stream's items and the result; arguments left out change nothing.
 
         A value of another type raises `ContractError` where it appears. `meta` is data of your own, kept unchecked.
         """
+        check_names(unknown, ("initial_input", "stream", "result", "meta"), f"flow {self.name!r}: set_contract()")
         for place, expected in (("initial_input", initial_input), ("stream", stream), ("result", result)):
             if expected is not UNSET:
                 self._runtime.contract.set(place, expected)
@@ -251,6 +301,8 @@ class TriggerFlow(ResourceHolder):
         Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
         moves. Raises `DefinitionError` for any other class, and for a name that another class has.
         """
+        if isinstance(cls, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+            checker(cls, f"flow {self.name!r}: register_type({cls.__name__})")
         return self._runtime.types.register(cls, name)
 
     def source(self, function: Callable[..., Any], /, *, name: str | None = None) -> Callable[..., Source]:
@@ -281,7 +333,7 @@ class TriggerFlow(ResourceHolder):
         runtime_resources: Mapping[str, Any] | None = None,
         store: Store | None = None,
         **unknown: Never,
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Create an execution without starting it.
 
         With a `store`, or after `set_store`, it is durable: see `Execution`. If the store already has an execution with
@@ -321,7 +373,7 @@ class TriggerFlow(ResourceHolder):
         store: Store | None = None,
         runtime_resources: Mapping[str, Any] | None = None,
         operator_map: Mapping[str, str | None] | None = None,
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Open a durable execution from its store and continue it.
 
         Chunks that were running are run again, with the same run id. Resources are not stored: pass them again.
@@ -339,7 +391,7 @@ class TriggerFlow(ResourceHolder):
         )
         return await self._runtime.make_handle(runtime).async_open()
 
-    def resume(self, id: str, *, store: Store | None = None, **options: Any) -> Execution:
+    def resume(self, id: str, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_resume`."""
         return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
 
@@ -368,15 +420,15 @@ class TriggerFlow(ResourceHolder):
         return store
 
     async def async_start(
-        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
-    ) -> Any:
+        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+    ) -> OutputT:
         """Run the flow once: start it, wait until it has ended, return its result.
 
         No handle of this execution exists, so it does not wait for external events. If this call is cancelled, or takes
         longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk, or
         `TimeoutError`.
         """
-        execution = self._runtime.unattended(concurrency)
+        execution = self._runtime.without_handle(concurrency)
         try:
             execution.begin(value)
             ended = execution.ended(timeout)
@@ -387,22 +439,24 @@ class TriggerFlow(ResourceHolder):
             await Execution(execution).async_cancel("the call that ran it was cancelled or timed out")
             raise
 
-    def start(self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None) -> Any:
+    def start(
+        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+    ) -> OutputT:
         """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
         return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "flow.async_start")
 
     def get_async_runtime_stream(
-        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
+        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
     ) -> StreamReader[Any]:
         """Run the flow once and read its runtime stream. See `Execution.get_async_runtime_stream`.
 
         The execution continues when the reader stops reading. `timeout` is the longest wait for one item, in seconds.
         """
-        execution = self._runtime.make_handle(self._runtime.unattended(concurrency))
+        execution = self._runtime.make_handle(self._runtime.without_handle(concurrency))
         return execution.get_async_runtime_stream(value, timeout=timeout)
 
     def get_runtime_stream(
-        self, value: Any = None, *, timeout: float | None = None, concurrency: int | None = None
+        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
     ) -> Iterator[Any]:
         """The sync twin of `get_async_runtime_stream`."""
         return iterate_sync(
@@ -419,11 +473,11 @@ class TriggerFlow(ResourceHolder):
 
     def get_flow_data(self, key: str, default: Any = None) -> Any:
         """A value that all executions of this flow share; `default` if there is none under this key."""
-        return self._runtime.shared.values.get(key, default)
+        return self._runtime.shared.values.get(text(key), default)
 
     def set_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Set a shared value. With `emit` it triggers `when({"flow_data": key})` in every running execution."""
-        self._runtime.shared.set(key, value, emit=emit)
+        self._runtime.shared.set(text(key), value, emit=emit)
 
     def append_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to a shared list, which is created if the key has no value."""
@@ -442,7 +496,7 @@ class TriggerFlow(ResourceHolder):
         runtime_resources: Mapping[str, Any] | None = None,
         operator_map: Mapping[str, str | None] | None = None,
         encoding: str = "utf-8",
-    ) -> Execution:
+    ) -> Execution[OutputT]:
         """Load an execution that `Execution.save` wrote: its dict, its JSON or YAML text, or the path of its file.
 
         The execution continues on its first use on an event loop, such as `async_get_result`, `async_continue_with` or
@@ -507,7 +561,8 @@ class TriggerFlow(ResourceHolder):
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Self:
         """Register a function, chunk or flow by name, so that a loaded definition can use it as a step.
 
-        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        The default name is that of the object. Raises `DefinitionError` if another object has the name, or if the name
+        is not the same in every process (that of a lambda).
         """
         from .serialize import flow_config
 
@@ -517,7 +572,8 @@ class TriggerFlow(ResourceHolder):
     def register_condition_handler(self, handler: Handler, *, name: str | None = None) -> Self:
         """Register a function by name, so that a loaded definition can use it as the condition of a case.
 
-        The default name is its own. Raises `DefinitionError` if the name is taken or not stable (a lambda's).
+        The default name is that of the function. Raises `DefinitionError` if another function has the name, or if the
+        name is not the same in every process (that of a lambda).
         """
         from .serialize import flow_config
 
@@ -537,13 +593,13 @@ class TriggerFlow(ResourceHolder):
         return self
 
     def load_json_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
-        """`load_flow_config` from JSON text, or from a file of that path."""
+        """Load a definition from JSON text, or from the JSON file at a path. See `load_flow_config`."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "json", encoding), replace=replace)
 
     def load_yaml_flow(self, path_or_content: str | Path, *, replace: bool = True, encoding: str = "utf-8") -> Self:
-        """`load_flow_config` from YAML text, or from a file of that path."""
+        """Load a definition from YAML text, or from the YAML file at a path. See `load_flow_config`."""
         from .serialize import flow_config
 
         return self.load_flow_config(flow_config.from_text(path_or_content, "yaml", encoding), replace=replace)

@@ -61,6 +61,7 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
     ],
     events.StreamPut: lambda at, run: [events.StreamPut(at, by, "item") for by in (run, None)],
     events.StreamStopped: lambda at, run: [events.StreamStopped(at, by) for by in (run, None)],
+    events.ItemsStopped: lambda at, run: [events.ItemsStopped(at, run)],
     events.ResultSet: lambda at, run: [events.ResultSet(at, by, 1) for by in (run, None)],
     events.ResultChecked: lambda at, run: [events.ResultChecked(at, 1)],
     events.ResultRejected: lambda at, run: [events.ResultRejected(at, ERROR)],
@@ -282,7 +283,7 @@ def test_a_run_that_is_not_going_on_cannot_end(phase: Any, make: Callable[[int],
 
 def test_a_run_that_nobody_cancelled_cannot_be_cancelled() -> None:
     simulation = SITUATIONS["running"]()
-    with pytest.raises(ProtocolError, match="nobody cancelled it"):
+    with pytest.raises(ProtocolError, match="no cancellation was requested"):
         simulation.machine.receive(events.Cancelled(0.0, next(iter(simulation.machine.state.runs))))
 
 
@@ -341,7 +342,7 @@ def test_a_close_request_before_the_start_is_not_forgotten() -> None:
 
 
 def test_options_come_first_or_not_at_all() -> None:
-    with pytest.raises(ProtocolError, match="come first"):
+    with pytest.raises(ProtocolError, match="must be the first record"):
         prepared().machine.receive(events.Created(0.0))
 
 

@@ -136,7 +136,7 @@ async def test_pruning_by_count_and_age_forgets_what_has_ended_only(open_store: 
         assert [row.id for row in await history.executions()] == ["b4", "b3", "b2", "living"]
         report = await history.prune(keep=1)
         assert (report.deleted, report.kept) == (2, 1)
-        with pytest.raises(AttributeError, match=r"Pruned\.forgotten is gone; use pruned.deleted"):
+        with pytest.raises(AttributeError, match=r"Pruned\.forgotten was removed; use pruned.deleted"):
             getattr(report, "forgotten")  # noqa: B009 - the name is gone, so that a type checker refuses it
         assert (await history.prune(older_than=0)).deleted == 1
         assert [row.id for row in await history.executions()] == ["living"]

@@ -1,10 +1,12 @@
 """The types that a user sees, checked by strict pyright; nothing here is run."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, assert_type
+from types import CoroutineType
+from typing import Any, Literal, TypeVar, assert_type
 
 from triggerflow import Chain, Chunk, Definition, Execution, Signal, StreamReader, TriggerFlow, TriggerFlowRuntimeData
 
+T = TypeVar("T")
 flow = TriggerFlow(name="typed", skip_exceptions=False)
 
 
@@ -59,7 +61,7 @@ async def members(data: TriggerFlowRuntimeData[list[int], str]) -> list[int]:
     assert_type(await data.async_emit("event", settle=True), int)
     assert_type(data.emit("event", 1), None)
     assert_type(await data.async_stop_stream(), None)
-    await data.async_emit(5)  # pyright: ignore[reportArgumentType]
+    await data.async_emit(5)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return data.value
 
 
@@ -85,11 +87,13 @@ def function(data: TriggerFlowRuntimeData[int]) -> int:
     return data.value
 
 
-for chunk in (one, three, bare, members, plain, called, limited):
-    assert_type(chunk, Chunk)
-assert_type(flow.chunk("named")(function), Chunk)
-assert_type(flow.chunk(function), Chunk)
-assert_type(one.declare_emits("event", "other"), Chunk)
+def data_of(value: T) -> TriggerFlowRuntimeData[T]: ...
+
+
+chunks: list[Chunk] = [one, three, bare, members, plain, called, limited]
+assert_type(flow.chunk("named")(function)(data_of(1)), int)
+assert_type(flow.chunk(function)(data_of(1)), int)
+_ = assert_type(plain.declare_emits("event", "other")(data_of(1)), CoroutineType[Any, Any, int])
 assert_type(flow.signal("s"), Signal[Any])
 assert_type(flow.signal("s", external=True), Signal[Any])
 assert_type(flow.signal("s", int), Signal[int])

@@ -11,9 +11,23 @@
 An exception that a chunk raises is never wrapped: callers and readers get the object that the chunk raised.
 """
 
+from typing import Any
+
 
 class TriggerFlowError(Exception):
-    """Base class of all exceptions that TriggerFlow defines."""
+    """Base class of all exceptions that TriggerFlow defines. They can be pickled and copied, with their attributes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the class with `args`, which are not the arguments of an `__init__` of its own.
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+def _rebuild(kind: type[TriggerFlowError], args: tuple[Any, ...]) -> TriggerFlowError:
+    """Make an exception of this class without calling the `__init__` that its class may define."""
+    error = kind.__new__(kind, *args)
+    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    builtin.__init__(error, *args)  # an OSError and an ImportError keep their text outside of `args`
+    return error
 
 
 class DefinitionError(TriggerFlowError, ValueError):
@@ -41,7 +55,7 @@ class ExecutionClosed(UsageError):
 
 
 class ExecutionSuspended(ExecutionClosed):
-    """The execution is suspended: this process has released it, and it is unchanged in its store.
+    """The execution is suspended: this process has stopped running it. The store still has all of it.
 
     To continue it, call `flow.async_resume(id)`.
     """
@@ -60,7 +74,7 @@ class AlreadyAnswered(UsageError, ValueError):
 
 
 class InterruptExpired(UsageError, ValueError):
-    """The interrupt expired before an answer came. The chunk that asked fails with this error too."""
+    """The interrupt expired before an answer came. The chunk that opened the interrupt fails with this error too."""
 
 
 class BlockingCallError(UsageError):

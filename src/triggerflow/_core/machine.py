@@ -30,16 +30,16 @@ from typing import Any, ClassVar
 import msgspec
 
 from . import commands, events
-from .closing import FINAL, close_down, close_if_idle, fail
+from .closing import FINAL, close_down, close_if_idle, end_missing, fail
 from .definition import Definition
-from .errors import ProtocolError
+from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
-from .leases import sync_permits
 from .limits import acquire
-from .operators import compile_plan, decide, fix_result
+from .operators import compile_plan, decide, enter_chunk, fix_result, for_each_around, stop_items
+from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
@@ -78,15 +78,15 @@ class Machine(Runs):
         wrong type, and `ProtocolError` if the record is not legal now. In these cases the state is unchanged. Any other
         exception is a bug of the engine: no user code runs here (see `values`), so no user value can cause it.
         """
-        if self.out is not IDLE:  # a finalizer, for example, can call at any time
-            raise ProtocolError(f"a {type(event).__name__} came while another record is being taken in")
+        if self.out is not IDLE:  # a finalizer, run by the garbage collector, can call in the middle of a record
+            raise ProtocolError(f"a {type(event).__name__} came while the machine receives another record")
         out: list[commands.AnyCommand] = []
         self.out = out
         try:
             self._RECEIVERS[type(event)](self, event)
             state = self.state
-            if state.lease is not None:
-                sync_permits(self, state.lease)
+            if state.grant is not None:
+                sync_permits(self, state.grant)
             if state.joins is not None:
                 tidy(self.plan, state, state.joins)
             state.records += 1
@@ -98,16 +98,16 @@ class Machine(Runs):
         """Apply a stream item like `receive`, for an execution that is not a sub-flow.
 
         Returns the number under which the driver publishes the item, or 0 if the stream was stopped before.
-        Stream items are the most frequent record of many executions. Without a list of commands one takes half the
-        time.
+        Stream items are the most frequent record of many executions. Without a list of commands an
+        item takes half the time.
         """
         if self.out is not IDLE:
-            raise ProtocolError("an item came while another record is being taken in")
+            raise ProtocolError("an item came while the machine receives another record")
         state = self.state  # inlined below: `_require_open`, `RunState.run`, `_effect_of`
         if state.status in FINAL:
             self._require_open()
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is not None and run.id == number:
             effects = run.effects
             if effects is None:
@@ -158,10 +158,10 @@ class Machine(Runs):
             del runs[event.run]
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
             self._release_run(run)
-            if run.kept is not None:
+            if run.recorded_signals is not None:
                 self._leave_emitted(run)
         if state.closing is None:
-            trigger, scope = node.trigger, run.scope
+            trigger, scope = node.completes, run.scope
             for listener in node.next:
                 listener.enter(self, listener, trigger, value, scope, group)
         if group is not None:
@@ -196,7 +196,9 @@ class Machine(Runs):
             state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
             return
         run = self._end_run(event.run)
-        if state.closing is None:
+        if state.closing is None and event.missing is True:
+            end_missing(self, run, event.error)
+        elif state.closing is None:
             fail(self, run, event.error)
         self._after_run_end(run)
 
@@ -205,7 +207,7 @@ class Machine(Runs):
             self._after_retracted_end(event.run)
             return
         if self.state.closing is None:
-            raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
+            raise ProtocolError(f"run {event.run} was reported as cancelled, but no cancellation was requested")
         self._after_run_end(self._end_run(event.run))
 
     # -- records of chunks and of outside callers --------------------------------------------------------------------
@@ -226,16 +228,16 @@ class Machine(Runs):
 
     def _created(self, event: events.Created) -> None:
         if self._require_open().records:
-            raise ProtocolError("the options of an execution come first")
+            raise ProtocolError("`Created` must be the first record of an execution")
         self._configure(event)
 
     def _configure(self, event: events.Created | events.Started) -> None:
         state = self.state
         state.configured = True
-        state.attended = event.attended
+        state.has_handle = event.attended
         state.keep_open = event.keep_open
         if event.rules < DECLARED:
-            state.derived = self.plan.outside
+            state.derived = self.plan.legacy_external
         if event.attended and self.plan.events:
             state.sent = NONE_SENT
         state.skip_exceptions = event.skip_exceptions
@@ -244,8 +246,8 @@ class Machine(Runs):
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
         if event.leases:
-            state.lease = PermitGrant()
-            state.limiters = (*state.limiters, state.lease)
+            state.grant = PermitGrant()
+            state.limiters = (*state.limiters, state.grant)
         if event.rules != RULES:
             state.rules = event.rules
 
@@ -267,7 +269,7 @@ class Machine(Runs):
     def _wait_given_up(self, event: events.WaitGivenUp) -> None:
         wait = (self._require_open().waits or {}).get(event.wait)
         if wait is None or wait.over:
-            raise ProtocolError(f"record {event.wait} is not being waited for")
+            raise ProtocolError(f"no wait that began with record {event.wait} is open")
         self._end_wait(wait)
 
     def _emitted(self, event: events.Emitted) -> None:
@@ -282,7 +284,7 @@ class Machine(Runs):
             event.settle, event.provisional = bool(event.settle), bool(event.provisional)
             event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is None or run.id != number:
             run = None
         else:
@@ -321,13 +323,13 @@ class Machine(Runs):
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
             elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
-        if run is None or state.status is Status.WAITING:  # else the emitter itself keeps the execution running
+        if run is None or state.status is Status.WAITING:  # a running emitter keeps the status `running`
             self._after_signal()
 
     def _group_of(
         self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
     ) -> CompletionGroup | None:
-        """Make the completion group of a signal that needs its own: its emitter waits for it, or may retract it."""
+        """Make a completion group for one signal, because its emitter waits for the signal or may retract it."""
         state = self.state
         if event.provisional:
             group = note_provisional(state, state.records, group, None if run is None else run.id)
@@ -343,9 +345,9 @@ class Machine(Runs):
         if run is None:
             raise self._unknown_run(event.run)
         self._require_begun(run)
-        kept = run.kept.by_signal.get(event.signal) if run.kept else None
-        if kept is not None and kept.group.live and state.closing is None:
-            begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
+        recorded = run.recorded_signals.by_signal.get(event.signal) if run.recorded_signals else None
+        if recorded is not None and recorded.group.live and state.closing is None:
+            begin_wait(state, Wait(state.records, run, 0), recorded.group, self._resume)
 
     def _confirmed(self, event: events.Confirmed) -> None:
         self._require_open()
@@ -403,6 +405,18 @@ class Machine(Runs):
         if not state.stream_stopped:
             state.stream_stopped = True
             self.out.append(commands.StopStream())
+
+    def _items_stopped(self, event: events.ItemsStopped) -> None:
+        state = self._require_open()
+        run = state.run(event.run)
+        if run is None:
+            raise self._unknown_run(event.run)
+        instance = for_each_around(run.scope)
+        if instance is None:
+            raise UsageError(f"chunk {run.node.name!r} runs outside of a for_each, so it has none to stop")
+        self._effect_of(event, event.run)
+        if state.closing is None and stop_items(self, instance) and instance.group is not None:
+            leave_group(instance.group, self._end_wait)
 
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
@@ -486,6 +500,11 @@ class Machine(Runs):
         elif state.interrupts is not None:
             interrupt = state.interrupts[timer.name]
             close(self, interrupt, "expired")
+            run = interrupt.run
+            if run.node.fallback:  # only the driver can call it
+                enter_chunk(self, run.node, Trigger("resume", interrupt.id), run.value, run.scope, run.group)
+                self._after_signal()
+                return
             info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._after_signal()
@@ -508,7 +527,7 @@ class Machine(Runs):
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._require_open()
-        state.attended = state.keep_open = False
+        state.has_handle = state.keep_open = False
         close_if_idle(self)
 
     def _cleanup_timed_out(self, event: events.CleanupTimedOut) -> None:
@@ -539,6 +558,7 @@ class Machine(Runs):
         events.FlowDataChanged: _flow_data_changed,
         events.StreamPut: _stream_put,
         events.StreamStopped: _stream_stop,
+        events.ItemsStopped: _items_stopped,
         events.ResultSet: _result_set,
         events.ResultChecked: _result_checked,
         events.ResultRejected: _result_rejected,

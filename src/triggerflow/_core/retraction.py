@@ -33,8 +33,8 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     if provisional is None:
         return
     found = members(provisional)
-    for opening in sorted((it for it in found if isinstance(it, BlockInstance)), key=lambda it: it.id):
-        _drop_opening(machine, opening, ended)
+    for instance in sorted((it for it in found if isinstance(it, BlockInstance)), key=lambda it: it.id):
+        _drop_instance(machine, instance, ended)
     for run in sorted((it for it in found if isinstance(it, RunChunk)), key=lambda it: it.id):
         _stop(machine, run, ended)
     for timer in sorted((it for it in found if isinstance(it, Timer)), key=lambda it: it.id):
@@ -48,10 +48,10 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in runs)]
 
 
-def _drop_opening(machine: Effects, opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
-    drop_scope(machine.state, opening)
-    if stop_pulling(machine, opening) and opening.group is not None:
-        leave_group(opening.group, ended)
+def _drop_instance(machine: Effects, instance: BlockInstance, ended: Callable[[Wait], None]) -> None:
+    drop_scope(machine.state, instance)
+    if stop_pulling(machine, instance) and instance.group is not None:
+        leave_group(instance.group, ended)
 
 
 def _stop(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:

@@ -33,7 +33,7 @@ def next_due(state: RunState) -> float | None:
     timers, dues = state.timers, state.dues
     if not timers:
         return None
-    if dues is None or len(dues) > 2 * len(timers):  # ended timers stay in the heap until then
+    if dues is None or len(dues) > 2 * len(timers):  # the heap keeps ended timers until it is rebuilt here
         dues = state.dues = [(timer.due, timer.id) for timer in timers.values()]
         heapify(dues)
     while dues[0][1] not in timers:

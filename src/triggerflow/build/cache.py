@@ -9,11 +9,11 @@ from contextlib import suppress
 from enum import Enum
 from inspect import iscoroutinefunction
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Never, Protocol
 from weakref import WeakKeyDictionary
 
 from .._core.errors import OptionError
-from .arguments import seconds, whole
+from .arguments import check_names, seconds, whole
 from .keys import NoKey, given_key, value_key
 
 logger = logging.getLogger("triggerflow")
@@ -42,7 +42,15 @@ class Cache:
     function; a chunk fails with `OptionError` if `key` returns an object that cannot be a key.
     """
 
-    def __init__(self, key: Callable[[Any], Any] | None = None, *, size: int = 1024, ttl: float | None = None) -> None:
+    def __init__(
+        self,
+        key: Callable[[Any], Any] | None = None,
+        *,
+        size: int = 1024,
+        ttl: float | None = None,
+        **unknown: Never,
+    ) -> None:
+        check_names(unknown, ("key", "size", "ttl"), "Cache")
         whole(size, "Cache", "size", 1)
         if ttl is not None:
             seconds(ttl, "Cache", "ttl", above=True)
@@ -145,7 +153,7 @@ class Cache:
             return value
         self._results[slot[1]] = (monotonic(), copied)
         while len(self._results) > self.size:
-            with suppress(KeyError):  # another thread was faster
+            with suppress(KeyError):  # another thread has removed the last result meanwhile
                 self._results.popitem(last=False)
         shared.end(_Then.LOOK)
         return value
@@ -159,7 +167,7 @@ class Cache:
         return kept
 
     def _leave(self, slot: Any, shared: "_SharedRun", waiter: "asyncio.Future[_Then]") -> None:
-        """A waiting run was cancelled. If it was the next to lead, the one after it leads."""
+        """Remove a run that was cancelled while it waited. If it was chosen as the leader, choose the next one."""
         if not shared.left(waiter):
             self._pass_on(slot, shared)
 
@@ -187,7 +195,9 @@ class Cache:
     def _log(self, name: str, why: str, error: Exception) -> None:
         if why not in self._logged and len(self._logged) < MAX_LOGGED:
             self._logged.add(why)
-            logger.warning("chunk %r does not cache this: %s: %s; pass a key function to Cache", name, why, error)
+            logger.warning(
+                "chunk %r: a result is not cached, because %s: %s; pass a key function to Cache", name, why, error
+            )
 
 
 class RunWaits(Protocol):

@@ -5,21 +5,31 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
-from .arguments import check_names, flag, names, positive, seconds
+from .._core.state import UNSET
+from .arguments import check_names, flag, names, positive, seconds, text
 
 if TYPE_CHECKING:
+    from typing_extensions import ParamSpec
+    from typing_extensions import TypeVar as DefaultTypeVar
+
     from .cache import Cache
     from .retry import Retry
+    from .typed import Signal
+
+    P = ParamSpec("P", default=...)
+    R = DefaultTypeVar("R", default=Any)
+else:
+    P, R = ParamSpec("P"), TypeVar("R")
 
 Handler = Callable[[Any], Any]
 
 
 class ChunkOptions(TypedDict, total=False):
-    """The options of `flow.chunk`; see there. `timeout` is in seconds."""
+    """The options of `TriggerFlow.chunk`, which describes them. `timeout` is in seconds."""
 
     concurrency: int | None
     inline: bool
@@ -27,9 +37,10 @@ class ChunkOptions(TypedDict, total=False):
     retry: "Retry | None"
     timeout: float | None
     cache: "Cache | None"
+    fallback: Any
 
 
-OPTIONS = ("concurrency", "inline", "emits", "retry", "timeout", "cache")
+OPTIONS = ("concurrency", "inline", "emits", "retry", "timeout", "cache", "fallback")
 
 
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -45,6 +56,8 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         seconds(given["timeout"], where, "timeout", above=True)
     if given.get("retry") is not None or given.get("cache") is not None:
         _check_policies(given, where)
+    if callable(given.get("fallback")):
+        check_handler(given["fallback"], f"{where}: fallback")
     return given
 
 
@@ -54,10 +67,14 @@ def _check_policies(given: Mapping[str, Any], where: str) -> None:
 
     for name, kind in (("retry", Retry), ("cache", Cache)):
         if not isinstance(given.get(name), kind | None):
-            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
+            value = given[name]
+            meant = f"{kind.__name__}({value})" if name == "retry" and type(value) is int else f"{kind.__name__}(...)"
+            raise OptionError(
+                f"{where}: {name} must be an instance of {kind.__name__}, or None; got {value!r}; write {name}={meant}"
+            )
 
 
-class Chunk:
+class Chunk(Generic[P, R]):
     """A named handler of one flow: the result of `@flow.chunk`.
 
     A chunk is one node of the graph. If it is used in several places, each of its runs continues all chains that follow
@@ -65,7 +82,18 @@ class Chunk:
     `("second", chunk)`, which has the options of the chunk too.
     """
 
-    __slots__ = ("cache", "concurrency", "emits", "handler", "inline", "name", "retry", "timeout", "trigger")
+    __slots__ = (
+        "cache",
+        "concurrency",
+        "emits",
+        "fallback",
+        "handler",
+        "inline",
+        "name",
+        "retry",
+        "timeout",
+        "trigger",
+    )
 
     def __init__(
         self, name: str, handler: Handler, *, trigger: Trigger | None = None, **options: Unpack[ChunkOptions]
@@ -81,16 +109,22 @@ class Chunk:
         self.retry: Retry | None = given.get("retry")
         self.timeout: float | None = given.get("timeout")
         self.cache: Cache | None = given.get("cache")
+        self.fallback: Any = given.get("fallback", UNSET)
 
     def policies(self) -> dict[str, Any]:
         """The options that differ from the default, in the form that `flow.chunk` takes."""
         given = {name: getattr(self, name) for name in OPTIONS}
         return {
-            name: value for name, value in given.items() if value is not None and value is not False and value != ()
+            name: value
+            for name, value in given.items()
+            if (value is not UNSET if name == "fallback" else value is not None and value is not False and value != ())
         }
 
     def differing(self, options: Mapping[str, Any]) -> list[str]:
-        """Names of the (checked) options that this chunk has with another value; `emits` adds up, and never differs."""
+        """Names of the given (checked) options whose value differs from that of this chunk.
+
+        `emits` never differs, because the names of both are added up.
+        """
         return [name for name, value in options.items() if name != "emits" and not _alike(getattr(self, name), value)]
 
     def extend(self, options: Mapping[str, Any]) -> None:
@@ -106,39 +140,50 @@ class Chunk:
             "retry": self.retry.describe() if self.retry else None,
             "timeout": self.timeout,
             "cache": True if self.cache else None,
+            "fallback": None if self.fallback is UNSET else True,
         }
 
-    def declare_emits(self, *names: str) -> "Chunk":
+    def declare_emits(self, *names: "str | Signal[Any]") -> "Chunk[P, R]":
         """Add names of events that this chunk emits and its code does not show as literals. Returns the chunk.
 
         Only diagrams and checks use them; runs do not change. Raises `NotAChunkError` for a name that is not a string.
         """
-        for name in names:
-            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        given: list[Any] = [text(name) for name in names]
+        for name in given:
+            if not isinstance(name, str):
                 raise NotAChunkError(f"chunk {self.name!r}: declare_emits takes event names, got {name!r}")
-        self.emits = tuple(dict.fromkeys((*self.emits, *names)))
+        self.emits = tuple(dict.fromkeys((*self.emits, *given)))
         return self
 
-    def __call__(self, data: Any) -> Any:
-        """Call the handler directly, for tests of it. The options are not applied."""
-        return self.handler(data)
+    def __call__(self, *data: P.args, **none: P.kwargs) -> R:
+        """Call the handler directly with its argument, without the options of the chunk; for tests of the handler."""
+        return cast("Callable[P, R]", self.handler)(*data, **none)
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
 
     def __repr__(self) -> str:
         return f"<Chunk {self.name!r}>"
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two values of an option are equal; policies are, if all their arguments are."""
+    """Whether two values of an option are equal. Two `Retry` or `Cache` objects are, if their arguments are equal."""
     if type(one) is not type(other):
         return False
-    return one is other or bool(_settings(one) == _settings(other))
+    settings = getattr(one, "settings", None)
+    if settings is None:
+        try:
+            return one is other or bool(one == other)
+        except Exception:  # a fallback is any value, and the `==` of an array gives no bool
+            return False
+    from .alike import same
 
-
-def _settings(value: Any) -> Any:
-    from .cache import Cache  # see `_check_policies`
-    from .retry import Retry
-
-    return value.settings() if isinstance(value, Retry | Cache) else value
+    theirs = other.settings()
+    return all(same(value, theirs[name]) for name, value in settings().items())
 
 
 def check_handler(handler: Any, where: str) -> None:
@@ -171,7 +216,7 @@ def called_function(handler: Any) -> Any:
         handler = cast("Any", handler).func
     if not inspect.isfunction(handler) and not inspect.ismethod(handler):
         kind = cast("Any", type(handler))
-        handler = getattr(kind, "__call__", handler)  # noqa: B004 - the function is wanted, not whether
+        handler = getattr(kind, "__call__", handler)  # noqa: B004 - needs the function itself
     return getattr(handler, "__func__", handler)
 
 

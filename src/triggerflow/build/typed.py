@@ -7,22 +7,33 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, ge
 import msgspec
 
 from .._core.errors import ContractError, DefinitionError
-from .contract import Check, checker
+from .contract import Check, checker, unresolved
 
 T = TypeVar("T")
 Reducer = Callable[[Any, Any], Any]
 
 
-class Signal(str, Generic[T]):
-    """The name of an event whose value is a `T`. `flow.signal(name, T)` returns one.
+if TYPE_CHECKING:
 
-    Only type checkers see the class. At run time it is the plain `str`, because names are recorded, and written to
-    files by libraries that know only `str`.
-    """
+    class Signal(Generic[T]):
+        """The name of an event whose value is a `T`. `flow.signal(name, T)` returns one.
 
-    __slots__ = ()
+        Type checkers see this class, which is no `str`: else an emit with a value of another type would be an emit of
+        an undeclared event.
+        """
 
-    if not TYPE_CHECKING:
+        def __init__(self, name: str) -> None: ...
+
+else:
+
+    class Signal(str, Generic[T]):
+        """The name of an event whose value is a `T`. `flow.signal(name, T)` returns one.
+
+        Type checkers see a class of its own. At run time it is the plain `str`, because names are recorded, and written
+        to files by libraries that know only `str`.
+        """
+
+        __slots__ = ()
 
         def __new__(cls, name: str) -> str:
             """Return the plain string."""
@@ -63,23 +74,27 @@ class StateModel:
     """The keys of a flow's state with their types, defaults and reducers, read from a model's fields.
 
     A reducer can also be given in the annotation: `hits: Annotated[list[str], append]`.
-    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, and for a reducer of an
-    unknown field.
+    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, for an annotation that
+    cannot be resolved, and for a reducer of an unknown field.
     """
 
     __slots__ = ("checks", "defaults", "lists", "model", "reducers")
 
     def __init__(self, model: type[Any], reducers: Mapping[str, Reducer]) -> None:
         self.model = model
-        self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
-        hints = get_type_hints(model, include_extras=True)
+        try:
+            self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
+            hints = get_type_hints(model, include_extras=True)
+        except NameError as error:
+            raise unresolved(error, f"set_state({model.__name__})") from None
         unknown = set(reducers) - set(self.defaults)
         if unknown:
             raise DefinitionError(
-                f"no field {sorted(unknown)[0]!r} for its reducer; {model.__name__} has {list(self.defaults)}"
+                f"set_state(): there is a reducer for {sorted(unknown)[0]!r}, but no field of that name; "
+                f"{model.__name__} has the fields {list(self.defaults)}"
             )
         self.checks: dict[str, Check] = {name: checker(hints[name], f"state[{name!r}]") for name in self.defaults}
-        #: keys whose type is a list of something and asks nothing of the list as a whole
+        #: keys typed as a list without a rule for the whole list: a new item can be checked without the others
         self.lists = frozenset(name for name in self.defaults if _is_plain_list(hints[name]))
         self.reducers: dict[str, Reducer] = dict(reducers)
         for name in self.defaults:
@@ -94,8 +109,10 @@ class StateModel:
         return self.checks[key](value)
 
     def check_item(self, key: str, held: Sequence[Any], value: Any) -> None:
-        """Check a value that is to be appended to what is at a key: by itself, if its type says nothing of the whole
-        list. Raises `ContractError`."""
+        """Check a value that is to be appended to the list `held` at a key. Raises `ContractError`.
+
+        If the type has no constraints on the whole list (`lists`), only the new value is checked.
+        """
         self.check(key, [value] if key in self.lists else [*held, value])
 
     def reducer(self, key: str) -> Reducer:

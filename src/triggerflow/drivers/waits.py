@@ -4,6 +4,7 @@ import asyncio
 
 from .._core import events
 from ..run.ingress import submit
+from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
 
 
@@ -28,14 +29,17 @@ class Waits:
             self._futures.pop(number, None)
 
     async def _give_up(self, number: int) -> None:
-        """The waiting chunk was cancelled, for example by its own time-out: it gets its permits back before it
-        continues."""
+        """End the wait of a chunk whose `await` was cancelled. Then wait until the chunk has its permits back.
+
+        A chunk whose own time-out has expired does not wait for permits, and its clean-up runs without them. Otherwise
+        the time-out would be reported only when a permit is free.
+        """
         state = self._runtime.machine.state
         wait = (state.waits or {}).get(number)
         if wait is None or wait.over or state.closing is not None or (wait.run and wait.run.id not in state.runs):
             return
         submit(self._runtime, events.WaitGivenUp(self._runtime.environment.now(), number))
-        if number in (state.waits or {}):
+        if number in (state.waits or {}) and not (wait.run and timed_out(wait.run)):
             await self.settled(number)
 
     def settle(self, number: int) -> None:

@@ -25,10 +25,14 @@ class StoreSession:
 
     def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
+        #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
+        self.owner: str | None = None
         #: the executions of this process (`stored.Stored`) by id; one object for each id
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         #: called with an execution (`stored.Stored`) when its records were committed, or it was suspended or released
         self.on_change: Callable[[Any], None] | None = None
+        #: why it has ended, once it has
+        self.closed: ExecutionSuspended | None = None
         self._waiting: list[CommitBuffer] = []
         self._task: asyncio.Task[None] | None = None
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
@@ -41,6 +45,12 @@ class StoreSession:
         self._waiting.append(buffer)
         if self._task is None:
             self._task = start_task(asyncio.get_running_loop(), self._commit())
+
+    def close(self, why: ExecutionSuspended) -> None:
+        """End the session, because its store was closed: suspend every execution that is still open in it."""
+        self.closed = why
+        for stored in list(self.live.values()):
+            stored.suspend(why)
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task of its own."""
@@ -136,6 +146,17 @@ class _PerStore:
 _per_store: "WeakKeyDictionary[Store, _PerStore]" = WeakKeyDictionary()
 
 
+def _owner_of(store: Store) -> str | None:
+    try:
+        return store.owner
+    except (
+        RuntimeError,
+        LookupError,
+        StoreError,
+    ):  # not open, or asked outside of its loop: the operation that follows says so
+        return None
+
+
 def session_of(store: Store) -> StoreSession:
     """The session of an open store. Raises `UsageError` if `store` is no store."""
     if not hasattr(store, "claim_work"):
@@ -144,7 +165,16 @@ def session_of(store: Store) -> StoreSession:
     if known is None:
         known = _per_store[store] = _PerStore()
     session = known.session()
+    owner = _owner_of(store)
+    if session is not None and owner is not None and session.owner not in (None, owner):
+        session.close(
+            ExecutionSuspended(
+                f"{store!r} was closed and opened again; continue with the handle of flow.async_resume(id)"
+            )
+        )
+        session = None
     if session is None:
         session = StoreSession(store, known.definitions)
         known.session = ref(session)
+    session.owner = owner or session.owner
     return session

@@ -159,7 +159,7 @@ class CommitBuffer:
         return self.committed == self._machine.state.records
 
     def take(self) -> Append:
-        """Return the append for the next commit, and empty the buffer."""
+        """Return the buffered records as one `Append` for the next commit, and empty the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
         self._writing, self._held = self._held, []
@@ -199,7 +199,7 @@ class CommitBuffer:
 
         Raises the reason if the execution was suspended, and `WrongLoopError` on another event loop."""
         if self.suspended is not None:
-            raise self.suspended
+            raise self.suspended.with_traceback(None)
         if not self.is_committed:
             loop = asyncio.get_running_loop()
             if self.owner.loop() not in (None, loop):

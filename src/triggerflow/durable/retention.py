@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._core.errors import UnknownExecution, UsageError
-from ..run.former_names import PRUNED, refuse
+from ..build.former_names import PRUNED, refuse
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .commit import session_of
 from .copying import all_sub_flows, payloads_of

@@ -133,10 +133,25 @@ class Stored(Durability):
         async with self.lock:
             if not self._is_open:
                 await self._chunks_stopped()
+                self._join_session()
                 await self._open()
                 self._is_open, self.released = True, False
                 if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
                     ingress.driver_of(runtime)  # the driver starts the open runs again
+
+    def _join_session(self) -> None:
+        """Join the present session of the store, if it was closed and opened again since.
+
+        Raises `ExecutionSuspended` if another handle continues the execution in that session.
+        """
+        closed, id = self.session.closed, self.runtime.id
+        if closed is None:
+            return
+        session = session_of(self.session.store)
+        if session.live.get(id, self) is not self:
+            raise ExecutionSuspended(str(closed)) from closed
+        session.live[id] = self
+        self.session = session
 
     async def _chunks_stopped(self) -> None:
         """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
@@ -219,7 +234,10 @@ class Stored(Durability):
             self._create()
             self._is_open = True
         if not self._is_open or runtime.log is None:
-            raise UsageError(f"{runtime!r} is not open here; use its async methods, or `await execution.async_open()`")
+            raise UsageError(
+                f"{runtime!r} is not loaded in this process; `await execution.async_open()` first, or use its async "
+                "methods, which load it"
+            )
 
     def is_open(self, runtime: ExecutionRuntime) -> bool:
         """See `Durability.is_open`."""
@@ -403,7 +421,7 @@ class Stored(Durability):
         number = 1
         while True:
             made = child.stored(self.session.store, attempt_id(child.id, number))
-            runtime.children[child.path] = (made, "")  # the parent has to know it while it is opened
+            runtime.children[child.path] = (made, "")  # register the child first: opening it looks it up in the parent
             try:
                 await made.durability.open(made)
             except (StoreError, SnapshotError, UsageError) as error:  # the step itself has not failed

@@ -8,23 +8,28 @@ All methods can be called from any thread, and awaited on any event loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import UsageError
+from .._core.events import Failure
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.arguments import text
+from ..build.former_names import DATA, refuse
 from . import ingress
-from .former_names import DATA, refuse
 from .ingress import emit, put
-from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt
+from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt, refuse_pause
 from .portal import run_sync
 from .state import FlowState, State
+
+SignalT = TypeVar("SignalT")
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
+    from ..build.typed import Signal
     from .dispatch import FieldSource
     from .execution import Execution
     from .runtime import ExecutionRuntime
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     StreamT = DefaultTypeVar("StreamT", default=Any)
     ResultT = DefaultTypeVar("ResultT", default=Any)
 else:
-    # At run time the parameters only have to be accepted, one to three of them.
+    # At run time the class only has to accept one to three type parameters.
     ValueT, StreamT, ResultT = TypeVar("ValueT"), TypeVar("StreamT"), TypeVar("ResultT")
 
 
@@ -96,6 +101,11 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return self._run.node.name
 
     @property
+    def failure(self) -> Failure | None:
+        """In a `fallback`: the failure of its chunk. None elsewhere."""
+        return None
+
+    @property
     def trigger_event(self) -> str:
         """The name of the event, chunk or state key that triggered this run; "START" at the start of the execution."""
         return self._run.trigger.name or "START"
@@ -133,9 +143,41 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     # -- signals -----------------------------------------------------------------------------------------------------
 
+    @overload
+    def async_emit(
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    @overload
+    def async_emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    @overload
     def async_emit(
         self,
         name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        provisional: bool = False,
+    ) -> Coroutine[Any, Any, int]: ...
+
+    def async_emit(
+        self,
+        name: Any,
         value: Any = None,
         *,
         settle: bool = False,
@@ -150,14 +192,15 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         delayed signals, items that a lazy `for_each` has not read yet. An open interrupt (`pause_for`) counts as
         settled, and the runs that its answer starts are not waited for. A sub-flow counts until it has ended.
 
-        `provisional`: until `async_confirm(number)`, `async_retract(number, reason)` cancels all that the signal
-        started.
+        `provisional`: before a call of `async_confirm(number)`, `async_retract(number, reason)` cancels all that the
+        signal started.
 
         The call also waits while more than `max_pending` signals of this chunk, or runs that they caused, are pending.
         A chunk that waits here gives up its permits in concurrency limits.
 
-        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. It waits for
-        that signal, and gets its number while the signal can be retracted, else -1.
+        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. With
+        `settle` it waits for that signal. It returns the number of that signal while the signal has work left or can be
+        retracted, else -1.
 
         Raises `ExecutionClosed`, or `ContractError` if the value does not have the declared type of the signal.
         """
@@ -165,11 +208,22 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
             self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
         )
 
-    def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
+    @overload
+    def emit(
+        self, name: Signal[SignalT], value: SignalT, *, settle: bool = False, delay: float | None = None
+    ) -> None: ...
+
+    @overload
+    def emit(self, name: Signal[None], *, settle: bool = False, delay: float | None = None) -> None: ...
+
+    @overload
+    def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None: ...
+
+    def emit(self, name: Any, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
         ingress.emit_now(self._runtime, name, value, self._run, self._repeated, settle, delay)
 
-    async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str]) -> Any:
+    async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str | Signal[Any]]) -> Any:
         """Emit a signal for each field of a model's response as soon as the field is complete.
 
         `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. If the
@@ -178,7 +232,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """
         from .dispatch import emit_fields
 
-        return await emit_fields(self, response, fields)
+        return await emit_fields(self, response, {path: str(name) for path, name in fields.items()})
 
     async def async_confirm(self, number: int) -> None:
         """Make a provisional signal final: it can no longer be retracted."""
@@ -225,6 +279,21 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """End the runtime stream. Its readers stop after the last item; the execution continues."""
         ingress.stop_stream(self._runtime, self._run, self._repeated)
 
+    # -- for_each ----------------------------------------------------------------------------------------------------
+
+    async def async_stop_for_each(self) -> None:
+        """See `stop_for_each`."""
+        await self._on_loop(self.stop_for_each)
+
+    def stop_for_each(self) -> None:
+        """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
+
+        Items that were started run to their end, and the chain continues with their results. This is how a for_each
+        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an
+        item of one.
+        """
+        self._record(events.ItemsStopped(self._now(), self._run.id))
+
     # -- result ------------------------------------------------------------------------------------------------------
 
     async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
@@ -245,7 +314,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         type: str = "pause",
         payload: Any = None,
-        resume_event: str | None = None,
+        resume_event: str | Signal[Any] | None = None,
         interrupt_id: str | None = None,
         resume_to: Literal["next", "self"] | dict[str, str] = "next",
         schema: Any = None,
@@ -262,20 +331,23 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         of the answer; an answer of another type is refused with `ContractError`. After `expires` seconds without an
         answer the chunk fails with `InterruptExpired`. Other chunks continue meanwhile.
 
-        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), or if an interrupt of that id
-        is open.
+        Raises `UsageError` if no caller has a handle to answer with (`flow.async_start`), if an interrupt of that id
+        is open, in a condition, and in a task other than that of the chunk (`asyncio.gather`, a `TaskGroup`).
         """
+        refuse_pause(self._run)
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
+        resume_event = text(resume_event)
         if resume_to not in ("next", "self"):
-            raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
-        number = interrupt_id or f"interrupt-{self._run.id}"
+            raise UsageError(f"pause_for: resume_to must be 'next', 'self' or {{'event': name}}, not {resume_to!r}")
+        number = text(interrupt_id) or f"interrupt-{self._run.id}"
+        event: Any = resume_event
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
             ingress.check_delay(expires)
         until = None if expires is None else self._now() + expires
         raise ChunkPaused(
-            events.Paused(self._now(), self._run.id, number, type, payload, resume_event, resume_to, name, until)
+            events.Paused(self._now(), self._run.id, number, type, payload, event, resume_to, name, until)
         )
 
     async def async_pause_for(self, **question: Any) -> NoReturn:
@@ -321,14 +393,33 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
 
 
+class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
+    """The argument of a `fallback`: that of the chunk that has failed, with the failure."""
+
+    __slots__ = ("_failure",)
+
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk, failure: Failure) -> None:
+        super().__init__(runtime, run)
+        # The recorded effects are those of the chunk. Those of the fallback are others, also where the names are equal.
+        self._repeated = None
+        self._failure = failure
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure of the chunk."""
+        return self._failure
+
+
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:
     """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
-    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
+    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access from outside the class
 
 
 def require_resource(runtime: ExecutionRuntime, key: str) -> Any:
     """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
     resources = runtime.resources
     if key not in resources:
-        raise KeyError(f"missing required runtime resource {key!r} in {runtime!r}; it has {sorted(resources)}")
+        raise KeyError(
+            f"missing required runtime resource {key!r} in {runtime!r}; its resources are {sorted(resources)}"
+        )
     return resources[key]

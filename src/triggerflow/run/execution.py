@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from .._core.errors import UnknownInterrupt, UsageError
 from .._core.events import ErrorInfo, Event
 from .._core.state import UNSET, RunChunk, StatusName
+from ..build.former_names import EXECUTION, refuse
 from . import ingress
 from .data import require_resource
-from .former_names import EXECUTION, refuse
 from .interrupts import describe_interrupt
 from .portal import iterate_sync, on_a_loop, run_sync
 from .resources import ResourceHolder
@@ -22,14 +22,23 @@ from .runtime import ExecutionRuntime
 from .state import State
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    from ..build.typed import Signal
     from .journal import Observer
     from .stream import LagPolicy, StreamReader
 
+    ResultT = DefaultTypeVar("ResultT", default=Any)
+else:
+    ResultT = TypeVar("ResultT")
+
 T = TypeVar("T")
+SignalT = TypeVar("SignalT")
 
 
-class Execution(ResourceHolder):
-    """One run of a flow. `flow.create_execution` makes it; `async_start` or its first reader starts it.
+class Execution(ResourceHolder, Generic[ResultT]):
+    """One run of a flow, whose result is a `ResultT`. `flow.create_execution` makes it; `async_start` or its first
+    reader starts it.
 
     The execution lives on the event loop that started it. The methods with `async_` can be awaited on any loop. The
     methods without `async_` are for scripts and other threads; they raise `BlockingCallError` where they would block a
@@ -58,6 +67,11 @@ class Execution(ResourceHolder):
         return repr(self._runtime)
 
     if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters):
+            from types import GenericAlias
+
+            return GenericAlias(cls, parameters)
 
         def __getattr__(self, name):
             refuse(self, name, EXECUTION)
@@ -93,7 +107,7 @@ class Execution(ResourceHolder):
         """
         await self._runtime.durability.release(self._runtime, reason)
 
-    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
+    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> ResultT:
         """Start the execution unless it has started, wait until all its work has settled, and return its result.
 
         With `keep_open` the result is None while the execution has none. A durable execution that was started before,
@@ -110,7 +124,7 @@ class Execution(ResourceHolder):
             if not runtime.options.keep_open:
                 return await runtime.result(timeout)
             if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
-                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it goes on running")
+                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it continues to run")
             return runtime.outcome() if runtime.has_outcome() else None
 
         return await ingress.from_outside(runtime, start)
@@ -127,7 +141,7 @@ class Execution(ResourceHolder):
         """Start the execution on the running loop without waiting for anything; see `async_begin`."""
         self._runtime.begin(value)
 
-    async def async_get_result(self, *, timeout: float | None = None) -> Any:
+    async def async_get_result(self, *, timeout: float | None = None) -> ResultT:
         """Wait until the execution has ended and return its result, None if no result was set.
 
         With `keep_open` it returns as soon as the execution has a result.
@@ -156,7 +170,7 @@ class Execution(ResourceHolder):
         """
         await ingress.from_outside(self._runtime, lambda: self._runtime.cancel(reason))
 
-    async def async_close(self) -> Any:
+    async def async_close(self) -> ResultT:
         """Accept no more signals from outside, wait for the end of the execution, and return its result.
 
         Raises the errors of `async_get_result`, except `TimeoutError`.
@@ -164,11 +178,11 @@ class Execution(ResourceHolder):
         self._refuse_own_chunk("async_close")
         return await ingress.from_outside(self._runtime, self._runtime.close)
 
-    def start(self, value: Any = UNSET, *, timeout: float | None = None) -> Any:
+    def start(self, value: Any = UNSET, *, timeout: float | None = None) -> ResultT:
         """The sync twin of `async_start`."""
         return run_sync(lambda: self.async_start(value, timeout=timeout), "execution.async_start", self._runtime.loop)
 
-    def get_result(self, *, timeout: float | None = None) -> Any:
+    def get_result(self, *, timeout: float | None = None) -> ResultT:
         """The sync twin of `async_get_result`."""
         make = lambda: self.async_get_result(timeout=timeout)  # noqa: E731
         return run_sync(make, "execution.async_get_result", self._runtime.loop)
@@ -179,7 +193,16 @@ class Execution(ResourceHolder):
 
     # -- signals from outside ----------------------------------------------------------------------------------------
 
-    async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
+    @overload
+    async def async_emit(self, name: Signal[SignalT], value: SignalT, *, settle: bool = False) -> None: ...
+
+    @overload
+    async def async_emit(self, name: Signal[None], *, settle: bool = False) -> None: ...
+
+    @overload
+    async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None: ...
+
+    async def async_emit(self, name: Any, value: Any = None, *, settle: bool = False) -> None:
         """Send a signal from outside. Returns once it is accepted; with `settle`, once all that it caused has settled.
 
         A chunk that emits through the handle of its own execution gives up its permits while it waits. Raises
@@ -190,7 +213,16 @@ class Execution(ResourceHolder):
         make = lambda: ingress.emit_from_outside(self._runtime, name, value, settle, run)  # noqa: E731
         await ingress.from_outside(self._runtime, make)
 
-    def emit(self, name: str, value: Any = None, *, settle: bool = False) -> None:
+    @overload
+    def emit(self, name: Signal[SignalT], value: SignalT, *, settle: bool = False) -> None: ...
+
+    @overload
+    def emit(self, name: Signal[None], *, settle: bool = False) -> None: ...
+
+    @overload
+    def emit(self, name: str, value: Any = None, *, settle: bool = False) -> None: ...
+
+    def emit(self, name: Any, value: Any = None, *, settle: bool = False) -> None:
         """The sync twin of `async_emit`. On the loop of the execution it does not wait, and `settle` is an error."""
         if not settle and on_a_loop():
             ingress.call(
@@ -225,11 +257,11 @@ class Execution(ResourceHolder):
             lambda: ingress.stop_stream(self._runtime, None), self.async_stop_stream, "execution.async_stop_stream"
         )
 
-    async def async_set_result(self, value: Any, *, replace: bool = False) -> None:
+    async def async_set_result(self, value: ResultT, *, replace: bool = False) -> None:
         """Set the result from outside. Ignored if the execution has a result, unless `replace` is true."""
         await ingress.from_outside_now(self._runtime, lambda: ingress.set_result(self._runtime, value, replace, None))
 
-    def set_result(self, value: Any, *, replace: bool = False) -> None:
+    def set_result(self, value: ResultT, *, replace: bool = False) -> None:
         """The sync twin of `async_set_result`. On the loop of the execution it does not wait."""
         self._now_or_blocking(
             lambda: ingress.set_result(self._runtime, value, replace, None),
@@ -278,7 +310,9 @@ class Execution(ResourceHolder):
         """
         interrupt = (self._runtime.machine.state.interrupts or {}).get(interrupt_id)
         if interrupt is None:
-            raise UnknownInterrupt(f"{self!r} has no interrupt {interrupt_id!r}; it has {list(self.get_interrupts())}")
+            raise UnknownInterrupt(
+                f"{self!r} has no interrupt {interrupt_id!r}; its interrupts are {list(self.get_interrupts())}"
+            )
         return describe_interrupt(interrupt)
 
     def get_interrupts(self) -> dict[str, dict[str, Any]]:
@@ -332,8 +366,8 @@ class Execution(ResourceHolder):
     ) -> StreamReader[Any]:
         """Return an async iterator over the runtime stream. Its first step starts the execution unless it has started.
 
-        `value` is the start value. A reader without one lets a caller in the same turn of the loop start the execution
-        with its value. `after` is the number of the last item that the caller has (0: read from the first item).
+        `value` is the start value. Without it, a caller in the same turn of the loop can still start the execution
+        with another value. `after` is the number of the last item that the caller has (0: read from the first item).
         `timeout` is the longest wait for one item, in seconds; then `TimeoutError` is raised. `lag` and `buffer`
         (items) are the policy for a reader that falls behind, see `run.stream`. With `compact`, items that were put
         before the reader came are merged: texts, and dicts that differ only in their "delta".
@@ -380,7 +414,7 @@ class Execution(ResourceHolder):
         journal = self._runtime.journal
         if journal is None or not journal.limit:
             raise UsageError(
-                f"{self!r} keeps no records, since only the call that started it knows of it; make it with "
+                f"{self!r} keeps no records, because flow.start() and flow.async_start() give no handle; make it with "
                 "flow.create_execution(), or give it an observer: execution.add_observer(function)"
             )
         return list(journal)
@@ -427,7 +461,7 @@ class Execution(ResourceHolder):
 
 def runtime_of(execution: Execution) -> ExecutionRuntime:
     """The runtime behind a handle, for the engine and its extensions."""
-    return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
+    return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access from outside the class
 
 
 __all__ = ["UNSET", "Execution", "runtime_of"]

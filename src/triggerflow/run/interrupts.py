@@ -3,13 +3,15 @@
 The schema of an answer is available while its interrupt is open, also after a load.
 """
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+from .._core.definition import OperatorKind
 from .._core.errors import ExecutionClosed, PayloadError, UsageError
-from .._core.events import Paused, Resumed
+from .._core.events import ErrorInfo, Failed, Paused, Resumed
 from .._core.interrupts import answerable, repeats
 from .._core.machine import FINAL
-from .._core.state import Interrupt
+from .._core.state import Interrupt, RunChunk
 from ..build.contract import checker
 
 if TYPE_CHECKING:
@@ -24,6 +26,16 @@ class ChunkPaused(BaseException):
         self.event = event
 
 
+class StepWithoutValue(Exception):
+    """The step of a sub-flow ends without a value; the driver records `event`."""
+
+    def __init__(self, step: RunChunk, at: float, flow: str) -> None:
+        text = f"flow {flow!r} ended without a result: an error route or skip_exceptions took a failure in it"
+        super().__init__(text)
+        error = ErrorInfo("NoResult", text, step.node.name)
+        self.event = Failed(at, step.id, error, missing=True)
+
+
 def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
     """An interrupt as a dict, as callers see it; see `Execution.get_interrupt`."""
     return {
@@ -35,6 +47,26 @@ def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
         "status": interrupt.status,
         "response": interrupt.response,
     }
+
+
+def refuse_pause(run: RunChunk) -> None:
+    """Raise `UsageError` if this run cannot pause here."""
+    if run.node.kind is OperatorKind.MATCH_CASE:
+        raise UsageError(
+            f"condition {run.node.name!r} cannot pause; ask in a chunk before it, and let the condition look at the "
+            "answer, which is the value of the step after that chunk"
+        )
+    own: Any = run.handle
+    try:
+        task: Any = asyncio.current_task()
+    except RuntimeError:  # a sync chunk, in a thread without an event loop
+        return
+    if task is not None and isinstance(own, asyncio.Task) and task is not own:
+        raise UsageError(
+            f"chunk {run.node.name!r} calls pause_for() in a task of its own (asyncio.gather, TaskGroup, wait_for), "
+            "which cannot end the chunk; call it in the chunk itself. To ask several questions at once, run one chunk "
+            "for each: with batch(), with for_each(), or emit an event for each"
+        )
 
 
 def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: Any) -> str | None:

@@ -17,12 +17,13 @@ from .data import run_of
 from .threads import ThreadCall, pool
 
 if TYPE_CHECKING:
+    from .._core.state import RunChunk
     from ..build.cache import Invoker
 
 
 def invoker(chunk: Chunk, owner: Any) -> Invoker:
-    """An async callable for a chunk's handler, with its cache and time-out. Cached results belong to the owner: the
-    flow of the chunk."""
+    """Return an async callable for a chunk's handler, with its cache and time-out. `owner` is the flow of the chunk,
+    which holds the cached results."""
     handler = chunk.handler
     call: Invoker
     if is_coroutine_function(handler):
@@ -37,10 +38,10 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
 
 
 class _Places:
-    """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
+    """Lets a run of a cached chunk wait for another run with the same cache key; see `cache.RunWaits`."""
 
     async def without_permit(self, data: Any, until: asyncio.Future[Any]) -> None:
-        """Give up the permits of the run while it waits."""
+        """Wait until the future is done; the run gives up its permits meanwhile."""
         runtime, run = run_of(data)
 
         async def wait() -> None:
@@ -52,7 +53,7 @@ class _Places:
             await until
 
     def has_caused_any(self, run: Any) -> bool:
-        """Whether a run has emitted a signal: it has a completion group then."""
+        """Whether a run has emitted a signal. Its first signal made its completion group."""
         return run_of(run)[1].spawned is not None
 
     def has_caused(self, run: Any, other: Any) -> bool:
@@ -108,13 +109,12 @@ async def _stop(future: asyncio.Future[Any], call: ThreadCall, data: Any) -> Non
     seconds. In a durable execution it waits until the thread has ended: only then may another process run the chunk.
     """
     if not call.started:
-        future.cancel()  # it still waits for a thread, and no longer needs one
+        future.cancel()  # the call is still queued for a thread, and needs none any more
         call.left = True
         return
-    runtime, _ = run_of(data)
-    limit = _limits.get(id(data))
+    runtime, run = run_of(data)
     try:
-        if limit is not None and limit.expired():
+        if timed_out(run):
             await call.leave()
         else:
             await asyncio.wait(
@@ -147,15 +147,22 @@ def _caught(handler: Handler) -> Handler:
     return call
 
 
-#: The time-outs of the chunks that run now, by the id of their data: tells a time-out from another cancellation.
+#: The time-outs of the chunks that run now, by the id of their `RunChunk`.
 _limits: dict[int, asyncio.Timeout] = {}
+
+
+def timed_out(run: RunChunk) -> bool:
+    """Whether the task of a run was cancelled by the time-out of its chunk, not by another cancellation."""
+    limit = _limits.get(id(run))
+    return limit is not None and limit.expired()
 
 
 def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
     """The invoker with a time-out: raises `TimeoutError` after `seconds`."""
 
     async def timed(data: Any) -> Any:
-        limit = _limits[id(data)] = asyncio.timeout(seconds)
+        key = id(run_of(data)[1])
+        limit = _limits[key] = asyncio.timeout(seconds)
         try:
             async with limit:
                 return await call(data)
@@ -164,6 +171,6 @@ def _timed(call: Invoker, seconds: float, name: str) -> Invoker:
                 raise
             raise TimeoutError(f"chunk {name!r} did not finish within its timeout of {seconds} s") from error
         finally:
-            del _limits[id(data)]
+            del _limits[key]
 
     return timed

@@ -55,14 +55,14 @@ class Options:
         self.keep_open = keep_open
 
     def to_dict(self) -> dict[str, Any]:
-        """All options by name, as they are saved."""
+        """All options by name, as a snapshot stores them."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Options":
         """The options from a `to_dict` of this or an earlier version. Raises `DefinitionError` or `TypeError`."""
         known = {name: saved[name] for name in cls.__slots__ if name in saved}
-        if "deadline" in saved:  # the name of `cleanup_timeout` in earlier versions
+        if "deadline" in saved:  # earlier versions stored `cleanup_timeout` under this name
             known["cleanup_timeout"] = saved["deadline"]
         return cls(**known)
 
@@ -77,5 +77,5 @@ def same_value(one: Any, other: Any) -> bool:
     """Whether two values are the same object, or compare as equal. False if the comparison raises."""
     try:
         return one is other or bool(one == other)
-    except Exception:  # a foreign __eq__ may raise, such as that of an array
+    except Exception:  # the `__eq__` of a user's class may raise, such as that of an array
         return False

@@ -1,4 +1,4 @@
-"""Programs written for Agently's TriggerFlow, on the engine of `triggerflow`."""
+"""Agently's names for TriggerFlow, so that programs written for Agently run on the engine of `triggerflow`."""
 
 from .base import Agently, async_print, print_
 from .contract import TriggerFlowContractSpec, TriggerFlowInterruptEvent

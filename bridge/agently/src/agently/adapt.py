@@ -1,4 +1,4 @@
-"""What the bridge is made of: short ways to say that a name of Agently's leads to one of the engine's."""
+"""Helpers that make methods with Agently's names out of methods of the engine."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from triggerflow.extension import run_sync
 
 
 def delegate(attribute: str, name: str) -> Any:
-    """A method that calls a method of an attribute."""
+    """Make a method that calls the method `name` of the object in `self.<attribute>`."""
     return lambda self, *args, **options: getattr(getattr(self, attribute), name)(*args, **options)
 
 
 def twin(name: str) -> Any:
-    """The sync twin of an async method, for scripts; inside a running loop it raises `BlockingCallError`."""
+    """Make the sync twin of the async method `name`, for scripts. In a running loop it raises `BlockingCallError`."""
 
     def call(self: Any, *args: Any, **options: Any) -> Any:
         return run_sync(lambda: getattr(self, name)(*args, **options), name, getattr(self, "loop", None))
@@ -20,7 +20,7 @@ def twin(name: str) -> Any:
 
 
 def later(name: str) -> Any:
-    """The async twin of a method that does not wait."""
+    """Make the async twin of the method `name`, which does not wait."""
 
     async def call(self: Any, *args: Any, **options: Any) -> Any:
         return getattr(self, name)(*args, **options)
@@ -29,7 +29,7 @@ def later(name: str) -> Any:
 
 
 def carried(name: str) -> Any:
-    """The async twin of a method that does not wait, on any event loop: `carry` does it on that of the execution."""
+    """Make the async twin of the method `name`, which does not wait. `self.carry` calls it on the execution's loop."""
 
     async def call(self: Any, *args: Any, **options: Any) -> Any:
         return await self.carry(lambda: getattr(self, name)(*args, **options))
@@ -38,7 +38,7 @@ def carried(name: str) -> Any:
 
 
 def settling(name: str) -> Any:
-    """The async twin of a method that does not wait: it waits until all that the method caused has settled."""
+    """Make an async twin of the method `name` that waits until all chunks that the call started have ended."""
 
     async def call(self: Any, *args: Any, **options: Any) -> Any:
         return await self.settle(lambda: getattr(self, name)(*args, **options))
@@ -47,13 +47,13 @@ def settling(name: str) -> Any:
 
 
 def doing(attribute: str, name: str) -> Any:
-    """A method that calls a method of an attribute, in a script on the loop where the execution lives."""
+    """Make a method that calls the method `name` of `self.<attribute>`, in a script on the execution's loop."""
     call = delegate(attribute, name)
     return lambda self, *args, **options: self.do(lambda: call(self, *args, **options))
 
 
 def delegates(attribute: str, *names: str) -> Any:
-    """A class decorator: methods that call the methods of these names of an attribute."""
+    """Make a class decorator that adds methods, each calling the method of the same name of `self.<attribute>`."""
 
     def add(cls: Any) -> Any:
         for name in names:

@@ -1,4 +1,4 @@
-"""Agents: what `Agently.create_agent()` gives, over the requests and responses of `triggerflow.models`."""
+"""Agents, as `Agently.create_agent()` makes them, built on the requests and responses of `triggerflow.models`."""
 
 import inspect
 import json
@@ -19,10 +19,11 @@ from .history import history_of, joined, messages_of
 from .notation import TextOutput, attributes, output_of
 from .settings import GLOBAL, Settings, filled, merged
 
-#: The settings of the model go by all of these names; where two of them are set, the later one counts.
+#: The names under which programs set the model's settings. If several are set, the last in this order counts.
 _NAMES = ("plugins.ModelRequester.OpenAICompatible", "OAIClient", "OpenAI", "OpenAICompatible")
-#: What can be set; the last two change nothing, for the engine reads the answers of all servers that there are.
-#: Connections are closed at once: an agent asks now and then, and one that waited for it would outlive its event loop.
+#: The settings and their defaults. The last two are accepted and have no effect: the engine reads the answers of all
+#: servers without them. "Connection: close" is there because an agent sends few requests, and a connection kept for the
+#: next one would outlive its event loop.
 _DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(("base_url", "full_url", "model", "default_model", "api_key", "proxy")), "model_type": "chat",
     "auth": {}, "headers": {"Connection": "close"}, "timeout": {"connect": 30, "read": 600, "write": 30, "pool": 30},
@@ -37,7 +38,7 @@ StreamingData = make_dataclass("StreamingData", _FIELDS)
 
 @lru_cache(maxsize=32)
 def _provider(settings: str) -> OpenAIProvider:
-    """The endpoint that these settings describe."""
+    """The provider for settings in JSON. Raises `ValueError` for settings that it cannot use."""
     given: dict[str, Any] = {key: it for key, it in json.loads(settings).items() if it is not None}
     its: Any = SimpleNamespace(**{**_DEFAULTS, **given})
     auth: Any = {"api_key": its.auth} if isinstance(its.auth, str) else its.auth
@@ -53,9 +54,10 @@ def _provider(settings: str) -> OpenAIProvider:
 
 
 def _sorted_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of requests: those that the SDK or the engine knows, and those that only the server can know.
+    """The options of a request in two parts: those that the SDK or the engine knows, and those for the server alone.
 
-    The model is one of the settings, the messages are the prompt, and every answer is streamed.
+    `model`, `messages` and `stream` are left out: the settings name the model, the prompt holds the messages, and every
+    answer is streamed.
     """
     from openai.resources.chat import AsyncCompletions  # here, as the provider's own import of the SDK is: it is slow
 
@@ -66,7 +68,7 @@ def _sorted_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
 
 
 def _with(whole: Any, keys: tuple[str | int, ...], value: Any) -> Any:
-    """A copy of an answer with a value at a place. What is not on the way there is shared: it stays as it is."""
+    """A copy of an answer with a value at a path. Parts that are not on the path are not copied."""
     if not keys:
         return value
     key, *rest = keys
@@ -80,7 +82,7 @@ def _with(whole: Any, keys: tuple[str | int, ...], value: Any) -> Any:
 
 
 class ModelResponse(Response):
-    """An answer, read as Agently's programs do; one that no `.output()` describes is text."""
+    """The answer of a model, with Agently's methods. Without `.output()` the data of the answer is its text."""
 
     result = property(lambda self: self)
 
@@ -90,7 +92,7 @@ class ModelResponse(Response):
         async with aclosing(super().get_async_generator(known, **options)) as items:
             async for item in items:
                 if isinstance(item, Event):
-                    if not item.keys:  # the whole answer, or the beginning of another one
+                    if not item.keys:  # the event of the whole answer, or the one of a reset
                         whole = None if item.event_type == "reset" else whole
                         continue
                     whole = _with(whole, item.keys, item.value)
@@ -101,7 +103,10 @@ class ModelResponse(Response):
                     yield item if isinstance(item, str | tuple) else item.to_json(indent=None)
 
     async def async_get_data(self, *, type: Any = "parsed", **options: Any) -> Any:
-        """Wait for the end; return the data that `.output()` describes, or the text; "all" is a dict of everything."""
+        """Wait for the whole answer and return its data, or its text without `.output()`.
+
+        `type="all"` returns a dict with the text, the data, the object and the meta data.
+        """
         if type == "all":
             whole = await super().async_get_data(type="all", **options)
             data = whole["data"] if self.output else whole["text"]
@@ -114,7 +119,10 @@ class ModelResponse(Response):
         return await super().async_get_data(type=type, **options)
 
     async def async_get_data_object(self, **options: Any) -> Any:
-        """Wait for the end; return the answer as the type that describes it, or with attributes for its keys."""
+        """Wait for the whole answer and return it as an object.
+
+        The object has the type given to `.output()`; for an output described by a dict it has the keys as attributes.
+        """
         made = await super().async_get_data_object(**options)
         return made if self.output and self.output.typed else attributes(made)
 
@@ -123,7 +131,10 @@ class ModelResponse(Response):
 @delegates("_response", "get_text", "async_get_text", "get_data", "async_get_data", "get_data_object", "get_meta",
            "async_get_data_object", "async_get_meta", "get_generator", "get_async_generator")  # fmt: skip
 class Agent:
-    """Collects in a chain of calls what to say to a model. `get_response()` and all that read one begin a new chain."""
+    """Collects the parts of a prompt in a chain of calls: `agent.input(...).output(...).start()`.
+
+    `get_response()`, and each method that calls it, sends them and begins a new chain.
+    """
 
     def __init__(self, name: str | None = None, parent: "Agent | None" = None) -> None:
         self.id = uuid4().hex
@@ -135,9 +146,10 @@ class Agent:
         return Agent(name or self.name, self)
 
     def set_request_prompt(self, slot: str, value: Any, mappings: Any = None, *, always: bool = False) -> "Agent":
-        """Say something for the next answer or, `always`, for all that follow. `mappings` fill `${name}` in it.
+        """Set one part of the prompt for the next request, or with `always` for all later requests.
 
-        To "chat_history" the messages are added that it does not have yet.
+        `mappings` holds values by name, which replace `${name}` in `value`. Messages for "chat_history" are added to
+        those that were set before, unless they are among them.
         """
         level, said = self.always if always else self.said, filled(value, mappings or {})
         if slot == _HISTORY:
@@ -146,26 +158,26 @@ class Agent:
         return self
 
     def remove_request_prompt(self, slot: str, *, always: bool = False) -> "Agent":
-        """Take back what was said for the next answer or, `always`, for all that follow."""
+        """Remove one part of the prompt for the next request, or with `always` for all later requests."""
         (self.always if always else self.said).data.pop(slot, None)
         return self
 
     def set_chat_history(self, chat_history: Any) -> "Agent":
-        """Say these earlier messages, and no others, with every request: `{"role": ..., "content": ...}`."""
+        """Set the earlier messages that come before every request: `{"role": ..., "content": ...}`."""
         self.always.data[_HISTORY] = history_of(chat_history)
         return self
 
     def add_chat_history(self, chat_history: Any) -> "Agent":
-        """Add a message, or several, to those that are said with every request."""
+        """Add a message, or a list of them, to the earlier messages of every request."""
         self.always.data[_HISTORY] = [*self.always.data.get(_HISTORY, []), *history_of(chat_history)]
         return self
 
     def reset_chat_history(self) -> "Agent":
-        """Say no earlier messages any more."""
+        """Remove the earlier messages."""
         return self.set_chat_history([])
 
     async def async_streaming_print(self) -> None:
-        """Print the answer as it comes."""
+        """Send the request and print the answer as it arrives."""
         print()  # noqa: T201 - what it is for
         async for delta in self._response.get_async_generator(type="delta"):
             print(delta, end="", flush=True)  # noqa: T201
@@ -177,7 +189,10 @@ class Agent:
         )
 
     def get_response(self) -> ModelResponse:
-        """The answer to what was said. Raises `KeyError` when nothing was, `ValueError` for settings it cannot use."""
+        """Make the response to the collected prompt.
+
+        Raises `KeyError` if the prompt is empty, and `ValueError` for settings that cannot be used.
+        """
         endpoint = self._endpoint()
         request = self._request(endpoint)
         provider = _provider(json.dumps(endpoint))
@@ -203,7 +218,7 @@ class Agent:
         return Request(tuple(earlier), "\n\n".join(system) or None, said, output, tuple(attached))
 
     def _history(self) -> list[dict[str, Any]]:
-        """What this request says of earlier messages, then what its agent says."""
+        """The earlier messages of this request, then those of its agent."""
         level: Settings | None = self.said
         history = list[dict[str, Any]]()
         while level is not None:

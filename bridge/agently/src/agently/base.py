@@ -1,4 +1,4 @@
-"""`Agently`: settings, the event centre, and agents."""
+"""The object `Agently`: global settings, the event centre, and the maker of agents."""
 
 import logging
 from typing import Any
@@ -9,7 +9,7 @@ from .settings import GLOBAL
 
 
 class AgentlyMain:
-    """The entrance: `Agently.set_settings(...)`, `Agently.event_center.register_hook(...)`."""
+    """The class of the object `Agently`: `Agently.set_settings(...)`, `Agently.event_center.register_hook(...)`."""
 
     settings, event_center, logger = GLOBAL, CENTER, logging.getLogger("agently")
     load_settings = delegate("settings", "load_settings")
@@ -20,16 +20,16 @@ class AgentlyMain:
         return self
 
     def create_agent(self, name: str | None = None) -> Any:
-        """An agent, which needs the extra `openai` and the settings "OpenAICompatible"."""
-        from .agent import Agent  # here, so that flows alone load nothing of the model side
+        """Make an agent. It needs the extra `openai` and the settings "OpenAICompatible"."""
+        from .agent import Agent  # imported here, so that programs without agents do not load the model client
 
         return Agent(name)
 
     create_request = create_agent
 
     def print(self, *args: Any, **options: Any) -> None:
-        """Print."""
-        print(*args, **options)  # noqa: T201 - what it is for
+        """Print to standard output, as the builtin `print` does."""
+        print(*args, **options)  # noqa: T201 - printing is its purpose
 
     async_print = later("print")
 

@@ -1,4 +1,4 @@
-"""Flows as Agently's data: the operator records of "trigger_flow/v1", out of the engine's definition and into it."""
+"""Exports in Agently's format "trigger_flow/v1": written from the engine's definition, and loaded into it."""
 
 import inspect
 import itertools
@@ -12,9 +12,10 @@ from triggerflow.errors import DefinitionError
 from triggerflow.extension import FORMAT, Trigger, blueprint_of, get_flow_config, is_stable_name, load_flow_config
 
 VERSION = "trigger_flow/v1"
-#: An event that only the outside sends (see `execution.outside`), and one at which what starts at the start does again.
+#: Two events of the bridge: OUTSIDE runs a call from outside as a chunk (see `execution.outside`); RESTART, which a
+#: program emits as "START", runs the first chunks of the flow once more.
 OUTSIDE, RESTART = "$outside", Trigger("event", "START")
-#: The id, the name and the signal of each kind of operator: of itself ({own}) or its block ({group}).
+#: Patterns for the id, the name and the signal of each kind of operator. {own} is the operator, {group} its block.
 _FORMS = {
     "chunk": ("{own}", "{name}", "{fired}"),
     "signal_gate": ("when-{own}", "when:{own}", "When-{own}"),
@@ -31,41 +32,48 @@ _FORMS = {
     "result_sink": ("result-{own}", "result", ""),
 }
 _BLOCKS = {"batch_fanout": "batch", "for_each_split": "for_each", "match_route": "match"}
-#: Options that have another name in Agently, by the engine's; and what is no option there.
+#: Agently's names of options, by the engine's names; and options of the engine that Agently does not have.
 _RENAMED = {"child_concurrency": "concurrency", "equals": "condition_value", "otherwise": "is_else",
             "branch": "branch_id", "branches": "branch_ids"}  # fmt: skip
 _HIDDEN = ("slots", "flow", "side_branch")
 
 
 def digest(text: str) -> str:
-    """A stable id: 32 hexadecimal digits."""
+    """An id made from a text, the same in every process: 32 hexadecimal digits."""
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class Names:
-    """Agently's words for the operators of a definition, and, with its graph, for all of the flow."""
+    """Agently's ids, names and signals for the operators of a definition. Exports of the flow need its graph, too."""
 
     def __init__(self, definition: Definition, graph: Any = None) -> None:
         self.graph, self.operators, self.by_id = graph, definition.operators, definition.by_id
         self.heard = {trigger for it in definition.operators for trigger in it.listens}
 
     def form(self, operator: Operator, which: int) -> str:
-        """The id (0), the name (1) or the signal (2) of an operator; a chunk wired in several places has one id."""
+        """The id (`which` 0), name (1) or signal (2) of an operator. A chunk wired in several places has one id."""
         kind, fired = "else" if operator.options.get("otherwise") else operator.kind.value, operator.emits[0].name
         own = fired.rpartition("]-")[2] if operator.kind == "chunk" else digest(operator.id)
         seen = {"group": self.groups(operator)["group_id"], "branch": operator.options.get("branch")}
         return _FORMS[kind][which].format(own=own, name=operator.name, fired=fired, **seen)
 
     def signal(self, trigger: Trigger, listener: Operator | None = None) -> dict[str, Any]:
-        """A trigger as the signal that an operator hears: a branch of a batch, or a case, has one of its own."""
-        if listener is not None and trigger not in (*listener.listens, RESTART):  # it came through a gate
+        """The signal that Agently shows for a trigger.
+
+        With a `listener` it is the signal as that operator receives it: each branch of a batch, and each case, has a
+        signal of its own.
+        """
+        # A trigger that the listener does not listen to itself has reached it through a gate.
+        if listener is not None and trigger not in (*listener.listens, RESTART):
             trigger = next((it for it in listener.listens if it.kind == "operator"), trigger)
         kind, name = {"state": "runtime_data", "flow_data": "flow_data"}.get(trigger.kind, "event"), trigger.name
         if trigger.kind == "operator" and name in self.by_id:
             operator = self.by_id[name]
-            if operator.kind == "signal_gate" and len(operator.listens) == 1:  # which is no operator for Agently
+            # Agently has no operator for a gate with one signal, and shows that signal instead.
+            if operator.kind == "signal_gate" and len(operator.listens) == 1:
                 return self.signal(operator.listens[0])
-            if operator.kind == "result_sink":  # what follows it goes on with what it was given
+            # An operator behind an `.end()` gets the value that the `.end()` got.
+            if operator.kind == "result_sink":
                 return self.signal(operator.listens[0], operator)
             name = self.form(operator, 2)
             if listener is not None and operator.kind == "batch_fanout":
@@ -77,7 +85,7 @@ class Names:
         return {"id": f"{kind}:{name}", "trigger_type": kind, "trigger_event": name}
 
     def groups(self, operator: Operator) -> dict[str, Any]:
-        """The block of an operator, and the block around that."""
+        """Id and kind of the block of an operator, and of the block around that one."""
         opener = self.by_id.get(operator.group or (operator.id if operator.kind in _BLOCKS else operator.inside or ""))
         openers = (opener, opener and self.by_id.get(opener.inside or ""))
         blocks = [(digest(it.id), _BLOCKS[it.kind]) if it else (None, None) for it in openers]
@@ -87,7 +95,10 @@ class Names:
         return {"group_id": group, "group_kind": kind, "parent_group_id": parent, "parent_group_kind": parent_kind}
 
     def wires(self, operator: Operator) -> dict[str, list[dict[str, Any]]]:
-        """The signals that an operator hears, and sends: to what follows, to its branches, and those it declares."""
+        """The signals that an operator listens to, and those it sends.
+
+        It sends signals to the operators that follow, to its branches or cases, and the events that it declares.
+        """
         (own, *declared), kind = operator.emits, operator.kind
         sent = [] if kind in ("result_sink", "batch_fanout") else [{**self.signal(own), "role": "continuation"}]
         if kind in ("batch_fanout", "match_route"):
@@ -97,13 +108,16 @@ class Names:
         return {"listen_signals": heard, "emit_signals": sent}
 
     def config(self, contract: Mapping[str, Any], origin: Any, validate: bool) -> dict[str, Any]:
-        """The flow as Agently's config, and the engine's definition under "triggerflow"; `origin` is the flow's graph.
-        With `validate`, what no other process could know is a `ValueError`."""
+        """The flow as Agently's config, with the engine's definition under "triggerflow". `origin` is the flow's graph.
+
+        With `validate`, raises `ValueError` for a handler that another process could not find by its name.
+        """
         engine, records = get_flow_config(self.graph, validate_serializable=validate), dict[str, dict[str, Any]]()
         for operator in self.operators:
             if operator.kind != "signal_gate" or len(operator.listens) > 1:
                 record = self.record(operator)
-                if (known := records.setdefault(record["id"], record)) is not record:  # a chunk wired in once more
+                # A chunk that is wired in at several places has one record, which listens to all their signals.
+                if (known := records.setdefault(record["id"], record)) is not record:
                     known["listen_signals"] += record["listen_signals"]
                 flow = getattr(self.graph.handlers.get(operator.handler or ""), "flow", None)
                 if flow is not None and blueprint_of(flow) is not origin:
@@ -145,14 +159,14 @@ class Names:
         return told
 
     def case(self, case: Operator) -> dict[str, Any]:
-        """A case as its match knows it."""
+        """The entry of a case in the options of its match."""
         number, value = self.form(case, 0).removeprefix("match-case-"), case.options.get("equals")
         about = {"case_id": number, "condition_ref": self.reference(case), "condition_value": value}
         return {**about, "is_else": False, "route_signal": self.signal(case.listens[0], case)}
 
 
 def reference(handler: Any, name: str, kind: str) -> dict[str, Any]:
-    """Which callable that is. Where its source file lies is nobody's business."""
+    """Describe a callable by its names. The file and line stay None, so that exports show no paths of this machine."""
     function = inspect.unwrap(getattr(handler, "func", handler))
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     named = {"kind": kind, "name": name, "callable_name": getattr(function, "__name__", qualname)}
@@ -160,8 +174,10 @@ def reference(handler: Any, name: str, kind: str) -> dict[str, Any]:
 
 
 def load(core: Any, config: Any, make: Any, *, replace: bool) -> None:
-    """Take over the flow that a config describes. `make` makes sub-flows that are not registered. Raises `TypeError`
-    for what is no dict, `ValueError` for another version or handlers that are not registered; nothing is changed then.
+    """Load the flow of a config into the graph `core`. `make` builds a sub-flow that is not registered from its config.
+
+    Raises `TypeError` if the config is not a dict, and `ValueError` for another version or for handlers that are not
+    registered; the graph is unchanged then.
     """
     if not isinstance(config, Mapping):
         raise TypeError(f"a TriggerFlow config is a dictionary, not {type(config)}: {config!r:.200}")
@@ -169,8 +185,8 @@ def load(core: Any, config: Any, make: Any, *, replace: bool) -> None:
         raise ValueError(f"TriggerFlow config version {config.get('version')!r} cannot be read; it must be {VERSION!r}")
     empty = {"format": FORMAT, "name": config.get("name") or core.name, "operators": []}
     if not isinstance(engine := config.get("triggerflow", None if config.get("operators") else empty), Mapping):
-        raise ValueError("a config that Agently itself wrote lacks 'triggerflow', the engine's definition; build the "
-                         "flow by its own code here, and it can be exported anew")  # fmt: skip
+        raise ValueError("Agently itself wrote this config: it has no engine definition ('triggerflow'); build the "
+                         "flow with its own code here, and it can be exported anew")  # fmt: skip
     for record in config.get("operators", ()):
         nested, name = record["options"].get("sub_flow_config"), record["options"].get("sub_flow_name")
         if nested is not None and name not in core.flows:

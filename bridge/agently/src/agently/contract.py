@@ -1,4 +1,4 @@
-"""What a flow promises, checked and described by Pydantic."""
+"""Contracts: the types that a flow declares. Pydantic checks values, and describes types as JSON schemas."""
 
 import sys
 from collections.abc import Callable
@@ -29,7 +29,7 @@ PLACES = ("initial_input", "stream", "result")
 
 
 class TriggerFlowInterrupt(TypedDict):
-    """A question to the outside."""
+    """An interrupt: a question that a chunk asks, and that code outside the execution answers."""
 
     id: str
     type: str
@@ -40,7 +40,7 @@ class TriggerFlowInterrupt(TypedDict):
 
 
 class TriggerFlowInterruptEvent(TypedDict):
-    """The item of the stream that tells of one."""
+    """The stream item that reports a new interrupt (`pause`), or the answer to one (`resume`)."""
 
     type: Literal["interrupt"]
     action: Literal["pause", "resume"]
@@ -78,7 +78,7 @@ _EVENT = {
 
 @dataclass(frozen=True)
 class TriggerFlowContractSpec:
-    """What a flow promises: types of the start value, the stream's items and the result; None where it does not."""
+    """The declared types of a flow's start value, stream items and result. None means that no type is declared."""
 
     initial_input: Any = None
     stream: Any = None
@@ -87,7 +87,7 @@ class TriggerFlowContractSpec:
 
 
 def promise(contract: Contract, promised: dict[str, Any]) -> None:
-    """Put promises into the engine's contract; None or UNSET takes one away."""
+    """Declare types in the engine's contract. None or UNSET removes a declaration."""
     for place, expected in promised.items():
         if place == "meta":
             contract.meta = expected
@@ -99,7 +99,7 @@ def promise(contract: Contract, promised: dict[str, Any]) -> None:
 
 
 def metadata(contract: Contract) -> dict[str, Any]:
-    """The promises as data."""
+    """The declared types as data: labels and JSON schemas. {} if nothing is declared."""
     if not contract.meta and not any(contract.types.values()):
         return {}
     types = {place: _entry(contract.types.get(place), place) for place in PLACES}
@@ -113,8 +113,8 @@ def _entry(expected: Any, place: str) -> dict[str, Any] | None:
 
 
 def adapter_of(expected: Any, place: str) -> Any:
-    """Pydantic's adapter of a promised type. Raises `TypeError` for one that Pydantic does not know."""
-    from pydantic import TypeAdapter  # who promises nothing needs no Pydantic
+    """Pydantic's adapter of a declared type. Raises `TypeError` for one that Pydantic does not know."""
+    from pydantic import TypeAdapter  # imported here, because a flow without a contract does not need Pydantic
     from pydantic.errors import PydanticUserError
 
     try:

@@ -1,4 +1,4 @@
-"""What a chunk receives, under Agently's names."""
+"""The runtime data that a chunk receives, with Agently's names."""
 
 from collections import ChainMap
 from types import CodeType
@@ -15,7 +15,7 @@ from .state import StateData, data_methods
 
 
 class Resources(ChainMap[str, Any]):
-    """Resources by name, to be read."""
+    """Resources by name, read only."""
 
     __setitem__ = __delitem__ = None  # pyright: ignore[reportAssignmentType]
     to_dict = lambda self: dict(self)
@@ -32,7 +32,7 @@ def _mark(depth: int) -> Any:
 class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     """The argument of every chunk and condition."""
 
-    __slots__ = ("__dict__", "execution", "question")  # programs keep things of their own on it
+    __slots__ = ("__dict__", "execution", "question")  # Agently's programs set attributes of their own
 
     execution: Any  # the `TriggerFlowExecution` that calls the chunk
     run = property(lambda self: run_of(self)[1])
@@ -47,7 +47,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     input = inputs = property(lambda self: self.value)
     layer_mark, upper_layer_mark = _mark(1), _mark(2)
     resources = property(lambda self: Resources(self.execution.resources))
-    layer_in = layer_out = lambda self: None  # the engine keeps the branches apart
+    layer_in = layer_out = lambda self: None  # not needed: the engine keeps branches apart
     engine_state, engine_flow_state = TriggerFlowRuntimeData.state, TriggerFlowRuntimeData.flow_state
 
     @property
@@ -56,7 +56,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         return StateData(self.engine_state, execution.runtime.machine.state.data, execution.on_loop, self.carry)
 
     async def carry(self, deed: Any) -> Any:
-        """Do something on the thread of the execution, from any event loop."""
+        """Call a function on the thread of the execution, from any event loop."""
         return await async_call_on_thread(self.execution.runtime, deed)
 
     @property
@@ -68,7 +68,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event",
         **how: Any,
     ) -> None:  # fmt: skip
-        """Emit a signal. Returns once it is accepted; `settle=True` waits for all that it causes."""
+        """Emit a signal. Returns when the signal is accepted; with `settle=True`, when all that it caused has ended."""
         if trigger_type == "event":
             self.note(trigger_event)
             await super().async_emit(trigger_event, value, **how)
@@ -79,7 +79,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
         self, trigger_event: str, value: Any = None, _layer_marks: Any = None, *, trigger_type: str = "event",
         **how: Any,
     ) -> None:  # fmt: skip
-        """See `async_emit`; it does not wait."""
+        """Emit a signal without waiting. See `async_emit`."""
         if trigger_type == "event":
             self.note(trigger_event)
             super().emit(trigger_event, value, **how)
@@ -88,7 +88,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
             self.execution.on_loop(lambda: changed.fire(trigger_event, value))
 
     def note(self, trigger_event: str) -> None:
-        """The execution need not wait for this event any more: it comes from one of its own chunks."""
+        """Note that a chunk emits this event, so that the execution no longer waits for it from outside."""
         execution = self.execution
         if trigger_event in execution.made.outside.awaited and trigger_event not in execution.emitted:
             execution.emitted = execution.emitted | {trigger_event}
@@ -97,13 +97,14 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
     put, async_put = TriggerFlowRuntimeData.put_into_stream, TriggerFlowRuntimeData.async_put_into_stream
 
     def set_result(self, result: Any) -> None:
-        """Set the result, also in place of one that is there."""
+        """Set the result. It replaces an earlier result."""
         super().set_result(result, replace=True)
 
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
-        """Open an interrupt when the chunk has ended: `type`, `payload`, `resume_event`. Return what it gives.
+        """Open an interrupt when the chunk has ended, and return its `PauseSignal`, which the chunk may return.
 
-        In a function that the chunk calls without speaking of a pause itself, it ends the chunk at once.
+        `question` may hold `type`, `payload` and `resume_event`. If the chunk's own code does not mention `pause_for`
+        (a helper calls it), this call ends the chunk at once.
         """
         asked: dict[str, Any] = {"interrupt_id": interrupt_id or uuid4().hex, **question}
         if not hasattr(self, "question"):
@@ -119,7 +120,7 @@ class Data(TriggerFlowRuntimeData[Any, Any, Any]):
 
 
 def may_ask(code: Any) -> bool:
-    """Whether code speaks of a pause, or is not to be seen. Most chunks do not, and need not be looked after."""
+    """Whether a chunk's code mentions `pause_for`, or cannot be read. Only such chunks are called through `asking`."""
     if not isinstance(code, CodeType):
         return True
     inner = any(may_ask(it) for it in code.co_consts if isinstance(it, CodeType))
@@ -127,7 +128,7 @@ def may_ask(code: Any) -> bool:
 
 
 async def asking(call: Any, data: Data) -> Any:
-    """Call a handler; a chunk that has asked something ends with its question."""
+    """Call a handler. If the chunk has called `pause_for`, open that interrupt when the handler has returned."""
     data.question = None
     value = await call(data)
     return value if data.question is None else TriggerFlowRuntimeData.pause_for(data, **data.question)

@@ -1,4 +1,4 @@
-"""Run contexts, runtime events, and the centre that hands events to hooks."""
+"""Run contexts, runtime events, and the event centre, which calls the registered hooks with each event."""
 
 import asyncio
 import functools
@@ -16,12 +16,12 @@ from triggerflow.extension import on_a_loop, run_sync
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 logger = logging.getLogger("agently")
-#: Set where a hook runs: a hook that runs a flow must not wait for hooks, which may wait for it.
+#: True while a hook runs. A hook that runs a flow must not wait for other hooks, because they may wait for that hook.
 _in_hook: ContextVar[bool] = ContextVar("_in_hook", default=False)
 
 
 class Record(SimpleNamespace):
-    """Named values, read and dumped as Pydantic's models are."""
+    """An object with named values, and with the methods of a Pydantic model that dump and copy it."""
 
     def model_dump(self, *, mode: str = "python", exclude_none: bool = False, **_: Any) -> dict[str, Any]:
         shown = {key: it for key, it in vars(self).items() if not (exclude_none and it is None)}
@@ -38,7 +38,7 @@ class Record(SimpleNamespace):
 
 
 class RunContext(Record):
-    """Who runs, and on whose behalf: the lineage of a run."""
+    """The lineage of a run: its id and kind, and the ids of the runs that started it."""
 
     run_id: str
 
@@ -91,7 +91,7 @@ class RuntimeEvent(Record):
 
 
 class EventCenter:
-    """Hands events to hooks. A hook that raises is logged, and disturbs neither the run nor other hooks."""
+    """Calls the registered hooks with each event. An exception of a hook is logged; the run and other hooks go on."""
 
     def __init__(self) -> None:
         self.hooks: dict[str, tuple[Any, frozenset[str] | None]] = {}
@@ -111,7 +111,7 @@ class EventCenter:
         return Emitter(self, {"source": source or "Agently", "run": base_run}, dict(base_meta or {}))
 
     def emit(self, event: Mapping[str, Any] | RuntimeEvent) -> None:
-        """Hand an event to the hooks. Async hooks are started here, and awaited by `drain`."""
+        """Call the hooks for this type of event. Async hooks are only started here; `drain` awaits them."""
         event = event if isinstance(event, RuntimeEvent) else RuntimeEvent(**event)
         for callback, types in list(self.hooks.values()):
             if types is None or event.event_type in types:
@@ -126,7 +126,7 @@ class EventCenter:
         await self.drain()
 
     async def drain(self) -> None:
-        """Wait for the async hooks that were started on this loop."""
+        """Wait until the async hooks that were started on this event loop have ended."""
         loop = asyncio.get_running_loop()
         while not _in_hook.get() and (ours := [task for task in self.tasks if task.get_loop() is loop]):
             await asyncio.wait(ours)
@@ -137,7 +137,7 @@ class EventCenter:
             try:
                 await answer
             except Exception:
-                logger.exception("an event hook failed")
+                logger.exception("an async event hook failed")
 
         if on_a_loop():
             self.tasks.add(task := asyncio.ensure_future(guarded()))
@@ -147,8 +147,11 @@ class EventCenter:
 
 
 class Emitter:
-    """Emits events of one source: `emit(type, level=, message=, payload=, error=, run=, meta=)`, and of each level as
-    `info("text")`; `error` and `critical` raise their error then. All with `async_` too, which waits for the hooks."""
+    """Emits events of one source: `emit(type, level=, message=, payload=, error=, run=, meta=)`.
+
+    Each level has a method, such as `info("text")`; `error` and `critical` also raise the error. Each method has a twin
+    with `async_`, which waits for the async hooks.
+    """
 
     def __init__(self, center: EventCenter, base: dict[str, Any], meta: dict[str, Any]) -> None:
         self._center, self._base, self._meta, self.update_base_meta = center, base, meta, meta.update
@@ -175,5 +178,5 @@ class Emitter:
             await self._center.drain()
 
 
-#: The one centre, `Agently.event_center`.
+#: The event centre of this process, `Agently.event_center`.
 CENTER = EventCenter()

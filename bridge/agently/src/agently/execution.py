@@ -1,7 +1,7 @@
 """The handle of an execution, with Agently's names and defaults.
 
-It takes signals before its start and after its result: the engine keeps it open. At rest, the engine does not refer to
-it: it is gone when nobody does.
+The execution accepts signals before its start and after its result, because the engine keeps it open (`keep_open`).
+While no chunk runs, the engine holds no reference to it, so it is freed when the program drops its last reference.
 """
 
 import asyncio
@@ -46,17 +46,17 @@ from .state import ResourceMethods, StateData, data_methods
 InputT = TypeVar("InputT")
 StreamT = TypeVar("StreamT")
 ResultT = TypeVar("ResultT")
-#: The hooks that are registered now.
+#: The registered hooks by name. The event centre changes this dict in place.
 HOOKS = CENTER.hooks
-#: Where the engine's snapshot stands in what `save` gives.
+#: The key of the engine's snapshot in the dict that `save` returns.
 SNAPSHOT = "triggerflow"
-#: The default of every `timeout` of Agently's. It bounds the wait for a result that only the outside can bring; work
-#: that goes on is bounded by a timeout that was asked for. An object of its own, to be told from a 10.0 that was given.
+#: The default of every `timeout`. It limits only the wait for events and answers from outside; running chunks are
+#: limited only by a timeout that the caller gives. `is` tells this object from a 10.0 that the caller gives.
 DEFAULT_TIMEOUT = float("10")
 
 
 async def outside(data: Data) -> Any:
-    """Let the holder of a handle act in a chunk's place: the value of the event is what he wants to do."""
+    """The chunk that runs calls from outside. The value of its event is a function, called with the runtime data."""
     answer = data.value(data)
     return await answer if inspect.isawaitable(answer) else answer
 
@@ -66,26 +66,29 @@ async def outside(data: Data) -> Any:
     "flow", "get_flow_data", *(f"{way}{verb}_flow_data" for way in ("", "async_") for verb in ("set", "append", "del"))
 )
 class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, ResultT]):
-    """One run of a flow. What is done to it in a running loop does not wait for what it causes; the async twins do,
-    and in a script all do."""
+    """One run of a flow.
+
+    A sync method called in a running event loop returns at once. Its async twin, and a sync method called in a script,
+    return when all chunks that the call started have ended.
+    """
 
     context: RunContext | None = None
-    #: the newest run of a chunk
+    #: the run of a chunk that was started last
     latest: Any = None
-    #: who tells the hooks of it
+    #: the observer that reports this execution to the hooks
     told: observed.Observer | None = None
-    #: whether its flow was told to send it no changes of flow data
+    #: whether `remove_execution` was called for it: its flow sends it no changes of flow data
     removed: bool = False
-    #: the events that its chunks have emitted: for those it does not wait any more
+    #: the events that its chunks have emitted; the execution does not wait for these from outside
     emitted: frozenset[str] = frozenset()
-    #: how to end what `on` has begun, by its id
+    #: functions that end the bindings made by `on`, by the id of the binding
     bindings: Mapping[str, Callable[[], None]] = {}
 
     def __init__(self, flow: Any, runtime: ExtendedRuntime) -> None:
         super().__init__(runtime)
         self.flow, self.made = flow, flow.made_of(runtime.program)
         self.names, self.calls = self.made.names, self.made.calls
-        runtime.keep_records()  # of sub-flows, too: their signals are read from there
+        runtime.keep_records()  # also for sub-flows, because `signal_of` reads the records
 
     settings = functools.cached_property(lambda self: Settings(self.flow.settings))
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
@@ -104,7 +107,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return call(data)
 
     def begin(self, value: Any = UNSET) -> None:
-        """Start; a second start does nothing."""
+        """Start the execution. Does nothing if it has started."""
         if not self.started:
             super().begin(value)
             if self.removed:
@@ -112,7 +115,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
             self.close_when_idle()
 
     def observer(self, *, concluding: bool = False) -> observed.Observer:
-        """Who tells the hooks of it."""
+        """The observer that reports this execution to the hooks. It is made when it is first needed."""
         runtime = self.runtime
         if self.told is None or self.told.journal is not runtime.journal:
             self.told = observed.Observer(self, runtime.machine.state.result is not UNSET and not concluding)
@@ -127,7 +130,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
             self.observer()
 
     def rested(self) -> None:
-        """No chunk runs any more: the stream ends, if nothing can follow: no events that only the outside sends."""
+        """Called when no chunk runs any more: ends the stream, unless the flow listens to events from outside."""
         runtime = self.runtime
         if runtime.stream is not None and self.concluded():
             asked = {it.resume_event for it in (runtime.machine.state.interrupts or {}).values()}
@@ -145,18 +148,18 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
             self.observer(concluding=True).concluded(None)
 
     def concluded(self) -> bool:
-        """Whether all is done that does not depend on new signals from outside."""
+        """Whether the execution has ended, or can go on only with a new signal from outside."""
         runtime, state = self.runtime, self.runtime.machine.state
         awaits = state.result is UNSET and not self.made.outside.awaited <= self.emitted
         idle = state.started and not awaits and not self.get_pending_interrupts() and runtime.is_settled()
         return runtime.has_ended or idle
 
     def answered(self) -> bool:
-        """Whether it is known what the result is."""
+        """Whether the result is fixed, or no result can come any more."""
         return self.runtime.machine.state.result is not UNSET or self.concluded()
 
     def get_status(self) -> Any:
-        """created, running, waiting (for an answer), completed, failed or cancelled."""
+        """The status: created, running, waiting (an interrupt is open), completed, failed or cancelled."""
         status, state = super().get_status(), self.runtime.machine.state
         if status == "failed" or (self.runtime.has_ended and state.result is UNSET):
             return status
@@ -164,19 +167,20 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return "waiting" if self.is_waiting() else known
 
     def known(self) -> Any:
-        """The result of a run that has one or will have none; raises the failure of one that has none."""
+        """The result; None without one. Raises the failure of an execution that failed before it had a result."""
         runtime, result = self.runtime, self.runtime.machine.state.result
         return result if result is not UNSET else runtime.outcome() if runtime.has_ended else None
 
     async def async_start(
         self, initial_value: Any = None, *, wait_for_result: bool = True, timeout: float | None = DEFAULT_TIMEOUT
     ) -> Any:
-        """Start, if nobody did, wait until all that the start caused has settled, and return the result.
+        """Start the execution if it has not started, wait until its chunks have ended, and return the result.
 
-        Raises what a chunk raised. After `timeout` seconds it returns None with a `UserWarning`; the default bounds
-        only the wait for what the outside has to bring. The profile "4.1" returns a snapshot of the state.
+        Raises the exception of a failed chunk. After `timeout` seconds it returns None with a `UserWarning`; the
+        default limits only the wait for events and answers from outside. With the profile "4.1" it returns a snapshot
+        of the state.
         """
-        if not self.runtime.options.keep_open:  # a sub-flow: it ends by itself
+        if not self.runtime.options.keep_open:  # the execution of a sub-flow ends by itself
             self.begin(initial_value)
             return await super().async_start()
         if self.auto_close is not None:
@@ -185,9 +189,9 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return self.snapshot() if self.flow.profile == "4.1" else result if wait_for_result else None
 
     async def live(self, value: Any, timeout: float | None) -> Any:
-        """Start as 4.1 does: until it has closed by itself, for a snapshot, or without `auto_close`, for the handle.
-
-        A `timeout` that is given is how long it is idle before it closes.
+        """Start as 4.1 does. With `auto_close` wait until the execution has closed and return a snapshot of its
+        state; otherwise return the execution once its chunks have ended. A `timeout` that is given becomes its
+        `auto_close_timeout`.
         """
         if timeout is not None and timeout is not DEFAULT_TIMEOUT:
             self.auto_close_timeout = timeout
@@ -198,15 +202,15 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return self
 
     async def live_alone(self, value: Any, timeout: float | None) -> Any:
-        """As `live`, for a start that hides the handle: an interrupt, which nobody could answer, is an error."""
+        """As `live`, for a caller that does not have the execution: an interrupt, which it cannot answer, is an error."""
         living = asyncio.ensure_future(self.live(value, timeout))
         try:
             await self.runtime.until(lambda: self.is_waiting() or living.done())
             if self.is_waiting():
                 raise UsageError(
                     f"execution {self.id} of flow {self.flow.name!r} waits for the answer to an interrupt, and "
-                    "this call hides its handle; use async_start_execution(...) or create_execution(...), "
-                    "then continue_with(...)"
+                    "this call does not return the execution to answer it; use async_start_execution(...) or "
+                    "create_execution(...), then continue_with(...)"
                 )
             return await living
         finally:
@@ -215,7 +219,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
                 await self.async_cancel("the call that ran it has ended")
 
     async def play(self, value: Any, timeout: float | None, *, wait: bool = True) -> Any:
-        """Start, wait until everything has settled, and give the result, which is waited for."""
+        """Start, wait until all chunks have ended, and with `wait` wait for the result and return it."""
         self.begin(value)
         now = asyncio.get_running_loop().time
         bound = None if timeout is None or timeout is DEFAULT_TIMEOUT else now() + timeout
@@ -229,7 +233,10 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return None
 
     async def async_get_result(self, *, timeout: float | None = None, told: float | None = None) -> Any:
-        """The result as soon as it is known. Raises what a chunk raised; None with a `UserWarning` after `timeout`."""
+        """Wait for the result. Raises the exception of a failed chunk.
+
+        After `timeout` seconds it returns None with a `UserWarning`. `told` is the timeout that the warning names.
+        """
         if not self.answered() and not await self.runtime.until(self.answered, timeout):
             what = f"the result of execution {self.id} of flow {self.flow.name!r} took longer than {told or timeout} s"
             warnings.warn(f"{what}; give a larger timeout, or None to wait for ever", UserWarning, stacklevel=2)
@@ -239,7 +246,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return self.known()
 
     def get_result(self, *, timeout: float | None = None) -> Any:
-        """The result. Inside a running loop only if it is known."""
+        """The result. In a running loop it raises `BlockingCallError` if the result is not known yet."""
         known = self.runtime.has_ended or self.runtime.machine.state.result is not UNSET
         return self.known() if known else self._wait_for_result(timeout=timeout)
 
@@ -255,18 +262,18 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return self._start(*args, **options)
 
     def set_result(self, result: Any) -> None:
-        """Set the result, also in place of one that is there."""
+        """Set the result. It replaces an earlier result."""
         super().set_result(result, replace=True)
 
     async def async_set_result(self, result: Any, *, replace: bool = True) -> None:
-        """See `set_result`."""
+        """Set the result. By default it replaces an earlier result."""
         await super().async_set_result(result, replace=replace)
 
     def set_concurrency(self, concurrency: int | None) -> Any:
-        """How many chunks may run at once, or None for no limit; to be said before the execution begins."""
+        """Limit how many chunks run at once; None means no limit. Raises `UsageError` after the start."""
         runtime, allowed = self.runtime, limit(concurrency)
         if runtime.driver is not None:
-            raise UsageError(f"{self!r} is at work; set its concurrency before it starts")
+            raise UsageError(f"{self!r} has started; call set_concurrency() before it starts")
         if allowed is not None and type(allowed) is not int:
             raise DefinitionError(f"{self!r}: concurrency must be a whole number, or None; got {concurrency!r}")
         options: dict[str, Any] = {name: getattr(runtime.options, name) for name in Options.__slots__}
@@ -279,7 +286,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     ) -> None:
         """Send a signal, before the start, during the run or after the result."""
         if self.sealed:
-            raise UsageError(f"execution {self.id} is sealed; it takes no signals from outside")
+            raise UsageError(f"execution {self.id} is sealed against signals from outside; call unseal() first")
         changes: dict[str, Any] = {"runtime_data": self.state, "flow_data": self.flow_state}
         send = super().emit if trigger_type == "event" else changes[trigger_type].fire
         self.do(lambda: send(trigger_event, value))
@@ -294,7 +301,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     def on(
         self, event: str, handler: Any, *, trigger_type: str = "event", binding_id: str | None = None, **_: Any
     ) -> str:
-        """Run a handler for every signal of a name from now on, in this execution only; the id for `off`."""
+        """Run a handler for every later signal of this name in this execution. Returns the id that `off` takes."""
         wanted, binding_id, emit = (trigger_type, event), binding_id or uuid4().hex, super().emit
 
         def heard(record: Any) -> None:
@@ -309,10 +316,11 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     async def get_async_runtime_stream(
         self, initial_value: Any = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> AsyncGenerator[Any, None]:
-        """All items from the first on; reading them starts the execution, if nobody did, and waits for it at the end.
+        """Read all items of the runtime stream from the first one. Starts the execution if it has not started.
 
-        Ends when the stream was stopped or nothing can follow; raises the failure of the execution. A gap between two
-        items longer than `timeout` seconds ends it with a `UserWarning`; what comes later, a new reader gets.
+        The reader ends when the stream was stopped, or when no further item can come; a reader that started the
+        execution then waits for its chunks. It raises the failure of the execution. If no item comes for `timeout`
+        seconds, the reader ends with a `UserWarning`; a new reader gets the later items.
         """
         starts = not self.started
         if initial_value is not None:
@@ -329,7 +337,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         except TimeoutError:
             if runtime.has_ended:
                 raise
-            what = f"the runtime stream of execution {self.id} was left after {timeout} seconds without an item"
+            what = f"the runtime stream of execution {self.id} ended after {timeout} seconds without an item"
             warnings.warn(f"{what}; give a larger timeout, or None to wait for ever", UserWarning, stacklevel=2)
 
     def get_runtime_stream(self, *args: Any, **options: Any) -> Iterator[Any]:
@@ -343,7 +351,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     async_stop_stream, async_put_into_stream = carried("stop_stream"), carried("put_into_stream")
 
     def pause_for(self, *, interrupt_id: str | None = None, **question: Any) -> Any:
-        """Open an interrupt from outside: `type`, `payload`, `resume_event`."""
+        """Open an interrupt from outside. `question` may hold `type`, `payload` and `resume_event`."""
         question["interrupt_id"] = interrupt_id or uuid4().hex
         ask: Callable[[Any], Any] = lambda data: data.pause_for(**question)
         self.do(functools.partial(super().emit, OUTSIDE, ask))
@@ -353,9 +361,9 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         self, interrupt_id: str, value: Any = None, *, resume_request_id: str | None = None, actor: Any = None,
         request_id: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Answer an interrupt, and return it. The same `resume_request_id` again is the same answer.
+        """Answer an interrupt and return it. A repeated call with the same `resume_request_id` changes nothing.
 
-        Raises `KeyError` for an unknown interrupt, `ValueError` for one that does not wait.
+        Raises `KeyError` for an unknown interrupt, and `ValueError` for one that is not waiting.
         """
         if interrupt_id not in self.get_interrupts():
             raise KeyError(f"execution {self.id} has no interrupt {interrupt_id!r}")
@@ -367,13 +375,13 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     async_pause_for, async_continue_with = settling("pause_for"), settling("continue_with")
 
     def get_interrupts(self) -> dict[str, dict[str, Any]]:
-        """All interrupts by id: id, type, payload, resume_event, status, and response once there is one."""
+        """All interrupts by id, as dicts: id, type, payload, resume_event, status, and response after the answer."""
         return {id: shown_interrupt(it) for id, it in super().get_interrupts().items()}
 
     get_interrupt: Any = lambda self, interrupt_id: self.get_interrupts().get(interrupt_id)
 
     def shown(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An item of the stream; one of the engine's that tells of an interrupt in Agently's shape."""
+        """A stream item as Agently shows it: the engine's items about interrupts are converted, others unchanged."""
         if item.get("type") != "interrupt" or item.get("execution_id") != self.id:
             return item
         interrupt, shown = item["interrupt"], {**item, "interrupt": shown_interrupt(item["interrupt"])}
@@ -386,10 +394,10 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     get_runtime_resources = lambda self: dict(self.resources)
 
     def save(self, path: Any = None, *, encoding: str = "utf-8") -> dict[str, Any]:
-        """The execution as a dict, at any moment; with a path also as a JSON or YAML file.
+        """The execution as a dict; with a path it is also written to a JSON or YAML file. Works while chunks run.
 
-        Beside Agently's keys stands the engine's snapshot, from which `load` goes on with what was running. Where that
-        cannot hold an object, what rests is saved without it, and for what runs it raises `PayloadError`.
+        The dict has Agently's keys, and the engine's snapshot, from which `load` continues running chunks. If the
+        snapshot cannot hold some object, it is left out if no chunk runs; else `save` raises `PayloadError`.
         """
         signal, result = self.get_last_signal(), self.runtime.machine.state.result
         shown = {
@@ -417,13 +425,14 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     def load(
         self, state: Any, *, encoding: str = "utf-8", runtime_resources: Mapping[str, Any] | None = None
     ) -> "TriggerFlowExecution":
-        """Become the execution that `save` gave: from its dict, its text or its file. What was running runs again.
+        """Replace this execution by a saved one, given as the dict, the text or the file of `save`.
 
-        A state without the engine's snapshot (Agently's own, or written by hand) is at rest. Flow data is taken over
-        where the flow has none of that name. Raises `TypeError` or `ValueError`.
+        Chunks that were running run again. If the engine's snapshot is missing (Agently wrote the state, or a person),
+        no chunk runs after the load. A saved value of flow data is set only if the flow has no value of that name.
+        Raises `TypeError` or `ValueError` if `state` cannot be read, and `UsageError` if this execution has started.
         """
         if not self.runtime.machine.state.idle():
-            raise UsageError(f"execution {self.id} is at work; load into another one")
+            raise UsageError(f"execution {self.id} has started; load into a new execution")
         try:
             saved = read_saved(state if isinstance(state, Mapping | Path) else str(state or "."), encoding)
         except OSError as error:
@@ -452,25 +461,25 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return self
 
     def become(self, runtime: Any) -> None:
-        """Be the handle of another execution from now on."""
+        """Make this object the handle of another execution."""
         self.runtime.shared.forget(self.runtime)
         TriggerFlowExecution.__init__(self, self.flow, runtime)
         self.emitted = frozenset()
         self.listen()
 
     def listen(self) -> None:
-        """Get changes of flow data, also before the start."""
+        """Make the execution receive changes of flow data, also before its start."""
         if self.runtime.program.plan.flow_data:
             self.runtime.shared.listen(self.runtime)
 
     def __eq__(self, other: object) -> bool:
-        return self is other  # whatever it has loaded
+        return self is other  # not the engine's comparison by execution, which `load` would change
 
     def __hash__(self) -> int:
         return object.__hash__(self)
 
     def signal_of(self, run: Any) -> Signal:
-        """What triggered a run of a chunk; for a branch of a batch, what triggered the batch."""
+        """The signal that triggered a run of a chunk. For a branch of a batch, the signal that triggered the batch."""
         trigger, listener, known = run.trigger, self.names.by_id.get(run.node.id), self.names.by_id
         while trigger.kind == "operator" and known[trigger.name].kind == "batch_fanout":
             trigger, listener = known[trigger.name].listens[0], known[trigger.name]
@@ -484,17 +493,20 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return Signal(number, signal["trigger_event"], signal["trigger_type"], run.value, source, meta)
 
     def get_last_signal(self) -> Signal | None:
-        """The last signal that was accepted, as far as the journal reaches."""
+        """The last accepted signal; None if no record that the journal still holds is a signal."""
         journal: Any = self.runtime.journal
         newest = reversed([*enumerate(journal.records, journal.first)])
         return next((it for index, record in newest if (it := observed.signal_in(self, record, index))), None)
 
     def do(self, deed: Callable[[], Any]) -> Any:
-        """Do something: at once where a loop runs; in a script on its loop, and then wait for what it caused."""
+        """Call a function: at once in a running loop; in a script on the execution's loop, waiting for its effects."""
         return deed() if on_a_loop() else self._settle(deed)
 
     async def settle(self, deed: Callable[[], Any]) -> Any:
-        """Do something; wait until what it caused has settled, unless that could wait for us. Raises its failure."""
+        """Call a function and wait until the chunks that it started have ended. Raises the failure of the execution.
+
+        It does not wait if the execution could be waiting for this caller (see `can_wait`).
+        """
         return await await_on_loop(self.runtime, lambda: self._settled(deed))
 
     async def _settled(self, deed: Callable[[], Any]) -> Any:
@@ -508,24 +520,27 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return answer
 
     def next_record(self) -> int:
-        """The number of the next record; at least 1, as the first one is that of the creation or the start."""
+        """The number of the next record. At least 1, because the first record is that of the creation or the start."""
         return max(1, self.runtime.machine.state.records)
 
     async def settled_since(self, number: int) -> None:
-        """Wait until no chunk runs that the record of this number or a later one has started."""
+        """Wait until all chunks have ended that were started by the record of this number or by a later one."""
         state = self.runtime.machine.state
         await self.runtime.until(lambda: all(run.signal < number for run in state.runs.values()), every_record=True)
 
     def on_loop(self, deed: Callable[[], Any]) -> Any:
-        """Do something on the thread of the execution, with nothing else in between."""
+        """Call a function on the thread of the execution. No other change of the execution happens meanwhile."""
         return call_on_thread(self.runtime, deed, "async_...")
 
     async def carry(self, deed: Callable[[], Any]) -> Any:
-        """Do something on the thread of the execution, from any event loop."""
+        """Call a function on the thread of the execution, from any event loop."""
         return await async_call_on_thread(self.runtime, deed)
 
     def can_wait(self) -> bool:
-        """Whether who calls may wait for what this execution does, which cannot wait for him then."""
+        """Whether the calling task may wait for chunks of this execution without a deadlock.
+
+        It may not if it is itself a chunk of the execution, or if chunks run under a concurrency limit.
+        """
         task, runs = asyncio.current_task(), self.runtime.machine.state.runs.values()
         return not any(it.handle is task for it in runs) and (self.runtime.options.concurrency is None or not runs)
 
@@ -538,7 +553,7 @@ def _bound(handler: Any, record: Any, data: Data) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What a saved execution shows of a value; the engine's snapshot beside it holds the value itself."""
+    """A value as JSON data for Agently's keys of a saved execution. The engine's snapshot holds the exact value."""
 
     def described(object: Any) -> Any:
         return (

@@ -44,7 +44,7 @@ PROFILES = ("4.0", "4.1")
 
 
 class Definitions:
-    """What flows and blueprints share: a `blueprint` that holds operators and handlers, its data form and picture."""
+    """The common methods of flows and blueprints: registering handlers, exports and diagrams of `blueprint`."""
 
     name: str = ""
     blueprint: Graph
@@ -52,7 +52,7 @@ class Definitions:
     chunks = property(lambda self: self.blueprint.named_chunks)
 
     def register_chunk_handler(self, handler: Any, *, name: str | None = None) -> Any:
-        """Make a handler known under a name, for flows that are loaded. A flow is registered for sub-flows."""
+        """Register a handler by name, for definitions that are loaded. A flow is registered as a sub-flow."""
         known = handler.chunk if isinstance(handler, TriggerFlowChunk) else handler
         register_chunk_handler(self.blueprint, known, name=name)
         return self
@@ -61,29 +61,29 @@ class Definitions:
     get_contract_metadata = lambda self: {}
 
     def get_flow_config(self, *, name: str | None = None, validate_serializable: bool = True) -> dict[str, Any]:
-        """The flow as data. Raises `ValueError` for handlers that no other process could know: lambdas."""
+        """The flow as data. Raises `ValueError` for handlers without a stable name, such as lambdas."""
         graph, contract = self.blueprint.complete(), self.get_contract_metadata()
         made = config.Names(graph.freeze(), graph).config(contract, self.blueprint, validate_serializable)
         return {**made, "name": name or made["name"]}
 
     def load_flow_config(self, config: Any, *, replace: bool = True) -> Any:
-        """Take over a flow from its data; its handlers have to be registered."""
+        """Load a flow from its data. Its handlers must be registered before."""
         load(self.blueprint, config, self._sub_flow, replace=replace)
         return self
 
     def _text_form(self, form: Any, save_to: Any = None, *, encoding: str = "utf-8", **options: Any) -> str:
-        """The flow as text, which is also written to a file if one is named; options of `get_flow_config`."""
+        """The flow as text. `save_to` also writes it to that file; `options` are those of `get_flow_config`."""
         return to_text(self.get_flow_config(**options), form, save_to, encoding)
 
     def _load_text(self, form: Any, path_or_content: Any, *, encoding: str = "utf-8", **options: Any) -> Any:
-        """`load_flow_config` from text or a file."""
+        """Load a flow from a text, or from the file at a path. See `load_flow_config`."""
         return self.load_flow_config(from_text(path_or_content, form, encoding), **options)
 
     get_json_flow, get_yaml_flow = partialmethod(_text_form, "json"), partialmethod(_text_form, "yaml")
     load_json_flow, load_yaml_flow = partialmethod(_load_text, "json"), partialmethod(_load_text, "yaml")
 
     def _sub_flow(self, nested: Any) -> Any:
-        """A sub-flow from its data, of which this flow knows the handlers."""
+        """Make a sub-flow from its data, with the handlers that are registered in this flow."""
         made = TriggerFlow(name=nested["name"])
         made.blueprint.handlers.update(self.blueprint.handlers)
         made.blueprint.chunks.update(self.blueprint.chunks)
@@ -97,7 +97,10 @@ class Definitions:
 
 
 class TriggerFlowBluePrint(Definitions):
-    """A flow's graph by itself. A handler can be put to a signal directly; what it returns goes nowhere."""
+    """The graph of a flow, without data and executions.
+
+    `add_handler` adds a handler for a signal; what such a handler returns is ignored.
+    """
 
     def __init__(self, *, name: str | None = None, of: Definitions | None = None) -> None:
         self.name = name or f"BluePrint-{uuid4().hex}"
@@ -106,14 +109,14 @@ class TriggerFlowBluePrint(Definitions):
     def add_handler(
         self, type: str, target: str = "", handler: Any = None, *, id: str | None = None, event: str = "", key: str = ""
     ) -> str:
-        """Run a handler for each signal of a type ("event", "runtime_data", "flow_data") and name."""
+        """Run a handler for each signal of a type ("event", "runtime_data", "flow_data") and name. Returns its id."""
         self.root.when({type: target or event or key}).to((id or uuid4().hex, handler))
         return self.blueprint.operators[-1].name
 
     def remove_handler(
         self, type: str, target: str = "", handler: Any = None, *, event: str = "", key: str = ""
     ) -> None:
-        """Take a handler away, by its id or itself; without one all of that signal."""
+        """Remove a handler of a signal, given by its id or as the function; without `handler` all of that signal."""
         core, wanted = self.blueprint, self.blueprint.triggers({type: target or event or key})
         heard = {it.emits[0] for it in core.operators if it.kind == "signal_gate" and it.listens == wanted}
         gone = [it for it in core.operators if heard & {*it.listens}
@@ -127,7 +130,7 @@ class TriggerFlowBluePrint(Definitions):
     def create_execution(
         self, trigger_flow: "TriggerFlow[Any, Any, Any]", *, execution_id: str | None = None, **options: Any
     ) -> TriggerFlowExecution:
-        """An execution of this graph, with the data and resources of a flow."""
+        """Create an execution of this graph, with the data and resources of a flow."""
         return trigger_flow.load_blue_print(self).create_execution(id=execution_id, **options)
 
 
@@ -143,14 +146,14 @@ def _options(concurrency: int | None, skip_exceptions: bool) -> Options:
 
 
 class Made(NamedTuple):
-    """A flow as it is now, made ready to run."""
+    """The present version of a flow, prepared for its executions."""
 
     program: Program
-    #: Agently's names for its parts
+    #: Agently's names for the operators of the program
     names: config.Names
     #: the events that come from outside
     outside: OutsideEvents
-    #: what is called for each operator
+    #: the function that runs each operator, by the index of the operator
     calls: tuple[Callable[[Any], Any], ...]
 
 
@@ -205,9 +208,9 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         return self.chunks[made.name] if isinstance(made, Chunk) else named
 
     def set_contract(self, **promised: Any) -> Any:
-        """Promise types, any that Pydantic knows: `initial_input`, `stream`, `result`; `meta` is replaced."""
+        """Declare the types of `initial_input`, `stream` and `result`, as Pydantic knows them. `meta` is replaced."""
         contract.promise(super().get_contract(), promised)
-        self.blueprint.version += 1  # executions that are created later get it
+        self.blueprint.version += 1  # so that executions created later use the new contract
         self._loaded_contract = {}
         return self
 
@@ -217,11 +220,15 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         return contract.TriggerFlowContractSpec(**promised, meta=own.meta or {})
 
     def get_contract_metadata(self) -> dict[str, Any]:
-        """What the flow promises, as data: labels and JSON schemas; {} if it promises nothing."""
+        """The contract as data: labels and JSON schemas. {} if the flow declares no types."""
         return self._loaded_contract or contract.metadata(super().get_contract())
 
     def load_flow_config(self, config: Any, *, replace: bool = True) -> Any:
-        """Take over a flow from its data; its handlers have to be registered. A contract comes without its checks."""
+        """Load a flow from its data. Its handlers must be registered before.
+
+        With `replace=False` its steps are added to those of this flow, which keeps its name if it has steps. A contract
+        in the data is shown by `get_contract_metadata`, but values are not checked against it.
+        """
         takes_over = replace or not self.blueprint.operators
         super().load_flow_config(config, replace=replace)
         self.set_contract(**dict.fromkeys((*contract.PLACES, "meta")))
@@ -233,8 +240,10 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         return TriggerFlowBluePrint(of=self)
 
     def load_blue_print(self, new_blue_print: TriggerFlowBluePrint) -> "TriggerFlow[Any, Any, Any]":
-        """Work on this graph from now on; the contract is gone then."""
-        new_blue_print.blueprint.version += self.blueprint.version + 1  # no program of before is taken for its
+        """Replace the graph of this flow by the one of a blueprint. This removes the contract."""
+        new_blue_print.blueprint.version += (
+            self.blueprint.version + 1
+        )  # so that a program of the old graph does not count as current
         extend(self, blueprint=new_blue_print.blueprint)
         return self.set_contract(**dict.fromkeys((*contract.PLACES, "meta")))
 
@@ -244,7 +253,7 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         return self.blueprint.executable(outside)
 
     def made_of(self, program: Program) -> Made:
-        """What belongs to a program of this flow."""
+        """The `Made` of a program of this flow. The last one is kept."""
         if self._made is None or self._made.program is not program:
             names, calls = config.Names(program.plan.definition), [*program.invokers]
             for node in program.plan.nodes:
@@ -255,7 +264,7 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         return self._made
 
     def new_runtime(self, options: Options, id: str | None, resources: Any) -> ExtendedRuntime:
-        """What a new execution's handle holds."""
+        """Make the runtime, and with it the handle, of a new execution."""
         runtime = flow_runtime_of(self)
         made = runtime.make_runtime(
             runtime.program(), runtime.shared, options, runtime.environment, id, resources=resources
@@ -267,10 +276,11 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         run_context: RunContext | None = None, parent_run_context: RunContext | None = None, id: str | None = None,
         auto_close: bool | None = None, auto_close_timeout: Any = UNSET,
     ) -> TriggerFlowExecution:  # fmt: skip
-        """An execution, not started yet; `concurrency` is how many chunks may run at once.
+        """Create an execution without starting it. `concurrency` limits how many chunks run at once.
 
-        With `auto_close` or `auto_close_timeout` (seconds, None for never) it starts as in 4.1: a start waits until the
-        execution was idle for that time, by default 10 seconds, and has closed; `auto_close=False` keeps it open.
+        With `auto_close` or `auto_close_timeout` (seconds; None: never) it is as in 4.1: a start waits until no chunk
+        has run for that time, by default 10 seconds, closes the execution and returns a snapshot of the state. With
+        `auto_close=False` a start returns the execution, which stays open.
         """
         options = _options(concurrency, self.skip_exceptions if skip_exceptions is None else skip_exceptions)
         execution = cast("TriggerFlowExecution", self.new_runtime(options, id, runtime_resources).execution)
@@ -297,7 +307,7 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
     async def async_start_execution(
         self, initial_value: Any, *, wait_for_result: bool = False, **options: Any
     ) -> TriggerFlowExecution:
-        """An execution that has started, and settled as far as it could."""
+        """Create an execution, start it, and wait until no chunk runs any more. Returns the execution."""
         execution = self.create_execution(**options)
         await execution.play(initial_value, DEFAULT_TIMEOUT, wait=wait_for_result)
         return execution
@@ -308,14 +318,17 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
     ) -> Any:  # fmt: skip
         """Run the flow once and return its result; see `TriggerFlowExecution.async_start`.
 
-        Cancelling the call cancels the run, and so does its timeout. Of the options of 4.1, `auto_close_timeout` is how
-        long the execution is idle before it closes and its snapshot is returned, in seconds; `auto_close=False`, and
-        an interrupt then, are errors, because nobody has the handle.
+        The execution is cancelled if this call is cancelled or takes longer than `timeout`. With `auto_close_timeout`
+        (seconds) or `auto_close=True` it is closed, and a snapshot of its state is returned. Then an interrupt is a
+        `UsageError`, since no caller has the execution to answer it; for the same reason `auto_close=False` is a
+        `ValueError`.
         """
         closes = "auto_close" in options or "auto_close_timeout" in options
         if closes and not options.setdefault("auto_close", True):
-            raise ValueError(f"flow {self.name!r}: a start with auto_close=False would hide the handle that closes the "
-                             "execution; use async_start_execution(...) or create_execution(...)")  # fmt: skip
+            raise ValueError(
+                f"flow {self.name!r}: a start with auto_close=False does not return the execution, and no caller could "
+                "close it; use async_start_execution(...) or create_execution(...)"
+            )
         if closes:
             options.setdefault("auto_close_timeout", 0.0)
         execution = self.create_execution(**options)
@@ -340,11 +353,11 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         return iterate_sync(lambda: self.get_async_runtime_stream(*args, **options), "get_async_runtime_stream")
 
     def do(self, deed: Callable[[], Any]) -> Any:
-        """Change flow data: at once where a loop runs; in a script, wait for what the change causes."""
+        """Call a function that changes flow data. In a script, wait for the chunks that the change starts."""
         return deed() if on_a_loop() else self._settle(deed)
 
     async def settle(self, deed: Callable[[], Any]) -> Any:
-        """Change flow data, and wait for what the change causes in the executions that live on this loop."""
+        """Call a function that changes flow data, and wait for the chunks that it started on this event loop."""
         here = (None, asyncio.get_running_loop())
         told: list[TriggerFlowExecution] = [it.execution for it in flow_runtime_of(self).shared.listeners()]
         waiting = [(it, it.next_record()) for it in told if it.loop in here and it.can_wait()]

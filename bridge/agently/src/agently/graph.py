@@ -1,4 +1,4 @@
-"""Chunks as `@flow.chunk` gives them, and the graph that they are wired in, with Agently's rules for what is meant."""
+"""Chunks as Agently's `@flow.chunk` returns them, and the blueprint with Agently's rules for names and references."""
 
 import asyncio
 import inspect
@@ -16,7 +16,7 @@ from .adapt import twin
 from .config import OUTSIDE, RESTART, Names, digest, reference
 
 _CLOSED_BY = {"for_each_split": "for_each_collect", "match_route": "match_collect"}
-#: The names of signals that no event of a user's has.
+#: Names that Agently gives to internal signals, in contrast to events that users name.
 _INTERNAL = re.compile(r"START$|Chunk\[|(Collect|Batch|ForEach|Match|When|SubFlow)-")
 
 
@@ -31,7 +31,7 @@ class TriggerFlowChunk:
     callable_ref = property(lambda self: reference(self.handler, self.name, "registered"))
 
     def declare_emits(self, *signals: str) -> "TriggerFlowChunk":
-        """Say which events the chunk emits, for diagrams and exports. Raises `TypeError` for what is no name."""
+        """Declare events that the chunk emits, for diagrams and exports. Raises `TypeError` if one is not a string."""
         self.chunk.declare_emits(*signals)
         return self
 
@@ -44,12 +44,17 @@ class TriggerFlowChunk:
 
 
 class Graph(Blueprint):
-    """The engine's blueprint. Each function that is wired is a chunk of its own; the last of a name goes by it."""
+    """The engine's blueprint with Agently's rules: each wiring of a function makes a new chunk.
+
+    If several chunks have one name, the name refers to the last one.
+    """
+
+    one_operator_per_chunk = True
 
     def __init__(self, name: str, of: Blueprint | None = None) -> None:
         super().__init__(name)
         self.named_chunks: dict[str, TriggerFlowChunk] = {}
-        #: how many chunks have had a name
+        #: how many chunks were registered under each name
         self.made: dict[str, int] = {}
         #: the operators of the configs that were loaded, as text
         self.loaded: list[str] = []
@@ -57,7 +62,7 @@ class Graph(Blueprint):
             self.take_over(of)
 
     def take_over(self, other: Blueprint) -> None:
-        """Hold what another one holds."""
+        """Replace the content of this graph by that of another one."""
         held = Definition(self.name, tuple(other.operators), tuple(sorted(other.external)))
         self.load(held, other.nodes, other.handlers, replace=True)
         self.named_chunks = dict(other.named_chunks) if isinstance(other, Graph) else {}
@@ -113,7 +118,7 @@ class Graph(Blueprint):
         return self.named_chunks.get(wanted, wanted) if isinstance(wanted, str) else wanted
 
     def _meant(self, wanted: Any, is_event: bool) -> Any:
-        """Chunks, events and internal signals (`START`, the `trigger_event` of a process) as triggers."""
+        """The argument of `when` with its chunks, events and internal signals (`START`, `When-...`) as triggers."""
         if isinstance(wanted, list | tuple | set | frozenset):
             return [self._meant(it, is_event) for it in wanted]
         if isinstance(wanted, TriggerFlowChunk):
@@ -126,7 +131,7 @@ class Graph(Blueprint):
         return internal.get(wanted) or Trigger(kind, wanted.removeprefix("Collect-"))
 
     def complete(self) -> "Graph":
-        """This graph with the chunks that are not wired, as operators that listen to nothing."""
+        """A copy of this graph for exports. Chunks that are not wired are added as operators that listen to nothing."""
         made = Graph(self.name, self)
         for chunk in [it.chunk for it in self.named_chunks.values() if it.trigger not in self.nodes]:
             key, kind = made.handler_key(chunk.handler, chunk.name), OperatorKind.CHUNK
@@ -136,8 +141,11 @@ class Graph(Blueprint):
         return made
 
     def executable(self, outside: Any) -> "Graph":
-        """This graph as executions run it: with a chunk for what is done from outside; with the blocks closed that were
-        left open, where their chains end; and what begins at the start begins at the event "START" too."""
+        """A copy of this graph for executions.
+
+        It has one more chunk, which runs calls from outside. Blocks that the program left open are closed at the ends
+        of their chains. Chunks that run at the start also run at the event "START".
+        """
         made = Graph(self.name, self)
         for opener in reversed([it for it in made.operators if it.kind in _CLOSED_BY]):  # the innermost ones first
             if all(it.group != opener.id for it in made.operators):

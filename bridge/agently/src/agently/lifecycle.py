@@ -1,4 +1,4 @@
-"""What 4.1 added to executions: they are open, sealed or closed, closing gives a snapshot, and a facade the result."""
+"""What Agently 4.1 added to executions: `seal`, `close` with a snapshot of the state, and `execution.result`."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from .state import copied, found
 
 
 class Lifecycle(ExtendedExecution):
-    """The part of an execution that speaks of its life."""
+    """The methods of an execution that seal it, close it, and report its lifecycle state."""
 
     sealed = False
     #: why it was closed
@@ -41,13 +41,15 @@ class Lifecycle(ExtendedExecution):
         self, *, reason: str = "manual", timeout: float | None = None, seal: bool = True,
         pending_interrupts: Any = "error",
     ) -> dict[str, Any]:  # fmt: skip
-        """Wait until all has settled, end the execution and return a snapshot of its state.
+        """Wait until all chunks have ended, end the execution, and return a snapshot of its state.
 
-        Open interrupts are an error, or (`"cancel"`) are cancelled with the execution.
+        With open interrupts it raises `UsageError`, or with `pending_interrupts="cancel"` cancels the execution.
+        Raises `TimeoutError` after `timeout` seconds.
         """
         self.sealed = self.sealed or seal
         if (asked := self.is_waiting()) and pending_interrupts != "cancel":
-            raise UsageError(f"execution {self.id} has open interrupts: {list(self.get_pending_interrupts())}")
+            raise UsageError(f"execution {self.id} has open interrupts: {list(self.get_pending_interrupts())}; answer "
+                             "them, or pass pending_interrupts='cancel'")  # fmt: skip
         self.close_reason = self.close_reason or reason
         async with asyncio.timeout(timeout):
             await (self.async_cancel(reason) if asked else super().async_close())
@@ -80,7 +82,7 @@ class Lifecycle(ExtendedExecution):
     async_seal, close = later("seal"), twin("async_close")
 
     def snapshot(self) -> dict[str, Any]:
-        """The state by key, and the result, if there is one, as "$final_result"."""
+        """The state by key. A result is added under the key "$final_result"."""
         result = self.runtime.machine.state.result
         return {**self.state.to_dict(), **({} if result is UNSET else {"$final_result": result})}
 
@@ -93,7 +95,7 @@ class Lifecycle(ExtendedExecution):
 
 
 class ExecutionResult:
-    """What came out of an execution, in one place (4.1)."""
+    """The outcome of an execution (from Agently 4.1): state, result and meta data."""
 
     def __init__(self, execution: Lifecycle) -> None:
         self.execution = execution
@@ -108,7 +110,7 @@ class ExecutionResult:
         return state if key is None else copied(found(state, key, default))
 
     def get_meta(self) -> dict[str, Any]:
-        """Who it was: execution id, run, flow, status, and why it was closed."""
+        """The execution's id, run, flow and status, and the reason of its close."""
         held = self.execution
         about = {"execution_id": held.id, "run_id": held.run_context.run_id, "flow_name": held.flow.name}
         state = {"status": held.get_status(), "lifecycle_state": held.get_lifecycle_state()}

@@ -1,4 +1,4 @@
-"""What a run of a flow tells the event centre, and the lineage of its chunks."""
+"""The events that an execution reports to the event centre, and the lineage of its runs."""
 
 import asyncio
 from types import SimpleNamespace
@@ -16,14 +16,18 @@ _DATA: dict[Any, str] = {records.StateChanged: "runtime_data", records.FlowDataC
 
 
 def named_in(record: Any) -> tuple[str, str] | None:
-    """Type and name of the signal that a record is, if it is one."""
+    """Type and name of the signal that a record stands for; None if the record is no signal."""
     kind = "event" if isinstance(record, records.Started | records.Emitted) else _DATA.get(type(record))
     name = getattr(record, "name", getattr(record, "key", "START"))
     return None if kind is None or name == OUTSIDE or not getattr(record, "emit", True) else (kind, name)
 
 
 def signal_in(run: Any, record: Any, number: int) -> Signal | None:
-    """The signal that a record is: of completions the latest run's, of changes of data what somebody hears."""
+    """The signal that a record stands for; None if it is no signal, or a change of data that no operator listens to.
+
+    `run` is the execution, `number` the number of the record. A completion is a signal only if it is that of the latest
+    run.
+    """
     kind, name = named_in(record) or ("event", "")
     source, meta, latest = "start" if isinstance(record, records.Started) else "runtime", dict[str, Any](), run.latest
     if isinstance(record, records.Completed) and latest and latest.id == record.run and latest.node.next:
@@ -35,10 +39,12 @@ def signal_in(run: Any, record: Any, number: int) -> Signal | None:
 
 
 def lineage(run: Any, parent: RunContext | None = None) -> RunContext:
-    """The lineage of an execution, made when it is first asked for."""
+    """The lineage of an execution. It is made on the first call."""
     if run.context is None:
         link = run.runtime.link
-        if link is not None and isinstance(link.parent, ExtendedRuntime):  # the step of a flow of ours that runs it
+        if link is not None and isinstance(
+            link.parent, ExtendedRuntime
+        ):  # a step of another flow of the bridge runs it
             parent = chunk_context(link.parent.execution, link.parent.machine.state.runs[link.run])
         about = {"run_id": digest(f"run {run.id}"), "execution_id": run.id, "meta": {"flow_name": run.flow.name}}
         run.context = RunContext.create(run_kind="workflow_execution", parent=parent, **about)
@@ -56,7 +62,7 @@ def chunk_context(run: Any, chunk: Any) -> RunContext:
 
 
 class Observer:
-    """Tells the event centre of an execution, from when it is made."""
+    """Reports an execution to the event centre, beginning when the observer is made."""
 
     def __init__(self, run: Any, has_result: bool) -> None:
         self.run, self.journal, self.has_result = run, run.runtime.journal, has_result
@@ -87,13 +93,17 @@ class Observer:
         self.tell("workflow.execution_failed", "failed", payload, "ERROR", error)
 
     def concluded(self, by: Any) -> None:
-        """There is a result, by a run of a chunk (its number), an `.end()` (its id) or the outside (None)."""
+        """Report that the execution has a result.
+
+        `by` is what set it: the number of a chunk's run, the id of an `.end()`, or None for a call from outside.
+        """
         runtime, told = self.run.runtime, None
         state = runtime.machine.state
         if self.has_result or state.result is UNSET:
             return
         self.has_result = True
-        if isinstance(by, str):  # which is told like a chunk
+        # The run of an `.end()` is reported like that of a chunk.
+        if isinstance(by, str):
             node, number = next(it for it in runtime.program.plan.nodes if it.id == by), state.records
             end = {"node": node, "trigger": node.operator.listens[0], "value": state.result}
             by = SimpleNamespace(id=by, attempt=number, signal=number, **end)
@@ -116,7 +126,7 @@ class Observer:
         if isinstance(record, records.StreamPut):
             item, by = record.item, record.run
             item = run.shown(item) if item.__class__ is dict else item
-            if record.path:  # to the step whose sub-flow it comes from
+            if record.path:  # an item of a sub-flow is reported for the step that runs the sub-flow
                 by = int(record.path.partition("/")[0].rpartition(".")[2])
             elif by is None and isinstance(item, dict) and item.get("action") == "pause":
                 by = state.interrupts[item["interrupt"]["id"]].run
@@ -129,11 +139,11 @@ class Observer:
             answer = {"interrupt_id": id, "value": record.value}
             self.tell("workflow.execution_resumed", f"resumed from interrupt {id!r}", answer)
         signal = signal_in(run, record, state.records - 1)
-        if signal is not None and not isinstance(record, records.Completed):  # which `watch` tells
+        if signal is not None and not isinstance(record, records.Completed):  # `watch` reports completions
             self.signalled(signal)
 
     def starting(self, chunk: Any) -> Any:
-        """Tell that a run of a chunk begins, and give what tells how it ends."""
+        """Report that a run of a chunk begins. Returns a function that reports how it ends."""
         by, about = chunk_context(self.run, chunk), self.run.signal_of(chunk).to_dict()
         about |= {"input": about.pop("value"), **{key: by.meta[key] for key in _CHUNK}}
         sent = {"event": about["trigger_event"], "type": about["trigger_type"], "signal_id": about["signal_id"]}
@@ -148,7 +158,7 @@ class Observer:
         return told
 
     async def watch(self, data: Any, call: Any) -> Any:
-        """Call a handler, and tell of its start and its end."""
+        """Call a handler, and report its start and its end."""
         told = self.starting(data.run)
         try:
             output = await call(data)
@@ -157,10 +167,11 @@ class Observer:
         except Exception as error:
             told("failed", "failed", error)
             raise
-        except BaseException:  # how the engine ends a chunk that pauses
+        except BaseException:  # the engine ends a chunk that pauses with a `BaseException`
             told("completed", "waiting", returned_pause_signal=True, output=None)
             raise
-        number = f"{self.run.id}:{self.run.runtime.machine.state.records}"  # of its record, which comes next
+        # The next record will be the completion of this run.
+        number = f"{self.run.id}:{self.run.runtime.machine.state.records}"
         event = self.run.names.signal(data.run.node.trigger)["trigger_event"]
         self.signalled(Signal(number, event, "event", output))
         told("completed", "completed", returned_pause_signal=False, output=output)

@@ -1,8 +1,9 @@
-"""The events that only the outside sends, as Agently has it: read off the code of the chunks.
+"""The events that an execution expects from outside, by Agently's rule, which reads the code of the chunks.
 
-The engine waits for events that are declared external, and nothing else. For Agently an execution is concluded when all
-is done that does not depend on events which something listens to and no chunk is known to emit; as long as a result can
-come of it, the outside may send what a chunk may emit as well. What the execution has emitted itself is not waited for.
+The engine waits only for events that are declared external. Agently has no such declaration: an event comes from
+outside if an operator listens to it and no chunk is known to emit it. While a flow with an `.end()` has no result,
+every event that an operator listens to may come from outside. An execution does not wait for an event that its chunks
+have emitted.
 """
 
 from collections.abc import Mapping
@@ -12,21 +13,21 @@ from triggerflow.extension import Program
 
 from .config import OUTSIDE, RESTART, Names
 
-#: The bridge's own events.
+#: Events that only the bridge itself sends.
 _OWN = {OUTSIDE, RESTART.name}
-#: Where the events that an execution has emitted are in the engine's part of what `save` gives.
+#: The key of the list of emitted events, in the engine's part of the dict that `save` returns.
 EMITTED = "emitted"
 
 
 class OutsideEvents(NamedTuple):
-    """Of one flow: the events that no chunk is known to emit, and those that an execution may still wait for."""
+    """The events of one flow: `foreign` are emitted by no known chunk; an execution may wait for those in `awaited`."""
 
     foreign: frozenset[str]
     awaited: frozenset[str]
 
 
 def outside_events_of(program: Program, names: Names) -> OutsideEvents:
-    """The outside events of a program."""
+    """Find the events that executions of a program expect from outside."""
     foreign = program.plan.definition.outside_events - _OWN
     heard = frozenset(it.name for it in names.heard if it.kind == "event") - _OWN
     ends = any(node.kind == "result_sink" for node in program.plan.nodes)
@@ -34,5 +35,5 @@ def outside_events_of(program: Program, names: Names) -> OutsideEvents:
 
 
 def emitted_in(snapshot: Mapping[str, Any]) -> frozenset[str]:
-    """The events that a saved execution had emitted; of one saved by an earlier version they are in its state."""
+    """The events that a saved execution had emitted. Earlier versions saved them in the state."""
     return frozenset(snapshot[EMITTED] if EMITTED in snapshot else snapshot["state"].get("emitted", ()))

@@ -1,4 +1,4 @@
-"""The operators of a flow, with what Agently accepts beyond the engine."""
+"""`TriggerFlowProcess`: the engine's chain, which also accepts what only Agently accepts."""
 
 import functools
 import logging
@@ -12,12 +12,12 @@ from .graph import TriggerFlowChunk
 
 
 def limit(concurrency: int | None) -> int | None:
-    """A limit as the engine knows it: for Agently 0 and below are none."""
+    """The concurrency limit for the engine. In Agently 0 and negative numbers mean no limit."""
     return concurrency if concurrency is None or concurrency > 0 else None
 
 
 def _refusing(method: Any, error: type[Exception] = DefinitionError) -> Any:
-    """The method, with `NotImplementedError` in place of the engine's error."""
+    """Wrap a method so that it raises `NotImplementedError` in place of the engine's error, as Agently does."""
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **options: Any) -> Any:
@@ -30,7 +30,7 @@ def _refusing(method: Any, error: type[Exception] = DefinitionError) -> Any:
 
 
 class TriggerFlowProcess(Chain):
-    """A place in the graph; see the engine's `Chain`. A block that is not open is a `NotImplementedError`."""
+    """A place in the graph; see the engine's `Chain`. Closing a block that is not open raises `NotImplementedError`."""
 
     __slots__ = ()
     case, case_else, end_match = map(_refusing, (Chain.case, Chain.case_else, Chain.end_match))
@@ -53,7 +53,7 @@ class TriggerFlowProcess(Chain):
         return super().for_each(concurrency=limit(concurrency))
 
     def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Any:
-        """Run several chunks with the same value. Of several with one name, the last one's value counts."""
+        """Run several chunks with the same value. If several have one name, the result holds the value of the last."""
         resolved = [self.blueprint.resolve(chunk) for chunk in chunks]
         counting = {chunk.name: chunk for chunk in resolved}
         for chunk in resolved:
@@ -64,7 +64,10 @@ class TriggerFlowProcess(Chain):
     def ____(
         self, *labels: Any, log_info: bool = False, print_info: bool = False, show_value: bool = False, **more: Any
     ) -> Any:
-        """A visible line between parts of a long chain. With a flag it logs or prints its labels, and the value."""
+        """A separator between parts of a long chain.
+
+        With `log_info` or `print_info` it logs or prints its labels, with `show_value` also the value of the chain.
+        """
         if not (log_info or print_info):
             return self
         label = "\t".join([*map(str, labels), *(f"{key}:{value}" for key, value in more.items())])
@@ -74,6 +77,6 @@ class TriggerFlowProcess(Chain):
             if log_info:
                 logging.getLogger("triggerflow").info(text)
             if print_info:
-                print(text)  # noqa: T201 - what the flag asks for
+                print(text)  # noqa: T201 - the caller asked for it with `print_info`
 
         return self.side_branch(separator)

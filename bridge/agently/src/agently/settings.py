@@ -1,4 +1,4 @@
-"""Settings, in three levels: Agently, flow or agent, execution."""
+"""Settings on three levels: of `Agently`, of a flow or agent, and of an execution."""
 
 import json
 import os
@@ -14,13 +14,13 @@ _PLACE = r"\$\{\s*([^{}]+?)\s*\}"
 
 
 class Settings(MutableMapping[str, Any]):
-    """Values by dotted key; what is not here the parent has. Dicts of both are merged."""
+    """Values by dotted key. A key without a value here has that of the parent; if both are dicts, they are merged."""
 
     def __init__(self, parent: "Settings | None" = None) -> None:
         self.parent, self.data = parent, dict[str, Any]()
 
     def get(self, key: str | None = None, default: Any = None, inherit: bool = True) -> Any:
-        """A copy of the value at a key, or the default; without a key all."""
+        """A copy of the value at a key, or the default. Without a key, a dict of all values."""
         above = MISSING if self.parent is None or not inherit else self.parent.get(key, MISSING)
         here = self.data if key is None else found(self.data, key, MISSING)
         return default if here is above is MISSING else merged(above, here)
@@ -44,22 +44,22 @@ class Settings(MutableMapping[str, Any]):
     def set_settings(
         self, key: str, value: Any, *, auto_load_env: bool = False, raise_empty: bool = False
     ) -> "Settings":
-        """Set a value at this level; a dict is merged with what is there."""
+        """Set a value on this level. A dict is merged into the dict that the key has."""
         value = filled(value, {f"ENV.{name}": it for name, it in os.environ.items()}) if auto_load_env else value
         self.data = placed(self.data, key.split("."), merged(found(self.data, key, MISSING), value))
         return self
 
     def update(self, values: Mapping[str, Any], **options: Any) -> None:
-        """Set several values; dicts are merged with what is there."""
+        """Set several values on this level. See `set_settings`."""
         for key, value in values.items():
             self.set_settings(key, value, **options)
 
     def load_settings(
         self, data_type: str, value: str | Path, *, auto_load_env: bool = False, raise_empty: bool = False
     ) -> "Settings":
-        """Read a "json_file", "yaml_file" or "toml_file", or ("json" ...) such a text.
+        """Set the values of a file ("json_file", "yaml_file", "toml_file") or of a text ("json", "yaml", "toml").
 
-        With `auto_load_env`, `${ENV.NAME}` in a text value stands for that variable of the environment.
+        With `auto_load_env`, `${ENV.NAME}` in a text is replaced by the environment variable NAME.
         """
         text = Path(value).read_text("utf-8") if data_type.endswith("_file") else str(value)
         values = {"json": json.loads, "toml": tomllib.loads, "yaml": _yaml}[data_type.removesuffix("_file")](text)
@@ -70,13 +70,13 @@ class Settings(MutableMapping[str, Any]):
 
 
 def _yaml(text: str) -> Any:
-    import yaml  # who writes no YAML needs no parser for it
+    import yaml  # imported here, because programs without YAML settings do not need PyYAML
 
     return yaml.safe_load(text)
 
 
 def filled(value: Any, known: Mapping[str, Any]) -> Any:
-    """The value with what is known in the place of each `${name}`; what is not known stays as it is."""
+    """Replace each `${name}` in the texts of a value by `known[name]`. An unknown name is left as it is."""
     if isinstance(value, str):
         whole = re.fullmatch(_PLACE, value)
         return known.get(whole[1], value) if whole else re.sub(_PLACE, lambda it: str(known.get(it[1], it[0])), value)
@@ -86,11 +86,11 @@ def filled(value: Any, known: Mapping[str, Any]) -> Any:
 
 
 def merged(below: Any, above: Any) -> Any:
-    """Two values as one: dicts of both are merged at every depth, else the second stands, unless it is `MISSING`."""
+    """Merge two values: dicts at every depth; else the result is `above`, or `below` if `above` is `MISSING`."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return copied(below if above is MISSING else above)
     return {**copied(below), **{key: merged(below.get(key, MISSING), value) for key, value in above.items()}}
 
 
-#: What `Agently.set_settings` sets.
+#: The settings of `Agently`, which flows, agents and executions inherit.
 GLOBAL = Settings()

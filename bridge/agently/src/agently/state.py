@@ -1,4 +1,4 @@
-"""State as Agently shows it: dotted keys lead into nested dicts, and what goes in or out is a copy."""
+"""State as Agently shows it: dotted keys address nested dicts, and values are copied when they are set or read."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -9,7 +9,7 @@ MISSING: Any = object()
 
 
 def copied(value: Any) -> Any:
-    """The value with its dicts, lists, tuples and sets copied at every depth; other objects are passed as they are."""
+    """Copy the dicts, lists, tuples and sets of a value at every depth. Other objects are not copied."""
     kind = cast("Any", type(value))
     if kind is dict:
         return {key: copied(item) for key, item in value.items()}
@@ -17,7 +17,7 @@ def copied(value: Any) -> Any:
 
 
 def found(values: Any, key: str, *default: Any) -> Any:
-    """What a dotted key leads to, or the default. Raises `KeyError` without one."""
+    """The value at a dotted key, or the default. Raises `KeyError` if there is neither."""
     for name in str(key).split("."):
         if not isinstance(values, Mapping) or name not in values:
             return default[0] if default else values[key]
@@ -26,22 +26,27 @@ def found(values: Any, key: str, *default: Any) -> Any:
 
 
 def placed(root: Any, path: list[str], value: Any) -> Any:
-    """Nested dicts with the value at a path, copied along it; `MISSING` takes out what stands there."""
+    """Set a value at a path in nested dicts; `MISSING` removes it. Returns the new root; `root` is not changed.
+
+    Raises `TypeError` if a value on the path is not a dict.
+    """
     if not path or (root is MISSING is value):
         return value
     if root is not MISSING and not isinstance(root, Mapping):
-        raise TypeError(f"there is no place for {path[0]!r}: what stands above it is {root!r} and not a dictionary")
+        raise TypeError(f"the key {path[0]!r} cannot be set: its parent is {root!r}, which is not a dictionary")
     tree: dict[str, Any] = {} if root is MISSING else dict(root)
     tree[path[0]] = placed(tree.get(path[0], MISSING), path[1:], value)
     return {name: item for name, item in tree.items() if item is not MISSING}
 
 
 class StateData(Mapping[str, Any]):
-    """Values by key. `set` replaces, and triggers `when({"runtime_data": key})` for exactly the key it was given.
+    """Values by dotted key. `set` replaces a value and triggers `when({"runtime_data": key})` for exactly that key.
 
-    The engine fires by whole keys: a dotted change is a silent change of the tree at its first segment, then a change
-    at the dotted key itself, which triggers; keys with a dot are therefore not shown. `store` takes the changes,
-    `alone` makes one with no other in between, and `carry` awaits one on the loop where it has to be made, if on one.
+    The engine triggers by whole keys. So `set("a.b", 1)` makes two changes in the engine: it sets the tree at "a"
+    without a signal, then it sets the key "a.b", which triggers. Reads show only the tree, and no key with a dot.
+
+    `store` is the engine's state or flow data. `alone` calls a function without other changes in between. `carry`
+    awaits a function on the event loop of the execution; None if any loop will do.
     """
 
     __slots__ = ("_alone", "_carry", "_store", "_values")
@@ -50,11 +55,11 @@ class StateData(Mapping[str, Any]):
         self._store, self._values, self._alone, self._carry = store, values, alone, carry
 
     async def carry(self, deed: Callable[[], Any]) -> Any:
-        """Make a change from any event loop."""
+        """Call a function that changes values, from any event loop."""
         return deed() if self._carry is None else await self._carry(deed)
 
     def get(self, key: str | None = None, default: Any = None, inherit: bool = True) -> Any:
-        """A copy of the value at a key, or the default; without a key all values."""
+        """A copy of the value at a key, or the default. Without a key, a dict of all values."""
         return self.to_dict() if key is None else copied(found(self._values, key, default))
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
@@ -71,15 +76,15 @@ class StateData(Mapping[str, Any]):
             self._store.set(str(key), copied(value), emit=emit)
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to the list at a key; a value that is no list becomes the first item of one."""
+        """Append to the list at a key. A value that is not a list becomes the first item of a new list."""
         self._alone(lambda: self._set(key, _with(found(self._values, key, []), value), emit))
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key; triggers with the value None."""
+        """Remove a key. The signal has the value None."""
         self.set(key, MISSING, emit=emit)
 
     def fire(self, key: str, value: Any) -> None:
-        """Trigger what waits for a change at a key, and change nothing."""
+        """Trigger the chains that listen to a key, with a value. The stored value stays as it is."""
         held = self.get(key)
         self._alone(lambda: (self._set(key, value, True), self._set(key, held, False)))
 
@@ -104,7 +109,10 @@ def _with(held: Any, value: Any) -> Any:
 
 
 def data_methods(attribute: str, *names: str, change: Any = delegate, change_async: Any = carried) -> Any:
-    """A class decorator: the methods for data, under all names the data goes by, delegated to an attribute."""
+    """Make a class decorator that adds methods such as `get_NAME` and `set_NAME` for each name of some data.
+
+    They call the methods of `self.<attribute>`; `change` and `change_async` make those that change it.
+    """
 
     def add(cls: Any) -> Any:
         for name in names:
@@ -118,7 +126,7 @@ def data_methods(attribute: str, *names: str, change: Any = delegate, change_asy
 
 
 class ResourceMethods:
-    """What Agently's flows and executions can do with their resources beyond what the engine's can."""
+    """Methods for resources that Agently's flows and executions have, and the engine's do not."""
 
     resources: Any
 
@@ -126,11 +134,11 @@ class ResourceMethods:
         return self.resources.get(key, default)
 
     def del_runtime_resource(self, key: str) -> Any:
-        """Take a resource away that was given here, if it is there."""
+        """Remove a resource that was given to this object. Does nothing if there is none of that name."""
         self.resources.pop(key, None)
         return self
 
     def clear_runtime_resources(self) -> Any:
-        """Take away all resources that were given here."""
+        """Remove all resources that were given to this object."""
         self.resources.clear()
         return self

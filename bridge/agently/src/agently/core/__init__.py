@@ -1,4 +1,4 @@
-"""The classes behind the public names."""
+"""Agently's module `agently.core`: the classes of flows, executions, chunks and events."""
 
 from ..events import EventCenter as EventCenter
 from ..execution import TriggerFlowExecution as TriggerFlowExecution

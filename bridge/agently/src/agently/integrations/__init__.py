@@ -1,1 +1,4 @@
-"""Frameworks that a flow can be served by. Each is imported by who uses it; a missing one is an `ImportError`."""
+"""Web frameworks that can serve a flow, one module each.
+
+The module of a framework that is not installed raises `ImportError` when it is imported.
+"""

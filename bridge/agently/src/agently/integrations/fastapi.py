@@ -16,22 +16,23 @@ from pydantic import BaseModel, Field, create_model
 from ..execution import TriggerFlowExecution
 from ..flow import TriggerFlow
 
-MAX_REQUEST = 1024 * 1024  # bytes; what is larger is not read
-#: What a stranger may say to an agent, and how he may read its result and its stream; he gets three retries at most.
+MAX_REQUEST = 1024 * 1024  # bytes; a larger request is refused without reading it
+#: The parts of an agent's prompt that a client may set, and the options with which it may read the result and the
+#: stream. A client gets three retries at most.
 _SLOTS = {"input", "info", "instruct", "examples", "user_info"}
 _READING = (("type", "ensure_keys", "key_style", "max_retries", "raise_ensure_failure"), ("type", "specific"))
 _as_json = partial(jsonable_encoder, custom_encoder={Response: lambda it: it})
 
 
 class FastAPIHelperRequestData(BaseModel):
-    """What a client sends: the start value or an agent's slots, and options (`timeout`, `concurrency`, parameters)."""
+    """A request: the start value of a flow or the prompt of an agent, and options such as `timeout`, `concurrency`."""
 
     data: Any
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 def default_wrapper(response: Any) -> Any:
-    """A value or an exception as the client gets it: `{"status", "data", "msg"}`, with "error" for an exception."""
+    """The answer for a value or an exception: `{"status", "data", "msg"}`, for an exception also "error"."""
     if not isinstance(response, Exception):
         return {"status": 200, "data": response, "msg": None}
     status = 422 if isinstance(response, ValueError) else 504 if isinstance(response, TimeoutError) else 400
@@ -55,7 +56,7 @@ def _route(kind: str, handler: str) -> Any:
 
 
 class FastAPIHelper(FastAPI):
-    """A FastAPI app that serves a flow, an execution, an agent, or a function that gives one or generates items."""
+    """A FastAPI app that serves a flow, execution or agent, a function that returns one, or a generator function."""
 
     def __init__(self, *, response_provider: Any, response_warper: Callable[[Any], Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -73,7 +74,7 @@ class FastAPIHelper(FastAPI):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         size = dict(scope["headers"]).get(b"content-length", MAX_REQUEST + 1) if scope.get("method") == "POST" else 0
-        refused = PlainTextResponse(f"a request has to say its length, of {MAX_REQUEST} bytes at most", 413)
+        refused = PlainTextResponse(f"a POST request needs a Content-Length of at most {MAX_REQUEST} bytes", 413)
         await (super().__call__ if int(size) <= MAX_REQUEST else refused)(scope, receive, send)
 
     async def get_handler(self, payload: str) -> Response:
@@ -93,7 +94,10 @@ class FastAPIHelper(FastAPI):
                     await socket.send_json(item)
 
     async def _answers(self, request: Any, *, stream: bool) -> AsyncIterator[tuple[str, Any]]:
-        """The items of the stream, or the one result, as JSON; that of an error goes under a name."""
+        """The items of the stream, or only the result: pairs of an event name and JSON data.
+
+        The name is empty, or "event: error" if the data describes an exception.
+        """
         try:
             asked = _parsed(request)
             async for item in _items(self.response_provider, asked.data, asked.options, stream=stream):
@@ -103,7 +107,7 @@ class FastAPIHelper(FastAPI):
 
 
 def _described(flow: Any) -> tuple[Any, dict[str, Any]]:
-    """The model of a request, and what OpenAPI tells of the routes: the flow's contract, and the answer."""
+    """The Pydantic model of a request, and the options of the routes, which show the flow's contract in OpenAPI."""
     promised: dict[str, Any] = flow.get_contract_metadata() if isinstance(flow, TriggerFlow) else {}
     if not promised:
         return FastAPIHelperRequestData, {}
@@ -119,7 +123,7 @@ def _described(flow: Any) -> tuple[Any, dict[str, Any]]:
 def _parsed(request: Any) -> Any:
     try:
         if isinstance(request, str) and len(request) > MAX_REQUEST:
-            raise ValueError(f"it is larger than {MAX_REQUEST} bytes")
+            raise ValueError(f"the request is larger than {MAX_REQUEST} bytes")
         return FastAPIHelperRequestData.model_validate_json(request) if isinstance(request, str) else request
     except ValueError as error:
         expected = "expected JSON object with keys 'data' and 'options'"
@@ -127,14 +131,14 @@ def _parsed(request: Any) -> Any:
 
 
 async def _items(provider: Any, data: Any, options: dict[str, Any], *, stream: bool) -> AsyncIterator[Any]:
-    """The items of a provider's stream, or its result as the only one."""
+    """The items of a provider's stream; without `stream` only its result."""
     found: Any = await _called(provider, data, options) if callable(provider) else provider
     if isinstance(found, TriggerFlow | TriggerFlowExecution):
         allowed = _only(("timeout", "concurrency") if isinstance(found, TriggerFlow) else ("timeout",), options)
         items = (found.get_async_runtime_stream if stream else found.async_start)(data, **allowed)
     elif hasattr(found, "create_request"):
         if not (isinstance(data, dict) and _SLOTS.issuperset(data)):
-            raise TypeError(f"expect prompt configures as a dictionary of {sorted(_SLOTS)}, not {data!r}")
+            raise TypeError(f"expect prompt configures as a dictionary: its keys may be {sorted(_SLOTS)}; got {data!r}")
         request = found.create_request()
         for slot, value in data.items():
             request.set_request_prompt(slot, value)
@@ -161,5 +165,5 @@ async def _called(provider: Any, data: Any, options: dict[str, Any]) -> Any:
 
 
 def _only(names: Iterable[str], options: dict[str, Any]) -> dict[str, Any]:
-    """Of what a stranger sends, what he may decide."""
+    """The options of a request that a client may set."""
     return {name: options[name] for name in names if name in options}

@@ -1,1 +1,1 @@
-"""The types of data that come out."""
+"""Agently's package `agently.types`: types for annotations."""

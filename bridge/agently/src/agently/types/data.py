@@ -1,4 +1,4 @@
-"""Run contexts, events, and names for annotations."""
+"""Agently's module `agently.types.data`: run contexts, events, and types for annotations."""
 
 from collections.abc import Callable
 from typing import Any, Literal

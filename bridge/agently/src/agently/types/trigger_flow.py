@@ -1,4 +1,4 @@
-"""Runtime data, contracts and interrupts."""
+"""Agently's module `agently.types.trigger_flow`: runtime data, contracts, interrupts, and types for annotations."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,9 +1,9 @@
-"""Names that handles and reports had before, so that their absence says what to use."""
+"""Names that chains, flows, handles and reports had in earlier versions, with what to use instead."""
 
 from collections.abc import Mapping
 from typing import NoReturn
 
-_INTERNAL = "internal; a front end of its own finds it through `triggerflow.extension`"
+_INTERNAL = "internal; a front end of your own can reach it through `triggerflow.extension`"
 
 DATA: Mapping[str, str] = {
     "get_resource": "data.resources.get(key, default)",
@@ -20,6 +20,7 @@ EXECUTION: Mapping[str, str] = {
     "is_settled": "await execution.async_settled()",
     "has_ended": "execution.get_status()",
     "set_concurrency": "flow.create_execution(concurrency=...)",
+    "deadline": "flow.create_execution(cleanup_timeout=...)",
     **dict.fromkeys(
         (
             "machine",
@@ -51,10 +52,13 @@ CHAIN: Mapping[str, str] = {"____": "a comment in the program, or a chunk that l
 
 
 def refuse(owner: object, name: str, former: Mapping[str, str]) -> NoReturn:
-    """Raise the `AttributeError` for a name that an object lacks; for one that it had before, it says what to use."""
+    """Raise `AttributeError` for a name that an object does not have.
+
+    For a name in `former` the message says what to use instead.
+    """
     kind = type(owner).__name__
     if name in former:
         hint = former[name]
-        text = f"{kind}.{name} is {hint}" if hint is _INTERNAL else f"{kind}.{name} is gone; use {hint}"
+        text = f"{kind}.{name} is {hint}" if hint is _INTERNAL else f"{kind}.{name} was removed; use {hint}"
         raise AttributeError(text, name=name, obj=owner)
     raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=owner)
