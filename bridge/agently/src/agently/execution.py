@@ -202,7 +202,7 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         return self
 
     async def live_alone(self, value: Any, timeout: float | None) -> Any:
-        """As `live`, for a caller that does not have the execution: an interrupt, which it cannot answer, is an error."""
+        """`live` for a caller that does not have the execution: an interrupt, which it cannot answer, is an error."""
         living = asyncio.ensure_future(self.live(value, timeout))
         try:
             await self.runtime.until(lambda: self.is_waiting() or living.done())
