@@ -73,7 +73,7 @@ class ExtendedExecution(Execution):
         """Called before the execution starts. The contract has not checked `value`, the start value, yet."""
 
     def entering(self) -> None:
-        """Called before a caller that is no chunk of this execution starts it, changes it, or waits for it."""
+        """Called before code outside the execution (not one of its chunks) starts it, changes it, or waits for it."""
 
     def rested(self) -> None:
         """Called when no chunk runs any more, if the execution is kept open (`Options.keep_open`)."""

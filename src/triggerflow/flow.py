@@ -14,9 +14,9 @@ from ._core.definition import Definition
 from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.arguments import check_names, flag, positive, seconds
+from .build.arguments import check_names, flag, positive, seconds, text
 from .build.blueprint import Blueprint
-from .build.chain import Chain, MatchMode, WhenMode, root
+from .build.chain import Chain, MatchMode, OnError, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
 from .build.former_names import FLOW, refuse
@@ -85,9 +85,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         environment: Environment = REAL,
         **unknown: Never,
     ) -> None:
-        if unknown:
-            check_names(unknown, FLOW_OPTIONS, "TriggerFlow")
-        given: Any = name
+        check_names(unknown, FLOW_OPTIONS, "TriggerFlow")
+        given: Any = text(name)
+        name = given
         if not isinstance(given, str | None):
             raise OptionError(f"TriggerFlow: name must be a string, got {given!r}")
         flag(skip_exceptions, "TriggerFlow", "skip_exceptions")
@@ -159,11 +159,14 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `concurrency` limits how many runs of this chunk may be active at once in one execution (default: no limit). A
         sync function runs in a thread; with `inline=True` it runs on the event loop, so it must be quick. `emits` names
         events that the chunk emits and its code does not show; diagrams and checks use it. `retry`, `timeout` (seconds
-        per attempt) and `cache` are its policies; by default it has none. A sync chunk that times out fails at
+        per attempt) and `cache` are its policies; by default it has none. If the chunk fails for good, `fallback` is
+        used in place of its result, and the chain continues: a value, or a callable, sync or async, which gets the
+        runtime data with the failure as `data.failure`. A sync chunk that times out fails at
         once. Its thread cannot be stopped: what it returns is dropped, its next call into the engine raises
         `UsageError`, its permit is free, and the process does not wait for it at its end.
         Raises `DefinitionError` if the name belongs to another function, or an option has an impossible value.
         """
+        name_or_handler = text(name_or_handler)
         check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
 
@@ -173,33 +176,42 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             return register
         return self._blueprint.register(None, name_or_handler, **options)
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None, **unknown: Never) -> Chain:
         """Begin a chain: run a chunk with the start value. See `Chain.to`."""
-        return root(self._blueprint).to(chunk, side_branch, name)
+        return root(self._blueprint).to(chunk, side_branch, name, **unknown)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> Chain:
+    def side_branch(self, chunk: Any, *, name: str | None = None, **unknown: Never) -> Chain:
         """Begin a chain with a side branch: run a chunk, and ignore what it returns. See `Chain.side_branch`."""
-        return root(self._blueprint).side_branch(chunk, name=name)
+        return root(self._blueprint).side_branch(chunk, name=name, **unknown)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Chain:
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and", **unknown: Never) -> Chain:
         """Begin a chain at one or several signals. See `Chain.when`."""
-        return root(self._blueprint).when(trigger_or_triggers, mode=mode)
+        return root(self._blueprint).when(trigger_or_triggers, mode=mode, **unknown)
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Chain:
+    def batch(
+        self,
+        *chunks: Any,
+        side_branch: bool = False,
+        concurrency: int | None = None,
+        on_error: OnError = "raise",
+        **unknown: Never,
+    ) -> Chain:
         """Begin a chain: run several chunks with the start value. See `Chain.batch`."""
-        return root(self._blueprint).batch(*chunks, side_branch=side_branch, concurrency=concurrency)
+        return root(self._blueprint).batch(
+            *chunks, side_branch=side_branch, concurrency=concurrency, on_error=on_error, **unknown
+        )
 
-    def for_each(self, *, concurrency: int | None = None) -> Chain:
+    def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: run its steps once per item of the start value. See `Chain.for_each`."""
-        return root(self._blueprint).for_each(concurrency=concurrency)
+        return root(self._blueprint).for_each(concurrency=concurrency, on_error=on_error, **unknown)
 
-    def match(self, *, mode: MatchMode = "hit_first") -> Chain:
+    def match(self, *, mode: MatchMode = "hit_first", on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: choose a case by the start value. See `Chain.match`."""
-        return root(self._blueprint).match(mode=mode)
+        return root(self._blueprint).match(mode=mode, on_error=on_error, **unknown)
 
-    def if_condition(self, condition: Any) -> Chain:
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
         """Begin a chain: test a condition on the start value. See `Chain.if_condition`."""
-        return root(self._blueprint).if_condition(condition)
+        return root(self._blueprint).if_condition(condition, on_error=on_error)
 
     def to_sub_flow(self, trigger_flow: TriggerFlow, **options: Unpack[SubFlowOptions]) -> Chain:
         """Begin a chain: run another flow with the start value. See `Chain.to_sub_flow`."""
@@ -208,10 +220,12 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     def on_error(self, chunk: Any) -> Chain:
         """Run a chunk for every failure without an error route of its own: `when({"error": "*"}).to(chunk)`.
 
-        A chunk has failed when its last retry failed; the source of a for_each, when it raises. Failures inside this
-        error route do not start it again. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
+        A chunk has failed when its last retry failed and it has no `fallback`; the source of a for_each, when it
+        raises. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
         the failed chunk, the class name and the text of its exception, and the value that the failed chunk was run
-        with. The failed branch ends; the execution continues.
+        with. The failed branch ends without a value, so that a block around it does not continue; other branches and
+        the items of a for_each do. A route takes no failure of the work that it has started itself, directly or by
+        signals, timers and answers; another route can.
         """
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
@@ -221,7 +235,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     @overload
     def signal(self, name: str, expected: type[T], *, external: bool = False) -> Signal[T]: ...
 
-    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> Signal[Any]:
+    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False, **unknown: Never) -> Signal[Any]:
         """Declare an event: the type of its value, and whether code outside the execution emits it.
 
         Every emit of the event checks that its value has the `expected` type. An execution made by `create_execution`
@@ -233,6 +247,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         Raises `DefinitionError` if the name is not a non-empty string, or was declared with another type. An external
         event without a listener raises `DefinitionError` when an execution is created.
         """
+        check_names(unknown, ("expected", "external"), f"flow {self.name!r}: signal()")
+        flag(external, f"flow {self.name!r}: signal()", "external")
+        name = text(name)
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
         if expected is not UNSET:
@@ -246,13 +263,14 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             self._runtime.signals[name] = checker(expected, f"signal {name}")
             types[name] = expected
         if external:
-            self._blueprint.external.add(str(name))
+            self._blueprint.external.add(name)
+        self._blueprint.signals.add(name)
         self._blueprint.version += 1
         from .build.typed import Signal
 
         return Signal(name)
 
-    def set_state(self, model: type, *, reducers: Mapping[str, Reducer] | None = None) -> Self:
+    def set_state(self, model: type, *, reducers: Mapping[str, Reducer] | None = None, **unknown: Never) -> Self:
         """Declare the keys of the runtime data: the fields of a dataclass, msgspec struct or Pydantic model.
 
         Every change of a value is checked against the field's type. Fields start with their defaults.
@@ -260,6 +278,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `merge`, `maximum`, `minimum` or `add` of `triggerflow.reducers`, or any function of the old and new value.
         Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
+        check_names(unknown, ("reducers",), f"flow {self.name!r}: set_state()")
         from .build.typed import StateModel
 
         self._runtime.state = StateModel(model, reducers or {})
@@ -267,12 +286,19 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         return self
 
     def set_contract(
-        self, *, initial_input: Any = UNSET, stream: Any = UNSET, result: Any = UNSET, meta: Any = UNSET
+        self,
+        *,
+        initial_input: Any = UNSET,
+        stream: Any = UNSET,
+        result: Any = UNSET,
+        meta: Any = UNSET,
+        **unknown: Never,
     ) -> Self:
         """Declare the types of the start value, the stream's items and the result; arguments left out change nothing.
 
         A value of another type raises `ContractError` where it appears. `meta` is data of your own, kept unchecked.
         """
+        check_names(unknown, ("initial_input", "stream", "result", "meta"), f"flow {self.name!r}: set_contract()")
         for place, expected in (("initial_input", initial_input), ("stream", stream), ("result", result)):
             if expected is not UNSET:
                 self._runtime.contract.set(place, expected)
@@ -291,6 +317,8 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
         moves. Raises `DefinitionError` for any other class, and for a name that another class has.
         """
+        if isinstance(cls, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+            checker(cls, f"flow {self.name!r}: register_type({cls.__name__})")
         return self._runtime.types.register(cls, name)
 
     def source(self, function: Callable[..., Any], /, *, name: str | None = None) -> Callable[..., Source]:
@@ -427,7 +455,8 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk,
         `ExecutionTimedOut`, or `TimeoutError`.
         """
-        check_patience(timeout, f"flow {self.name!r}: start()")
+        if timeout is not None:
+            check_patience(timeout, f"flow {self.name!r}: start()")
         execution = self._runtime.without_handle(concurrency, execution_timeout)
         try:
             execution.begin(value, delay)
@@ -494,11 +523,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
 
     def get_flow_data(self, key: str, default: Any = None) -> Any:
         """A value that all executions of this flow share; `default` if there is none under this key."""
-        return self._runtime.shared.values.get(key, default)
+        return self._runtime.shared.values.get(text(key), default)
 
     def set_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Set a shared value. With `emit` it triggers `when({"flow_data": key})` in every running execution."""
-        self._runtime.shared.set(key, value, emit=emit)
+        self._runtime.shared.set(text(key), value, emit=emit)
 
     def append_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to a shared list, which is created if the key has no value."""

@@ -23,9 +23,11 @@ from triggerflow._core.plan import Plan
 from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
+from triggerflow.run.interrupts import StepWithoutValue
 from triggerflow.serialize.payload import Types
 
 TYPES = Types()
+TYPES.register(events.ErrorInfo)
 Pick = Callable[[int], int]
 
 
@@ -379,7 +381,11 @@ class Simulation:
         elif state.status == "failed":
             yield events.Failed(self.clock, number, state.error or events.ErrorInfo("?", "?"))
         else:
-            yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
+            ends = any(node.kind is OperatorKind.RESULT for node in inner.plan.nodes)
+            if state.result is UNSET and state.lost and ends and self.machine.state.rules >= events.NO_VALUE:
+                yield StepWithoutValue(task.run, self.clock, inner.plan.definition.name).event
+            else:
+                yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
 
     def cancel(self, run: RunChunk) -> None:
         """Tell a chunk to stop; one that has not begun stops at once."""

@@ -357,7 +357,7 @@ def test_a_close_request_before_the_start_is_not_forgotten() -> None:
 
 
 def test_options_come_first_or_not_at_all() -> None:
-    with pytest.raises(ProtocolError, match="come first"):
+    with pytest.raises(ProtocolError, match="must be the first record"):
         prepared().machine.receive(events.Created(0.0))
 
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .events import ErrorInfo
 from .state import BlockInstance, Interrupt, RunChunk
 
 
@@ -106,10 +107,11 @@ class UnhandledSignal(Command):
 
 
 class Skipped(Command):
-    """A chunk failed, and `skip_exceptions` ended only its branch. The driver logs it."""
+    """A chunk failed with this error, and `skip_exceptions` ended only its branch. The driver logs it."""
 
     run: int
     chunk: str
+    error: ErrorInfo
 
 
 class ItemAfterStop(Command):

@@ -46,6 +46,6 @@ def _passes(node: Node, source: Node, heard: dict[str, set[object]]) -> bool:
         return options["mode"] == "filled_and_update" or branches.issuperset(options["branches"])
     if node.kind is OperatorKind.GATE and node.mode == "and":
         triggers = heard.setdefault(node.id, set())
-        triggers.add(source.trigger)
+        triggers.add(source.completes)
         return triggers.issuperset(node.operator.listens)
     return node.handler is None

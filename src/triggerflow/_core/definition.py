@@ -29,6 +29,7 @@ class OperatorKind(StrEnum):
     COLLECT = "collect_branch"
     SUB_FLOW = "sub_flow"
     RESULT = "result_sink"
+    GO_BACK = "go_back"
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,10 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     `group` is the id of the operator that opened the block which this one closes (batch, for_each, match), or None.
     `inside` is the id of the operator that opened the block around this one, or None. `emits` holds the trigger that
     fires when the operator is done, and after it the events that its handler is known to emit.
+
+    A chunk can stand in several places. The first place fires the trigger of the chunk. Each further one fires a
+    trigger of its own, and its option `completes` names the chunk's, for every `when` of the chunk (decision 0019).
+    Operators that fire the same trigger are one place: the later ones go back to it.
     """
 
     id: str
@@ -75,6 +80,8 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
             case OperatorKind.SUB_FLOW:
                 # A saved child execution is found by these two names.
                 relied_on["child"] = [self.name, options.get("flow")]
+            case OperatorKind.GO_BACK:
+                relied_on["to"] = options.get("to")
             case _:
                 pass
         name = self.name if self.kind is not OperatorKind.MATCH_CASE else ""  # the name of a case repeats its options
@@ -123,6 +130,12 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
         heard = {t.name for op in self.operators for t in op.listens if t.kind == "event"}
         emitted = {t.name for op in self.operators for t in op.emits if t.kind == "event"}
         return frozenset(heard - emitted)
+
+
+def completed_by(operator: Operator) -> Trigger:
+    """The trigger that a `when` of the operator's chunk listens to: its own, unless it is a further occurrence."""
+    other = operator.options.get("completes")
+    return operator.emits[0] if other is None else Trigger("chunk", other)
 
 
 def _digest(content: Any) -> str:

@@ -19,11 +19,15 @@ STREAM = "stream"
 #:    class;
 #: 1: a comparison that needs the `==` method of a user's class is a run of its own, and a record has its result;
 #: 2: an idle execution waits for the external events that its definition declares. By rules 0 and 1 it waits for the
-#:    events that no chunk is known to emit.
-RULES = 2
+#:    events that no chunk is known to emit;
+#: 3: a failed branch gives no value (decision 0018). Before, it gave None where an error route or `skip_exceptions` had
+#:    taken the failure, a condition that raised counted as false, and no route took what failed in the work of a route.
+RULES = 3
 
 #: The first version of the rules with declared external events.
 DECLARED = 2
+#: The first version of the rules in which a failed branch gives no value.
+NO_VALUE = 3
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -32,6 +36,20 @@ class ErrorInfo(msgspec.Struct, frozen=True):
     type: str
     message: str
     chunk: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A failure in place of a value, where a block has `on_error="collect"`; also `data.failure` in a `fallback`.
+
+    `chunk` is the name of the chunk that failed, or the name of the sub-flow step or the id of the operator. `type` is
+    the name of the exception's class and `message` its text. `value` is the value with which the chunk ran; None for a
+    source of items.
+    """
+
+    chunk: str
+    type: str
+    message: str
+    value: Any = None
 
 
 class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
@@ -51,11 +69,11 @@ class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
 class Started(Event, tag="started"):
     """The execution starts. The record has all options that decide its course, so the journal alone can be replayed.
 
-        `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the maximum
-            number of runs at a time, None for no limit. `max_pending`: an emitter waits while its completion group has
-        more than this many busy members. `leases`: this is a sub-flow, and its chunks need permits of the limits around its
-        step. `keep_open`: an idle execution does not close. `checks_result`: the flow declares a type for its result; a
-        result from the graph counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
+    `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the maximum
+    number of runs at a time, None for no limit. `max_pending`: an emitter waits while its completion group has
+    more than this many busy members. `leases`: this is a sub-flow, and its chunks need permits of the limits around its
+    step. `keep_open`: an idle execution does not close. `checks_result`: the flow declares a type for its result; a
+    result from the graph counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
     `execution_timeout`: the execution fails after so many seconds, None for no limit. `delay`: the work begins after so
     many seconds, and the execution time-out counts from then.
     """
@@ -90,20 +108,27 @@ class Created(Event, tag="created"):
 
 
 class Completed(Event, tag="completed"):
-    """A chunk or a condition has returned; `value` is what it returned."""
+    """A chunk or a condition has returned; `value` is what it returned.
+
+    If the chunk has failed for good, `value` is that of its `fallback`, and `failure` is the error."""
 
     at: float
     run: int
     value: Any
+    failure: ErrorInfo | None = None
 
 
 class Failed(Event, tag="failed"):
-    """A chunk has raised. Its policy retries after `retry_in` seconds; None means no retry."""
+    """A chunk has raised. Its policy retries after `retry_in` seconds; None means no retry.
+
+    `missing`: a sub-flow has ended without a result, because it has taken a failure itself, by an error route or
+    `skip_exceptions`. Its step gives no value, and is no failure for the routes of the parent."""
 
     at: float
     run: int
     error: ErrorInfo
     retry_in: float | None = None
+    missing: bool = False
 
 
 class Cancelled(Event, tag="cancelled"):
@@ -186,7 +211,8 @@ class Retracted(Event, tag="retracted"):
 
 
 class WaitGivenUp(Event, tag="wait_given_up"):
-    """An emitter gives up the wait of record `wait`; it continues when it has its permits again."""
+    """An emitter stops a wait, because it was cancelled. `wait` is the number of the record that began the wait.
+    The emitter continues when it has its permits again."""
 
     at: float
     wait: int

@@ -29,7 +29,14 @@ from .state import (
 
 def handling(group: CompletionGroup | None) -> bool:
     """Whether this group, or one around it, belongs to an error route."""
-    while group is not None and not group.handling:
+    while group is not None and group.handling is None:
+        group = group.parent
+    return group is not None
+
+
+def handled_by(group: CompletionGroup | None, route: str) -> bool:
+    """Whether this group, or one around it, belongs to this error route (the id of its operator)."""
+    while group is not None and group.handling != route and group.handling != "":
         group = group.parent
     return group is not None
 
@@ -167,7 +174,7 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
     active, so that its members can use its permits. The last wait to end takes the permits back, and may queue for
     them: then the result is empty, and `regain` returns the number later.
     """
-    if wait.over or state.waits is None or wait.id not in state.waits:  # the waiting run has ended or failed
+    if wait.over or state.waits is None or wait.id not in state.waits:  # it has ended before, or its run has ended
         return []
     wait.over = True
     _forget_wait(wait)

@@ -111,7 +111,8 @@ def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
         raise UnknownInterrupt(f"there is no interrupt {number!r}; open now: {waiting}")
     if interrupt.status == "retracted":
         raise AlreadyAnswered(
-            f"interrupt {number!r} is not waiting: the signal that had started its chunk was retracted"
+            f"interrupt {number!r} is not waiting: it was closed without an answer, because its signal was retracted "
+            "or its sub-flow has ended"
         )
     late = interrupt.status == "waiting" and interrupt.expires is not None and event.at > interrupt.expires
     if interrupt.status == "expired" or late:
@@ -143,7 +144,7 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
         enter_chunk(machine, run.node, Trigger("resume", interrupt.id), event.value, run.scope, run.group)
     else:
         for node in run.node.next:
-            node.enter(machine, node, run.node.trigger, event.value, run.scope, run.group)
+            node.enter(machine, node, run.node.completes, event.value, run.scope, run.group)
 
 
 def waiting(machine: Effects) -> bool:

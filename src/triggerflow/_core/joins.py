@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .definition import OperatorKind
+from .events import NO_VALUE
 from .limits import Limiter
 from .plan import Node, Plan
 from .provisional import drop_member, take_member
+from .reach import outlives
 from .state import KEPT, UNSET, BlockInstance, Branch, CompletionGroup, Joins, RunState
 
 #: Prefix of the names of collections among the named joins.
@@ -81,7 +83,7 @@ def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any
     if instance.node is not opener:
         return None
     if state.joins:
-        _end_collections(state.joins, instance.id, branch.index)
+        _end_collections(state, state.joins, instance, branch.index)
     if instance.slots[branch.index] is not UNSET:
         return None
     instance.slots[branch.index] = value
@@ -89,17 +91,20 @@ def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any
     return instance
 
 
-def _end_collections(joins: Joins, instance_id: int, index: int) -> None:
+def _end_collections(state: RunState, joins: Joins, instance: BlockInstance, index: int) -> None:
     """Drop the collections of a branch that has ended, also if its block instance was abandoned.
 
-    A half-filled `when` stays: a side branch may still fill it."""
-    held = joins.get(instance_id, {}).get(index)
+    A half-filled `when` stays: a side branch may still fill it. So does a collection of chains that do not lead to the
+    end of the block."""
+    held = joins.get(instance.id, {}).get(index)
     if held is None:
         return
+    keeps = state.rules >= NO_VALUE
     for name in [name for name in held if name.startswith(COLLECT)]:
-        _drop(joins, name, instance_id, index)
+        if not (keeps and outlives(instance.node, name.removeprefix(COLLECT))):
+            _drop(joins, name, instance.id, index)
     if held:
-        joins.over[instance_id, index] = None
+        joins.over[instance.id, index] = None
 
 
 def forget_items(state: RunState) -> None:

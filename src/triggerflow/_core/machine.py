@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from . import commands, events
-from .closing import FINAL, close_down, close_if_idle, fail
+from .closing import FINAL, close_down, close_if_idle, end_missing, fail
 from .definition import Definition
 from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
@@ -38,7 +38,7 @@ from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_s
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
 from .limits import acquire
-from .operators import compile_plan, decide, fix_result, for_each_around, stop_items
+from .operators import compile_plan, decide, enter_chunk, fix_result, for_each_around, stop_items
 from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
@@ -162,7 +162,7 @@ class Machine(Runs):
             if run.recorded_signals is not None:
                 self._leave_emitted(run)
         if state.closing is None:
-            trigger, scope = node.trigger, run.scope
+            trigger, scope = node.completes, run.scope
             for listener in node.next:
                 listener.enter(self, listener, trigger, value, scope, group)
         if group is not None:
@@ -197,7 +197,9 @@ class Machine(Runs):
             state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
             return
         run = self._end_run(event.run)
-        if state.closing is None:
+        if state.closing is None and event.missing is True:
+            end_missing(self, run, event.error)
+        elif state.closing is None:
             fail(self, run, event.error)
         self._after_run_end(run)
 
@@ -213,7 +215,7 @@ class Machine(Runs):
 
     def _started(self, event: events.Started) -> None:
         state = self._require_open()
-        if state.started or state.closing is not None or state.never_starts:
+        if state.started or state.closing is not None or (state.configured and state.never_starts):
             raise ProtocolError("the execution was started before, or is being closed")
         delay = None if event.delay is None else seconds(event.delay, "the delay of the start")
         if not state.configured:
@@ -229,7 +231,7 @@ class Machine(Runs):
     def _begin_work(self, at: float, value: Any) -> None:
         """Start what follows the start, and the timers that count from it."""
         state = self.state
-        if state.execution_timeout is not None:
+        if state.rare is not None and state.execution_timeout is not None:  # without the first, a read costs too much
             start_timer(self, at + state.execution_timeout, "limit", keeps_open=False)
         for name in self.plan.timers:
             start_timer(self, at + float(name), "deadline", name=name, value=value)
@@ -540,6 +542,11 @@ class Machine(Runs):
         elif state.interrupts is not None:
             interrupt = state.interrupts[timer.name]
             close(self, interrupt, "expired")
+            run = interrupt.run
+            if run.node.fallback:  # only the driver can call it
+                enter_chunk(self, run.node, Trigger("resume", interrupt.id), run.value, run.scope, run.group)
+                self._after_signal()
+                return
             info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._after_signal()

@@ -15,13 +15,15 @@ from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
+from .events import NO_VALUE
 from .groups import enter_group
 from .joins import COLLECT, close_scope, consume, fill, fill_join, leave_scope, open_scope
 from .limits import acquire, limiter_of_chunk
+from .losses import first_lost, lose, lose_block
 from .plan import Node, Plan
 from .provisional import take_member
 from .signals import PUBLIC_KIND, Trigger
-from .state import READY, UNSET, BlockInstance, Branch, CompletionGroup, RunChunk, RunState
+from .state import MISSING, READY, UNSET, BlockInstance, Branch, CompletionGroup, Lost, RunChunk, RunState
 from .values import BUILTIN, equals, is_lazy, kind_of
 
 
@@ -45,7 +47,7 @@ def enter_chunk(
     state.next_id = number + 1
     limiters = state.limiters if scope is None else scope.instance.limiters
     if node.concurrency is not None:
-        limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
+        limiters = (limiter_of_chunk(state, node.completes.name, node.concurrency), *limiters)
     run = RunChunk(number, node, trigger, value, state.records, scope, group, limiters)
     if state.many is not None:  # hot path: `begin`, inlined
         state.many[number] = run
@@ -120,6 +122,9 @@ def enter_batch_collect(
     """End of a batch: when all branches have arrived, pass on one dict by branch name, in order of declaration."""
     instance = fill(machine.state, scope, node.block, value)
     if instance is not None and not instance.missing:
+        if instance.failed is not None and (lost := first_lost(instance.slots)):
+            lose_block(machine, node, instance, group, lost)
+            return
         names: list[str] = node.operator.options["slots"]
         _leave_block(machine, node, instance, dict(zip(names, instance.slots, strict=True)), group)
 
@@ -173,7 +178,13 @@ def _feed(machine: Effects, instance: BlockInstance) -> None:
                 enter_group(instance.group)
             machine.out.append(Pull(instance, window - instance.open))
     elif not instance.open and node.block is not None:
-        _leave_block(machine, node.block, instance, instance.slots, instance.group)
+        slots = instance.slots
+        if instance.failed is not None and (lost := first_lost(slots)):
+            if lost.failure is not None:
+                lose_block(machine, node.block, instance, instance.group, lost)
+                return
+            slots = [slot for slot in slots if type(slot) is not Lost]
+        _leave_block(machine, node.block, instance, slots, instance.group)
 
 
 def take_pulled(machine: Effects, instance: BlockInstance, items: list[Any], done: bool) -> None:
@@ -211,7 +222,7 @@ def stop_pulling(machine: Effects, instance: BlockInstance) -> bool:
 
 
 def for_each_around(scope: Branch | None) -> BlockInstance | None:
-    """Return the block instance of the innermost for_each around a run with this scope; None outside of a for_each."""
+    """Return the block instance of the innermost for_each around this scope; None outside of a for_each."""
     while scope is not None and scope.instance.node.kind is not OperatorKind.FOR_EACH_SPLIT:
         scope = scope.instance.outer
     return None if scope is None else scope.instance
@@ -220,7 +231,8 @@ def for_each_around(scope: Branch | None) -> BlockInstance | None:
 def stop_items(machine: Effects, instance: BlockInstance) -> bool:
     """Start no further item of a for_each, and return whether a pull was open.
 
-    The block ends when the results of the started items have arrived. The caller removes the pull from the completion group."""
+    The block ends when the results of the started items have arrived. The caller removes the pull from the completion
+    group."""
     if instance.pulled is None:
         instance.source = ()
     else:
@@ -242,7 +254,7 @@ def enter_for_each_collect(
         _feed(machine, instance)
 
 
-#: The value of `next` of a match when no case matched and its else runs.
+#: In `next` of a match, in place of the position of a case: no case has matched, and the else runs.
 ELSE = -1
 
 
@@ -318,6 +330,7 @@ def _route(machine: Effects, instance: BlockInstance) -> None:
     cases: list[Node] = [node.next[position] for position in hits]
     instance.slots = [UNSET] * len(cases)
     instance.missing = len(cases)
+    instance.source = tuple(hits)
     if cases[0].otherwise:
         instance.next = ELSE
     for index, case in enumerate(cases):
@@ -334,6 +347,9 @@ def enter_match_collect(
     The else of a hit_all passes on its result, without a list."""
     instance = fill(machine.state, scope, node.block, value)
     if instance is not None and not instance.missing:
+        if instance.failed is not None and (lost := first_lost(instance.slots)):
+            lose_block(machine, node, instance, group, lost)
+            return
         several = instance.node.mode == "hit_all" and instance.next != ELSE
         result = instance.slots if several else instance.slots[0]
         _leave_block(machine, node, instance, result, group)
@@ -354,6 +370,21 @@ def enter_collect(
     full = {branch: slots[branch] for branch in branches}
     for listener in node.next:
         listener.enter(machine, listener, node.trigger, full, scope, group)
+
+
+def enter_go_back(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
+) -> None:
+    """back_to: run an earlier step again. The matches in which the way back begins are left, and never complete."""
+    state = machine.state
+    for _ in range(node.leaves):
+        if scope is None:  # the chain was entered from outside of its block
+            break
+        if scope.instance.id in (state.block_instances or ()):
+            leave_scope(state, scope.instance)
+        scope = scope.instance.outer
+    for target in node.next:
+        target.enter(machine, target, trigger, value, scope, group)
 
 
 def enter_result(
@@ -378,8 +409,31 @@ def fix_result(machine: Effects, by: int | str | None, value: Any) -> None:
         machine.out.append(ResultFixed(by))
 
 
-def skip(machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None) -> None:
-    """End the branch of an operator that failed: its slot becomes None, so that the block can still be complete."""
+def end_without_value(
+    machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None, lost: Lost = MISSING
+) -> None:
+    """An operator has failed: its branch gets no value from it, and ends if no other way leads to its end."""
+    if lost is MISSING and machine.state.rules < NO_VALUE:
+        _end_with_none(machine, node, scope, group)
+    elif node.kind is OperatorKind.MATCH_CASE and scope is not None:
+        _fail_condition(machine, scope.instance, group, lost)
+    else:
+        lose(machine, node, scope, group, lost)
+
+
+def _fail_condition(machine: Effects, instance: BlockInstance, group: CompletionGroup | None, lost: Lost) -> None:
+    """A condition has raised: it is neither true nor false, so that no case runs and the match gives no value."""
+    node, end = instance.node, instance.node.block
+    if end is None or instance.id not in (machine.state.block_instances or ()):
+        return
+    if lost.failure is not None and node.collects:
+        _leave_block(machine, end, instance, [lost.failure] if node.mode == "hit_all" else lost.failure, group)
+    else:
+        lose_block(machine, end, instance, group, lost)
+
+
+def _end_with_none(machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None) -> None:
+    """Rules before `NO_VALUE`: the branch ends with None, and a condition that raised counts as false."""
     if scope is None or node.optional:
         return
     if node.kind is OperatorKind.MATCH_CASE:
@@ -417,6 +471,7 @@ TRANSITIONS: Mapping[OperatorKind, Transition] = {
     OperatorKind.COLLECT: enter_collect,
     OperatorKind.SUB_FLOW: enter_sub_flow,
     OperatorKind.RESULT: enter_result,
+    OperatorKind.GO_BACK: enter_go_back,
 }
 
 

@@ -20,17 +20,26 @@ class Node:
     `next` holds the listeners of its own trigger, in definition order. `block` is the operator at the other end of its
     block: the collector of a fan-out, the fan-out of a collector. For a `when` whose signals all come from inside one
     for_each, `block` is that for_each: the `when` then joins the signals of each item.
+
+    `completes` is the trigger of the chunk that the operator runs, and what its signals carry. It differs from
+    `trigger` for every occurrence of a chunk but the first: what follows such an occurrence in its chain listens to
+    `trigger`, and every `when` of the chunk to `completes`. `next` has both. For an operator that goes back, `next`
+    is the operator that runs again, and `leaves` the number of blocks that are left on the way.
     """
 
     __slots__ = (
         "block",
+        "collects",
         "compares_builtin",
+        "completes",
         "concurrency",
         "enter",
+        "fallback",
         "handler",
         "id",
         "index",
         "kind",
+        "leaves",
         "literal",
         "mode",
         "name",
@@ -38,6 +47,7 @@ class Node:
         "operator",
         "optional",
         "otherwise",
+        "reach",
         "trigger",
     )
 
@@ -51,11 +61,20 @@ class Node:
         self.handler = operator.handler
         self.enter = enter
         self.trigger = operator.emits[0] if operator.emits else Trigger("operator", operator.id)
+        other = options.get("completes")
+        self.completes = self.trigger if other is None else Trigger("chunk", other)
         self.next: tuple[Node, ...] = ()
+        self.leaves = 0
         self.block: Node | None = None
         self.mode: str = options.get("mode", "")
         self.concurrency: int | None = options.get("concurrency")
         self.optional: bool = options.get("side_branch", False)
+        #: for the opener of a block: whether it puts failures in the place of values
+        self.collects: bool = options.get("on_error") == "collect"
+        #: whether the driver has a value for a failed run
+        self.fallback: bool = options.get("fallback", False)
+        #: for the opener of a block: answers of `losses` about its branches
+        self.reach: dict[Any, bool] | None = None
         #: for a match case: its literal, whether that has a builtin type, and whether the case is the else
         self.literal: Any = options.get("equals")
         self.compares_builtin = "equals" in options and id(kind_of(self.literal)) in BUILTIN
@@ -98,13 +117,19 @@ class Plan:
             raise DefinitionError(f"flow {definition.name!r}: two operators have the same id")
         for node in self.nodes:
             node.next = tuple(listeners.get(node.trigger, ()))
+            if node.completes is not node.trigger:
+                gates = [it for it in listeners.get(node.completes, ()) if it.kind is OperatorKind.GATE]
+                node.next = tuple(sorted((*node.next, *gates), key=lambda it: it.index))
+            elif node.kind is OperatorKind.GO_BACK:
+                target = by_id[node.operator.options["to"]]
+                node.next, node.leaves = (target,), _depth(node, by_id) - _depth(target, by_id)
             opener = node.operator.group
             if opener is not None:
                 node.block = by_id[opener]
                 by_id[opener].block = node
         fired: dict[Trigger, list[Node]] = {}
         for node in self.nodes:
-            fired.setdefault(node.trigger, []).append(node)
+            fired.setdefault(node.completes, []).append(node)
         for node in self.nodes:
             if node.kind is OperatorKind.GATE and node.mode == "and":
                 sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]

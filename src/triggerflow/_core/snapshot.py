@@ -21,6 +21,7 @@ from .plan import Node, Plan
 from .provisional import restore_provisional, take_member
 from .signals import Trigger
 from .state import (
+    MISSING,
     NONE_SENT,
     UNSET,
     BlockInstance,
@@ -29,6 +30,7 @@ from .state import (
     Interrupt,
     Joins,
     Limiter,
+    Lost,
     PermitGrant,
     Phase,
     RecordedSignal,
@@ -93,7 +95,7 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
 
 
 class _Encoder:
-    """Writes the parts of the state. They refer to each other by numbers."""
+    """Encodes the parts of the state. A part refers to another one by the number of that part."""
 
     def __init__(self, plan: Plan, state: RunState, pack: Pack) -> None:
         self.plan = plan
@@ -113,6 +115,7 @@ class _Encoder:
             **({"rules": state.rules} if state.rules else {}),  # snapshots of rules 0 do not have it
             # Snapshots of earlier versions do not have these.
             **{name: value for name in _OPTIONAL if (value := getattr(state, name))},
+            **({"lost": True} if state.lost else {}),
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
@@ -148,7 +151,8 @@ class _Encoder:
             "parent": self.reference(it.parent),
             "live": self.live[id(it)],
             "over": it.over,
-            "handling": it.handling,
+            "handling": it.handling is not None,
+            **({"route": it.handling} if it.handling else {}),
             "waits": [number for waits in (it.waits or {}).values() for number in waits],
         }
 
@@ -197,7 +201,8 @@ class _Encoder:
             "operator": it.node.id,
             "outer": _branch(it.outer),
             "group": self.reference(it.group),
-            "slots": [[] if slot is UNSET else [self.pack(slot, what)] for slot in it.slots],
+            "slots": [self.slot(slot, what) for slot in it.slots],
+            **({} if it.failed is None else {"failed": self.failed(it.failed)}),
             "missing": it.missing,
             "source": None if it.source is None else self.pack(it.source, f"the input of {it.node.id!r}"),
             "next": it.next,
@@ -207,6 +212,15 @@ class _Encoder:
             "exhausted": it.exhausted,
             "limiter": _limiter(it.limiters[0]) if it.node.concurrency is not None else None,
         }
+
+    def slot(self, slot: Any, what: str) -> list[Any]:
+        """A list: empty without a value, of one value, or of None and the failure for a branch without a value."""
+        if type(slot) is Lost:
+            return [None, None if slot.failure is None else self.pack(slot.failure, what)]
+        return [] if slot is UNSET else [self.pack(slot, what)]
+
+    def failed(self, failed: Mapping[int, set[int]]) -> list[Any]:
+        return [[index, [self.plan.nodes[it].id for it in sorted(nodes)]] for index, nodes in failed.items()]
 
 
 class _Decoder:
@@ -220,6 +234,7 @@ class _Decoder:
         for name, stored in _PLAIN.items():
             setattr(state, name, snapshot[stored])
         state.rules = snapshot.get("rules", 0)
+        state.lost = snapshot.get("lost", False)
         state.status = Status(snapshot["status"])
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
@@ -273,7 +288,11 @@ class _Decoder:
     def instance(self, stored: Mapping[str, Any]) -> None:
         node = self.node(stored["operator"])
         instance = BlockInstance(stored["id"], node, self.branch(stored["outer"]), self.group(stored["group"]), 0)
-        instance.slots = [self.unpack(slot[0]) if slot else UNSET for slot in stored["slots"]]
+        instance.slots = [self.slot(slot) for slot in stored["slots"]]
+        if "failed" in stored:
+            instance.failed = {
+                index: {self.nodes[id].index for id in ids if id in self.nodes} for index, ids in stored["failed"]
+            }
         instance.missing = stored["missing"]
         instance.source = None if stored["source"] is None else self.unpack(stored["source"])
         instance.next, instance.open = stored["next"], stored["open"]
@@ -288,11 +307,16 @@ class _Decoder:
             self.state.block_instances = self.state.block_instances or {}
             self.state.block_instances[instance.id] = instance
 
+    def slot(self, stored: list[Any]) -> Any:
+        if len(stored) == 2:
+            return MISSING if stored[1] is None else Lost(self.unpack(stored[1]))
+        return self.unpack(stored[0]) if stored else UNSET
+
     def run(self, stored: Mapping[str, Any]) -> RunChunk:
         state, node, scope = self.state, self.node(stored["operator"]), self.branch(stored["scope"])
         limiters = around(state, scope) if node.kind is not OperatorKind.SUB_FLOW else ()
         if node.concurrency is not None:
-            limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
+            limiters = (limiter_of_chunk(state, node.completes.name, node.concurrency), *limiters)
         trigger = Trigger(*stored["trigger"])
         value, group = self.unpack(stored["value"]), self.group(stored["group"])
         run = RunChunk(stored["id"], node, trigger, value, stored["signal"], scope, group, limiters)
@@ -347,7 +371,7 @@ class _Decoder:
         state.waits = waits or None
         for group, stored in zip(self.groups, snapshot["groups"], strict=True):
             group.parent, group.live = self.group(stored["parent"]), stored["live"]
-            group.over, group.handling = stored["over"], stored["handling"]
+            group.over, group.handling = stored["over"], stored.get("route", "") if stored["handling"] else None
             for wait in (waits[number] for number in stored["waits"]):
                 if not wait.over:  # earlier versions stored waits that had ended
                     group.waits = group.waits or {}

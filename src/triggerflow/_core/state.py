@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Final, Literal
 import msgspec
 
 from .errors import ProtocolError
-from .events import RULES, ErrorInfo
+from .events import RULES, ErrorInfo, Failure
 from .plan import Node
 from .signals import Trigger
 from .sparse import SparseAttribute
@@ -44,6 +44,19 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
+
+
+class Lost:
+    """The outcome of a branch that gives no value, in its slot. `failure` is set on its way to a collecting block."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self, failure: Failure | None) -> None:
+        self.failure = failure
+
+
+#: The outcome of a branch of which an error route or `skip_exceptions` has taken the failure.
+MISSING: Final = Lost(None)
 
 #: First value of `RunState.sent`: an execution to which no event is sent needs no set of its own.
 NONE_SENT: Final = frozenset[str]()
@@ -121,8 +134,9 @@ class CompletionGroup:
         # Set when the emitter has ended: no run waits for this group any more, and later child groups go below its
         # parent. Without this, a loop of emits would build an ever longer chain of groups.
         self.over = False
-        # Set for the work of an error route: a failure below it is not routed again.
-        self.handling = False
+        #: for the work of an error route: the id of its operator, which takes no failure of this work again; "" where
+        #: no route takes a failure of this work (rules before `NO_VALUE`)
+        self.handling: str | None = None
         #: the innermost provisional signal to which this group belongs
         self.provisional: Provisional | None = None if parent is None else parent.provisional
         #: waits, by the level to which `live` has to fall (at most two levels), then by number
@@ -323,14 +337,16 @@ class SubFlowPermits:
 class BlockInstance:
     """One pass through a fan-out, with the results of its branches.
 
-    `slots` holds one value per branch; `missing` counts the branches that have not arrived. For a for_each, `source` is
-    the sequence, `next` the position of the next item to start, and `open` the number of items in work. The items of a
-    lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull at a time
-    (`pulling`).
+    `slots` holds one value per branch, or `Lost`; `missing` counts the branches that have not arrived. `failed` holds,
+    by branch, the indexes of operators that failed in it and gave no value; it is None if nothing has failed. For a
+    for_each, `source` is the sequence, `next` the position of the next item to start, and `open` the number of items in
+    work. The items of a lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull
+    at a time (`pulling`). For a match whose cases run, `source` is the positions of these cases.
     """
 
     __slots__ = (
         "exhausted",
+        "failed",
         "feeding",
         "group",
         "id",
@@ -357,6 +373,7 @@ class BlockInstance:
         self.source: Any = None
         self.next = 0
         self.open = 0
+        self.failed: dict[int, set[int]] | None = None
         self.feeding = False
         self.pulled: deque[Any] | None = None
         self.pulling = False
@@ -432,6 +449,8 @@ class RunState:
     error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
     reason = SparseAttribute("")
     skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)
+    #: whether a failure was taken by an error route or `skip_exceptions`, or a sub-flow gave no value because of one
+    lost = SparseAttribute(False)
     #: keys whose list no reader holds, so that an append can grow it
     owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
     unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, ge
 import msgspec
 
 from .._core.errors import ContractError, DefinitionError
-from .contract import Check, checker
+from .contract import Check, checker, unresolved
 
 T = TypeVar("T")
 Reducer = Callable[[Any, Any], Any]
@@ -74,16 +74,19 @@ class StateModel:
     """The keys of a flow's state with their types, defaults and reducers, read from a model's fields.
 
     A reducer can also be given in the annotation: `hits: Annotated[list[str], append]`.
-    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, and for a reducer of an
-    unknown field.
+    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, for an annotation that
+    cannot be resolved, and for a reducer of an unknown field.
     """
 
     __slots__ = ("checks", "defaults", "lists", "model", "reducers")
 
     def __init__(self, model: type[Any], reducers: Mapping[str, Reducer]) -> None:
         self.model = model
-        self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
-        hints = get_type_hints(model, include_extras=True)
+        try:
+            self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
+            hints = get_type_hints(model, include_extras=True)
+        except NameError as error:
+            raise unresolved(error, f"set_state({model.__name__})") from None
         unknown = set(reducers) - set(self.defaults)
         if unknown:
             raise DefinitionError(
@@ -91,7 +94,7 @@ class StateModel:
                 f"{model.__name__} has the fields {list(self.defaults)}"
             )
         self.checks: dict[str, Check] = {name: checker(hints[name], f"state[{name!r}]") for name in self.defaults}
-        #: keys whose type is a list without constraints on the list itself, so that an item can be checked alone
+        #: keys typed as a list without a rule for the whole list: a new item can be checked without the others
         self.lists = frozenset(name for name in self.defaults if _is_plain_list(hints[name]))
         self.reducers: dict[str, Reducer] = dict(reducers)
         for name in self.defaults:

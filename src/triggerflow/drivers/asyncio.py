@@ -30,7 +30,7 @@ from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
 from ..run.environment import Environment
 from ..run.ingress import submit, take
-from ..run.interrupts import ChunkPaused
+from ..run.interrupts import ChunkPaused, StepWithoutValue
 from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
@@ -206,6 +206,8 @@ class AsyncioDriver:
                 value = await runtime.invoke(run)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
+                if self._falls_back(run, event):
+                    error, event = await self._fall_back(run, error, event)
             else:
                 if worker is not None and worker.cancelling():  # the chunk has caught the CancelledError and returned
                     self._cancellation_swallowed(run, worker)
@@ -235,6 +237,8 @@ class AsyncioDriver:
         try:
             following = take(self.runtime, event)
         except Exception as refused:
+            if self._completes_later(run, event, refused):
+                return None
             instead = self._record_refused(run, event, refused)
             if instead is None:
                 return None
@@ -289,7 +293,7 @@ class AsyncioDriver:
             if self.runtime.machine.state.closing is not None or run.id in (self.runtime.machine.state.retracted or ()):
                 return None, events.Cancelled(self.runtime.environment.now(), run.id)
             error = own_cancellation(run, error)
-        if isinstance(error, ChunkPaused):
+        if isinstance(error, ChunkPaused | StepWithoutValue):
             return None, error.event
         event = events.Failed(self.runtime.environment.now(), run.id, describe(error, run.node.name))
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -319,6 +323,50 @@ class AsyncioDriver:
         if not isinstance(refused, ExecutionClosed):  # the execution had ended before this chunk: nothing to record
             self._abort(refused, run)
         return None
+
+    def _falls_back(self, run: RunChunk, event: events.Event) -> bool:
+        """Whether the chunk of a failed run has a fallback, and no retry follows."""
+        if self.runtime.program.fallbacks[run.node.index] is None or not isinstance(event, events.Failed):
+            return False
+        state = self.runtime.machine.state
+        return event.retry_in is None and state.closing is None and run.id not in (state.retracted or ())
+
+    async def _fall_back(
+        self, run: RunChunk, error: BaseException | None, event: events.Event
+    ) -> tuple[BaseException | None, events.Event]:
+        """Run the fallback of a failed run. Returns the record of its end, and the error if the fallback fails."""
+        fallback = self.runtime.program.fallbacks[run.node.index]
+        assert fallback is not None
+        assert isinstance(event, events.Failed)
+        try:
+            value = await fallback(self.runtime, run, event.error)
+        except BaseException as raised:
+            if raised.__context__ is None and raised is not error:
+                raised.__context__ = error  # it was raised in a thread, where the first error was not being handled
+            instead, ended = self._ended(run, raised)
+            if isinstance(ended, events.Failed):
+                ended.retry_in = None
+            return instead, ended
+        if run.handle.cancelling():  # the fallback has swallowed the cancellation
+            self.cancelled_from_outside(run)
+        return None, events.Completed(self.runtime.environment.now(), run.id, value, event.error)
+
+    def _completes_later(self, run: RunChunk, event: events.Event, refused: Exception) -> bool:
+        """Whether a value that cannot be recorded is a failure for which the chunk has a fallback; if so, run that."""
+        if not isinstance(refused, PayloadError) or not isinstance(event, events.Completed) or event.failure:
+            return False
+        error, failed = self._ended(run, refused)
+        if error is None or not self._falls_back(run, failed):
+            return False
+
+        async def complete() -> None:
+            last, event = await self._fall_back(run, error, failed)
+            following = self._record(run, event, last)
+            if following is not None:
+                self._hire(following)
+
+        run.handle = start_task(self.loop, complete(), self._base.copy(), name=WORKER)
+        return True
 
     def current_run(self) -> RunChunk | None:
         """See `Driver.current_run`."""

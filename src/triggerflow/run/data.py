@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import UsageError
+from .._core.events import Failure
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.arguments import text
 from ..build.former_names import DATA, refuse
 from . import ingress
 from .ingress import emit, put
@@ -97,6 +99,11 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def chunk_name(self) -> str:
         """The name of the chunk that is running."""
         return self._run.node.name
+
+    @property
+    def failure(self) -> Failure | None:
+        """In a `fallback`: the failure of its chunk. None elsewhere."""
+        return None
 
     @property
     def trigger_event(self) -> str:
@@ -341,7 +348,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
 
         Items that were started run to their end, and the chain continues with their results. This is how a for_each
-        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
+        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an
+        item of one.
         """
         self._record(events.ItemsStopped(self._now(), self._run.id))
 
@@ -388,9 +396,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         refuse_pause(self._run)
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
+        resume_event = text(resume_event)
         if resume_to not in ("next", "self"):
             raise UsageError(f"pause_for: resume_to must be 'next', 'self' or {{'event': name}}, not {resume_to!r}")
-        number = interrupt_id or f"interrupt-{self._run.id}"
+        number = text(interrupt_id) or f"interrupt-{self._run.id}"
         event: Any = resume_event
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
@@ -441,6 +450,23 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def __repr__(self) -> str:
         kind = "condition" if self._run.node.kind is OperatorKind.MATCH_CASE else "chunk"
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
+
+
+class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
+    """The argument of a `fallback`: that of the chunk that has failed, with the failure."""
+
+    __slots__ = ("_failure",)
+
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk, failure: Failure) -> None:
+        super().__init__(runtime, run)
+        # The recorded effects are those of the chunk. Those of the fallback are others, also where the names are equal.
+        self._repeated = None
+        self._failure = failure
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure of the chunk."""
+        return self._failure
 
 
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:

@@ -99,9 +99,8 @@ class FlowRuntime:
         """Raise `UsageError` unless the flow was named."""
         if not self.is_named:
             raise UsageError(
-                "a flow with a store needs a name, because the store finds its executions by that name after a "
-                "restart: "
-                "TriggerFlow('brief')"
+                "a flow with a store needs a name: after a restart the store finds its executions by that name. For "
+                "example: TriggerFlow('brief')"
             )
 
     def without_handle(self, concurrency: int | None, execution_timeout: float | None = None) -> ExecutionRuntime:

@@ -32,7 +32,7 @@ from .._core.machine import FINAL, cancelled_effect
 from .._core.recovery import outstanding
 from .._core.state import UNSET, RunChunk, Status
 from .._core.timers import pending_signals
-from ..build.arguments import seconds
+from ..build.arguments import seconds, text
 from .interrupts import admit, describe_interrupt
 from .logs import how_to_declare
 from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
@@ -310,6 +310,7 @@ async def emit(
     if delay is not None or id is not None or keeps_open is not True:
         check_delayed(delay, id, keeps_open, settle)
     if runtime.program.signals or type(name) is not str:
+        name = text(name)
         value = checked(runtime, name, value)
     if delay is None:
         event = events.Emitted(runtime.environment.now(), run.id, name, value, settle, None, provisional)
@@ -366,6 +367,7 @@ def emit_now(
         return
     if settle:
         raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
+    name = text(name)
     value = checked(runtime, name, value)
     event = events.Emitted(
         runtime.environment.now(), run.id, name, value, False, delay,
@@ -387,6 +389,7 @@ async def emit_from_outside(
     """A caller emits a signal on a handle. `run` is the chunk that calls with `settle`, so that it gives up its
     permits."""
     check_delayed(delay, id, keeps_open, settle)
+    name = text(name)
     _refuse_late(runtime, name)
     driver_of(runtime)
     number = None if run is None else run.id
@@ -405,6 +408,7 @@ def emit_from_outside_now(
 ) -> None:
     """A caller emits a signal on a handle, without waiting."""
     check_delayed(delay, id, keeps_open, settle=False)
+    name = text(name)
     _refuse_late(runtime, name)
     value = checked(runtime, name, value)
     driver_of(runtime)
@@ -414,6 +418,7 @@ def emit_from_outside_now(
 
 def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, repeated: Repeated = None) -> int:
     """Cancel the pending delayed signals with this name or id, from any thread; returns how many there were."""
+    name = text(name)
     if not isinstance(name, str):
         raise UsageError(f"{runtime!r}: a delayed signal is cancelled by its name or its id, a string; got {name!r}")
     name = str.__str__(name)
@@ -529,6 +534,7 @@ def change_state(
     repeated: Repeated,
 ) -> None:
     """Change the state at one key."""
+    key = text(key)
     model = runtime.program.state
     if model is not None and op == "set":
         value = model.check(key, value)

@@ -21,8 +21,9 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
             near = closest(name, heard, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             logger.warning("%r: signal %r was sent, and no when() listens to it%s", execution, name, hint)
-        case commands.Skipped(run=run, chunk=chunk):
-            logger.warning("%r: chunk %r (run %d) failed and its branch was skipped", execution, chunk, run)
+        case commands.Skipped(run=run, chunk=chunk, error=error):
+            text = "%r: chunk %r (run %d) failed, and skip_exceptions ended only its branch: %s: %s"
+            logger.warning(text, execution, chunk, run, error.type, error.message)
         case commands.ItemAfterStop():
             logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
         case _:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..build.cache import Invoker
     from ..build.retry import Retry
     from ..build.typed import StateModel
+    from .fallback import Fallback
 
 
 class Program:
@@ -27,6 +28,7 @@ class Program:
 
     __slots__ = (
         "contract",
+        "fallbacks",
         "invokers",
         "name",
         "plan",
@@ -60,6 +62,7 @@ class Program:
             handler.flow.name: handler.flow for handler in blueprint.handlers.values() if isinstance(handler, SubFlow)
         }
         self.invokers: tuple[Invoker, ...] = tuple(_invoker(node, blueprint) for node in plan.nodes)
+        self.fallbacks: tuple[Fallback | None, ...] = tuple(_fallback(node, blueprint) for node in plan.nodes)
         self.retries: tuple[Retry | None, ...] = tuple(_retry(node, blueprint) for node in plan.nodes)
 
 
@@ -76,7 +79,20 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
         return condition_invoker(handler)
     if isinstance(handler, SubFlow):
         return _sub_flow_invoker(handler)
-    return invoker(blueprint.nodes[node.trigger.name], blueprint)
+    call = invoker(blueprint.nodes[node.trigger.name], blueprint)
+    if not node.fallback:
+        return call
+    from .fallback import unless_expired  # few chunks have one
+
+    return unless_expired(call)
+
+
+def _fallback(node: Node, blueprint: Blueprint) -> Fallback | None:
+    if not node.fallback:
+        return None
+    from .fallback import fallback_of
+
+    return fallback_of(node, blueprint)
 
 
 def _sub_flow_invoker(handler: SubFlow) -> Invoker:

@@ -22,6 +22,7 @@ from .._core.errors import (
     ContractError,
     ExecutionCancelled,
     ExecutionClosed,
+    InterruptExpired,
     PayloadError,
     UsageError,
     WrongLoopError,
@@ -221,7 +222,7 @@ class ExecutionRuntime:
                     "create another execution for another value"
                 )
             return
-        if self.machine.state.never_starts:
+        if self.machine.state.records and self.machine.state.never_starts:
             raise ExecutionClosed(f"{self!r} was closed before it was started; create another execution")
         value = None if value is UNSET else value
         started = value if contract is None else contract(value)
@@ -559,8 +560,8 @@ class ExecutionRuntime:
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """The seconds until the chunk's retry policy tries again; None if it does not."""
         retry = self.program.retries[run.node.index]
-        if retry is None:
-            return None
+        if retry is None or (run.trigger.kind == "resume" and isinstance(error, InterruptExpired)):
+            return None  # also if the time for an answer is over, however often the chunk is tried
         from ..build.retry import pause_before_retry  # few chunks have a policy
 
         return pause_before_retry(retry, run.attempt, error, self.environment.random)

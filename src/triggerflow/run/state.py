@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._core.errors import ContractError, UsageError
 from .._core.state import RunChunk
+from ..build.arguments import text
 from . import ingress
 from .portal import require_wanted
 
@@ -39,7 +40,7 @@ class State:
         It is the object itself and not a copy: change it only through `set`. A list is copied if it is read on another
         thread than the execution's, because `append` may extend it meanwhile.
         """
-        state = self._runtime.machine.state
+        state, key = self._runtime.machine.state, text(key)
         if not ingress.is_here(self._runtime):
             value: Any = state.data.get(key, default)
             return value.copy() if type(value) is list else value  # pyright: ignore[reportUnknownVariableType]
@@ -52,6 +53,7 @@ class State:
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
+        key = text(key)
         held: Any = self._runtime.machine.state.data.get(key, ())
         if not isinstance(held, list | tuple):
             raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
@@ -66,6 +68,7 @@ class State:
 
         The function gets the default if the key is missing. It must be quick, and return a new object.
         """
+        key = text(key)
 
         def change() -> Any:
             if ingress.repeats(self._repeated, f"state:{key}"):
@@ -81,7 +84,7 @@ class State:
 
         The change is atomic: concurrent branches lose no update. Raises `ContractError` if no reducer is declared.
         """
-        model = self._runtime.program.state
+        key, model = text(key), self._runtime.program.state
         if model is None:
             raise ContractError(
                 f"state[{key!r}] has no reducer: the flow declares no state; call flow.set_state(Model)"
@@ -93,8 +96,8 @@ class State:
         """The state as the attributes of the model that the flow declares with `set_state`.
 
         Type checkers then know the keys and their types: `data.state.typed(Brief).rounds += 1`. Reading, setting and
-        deleting an attribute is `get`, `set` and `delete` of that key; the returned object is not a `Brief`, and has none
-        of its methods. Raises `UsageError` if the flow declares another model, or none.
+        deleting an attribute is `get`, `set` and `delete` of that key; the returned object is not a `Brief`, and has
+        none of its methods. Raises `UsageError` if the flow declares another model, or none.
         """
         declared = self._runtime.program.state
         if declared is None or declared.model is not model:
@@ -143,12 +146,12 @@ class State:
         return {key: self[key] for key in self}
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._runtime.machine.state.data:
+        if key not in self:
             raise KeyError(key)
         return self.get(key)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._runtime.machine.state.data
+        return text(key) in self._runtime.machine.state.data
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._runtime.machine.state.data))
@@ -174,22 +177,22 @@ class FlowState:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at a key, or the default."""
-        return self._runtime.shared.values.get(key, default)
+        return self._runtime.shared.values.get(text(key), default)
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
         if not self._repeats(key):
-            self._runtime.shared.set(key, value, emit=emit, by=self._by())
+            self._runtime.shared.set(text(key), value, emit=emit, by=self._by())
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
         if not self._repeats(key):
-            self._runtime.shared.append(key, value, emit=emit, by=self._by())
+            self._runtime.shared.append(text(key), value, emit=emit, by=self._by())
 
     def delete(self, key: str, *, emit: bool = True) -> None:
         """Remove a key if it exists. Chunks that the change triggers get the value None."""
         if not self._repeats(key):
-            self._runtime.shared.delete(key, emit=emit, by=self._by())
+            self._runtime.shared.delete(text(key), emit=emit, by=self._by())
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
@@ -212,7 +215,7 @@ class FlowState:
         listens."""
         if not self._repeated or not self._runtime.shared.has_listener(self._runtime):
             return False
-        return ingress.repeats(self._repeated, f"flow_data:{key}")
+        return ingress.repeats(self._repeated, f"flow_data:{text(key)}")
 
     def _by(self) -> tuple[ExecutionRuntime, int | None]:
         require_wanted()

@@ -185,7 +185,8 @@ class RuntimeStream:
         self._warned = True
         logger.warning(
             "a reader of the runtime stream has taken no item for %g s since item %d, and chunks wait for it with "
-            "items up to %d; if its loop was left early, close it (`await reader.aclose()`), or read with lag='drop_oldest'",
+            "items up to %d; if the loop over the reader was left early, close the reader (`await reader.aclose()`), "
+            "or read with lag='drop_oldest'",
             STUCK_SECONDS,
             min((reader.position for reader in self._blocking()), default=self.last),
             self.last,
@@ -493,7 +494,7 @@ class Merged:
 
     @property
     def single(self) -> bool:
-        """Whether this is a single item, to which no other was added."""
+        """Whether this is exactly one stream item, and not several merged into one."""
         return len(self._parts) == 1
 
 

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .._core import commands, events
+from .._core.definition import OperatorKind
 from .._core.errors import ExecutionClosed, UsageError
 from .._core.limits import around
-from .._core.state import Interrupt, RunChunk
+from .._core.state import UNSET, Interrupt, RunChunk
 from ..build.subflow import SubFlow
 from . import ingress
+from .interrupts import StepWithoutValue
 
 if TYPE_CHECKING:
     from .runtime import ExecutionRuntime
@@ -75,6 +77,14 @@ class Link:
         return f"{self.path}/{rest}" if rest else self.path
 
 
+def _has_no_result(child: "ExecutionRuntime") -> bool:
+    """Whether a child that has an `end()` did not come to it, because of a failure that it has taken itself."""
+    state = child.machine.state
+    if state.result is not UNSET or not state.lost or state.rules < events.NO_VALUE:
+        return False
+    return any(node.kind is OperatorKind.RESULT for node in child.machine.plan.nodes)
+
+
 class StepRunner(Protocol):
     """Makes the execution of a sub-flow. A flow's runtime is one."""
 
@@ -119,16 +129,19 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
             return await child.result()
 
         result = await ingress.from_outside(child, run)
+        if parent.machine.state.rules >= events.NO_VALUE and _has_no_result(child):
+            raise StepWithoutValue(step, parent.environment.now(), handler.flow.name)
     except asyncio.CancelledError:
         if child.durability.is_open(child):  # while closing; else both were suspended, and neither must end
             await ingress.from_outside(child, lambda: child.cancel("the step of its parent was cancelled"))
         raise
     finally:
         _release(link)
-    return _bring_back(handler, step, data, result)
+    return bring_back(handler, step, data, result)
 
 
-def _bring_back(handler: SubFlow, step: RunChunk, data: Any, result: Any) -> Any:
+def bring_back(handler: SubFlow, step: RunChunk, data: Any, result: Any) -> Any:
+    """Write the result of a child back into its parent, and return the value of the step."""
     sources: dict[str, Any] = {"result": result}
     back = {target: _pick(paths, sources) for target, paths in handler.write_back.items()}
     for key, value in back.get("runtime_data", {}).items():

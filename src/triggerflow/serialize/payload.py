@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 import msgspec
 
 from .._core.errors import DefinitionError, PayloadError, SnapshotError
+from .._core.events import Failure
 from ..build.sources import Source, source_of
 
 Scalar = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
@@ -62,6 +63,7 @@ class Types:
         self._names: dict[type[Any], str] = {}
         self._classes: dict[str, type[Any]] = {}
         self._sources: dict[str, Callable[..., Any]] = {}
+        self.register(Failure, "triggerflow.Failure")
 
     def register_source(self, function: Callable[..., Any], name: str) -> None:
         """Register the function of a `Source` by name. Raises `DefinitionError` if another function has the name."""

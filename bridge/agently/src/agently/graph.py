@@ -49,6 +49,8 @@ class Graph(Blueprint):
     If several chunks have one name, the name refers to the last one.
     """
 
+    one_operator_per_chunk = True
+
     def __init__(self, name: str, of: Blueprint | None = None) -> None:
         super().__init__(name)
         self.named_chunks: dict[str, TriggerFlowChunk] = {}
