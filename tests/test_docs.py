@@ -1,8 +1,8 @@
 """The documents tell the truth: their Python runs and prints what they say, their paths and links are there.
 
 A block runs by itself, in a fresh interpreter where warnings are errors. `<!-- continues -->` on the line before it
-says that it goes on from the block above. A `text` block right after it is exactly what it prints. A `mermaid` block right
-after it is the drawing of its `flow`.
+says that it goes on from the block above. A `text` block right after it is exactly what it prints. A `mermaid` block
+right after it is the drawing of its `flow`.
 """
 
 import re
@@ -18,7 +18,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 BLOCK = re.compile(
-    r"(?P<continues><!-- continues -->\n)?^```python\n(?P<code>.*?)^```\n(?:```mermaid\n(?P<drawing>.*?)^```\n)?(?:```text\n(?P<output>.*?)^```\n)?",
+    r"(?P<continues><!-- continues -->\n)?^```python\n(?P<code>.*?)^```\n"
+    r"(?:```mermaid\n(?P<drawing>.*?)^```\n)?(?:```text\n(?P<output>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)]*)?\)")
