@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from tests.reference.program import (
-    TICK, Act, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
+    SECOND, TICK, Act, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
 )  # fmt: skip
 from triggerflow import Failure, Retry, TriggerFlow
 
@@ -42,8 +42,8 @@ class Watch:
         self.failures: dict[str, int] = {}
 
     def now(self) -> int:
-        """Seconds since the start. Threads take some of the real time, hence the rounding."""
-        return round(asyncio.get_running_loop().time() - self.begun)
+        """The time since the start. Threads take some of the real time, hence the rounding."""
+        return round((asyncio.get_running_loop().time() - self.begun) * SECOND)
 
 
 class Author:
@@ -64,7 +64,7 @@ class Author:
             return self.flow
         kinds: dict[str, list[Any]] = {}
         for kind, name in chain.triggers:
-            kinds.setdefault(kind, []).append(name)
+            kinds.setdefault(kind, []).append(name / SECOND if kind == "timer" else name)
         return self.flow.when(kinds, mode=chain.mode)
 
     def chunk(self, chunk: Chunk) -> Any:
@@ -72,7 +72,7 @@ class Author:
         if chunk.name not in self.chunks:
             options: dict[str, Any] = {}
             if chunk.attempts > 1:
-                options["retry"] = Retry(chunk.attempts, initial_interval=TICK, backoff_coefficient=1, jitter=0)
+                options["retry"] = Retry(chunk.attempts, initial_interval=TICK / SECOND, backoff_coefficient=1, jitter=0)
             if chunk.fallback == "value":
                 options["fallback"] = f"{chunk.name} fell back"
             elif chunk.fallback != "no":
@@ -88,7 +88,7 @@ class Author:
             watch, value = self.top.watch, plain(data.value)
             assert watch is not None
             watch.runs.append((watch.now(), chunk.name, value))
-            await asyncio.sleep(duration(chunk.name, value))
+            await asyncio.sleep(duration(chunk.name, value) / SECOND)
             for act in chunk.acts:
                 await self.act(chunk, act, data, value)
             run = f"{data.execution_id} {data.run_id}"
@@ -114,7 +114,7 @@ class Author:
             case "settle":
                 await data.async_emit(act.name, told, settle=True)
             case "delay":
-                await data.async_emit(act.name, told, delay=duration(f"delay {chunk.name}", value))
+                await data.async_emit(act.name, told, delay=duration(f"delay {chunk.name}", value) / SECOND)
             case "set":
                 data.state.set(act.name, told)
             case _:
@@ -129,7 +129,7 @@ class Author:
             watch, value = self.top.watch, plain(data.value)
             assert watch is not None
             watch.runs.append((watch.now(), test.name, value))
-            await asyncio.sleep(duration(test.name, value))
+            await asyncio.sleep(duration(test.name, value) / SECOND)
             if test.raises(value):
                 raise Broken(test.message(value))
             return test.holds(value)
@@ -199,7 +199,7 @@ async def _items(name: str, items: list[Any], broken: bool) -> AsyncIterator[Any
     for item in items:
         yield item
     if broken:
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(TICK / SECOND)
         raise Broken(f"{name} source")
 
 
@@ -211,7 +211,7 @@ async def observe(flow: Flow, value: Any, restart: int | None = None) -> tuple[O
     execution.begin(value)
     if restart is not None:
         ended = asyncio.ensure_future(execution.async_get_result())
-        await asyncio.wait([ended], timeout=restart)
+        await asyncio.wait([ended], timeout=restart / SECOND)
         if not ended.done():
             saved = execution.save()
             before = list(watch.runs)

@@ -201,7 +201,8 @@ class _Author:
         for self.chain in range(self.length):
             triggers, mode = self.heard() if self.chain else ((), "and")
             end: Steps = (End(),) if not self.chain or self.rarely(4) else ()
-            chains.append(Chain((*self.steps(0, 1), *end), triggers, mode))
+            first = To(self.chunk()), *self.steps(0)
+            chains.append(Chain((*first, *end), triggers, mode))
         chains += self.routes()
         return Flow(f"{self.prefix}flow" if self.level else "random", tuple(chains), self.one_of(False, True))
 

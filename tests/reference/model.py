@@ -17,6 +17,8 @@ from tests.reference.program import (
 Then = Callable[[Any], None]
 #: More attempts than this in one execution, and the program is too long for a test.
 LIMIT = 600
+#: What values of `when` call a kind of signal by another word than `when` itself.
+PUBLIC = {"chunk": "event"}
 
 
 class TooLong(Exception):
@@ -199,17 +201,17 @@ class Execution:
         for chain in self.flow.chains:
             for kind, seconds in chain.triggers:
                 if kind == "timer":
-                    self.timers.append(self.clock.after(seconds, lambda chain=chain: self.ring(chain)))
+                    self.timers.append(self.clock.after(seconds, lambda chain=chain: self.ring(chain, value)))
         for chain in self.flow.chains:
             if not chain.triggers:
                 self.steps(chain.steps, value, Place(), Cause(), ignore)
         self.leave()
 
-    def ring(self, chain: Chain) -> None:
+    def ring(self, chain: Chain, value: Any) -> None:
         """The timer of a chain is due."""
         self.timers = [it for it in self.timers if it.time > self.clock.now]
         self.live += 1
-        self.steps(chain.steps, None, Place(), Cause(), ignore)
+        self.steps(chain.steps, value, Place(), Cause(), ignore)
         self.leave()
 
     def leave(self) -> None:
@@ -262,7 +264,7 @@ class Execution:
                 continue
             told = value
             if len(chain.triggers) > 1 and chain.mode == "or":
-                told = (kind, name, value)
+                told = (PUBLIC.get(kind, kind), name, value)
             elif len(chain.triggers) > 1 and chain.mode == "and":
                 slots = self.joins.setdefault((number, self.item(chain, place)), {})
                 slots[kind, name] = value
@@ -270,7 +272,7 @@ class Execution:
                     continue
                 told = {}
                 for it in chain.triggers:
-                    told.setdefault(it[0], {})[it[1]] = slots[it]
+                    told.setdefault(PUBLIC.get(it[0], it[0]), {})[it[1]] = slots[it]
                 slots.clear()
             self.steps(chain.steps, told, Place(), cause, ignore)
 
@@ -507,6 +509,8 @@ class Run:
                 self.outside.seen.stream.append(told)
             case "set":
                 execution.signal("runtime_data", act.name, told, cause)
+            case "delay" if not any(("event", act.name) in chain.triggers for chain in execution.flow.chains):
+                pass  # nothing listens, so that nothing has to wait
             case "delay":
                 execution.enter(cause)
 

@@ -8,7 +8,9 @@ import zlib
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-#: Seconds are multiples of this; a restart comes in between.
+#: All times are whole numbers: so many of them are a second.
+SECOND = 256
+#: Times are multiples of this; a restart comes in between.
 TICK = 10
 
 
@@ -18,7 +20,7 @@ def digest(value: Any) -> int:
 
 
 def duration(name: str, value: Any) -> int:
-    """Seconds that a chunk takes for an input."""
+    """The time that a chunk takes for an input."""
     return TICK * (1 + digest((name, value)) % 999_983)
 
 
