@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from tests.reference.program import (
-    SECOND, TICK, Act, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
+    SECOND, TICK, Act, Back, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
 )  # fmt: skip
 from triggerflow import Failure, Retry, TriggerFlow
+from triggerflow.errors import ExecutionCancelled
 
 
 class Broken(Exception):
@@ -19,8 +20,10 @@ class BrokenToo(Exception):
 
 
 def plain(value: Any) -> Any:
-    """A value in the words of `program`: a `Failure` as a tuple."""
+    """A value in the words of `program`: a `Failure` as a tuple, and a for_each that has failed without its number."""
     match value:
+        case str() if value.startswith("for_each<-"):
+            return "for_each"
         case Failure():
             return ("Failure", value.chunk, value.type, value.message, plain(value.value))
         case dict():
@@ -164,6 +167,8 @@ class Author:
                     elif fallback == "call":
                         options["fallback"] = lambda data, name=flow.name: [name, plain(data.failure)]
                     at = at.to_sub_flow(Author(flow, self).flow, side_branch=side, **options)
+                case Back(chunk):
+                    at = at.back_to(self.chunk(chunk))
                 case End():
                     at = at.end()
         return at
@@ -208,6 +213,7 @@ async def observe(flow: Flow, value: Any, restart: int | None = None) -> tuple[O
     author = Author(flow)
     author.top.watch = watch = Watch()
     execution = author.flow.create_execution()
+    items: list[Any] = []
     execution.begin(value)
     if restart is not None:
         ended = asyncio.ensure_future(execution.async_get_result())
@@ -217,6 +223,7 @@ async def observe(flow: Flow, value: Any, restart: int | None = None) -> tuple[O
             before = list(watch.runs)
             ended.cancel()
             await execution.async_cancel()
+            items = await _read(execution, 0)  # a snapshot does not have them
             watch.runs[:] = before
             execution = author.flow.load_execution(saved)
         elif not ended.cancelled():
@@ -225,10 +232,17 @@ async def observe(flow: Flow, value: Any, restart: int | None = None) -> tuple[O
         end: tuple[Any, ...] = ("completed", plain(await execution.async_get_result()))
     except (Broken, BrokenToo) as error:
         end = ("failed", type(error).__name__, str(error))
+    ended_at = watch.now()
+    items += await _read(execution, len(items))
+    return Outcome(end, watch.runs, items), ended_at
+
+
+async def _read(execution: Any, after: int) -> list[Any]:
+    """The items of the stream of an execution that has ended."""
     items: list[Any] = []
     try:
-        async for item in execution.get_async_runtime_stream():
+        async for item in execution.get_async_runtime_stream(after=after):
             items.append(item)  # noqa: PERF401 - what came before the exception has to stay
-    except (Broken, BrokenToo):
+    except (Broken, BrokenToo, ExecutionCancelled):
         pass
-    return Outcome(end, watch.runs, items), watch.now()
+    return items

@@ -1,16 +1,17 @@
 """Random flows over all operators, with all ways to fail and to take failures.
 
-A chunk of one chain wakes only later chains, except by an act "again", which wakes its own chain for a third of the
-inputs: so every flow ends.
+A chunk of one chain wakes only later chains, except by an act "again", which wakes its own chain, or the one that
+goes back, for a third of the inputs: so nearly every flow ends soon.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from tests.reference.program import (
-    TICK, Act, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Step, Steps, Sub, Test, To,
+    TICK, Act, Back, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Step, Steps, Sub, Test, To,
 )  # fmt: skip
 
 #: How many chunks a flow has about, and how deep its blocks are.
@@ -33,6 +34,7 @@ class _Author:
         self.made: dict[str, Chunk] = {}
         self.collections: list[list[str]] = [[] for _ in range(self.length)]
         self.chain = 0
+        self.loops = False
 
     def one_of(self, *choices: Any) -> Any:
         return self._draw(st.sampled_from(choices))
@@ -73,6 +75,9 @@ class _Author:
         kind = self.one_of("put", "emit", "settle", "set", "emit", "settle", "delay", "put", "again")
         if kind == "put":
             return Act("put")
+        if kind == "again" and self.number(0, 1):
+            self.loops = True
+            return Act("again", "loop")
         if kind == "again" and self.chain:
             return Act("again", f"e{self.chain}")
         if self.chain == self.length - 1:
@@ -167,7 +172,8 @@ class _Author:
     def heard(self) -> tuple[tuple[tuple[str, Any], ...], str]:
         """What a chain listens to: nothing that a later chain causes."""
         here = self.chain
-        earlier = [name for names in self.names[:here] for name in names if not name.startswith("-")]
+        earlier = [name for names in self.names[:here] for name in names if name in self.made]
+        earlier = [name for name in earlier if not self.made[name].gives.startswith("lazy")]
         collected = [name for names in self.collections[:here] for name in names]
         choices: list[tuple[str, Any]] = [("event", f"e{here}"), ("event", f"e{here}"), ("runtime_data", f"s{here}")]
         choices += [("chunk", self.one_of(*earlier))] if earlier else []
@@ -204,6 +210,16 @@ class _Author:
             first = To(self.chunk()), *self.steps(0)
             chains.append(Chain((*first, *end), triggers, mode))
         chains += self.routes()
+        for number, chain in enumerate(chains):
+            last = chain.steps[-1]
+            if chain.triggers and isinstance(last, To) and last.chunk.name in self.several:
+                # `to` at the end of such a chain would go back to the other place. `Back` says so, below.
+                self.chain = min(number, self.length - 1)
+                chains[number] = replace(chain, steps=(*chain.steps, To(self.chunk())))
+        places = [step.chunk for chain in chains for step in chain.steps if isinstance(step, To) and not step.side]
+        places = [chunk for chunk in places if chunk.name not in self.several]
+        if self.loops and places:
+            chains.append(Chain((Back(self.one_of(*places)),), (("event", "loop"),)))
         return Flow(f"{self.prefix}flow" if self.level else "random", tuple(chains), self.one_of(False, True))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.reference.program import (
-    TICK, Act, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
+    TICK, Act, Back, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
 )  # fmt: skip
 
 Then = Callable[[Any], None]
@@ -350,6 +350,10 @@ class Execution:
                 follow(value)
             case Sub():
                 Child(self, steps[0], value, place, cause, follow).start()
+            case Back(chunk):
+                for chain in self.flow.chains:
+                    if To(chunk) in chain.steps:
+                        self.steps(chain.steps[chain.steps.index(To(chunk)) :], value, place, cause, ignore)
             case End():
                 if not self.has_result:
                     self.has_result, self.result = True, value
@@ -434,7 +438,7 @@ class Run:
         #: the acts that were done, each with the group of what it caused
         self.done: dict[int, Group] = {}
         self.alarm: Alarm | None = None
-        #: how often it was begun; what an earlier attempt waited for is nothing to a later one
+        #: the attempts, those that a restart has cut off included; what an earlier one waited for is nothing to a later
         self.begun = 0
         self.pausing = False
 
@@ -533,7 +537,7 @@ class Run:
             self.finish(lambda: self.complete(result))
             return
         self.failures += 1
-        if self.failures < chunk.attempts:
+        if self.begun < chunk.attempts:
             self.pausing = True
             self.alarm = self.outside.clock.after(TICK, self.attempt)
             return

@@ -185,11 +185,18 @@ class Sub:
 
 
 @dataclass(frozen=True)
+class Back:
+    """`back_to`: the one place of a chunk, outside of blocks."""
+
+    chunk: Chunk
+
+
+@dataclass(frozen=True)
 class End:
     """`end`."""
 
 
-Step = To | Batch | Each | Match | Fork | Loose | Sub | End
+Step = To | Batch | Each | Match | Fork | Loose | Sub | Back | End
 Steps = tuple[Step, ...]
 
 
