@@ -46,7 +46,7 @@ class Watch:
 
     def now(self) -> int:
         """The time since the start. Threads take some of the real time, hence the rounding."""
-        return round((asyncio.get_running_loop().time() - self.begun) * SECOND)
+        return TICK // 2 * round((asyncio.get_running_loop().time() - self.begun) * SECOND / (TICK // 2))
 
 
 class Author:
@@ -165,7 +165,7 @@ class Author:
                     if fallback == "value":
                         options["fallback"] = f"{flow.name} fell back"
                     elif fallback == "call":
-                        options["fallback"] = lambda data, name=flow.name: [name, plain(data.failure)]
+                        options["fallback"] = _sub_fallback(flow.name)
                     at = at.to_sub_flow(Author(flow, self).flow, side_branch=side, **options)
                 case Back(chunk):
                     at = at.back_to(self.chunk(chunk))
@@ -196,6 +196,13 @@ def _fallback(chunk: Chunk) -> Callable[[Any], Any]:
         if chunk.fallback == "raise":
             raise BrokenToo(data.failure.message)
         return chunk.instead(plain(data.value), plain(data.failure))
+
+    return fallback
+
+
+def _sub_fallback(name: str) -> Callable[[Any], Any]:
+    async def fallback(data: Any) -> Any:
+        return [name, plain(data.failure)]
 
     return fallback
 

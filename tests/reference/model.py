@@ -225,8 +225,13 @@ class Execution:
         self.over = True
         for timer in self.timers:
             timer.cancelled = True
+        seen = self.outside.seen
         for run in [it for it in self.outside.running if it.execution.is_of(self)]:
             run.cancel()
+            begun = (self.clock.now, run.chunk.name, run.value)
+            if run.at == self.clock.now and begun in seen.runs:
+                seen.runs.remove(begun)
+                seen.perhaps.append(begun)
         self.clock.soon.append(self.ended)
 
     parent: "Execution | None" = None
@@ -441,6 +446,7 @@ class Run:
         #: the attempts, those that a restart has cut off included; what an earlier one waited for is nothing to a later
         self.begun = 0
         self.pausing = False
+        self.at = 0
 
     def start(self) -> None:
         """Begin the first attempt."""
@@ -453,7 +459,8 @@ class Run:
         self.pausing = False
         self.begun += 1
         seen = self.outside.seen
-        seen.runs.append((self.outside.clock.now, self.chunk.name, self.value))
+        self.at = self.outside.clock.now
+        seen.runs.append((self.at, self.chunk.name, self.value))
         if len(seen.runs) > LIMIT:
             raise TooLong
         self.alarm = self.outside.clock.after(duration(self.chunk.name, self.value), self.work)

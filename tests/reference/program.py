@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 #: All times are whole numbers: so many of them are a second.
-SECOND = 256
-#: Times are multiples of this; a restart comes in between.
+SECOND = 64
+#: Times are multiples of this; a restart comes in the middle between two.
 TICK = 10
 
 
@@ -227,6 +227,8 @@ class Outcome:
     #: (time, name, input) of each attempt of a chunk or condition
     runs: list[tuple[int, str, Any]] = field(default_factory=list[tuple[int, str, Any]])
     stream: list[Any] = field(default_factory=list[Any])
+    #: attempts that may have begun or not: they were due at the moment at which their execution failed
+    perhaps: list[tuple[int, str, Any]] = field(default_factory=list[tuple[int, str, Any]])
 
 
 def show(value: Any, indent: int = 0) -> str:
