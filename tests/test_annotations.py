@@ -67,7 +67,7 @@ CALLS: dict[str, Callable[[TriggerFlow, Any], Any]] = {
 def test_an_annotation_that_is_not_found_is_refused_with_its_name(call: str, kind: str) -> None:
     with pytest.raises(DefinitionError, match=r"'Inner'|'Nowhere'") as caught:
         CALLS[call](TriggerFlow(name="f"), local()[kind])
-    assert "top of the module" in str(caught.value)
+    assert "define" in str(caught.value)
 
 
 @pytest.mark.parametrize("call", CALLS)

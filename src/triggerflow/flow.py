@@ -14,7 +14,7 @@ from ._core.definition import Definition
 from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.arguments import check_names, flag, positive, text
+from .build.arguments import check_names, flag, positive, seconds, text
 from .build.blueprint import Blueprint
 from .build.chain import Chain, MatchMode, OnError, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
@@ -25,6 +25,7 @@ from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
 from .run.flow_runtime import FlowRuntime
+from .run.ingress import check_patience
 from .run.options import Options
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
@@ -56,8 +57,12 @@ P = ParamSpec("P")
 #: The options of `create_execution`.
 CREATE_OPTIONS = (
     "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open",
-    "cleanup_timeout", "runtime_resources", "store",
+    "execution_timeout", "cleanup_timeout", "runtime_resources", "store",
 )  # fmt: skip
+
+
+#: The options of `TriggerFlow`, with the one that a message about another time limit names.
+FLOW_OPTIONS = ("name", "skip_exceptions", "execution_timeout", "environment")
 
 
 class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
@@ -66,6 +71,8 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     Any number of executions of a flow can run at the same time. An execution uses the flow as it was when the execution
     was created. Diagrams, logs and stores show `name` (default: "flow"); a flow with a store needs a name of its own.
     With `skip_exceptions` a failing chunk ends only its branch; without it, the default, it fails the execution.
+    `execution_timeout` is the longest time in seconds that an execution may take from its start, pauses and waits
+    included; then it fails with `ExecutionTimedOut`. It counts where the flow runs as a sub-flow, too.
     `environment` supplies the clock, ids and random numbers of the executions; the default is real time.
     """
 
@@ -74,16 +81,26 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         name: str | None = None,
         *,
         skip_exceptions: bool = False,
+        execution_timeout: float | None = None,
         environment: Environment = REAL,
         **unknown: Never,
     ) -> None:
-        check_names(unknown, ("name", "skip_exceptions", "environment"), "TriggerFlow")
+        if unknown:
+            check_names(unknown, FLOW_OPTIONS, "TriggerFlow")
         given: Any = text(name)
         name = given
         if not isinstance(given, str | None):
             raise OptionError(f"TriggerFlow: name must be a string, got {given!r}")
         flag(skip_exceptions, "TriggerFlow", "skip_exceptions")
-        self._runtime = FlowRuntime(Blueprint(name or "flow"), environment, _stored, skip_exceptions=skip_exceptions)
+        if execution_timeout is not None:
+            seconds(execution_timeout, "TriggerFlow", "execution_timeout", above=True)
+        self._runtime = FlowRuntime(
+            Blueprint(name or "flow"),
+            environment,
+            _stored,
+            skip_exceptions=skip_exceptions,
+            execution_timeout=execution_timeout,
+        )
         self._runtime.is_named = bool(name)
 
     @property
@@ -237,6 +254,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
         if expected is not UNSET:
+            from .build.annotations import resolve, user_names  # it takes a millisecond, and few flows declare types
+
+            expected = resolve(expected, f"flow {self.name!r}: signal {name!r}", user_names())
             types = self._runtime.signal_types
             known = types.get(name, expected)
             if known is not expected and known != expected:
@@ -246,6 +266,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
                 )
             self._runtime.signals[name] = checker(expected, f"signal {name}")
             types[name] = expected
+            self._runtime.types.find(expected)
         if external:
             self._blueprint.external.add(name)
         self._blueprint.signals.add(name)
@@ -263,9 +284,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
         check_names(unknown, ("reducers",), f"flow {self.name!r}: set_state()")
+        from .build.annotations import user_names
         from .build.typed import StateModel
 
-        self._runtime.state = StateModel(model, reducers or {})
+        self._runtime.state = StateModel(model, reducers or {}, user_names())
+        self._runtime.types.find(model)
         self._blueprint.version += 1
         return self
 
@@ -285,7 +308,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         check_names(unknown, ("initial_input", "stream", "result", "meta"), f"flow {self.name!r}: set_contract()")
         for place, expected in (("initial_input", initial_input), ("stream", stream), ("result", result)):
             if expected is not UNSET:
+                from .build.annotations import resolve, user_names  # see `signal`
+
+                expected = resolve(expected, f"flow {self.name!r}: the contract's {place}", user_names())
                 self._runtime.contract.set(place, expected)
+                self._runtime.types.find(expected)
         if meta is not UNSET:
             self._runtime.contract.meta = meta
         self._blueprint.version += 1
@@ -296,10 +323,12 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         return self._runtime.contract
 
     def register_type(self, cls: type[T], name: str | None = None) -> type[T]:
-        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, Pydantic model or enum.
+        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, named tuple, Pydantic model
+        or enum. The classes in its fields are registered with it.
 
-        Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
-        moves. Raises `DefinitionError` for any other class, and for a name that another class has.
+        The types of signals, contract and state need no call. Usable as a decorator. `name` is written into records
+        (default: the class's own name); keep it when the class moves. docs/values.md lists which values come back, and
+        which are refused. Raises `DefinitionError` for any other class, and for a name that another class has.
         """
         if isinstance(cls, type):  # pyright: ignore[reportUnnecessaryIsInstance]
             checker(cls, f"flow {self.name!r}: register_type({cls.__name__})")
@@ -329,6 +358,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         stream_history: int = 4096,
         journal_limit: int | None = None,
         keep_open: bool = False,
+        execution_timeout: float | None = None,
         cleanup_timeout: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
         store: Store | None = None,
@@ -342,8 +372,10 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `concurrency` limits how many chunks run at once (default: no limit). `max_pending` limits how many runs caused
         by one chunk's signals may be pending before its next emit waits, and how many items of a for_each without a
         limit are open at once. Late readers can still read the last `stream_history` items of the stream and the last
-        `journal_limit` records (default: the newest, while their values take little memory). After a failure or a
-        cancellation, chunks have `cleanup_timeout` seconds to clean up.
+        `journal_limit` records (default: the newest, while their values take little memory).
+        `execution_timeout` is the longest time in seconds from the start to the end, pauses and waits included; then
+        the execution fails with `ExecutionTimedOut`. The default is that of the flow; `math.inf` is no limit. After a
+        failure or a cancellation, chunks have `cleanup_timeout` seconds to clean up.
         `runtime_resources` are added to the resources of the flow.
         The execution closes when no work is left, and either it has a result or the flow declares no external event
         (see `signal`). With `keep_open` it accepts signals until `async_close`.
@@ -362,6 +394,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             stream_history=stream_history,
             journal_limit=journal_limit,
             keep_open=keep_open,
+            execution_timeout=self._runtime.execution_timeout if execution_timeout is None else execution_timeout,
             cleanup_timeout=cleanup_timeout,
         )
         return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
@@ -420,17 +453,25 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         return store
 
     async def async_start(
-        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+        self,
+        value: InputT | None = None,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        delay: float | None = None,
+        execution_timeout: float | None = None,
     ) -> OutputT:
-        """Run the flow once: start it, wait until it has ended, return its result.
+        """Run the flow once: start it, wait until it has ended, return its result. With `delay` its work begins after
+        so many seconds; `execution_timeout` (see `create_execution`) counts from then, `timeout` from this call.
 
         No handle of this execution exists, so it does not wait for external events. If this call is cancelled, or takes
-        longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk, or
-        `TimeoutError`.
+        longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk,
+        `ExecutionTimedOut`, or `TimeoutError`.
         """
-        execution = self._runtime.without_handle(concurrency)
+        check_patience(timeout, f"flow {self.name!r}: start()")
+        execution = self._runtime.without_handle(concurrency, execution_timeout)
         try:
-            execution.begin(value)
+            execution.begin(value, delay)
             ended = execution.ended(timeout)
             if ended is not None:
                 await ended
@@ -440,27 +481,48 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             raise
 
     def start(
-        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+        self,
+        value: InputT | None = None,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        delay: float | None = None,
+        execution_timeout: float | None = None,
     ) -> OutputT:
         """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
-        return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "flow.async_start")
+        make = lambda: self.async_start(  # noqa: E731
+            value, timeout=timeout, concurrency=concurrency, delay=delay, execution_timeout=execution_timeout
+        )
+        return run_sync(make, "flow.async_start")
 
     def get_async_runtime_stream(
-        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+        self,
+        value: InputT | None = None,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        execution_timeout: float | None = None,
     ) -> StreamReader[Any]:
         """Run the flow once and read its runtime stream. See `Execution.get_async_runtime_stream`.
 
         The execution continues when the reader stops reading. `timeout` is the longest wait for one item, in seconds.
         """
-        execution = self._runtime.make_handle(self._runtime.without_handle(concurrency))
+        execution = self._runtime.make_handle(self._runtime.without_handle(concurrency, execution_timeout))
         return execution.get_async_runtime_stream(value, timeout=timeout)
 
     def get_runtime_stream(
-        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+        self,
+        value: InputT | None = None,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        execution_timeout: float | None = None,
     ) -> Iterator[Any]:
         """The sync twin of `get_async_runtime_stream`."""
         return iterate_sync(
-            lambda: self.get_async_runtime_stream(value, timeout=timeout, concurrency=concurrency),
+            lambda: self.get_async_runtime_stream(
+                value, timeout=timeout, concurrency=concurrency, execution_timeout=execution_timeout
+            ),
             "flow.get_async_runtime_stream",
         )
 

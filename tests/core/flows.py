@@ -110,7 +110,7 @@ class Chunks:
     ) -> Any:
         """A chunk of the flow."""
         self.behaviours[name] = behaviour = Behaviour(value, effects, **options)
-        emits = tuple(it.name for it in effects if it.act in ("emit", "settle", "spawn", "delay", "guess"))
+        emits = tuple(it.name for it in effects if it.act in ("emit", "settle", "spawn", "delay", "loose", "guess"))
         return self.flow.chunk(name, concurrency=concurrency, emits=emits)(handler(name, behaviour))
 
     def condition(self, name: str, value: str, *effects: Effect, **options: Any) -> Any:
@@ -216,7 +216,7 @@ class _Author:
         if not self.plain:
             acts += ("delay", "park")
         if not self.ordered:
-            acts += ("spawn", "append", "append", "delete", "flow", "stop", "result", "guess", "guess")
+            acts += ("loose", "drop", "spawn", "append", "append", "delete", "flow", "stop", "result", "guess", "guess")
         act: Act = self.one_of(*acts)
         letter = {"set": "s", "append": "l", "delete": "l", "flow": "f"}.get(act, "e")
         return Effect(act, f"{letter}{self.later(chain)}", self.one_of(None, 0, "text", False))
@@ -346,6 +346,8 @@ def programs(draw: Callable[[Any], Any], kind: Kind = "any") -> Program:
         concurrency=author.limit(),
         skip_exceptions=ordered or author.number(0, 1) == 1,
         max_pending=author.one_of(1024, 1024, 1, 3),
+        execution_timeout=None if ordered else author.one_of(None, None, None, 4.0),
+        delay=None if ordered else author.one_of(None, None, None, 2.0),
         rules=1 if author.rarely() and author.kind != "plain" else events.RULES,
     )
     outside: list[Effect] = []

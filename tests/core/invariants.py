@@ -15,6 +15,7 @@ from triggerflow._core.state import (
     RunState,
     Status,
     SubFlowPermit,
+    Timer,
 )
 
 
@@ -35,8 +36,21 @@ def check(state: RunState) -> None:
         assert run is None or any(it is run for it in _going_on(state)), (
             f"wait {number} belongs to a run that has ended"
         )
-    for timer in (state.timers or {}).values():
+    check_timers(state)
+
+
+def check_timers(state: RunState) -> None:
+    """Timers are counted and found by what they are."""
+    timers = (state.timers or {}).values()
+    for timer in timers:
         assert timer.run is None or timer.run in state.runs
+    assert state.deadlines == sum(it.what == "deadline" for it in timers)
+    assert state.loose == sum(not it.keeps_open for it in timers)
+    if state.delayed is not None:
+        names = {name for it in timers if it.what == "signal" for name in (it.name, it.label) if name}
+        assert names == state.delayed.keys()
+        for name, numbers in state.delayed.items():
+            assert [*numbers] == [it.id for it in timers if it.what == "signal" and name in (it.name, it.label)]
 
 
 def check_limits(state: RunState) -> None:
@@ -70,7 +84,7 @@ def check_limits(state: RunState) -> None:
 def check_groups(state: RunState) -> None:
     """A group counts its unfinished runs, delayed signals, sources that are being asked, and its busy child groups."""
     groups = {id(group): group for group in _groups(state)}
-    members = [*_going_on(state), *(it for it in (state.timers or {}).values() if it.what == "signal")]
+    members = [*_going_on(state), *_held_open(state)]
     members += [it for it in (state.block_instances or {}).values() if it.pulling]
     live = Counter(id(it.group) for it in members if it.group is not None)
     busy = [group for key, group in groups.items() if live[key]]
@@ -87,6 +101,11 @@ def check_groups(state: RunState) -> None:
 def _going_on(state: RunState) -> list[RunChunk]:
     """The runs, with those that were retracted and have not stopped."""
     return [*state.runs.values(), *(state.retracted or {}).values()]
+
+
+def _held_open(state: RunState) -> list[Timer]:
+    """The timers of the delayed signals that something waits for."""
+    return [it for it in (state.timers or {}).values() if it.what == "signal" and it.keeps_open]
 
 
 def _limiters(state: RunState) -> Iterator[Limiter]:

@@ -23,6 +23,7 @@ from triggerflow._core.plan import Plan
 from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
+from triggerflow.run.interrupts import StepWithoutValue
 from triggerflow.serialize.payload import Types
 
 TYPES = Types()
@@ -33,7 +34,7 @@ Pick = Callable[[int], int]
 # -- what chunks do --------------------------------------------------------------------------------------------------
 
 Act = Literal[
-    "emit", "settle", "spawn", "delay", "set", "append", "delete", "flow",
+    "emit", "settle", "spawn", "delay", "loose", "drop", "set", "append", "delete", "flow",
     "put", "stop", "result", "park", "guess", "confirm", "retract",
 ]  # fmt: skip
 
@@ -89,8 +90,8 @@ ANSWER = "answer"
 
 
 def text(value: Any) -> str:
-    """Any recordable value as text that two equal values share."""
-    return msgspec.json.encode(TYPES.pack(value, "value"), order="deterministic").decode()
+    """Any recordable value as text that two equal values share; the copies here of what a state holds are plain."""
+    return msgspec.json.encode(TYPES.pack(copy.deepcopy(value), "value"), order="deterministic").decode()
 
 
 def _part(value: Any) -> Any:
@@ -159,6 +160,8 @@ class Start:
     concurrency: int | None = None
     skip_exceptions: bool = False
     max_pending: int = 1024
+    execution_timeout: float | None = None
+    delay: float | None = None
     #: see `events.RULES`
     rules: int = events.RULES
 
@@ -172,6 +175,8 @@ class Start:
             self.skip_exceptions,
             self.max_pending,
             rules=self.rules,
+            execution_timeout=self.execution_timeout,
+            delay=self.delay,
         )
 
 
@@ -378,9 +383,7 @@ class Simulation:
         else:
             ends = any(node.kind is OperatorKind.RESULT for node in inner.plan.nodes)
             if state.result is UNSET and state.lost and ends and self.machine.state.rules >= events.NO_VALUE:
-                yield events.Failed(
-                    self.clock, number, events.ErrorInfo("NoResult", "", task.run.node.name), missing=True
-                )
+                yield StepWithoutValue(task.run, self.clock, inner.plan.definition.name).event
             else:
                 yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
 
@@ -437,6 +440,10 @@ class Simulation:
                 return events.Emitted(at, run, name, value, settle=True)
             case "delay":
                 return events.Emitted(at, run, name, value, delay=2.0)
+            case "loose":
+                return events.Emitted(at, run, name, value, delay=2.0, label="loose", keeps_open=False)
+            case "drop":
+                return events.SignalsCancelled(at, run, name if value else "loose")
             case "set" | "append" | "delete":
                 return events.StateChanged(at, run, effect.act, name, value)
             case "flow":

@@ -29,7 +29,7 @@ OWN = {
     *("attended", "concurrency", "keep_open", "max_pending", "skip_exceptions", "checks_result"),
 }
 #: What is taken as true or false: that alone is asked, before anything has changed.
-FLAGS = ("settle", "provisional", "emit", "replace")
+FLAGS = ("settle", "provisional", "emit", "replace", "keeps_open", "ends_unstarted")
 
 
 def variants(record: events.Event, value: Any) -> Iterator[events.Event]:

@@ -104,13 +104,13 @@ def _open_routes(machine: Effects, failed: Node, group: CompletionGroup | None) 
 
     A route takes no failure of the work that it has started itself. So a failure can pass through each route once."""
     errors = machine.plan.errors
-    own, general = errors.get(failed.trigger.name, ()), errors.get(ANY_CHUNK, ())
+    own, general = errors.get(failed.completes.name, ()), errors.get(ANY_CHUNK, ())
     if machine.state.rules < NO_VALUE:
         return () if handling(group) else own or general
-    if not handling(group):
-        return own or general
+    in_route = handling(group)
     for routes in (own, general):
-        if found := [route for route in routes if not handled_by(group, route.id)]:
+        # A `when` of errors with nothing behind it handles none.
+        if found := [it for it in routes if it.next and not (in_route and handled_by(group, it.id))]:
             return found
     return ()
 
@@ -148,7 +148,7 @@ def close_if_idle(machine: Effects) -> None:
         state.status = Status.WAITING if state.started else Status.CREATED
         if state.joins and not waiting(machine):
             forget_items(state)
-        if state.keep_open:
+        if state.keep_open or not state.started:
             machine.out.append(commands.Rested())
         return
     else:
@@ -167,7 +167,7 @@ def stays_open(machine: Effects) -> bool:
     """Whether an idle execution stays open, because something can still wake it; decision 0013."""
     state = machine.state
     return (
-        not state.started
+        not (state.started or state.never_starts)
         or state.keep_open
         or waiting(machine)
         or holds_open(machine)

@@ -137,7 +137,7 @@ class ResultFixed(Command):
 
 
 class Rested(Command):
-    """An execution that is kept open is idle: no run is left."""
+    """An execution that is kept open, or was not started, is idle: no run is left."""
 
 
 class Close(Command):

@@ -109,6 +109,13 @@ class ExecutionCancelled(TriggerFlowError):
         self.execution_id = execution_id
 
 
+class ExecutionTimedOut(TriggerFlowError, TimeoutError):
+    """The execution has failed, because it had not ended within its `execution_timeout`.
+
+    A wait that has timed out (`timeout=`) raises a plain `TimeoutError`, and the execution goes on.
+    """
+
+
 class ChunkCancelled(TriggerFlowError):
     """A chunk ended with a `CancelledError` that the engine did not cause: a task that it awaited was cancelled."""
 

@@ -69,11 +69,13 @@ class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
 class Started(Event, tag="started"):
     """The execution starts. The record has all options that decide its course, so the journal alone can be replayed.
 
-    `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the maximum
-    number of runs at a time, None for no limit. `max_pending`: an emitter waits while its completion group has
-    more than this many busy members. `leases`: this is a sub-flow, and its chunks need permits of the limits around its
-    step. `keep_open`: an idle execution does not close. `checks_result`: the flow declares a type for its result; a
-    result from the graph counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
+    `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the
+    maximum number of runs at a time, None for no limit. `max_pending`: an emitter waits while its completion group
+    has more than this many busy members. `leases`: this is a sub-flow, and its chunks need permits of the limits
+    around its step. `keep_open`: an idle execution does not close. `checks_result`: the flow declares a type for its
+    result; a result from the graph counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
+    `execution_timeout`: the execution fails after so many seconds, None for no limit. `delay`: the work begins after
+    so many seconds, and the execution time-out counts from then.
     """
 
     at: float
@@ -86,6 +88,8 @@ class Started(Event, tag="started"):
     keep_open: bool = False
     rules: int = 0
     checks_result: bool = False
+    execution_timeout: float | None = None
+    delay: float | None = None
 
 
 class Created(Event, tag="created"):
@@ -100,6 +104,7 @@ class Created(Event, tag="created"):
     keep_open: bool = False
     rules: int = 0
     checks_result: bool = False
+    execution_timeout: float | None = None
 
 
 class Completed(Event, tag="completed"):
@@ -136,8 +141,9 @@ class Cancelled(Event, tag="cancelled"):
 class Emitted(Event, tag="emitted"):
     """A chunk or an outside caller has emitted an event. With `settle` the emitter waits for everything it starts.
 
-    With `delay` (seconds) a timer fires the signal later. What a `provisional` signal starts can be retracted until the
-    signal is confirmed. Without `may_wait` the emitter is not suspended by back-pressure."""
+    With `delay` (seconds) a timer fires the signal later; `SignalsCancelled` cancels it by its name or its `label`.
+    Without `keeps_open` neither the execution nor a wait waits for the timer. What a `provisional` signal starts can be
+    retracted until the signal is confirmed. Without `may_wait` the emitter is not suspended by back-pressure."""
 
     at: float
     run: int | None
@@ -147,11 +153,26 @@ class Emitted(Event, tag="emitted"):
     delay: float | None = None
     provisional: bool = False
     may_wait: bool = True
+    label: str | None = None
+    keeps_open: bool = True
 
     @property
     def effect(self) -> str:
         """See `Event.effect`."""
         return f"emitted:{self.name}"
+
+
+class SignalsCancelled(Event, tag="signals_cancelled"):
+    """The delayed signals with this name or label that were pending are dropped."""
+
+    at: float
+    run: int | None
+    name: str
+
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return f"cancelled:{self.name}"
 
 
 class AwaitedAgain(Event, tag="awaited_again"):
@@ -190,7 +211,8 @@ class Retracted(Event, tag="retracted"):
 
 
 class WaitGivenUp(Event, tag="wait_given_up"):
-    """An emitter gives up the wait of record `wait`; it continues when it has its permits again."""
+    """An emitter stops a wait, because it was cancelled. `wait` is the number of the record that began the wait.
+    The emitter continues when it has its permits again."""
 
     at: float
     wait: int
@@ -408,9 +430,14 @@ class CleanupTimedOut(Event, tag="abandoned"):
 
 
 class CloseRequested(Event, tag="close_requested"):
-    """A caller closes the execution: it gets no more signals from outside, and closes when it is idle."""
+    """A caller closes the execution: it gets no more signals from outside, and closes when it is idle.
+
+    With `ends_unstarted` that also holds for an execution that was not started. Records of earlier versions do not have
+    it: such an execution went on waiting for its start.
+    """
 
     at: float
+    ends_unstarted: bool = False
 
 
 Record = (
@@ -420,6 +447,7 @@ Record = (
     | Failed
     | Cancelled
     | Emitted
+    | SignalsCancelled
     | AwaitedAgain
     | Confirmed
     | Retracted

@@ -174,7 +174,7 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
     active, so that its members can use its permits. The last wait to end takes the permits back, and may queue for
     them: then the result is empty, and `regain` returns the number later.
     """
-    if wait.over or state.waits is None or wait.id not in state.waits:  # the waiting run has ended or failed
+    if wait.over or state.waits is None or wait.id not in state.waits:  # it has ended before, or its run has ended
         return []
     wait.over = True
     _forget_wait(wait)

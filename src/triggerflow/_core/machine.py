@@ -34,6 +34,7 @@ from .closing import FINAL, close_down, close_if_idle, end_missing, fail
 from .definition import Definition
 from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
+from .frozen import freeze
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
@@ -59,9 +60,10 @@ from .state import (
     PermitGrant,
     RunChunk,
     Status,
+    Timer,
     Wait,
 )
-from .timers import start_timer
+from .timers import cancel_signals, start_timer, take_timer
 from .values import key as plain_key
 from .values import seconds, text, truth
 
@@ -214,17 +216,28 @@ class Machine(Runs):
 
     def _started(self, event: events.Started) -> None:
         state = self._require_open()
-        if state.started or state.closing is not None:
+        if state.started or state.closing is not None or state.never_starts:
             raise ProtocolError("the execution was started before, or is being closed")
+        delay = None if event.delay is None else seconds(event.delay, "the delay of the start")
         if not state.configured:
             self._configure(event)
         state.started = True
         state.status = Status.RUNNING
-        for name in self.plan.timers:
-            start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
-        for node in self.plan.start:
-            node.enter(self, node, START, event.value, None, None)
+        if delay is None:
+            self._begin_work(event.at, event.value)
+        else:
+            start_timer(self, event.at + delay, "start", value=event.value)
         close_if_idle(self)
+
+    def _begin_work(self, at: float, value: Any) -> None:
+        """Start what follows the start, and the timers that count from it."""
+        state = self.state
+        if state.execution_timeout is not None:
+            start_timer(self, at + state.execution_timeout, "limit", keeps_open=False)
+        for name in self.plan.timers:
+            start_timer(self, at + float(name), "deadline", name=name, value=value)
+        for node in self.plan.start:
+            node.enter(self, node, START, value, None, None)
 
     def _created(self, event: events.Created) -> None:
         if self._require_open().records:
@@ -232,7 +245,9 @@ class Machine(Runs):
         self._configure(event)
 
     def _configure(self, event: events.Created | events.Started) -> None:
-        state = self.state
+        state, limit = self.state, event.execution_timeout
+        if limit is not None:
+            state.execution_timeout = seconds(limit, "the execution time-out")
         state.configured = True
         state.has_handle = event.attended
         state.keep_open = event.keep_open
@@ -283,6 +298,8 @@ class Machine(Runs):
         if not plain:
             event.settle, event.provisional = bool(event.settle), bool(event.provisional)
             event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
+            event.label = None if event.label is None else text(event.label, "the id of a delayed signal")
+            event.keeps_open = bool(event.keeps_open)
         number, runs = event.run, state.many
         run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is None or run.id != number:
@@ -312,9 +329,13 @@ class Machine(Runs):
             for node in nodes:
                 node.enter(self, node, trigger, event.value, None, group)
         else:
-            timer = start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
+            timer = start_timer(
+                self, event.at + event.delay, "signal", name=name, value=event.value, group=group,
+                label=event.label or "", keeps_open=event.keeps_open,
+            )  # fmt: skip
             if group is not None:
-                enter_group(group)  # the execution waits for the timer, and so does every wait for the group
+                if event.keeps_open:
+                    enter_group(group)  # the execution waits for the timer, and so does every wait for the group
                 if group.provisional is not None and state.timers is not None:
                     take_member(state, group, timer, state.timers[timer])
         if group is not None and group.live and (run is None or run.phase is RUNNING or run.phase is WAITING):
@@ -338,6 +359,24 @@ class Machine(Runs):
         if run is not None and group is not None and (event.settle or event.provisional):
             record_signal(state, run, event.effect, group)
         return group
+
+    def _signals_cancelled(self, event: events.SignalsCancelled) -> None:
+        self._require_open()
+        name = event.name = text(event.name, "the name of a delayed signal")
+        run = self._effect_of(event, event.run)
+        cancelled = cancel_signals(self, name)
+        if run is not None and run.effects is not None:
+            run.effects[cancelled_effect(name, run.effects[event.effect])] = len(cancelled)
+        for timer in cancelled:
+            self._leave_timer(timer)
+        self._after_signal()
+
+    def _leave_timer(self, timer: Timer) -> None:
+        """The delayed signal of this timer is not pending any more."""
+        if timer.group is not None:
+            drop_member(self.state, timer.group, timer.id)
+            if timer.keeps_open:
+                leave_group(timer.group, self._end_wait)
 
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
         state = self._require_open()
@@ -366,6 +405,7 @@ class Machine(Runs):
         key, value = event.key, event.value
         if type(key) is not str:
             key = event.key = plain_key(key, "a key of state")
+        value = event.value = freeze(value)
         if event.emit is not True:
             event.emit = bool(event.emit)
         if event.op == "set":
@@ -480,7 +520,7 @@ class Machine(Runs):
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         state = self._require_open()
-        timer = (state.timers or {}).pop(event.timer, None)
+        timer = take_timer(state, event.timer)
         if timer is None:
             raise ProtocolError(f"timer {event.timer} is not running; it has fired before or was cancelled")
         if timer.what == "retry" and timer.run is not None:
@@ -492,9 +532,13 @@ class Machine(Runs):
                 self.out.append(run)
         elif timer.what == "signal":
             self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, timer.group)
-            if timer.group is not None:
-                drop_member(state, timer.group, timer.id)
-                leave_group(timer.group, self._end_wait)
+            self._leave_timer(timer)
+        elif timer.what == "start":
+            self._begin_work(event.at, timer.value)
+        elif timer.what == "limit":
+            limit = state.execution_timeout or 0
+            state.error = events.ErrorInfo("ExecutionTimedOut", f"it has not ended within {limit:g} s of its start")
+            close_down(self, Status.FAILED)
         elif timer.what == "deadline":
             self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
         elif state.interrupts is not None:
@@ -527,7 +571,10 @@ class Machine(Runs):
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._require_open()
+        event.ends_unstarted = bool(event.ends_unstarted)
         state.has_handle = state.keep_open = False
+        if event.ends_unstarted and not state.started:
+            state.never_starts = True
         close_if_idle(self)
 
     def _cleanup_timed_out(self, event: events.CleanupTimedOut) -> None:
@@ -554,6 +601,7 @@ class Machine(Runs):
         events.Failed: _failed,
         events.Cancelled: _cancelled,
         events.Emitted: _emitted,
+        events.SignalsCancelled: _signals_cancelled,
         events.StateChanged: _state_changed,
         events.FlowDataChanged: _flow_data_changed,
         events.StreamPut: _stream_put,
@@ -576,6 +624,12 @@ class Machine(Runs):
         events.CloseRequested: _close_requested,
         events.CleanupTimedOut: _cleanup_timed_out,
     }
+
+
+def cancelled_effect(name: str, count: int) -> str:
+    """The key in `RunChunk.effects` that holds how many signals the `count`-th cancellation of this name has dropped: a
+    later attempt of the run returns the same number. No effect is counted under it."""
+    return f"dropped:{count}:{name}"
 
 
 def replay(plan: Plan | Definition, records: Iterable[events.Event]) -> Machine:

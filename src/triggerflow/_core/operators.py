@@ -254,7 +254,7 @@ def enter_for_each_collect(
         _feed(machine, instance)
 
 
-#: The value of `next` of a match when no case matched and its else runs.
+#: In `next` of a match, in place of the position of a case: no case has matched, and the else runs.
 ELSE = -1
 
 

@@ -41,7 +41,8 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
         cancel_timer(machine, timer.id)
         if timer.group is not None:
             drop_member(machine.state, timer.group, timer.id)
-            leave_group(timer.group, ended)
+            if timer.keeps_open:
+                leave_group(timer.group, ended)
     for interrupt in sorted((it for it in found if isinstance(it, Interrupt)), key=lambda it: (it.run.id, it.id)):
         close(machine, interrupt, "retracted")
     runs = machine.state.runs

@@ -14,6 +14,7 @@ import msgspec
 from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
+from .frozen import TAG, freeze
 from .groups import enter_group, usable_signals
 from .joins import is_over, joined
 from .limits import around, fill_queue, limiter_of_chunk
@@ -44,6 +45,7 @@ from .state import (
     Timer,
     Wait,
 )
+from .timers import count_timers
 
 #: Version of the format. A change of meaning needs a new number, and a migration for older snapshots.
 FORMAT = 1
@@ -68,6 +70,10 @@ _PLAIN = {
 }
 
 
+#: Attributes that are left out at their default.
+_OPTIONAL = {"checks_result": False, "execution_timeout": None, "never_starts": False}
+
+
 def encode(plan: Plan, state: RunState, pack: Pack) -> dict[str, Any]:
     """Return the state as JSON-shaped data. Raises what `pack` raises for a value that cannot be recorded."""
     return _Encoder(plan, state, pack).snapshot()
@@ -90,7 +96,7 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
 
 
 class _Encoder:
-    """Writes the parts of the state. They refer to each other by numbers."""
+    """Encodes the parts of the state. A part refers to another one by the number of that part."""
 
     def __init__(self, plan: Plan, state: RunState, pack: Pack) -> None:
         self.plan = plan
@@ -109,6 +115,8 @@ class _Encoder:
             **{stored: getattr(state, name) for name, stored in _PLAIN.items()},
             **({"rules": state.rules} if state.rules else {}),  # snapshots of rules 0 do not have it
             **({"lost": True} if state.lost else {}),
+            # Snapshots of earlier versions do not have these.
+            **{name: value for name in _OPTIONAL if (value := getattr(state, name))},
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
@@ -116,7 +124,7 @@ class _Encoder:
             "unchecked": None
             if state.unchecked is None
             else [state.unchecked[0], pack(state.unchecked[1], "the result")],
-            "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
+            "data": {key: _bare(pack(value, f"state[{key!r}]")) for key, value in state.data.items()},
             "derived": None if state.derived is None else sorted(state.derived),
             "sent": None if state.sent is None else sorted(state.sent),
             "unheard": sorted(state.unheard or ()),
@@ -174,7 +182,7 @@ class _Encoder:
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
-        value = self.pack(it.value, f"the value of delayed signal {it.name!r}")
+        value = self.pack(it.value, f"the value of delayed signal {it.name!r}" if it.name else "the start value")
         return {**_fields(it), "value": value, "group": self.reference(it.group)}
 
     def interrupt(self, it: Interrupt) -> dict[str, Any]:
@@ -232,10 +240,11 @@ class _Decoder:
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
-        state.checks_result = snapshot.get("checks_result", False)
+        for name, default in _OPTIONAL.items():
+            setattr(state, name, snapshot.get(name, default))
         unchecked = snapshot.get("unchecked")
         state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
-        state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
+        state.data.update((key, freeze(unpack(value))) for key, value in snapshot["data"].items())
         state.derived = _derived(plan, snapshot)
         sent = snapshot["sent"] if "derived" in snapshot else None
         state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
@@ -392,6 +401,7 @@ class _Decoder:
         state.asking = len(interrupts)
         timers = (state.timers or {}).values()
         state.retries = {it.run: it.id for it in timers if it.what == "retry" and it.run is not None} or None
+        count_timers(state)
         if not state.provisional:
             return
         emitters = {
@@ -429,6 +439,14 @@ def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
     if not left and waits and not (asked or snapshot["timers"] or snapshot["result"]):
         left = frozenset(plan.events).difference(snapshot["emitted"])
     return left
+
+
+def _bare(packed: Any) -> Any:
+    """Packed data of a value of the state, without the tag that says so: all of them are frozen."""
+    if not isinstance(packed, dict):
+        return packed
+    tagged = cast("dict[str, Any]", packed)
+    return tagged["v"] if tagged.get("$") == TAG else tagged
 
 
 def _names(names: Any) -> list[str]:

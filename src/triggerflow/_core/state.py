@@ -21,16 +21,19 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, cast
 
 import msgspec
 
 from .errors import ProtocolError
 from .events import RULES, ErrorInfo, Failure
+from .frozen import FrozenList
 from .plan import Node
 from .signals import Trigger
 from .sparse import SparseAttribute
 from .values import items_of, type_name
+
+_append: Any = cast("Any", list).append  # a frozen list refuses its own
 
 #: Maximum number of ended things that stay in the state, of each kind: answered interrupts (at least half as many),
 #: skipped errors, names of unhandled signals. So an execution of any length needs constant memory for them.
@@ -218,15 +221,21 @@ READY, RUNNING, WAITING, BACKOFF = Phase.READY, Phase.RUNNING, Phase.WAITING, Ph
 
 
 class Timer(msgspec.Struct):
-    """A timer: of a delayed signal, a retry, a deadline (`when({"timer": ...})`) or an expiry of an interrupt."""
+    """A timer: of a delayed signal, a retry, a deadline (`when({"timer": ...})`), an expiry of an interrupt, the time
+    limit of the execution, or its delayed start.
+
+    `label` is the id of a delayed signal, "" for none. Without `keeps_open` nothing waits for the timer.
+    """
 
     id: int
     due: float
-    what: Literal["signal", "retry", "deadline", "expiry"]
+    what: Literal["signal", "retry", "deadline", "expiry", "limit", "start"]
     name: str = ""
     value: Any = None
     run: int | None = None
     group: CompletionGroup | None = None
+    label: str = ""
+    keeps_open: bool = True
 
 
 class Interrupt(msgspec.Struct):
@@ -451,6 +460,15 @@ class RunState:
     timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
     #: a heap of (due, timer number), made on the first call of `next_due`
     dues: SparseAttribute[list[tuple[float, int]] | None] = SparseAttribute(None)
+    #: the numbers of the delayed signals by name and by label, made on the first cancellation
+    delayed: SparseAttribute[dict[str, dict[int, None]] | None] = SparseAttribute(None)
+    #: how many timers are deadlines, and how many others do not keep the execution open
+    deadlines = SparseAttribute(0)
+    loose = SparseAttribute(0)
+    #: after how many seconds the execution fails; None for no limit
+    execution_timeout: SparseAttribute[float | None] = SparseAttribute(None)
+    #: whether it was closed before its start, and cannot be started any more
+    never_starts = SparseAttribute(False)
     interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
     provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
@@ -575,12 +593,12 @@ class RunState:
         if owned is None:
             owned = self.owned = set[str]()
         if key in owned:
-            data[key].append(value)
+            _append(data[key], value)
             return data[key]
         held = items_of(data.get(key, ()))
         if held is None:
             raise ProtocolError(f"state[{key!r}] is a {type_name(data[key])}; only a list can be appended to")
         owned.add(key)
         held.append(value)
-        data[key] = held
-        return held
+        frozen = data[key] = FrozenList(held)
+        return frozen

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from .._core.errors import DefinitionError, OptionError
 
-#: Options that were renamed, former name to present name.
-FORMER_OPTIONS = {"deadline": "cleanup_timeout"}
+#: Names that an execution does not take, since they do not say which of its two time limits is meant.
+_TIME_LIMITS = ("deadline", "timeout")
 
 
 def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -34,8 +34,13 @@ def check_names(given: Iterable[str], known: Iterable[str], where: str, of_chunk
                 f"{where} has no option {name!r}; {meant} is an option of the chunk: flow.chunk(function, {meant}=...)"
             )
         if name not in known:
-            former = FORMER_OPTIONS.get(name)
-            near = [former] if former in known else closest(name, known, 2)
+            if name in _TIME_LIMITS and "execution_timeout" in known:
+                raise OptionError(
+                    f"{where} has no option {name!r}; execution_timeout= is the limit for the whole execution, from "
+                    "its start, and cleanup_timeout= (of create_execution) the time that chunks have to clean up after "
+                    "a failure or cancellation; both in seconds"
+                )
+            near = closest(name, known, 2)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(known)}"
             raise OptionError(f"{where} has no option {name!r}; {hint}")
 
@@ -106,8 +111,9 @@ def failures(value: Any, where: str) -> str | None:
         near = closest(value, ("raise", "collect"), 1) if isinstance(value, str) else []
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise OptionError(
-            f"{where}: on_error must be 'raise' (a failure goes to the error routes) or 'collect' (a Failure takes the "
-            f"place of the value), got {value!r}; {hint}to run a chunk for failures use flow.on_error(chunk)"
+            f"{where}: on_error={value!r} is not valid; {hint}use 'raise' (the failure goes to the error routes) or "
+            "'collect' (a Failure takes the place of the value). To run a chunk when something fails, use "
+            "flow.on_error(chunk)"
         )
     return None if value == "raise" else value
 

@@ -495,10 +495,9 @@ class Blueprint:
                 del doubtful[name]
         for name, place in doubtful.items():
             raise DefinitionError(
-                f"flow {self.name!r}: when({name!r}) at {place} means the event {name!r}, which nothing here is known "
-                f"to send, and a chunk has that name. For the completion of the chunk write "
-                f"when({{'chunk': {name!r}}}), "
-                f"or when(chunk) with the chunk itself; for the event write when({{'event': {name!r}}})"
+                f"flow {self.name!r}: when({name!r}) at {place} waits for an event {name!r}, but nothing in this flow "
+                f"is known to send it, and there is a chunk of that name. To wait for the chunk, write when(chunk) or "
+                f"when({{'chunk': {name!r}}}); to wait for the event, write when({{'event': {name!r}}})"
             )
 
     def condition(self, condition: Any, where: str) -> str:

@@ -127,5 +127,7 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
 
 def _mapping(wanted: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(wanted, Mapping):
-        raise OptionError(f"{where} maps targets to paths, or to a mapping of keys to paths; got {wanted!r}")
+        raise OptionError(
+            f"{where} must be a mapping from each target to a path, or to a mapping of keys to paths; got {wanted!r}"
+        )
     return cast("Mapping[str, Any]", wanted)

@@ -140,6 +140,17 @@ class _Artist:
                 if line not in known:
                     known.add(line)
                     self.drawing.lines.append(line)
+        for operator in operators:
+            self.draw_unheard(operator, heard)
+
+    def draw_unheard(self, operator: Operator, heard: set[Trigger]) -> None:
+        """The events that an operator is known to emit and that nothing in the flow listens to."""
+        source = self.exit.get(operator.id)
+        for trigger in operator.emits[1:]:
+            if trigger not in heard and source is not None:
+                line = Line(source.key, self.box(trigger, "signal", [trigger.name]).key, "", "emit")
+                if line not in self.drawing.lines:
+                    self.drawing.lines.append(line)
 
     # -- boxes ---------------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from .._core.state import BlockInstance, RunChunk
 from ..run.environment import Environment
 from ..run.ingress import submit, take
 from ..run.interrupts import ChunkPaused, StepWithoutValue
+from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
 from .ready import Ready
@@ -120,10 +121,27 @@ class AsyncioDriver:
         submit(self.runtime, events.ExternalWaitStarted(now(), run.id))
         try:
             await wait()
-        finally:
-            with contextlib.suppress(ExecutionClosed):
-                submit(self.runtime, events.ExternalWaitEnded(now(), number))
-        if state.waits and number in state.waits:
+        except (Exception, asyncio.CancelledError):
+            self._end_external_wait(number)
+            # A chunk that has set itself a time limit for the wait goes on, and needs its permits for that. One whose
+            # policy has timed out ends now.
+            if state.closing is None and state.run(run.id) is run and not timed_out(run):
+                await self._regained(number)
+            raise
+        except BaseException:  # the loop ends: nothing can be awaited
+            self._end_external_wait(number)
+            raise
+        self._end_external_wait(number)
+        await self._regained(number)
+
+    def _end_external_wait(self, number: int) -> None:
+        with contextlib.suppress(ExecutionClosed):
+            submit(self.runtime, events.ExternalWaitEnded(self.runtime.environment.now(), number))
+
+    async def _regained(self, number: int) -> None:
+        """Wait until the run of an external wait that has ended has its permits back."""
+        waits = self.runtime.machine.state.waits
+        if waits and number in waits:
             await self._waiting().settled(number)
 
     def _waiting(self) -> Waits:
@@ -446,6 +464,8 @@ class AsyncioDriver:
         self._set_timer(command.timer, command.due - self.runtime.environment.now(), self._timer_fired, command.timer)
 
     def _timer_fired(self, number: int) -> None:
+        if self.runtime.driver is not self:  # the execution has moved to another loop, which has its timers
+            return
         if number in (self.runtime.machine.state.timers or ()):  # otherwise a `CancelTimer` command follows
             submit(self.runtime, events.TimerFired(self.runtime.environment.now(), number))
 

@@ -387,7 +387,8 @@ class _InTask:
 class _InThread:
     """A sync iterable in a thread of its own, as the event loop sees it.
 
-    A task watches the thread: a loop that shuts down cancels the task, which closes the source and waits for that.
+    A task watches the thread. A loop that shuts down cancels the task; the task then closes the source and waits
+    until it is closed.
     """
 
     def __init__(
@@ -493,7 +494,7 @@ class _Reader:
         self._what = what
         self._changed = Condition()
         self._items: deque[Any] = deque()
-        #: how many items may be buffered at once
+        #: how many more items the thread may put into the buffer; 0 until items are requested
         self._room = 0
         self._done = False
         self._error: BaseException | None = None

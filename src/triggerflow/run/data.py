@@ -151,6 +151,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         settle: bool = False,
         delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]: ...
 
@@ -161,6 +163,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         settle: bool = False,
         delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]: ...
 
@@ -172,6 +176,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         settle: bool = False,
         delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]: ...
 
@@ -182,11 +188,15 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         settle: bool = False,
         delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]:
         """Emit a signal. Returns the signal's number once it is accepted; the chunks that it triggers run concurrently.
 
-        `delay` (seconds): the signal is emitted after that time, and the execution does not end before.
+        `delay` (seconds): the signal is emitted after that time, and the execution does not end before. With
+        `keeps_open=False` it does: the signal is dropped when nothing else is left to do. `async_cancel_signal` cancels
+        a delayed signal by its name or its `id`; several signals may have the same id.
 
         `settle`: return when everything that the signal caused has settled: chunks, what those caused in turn, retries,
         delayed signals, items that a lazy `for_each` has not read yet. An open interrupt (`pause_for`) counts as
@@ -205,23 +215,72 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         Raises `ExecutionClosed`, or `ContractError` if the value does not have the declared type of the signal.
         """
         return emit(
-            self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
-        )
+            self._runtime, name, value, self._run, self._repeated,
+            settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional,
+        )  # fmt: skip
 
     @overload
     def emit(
-        self, name: Signal[SignalT], value: SignalT, *, settle: bool = False, delay: float | None = None
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
     ) -> None: ...
 
     @overload
-    def emit(self, name: Signal[None], *, settle: bool = False, delay: float | None = None) -> None: ...
+    def emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
     @overload
-    def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None: ...
+    def emit(
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
-    def emit(self, name: Any, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
+    def emit(
+        self,
+        name: Any,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
-        ingress.emit_now(self._runtime, name, value, self._run, self._repeated, settle, delay)
+        ingress.emit_now(
+            self._runtime, name, value, self._run, self._repeated,
+            settle=settle, delay=delay, id=id, keeps_open=keeps_open,
+        )  # fmt: skip
+
+    async def async_cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
+        """See `cancel_signal`."""
+        return await ingress.here_or_carried(self._runtime, lambda: self.cancel_signal(name_or_id))
+
+    def cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
+        """Cancel the delayed signals of this execution that are pending and have this name or id; returns how many.
+
+        0 if there are none, because they were emitted, cancelled or never sent. A repeated attempt of the chunk does
+        not cancel again, and gets the number of the first time. Raises `ExecutionClosed` if the execution has ended.
+        """
+        return ingress.cancel_signal(self._runtime, name_or_id, self._run, self._repeated)
 
     async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str | Signal[Any]]) -> Any:
         """Emit a signal for each field of a model's response as soon as the field is complete.

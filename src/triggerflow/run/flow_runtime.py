@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.errors import UsageError
 from .._core.operators import compile_plan
-from ..build.arguments import positive
+from ..build.arguments import positive, seconds
 from ..build.blueprint import Blueprint
 from ..build.contract import Check, Contract
 from ..serialize.payload import Types
@@ -33,11 +33,18 @@ class FlowRuntime:
     so far."""
 
     def __init__(
-        self, blueprint: Blueprint, environment: Environment, make_stored: MakeStored, *, skip_exceptions: bool = False
+        self,
+        blueprint: Blueprint,
+        environment: Environment,
+        make_stored: MakeStored,
+        *,
+        skip_exceptions: bool = False,
+        execution_timeout: float | None = None,
     ) -> None:
         self.blueprint = blueprint
         self.environment = environment
         self.skip_exceptions = skip_exceptions
+        self.execution_timeout = execution_timeout
         #: whether the user has named the flow; a store finds executions by the name of their flow
         self.is_named = False
         #: the registered classes and sources whose objects can be recorded
@@ -56,8 +63,8 @@ class FlowRuntime:
         self.make_handle: Callable[[ExecutionRuntime], Execution] = Execution
         self.make_stored = make_stored
         self._compiled: tuple[int, Program] | None = None
-        self._options = Options(skip_exceptions=skip_exceptions, attended=False)
-        self._options_key: tuple[int | None, bool] = (None, skip_exceptions)
+        self._options = Options(skip_exceptions=skip_exceptions, attended=False, execution_timeout=execution_timeout)
+        self._options_key: tuple[Any, ...] = (None, skip_exceptions, execution_timeout)
 
     @property
     def name(self) -> str:
@@ -92,17 +99,25 @@ class FlowRuntime:
         """Raise `UsageError` unless the flow was named."""
         if not self.is_named:
             raise UsageError(
-                "a flow with a store needs a name, because the store finds its executions by that name after a "
-                "restart: "
-                "TriggerFlow('brief')"
+                "a flow with a store needs a name: after a restart the store finds its executions by that name. For "
+                "example: TriggerFlow('brief')"
             )
 
-    def without_handle(self, concurrency: int | None) -> ExecutionRuntime:
+    def without_handle(self, concurrency: int | None, execution_timeout: float | None = None) -> ExecutionRuntime:
         """Make an execution without a handle, for `flow.start` and `flow.async_start`."""
-        key = (concurrency, self.skip_exceptions)
+        limit = self.execution_timeout if execution_timeout is None else execution_timeout
+        key = (concurrency, self.skip_exceptions, limit)
         if key != self._options_key:
-            positive(concurrency, f"flow {self.name!r}: start()")
-            self._options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
+            where = f"flow {self.name!r}: start()"
+            positive(concurrency, where)
+            if limit is not None:
+                seconds(limit, where, "execution_timeout", above=True)
+            self._options = Options(
+                concurrency=concurrency,
+                skip_exceptions=self.skip_exceptions,
+                attended=False,
+                execution_timeout=limit,
+            )
             self._options_key = key
         return self.new(self._options)
 
@@ -133,7 +148,13 @@ class FlowRuntime:
         Also returns whether that execution continues from an earlier attempt of its step.
         """
         shared = self.shared.copy(flow_data)
-        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
+        options = Options(
+            concurrency=concurrency,
+            skip_exceptions=self.skip_exceptions,
+            attended=False,
+            leases=leases,
+            execution_timeout=self.execution_timeout,
+        )
         child = _Child(self, shared, options, id, link, resources)
         parent = link.parent
         made, goes_on = await parent.durability.new_child(parent, child, saved, attempt)

@@ -28,10 +28,11 @@ from .._core import events
 from .._core.commands import AnyCommand, ItemAfterStop
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
 from .._core.groups import earlier_signal
-from .._core.machine import FINAL
+from .._core.machine import FINAL, cancelled_effect
 from .._core.recovery import outstanding
 from .._core.state import UNSET, RunChunk, Status
-from ..build.arguments import text
+from .._core.timers import pending_signals
+from ..build.arguments import seconds, text
 from .interrupts import admit, describe_interrupt
 from .logs import how_to_declare
 from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
@@ -293,20 +294,30 @@ async def emit(
     *,
     settle: bool = False,
     delay: float | None = None,
+    id: str | None = None,
+    keeps_open: bool = True,
     provisional: bool = False,
 ) -> int:
     """A chunk emits a signal; see `TriggerFlowRuntimeData.async_emit`."""
     if runtime.thread != get_ident() and runtime.thread is not None:
         return await carry(
             runtime,
-            lambda: emit(runtime, name, value, run, repeated, settle=settle, delay=delay, provisional=provisional),
-        )
-    if delay is not None:
-        check_delay(delay)
+            lambda: emit(
+                runtime, name, value, run, repeated,
+                settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional,
+            ),
+        )  # fmt: skip
+    if delay is not None or id is not None or keeps_open is not True:
+        check_delayed(delay, id, keeps_open, settle)
     if runtime.program.signals or type(name) is not str:
         name = text(name)
         value = checked(runtime, name, value)
-    event = events.Emitted(runtime.environment.now(), run.id, name, value, settle, delay, provisional)
+    if delay is None:
+        event = events.Emitted(runtime.environment.now(), run.id, name, value, settle, None, provisional)
+    else:
+        event = events.Emitted(
+            runtime.environment.now(), run.id, name, value, settle, delay, provisional, True, id, keeps_open
+        )
     state = runtime.machine.state
     number = state.records
     if repeated and repeats(repeated, event.effect):
@@ -335,45 +346,98 @@ async def _settled(runtime: ExecutionRuntime, number: int) -> bool:
 
 
 def emit_now(
-    runtime: ExecutionRuntime, name: str, value: Any, run: RunChunk, repeated: Repeated, settle: bool, delay: Any
+    runtime: ExecutionRuntime,
+    name: str,
+    value: Any,
+    run: RunChunk,
+    repeated: Repeated,
+    *,
+    settle: bool = False,
+    delay: float | None = None,
+    id: str | None = None,
+    keeps_open: bool = True,
 ) -> None:
     """A chunk emits a signal by `data.emit`. On the thread of the execution this does not wait."""
-    if delay is not None:
-        check_delay(delay)
+    check_delayed(delay, id, keeps_open, settle)
     if not is_here(runtime):
-        make = lambda: emit(runtime, name, value, run, repeated, settle=settle, delay=delay)  # noqa: E731
+        make = lambda: emit(  # noqa: E731
+            runtime, name, value, run, repeated, settle=settle, delay=delay, id=id, keeps_open=keeps_open
+        )
         run_sync(make, "data.async_emit", runtime.loop)
         return
     if settle:
         raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
     name = text(name)
     value = checked(runtime, name, value)
-    event = events.Emitted(runtime.environment.now(), run.id, name, value, False, delay, may_wait=False)
+    event = events.Emitted(
+        runtime.environment.now(), run.id, name, value, False, delay,
+        may_wait=False, label=id, keeps_open=keeps_open,
+    )  # fmt: skip
     record(runtime, event, run, repeated, "data.async_emit")
 
 
-async def emit_from_outside(runtime: ExecutionRuntime, name: str, value: Any, settle: bool, run: Any = None) -> None:
+async def emit_from_outside(
+    runtime: ExecutionRuntime,
+    name: str,
+    value: Any,
+    settle: bool,
+    delay: float | None,
+    id: str | None,
+    keeps_open: bool,
+    run: Any = None,
+) -> None:
     """A caller emits a signal on a handle. `run` is the chunk that calls with `settle`, so that it gives up its
     permits."""
     name = text(name)
+    check_delayed(delay, id, keeps_open, settle)
     _refuse_late(runtime, name)
     driver_of(runtime)
+    number = None if run is None else run.id
     event = events.Emitted(
-        runtime.environment.now(), None if run is None else run.id, name, checked(runtime, name, value), settle
-    )
+        runtime.environment.now(), number, name, checked(runtime, name, value), settle, delay,
+        label=id, keeps_open=keeps_open,
+    )  # fmt: skip
     number = runtime.machine.state.records
     submit(runtime, event)
     if not await _settled(runtime, number):
         await runtime.result()  # raises the failure that kept the signal from settling
 
 
-def emit_from_outside_now(runtime: ExecutionRuntime, name: str, value: Any) -> None:
+def emit_from_outside_now(
+    runtime: ExecutionRuntime, name: str, value: Any, delay: float | None, id: str | None, keeps_open: bool
+) -> None:
     """A caller emits a signal on a handle, without waiting."""
     name = text(name)
+    check_delayed(delay, id, keeps_open, settle=False)
     _refuse_late(runtime, name)
     value = checked(runtime, name, value)
     driver_of(runtime)
-    submit(runtime, events.Emitted(runtime.environment.now(), None, name, value))
+    now = runtime.environment.now()
+    submit(runtime, events.Emitted(now, None, name, value, delay=delay, label=id, keeps_open=keeps_open))
+
+
+def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, repeated: Repeated = None) -> int:
+    """Cancel the pending delayed signals with this name or id, from any thread; returns how many there were."""
+    name = text(name)
+    if not isinstance(name, str):
+        raise UsageError(f"{runtime!r}: a delayed signal is cancelled by its name or its id, a string; got {name!r}")
+    name = str.__str__(name)
+
+    def there() -> int:
+        state = runtime.machine.state
+        event = events.SignalsCancelled(runtime.environment.now(), None if run is None else run.id, name)
+        if run is not None and repeated and repeats(repeated, event.effect):
+            effects = run.effects or {}
+            return effects.get(cancelled_effect(name, effects[event.effect] - repeated[event.effect]), 0)
+        if run is None:
+            if state.status in FINAL:
+                return 0
+            driver_of(runtime)
+        count = pending_signals(state, name)
+        submit(runtime, event)
+        return count
+
+    return call(runtime, there, "data.async_cancel_signal" if run is not None else "execution.async_cancel_signal")
 
 
 def _refuse_late(runtime: ExecutionRuntime, name: str) -> None:
@@ -476,6 +540,8 @@ def change_state(
         value = model.check(key, value)
     elif model is not None and op == "append":
         model.check_item(key, runtime.machine.state.data.get(key, ()), value)
+    elif model is not None:
+        model.require(key)
     number = None if run is None else run.id
     event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit)
     record(runtime, event, run, repeated, f"state.async_{op}")
@@ -521,3 +587,24 @@ def check_delay(delay: Any) -> None:
     """Raise `UsageError` unless this is a finite number of seconds from 0 on."""
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
         raise UsageError(f"a delay must be a finite number of seconds from 0 on, got {delay!r}")
+
+
+def check_delayed(delay: Any, id: Any, keeps_open: Any, settle: bool) -> None:
+    """Raise `UsageError` unless these options of an emit make sense together."""
+    if delay is not None:
+        check_delay(delay)
+    if id is not None and (not isinstance(id, str) or not id):
+        raise UsageError(f"the id of a delayed signal is a non-empty string, got {id!r}")
+    if keeps_open is not True and keeps_open is not False:
+        raise UsageError(f"keeps_open is True or False, got {keeps_open!r}")
+    if delay is None and (id is not None or not keeps_open):
+        option = "id" if id is not None else "keeps_open"
+        raise UsageError(f"{option}= is for a delayed signal; add delay=seconds, or leave it out")
+    if settle and not keeps_open:
+        raise UsageError("settle=True would wait for a signal with keeps_open=False, which nothing waits for; use one")
+
+
+def check_patience(timeout: Any, where: str) -> None:
+    """Raise `OptionError` or `DefinitionError` unless this is None, or a number of seconds from 0 on."""
+    if timeout is not None:
+        seconds(timeout, where, "timeout")

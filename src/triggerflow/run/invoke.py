@@ -88,7 +88,7 @@ def condition_invoker(handler: Handler) -> Invoker:
 def _threaded(handler: Handler, name: str) -> Invoker:
     async def call(data: Any) -> Any:
         loop = asyncio.get_running_loop()
-        here = ThreadCall(f"chunk {name!r}", loop)
+        here = ThreadCall(f"chunk {name!r}", loop, run_of(data)[1])
         future = loop.run_in_executor(pool(), here.run, copy_context(), _caught(handler), data)
         try:
             value = await asyncio.shield(future)

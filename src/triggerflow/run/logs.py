@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from .._core import commands
-from .._core.errors import ContractError, InterruptExpired, RemoteChunkError, TriggerFlowError
+from .._core.errors import ContractError, ExecutionTimedOut, InterruptExpired, RemoteChunkError, TriggerFlowError
 from .._core.events import ErrorInfo
 from ..build.arguments import closest
 
@@ -55,6 +55,8 @@ def failure_from_record(execution: object, info: ErrorInfo | None) -> TriggerFlo
     """Make the exception for a failure that was recorded in another process or before a load."""
     if info is not None and info.type == "InterruptExpired":
         return InterruptExpired(f"{execution}: {info.message}")
+    if info is not None and info.type == "ExecutionTimedOut" and not info.chunk:
+        return ExecutionTimedOut(f"{execution} was ended by its execution_timeout: {info.message}")
     if info is not None and info.type == "ContractError" and not info.chunk:
         return ContractError(f"{execution}: {info.message}")
     text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"

@@ -1,5 +1,6 @@
 """The options of an execution, and the comparison of start values."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ class Options:
         "attended",
         "cleanup_timeout",
         "concurrency",
+        "execution_timeout",
         "journal_limit",
         "keep_open",
         "leases",
@@ -34,6 +36,7 @@ class Options:
         attended: bool = True,
         leases: bool = False,
         keep_open: bool = False,
+        execution_timeout: float | None = None,
     ) -> None:
         where = "create_execution"
         positive(concurrency, where)
@@ -42,6 +45,8 @@ class Options:
         if journal_limit is not None:
             whole(journal_limit, where, "journal_limit", 1)
         seconds(cleanup_timeout, where, "cleanup_timeout")
+        if execution_timeout is not None:
+            seconds(execution_timeout, where, "execution_timeout", above=True)
         flag(skip_exceptions, where, "skip_exceptions")
         flag(keep_open, where, "keep_open")
         self.concurrency = concurrency
@@ -53,6 +58,8 @@ class Options:
         self.attended = attended
         self.leases = leases
         self.keep_open = keep_open
+        # Recorded as None, since JSON has no infinity.
+        self.execution_timeout = None if execution_timeout == math.inf else execution_timeout
 
     def to_dict(self) -> dict[str, Any]:
         """All options by name, as a snapshot stores them."""

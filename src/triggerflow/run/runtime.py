@@ -24,11 +24,13 @@ from .._core.errors import (
     ExecutionClosed,
     InterruptExpired,
     PayloadError,
+    UsageError,
     WrongLoopError,
 )
 from .._core.machine import FINAL, Machine
 from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
+from .._core.timers import at_work
 from ..build.contract import Check
 from . import ingress
 from .data import TriggerFlowRuntimeData
@@ -200,12 +202,14 @@ class ExecutionRuntime:
 
     # -- life cycle --------------------------------------------------------------------------------------------------
 
-    def begin(self, value: Any = UNSET) -> None:
-        """Start the execution without waiting for it.
+    def begin(self, value: Any = UNSET, delay: float | None = None) -> None:
+        """Start the execution without waiting for it. With `delay` its work begins after so many seconds.
 
-        A second start does nothing. Raises `AlreadyStarted` if it has another value, and `ContractError` if the
-        value does not have the declared type.
+        A second start does nothing. Raises `AlreadyStarted` if it has another value, `ContractError` if the value
+        does not have the declared type, and `ExecutionClosed` if it was closed before its start.
         """
+        if delay is not None:
+            ingress.check_delay(delay)
         contract = self.program.contract.initial_input
         if self._value is not UNSET:
             if value is UNSET:
@@ -218,6 +222,8 @@ class ExecutionRuntime:
                     "create another execution for another value"
                 )
             return
+        if self.machine.state.never_starts:
+            raise ExecutionClosed(f"{self!r} was closed before it was started; create another execution")
         value = None if value is UNSET else value
         started = value if contract is None else contract(value)
         model = self.program.state
@@ -229,24 +235,43 @@ class ExecutionRuntime:
                     ingress.submit(self, events.StateChanged(now(), None, "set", key, default, emit=False))
         self._value = value
         try:
-            driver.start(events.Started(now(), started, *self.recorded_options()))
+            driver.start(events.Started(now(), started, *self.recorded_options(), delay=delay))
         except PayloadError:  # the execution has not started, and can be started with another value
             self._value = UNSET
             raise
 
     def recorded_options(self) -> tuple[Any, ...]:
         """The options that the first record holds after the start value: all that change the course of an execution."""
-        return (*self.options.recorded(), self.program.contract.result is not None)
+        options = self.options
+        return (*options.recorded(), self.program.contract.result is not None, options.execution_timeout)
 
     async def result(self, timeout: float | None = None) -> Any:
         """Wait until the execution has ended and return its result. With `keep_open`, return as soon as it has one.
 
-        Raises the exception of a failed chunk, `ExecutionCancelled`, or `TimeoutError` after `timeout` seconds.
+        Raises the exception of a failed chunk, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds, or
+        `UsageError` if the execution was not started and has nothing to do.
         """
+        self._require_work()
         ended = self.ended(timeout)
         if ended is not None:
             await (self.until(self.has_outcome, timeout) if self.options.keep_open else ended)
+            self._require_work()
         return self.outcome(timeout)
+
+    def _require_work(self) -> None:
+        """Raise `UsageError` if the execution was not started, and nothing that it does could end it.
+
+        Signals from outside may run chunks before the start; it rests after them, and only a start can end it. With
+        `keep_open` a signal can bring a result.
+        """
+        state = self.machine.state
+        if state.started or state.never_starts or state.status in FINAL or not state.idle():
+            return
+        if not (state.keep_open or self.options.keep_open or state.timers or state.asking or state.pulls):
+            raise UsageError(
+                f"{self!r} was not started, so that no result can come; start it with async_start(value) or "
+                "begin(value), before its result is awaited"
+            )
 
     async def cancel(self, reason: str) -> None:
         """Cancel all chunks, wait for their clean-up, and end as cancelled. Does nothing after the end."""
@@ -260,7 +285,7 @@ class ExecutionRuntime:
         """Accept no more signals from outside, wait for the end, and return the result."""
         if self.machine.state.status not in FINAL:
             ingress.driver_of(self)
-            ingress.submit(self, events.CloseRequested(self.environment.now()))
+            ingress.submit(self, events.CloseRequested(self.environment.now(), ends_unstarted=True))
         await self.until(lambda: self.has_ended)
         return self.outcome()
 
@@ -307,7 +332,7 @@ class ExecutionRuntime:
         state = self.machine.state
         if state.runs:
             return bool(state.interrupts) and self.status() == "waiting"
-        return not (state.pulls or (state.timers and any(it.what != "expiry" for it in state.timers.values())))
+        return not (state.pulls or at_work(state))
 
     def has_outcome(self) -> bool:
         """Whether `outcome` is available: the execution has ended, or has `keep_open` and a result."""
@@ -556,7 +581,10 @@ class ExecutionRuntime:
             case commands.StopStream():
                 self.open_stream().end()
             case commands.Rested():
-                self.rested()
+                if self.machine.state.keep_open:
+                    self.rested()
+                else:
+                    self.wake()
             case commands.CheckResult(value=value):
                 self._check_result(value)
             case commands.ResultFixed(by=by):
@@ -593,12 +621,11 @@ class ExecutionRuntime:
         check, now = self.program.contract.result, self.environment.now()
         try:
             value = value if check is None else check(value)
-        except ContractError as broken:
+            ingress.submit(self, events.ResultChecked(now, value))
+        except (ContractError, PayloadError) as broken:  # it does not fit, or what it was converted to is not recorded
             self._failure = broken
             info = events.ErrorInfo(type(broken).__name__, str(broken))
             ingress.submit(self, events.ResultRejected(now, info))
-        else:
-            ingress.submit(self, events.ResultChecked(now, value))
 
     def closing(self) -> None:
         """Wake chunks that wait for a slow reader, because all chunks are being cancelled."""
@@ -610,6 +637,8 @@ class ExecutionRuntime:
         state = self.machine.state
         if state.status is Status.FAILED and error is not None:  # without `error`, the result did not fit the contract
             self._failure, self._failed_at = error, error.__traceback__
+        elif state.status is Status.FAILED and self._failure is None:  # no chunk has raised: a time limit has passed
+            self._failure = failure_from_record(self, state.error)
         self.shared.forget(self)
         self.observed = self.observed or self.waited_for
         if self.log is None or self.log.is_committed:

@@ -8,6 +8,8 @@ from threading import RLock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from .._core.frozen import freeze
+
 T = TypeVar("T")
 
 
@@ -72,7 +74,7 @@ class SharedData:
         """A copy for one sub-flow, with these changes. The changes of the sub-flow stay in the copy."""
         made = SharedData()
         made.resources = self.resources
-        made.values = {**self.values, **changes}
+        made.values = {**self.values, **{key: freeze(value) for key, value in changes.items()}}
         made.own = set(changes)
         return made
 
@@ -83,6 +85,7 @@ class SharedData:
 
     def set(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
         """Replace the value at a key, and send the change to the executions that listen."""
+        value = freeze(value)
         with self._lock:
             self.values[key] = value
             if self.own is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._core.errors import ContractError, UsageError
+from .._core.frozen import FrozenList, freeze
 from .._core.state import RunChunk
 from ..build.arguments import text
 from . import ingress
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from .runtime import ExecutionRuntime
 
 T = TypeVar("T")
+_MISSING: Any = object()
 
 
 class State:
     """The state of one execution: values by key. Each change is recorded and triggers `when({"runtime_data": key})`.
 
-    With `emit=False` a change triggers nothing. Changes raise `ExecutionClosed` when the execution has ended. The
+    Values are copied when they are set; what is read cannot be changed in place (see `get`). With `emit=False` a change
+    triggers nothing. Changes raise `ExecutionClosed` when the execution has ended. The
     methods with `async_` can be awaited on any event loop. On the handle of a durable execution they return once the
     change is in the store.
     """
@@ -37,15 +40,22 @@ class State:
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at a key, or the default.
 
-        It is the object itself and not a copy: change it only through `set`. A list is copied if it is read on another
-        thread than the execution's, because `append` may extend it meanwhile.
+        Lists, dicts and sets in it, and in the default, can be read like any other, but not changed in place: that
+        raises `UsageError`, because it would not be recorded. `list(value)` or `copy.deepcopy(value)` is a copy of your
+        own. Raises `ContractError` for a key that the declared state does not have.
         """
-        state, key = self._runtime.machine.state, text(key)
+        key = text(key)
+        model = self._runtime.program.state
+        if model is not None:
+            model.require(key)
+        state = self._runtime.machine.state
+        if key not in state.data:
+            return freeze(default)
         if not ingress.is_here(self._runtime):
-            value: Any = state.data.get(key, default)
-            return value.copy() if type(value) is list else value  # pyright: ignore[reportUnknownVariableType]
+            value: Any = state.data.get(key, default)  # it may be deleted meanwhile, and `append` may extend it
+            return FrozenList(value) if type(value) is FrozenList else value
         state.disown(key)
-        return state.data.get(key, default)
+        return state.data[key]
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key. Raises `ContractError` if it does not have the declared type."""
@@ -60,22 +70,36 @@ class State:
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. Chunks that the change triggers get the value None."""
+        """Remove a key if it exists. Chunks that the change triggers get the value None.
+
+        Raises `ContractError` for a key that the declared state does not have.
+        """
         ingress.change_state(self._runtime, "delete", key, None, emit, self._run, self._repeated)
 
-    def update(self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True) -> Any:
+    def update(
+        self, key: str, function_or_value: Callable[[Any], Any] | Any, default: Any = None, *, emit: bool = True
+    ) -> Any:
         """Replace the value at a key by `function(value)`, atomically, and return the new value.
 
-        The function gets the default if the key is missing. It must be quick, and return a new object.
+        The function gets the default if the key is missing. It is called where the execution lives, and the value that
+        it returns is recorded, so a replay does not call it. It must be quick, and return a new object. Instead of a
+        function, a value can be given: it is combined with the present value by the key's reducer if one is declared,
+        else it replaces it. Raises `ContractError` like `set`.
         """
         key = text(key)
+        model = self._runtime.program.state
+        reducer = None if model is None or callable(function_or_value) else model.reducers.get(key)
 
         def change() -> Any:
             if ingress.repeats(self._repeated, f"state:{key}"):
                 return self.get(key, default)
-            value = function(self.get(key, default))
+            held = self.get(key, default)
+            if callable(function_or_value):
+                value = function_or_value(held)
+            else:
+                value = function_or_value if reducer is None else reducer(held, function_or_value)
             self.set(key, value, emit=emit)
-            return value
+            return self.get(key)
 
         return ingress.call(self._runtime, change, "state.async_update")
 
@@ -127,10 +151,10 @@ class State:
         await self._awaited(lambda: self.delete(key, emit=emit))
 
     async def async_update(
-        self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True
+        self, key: str, function_or_value: Callable[[Any], Any] | Any, default: Any = None, *, emit: bool = True
     ) -> Any:
         """See `update`."""
-        return await self._awaited(lambda: self.update(key, function, default, emit=emit))
+        return await self._awaited(lambda: self.update(key, function_or_value, default, emit=emit))
 
     async def async_reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """See `reduce`."""
@@ -146,9 +170,10 @@ class State:
         return {key: self[key] for key in self}
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self:
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
             raise KeyError(key)
-        return self.get(key)
+        return value
 
     def __contains__(self, key: object) -> bool:
         return text(key) in self._runtime.machine.state.data
@@ -176,8 +201,8 @@ class FlowState:
         self._repeated = repeated
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value at a key, or the default."""
-        return self._runtime.shared.values.get(text(key), default)
+        """Return the value at a key, or the default. See `State.get` for changes in place."""
+        return freeze(self._runtime.shared.values.get(text(key), default))
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""

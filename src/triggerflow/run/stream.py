@@ -494,7 +494,7 @@ class Merged:
 
     @property
     def single(self) -> bool:
-        """Whether this is a single item, to which no other was added."""
+        """Whether this is exactly one stream item, and not several merged into one."""
         return len(self._parts) == 1
 
 

@@ -271,10 +271,12 @@ class ThreadCall:
     *left*: the thread continues, its result is dropped, and its next call into the engine raises `UsageError`.
     """
 
-    __slots__ = ("_elsewhere", "_inner", "left", "loop", "started", "what", "work", "worker")
+    __slots__ = ("_elsewhere", "_inner", "left", "loop", "run_of_chunk", "started", "what", "work", "worker")
 
-    def __init__(self, what: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, what: str, loop: asyncio.AbstractEventLoop, run_of_chunk: object = None) -> None:
         self.what = what
+        #: the run of the chunk; None for an iterable
+        self.run_of_chunk = run_of_chunk
         self.loop = loop
         self.started = False
         self.left = False

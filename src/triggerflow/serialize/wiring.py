@@ -221,7 +221,7 @@ class _Check:
             raise self.wrong(".options.to", f"{target.id!r} is inside {target.inside!r}, which is not around this step")
 
     def external(self) -> None:
-        """Check that each external event has a listener and is named once."""
+        """Check that each external event has a listener and is listed only once."""
         self.where = "external"
         events = {trigger.name for trigger in self.listeners if trigger.kind == "event"}
         seen: set[str] = set()
