@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from tests.durable.every_flow import KIND
 from tests.reference.program import (
     SECOND, TICK, Act, Back, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
 )  # fmt: skip
@@ -215,26 +216,30 @@ async def _items(name: str, items: list[Any], broken: bool) -> AsyncIterator[Any
         raise Broken(f"{name} source")
 
 
-async def observe(flow: Flow, value: Any, restart: int | None = None) -> tuple[Outcome, int]:
-    """Run a flow. With `restart`, save its execution at this time, and go on with what was saved."""
+async def observe(flow: Flow, value: Any, restart: int | None = None, store: Any = None) -> tuple[Outcome, int]:
+    """Run a flow. With `restart`, end its execution at this time, and go on with what was saved, or is in the store."""
     author = Author(flow)
     author.top.watch = watch = Watch()
-    execution = author.flow.create_execution()
+    execution: Any = author.flow.create_execution(store=store)
     items: list[Any] = []
     execution.begin(value)
     if restart is not None:
         ended = asyncio.ensure_future(execution.async_get_result())
         await asyncio.wait([ended], timeout=restart / SECOND)
-        if not ended.done():
-            saved = execution.save()
-            before = list(watch.runs)
-            ended.cancel()
-            await execution.async_cancel()
-            items = await _read(execution, 0)  # a snapshot does not have them
-            watch.runs[:] = before
-            execution = author.flow.load_execution(saved)
-        elif not ended.cancelled():
+        if ended.done():
             ended.exception()
+        else:
+            ended.cancel()
+            before = list(watch.runs)
+            if store is None and not KIND:
+                saved = execution.save()
+                await execution.async_cancel()
+                items = await _read(execution, 0)  # a snapshot does not have them
+                execution = author.flow.load_execution(saved)
+            else:
+                await execution.async_suspend()
+                execution = await author.flow.async_resume(execution.id, store=store)
+            watch.runs[:] = [*before, *watch.runs[len(before) :]]
     try:
         end: tuple[Any, ...] = ("completed", plain(await execution.async_get_result()))
     except (Broken, BrokenToo) as error:
