@@ -19,7 +19,6 @@ from tests.reference.program import TICK, Flow, Outcome, show
 from tests.virtual_time import virtual_loop
 from triggerflow.stores.memory import MemoryStore
 
-
 #: How much of an execution is over when its process ends, in percent.
 MOMENTS = st.integers(0, 99)
 

@@ -2,11 +2,30 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 from tests.durable.every_flow import KIND
 from tests.reference.program import (
-    SECOND, TICK, Act, Back, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
+    SECOND,
+    TICK,
+    Act,
+    Back,
+    Batch,
+    Chain,
+    Chunk,
+    Each,
+    End,
+    Flow,
+    Fork,
+    Loose,
+    Match,
+    Outcome,
+    Steps,
+    Sub,
+    Test,
+    To,
+    again,
+    duration,
 )  # fmt: skip
 from triggerflow import Failure, Retry, TriggerFlow
 from triggerflow.errors import ExecutionCancelled
@@ -22,19 +41,17 @@ class BrokenToo(Exception):
 
 def plain(value: Any) -> Any:
     """A value in the words of `program`: a `Failure` as a tuple, and a for_each that has failed without its number."""
-    match value:
-        case str() if value.startswith("for_each<-"):
-            return "for_each"
-        case Failure():
-            return ("Failure", value.chunk, value.type, value.message, plain(value.value))
-        case dict():
-            return {name: plain(it) for name, it in value.items()}
-        case list():
-            return [plain(it) for it in value]
-        case tuple():
-            return tuple(plain(it) for it in value)
-        case _:
-            return value
+    if isinstance(value, str) and value.startswith("for_each<-"):
+        return "for_each"
+    if isinstance(value, Failure):
+        return ("Failure", plain(value.chunk), value.type, value.message, plain(value.value))
+    if type(value) is dict:
+        return {name: plain(it) for name, it in cast("dict[str, Any]", value).items()}
+    if type(value) is list:
+        return [plain(it) for it in cast("list[Any]", value)]
+    if type(value) is tuple:
+        return tuple(plain(it) for it in cast("tuple[Any, ...]", value))
+    return value
 
 
 class Watch:
@@ -69,14 +86,16 @@ class Author:
         kinds: dict[str, list[Any]] = {}
         for kind, name in chain.triggers:
             kinds.setdefault(kind, []).append(name / SECOND if kind == "timer" else name)
-        return self.flow.when(kinds, mode=chain.mode)
+        return self.flow.when(kinds, mode=cast("Any", chain.mode))
 
     def chunk(self, chunk: Chunk) -> Any:
         """A chunk of the flow; another place of it where it is there already."""
         if chunk.name not in self.chunks:
             options: dict[str, Any] = {}
             if chunk.attempts > 1:
-                options["retry"] = Retry(chunk.attempts, initial_interval=TICK / SECOND, backoff_coefficient=1, jitter=0)
+                options["retry"] = Retry(
+                    chunk.attempts, initial_interval=TICK / SECOND, backoff_coefficient=1, jitter=0
+                )
             if chunk.fallback == "value":
                 options["fallback"] = f"{chunk.name} fell back"
             elif chunk.fallback != "no":

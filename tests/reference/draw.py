@@ -11,7 +11,23 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.reference.program import (
-    TICK, Act, Back, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Step, Steps, Sub, Test, To,
+    TICK,
+    Act,
+    Back,
+    Batch,
+    Chain,
+    Chunk,
+    Each,
+    End,
+    Flow,
+    Fork,
+    Loose,
+    Match,
+    Step,
+    Steps,
+    Sub,
+    Test,
+    To,
 )  # fmt: skip
 
 #: How many chunks a flow has about, and how deep its blocks are.
@@ -63,7 +79,9 @@ class _Author:
             name,
             gives or self.one_of("name", "name", "same", "number", "list2", "none", "false", "list0", "list1"),
             tuple(self.act() for _ in range(self.one_of(0, 0, 1, 1, 2))),
-            self.one_of("never", "never", "never", "some", "always") if attempts == 1 else self.one_of("once", "always"),
+            self.one_of("never", "never", "never", "some", "always")
+            if attempts == 1
+            else self.one_of("once", "always"),
             attempts,
             self.one_of("value", "call", "raise") if self.rarely(6) else "no",
             broken=gives is not None and gives.startswith("lazy") and self.rarely(4),
@@ -109,7 +127,7 @@ class _Author:
         return [To(self.chunk())]
 
     def _again(self, depth: int) -> list[Step]:
-        """A chunk that stands elsewhere too, between two that do not: so it neither goes back, nor is the same place."""
+        """A chunk that stands elsewhere too, between two that do not: so it does not go back, and is another place."""
         name = self.one_of(*self.made) if self.made else None
         if name is None or self.made[name].gives.startswith("lazy"):
             return self._to(depth)
@@ -204,7 +222,8 @@ class _Author:
     def flow(self) -> Flow:
         """The flow."""
         chains: list[Chain] = []
-        for self.chain in range(self.length):
+        for number in range(self.length):
+            self.chain = number
             triggers, mode = self.heard() if self.chain else ((), "and")
             end: Steps = (End(),) if not self.chain or self.rarely(4) else ()
             first = To(self.chunk()), *self.steps(0)

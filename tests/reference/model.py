@@ -8,10 +8,28 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from tests.reference.program import (
-    TICK, Act, Back, Batch, Chain, Chunk, Each, End, Flow, Fork, Loose, Match, Outcome, Steps, Sub, Test, To, again, duration,
+    TICK,
+    Act,
+    Back,
+    Batch,
+    Chain,
+    Chunk,
+    Each,
+    End,
+    Flow,
+    Fork,
+    Loose,
+    Match,
+    Outcome,
+    Steps,
+    Sub,
+    Test,
+    To,
+    again,
+    duration,
 )  # fmt: skip
 
 Then = Callable[[Any], None]
@@ -25,7 +43,7 @@ class TooLong(Exception):
     """The program runs for too long."""
 
 
-# -- time ----------------------------------------------------------------------------------------------------------------
+# -- time -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(order=True)
@@ -75,7 +93,7 @@ class Clock:
             self.soon.popleft()()
 
 
-# -- places --------------------------------------------------------------------------------------------------------------
+# -- places -----------------------------------------------------------------------------------------------------------
 
 
 class Group:
@@ -103,7 +121,7 @@ class Lost:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A branch of a block: an item, a case, a chunk of a batch. `aside` is said of chains that do not lead to its end."""
+    """A branch of a block: an item, a case, a chunk of a batch."""
 
     block: "Block"
     number: int
@@ -164,7 +182,7 @@ def collected(place: Place) -> bool:
     return False
 
 
-# -- executions ----------------------------------------------------------------------------------------------------------
+# -- executions -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -275,10 +293,11 @@ class Execution:
                 slots[kind, name] = value
                 if len(slots) < len(chain.triggers):
                     continue
-                told = {}
+                joined: dict[str, dict[str, Any]] = {}
                 for it in chain.triggers:
-                    told.setdefault(PUBLIC.get(it[0], it[0]), {})[it[1]] = slots[it]
+                    joined.setdefault(PUBLIC.get(it[0], it[0]), {})[it[1]] = slots[it]
                 slots.clear()
+                told = joined
             self.steps(chain.steps, told, Place(), cause, ignore)
 
     def item(self, chain: Chain, place: Place | None) -> Branch | None:
@@ -344,7 +363,7 @@ class Execution:
                 Items(self, steps[0], place, cause, follow).begin(value)
             case Match():
                 Choice(self, steps[0], value, place, cause, follow).next()
-            case Fork(name, branches, mode):
+            case Fork(_, branches):
                 for number, branch in enumerate(branches):
                     self.steps(branch, value, place, cause, self.collect(steps[0], number, place, cause, follow))
             case Loose(branch):
@@ -598,8 +617,8 @@ class Items(Block):
     def begin(self, value: Any) -> None:
         """Run the steps for each item."""
         broken = isinstance(value, Lazy) and value.chunk.broken
-        items = value.chunk.items(value.value) if isinstance(value, Lazy) else value
-        items = items if isinstance(items, list | tuple) else [items]
+        given: Any = value.chunk.items(value.value) if isinstance(value, Lazy) else value
+        items = cast("list[Any]", given if type(given) is list or type(given) is tuple else [given])
         if broken:
             Source(self, value).start()
         for number, item in enumerate(items):

@@ -6,7 +6,7 @@ name and their input, so that hardly ever two things happen at one moment.
 
 import zlib
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 #: All times are whole numbers: so many of them are a second.
 SECOND = 64
@@ -120,7 +120,7 @@ class Test:
         return f"{self.name} {digest(value) % 1000}"
 
 
-# -- steps ---------------------------------------------------------------------------------------------------------------
+# -- steps -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def show(value: Any, indent: int = 0) -> str:
             if getattr(value, it.name) != it.default
         ]
         return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, tuple) and value:
-        inner = ",\n".join(f"{pad}    {show(it, indent + 1)}" for it in value)
+    if type(value) is tuple and value:
+        inner = ",\n".join(f"{pad}    {show(it, indent + 1)}" for it in cast("tuple[Any, ...]", value))
         return f"(\n{inner},\n{pad})"
-    return repr(value)
+    return repr(cast("object", value))
