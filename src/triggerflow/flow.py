@@ -468,7 +468,8 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk,
         `ExecutionTimedOut`, or `TimeoutError`.
         """
-        check_patience(timeout, f"flow {self.name!r}: start()")
+        if timeout is not None:
+            check_patience(timeout, f"flow {self.name!r}: start()")
         execution = self._runtime.without_handle(concurrency, execution_timeout)
         try:
             execution.begin(value, delay)

@@ -216,7 +216,7 @@ class Machine(Runs):
 
     def _started(self, event: events.Started) -> None:
         state = self._require_open()
-        if state.started or state.closing is not None or state.never_starts:
+        if state.started or state.closing is not None or (state.configured and state.never_starts):
             raise ProtocolError("the execution was started before, or is being closed")
         delay = None if event.delay is None else seconds(event.delay, "the delay of the start")
         if not state.configured:
@@ -232,7 +232,7 @@ class Machine(Runs):
     def _begin_work(self, at: float, value: Any) -> None:
         """Start what follows the start, and the timers that count from it."""
         state = self.state
-        if state.execution_timeout is not None:
+        if state.rare is not None and state.execution_timeout is not None:  # without the first, a read costs too much
             start_timer(self, at + state.execution_timeout, "limit", keeps_open=False)
         for name in self.plan.timers:
             start_timer(self, at + float(name), "deadline", name=name, value=value)

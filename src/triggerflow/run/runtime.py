@@ -222,7 +222,7 @@ class ExecutionRuntime:
                     "create another execution for another value"
                 )
             return
-        if self.machine.state.never_starts:
+        if self.machine.state.records and self.machine.state.never_starts:
             raise ExecutionClosed(f"{self!r} was closed before it was started; create another execution")
         value = None if value is UNSET else value
         started = value if contract is None else contract(value)
