@@ -15,6 +15,7 @@ from tests.reference.program import (
     Chunk,
     Each,
     End,
+    Failed,
     Flow,
     Fork,
     Loose,
@@ -44,7 +45,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("for_each<-"):
         return "for_each"
     if isinstance(value, Failure):
-        return ("Failure", plain(value.chunk), value.type, value.message, plain(value.value))
+        return Failed(("Failure", plain(value.chunk), value.type, value.message, plain(value.value)))
     if type(value) is dict:
         return {name: plain(it) for name, it in cast("dict[str, Any]", value).items()}
     if type(value) is list:
@@ -222,7 +223,7 @@ def _fallback(chunk: Chunk) -> Callable[[Any], Any]:
 
 def _sub_fallback(name: str) -> Callable[[Any], Any]:
     async def fallback(data: Any) -> Any:
-        return [name, plain(data.failure)]
+        return [name, *plain(data.failure)[1:4]]
 
     return fallback
 

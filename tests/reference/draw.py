@@ -31,7 +31,7 @@ from tests.reference.program import (
 )  # fmt: skip
 
 #: How many chunks a flow has about, and how deep its blocks are.
-SIZE = 9
+SIZE = 14
 DEPTH = 3
 VALUES: tuple[Any, ...] = ("v", ["x", "y"], 1, None, [])
 LITERALS: tuple[Any, ...] = (0, 1, None, False, "v")
@@ -44,7 +44,7 @@ class _Author:
         self.prefix = f"{outer.prefix}f{outer.count}" if outer else ""
         self.count = 0
         self.size = SIZE if outer is None else self.number(1, 4)
-        self.length = self.number(1, 4) if outer is None else self.number(1, 2)
+        self.length = self.one_of(3, 2, 4, 1) if outer is None else self.number(1, 2)
         self.names: list[list[str]] = [[] for _ in range(self.length)]
         self.several: set[str] = set()
         self.made: dict[str, Chunk] = {}
@@ -67,7 +67,7 @@ class _Author:
         return f"{self.prefix}{kind}{self.count}"
 
     def on_error(self) -> str:
-        return self.one_of("raise", "raise", "collect")
+        return self.one_of("raise", "collect", "raise")
 
     # -- chunks
 
@@ -107,16 +107,16 @@ class _Author:
 
     def steps(self, depth: int, least: int = 0) -> Steps:
         found: list[Step] = []
-        for _ in range(self.number(least, 3)):
+        for _ in range(max(least, self.one_of(2, 1, 3, 2, 0, 1))):
             if self.count >= self.size and len(found) >= least:
                 break
             found += self.step(depth)
         return tuple(found)
 
     def step(self, depth: int) -> list[Step]:
-        kinds = ["to", "to", "to", "batch", "side", "loose"]
+        kinds = ["to", "batch", "to", "side", "loose", "batch"]
         if depth < DEPTH and self.count < self.size:
-            kinds += ["each", "each", "match", "match", "fork", "again"]
+            kinds = ["each", "match", "each", "match", "fork", "each", "again", *kinds]
         if not depth:
             kinds.append("end")
         if self.level < 2 and self.count < self.size:
@@ -161,7 +161,7 @@ class _Author:
 
     def test(self) -> Test:
         if self.number(0, 2):
-            return Test(self.name("is"), self.one_of("always", "some", "never", "some", "raises"))
+            return Test(self.name("is"), self.one_of("always", "some", "raises", "some", "never"))
         return Test(self.name("is"), literal=self.one_of(*LITERALS))
 
     def _fork(self, depth: int) -> list[Step]:
@@ -211,7 +211,7 @@ class _Author:
         """The error routes."""
         names = [name.removeprefix("-") for names in self.names for name in names]
         found: list[Chain] = []
-        for _ in range(self.one_of(0, 1, 1, 2, 3)):
+        for _ in range(self.one_of(1, 0, 2, 1, 3)):
             self.chain = self.length - 1
             taken = self.one_of("*", *names) if names else "*"
             # The second `when` of the same failures is the first one, and not a route of its own.
@@ -239,7 +239,7 @@ class _Author:
         places = [chunk for chunk in places if chunk.name not in self.several]
         if self.loops and places:
             chains.append(Chain((Back(self.one_of(*places)),), (("event", "loop"),)))
-        return Flow(f"{self.prefix}flow" if self.level else "random", tuple(chains), self.one_of(False, True))
+        return Flow(f"{self.prefix}flow" if self.level else "random", tuple(chains), self.one_of(True, False, True))
 
 
 @st.composite

@@ -19,6 +19,7 @@ from tests.reference.program import (
     Chunk,
     Each,
     End,
+    Failed,
     Flow,
     Fork,
     Loose,
@@ -314,7 +315,7 @@ class Execution:
         """A step has failed for good: the first that takes failures takes it."""
         own = self.routes(name, cause) or self.routes("*", cause)
         if collected(place):
-            lose(place, Lost(("Failure", name, kind, text, value)))
+            lose(place, Lost(Failed(("Failure", name, kind, text, value))))
         elif own:
             self.took_failure = True
             lose(place, Lost())
@@ -568,7 +569,7 @@ class Run:
             self.alarm = self.outside.clock.after(TICK, self.attempt)
             return
         text = chunk.message(self.value)
-        failure = ("Failure", chunk.name, "Broken", text, self.value)
+        failure = Failed(("Failure", chunk.name, "Broken", text, self.value))
         match chunk.fallback:
             case "value":
                 self.finish(lambda: self.complete(f"{chunk.name} fell back"))
@@ -749,13 +750,13 @@ class Child:
         kind, text = inner.failure or (
             "NoResult", f"flow {name!r} ended without a result: an error route or skip_exceptions took a failure in it"
         )  # fmt: skip
-        failure = ("Failure", name, kind, text, self.value)
+        failure = Failed(("Failure", name, kind, text, self.value))
         if inner.failure is None and not nothing:
             self.then(inner.result)
         elif self.step.fallback == "value":
             self.then(f"{name} fell back")
         elif self.step.fallback == "call":
-            self.then([name, failure])
+            self.then([name, *failure[1:4]])
         elif inner.failure is not None:
             self.execution.fail(name, kind, text, self.value, self.place, self.cause)
         else:

@@ -19,6 +19,12 @@ def digest(value: Any) -> int:
     return zlib.crc32(repr(value).encode())
 
 
+class Failed(tuple[Any, ...]):
+    """A record of a failure: ("Failure", chunk, type, message, value). It is one item for a for_each."""
+
+    __slots__ = ()
+
+
 def duration(name: str, value: Any) -> int:
     """The time that a chunk takes for an input."""
     return TICK * (1 + digest((name, value)) % 999_983)
@@ -90,7 +96,7 @@ class Chunk:
 
     def instead(self, value: Any, failure: Any) -> Any:
         """What a fallback that is called returns."""
-        return [self.name, digest(value) % 1000, failure]
+        return [self.name, digest(value) % 1000, *failure[1:4]]
 
 
 def again(value: Any) -> bool:
