@@ -40,8 +40,10 @@ class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
         """Deduplication key for effects that a repeated attempt of a run makes again; "" if this is not an effect.
 
         A later attempt may make other effects than the one before, or in another order, because a model answers
-        differently. So recorded effects are counted for each key (kind and name). A later attempt skips that many
-        effects with the key, and records the others.
+        differently. So effects are counted for each key (kind and name), and records of effects with a value carry a
+        `digest` of it (decision 0022). A later attempt does not record an effect again that has the same key and the
+        same digest as a recorded one, each recorded one counted once. Without a digest an effect fits every value: records
+        of earlier versions have none.
         """
         return ""
 
@@ -120,6 +122,7 @@ class Emitted(Event, tag="emitted"):
     delay: float | None = None
     provisional: bool = False
     may_wait: bool = True
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -145,7 +148,7 @@ class Confirmed(Event, tag="confirmed"):
     @property
     def effect(self) -> str:
         """See `Event.effect`."""
-        return "confirmed"
+        return f"confirmed:{self.signal}"
 
 
 class Retracted(Event, tag="retracted"):
@@ -159,7 +162,7 @@ class Retracted(Event, tag="retracted"):
     @property
     def effect(self) -> str:
         """See `Event.effect`."""
-        return "retracted"
+        return f"retracted:{self.signal}"
 
 
 class WaitGivenUp(Event, tag="wait_given_up"):
@@ -192,6 +195,7 @@ class StateChanged(Event, tag="state"):
     key: str
     value: Any = None
     emit: bool = True
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -206,6 +210,7 @@ class FlowDataChanged(Event, tag="flow_data"):
     run: int | None
     key: str
     value: Any
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -220,6 +225,7 @@ class StreamPut(Event, tag="stream"):
     run: int | None
     item: Any
     path: str = ""
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -257,6 +263,7 @@ class ResultSet(Event, tag="result"):
     run: int | None
     value: Any
     replace: bool = False
+    digest: int | None = None
 
     @property
     def effect(self) -> str:

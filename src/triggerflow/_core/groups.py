@@ -62,8 +62,8 @@ def record_signal(state: RunState, run: RunChunk, effect: str, group: Completion
     kept = run.kept
     if kept is None or len(kept.by_effect) >= kept.limit:
         kept = run.kept = KeptSignals(dict(kept_signals(state, run)))
-    it = RecordedSignal(state.records, group)
-    kept.by_signal[it.signal] = kept.by_effect[effect, (run.effects or {})[effect]] = it
+    it = RecordedSignal(state.records, group, (effect, (run.effects or {})[effect]))
+    kept.by_signal[it.signal] = kept.by_effect[it.place] = it
 
 
 def kept_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:

@@ -32,6 +32,7 @@ import msgspec
 from . import commands, events
 from .closing import FINAL, close_down, close_if_idle, fail
 from .definition import Definition
+from .digests import forget_signal, note_digest
 from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
@@ -114,6 +115,8 @@ class Machine(Runs):
                 run.effects = {STREAM: 1}
             else:
                 effects[STREAM] = effects.get(STREAM, 0) + 1
+            if event.digest is not None:
+                note_digest(run, STREAM, event.digest)
         state.records += 1
         if state.stream_stopped:
             return 0
@@ -191,6 +194,8 @@ class Machine(Runs):
             self._release_run(run)
             run.phase, run.spawned = BACKOFF, None
             run.attempt += 1
+            if run.digests is not None and run.effects is not None:
+                run.failed = dict(run.effects)
             if state.retries is None:
                 state.retries = {}
             state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
@@ -291,6 +296,8 @@ class Machine(Runs):
                 run.effects = {effect: 1}
             else:
                 effects[effect] = effects.get(effect, 0) + 1
+            if event.digest is not None:
+                note_digest(run, effect, event.digest)
         if state.closing is not None or (state.retracted and number in state.retracted):
             return
         if run is not None and state.derived is not None and name in state.derived:
@@ -356,6 +363,7 @@ class Machine(Runs):
         state = self._require_open()
         self._effect_of(event, event.run)
         if state.closing is None:
+            forget_signal(state, event.signal)
             retract(self, event.signal, self._end_wait)
             self._after_signal()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._core import events
 from .._core.errors import ContractError, UsageError
-from .._core.state import RunChunk
+from .._core.state import UNSET, RunChunk
 from . import ingress
+from .attempts import flow_change, operation, reduction
 from .portal import require_wanted
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class State:
         It is the object itself and not a copy: change it only through `set`. A list is copied if it is read on another
         thread than the execution's, because `append` may extend it meanwhile.
         """
+        if self._repeated is not None and key in self._repeated.held:
+            return ingress.held_value(self._runtime, self._repeated, key, default)
         state = self._runtime.machine.state
         if not ingress.is_here(self._runtime):
             value: Any = state.data.get(key, default)
@@ -52,7 +56,7 @@ class State:
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
-        held: Any = self._runtime.machine.state.data.get(key, ())
+        held: Any = ingress.held_value(self._runtime, self._repeated, key, ())
         if not isinstance(held, list | tuple):
             raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
@@ -65,13 +69,24 @@ class State:
         """Replace the value at a key by `function(value)`, atomically, and return the new value.
 
         The function gets the default if the key is missing. It must be quick, and return a new object.
-        """
 
+        A repeated attempt of a chunk does not update again what an earlier attempt has updated by the same function:
+        one of the same name and constants, that encloses equal values. It gets the value that the key has.
+        """
+        digest = operation(self._runtime, self._repeated, function)
+        return self._update(key, function, default, emit, digest)
+
+    def _update(self, key: str, function: Callable[[Any], Any], default: Any, emit: bool, digest: int | None) -> Any:
         def change() -> Any:
-            if ingress.repeats(self._repeated, f"state:{key}"):
-                return self.get(key, default)
+            repeated = self._repeated
+            if repeated is not None and repeated.same_operation(key, digest):
+                if key not in repeated.held:
+                    return self.get(key, default)
+                value = function(self.get(key, default))
+                repeated.hold(key, value, emit)
+                return value
             value = function(self.get(key, default))
-            self.set(key, value, emit=emit)
+            ingress.change_state(self._runtime, "set", key, value, emit, self._run, repeated, digest)
             return value
 
         return ingress.call(self._runtime, change, "state.async_update")
@@ -87,7 +102,8 @@ class State:
                 f"state[{key!r}] has no reducer: the flow declares no state; call flow.set_state(Model)"
             )
         reducer = model.reducer(key)
-        return self.update(key, lambda held: reducer(held, value), emit=emit)
+        digest = reduction(self._runtime, self._repeated, value)
+        return self._update(key, lambda held: reducer(held, value), None, emit, digest)
 
     def typed(self, model: type[T]) -> T:
         """The state as the attributes of the model that the flow declares with `set_state`.
@@ -143,18 +159,22 @@ class State:
         return {key: self[key] for key in self}
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._runtime.machine.state.data:
+        if key not in self:
             raise KeyError(key)
         return self.get(key)
 
     def __contains__(self, key: object) -> bool:
+        if self._repeated is not None and key in self._repeated.held:
+            return self._repeated.held[str(key)].value is not UNSET
         return key in self._runtime.machine.state.data
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._runtime.machine.state.data))
+        data = self._runtime.machine.state.data
+        held = () if self._repeated is None else [key for key in self._repeated.held if key not in data]
+        return iter([key for key in (*data, *held) if key in self])
 
     def __len__(self) -> int:
-        return len(self._runtime.machine.state.data)
+        return sum(1 for _ in self)
 
 
 class FlowState:
@@ -178,18 +198,21 @@ class FlowState:
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
-        if not self._repeats(key):
-            self._runtime.shared.set(key, value, emit=emit, by=self._by())
+        digest = self._digest("set", value)
+        if not self._repeats(key, digest, value):
+            self._runtime.shared.set(key, value, emit=emit, by=self._by(digest))
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
-        if not self._repeats(key):
-            self._runtime.shared.append(key, value, emit=emit, by=self._by())
+        digest = self._digest("append", value)
+        if not self._repeats(key, digest):
+            self._runtime.shared.append(key, value, emit=emit, by=self._by(digest))
 
     def delete(self, key: str, *, emit: bool = True) -> None:
         """Remove a key if it exists. What the change triggers gets the value None."""
-        if not self._repeats(key):
-            self._runtime.shared.delete(key, emit=emit, by=self._by())
+        digest = self._digest("delete", None)
+        if not self._repeats(key, digest):
+            self._runtime.shared.delete(key, emit=emit, by=self._by(digest))
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
@@ -207,12 +230,18 @@ class FlowState:
         """See `delete`."""
         self.delete(key, emit=emit)
 
-    def _repeats(self, key: str) -> bool:
-        """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
-        if not self._repeated or not self._runtime.shared.has_listener(self._runtime):
-            return False
-        return ingress.repeats(self._repeated, f"flow_data:{key}")
+    def _digest(self, op: str, value: Any) -> int | None:
+        if self._run is None or not self._runtime.shared.has_listener(self._runtime):
+            return None
+        return flow_change(self._runtime, self._repeated, op, value)
 
-    def _by(self) -> tuple[ExecutionRuntime, int | None]:
+    def _repeats(self, key: str, digest: int | None, value: Any = UNSET) -> bool:
+        """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
+        if self._repeated is None or self._run is None or not self._runtime.shared.has_listener(self._runtime):
+            return False
+        change = events.FlowDataChanged(0.0, self._run.id, key, None, digest)
+        return self._repeated.repeats_flow_data(change, value, self._runtime.shared.values.get(key, UNSET))
+
+    def _by(self, digest: int | None) -> tuple[ExecutionRuntime, int | None, int | None]:
         require_wanted()
-        return self._runtime, None if self._run is None else self._run.id
+        return self._runtime, None if self._run is None else self._run.id, digest
