@@ -374,6 +374,21 @@ class Recovered(Event, tag="recovered"):
     at: float
 
 
+class Retried(Event, tag="retried"):
+    """A failed or cancelled execution runs again, from its state before record number `failed` (decision 0022).
+
+    `failed` is the record by which it began to close, and `run` the run that failed with it. State data, stream and all
+    numbers go on from this record. `expired`: the interrupt that expired with record `failed`; its chunk runs again.
+    `interrupts`: interrupts of sub-flows that were closed when those failed, and are open again.
+    """
+
+    at: float
+    failed: int
+    run: int | None = None
+    expired: str | None = None
+    interrupts: list[str] = []
+
+
 class CancelRequested(Event, tag="cancel_requested"):
     """A caller cancels the execution."""
 
@@ -424,6 +439,7 @@ Record = (
     | PermitsReturned
     | PermitsGranted
     | Recovered
+    | Retried
     | CancelRequested
     | CleanupTimedOut
     | CloseRequested

@@ -44,7 +44,7 @@ from .operators import compile_plan, decide, fix_result, for_each_around, stop_i
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
-from .recovery import recover
+from .recovery import recover, retried
 from .retraction import confirm, retract
 from .runs import IDLE, MATCH_CASE, SUB_FLOW, Runs
 from .signals import START, Trigger
@@ -141,6 +141,17 @@ class Machine(Runs):
         self._require_open()
         recover(self, self._resume)
         close_if_idle(self)
+
+    def _retried(self, event: events.Retried) -> None:
+        raise ProtocolError(f"the state before record {event.failed} is needed; a reader of the journal replays it first")
+
+    def retry(self, event: events.Retried, before: RunState) -> None:
+        """Apply a `Retried` record. `before` is the state before record `failed`, from a replay of its own."""
+        self.out = []  # nobody waits for a command about the time before
+        try:
+            self.state = retried(self, event, before)
+        finally:
+            self.out = IDLE
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
@@ -573,6 +584,7 @@ class Machine(Runs):
         events.PermitsReturned: Runs.permits_returned,
         events.PermitsGranted: Runs.permits_granted,
         events.Recovered: _recovered,
+        events.Retried: _retried,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,
         events.CleanupTimedOut: _cleanup_timed_out,
@@ -581,7 +593,12 @@ class Machine(Runs):
 
 def replay(plan: Plan | Definition, records: Iterable[events.Event]) -> Machine:
     """Return a machine that has received these records, in this order. Raises what `Machine.receive` raises."""
-    machine = Machine(plan if isinstance(plan, Plan) else compile_plan(plan))
+    plan = plan if isinstance(plan, Plan) else compile_plan(plan)
+    machine, past = Machine(plan), list[events.Event]()
     for record in records:
-        machine.receive(record)
+        if type(record) is events.Retried:
+            machine.retry(record, replay(plan, past[: record.failed]).state)
+        else:
+            machine.receive(record)
+        past.append(record)
     return machine
