@@ -1,15 +1,17 @@
 """A failed durable execution runs again, in place: `flow.async_retry`."""
 
 import asyncio
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from triggerflow import Retry, TriggerFlow
+from triggerflow import TriggerFlow
+from triggerflow.diagram.runs import run_view
 from triggerflow.durable import Worker
-from triggerflow.errors import ExecutionLeased, PayloadError, RecordsTrimmed, StoreConflict, UsageError
+from triggerflow.errors import ExecutionLeased, RecordsTrimmed, RemoteChunkError, UsageError
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
 
 Data = Any
@@ -242,12 +244,13 @@ async def test_completed_work_of_an_error_route(opener: Opener, case: str) -> No
         if "tell" in world.broken:
             raise ConnectionError("tell is broken")
 
-    route = flow.on_error("charge").to(("undo", value)) if case == "route" else flow.on_error("charge")
-    if case == "unrelated":
-        route.to(("told", value))
-        flow.to(("wait", asleep)).to(world.work("tell"))
+    if case == "first":
+        flow.on_error(("tell", tell))
+    elif case == "route":
+        flow.on_error(("undo", value)).to(("tell", tell))
     else:
-        route.to(("tell", tell))
+        flow.when({"error": "charge"}).to(("told", value))
+        flow.to(("wait", asleep)).to(world.work("tell"))
     async with opener() as store:
         id = await failed(flow, store)
         world.broken.clear()
@@ -257,4 +260,167 @@ async def test_completed_work_of_an_error_route(opener: Opener, case: str) -> No
             assert (await flow.history(store).executions())[0].status == "failed"
         execution = await flow.async_retry(id, store=store, force=case == "route")
         await execution.async_close()
-        assert execution.status == "completed"
+        assert execution.get_status() == "completed"
+
+
+async def test_what_is_not_failed_is_refused(opener: Opener) -> None:
+    world = World()
+    flow = TriggerFlow("f")
+    flow.to(world.work("one")).end()
+    async with opener() as store:
+        done = flow.create_execution(store=store)
+        await done.async_start(0)
+        with pytest.raises(UsageError, match="it is completed"):
+            await flow.async_retry(done.id, store=store)
+        world.broken.add("one")
+        id = await failed(flow, store)
+        await store.claim(id)
+        async with opener() as other:
+            with pytest.raises(ExecutionLeased):
+                await flow.async_retry(id, store=other)
+        await flow.history(store).compact(id)
+        with pytest.raises(RecordsTrimmed):
+            await flow.async_retry(id, store=store)
+        assert (await store.find(id)).status == "failed"
+
+
+async def test_of_two_retries_one_counts(opener: Opener) -> None:
+    world = World("one")
+    flow = TriggerFlow("f")
+    flow.to(world.work("one")).end()
+    async with opener() as store, opener() as other:
+        id = await failed(flow, store)
+        world.broken.clear()
+        tries = [flow.async_retry(id, store=it) for it in (store, other)]
+        found = await asyncio.gather(*tries, return_exceptions=True)
+        (execution,) = [it for it in found if not isinstance(it, Exception)]
+        assert isinstance([it for it in found if isinstance(it, Exception)][0], ExecutionLeased | UsageError)
+        assert await execution.async_get_result() == 1
+    assert world.ran == [("one", 1), ("one", 2)]
+
+
+async def test_readers_go_on_and_history_is_right(opener: Opener) -> None:
+    world = World("second")
+    flow = TriggerFlow("f")
+    flow.to(world.work("first")).to(world.work("second")).to(world.work("third")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        history = flow.history(store)
+        reader = history.stream(id)
+        seen: list[Any] = []
+        with pytest.raises(Exception, match="second"):
+            async for item in reader:
+                seen.append(item)
+        count = (await store.find(id)).records
+        world.broken.clear()
+        execution = await flow.async_retry(id, store=store)
+        seen += [item async for item in execution.get_async_runtime_stream(after=2)]
+        assert seen == ["first", "second", "third"]  # the item of the failed attempt is not repeated
+        assert (await history.state_at(id, count)).status == "failed"
+        again = await history.state_at(id, count + 1)
+        assert (again.status, [(it.chunk, it.attempt) for it in again.running]) == ("running", [("second", 1)])
+        assert (await history.state_at(id)).result == 3
+        lines = [line async for line in history.lines(id)]
+        assert any("retried" in line for line in lines)
+        fork = await history.fork(id, at=count + 1)
+        assert await fork.async_get_result() == 3
+        path = io.BytesIO()
+        await history.export(id, path)
+        path.seek(0)
+        loaded = await history.load(path, id="loaded")
+        assert (loaded.id, loaded.status) == ("loaded", "completed")
+        await history.compact(id)
+        assert (await history.state_at(id)).result == 3
+        view = run_view(flow.definition, [record async for _, record in history.journal("loaded")])
+        assert view.status == "completed"
+
+
+async def test_a_retry_of_a_retry(opener: Opener) -> None:
+    world = World("first", "second")
+    flow = TriggerFlow("f")
+    flow.to(world.work("first")).to(world.work("second")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        for name in ("first", "second"):
+            world.broken.discard(name)
+            execution = await flow.async_retry(id, store=store)
+            if world.broken:
+                with pytest.raises(ConnectionError):
+                    await execution.async_get_result()
+        assert await execution.async_get_result() == 2
+    async with opener() as store:
+        assert (await flow.history(store).state_at(id)).result == 2
+    assert world.ran == [("first", 1), ("first", 2), ("second", 1), ("second", 2)]
+
+
+async def test_a_question_that_has_expired_is_asked_again(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+    asked: list[int] = []
+
+    async def ask(data: Data) -> None:
+        asked.append(data.attempt)
+        data.pause_for(interrupt_id="q", expires=0.01 if data.attempt == 1 else 100)
+
+    flow.to(("ask", ask)).end()
+    async with opener() as store:
+        execution = flow.create_execution(store=store)
+        with pytest.raises(Exception, match="nobody answered"):
+            await execution.async_start(0)
+        again = await flow.async_retry(execution.id, store=store)
+        while not again.get_pending_interrupts():
+            await asyncio.sleep(0)
+        await again.async_continue_with("q", 5)
+        assert await again.async_get_result() == 5
+    assert asked == [1, 2]
+
+
+async def test_a_chunk_that_timed_out_and_one_of_another_process(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+    seconds = [10.0]
+
+    async def slow(data: Data) -> int:
+        await asyncio.sleep(seconds[0])
+        return data.attempt
+
+    flow.to(flow.chunk("slow", timeout=0.01)(slow)).end()
+    async with opener() as store:
+        execution = flow.create_execution(store=store)
+        with pytest.raises(TimeoutError):
+            await execution.async_start(0)
+    seconds[0] = 0
+    async with opener() as store:
+        seen = await flow.async_resume(execution.id, store=store)
+        with pytest.raises(RemoteChunkError):
+            await seen.async_get_result()
+        again = await flow.async_retry(execution.id, store=store)
+        assert await again.async_get_result() == 2
+
+
+async def test_in_place_effects_of_the_failed_attempt_count_by_value(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+    told: list[Any] = []
+
+    @flow.chunk("work")
+    async def work(data: Data) -> Any:
+        data.state.set("token", f"token {data.attempt}")
+        data.state.append("same", 1)
+        await data.async_put_into_stream(f"item {data.attempt}")
+        await data.async_put_into_stream("same")
+        await data.async_emit("told", "same")
+        await data.async_emit("told", data.attempt)
+        if data.attempt == 1:
+            raise ConnectionError
+        return data.state.get("token"), data.state.get("same")
+
+    async def told_of(data: Data) -> None:
+        told.append(data.value)
+
+    flow.to(work).end()
+    flow.when("told").to(told_of)
+    async with opener() as store:
+        id = await failed(flow, store)
+        execution = await flow.async_retry(id, store=store)
+        assert await execution.async_get_result() == ("token 2", [1])
+        items = [item async for item in execution.get_async_runtime_stream(after=0)]
+    assert items == ["item 1", "same", "item 2"]
+    assert told[-1] == 2 and told.count(2) == 1
