@@ -377,9 +377,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `retried`. An interrupt that has expired is asked again.
 
         Raises `UsageError` if the execution has not failed, if it is a sub-flow (retry its parent), and, unless `force`
-        is true, if it failed in the work of an error route of which chunks have completed. Raises `RecordsTrimmed` if it
-        was compacted after it had failed, `SnapshotError` if it does not fit this definition, and what `async_resume`
-        raises; it is still failed then. The other parameters are those of `async_resume`.
+        is true, if it failed in the work of an error route of which chunks have completed. Raises `RecordsTrimmed` if
+        it was compacted after it had failed, `SnapshotError` if it does not fit this definition, and what
+        `async_resume` raises; it is still failed then. The other parameters are those of `async_resume`.
         """
         store = self._store(store, "flow.async_retry")
         self._runtime.require_name()
@@ -387,9 +387,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
 
         now = self._runtime.environment.now()
         await reopen(self._runtime.program(), store, id, now, force=force, operator_map=operator_map)
-        return await self.async_resume(
-            id, store=store, runtime_resources=runtime_resources, operator_map=operator_map
-        )
+        return await self.async_resume(id, store=store, runtime_resources=runtime_resources, operator_map=operator_map)
 
     def retry(self, id: str, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_retry`."""

@@ -42,8 +42,8 @@ class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
         A later attempt may make other effects than the one before, or in another order, because a model answers
         differently. So effects are counted for each key (kind and name), and records of effects with a value carry a
         `digest` of it (decision 0022). A later attempt does not record an effect again that has the same key and the
-        same digest as a recorded one, each recorded one counted once. Without a digest an effect fits every value: records
-        of earlier versions have none.
+        same digest as a recorded one, each recorded one counted once. Without a digest an effect fits every value:
+        records of earlier versions have none.
         """
         return ""
 

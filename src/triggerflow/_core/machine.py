@@ -59,6 +59,7 @@ from .state import (
     Limiter,
     PermitGrant,
     RunChunk,
+    RunState,
     Status,
     Wait,
 )
@@ -143,7 +144,9 @@ class Machine(Runs):
         close_if_idle(self)
 
     def _retried(self, event: events.Retried) -> None:
-        raise ProtocolError(f"the state before record {event.failed} is needed; a reader of the journal replays it first")
+        raise ProtocolError(
+            f"the state before record {event.failed} is needed; a reader of the journal replays it first"
+        )
 
     def retry(self, event: events.Retried, before: RunState) -> None:
         """Apply a `Retried` record. `before` is the state before record `failed`, from a replay of its own."""

@@ -297,7 +297,9 @@ class _Decoder:
             run.digests = {name: array("Q", all) for name, all in stored["digests"].items()}
         run.failed = stored.get("failed")
         kept: list[tuple[str, int, int, int]] = stored["kept"]
-        signals = {(effect, n): RecordedSignal(signal, self.groups[group], (effect, n)) for effect, n, signal, group in kept}
+        signals = {
+            (effect, n): RecordedSignal(signal, self.groups[group], (effect, n)) for effect, n, signal, group in kept
+        }
         run.kept = KeptSignals(signals) if signals else None
         return run
 

@@ -93,10 +93,7 @@ class _Watch:
     def receive(self, record: Any) -> None:
         self.now = max(self.now, record.at)
         paused = isinstance(record, events.Paused) and not record.holds
-        if isinstance(record, events.Retried):
-            commands = self.retry(record)
-        else:
-            commands = self.machine.receive(record)
+        commands = self.retry(record) if type(record) is events.Retried else self.machine.receive(record)
         self.past.append(record)
         if paused or isinstance(record, events.Completed | events.Failed | events.Cancelled):
             self.end(record.run, "failed" if _is_final(record) else type(record).__name__.lower())

@@ -32,9 +32,7 @@ VALUES: dict[type[events.Event], str] = {
 }
 _PLAIN = (type(None), bool, int)
 #: The records that a repeated attempt of a run compares by value.
-_EFFECTS = frozenset(
-    (events.Emitted, events.StateChanged, events.FlowDataChanged, events.StreamPut, events.ResultSet)
-)
+_EFFECTS = frozenset((events.Emitted, events.StateChanged, events.FlowDataChanged, events.StreamPut, events.ResultSet))
 
 
 def _names(*kinds: Any) -> dict[type[events.Event], tuple[str, ...]]:

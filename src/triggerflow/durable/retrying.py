@@ -6,7 +6,6 @@ it they are unfinished, as after a crash. So any process can open them, also if 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -131,8 +130,8 @@ async def _failure(reader: ExecutionReader, row: ExecutionRow) -> tuple[Step, bo
             found = step
     if found is None or await reader.earliest(row) > found.number:
         raise RecordsTrimmed(
-            f"execution {row.id!r} was compacted after it had ended, which deleted its state before that: it can not be "
-            "retried; fork another execution, or start a new one"
+            f"execution {row.id!r} was compacted after it had ended, which deleted its state before that: it cannot "
+            "be retried; fork another execution, or start a new one"
         )
     return found, found.run is not None and any(id(group) in worked for group in _routes(found.run.group))
 

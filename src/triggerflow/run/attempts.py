@@ -159,7 +159,7 @@ class Attempt:
         now: Any = self._runtime.machine.state.data.get(key, UNSET)
         if key not in self.held and not self._is_own(key, now):
             return
-        if now is value or (UNSET not in (type(now), type(value)) and self._equal(now, value)):
+        if now is value or self._equal(now, value):
             self.held.pop(key, None)
         else:
             self.held[key] = Held(value, emit)
@@ -197,8 +197,8 @@ class Attempt:
     # -- data of the flow --------------------------------------------------------------------------------------------
 
     def repeats_flow_data(self, change: events.FlowDataChanged, value: Any, now: Any) -> bool:
-        """Whether a change of the flow's data need not be made, because an earlier attempt has made the same and has not
-        replaced it. `now` is the value at the key, and `value` the one that is set; UNSET if it is not set."""
+        """Whether a change of the flow's data need not be made, because an earlier attempt has made the same and has
+        not replaced it. `now` is the value at the key, and `value` the one that is set; UNSET if it is not set."""
         earlier = self._earlier.get(change.effect)
         if not self.place(change):
             return False

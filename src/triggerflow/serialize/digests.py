@@ -6,7 +6,6 @@ journal means the same in every process. Equal values whose recorded forms diffe
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -31,16 +30,31 @@ def digest_of(*parts: Any) -> int:
 def digest_of_object(value: Any, types: Types, *parts: Any) -> int:
     """The digest of a value and packed data.
 
-    A value that cannot be recorded is taken as `pickle` writes it; if that fails too, it is unlike any other one.
+    Of a class that is not registered, a dataclass, msgspec struct or Pydantic model counts by its fields. Any other
+    value that cannot be recorded is unlike every value, also itself.
     """
     try:
         return digest_of(types.pack(value, "a value"), *parts)
     except (PayloadError, ValueError):  # a ValueError: an integer with thousands of digits
         pass
     try:
-        return _short(pickle.dumps((value, parts)))
+        return digest_of(_by_fields(value, types), *parts)
     except Exception:  # the classes of the value decide what they raise
         return UNLIKE
+
+
+def _by_fields(value: Any, types: Types) -> Any:
+    kind = cast("type[Any]", type(value))
+    if kind in (list, tuple):
+        return [kind.__name__, [_by_fields(part, types) for part in value]]
+    if kind is dict:
+        pairs = cast("dict[Any, Any]", value).items()
+        return ["dict", [[_by_fields(key, types), _by_fields(part, types)] for key, part in pairs]]
+    fields = getattr(kind, "__struct_fields__", None) or getattr(kind, "__dataclass_fields__", None)
+    fields = fields or getattr(kind, "model_fields", None)
+    if not fields:
+        return types.pack(value, "a value")
+    return [kind.__module__, kind.__qualname__, [_by_fields(getattr(value, name), types) for name in fields]]
 
 
 def digest_of_operation(function: Callable[..., Any], types: Types) -> int:

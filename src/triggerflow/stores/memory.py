@@ -11,7 +11,17 @@ import msgspec
 
 from .._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, UnknownExecution
 from .lifecycle import Lifecycle, OpenedInScripts
-from .protocol import FINAL_STATUSES, RETRIABLE_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, not_retriable, payload_digest
+from .protocol import (
+    FINAL_STATUSES,
+    RETRIABLE_STATUSES,
+    Append,
+    ExecutionCopy,
+    ExecutionRow,
+    NewRecord,
+    StatusName,
+    not_retriable,
+    payload_digest,
+)
 
 _FIRST = itemgetter(0)
 

@@ -146,7 +146,8 @@ class Store(Protocol):
 
         Several appends for one execution are applied in their order. Raises `StoreConflict` if one of the executions
         belongs to another owner or to none, does not exist, exists already (`create`), has ended, does not have exactly
-        `first` records, or has one of the stream items already. With `reopens`, it has to have failed or been cancelled.
+        `first` records, or has one of the stream items already. With `reopens`, it has to have failed or to have been
+        cancelled, instead.
         """
         ...
 

@@ -79,8 +79,9 @@ class Ownership:
         self._changes[execution] = None
 
     def require(self, connection: sqlite3.Connection, execution: str, *, reopens: bool = False) -> Claim:
-        """The claim on an execution. Raises `StoreConflict` unless this owner has it and it has not ended; with `reopens`,
-        unless it has failed or was cancelled."""
+        """The claim on an execution. Raises `StoreConflict` unless this owner has it and it has not ended.
+
+        With `reopens`, it has to have failed or to have been cancelled, instead."""
         held = self._changes[execution] if execution in self._changes else self._held.get(execution)
         if held is not None and not reopens:
             return held
