@@ -1,5 +1,6 @@
 """What a repeated attempt of a chunk does counts, unless a failed attempt has done the same; decision 0022."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from triggerflow import Retry, TriggerFlow
 
 Data = Any
+IN_MEMORY = pytest.mark.skipif("TRIGGERFLOW_TEST_STORE" in os.environ, reason="a class that cannot be recorded")
 
 
 @dataclass
@@ -19,8 +21,10 @@ class Note:
 
 
 async def twice(first: Callable[[Data], Any], second: Callable[[Data], Any], *listens: str) -> tuple[Any, ...]:
-    """Run a chunk that fails after `first` and completes with what `second` returns. Returns the value of the chunk, the
-    stream items and what the listeners of these events, or keys of state, have got."""
+    """Run a chunk that fails after `first` and completes with what `second` returns.
+
+    Returns the value of the chunk, the stream items, what the listeners of these events or keys of state have got, and
+    the state."""
     flow, heard = TriggerFlow("twice"), list[Any]()
 
     @flow.chunk("flaky", retry=Retry(2, initial_interval=1))
@@ -66,8 +70,8 @@ async def test_signals_and_items_with_other_values_count(way: str) -> None:
         ((1, 2), [1, 2], False),
         (1, True, False),
         (1, 1.0, False),
-        (Note("a"), Note("a"), False),
-        ([Note("a")], [Note("b")], False),
+        pytest.param(Note("a"), Note("a"), True, marks=IN_MEMORY),
+        pytest.param([Note("a")], [Note("b")], False, marks=IN_MEMORY),
         (None, 0, False),
         ("a" * 100_000, "a" * 100_000, True),
     ],
@@ -76,7 +80,6 @@ async def test_which_values_are_equal(one: Any, other: Any, same: bool) -> None:
     _, items, _, _ = await twice(
         lambda data: data.async_put_into_stream(one), lambda data: data.async_put_into_stream(other)
     )
-    same = same or isinstance(one, Note)  # a dataclass counts by its fields
     assert items == ([one] if same else [one, other])
 
 

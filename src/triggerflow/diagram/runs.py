@@ -93,8 +93,7 @@ class _Watch:
     def receive(self, record: Any) -> None:
         self.now = max(self.now, record.at)
         paused = isinstance(record, events.Paused) and not record.holds
-        commands = self.retry(record) if type(record) is events.Retried else self.machine.receive(record)
-        self.past.append(record)
+        commands = self.take(record)
         if paused or isinstance(record, events.Completed | events.Failed | events.Cancelled):
             self.end(record.run, "failed" if _is_final(record) else type(record).__name__.lower())
         elif isinstance(record, events.CleanupTimedOut):
@@ -105,8 +104,12 @@ class _Watch:
                 self.runs.setdefault(run.node.id, set()).add(run.id)
                 self.began[run.id] = (run.node.id, self.now)
 
-    def retry(self, record: events.Retried) -> list[Any]:
-        """Take the state before the failure from a replay of its own, which counts nothing."""
+    def take(self, record: Any) -> list[Any]:
+        """Let the machine take a record. After `Retried` it has the state before the failure, from a replay of its own
+        that counts nothing."""
+        self.past.append(record)
+        if not isinstance(record, events.Retried):
+            return list(self.machine.receive(record))
         entered, fired = self.entered.copy(), self.fired.copy()
         self.machine.retry(record, replay(self.machine.plan, self.past[: record.failed]).state)
         self.entered, self.fired = entered, fired
