@@ -4,8 +4,8 @@
       |         `-- log (a side branch, after every version)                       and --> publish --> result
       `-----> illustrate --"picture" x 3, settled--> "pictures_ready"-------------'
 
-Shown here: a loop of signals, `side_branch`, `emit(settle=True)`, a join with `when([...])`, and a cancellation.
-Run it: `python examples/loop_and_join.py`.
+Shown here: a loop of signals with `back_to`, `side_branch`, `emit(settle=True)`, a join with `when([...])`,
+and a cancellation. Run it: `python examples/loop_and_join.py`.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ async def publish(data: TriggerFlowRuntimeData[dict[str, Any]]) -> dict[str, Any
 
 
 flow.to(write).side_branch(log)
-flow.when("improve").to(write)
+flow.when("improve").back_to(write)
 flow.to(illustrate)
 flow.when("picture").to(draw)
 flow.when(["text_ready", "pictures_ready"]).to(publish).end()

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from triggerflow._core.frozen import PLAIN
+
 
 class Boom(Exception):
     """What a hostile value raises."""
@@ -130,7 +132,11 @@ def holds(found: Any, value: Any, depth: int = 0) -> bool:
     """Whether a value stands somewhere in lists, tuples and dicts; by identity, and with no question asked."""
     if found is value:
         return True
-    kind = type(found)
+    kind = PLAIN.get(type(found), type(found)) if type(type(found)) is type else None
+    if kind is type(value) and kind is not type(found):  # what a state holds is a copy, with the members of the value
+        pairs = zip(found, value, strict=False) if kind is list else zip(found.values(), value.values(), strict=False)
+        if all(one is other for one, other in pairs):
+            return True
     inside: Any = found if kind is list or kind is tuple else found.values() if kind is dict else ()
     return depth < 10 and any(holds(item, value, depth + 1) for item in inside)
 

@@ -332,7 +332,7 @@ async def test_a_stop_outside_of_a_for_each_is_an_error() -> None:
     inner.to(stop)
     flow.for_each().to_sub_flow(inner).end_for_each()
     for start, value in ((inner.async_start, 1), (flow.async_start, [1])):
-        with pytest.raises(UsageError, match="chunk 'stop' is in no item of a for_each"):
+        with pytest.raises(UsageError, match="chunk 'stop' runs outside of a for_each"):
             await start(value)
 
 

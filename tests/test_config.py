@@ -130,7 +130,7 @@ def test_random_flows_survive_json_and_yaml(program: Program, seed: int) -> None
 def test_any_name_survives(name: str, literal: str) -> None:
     flow = TriggerFlow(name=name)
     flow.to((name, one)).match().case(literal).to((f"{name}?", two)).end_match().end()
-    flow.when([f"{name}!", literal]).collect(name, literal).end()
+    flow.when({"event": [f"{name}!", literal]}).collect(name, literal).end()
     assert through_text(flow.definition) == flow.definition
 
 
@@ -214,7 +214,7 @@ def test_a_loaded_flow_is_the_flow_that_was_written(tmp_path: Path) -> None:
 def test_a_loaded_flow_can_be_built_on() -> None:
     loaded = target()
     load_flow_config(loaded, get_flow_config(sample()))
-    flow_of(loaded).when("two").to(("three", two)).end()
+    flow_of(loaded).when({"chunk": "two"}).to(("three", two)).end()
     added = loaded.freeze().operators[len(sample().operators) :]
     assert [it.name for it in added] == ["when:two", "three", "end<-three"]
     assert added[0].listens[0].key == "chunk:two"

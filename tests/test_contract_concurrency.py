@@ -227,9 +227,9 @@ async def test_s09_runs_that_end_badly_give_their_places_back(outcome: str) -> N
     execution.begin()
     if outcome == "skipped":
         await execution.async_close()
-        assert gauge.total == 7
+        assert gauge.total == 6, "what follows the batch does not run"
         assert gauge.peak == 2
-        assert now() == 4
+        assert now() == 3
     else:
         await asyncio.sleep(1.5)
         await execution.async_cancel()

@@ -268,7 +268,7 @@ async def test_s11_what_the_items_of_a_for_each_send_is_joined_item_by_item(item
         seen.append(data.value["event"])
 
     body(flow.for_each()).end_for_each().end()
-    flow.when(["c", "d"]).to(note)
+    flow.when({"chunk": ["c", "d"]}).to(note)
     await flow.async_start(items)
     assert sorted(seen, key=str) == sorted(({"c": item, "d": item} for item in items), key=str)
 
@@ -281,7 +281,7 @@ async def test_s11_a_branch_that_outlives_its_item_still_meets_it() -> None:
         seen.append(data.value["event"])
 
     flow.for_each().side_branch(("c", pause)).to(("d", echo)).end_for_each().end()
-    flow.when(["c", "d"]).to(note)
+    flow.when({"chunk": ["c", "d"]}).to(note)
     execution = flow.create_execution()
     assert await execution.async_start([3, 1, 2]) == [3, 1, 2]
     assert (seen, runtime_of(execution).machine.state.joins or {}) == (
@@ -298,7 +298,7 @@ async def test_s11_an_item_that_sends_half_of_a_set_leaves_nothing_behind() -> N
         seen.append(data.value["event"])
 
     flow.for_each().to(("c", echo)).match().case(2).to(("d", echo)).end_match().end_for_each().end()
-    flow.when(["c", "d"]).to(note)
+    flow.when({"chunk": ["c", "d"]}).to(note)
     execution = flow.create_execution(keep_open=True)
     assert await execution.async_start([1, 2, 3]) == [1, 2, 3]
     assert (seen, runtime_of(execution).machine.state.joins or {}) == ([{"c": 2, "d": 2}], {})

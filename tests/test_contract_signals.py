@@ -253,7 +253,7 @@ async def test_s02_set_replaces(old: Any, new: Any) -> None:
         return data.state.get("k", "nothing")
 
     flow.to(chunk).end()
-    assert await flow.async_start() is new
+    assert await flow.async_start() == new
 
 
 @pytest.mark.parametrize("value", [0, "", None, [], 5])

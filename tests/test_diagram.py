@@ -419,7 +419,7 @@ def test_cases_count_their_hits() -> None:
 def test_operators_that_share_a_box_are_added_up() -> None:
     flow = TriggerFlow(name="f")
     again = flow.chunk("again")(draft)
-    flow.to(again)
+    flow.to(again).end()
     flow.when("more").to(again)
     view = RunView(
         "running", {"again": OperatorView("done", 2, 20.0), "again<-when:more": OperatorView("failed", 1, 0.01)}

@@ -1,7 +1,8 @@
 """The documents tell the truth: their Python runs and prints what they say, their paths and links are there.
 
 A block runs by itself, in a fresh interpreter where warnings are errors. `<!-- continues -->` on the line before it
-says that it goes on from the block above. A `text` block right after it is exactly what it prints.
+says that it goes on from the block above. A `text` block right after it is exactly what it prints. A `mermaid` block
+right after it is the drawing of its `flow`.
 """
 
 import re
@@ -17,7 +18,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 BLOCK = re.compile(
-    r"(?P<continues><!-- continues -->\n)?^```python\n(?P<code>.*?)^```\n(?:```text\n(?P<output>.*?)^```\n)?",
+    r"(?P<continues><!-- continues -->\n)?^```python\n(?P<code>.*?)^```\n"
+    r"(?:```mermaid\n(?P<drawing>.*?)^```\n)?(?:```text\n(?P<output>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)]*)?\)")
@@ -31,6 +33,7 @@ class Block(NamedTuple):
     before: str
     code: str
     output: str | None
+    drawing: str | None
 
 
 def blocks(page: Path) -> list[tuple[int, Block]]:
@@ -43,7 +46,7 @@ def blocks(page: Path) -> list[tuple[int, Block]]:
             previous = found[-1][1]
             before = previous.before + previous.code
         line = text.count("\n", 0, match.start("code"))
-        found.append((line, Block(before, match["code"], match["output"])))
+        found.append((line, Block(before, match["code"], match["output"], match["drawing"])))
     return found
 
 
@@ -66,6 +69,13 @@ def test_block_runs_and_prints_what_the_page_says(block: Block, tmp_path: Path) 
     printed = run("-c", f"{block.before}\nprint({SEPARATOR!r})\n{block.code}", cwd=tmp_path)
     if block.output is not None:
         assert printed.partition(f"{SEPARATOR}\n")[2] == block.output
+
+
+@pytest.mark.parametrize("block", [it for it in RUNNABLE if it.values[0].drawing is not None])
+def test_a_drawing_is_that_of_the_flow(block: Block, tmp_path: Path) -> None:
+    draw = "from triggerflow.diagram import to_mermaid\nprint(to_mermaid(flow.definition), end='')"
+    printed = run("-c", f"{block.before}\n{block.code}\nprint({SEPARATOR!r})\n{draw}", cwd=tmp_path)
+    assert printed.partition(f"{SEPARATOR}\n")[2].strip() == (block.drawing or "").strip()
 
 
 def test_the_first_program_of_the_readme_is_among_the_blocks() -> None:

@@ -271,13 +271,15 @@ def test_an_external_event_that_nothing_listens_to_is_refused_before_the_first_r
     assert flow.definition.external == ("aproved",)
 
 
-def test_a_chunk_of_the_same_name_is_named() -> None:
-    """`when("plan")` listens to the chunk, so that nothing listens to the event."""
+async def test_an_external_event_may_have_the_name_of_a_chunk() -> None:
+    """A string in `when` is the event, whatever the chunks are called."""
     flow = TriggerFlow()
     flow.to(("plan", echo))
-    flow.when(flow.signal("plan", external=True)).to(("next", echo))
-    with pytest.raises(DefinitionError, match=r"'plan' is declared external.*means the chunk of that name"):
-        flow.create_execution()
+    flow.when(flow.signal("plan", external=True)).to(("next", echo)).end()
+    execution = flow.create_execution()
+    await execution.async_begin(1)
+    await execution.async_emit("plan", 2)
+    assert await execution.async_get_result() == 2
 
 
 @pytest.mark.parametrize("name", ["", None, 5, b"approved", ["approved"]])

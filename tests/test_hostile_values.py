@@ -45,7 +45,7 @@ async def ends(execution: Execution, seen: list[Any], value: Any, *, may_fail: b
     else:
         assert execution.get_status() == "completed"
         assert holds(seen, value) or may_fail
-        assert not runtime_of(execution).machine.state.openings
+        assert not runtime_of(execution).machine.state.block_instances
     invariants.check(runtime_of(execution).machine.state)
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import functools
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
 from tests.support import Gauge
-from triggerflow import Cache, Chunk, Retry, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Cache, Chain, Chunk, Retry, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.errors import ContractError, DefinitionError
 
 Data = TriggerFlowRuntimeData[Any]
@@ -440,3 +441,85 @@ async def test_an_event_that_a_wrapped_function_emits_is_seen() -> None:
     flow.when("done").to(hear)
     await flow.create_execution().async_start(timeout=1)
     assert heard == [1]
+
+
+# -- options of the calls that build a flow ----------------------------------------------------------------------------
+
+
+def at(flow: TriggerFlow) -> Chain:
+    return flow.to(("first", echo))
+
+
+MISSPELT: dict[str, tuple[Callable[[TriggerFlow], Any], list[str]]] = {
+    "flow.to": (lambda flow: flow.to(echo, side_brnch=True), ["to()", "'side_brnch'", "mean 'side_branch'"]),
+    "to": (lambda flow: at(flow).to(echo, nam="x"), ["to()", "'nam'", "mean 'name'"]),
+    "a policy at its place": (
+        lambda flow: flow.to(echo, timeout=5),
+        ["to()", "'timeout'", "flow.chunk(function, timeout=...)"],
+    ),
+    "a policy, misspelt": (
+        lambda flow: flow.to(echo, concurency=5),
+        ["'concurency'", "flow.chunk(function, concurrency=...)"],
+    ),
+    "flow.side_branch": (lambda flow: flow.side_branch(echo, nme="x"), ["side_branch()", "mean 'name'"]),
+    "when": (lambda flow: flow.when("x", mod="or"), ["when()", "mean 'mode'"]),
+    "flow.batch": (lambda flow: flow.batch(echo, concurency=2), ["batch()", "mean 'concurrency'"]),
+    "batch": (lambda flow: at(flow).batch(echo, sidebranch=True), ["batch()", "mean 'side_branch'"]),
+    "flow.for_each": (lambda flow: flow.for_each(concurency=2), ["for_each()", "mean 'concurrency'"]),
+    "for_each": (lambda flow: at(flow).for_each(limit=2), ["for_each()", "there are: concurrency"]),
+    "flow.match": (lambda flow: flow.match(moed="hit_all"), ["match()", "mean 'mode'"]),
+    "match": (lambda flow: at(flow).match(hit="all"), ["match()", "there are: mode"]),
+    "collect": (lambda flow: at(flow).collect("c", branch="x"), ["collect()", "mean 'branch_id'"]),
+    "to_sub_flow": (
+        lambda flow: flow.to_sub_flow(TriggerFlow(), concurency=2),
+        ["to_sub_flow()", "mean 'concurrency'"],
+    ),
+    "signal": (lambda flow: flow.signal("x", externl=True), ["signal()", "mean 'external'"]),
+    "set_state": (lambda flow: flow.set_state(dict, reducer={}), ["set_state()", "mean 'reducers'"]),
+    "set_contract": (lambda flow: flow.set_contract(resullt=int), ["set_contract()", "mean 'result'"]),
+    "Retry": (lambda flow: Retry(3, jiter=0), ["Retry", "mean 'jitter'"]),
+    "Cache": (lambda flow: Cache(sise=5), ["Cache", "mean 'size'"]),
+    "TriggerFlow": (lambda flow: TriggerFlow(nme="x"), ["TriggerFlow", "mean 'name'"]),
+    "create_execution": (
+        lambda flow: flow.create_execution(concurency=2),
+        ["create_execution()", "mean 'concurrency'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSPELT)
+def test_a_misspelt_option_of_any_call_is_refused_on_its_line(what: str) -> None:
+    call, words = MISSPELT[what]
+    with pytest.raises(DefinitionError) as caught:
+        call(TriggerFlow(name="orders"))
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda flow: flow.to(echo, "side"), "side_branch must be True or False, got 'side'"),
+        (lambda flow: flow.batch(echo, side_branch=1), "side_branch must be True or False, got 1"),
+        (lambda flow: flow.signal("x", external="yes"), "external must be True or False, got 'yes'"),
+        (lambda flow: flow.for_each(concurrency="2"), "concurrency must be a whole number"),
+        (lambda flow: flow.chunk("c", retry=3), r"write retry=Retry\(3\)"),
+        (lambda flow: flow.chunk("c", retry={"attempts": 3}), r"write retry=Retry\(\.\.\.\)"),
+        (lambda flow: flow.chunk("c", cache=True), r"write cache=Cache\(\.\.\.\)"),
+    ],
+)
+def test_a_wrong_value_of_any_call_says_what_to_write(call: Any, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        call(TriggerFlow(name="orders"))
+
+
+async def test_a_cell_that_runs_again_may_name_equal_policies() -> None:
+    """`Cache` and `Retry` are made anew by the cell, with functions that are made anew, too."""
+    flow = TriggerFlow()
+
+    def cell() -> Chunk:
+        return flow.chunk("step", cache=Cache(key=lambda data: data.value, ttl=5), retry=Retry(2, jitter=0))(echo)
+
+    assert cell() is cell()
+    with pytest.raises(DefinitionError, match="has cache="):
+        flow.chunk("step", cache=Cache(key=lambda data: 1, ttl=5))(echo)

@@ -1,6 +1,7 @@
 """The contract's lines on saving (S18, S19): at any moment, as plain data, and what was running is run again."""
 
 import asyncio
+import copy
 import dataclasses
 import datetime
 import decimal
@@ -901,7 +902,7 @@ async def test_s19_what_can_be_recorded_comes_back_as_it_was(value: Any) -> None
     async def chunk(data: Data) -> Any:
         data.state.set("k", data.value)
         await asyncio.sleep(10)
-        return data.value, data.state.get("k")
+        return data.value, copy.deepcopy(data.state.get("k"))
 
     flow.to(chunk).end()
     execution = await begun(flow, value)

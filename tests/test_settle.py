@@ -140,7 +140,7 @@ def in_sub_flow(flow: TriggerFlow, note: Any, kind: str) -> None:
 
 def behind_a_join(flow: TriggerFlow, note: Any, kind: str) -> None:
     flow.when("work").to(("one", echo)).to(("two", slow))
-    lazily(flow.when(["one", "two"]), note, kind)
+    lazily(flow.when({"chunk": ["one", "two"]}), note, kind)
 
 
 def behind_a_collection(flow: TriggerFlow, note: Any, kind: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ._core.definition import Definition, Operator
 from ._core.errors import TriggerFlowError
+from ._core.events import Failure
 from .build.chain import Chain
 from .build.chunk import Chunk
 from .flow import TriggerFlow
@@ -33,6 +34,7 @@ __all__ = [
     "Definition",
     "Environment",
     "Execution",
+    "Failure",
     "Operator",
     "Retry",
     "Signal",

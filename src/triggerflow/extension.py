@@ -13,6 +13,7 @@ methods says when the engine calls it. `docs/extension.md` shows a front end.
 - What executions run: `Program`, `Options`, `RunChunk`, `UNSET`.
 - A flow as data: `get_flow_config`, `load_flow_config`, `FORMAT`, `to_text`, `from_text`, `register_chunk_handler`.
 - Saved executions: `read_saved`, `write_saved`.
+- The types of lists, dicts and sets that a state holds, with the plain type of each: `PLAIN_TYPES`.
 - Scripts without an event loop: `run_sync`, `iterate_sync`, `on_a_loop`.
 """
 
@@ -22,6 +23,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ._core.definition import OperatorKind
+from ._core.frozen import PLAIN as PLAIN_TYPES
 from ._core.signals import START, Trigger
 from ._core.state import UNSET, RunChunk
 from .build.blueprint import WHEN_KEYS, Blueprint, is_stable_name
@@ -73,7 +75,7 @@ class ExtendedExecution(Execution):
         """Called before the execution starts. The contract has not checked `value`, the start value, yet."""
 
     def entering(self) -> None:
-        """Called before a caller that is no chunk of this execution starts it, changes it, or waits for it."""
+        """Called before code outside the execution (not one of its chunks) starts it, changes it, or waits for it."""
 
     def rested(self) -> None:
         """Called when no chunk runs any more, if the execution is kept open (`Options.keep_open`)."""
@@ -99,12 +101,12 @@ class ExtendedRuntime(ExecutionRuntime):
     execution: ExtendedExecution
     invoke: Callable[..., Awaitable[Any]]
 
-    def begin(self, value: Any = UNSET) -> None:
+    def begin(self, value: Any = UNSET, delay: float | None = None) -> None:
         """See `ExtendedExecution.starting`."""
         if self.start_value is UNSET:
             value = None if value is UNSET else value
             self.execution.starting(value)
-        super().begin(value)
+        super().begin(value, delay)
 
     def entering(self) -> None:
         """See `ExtendedExecution.entering`."""
@@ -173,6 +175,7 @@ def _make(execution: Callable[[ExtendedRuntime], ExtendedExecution], *details: A
 
 __all__ = [
     "FORMAT",
+    "PLAIN_TYPES",
     "START",
     "UNSET",
     "WHEN_KEYS",

@@ -14,9 +14,9 @@ from ._core.definition import Definition
 from ._core.errors import DefinitionError, OptionError, SnapshotError, UsageError
 from ._core.signals import ANY_CHUNK
 from ._core.state import UNSET
-from .build.arguments import check_names, flag, positive
+from .build.arguments import check_names, flag, positive, seconds, text
 from .build.blueprint import Blueprint
-from .build.chain import Chain, MatchMode, WhenMode, root
+from .build.chain import Chain, MatchMode, OnError, WhenMode, root
 from .build.chunk import Chunk, ChunkOptions, Handler, check_options
 from .build.contract import Contract, checker
 from .build.former_names import FLOW, refuse
@@ -25,6 +25,7 @@ from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
 from .run.flow_runtime import FlowRuntime
+from .run.ingress import check_patience
 from .run.options import Options
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
@@ -56,8 +57,12 @@ P = ParamSpec("P")
 #: The options of `create_execution`.
 CREATE_OPTIONS = (
     "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open",
-    "cleanup_timeout", "runtime_resources", "store",
+    "execution_timeout", "cleanup_timeout", "runtime_resources", "store",
 )  # fmt: skip
+
+
+#: The options of `TriggerFlow`, with the one that a message about another time limit names.
+FLOW_OPTIONS = ("name", "skip_exceptions", "execution_timeout", "environment")
 
 
 class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
@@ -66,17 +71,36 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     Any number of executions of a flow can run at the same time. An execution uses the flow as it was when the execution
     was created. Diagrams, logs and stores show `name` (default: "flow"); a flow with a store needs a name of its own.
     With `skip_exceptions` a failing chunk ends only its branch; without it, the default, it fails the execution.
+    `execution_timeout` is the longest time in seconds that an execution may take from its start, pauses and waits
+    included; then it fails with `ExecutionTimedOut`. It counts where the flow runs as a sub-flow, too.
     `environment` supplies the clock, ids and random numbers of the executions; the default is real time.
     """
 
     def __init__(
-        self, name: str | None = None, *, skip_exceptions: bool = False, environment: Environment = REAL
+        self,
+        name: str | None = None,
+        *,
+        skip_exceptions: bool = False,
+        execution_timeout: float | None = None,
+        environment: Environment = REAL,
+        **unknown: Never,
     ) -> None:
-        given: Any = name
+        if unknown:
+            check_names(unknown, FLOW_OPTIONS, "TriggerFlow")
+        given: Any = text(name)
+        name = given
         if not isinstance(given, str | None):
             raise OptionError(f"TriggerFlow: name must be a string, got {given!r}")
         flag(skip_exceptions, "TriggerFlow", "skip_exceptions")
-        self._runtime = FlowRuntime(Blueprint(name or "flow"), environment, _stored, skip_exceptions=skip_exceptions)
+        if execution_timeout is not None:
+            seconds(execution_timeout, "TriggerFlow", "execution_timeout", above=True)
+        self._runtime = FlowRuntime(
+            Blueprint(name or "flow"),
+            environment,
+            _stored,
+            skip_exceptions=skip_exceptions,
+            execution_timeout=execution_timeout,
+        )
         self._runtime.is_named = bool(name)
 
     @property
@@ -136,11 +160,14 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `concurrency` limits how many runs of this chunk may be active at once in one execution (default: no limit). A
         sync function runs in a thread; with `inline=True` it runs on the event loop, so it must be quick. `emits` names
         events that the chunk emits and its code does not show; diagrams and checks use it. `retry`, `timeout` (seconds
-        per attempt) and `cache` are its policies; by default it has none. A sync chunk that times out fails at
+        per attempt) and `cache` are its policies; by default it has none. If the chunk fails for good, `fallback` is
+        used in place of its result, and the chain continues: a value, or a callable, sync or async, which gets the
+        runtime data with the failure as `data.failure`. A sync chunk that times out fails at
         once. Its thread cannot be stopped: what it returns is dropped, its next call into the engine raises
         `UsageError`, its permit is free, and the process does not wait for it at its end.
         Raises `DefinitionError` if the name belongs to another function, or an option has an impossible value.
         """
+        name_or_handler = text(name_or_handler)
         check_options(options, f"flow {self.name!r}: chunk {name_or_handler!r}")
         if name_or_handler is None or isinstance(name_or_handler, str):
 
@@ -150,33 +177,42 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             return register
         return self._blueprint.register(None, name_or_handler, **options)
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None, **unknown: Never) -> Chain:
         """Begin a chain: run a chunk with the start value. See `Chain.to`."""
-        return root(self._blueprint).to(chunk, side_branch, name)
+        return root(self._blueprint).to(chunk, side_branch, name, **unknown)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> Chain:
+    def side_branch(self, chunk: Any, *, name: str | None = None, **unknown: Never) -> Chain:
         """Begin a chain with a side branch: run a chunk, and ignore what it returns. See `Chain.side_branch`."""
-        return root(self._blueprint).side_branch(chunk, name=name)
+        return root(self._blueprint).side_branch(chunk, name=name, **unknown)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Chain:
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and", **unknown: Never) -> Chain:
         """Begin a chain at one or several signals. See `Chain.when`."""
-        return root(self._blueprint).when(trigger_or_triggers, mode=mode)
+        return root(self._blueprint).when(trigger_or_triggers, mode=mode, **unknown)
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Chain:
+    def batch(
+        self,
+        *chunks: Any,
+        side_branch: bool = False,
+        concurrency: int | None = None,
+        on_error: OnError = "raise",
+        **unknown: Never,
+    ) -> Chain:
         """Begin a chain: run several chunks with the start value. See `Chain.batch`."""
-        return root(self._blueprint).batch(*chunks, side_branch=side_branch, concurrency=concurrency)
+        return root(self._blueprint).batch(
+            *chunks, side_branch=side_branch, concurrency=concurrency, on_error=on_error, **unknown
+        )
 
-    def for_each(self, *, concurrency: int | None = None) -> Chain:
+    def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: run its steps once per item of the start value. See `Chain.for_each`."""
-        return root(self._blueprint).for_each(concurrency=concurrency)
+        return root(self._blueprint).for_each(concurrency=concurrency, on_error=on_error, **unknown)
 
-    def match(self, *, mode: MatchMode = "hit_first") -> Chain:
+    def match(self, *, mode: MatchMode = "hit_first", on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: choose a case by the start value. See `Chain.match`."""
-        return root(self._blueprint).match(mode=mode)
+        return root(self._blueprint).match(mode=mode, on_error=on_error, **unknown)
 
-    def if_condition(self, condition: Any) -> Chain:
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
         """Begin a chain: test a condition on the start value. See `Chain.if_condition`."""
-        return root(self._blueprint).if_condition(condition)
+        return root(self._blueprint).if_condition(condition, on_error=on_error)
 
     def to_sub_flow(self, trigger_flow: TriggerFlow, **options: Unpack[SubFlowOptions]) -> Chain:
         """Begin a chain: run another flow with the start value. See `Chain.to_sub_flow`."""
@@ -185,10 +221,12 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     def on_error(self, chunk: Any) -> Chain:
         """Run a chunk for every failure without an error route of its own: `when({"error": "*"}).to(chunk)`.
 
-        A chunk has failed when its last retry failed; the source of a for_each, when it raises. Failures inside this
-        error route do not start it again. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
+        A chunk has failed when its last retry failed and it has no `fallback`; the source of a for_each, when it
+        raises. `chunk` gets the dict `{"chunk", "type", "message", "value"}`: the name of
         the failed chunk, the class name and the text of its exception, and the value that the failed chunk was run
-        with. The failed branch ends; the execution continues.
+        with. The failed branch ends without a value, so that a block around it does not continue; other branches and
+        the items of a for_each do. A route takes no failure of the work that it has started itself, directly or by
+        signals, timers and answers; another route can.
         """
         return self.when({"error": ANY_CHUNK}).to(chunk)
 
@@ -198,7 +236,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     @overload
     def signal(self, name: str, expected: type[T], *, external: bool = False) -> Signal[T]: ...
 
-    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False) -> Signal[Any]:
+    def signal(self, name: str, expected: Any = UNSET, *, external: bool = False, **unknown: Never) -> Signal[Any]:
         """Declare an event: the type of its value, and whether code outside the execution emits it.
 
         Every emit of the event checks that its value has the `expected` type. An execution made by `create_execution`
@@ -210,9 +248,15 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         Raises `DefinitionError` if the name is not a non-empty string, or was declared with another type. An external
         event without a listener raises `DefinitionError` when an execution is created.
         """
+        check_names(unknown, ("expected", "external"), f"flow {self.name!r}: signal()")
+        flag(external, f"flow {self.name!r}: signal()", "external")
+        name = text(name)
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"flow {self.name!r}: a signal's name must be a non-empty string, got {name!r}")
         if expected is not UNSET:
+            from .build.annotations import resolve, user_names  # it takes a millisecond, and few flows declare types
+
+            expected = resolve(expected, f"flow {self.name!r}: signal {name!r}", user_names())
             types = self._runtime.signal_types
             known = types.get(name, expected)
             if known is not expected and known != expected:
@@ -222,14 +266,16 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
                 )
             self._runtime.signals[name] = checker(expected, f"signal {name}")
             types[name] = expected
+            self._runtime.types.find(expected)
         if external:
-            self._blueprint.external.add(str(name))
+            self._blueprint.external.add(name)
+        self._blueprint.signals.add(name)
         self._blueprint.version += 1
         from .build.typed import Signal
 
         return Signal(name)
 
-    def set_state(self, model: type, *, reducers: Mapping[str, Reducer] | None = None) -> Self:
+    def set_state(self, model: type, *, reducers: Mapping[str, Reducer] | None = None, **unknown: Never) -> Self:
         """Declare the keys of the runtime data: the fields of a dataclass, msgspec struct or Pydantic model.
 
         Every change of a value is checked against the field's type. Fields start with their defaults.
@@ -237,22 +283,36 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `merge`, `maximum`, `minimum` or `add` of `triggerflow.reducers`, or any function of the old and new value.
         Raises `DefinitionError` for any other class, and for a reducer of an unknown field.
         """
+        check_names(unknown, ("reducers",), f"flow {self.name!r}: set_state()")
+        from .build.annotations import user_names
         from .build.typed import StateModel
 
-        self._runtime.state = StateModel(model, reducers or {})
+        self._runtime.state = StateModel(model, reducers or {}, user_names())
+        self._runtime.types.find(model)
         self._blueprint.version += 1
         return self
 
     def set_contract(
-        self, *, initial_input: Any = UNSET, stream: Any = UNSET, result: Any = UNSET, meta: Any = UNSET
+        self,
+        *,
+        initial_input: Any = UNSET,
+        stream: Any = UNSET,
+        result: Any = UNSET,
+        meta: Any = UNSET,
+        **unknown: Never,
     ) -> Self:
         """Declare the types of the start value, the stream's items and the result; arguments left out change nothing.
 
         A value of another type raises `ContractError` where it appears. `meta` is data of your own, kept unchecked.
         """
+        check_names(unknown, ("initial_input", "stream", "result", "meta"), f"flow {self.name!r}: set_contract()")
         for place, expected in (("initial_input", initial_input), ("stream", stream), ("result", result)):
             if expected is not UNSET:
+                from .build.annotations import resolve, user_names  # see `signal`
+
+                expected = resolve(expected, f"flow {self.name!r}: the contract's {place}", user_names())
                 self._runtime.contract.set(place, expected)
+                self._runtime.types.find(expected)
         if meta is not UNSET:
             self._runtime.contract.meta = meta
         self._blueprint.version += 1
@@ -263,11 +323,15 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         return self._runtime.contract
 
     def register_type(self, cls: type[T], name: str | None = None) -> type[T]:
-        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, Pydantic model or enum.
+        """Allow instances of a class to be saved and stored: a dataclass, msgspec struct, named tuple, Pydantic model
+        or enum. The classes in its fields are registered with it.
 
-        Usable as a decorator. `name` is written into records (default: the class's own name); keep it when the class
-        moves. Raises `DefinitionError` for any other class, and for a name that another class has.
+        The types of signals, contract and state need no call. Usable as a decorator. `name` is written into records
+        (default: the class's own name); keep it when the class moves. docs/values.md lists which values come back, and
+        which are refused. Raises `DefinitionError` for any other class, and for a name that another class has.
         """
+        if isinstance(cls, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+            checker(cls, f"flow {self.name!r}: register_type({cls.__name__})")
         return self._runtime.types.register(cls, name)
 
     def source(self, function: Callable[..., Any], /, *, name: str | None = None) -> Callable[..., Source]:
@@ -294,6 +358,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         stream_history: int = 4096,
         journal_limit: int | None = None,
         keep_open: bool = False,
+        execution_timeout: float | None = None,
         cleanup_timeout: float = 5.0,
         runtime_resources: Mapping[str, Any] | None = None,
         store: Store | None = None,
@@ -307,8 +372,10 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `concurrency` limits how many chunks run at once (default: no limit). `max_pending` limits how many runs caused
         by one chunk's signals may be pending before its next emit waits, and how many items of a for_each without a
         limit are open at once. Late readers can still read the last `stream_history` items of the stream and the last
-        `journal_limit` records (default: the newest, while their values take little memory). After a failure or a
-        cancellation, chunks have `cleanup_timeout` seconds to clean up.
+        `journal_limit` records (default: the newest, while their values take little memory).
+        `execution_timeout` is the longest time in seconds from the start to the end, pauses and waits included; then
+        the execution fails with `ExecutionTimedOut`. The default is that of the flow; `math.inf` is no limit. After a
+        failure or a cancellation, chunks have `cleanup_timeout` seconds to clean up.
         `runtime_resources` are added to the resources of the flow.
         The execution closes when no work is left, and either it has a result or the flow declares no external event
         (see `signal`). With `keep_open` it accepts signals until `async_close`.
@@ -327,6 +394,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             stream_history=stream_history,
             journal_limit=journal_limit,
             keep_open=keep_open,
+            execution_timeout=self._runtime.execution_timeout if execution_timeout is None else execution_timeout,
             cleanup_timeout=cleanup_timeout,
         )
         return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
@@ -418,17 +486,26 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         return store
 
     async def async_start(
-        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+        self,
+        value: InputT | None = None,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        delay: float | None = None,
+        execution_timeout: float | None = None,
     ) -> OutputT:
-        """Run the flow once: start it, wait until it has ended, return its result.
+        """Run the flow once: start it, wait until it has ended, return its result. With `delay` its work begins after
+        so many seconds; `execution_timeout` (see `create_execution`) counts from then, `timeout` from this call.
 
         No handle of this execution exists, so it does not wait for external events. If this call is cancelled, or takes
-        longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk, or
-        `TimeoutError`.
+        longer than `timeout` seconds, the execution is cancelled. Raises the exception of a failed chunk,
+        `ExecutionTimedOut`, or `TimeoutError`.
         """
-        execution = self._runtime.unattended(concurrency)
+        if timeout is not None:
+            check_patience(timeout, f"flow {self.name!r}: start()")
+        execution = self._runtime.without_handle(concurrency, execution_timeout)
         try:
-            execution.begin(value)
+            execution.begin(value, delay)
             ended = execution.ended(timeout)
             if ended is not None:
                 await ended
@@ -438,27 +515,48 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             raise
 
     def start(
-        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+        self,
+        value: InputT | None = None,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        delay: float | None = None,
+        execution_timeout: float | None = None,
     ) -> OutputT:
         """The sync twin of `async_start`, for scripts. Raises `BlockingCallError` inside a running loop."""
-        return run_sync(lambda: self.async_start(value, timeout=timeout, concurrency=concurrency), "flow.async_start")
+        make = lambda: self.async_start(  # noqa: E731
+            value, timeout=timeout, concurrency=concurrency, delay=delay, execution_timeout=execution_timeout
+        )
+        return run_sync(make, "flow.async_start")
 
     def get_async_runtime_stream(
-        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+        self,
+        value: InputT | None = None,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        execution_timeout: float | None = None,
     ) -> StreamReader[Any]:
         """Run the flow once and read its runtime stream. See `Execution.get_async_runtime_stream`.
 
         The execution continues when the reader stops reading. `timeout` is the longest wait for one item, in seconds.
         """
-        execution = self._runtime.make_handle(self._runtime.unattended(concurrency))
+        execution = self._runtime.make_handle(self._runtime.without_handle(concurrency, execution_timeout))
         return execution.get_async_runtime_stream(value, timeout=timeout)
 
     def get_runtime_stream(
-        self, value: InputT | None = None, *, timeout: float | None = None, concurrency: int | None = None
+        self,
+        value: InputT | None = None,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        execution_timeout: float | None = None,
     ) -> Iterator[Any]:
         """The sync twin of `get_async_runtime_stream`."""
         return iterate_sync(
-            lambda: self.get_async_runtime_stream(value, timeout=timeout, concurrency=concurrency),
+            lambda: self.get_async_runtime_stream(
+                value, timeout=timeout, concurrency=concurrency, execution_timeout=execution_timeout
+            ),
             "flow.get_async_runtime_stream",
         )
 
@@ -471,11 +569,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
 
     def get_flow_data(self, key: str, default: Any = None) -> Any:
         """A value that all executions of this flow share; `default` if there is none under this key."""
-        return self._runtime.shared.values.get(key, default)
+        return self._runtime.shared.values.get(text(key), default)
 
     def set_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Set a shared value. With `emit` it triggers `when({"flow_data": key})` in every running execution."""
-        self._runtime.shared.set(key, value, emit=emit)
+        self._runtime.shared.set(text(key), value, emit=emit)
 
     def append_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to a shared list, which is created if the key has no value."""

@@ -110,13 +110,17 @@ class Chunks:
     ) -> Any:
         """A chunk of the flow."""
         self.behaviours[name] = behaviour = Behaviour(value, effects, **options)
-        emits = tuple(it.name for it in effects if it.act in ("emit", "settle", "spawn", "delay", "guess"))
+        emits = tuple(it.name for it in effects if it.act in ("emit", "settle", "spawn", "delay", "loose", "guess"))
         return self.flow.chunk(name, concurrency=concurrency, emits=emits)(handler(name, behaviour))
 
     def condition(self, name: str, value: str, *effects: Effect, **options: Any) -> Any:
         """A condition for `case`."""
         self.behaviours[name] = behaviour = Behaviour(value, effects, **options)
         return handler(name, behaviour)
+
+
+class Broken(Exception):
+    """What a chunk that fails raises; `Simulation` says the same of it."""
 
 
 def handler(name: str, behaviour: Behaviour) -> Callable[[Any], Any]:
@@ -132,7 +136,7 @@ def handler(name: str, behaviour: Behaviour) -> Callable[[Any], Any]:
             else:
                 await data.async_put_into_stream(value)
         if behaviour.fails:
-            raise ValueError("no")
+            raise Broken("no")
         return VALUES[behaviour.value](data.value, name)
 
     call.__name__ = name
@@ -192,7 +196,7 @@ class _Author:
         options: dict[str, Any] = {"concurrency": self.limit() if self.rarely() else None}
         if self.rarely() and not self.ordered:
             options["on_cancel"] = self.one_of("stop", "write", "finish", "fail", "hang")
-        options["fails"] = self.rarely(24)
+        options["fails"] = self.rarely(8)
         if self.rarely() and not self.plain:
             options["retries"] = self.number(1, 2)
         if self.rarely() and not self.plain:
@@ -212,7 +216,7 @@ class _Author:
         if not self.plain:
             acts += ("delay", "park")
         if not self.ordered:
-            acts += ("spawn", "append", "append", "delete", "flow", "stop", "result", "guess", "guess")
+            acts += ("loose", "drop", "spawn", "append", "append", "delete", "flow", "stop", "result", "guess", "guess")
         act: Act = self.one_of(*acts)
         letter = {"set": "s", "append": "l", "delete": "l", "flow": "f"}.get(act, "e")
         return Effect(act, f"{letter}{self.later(chain)}", self.one_of(None, 0, "text", False))
@@ -254,19 +258,23 @@ class _Author:
     def end(self, at: Any, chain: int, depth: int) -> Any:
         return at.end()
 
+    def on_error(self) -> Any:
+        """How a block takes failures."""
+        return "collect" if self.rarely(4) else "raise"
+
     def batch(self, at: Any, chain: int, depth: int) -> Any:
         chunks = [self.chunk(chain) for _ in range(self.number(1, 3))]
         side = self.rarely()
-        return at.batch(*chunks, concurrency=self.limit(), side_branch=side)
+        return at.batch(*chunks, concurrency=self.limit(), side_branch=side, on_error=self.on_error())
 
     def for_each(self, at: Any, chain: int, depth: int) -> Any:
         if self.number(0, 3):
             at = at.to(self.chunk(chain, value=self.one_of("two", "three", "one", "empty", "lazy")))
-        at = at.for_each(concurrency=self.limit())
+        at = at.for_each(concurrency=self.limit(), on_error=self.on_error())
         return self.steps(at, chain, depth + 1).end_for_each()
 
     def match(self, at: Any, chain: int, depth: int) -> Any:
-        at = at.match(mode=self.one_of("hit_first", "hit_all"))
+        at = at.match(mode=self.one_of("hit_first", "hit_all"), on_error=self.on_error())
         for _ in range(self.number(1, 3)):
             at = self.steps(at.case(self.test(chain)), chain, depth + 1)
         if self.number(0, 1):
@@ -277,7 +285,7 @@ class _Author:
         if self.number(0, 1):
             return self.one_of(*LITERALS)
         self.count += 1
-        fails = self.rarely(24)
+        fails = self.rarely(8)
         effects = [self.effect(chain)] if self.rarely() else []
         return self.chunks.condition(
             f"{self.prefix}is{chain}_{self.count}", self.one_of(*CONDITIONS), *effects, fails=fails
@@ -338,7 +346,9 @@ def programs(draw: Callable[[Any], Any], kind: Kind = "any") -> Program:
         concurrency=author.limit(),
         skip_exceptions=ordered or author.number(0, 1) == 1,
         max_pending=author.one_of(1024, 1024, 1, 3),
-        rules=1 if author.rarely() else events.RULES,
+        execution_timeout=None if ordered else author.one_of(None, None, None, 4.0),
+        delay=None if ordered else author.one_of(None, None, None, 2.0),
+        rules=1 if author.rarely() and author.kind != "plain" else events.RULES,
     )
     outside: list[Effect] = []
     if not ordered:

@@ -15,6 +15,7 @@ from triggerflow._core.state import (
     RunState,
     Status,
     SubFlowPermit,
+    Timer,
 )
 
 
@@ -35,8 +36,21 @@ def check(state: RunState) -> None:
         assert run is None or any(it is run for it in _going_on(state)), (
             f"wait {number} belongs to a run that has ended"
         )
-    for timer in (state.timers or {}).values():
+    check_timers(state)
+
+
+def check_timers(state: RunState) -> None:
+    """Timers are counted and found by what they are."""
+    timers = (state.timers or {}).values()
+    for timer in timers:
         assert timer.run is None or timer.run in state.runs
+    assert state.deadlines == sum(it.what == "deadline" for it in timers)
+    assert state.loose == sum(not it.keeps_open for it in timers)
+    if state.delayed is not None:
+        names = {name for it in timers if it.what == "signal" for name in (it.name, it.label) if name}
+        assert names == state.delayed.keys()
+        for name, numbers in state.delayed.items():
+            assert [*numbers] == [it.id for it in timers if it.what == "signal" and name in (it.name, it.label)]
 
 
 def check_limits(state: RunState) -> None:
@@ -60,9 +74,9 @@ def check_limits(state: RunState) -> None:
         assert permit.phase is RUNNING or permit.id in queued, (
             f"sub-flow permit {permit.id} waits for a permit, in no queue"
         )
-    if state.lease is not None:
-        assert state.lease.held == state.lease.used == state.lease.limit, "a place that is not used was kept"
-        assert state.lease.asked >= len(state.lease.queue), "somebody queues for a place that was not asked for"
+    if state.grant is not None:
+        assert state.grant.held == state.grant.used == state.grant.limit, "a place that is not used was kept"
+        assert state.grant.asked >= len(state.grant.queue), "somebody queues for a place that was not asked for"
     for run in state.runs.values():
         assert run.phase is not READY or run.id in queued, f"{run} waits for a permit, in no queue"
 
@@ -70,8 +84,8 @@ def check_limits(state: RunState) -> None:
 def check_groups(state: RunState) -> None:
     """A group counts its unfinished runs, delayed signals, sources that are being asked, and its busy child groups."""
     groups = {id(group): group for group in _groups(state)}
-    members = [*_going_on(state), *(it for it in (state.timers or {}).values() if it.what == "signal")]
-    members += [it for it in (state.openings or {}).values() if it.pulling]
+    members = [*_going_on(state), *_held_open(state)]
+    members += [it for it in (state.block_instances or {}).values() if it.pulling]
     live = Counter(id(it.group) for it in members if it.group is not None)
     busy = [group for key, group in groups.items() if live[key]]
     while busy:
@@ -89,18 +103,23 @@ def _going_on(state: RunState) -> list[RunChunk]:
     return [*state.runs.values(), *(state.retracted or {}).values()]
 
 
+def _held_open(state: RunState) -> list[Timer]:
+    """The timers of the delayed signals that something waits for."""
+    return [it for it in (state.timers or {}).values() if it.what == "signal" and it.keeps_open]
+
+
 def _limiters(state: RunState) -> Iterator[Limiter]:
     yield from state.limiters
     yield from (state.chunk_limiters or {}).values()
-    for opening in (state.openings or {}).values():
-        yield from opening.limiters
+    for instance in (state.block_instances or {}).values():
+        yield from instance.limiters
     for it in (*state.runs.values(), *(state.sub_flow_permits or {}).values()):
         yield from it.limiters
 
 
 def _groups(state: RunState) -> Iterator[CompletionGroup]:
     starts = [group for run in _going_on(state) for group in (run.group, run.spawned)]
-    starts += [opening.group for opening in (state.openings or {}).values()]
+    starts += [instance.group for instance in (state.block_instances or {}).values()]
     starts += [timer.group for timer in (state.timers or {}).values()]
     for start in starts:
         group = start

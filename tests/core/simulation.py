@@ -23,16 +23,18 @@ from triggerflow._core.plan import Plan
 from triggerflow._core.recovery import outstanding
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
+from triggerflow.run.interrupts import StepWithoutValue
 from triggerflow.serialize.payload import Types
 
 TYPES = Types()
+TYPES.register(events.ErrorInfo)
 Pick = Callable[[int], int]
 
 
 # -- what chunks do --------------------------------------------------------------------------------------------------
 
 Act = Literal[
-    "emit", "settle", "spawn", "delay", "set", "append", "delete", "flow",
+    "emit", "settle", "spawn", "delay", "loose", "drop", "set", "append", "delete", "flow",
     "put", "stop", "result", "park", "guess", "confirm", "retract",
 ]  # fmt: skip
 
@@ -88,8 +90,8 @@ ANSWER = "answer"
 
 
 def text(value: Any) -> str:
-    """Any recordable value as text that two equal values share."""
-    return msgspec.json.encode(TYPES.pack(value, "value"), order="deterministic").decode()
+    """Any recordable value as text that two equal values share; the copies here of what a state holds are plain."""
+    return msgspec.json.encode(TYPES.pack(copy.deepcopy(value), "value"), order="deterministic").decode()
 
 
 def _part(value: Any) -> Any:
@@ -158,6 +160,8 @@ class Start:
     concurrency: int | None = None
     skip_exceptions: bool = False
     max_pending: int = 1024
+    execution_timeout: float | None = None
+    delay: float | None = None
     #: see `events.RULES`
     rules: int = events.RULES
 
@@ -171,6 +175,8 @@ class Start:
             self.skip_exceptions,
             self.max_pending,
             rules=self.rules,
+            execution_timeout=self.execution_timeout,
+            delay=self.delay,
         )
 
 
@@ -292,8 +298,8 @@ class Simulation:
                 self.tasks[command.id] = task = Task(command, self.script(command))
                 if command.node.kind is OperatorKind.SUB_FLOW:
                     self.descend(task)
-            case commands.CancelPull(opening=opening):
-                self.pulls.pop(opening.id, None)
+            case commands.CancelPull(instance=instance):
+                self.pulls.pop(instance.id, None)
             case commands.RequestPermits(count=count) if self.around is not None and self.step is not None:
                 with suppress(ExecutionClosed):
                     self.around.send(events.PermitsRequested(self.clock, self.step.id, count))
@@ -330,8 +336,8 @@ class Simulation:
                 self.timers[number] = due
             case commands.CancelTimer(timer=number):
                 self.timers.pop(number, None)
-            case commands.Pull(opening=opening, count=count):
-                self.pulls[opening.id] = (opening, count)
+            case commands.Pull(instance=instance, count=count):
+                self.pulls[instance.id] = (instance, count)
             case commands.OpenInterrupt(interrupt=interrupt) if interrupt.expires is None:
                 # One that can expire is never answered here, so that it does.
                 self.interrupts[interrupt.id] = interrupt
@@ -375,7 +381,11 @@ class Simulation:
         elif state.status == "failed":
             yield events.Failed(self.clock, number, state.error or events.ErrorInfo("?", "?"))
         else:
-            yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
+            ends = any(node.kind is OperatorKind.RESULT for node in inner.plan.nodes)
+            if state.result is UNSET and state.lost and ends and self.machine.state.rules >= events.NO_VALUE:
+                yield StepWithoutValue(task.run, self.clock, inner.plan.definition.name).event
+            else:
+                yield events.Completed(self.clock, number, None if state.result is UNSET else state.result)
 
     def cancel(self, run: RunChunk) -> None:
         """Tell a chunk to stop; one that has not begun stops at once."""
@@ -430,6 +440,10 @@ class Simulation:
                 return events.Emitted(at, run, name, value, settle=True)
             case "delay":
                 return events.Emitted(at, run, name, value, delay=2.0)
+            case "loose":
+                return events.Emitted(at, run, name, value, delay=2.0, label="loose", keeps_open=False)
+            case "drop":
+                return events.SignalsCancelled(at, run, name if value else "loose")
             case "set" | "append" | "delete":
                 return events.StateChanged(at, run, effect.act, name, value)
             case "flow":
@@ -485,7 +499,7 @@ class Simulation:
         found: list[Callable[[], None]] = [
             lambda task=task: self.advance(task) for task in self.tasks.values() if task.can_go_on
         ]
-        found += [lambda opening=opening: self.pull(opening) for opening in self.pulls]
+        found += [lambda number=number: self.pull(number) for number in self.pulls]
         if self.outside:
             found.append(self.from_outside)
         if self.parked:
@@ -528,15 +542,15 @@ class Simulation:
         """Whether this emit waits in a task of its own, so that the chunk goes on."""
         return any(it.act == "spawn" and it.name == event.name for it in self.behaviour(task.run).effects)
 
-    def pull(self, opening: int) -> None:
+    def pull(self, number: int) -> None:
         """Answer a pull from a lazy source, in a fixed order."""
-        it, count = self.pulls.pop(opening)
-        if opening not in self.sources:
+        it, count = self.pulls.pop(number)
+        if number not in self.sources:
             # After a load, what was pulled before is not pulled again.
             known = it.next + len(it.pulled or ())
-            self.sources[opening] = iter(sorted(it.source)[known:])
-        items = list(islice(self.sources[opening], count))
-        self.send(events.SourceItems(self.clock, opening, items, len(items) < count))
+            self.sources[number] = iter(sorted(it.source)[known:])
+        items = list(islice(self.sources[number], count))
+        self.send(events.SourceItems(self.clock, number, items, len(items) < count))
 
     def unpark(self) -> None:
         """What the chunk that parked last waits for has happened."""

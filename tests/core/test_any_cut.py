@@ -228,7 +228,7 @@ def test_a_cut_while_sources_are_retracted_under_a_waiter() -> None:
 
     for seed in range(30):
         live = program(build).simulation(in_order_of(seed), watch=invariants.watch)
-        live.watch = lambda it: it.pulls.clear() if not it.machine.state.openings else invariants.watch(it)
+        live.watch = lambda it: it.pulls.clear() if not it.machine.state.block_instances else invariants.watch(it)
         check(live.go(Start()))
         assert live.told == list(live.waits) != []
 
@@ -244,7 +244,7 @@ def test_a_snapshot_of_an_earlier_version_that_did_not_count_sources_is_read() -
     it.send(Start().record())
     for name in ("emitter", "source"):
         it.advance(next(task for task in it.tasks.values() if task.run.node.name == name))
-    (pass_,) = (it.machine.state.openings or {}).values()
+    (pass_,) = (it.machine.state.block_instances or {}).values()
     assert pass_.group is not None
     assert (pass_.pulling, pass_.group.live) == (True, 1)
     kept = msgspec.json.decode(snapshot(it.machine))

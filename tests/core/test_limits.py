@@ -79,7 +79,7 @@ def test_what_queues_in_a_block_that_has_closed_does_not_start_while_the_executi
     it = program(build).simulation()
     it.send(Start([1]).record())
     it.actions()[0]()
-    assert not it.machine.state.openings
+    assert not it.machine.state.block_instances
     it.send(events.CancelRequested(0.0, "enough"))
     begun = len(it.issued)
     it.go()

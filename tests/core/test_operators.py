@@ -14,7 +14,7 @@ from triggerflow._core.definition import Definition, Operator, OperatorKind
 from triggerflow._core.errors import DefinitionError
 from triggerflow._core.machine import Machine, compile_plan
 from triggerflow._core.signals import START, Trigger
-from triggerflow._core.state import RunChunk
+from triggerflow._core.state import UNSET, RunChunk
 
 
 def result(it: Program | Simulation, seed: int = 0) -> Any:
@@ -144,7 +144,7 @@ def test_a_hundred_thousand_items_without_a_chunk_take_no_stack(body: str) -> No
     machine = Machine(compile_plan(flow.definition))
     machine.receive(events.Started(0.0, range(100_000)))
     assert len(machine.state.result) == 100_000 > sys.getrecursionlimit()
-    assert not machine.state.openings
+    assert not machine.state.block_instances
 
 
 def test_a_hundred_thousand_queued_items_take_no_stack() -> None:
@@ -273,25 +273,30 @@ def test_a_result_that_is_a_list_in_the_state_does_not_grow_afterwards() -> None
 # -- failures --------------------------------------------------------------------------------------------------------
 
 
-def test_a_skipped_branch_leaves_none_in_its_place() -> None:
+def test_by_rules_2_a_skipped_branch_leaves_none_in_its_place() -> None:
+    """A journal of these rules is replayed as it was written."""
+
     def build(flow: Any, chunk: Any) -> None:
         flow.batch(chunk("good"), chunk("bad", fails=True)).for_each().to(chunk("also bad", fails=True)).to(
             chunk("never")
         ).end_for_each().end()
 
-    it = program(build, 1, skip_exceptions=True).simulate(watch=invariants.watch)
+    it = program(build, 1, skip_exceptions=True, rules=2).simulate(watch=invariants.watch)
     assert result(it) == [None]
     batch = next(run for run in it.issued if run.node.name == "also bad")
     assert batch.value == {"good": 1, "bad": None}
     assert [error.chunk for error in it.machine.state.skipped or []] == ["bad", "also bad"]
 
 
-def test_a_skipped_condition_fits_not() -> None:
+@pytest.mark.parametrize(("rules", "expected"), [(2, "no"), (events.RULES, UNSET)])
+def test_a_skipped_condition_is_neither_true_nor_false(rules: int, expected: Any) -> None:
+    """By rules 2 it counted as false."""
+
     def build(flow: Any, chunk: Any) -> None:
         at = flow.match().case(chunk.condition("ask", "always", fails=True)).to(chunk("yes", "name"))
         at.case_else().to(chunk("no", "name")).end_match().end()
 
-    assert result(program(build, 1, skip_exceptions=True)) == "no"
+    assert result(program(build, 1, skip_exceptions=True, rules=rules)) == expected
 
 
 def test_a_skipped_side_branch_is_nobodys_loss() -> None:
@@ -302,12 +307,13 @@ def test_a_skipped_side_branch_is_nobodys_loss() -> None:
         assert result(program(build, [1, 2], skip_exceptions=True), seed) == [1, 2]
 
 
-def test_a_failure_inside_an_inner_block_ends_only_the_inner_branch() -> None:
+@pytest.mark.parametrize(("rules", "expected"), [(2, [[None] * 3] * 2), (events.RULES, [[], []])])
+def test_a_failure_inside_an_inner_block_ends_only_the_inner_branch(rules: int, expected: Any) -> None:
     def build(flow: Any, chunk: Any) -> None:
         at = flow.for_each().to(chunk("spread", "three")).for_each().to(chunk("bad", fails=True)).end_for_each()
         at.end_for_each().end()
 
-    assert result(program(build, ["a", "b"], skip_exceptions=True)) == [[None] * 3] * 2
+    assert result(program(build, ["a", "b"], skip_exceptions=True, rules=rules)) == expected
 
 
 def test_an_error_route_is_given_what_happened() -> None:

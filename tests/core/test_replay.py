@@ -12,8 +12,6 @@ from triggerflow import TriggerFlow
 from triggerflow._core import events
 from triggerflow._core.machine import Machine, replay
 
-TYPES.register(events.ErrorInfo)
-
 
 def answers_to(machine: Machine, records: list[events.Event]) -> list[list[tuple[Any, ...]]]:
     return [[render(command) for command in machine.receive(record)] for record in records]

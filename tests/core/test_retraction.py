@@ -232,7 +232,7 @@ def test_a_retracted_question_takes_no_answer() -> None:
     it = guessed(lambda flow, chunk: flow.when("work").to(chunk("asks", pauses="next")))
     step(it, "asks")
     it.send(RETRACT)
-    with pytest.raises(AlreadyAnswered, match="taken back"):
+    with pytest.raises(AlreadyAnswered, match="closed without an answer"):
         it.machine.receive(events.Resumed(0.0, "asks:2", "yes", "r"))
 
 
@@ -340,7 +340,7 @@ def test_a_signal_takes_back_what_came_of_those_inside_it(steps: int, decided: s
     machine = restored(it.plan, snapshot(it.machine)) if loaded else it.machine
     machine.receive(RETRACT)
     assert {run.node.name for run in machine.state.runs.values()} == {"guesser"}
-    assert not machine.state.openings
+    assert not machine.state.block_instances
     assert not machine.state.timers
     assert all(asked.status != "waiting" for asked in (machine.state.interrupts or {}).values())
     invariants.check(machine.state)

@@ -25,20 +25,35 @@ WAYS = ((False, None, False), (True, None, False), (False, 1.0, False), (True, N
 #: For each class of record, the ones to try; `run` is the number of a run, `at` some time.
 RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = {
     events.Created: lambda at, run: [events.Created(at), events.Created(at, concurrency=1)],
-    events.Started: lambda at, run: [events.Started(at, 1), events.Started(at, 1, concurrency=1)],
+    events.Started: lambda at, run: [
+        events.Started(at, 1),
+        events.Started(at, 1, concurrency=1),
+        events.Started(at, 1, execution_timeout=9.0, delay=1.0),
+    ],
     events.Completed: lambda at, run: [events.Completed(at, run, "value")],
     events.Failed: lambda at, run: [events.Failed(at, run, ERROR), events.Failed(at, run, ERROR, retry_in=1.0)],
     events.Cancelled: lambda at, run: [events.Cancelled(at, run)],
-    events.Emitted: lambda at, run: [
-        events.Emitted(at, by, name, 1, settle, delay, provisional)
-        for by in (run, None)
-        for name in ("work", "unheard")
-        for settle, delay, provisional in (
-            (False, None, False),
-            (True, None, False),
-            (False, 1.0, False),
-            (True, None, True),
-        )
+    events.Emitted: lambda at, run: (
+        [
+            events.Emitted(at, by, name, 1, settle, delay, provisional)
+            for by in (run, None)
+            for name in ("work", "unheard")
+            for settle, delay, provisional in (
+                (False, None, False),
+                (True, None, False),
+                (False, 1.0, False),
+                (True, None, True),
+            )
+        ]
+        + [
+            events.Emitted(at, by, "work", 1, False, 1.0, provisional, label="late", keeps_open=keeps_open)
+            for by in (run, None)
+            for provisional in (False, True)
+            for keeps_open in (False, True)
+        ]
+    ),
+    events.SignalsCancelled: lambda at, run: [
+        events.SignalsCancelled(at, by, name) for by in (run, None) for name in ("work", "late", "unheard")
     ],
     events.AwaitedAgain: lambda at, run: [events.AwaitedAgain(at, run, number) for number in range(20)],
     events.Confirmed: lambda at, run: [events.Confirmed(at, by, number) for by in (run, None) for number in range(20)],
@@ -90,7 +105,7 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
     events.Retried: lambda at, run: [events.Retried(at, 1)],
     events.CancelRequested: lambda at, run: [events.CancelRequested(at, "enough")],
     events.CleanupTimedOut: lambda at, run: [events.CleanupTimedOut(at)],
-    events.CloseRequested: lambda at, run: [events.CloseRequested(at)],
+    events.CloseRequested: lambda at, run: [events.CloseRequested(at), events.CloseRequested(at, ends_unstarted=True)],
 }
 
 
@@ -284,7 +299,7 @@ def test_a_run_that_is_not_going_on_cannot_end(phase: Any, make: Callable[[int],
 
 def test_a_run_that_nobody_cancelled_cannot_be_cancelled() -> None:
     simulation = SITUATIONS["running"]()
-    with pytest.raises(ProtocolError, match="nobody cancelled it"):
+    with pytest.raises(ProtocolError, match="no cancellation was requested"):
         simulation.machine.receive(events.Cancelled(0.0, next(iter(simulation.machine.state.runs))))
 
 
@@ -343,7 +358,7 @@ def test_a_close_request_before_the_start_is_not_forgotten() -> None:
 
 
 def test_options_come_first_or_not_at_all() -> None:
-    with pytest.raises(ProtocolError, match="come first"):
+    with pytest.raises(ProtocolError, match="must be the first record"):
         prepared().machine.receive(events.Created(0.0))
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 #: What an execution does, as opposed to how a flow is written, drawn, saved to a file or exported.
 NAMES = ["contract_*", "defects", "error_routes", "external", "faults", "misuse", "playbook", "policies", "provisional",
-         "sub_flow", "sync_api", "timers", "typed"]  # fmt: skip
+         "sub_flow", "sync_api", "time", "timers", "typed"]  # fmt: skip
 FILES = sorted(str(path.relative_to(ROOT)) for name in NAMES for path in (ROOT / "tests").glob(f"test_{name}.py"))
 
 #: In `make test` all run with the store that is cheapest, in two parts for its two processes, and those that exercise a

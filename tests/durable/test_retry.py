@@ -11,7 +11,7 @@ import pytest
 from triggerflow import TriggerFlow
 from triggerflow.diagram.runs import run_view
 from triggerflow.durable import Worker
-from triggerflow.errors import ExecutionLeased, RecordsTrimmed, RemoteChunkError, UsageError
+from triggerflow.errors import ExecutionLeased, ExecutionTimedOut, RecordsTrimmed, RemoteChunkError, UsageError
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
 
 Data = Any
@@ -422,3 +422,35 @@ async def test_in_place_effects_of_the_failed_attempt_count_by_value(opener: Ope
     assert items == ["item 1", "same", "item 2"]
     assert told[-1] == 2
     assert told.count(2) == 1
+
+
+async def test_the_time_limit_of_the_execution_counts_from_the_retry(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+
+    async def slow(data: Data) -> int:
+        await asyncio.sleep(100 if data.attempt == 1 else 0)
+        return data.attempt
+
+    flow.to(("slow", slow)).end()
+    async with opener() as store:
+        execution = flow.create_execution(store=store, execution_timeout=0.05)
+        with pytest.raises(ExecutionTimedOut):
+            await execution.async_start(0)
+        again = await flow.async_retry(execution.id, store=store)
+        assert await again.async_get_result() == 2
+
+
+async def test_a_fallback_and_what_it_did_are_not_repeated(opener: Opener) -> None:
+    """A failure that a fallback took is no failure of the execution; the chunk after it runs again alone."""
+    world = World("bad", "after")
+
+    async def bad(data: Data) -> int:
+        return await world.work("bad")[1](data)
+
+    flow = TriggerFlow("f")
+    flow.to(flow.chunk("bad", fallback=10)(bad)).to(world.work("after")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        world.broken.clear()
+        assert await (await flow.async_retry(id, store=store)).async_get_result() == 11
+    assert world.ran == [("bad", 1), ("after", 1), ("after", 2)]

@@ -7,7 +7,6 @@ import asyncio
 import gc
 import logging
 import sqlite3
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -29,6 +28,7 @@ from triggerflow.errors import (
     UsageError,
 )
 from triggerflow.extension import runtime_of
+from triggerflow.run.environment import machine_time
 from triggerflow.stores import MemoryStore, SQLiteStore
 from triggerflow.stores.memory import MemoryData
 from triggerflow.stores.protocol import FINAL_STATUSES, Store
@@ -249,7 +249,7 @@ async def test_who_waits_for_a_result_keeps_the_execution_in_memory() -> None:
 async def test_parked_executions_wake_when_their_time_comes() -> None:
     """However seldom the worker looks: it knows when the next one is due."""
     async with MemoryStore() as store, Worker(store, flow := resting(130), poll=6000) as worker:
-        begun = time.time()
+        begun = machine_time()
         for number in range(3):
             await started(flow, store, f"run-{number}", number)
         await come(lambda: not worker.running, 50)
@@ -259,7 +259,7 @@ async def test_parked_executions_wake_when_their_time_comes() -> None:
         assert row.due == pytest.approx(begun + 130, abs=1)
         for number in range(3):
             assert await ended(store, f"run-{number}", 1000) == "completed"
-        assert 130 <= time.time() - begun < 132
+        assert 130 <= machine_time() - begun < 132
 
 
 # -- one owner -------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from tests.stored import flows
 from tests.virtual_time import VirtualTimeLoop
 from triggerflow import TriggerFlow, records
 from triggerflow.durable import Worker
-from triggerflow.durable import execution as durable_execution
+from triggerflow.durable import stored
 from triggerflow.stores import SQLiteStore
 
 
@@ -175,7 +175,7 @@ class Filling:
 
 async def fill_store(folder: Path) -> None:
     """`store.sqlite` (which is compressed later), and `archives/`: what `export` writes of some of its executions."""
-    durable_execution.SNAPSHOT_EVERY = 50  # 5000 records would make a large file
+    stored.SNAPSHOT_EVERY = 50  # 5000 records would make a large file
     async with SQLiteStore(folder / "store.sqlite") as store:
         filling = Filling(store)
         for part in (filling.ended, filling.waiting, filling.at_work, filling.written_anew):

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import commands, events
-from .groups import handling
+from .events import NO_VALUE
+from .groups import handled_by, handling
 from .interrupts import waiting
 from .joins import forget_items, unfilled
 from .limits import forget_queues
-from .operators import Effects, abandon_pass, skip
+from .losses import collected
+from .operators import Effects, abandon_pass, end_without_value
 from .plan import Node
 from .signals import ANY_CHUNK, Trigger
-from .state import KEPT, RUNNING, UNSET, WAITING, BlockInstance, Branch, CompletionGroup, RunChunk, Status
+from .state import (
+    KEPT,
+    MISSING,
+    RUNNING,
+    UNSET,
+    WAITING,
+    BlockInstance,
+    Branch,
+    CompletionGroup,
+    Lost,
+    RunChunk,
+    Status,
+)
 from .timers import cancel_timer, holds_open
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
@@ -20,46 +35,84 @@ FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
     """Handle a chunk failure that no retry follows."""
-    _fail(machine, run.id, run.node, run.value, run.scope, run.group, error)
+    _fail(machine, run.id, run.node, run.node, run.value, run.scope, run.group, error)
 
 
-def fail_pass(machine: Effects, opening: BlockInstance, error: events.ErrorInfo) -> None:
+def end_missing(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
+    """Handle the end of a sub-flow that has no result because of a failure that it has taken itself.
+
+    Its step is missing. Only a block that collects failures and `fallback` see it as a failure."""
+    machine.state.lost = True
+    failure = events.Failure(run.node.name, error.type, error.message, run.value)
+    lost = Lost(failure) if collected(run.node, run.scope) else MISSING
+    end_without_value(machine, run.node, run.scope, run.group, lost)
+
+
+def fail_pass(machine: Effects, instance: BlockInstance, error: events.ErrorInfo) -> None:
     """Handle an exception of the lazy source of a for_each: the block instance ends, and its operator has failed."""
-    abandon_pass(machine, opening)
+    abandon_pass(machine, instance)
+    # In the branch around it, the value of a block is that of its end.
+    at = instance.node if instance.node.block is None else instance.node.block
     # The source is consumed and cannot be recorded, so the error route gets no input value.
-    _fail(machine, opening.id, opening.node, None, opening.outer, opening.group, error)
+    _fail(machine, instance.id, instance.node, at, None, instance.outer, instance.group, error)
 
 
 def _fail(
     machine: Effects,
     number: int,
     failed: Node,
+    at: Node,
     value: Any,
     scope: Branch | None,
     group: CompletionGroup | None,
     error: events.ErrorInfo,
 ) -> None:
-    """Start the error route. Without a route, end the branch (`skip_exceptions`) or fail the execution."""
-    state, errors = machine.state, machine.plan.errors
-    routes = errors.get(failed.trigger.name) or errors.get(ANY_CHUNK)
-    if routes and not handling(group):
-        skip(machine, failed, scope, group)
-        route = CompletionGroup(group)
-        route.handling = True
-        trigger = Trigger("error", failed.trigger.name)
-        failure = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
+    """Give a failure to the first that takes it: a block around it that collects failures, the error routes, or
+    `skip_exceptions`. Without these, fail the execution.
+
+    `failed` is the operator that has failed, and `at` the one that gives no value because of that."""
+    state = machine.state
+    if collected(at, scope):
+        failure = events.Failure(failed.name, error.type, error.message, value)
+        end_without_value(machine, at, scope, group, Lost(failure))
+    elif routes := _open_routes(machine, failed, group):
+        state.lost = True
+        end_without_value(machine, at, scope, group)
+        trigger = Trigger("error", failed.completes.name)
+        told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
+        route = None
         for node in routes:
-            node.enter(machine, node, trigger, failure, None, route)
+            if route is None or state.rules >= NO_VALUE:
+                route = CompletionGroup(group)
+                route.handling = node.id if state.rules >= NO_VALUE else ""
+            node.enter(machine, node, trigger, told, None, route)
     elif state.skip_exceptions:
+        state.lost = True
         if state.skipped is None:
             state.skipped = []
         state.skipped.append(error)
         del state.skipped[:-KEPT]
-        machine.out.append(commands.Skipped(number, failed.name))
-        skip(machine, failed, scope, group)
+        machine.out.append(commands.Skipped(number, failed.name, error))
+        end_without_value(machine, at, scope, group)
     else:
         state.error = error
         close_down(machine, Status.FAILED)
+
+
+def _open_routes(machine: Effects, failed: Node, group: CompletionGroup | None) -> Sequence[Node]:
+    """Return the error routes that take a failure: those of the operator, else the general ones.
+
+    A route takes no failure of the work that it has started itself. So a failure can pass through each route once."""
+    errors = machine.plan.errors
+    own, general = errors.get(failed.completes.name, ()), errors.get(ANY_CHUNK, ())
+    if machine.state.rules < NO_VALUE:
+        return () if handling(group) else own or general
+    in_route = handling(group)
+    for routes in (own, general):
+        # A `when` of errors with nothing behind it handles none.
+        if found := [it for it in routes if it.next and not (in_route and handled_by(group, it.id))]:
+            return found
+    return ()
 
 
 def close_down(machine: Effects, outcome: Status) -> None:
@@ -68,7 +121,7 @@ def close_down(machine: Effects, outcome: Status) -> None:
     state.closing, state.unchecked = outcome, None
     forget_queues(state)
     for run in [command for command in machine.out if isinstance(command, RunChunk)]:
-        # The command to start it is in this same list: it never began, and returns its permits.
+        # The command to start this run is in the same list. The run never began, so its permits are returned here.
         del state.runs[run.id]
         for limiter in run.limiters:
             limiter.used -= 1
@@ -95,7 +148,7 @@ def close_if_idle(machine: Effects) -> None:
         state.status = Status.WAITING if state.started else Status.CREATED
         if state.joins and not waiting(machine):
             forget_items(state)
-        if state.keep_open:
+        if state.keep_open or not state.started:
             machine.out.append(commands.Rested())
         return
     else:
@@ -114,7 +167,7 @@ def stays_open(machine: Effects) -> bool:
     """Whether an idle execution stays open, because something can still wake it; decision 0013."""
     state = machine.state
     return (
-        not state.started
+        not (state.started or state.never_starts)
         or state.keep_open
         or waiting(machine)
         or holds_open(machine)
@@ -125,12 +178,12 @@ def stays_open(machine: Effects) -> bool:
 def _awaits_external_event(machine: Effects) -> bool:
     """Whether the execution waits for an external event: a caller holds its handle, and it has no result yet."""
     state = machine.state
-    return state.attended and state.result is UNSET and bool(machine.plan.external or state.derived)
+    return state.has_handle and state.result is UNSET and bool(machine.plan.external or state.derived)
 
 
 def _never_sent(machine: Effects) -> tuple[str, ...]:
     """Events that have listeners and were never sent, if a caller holds the handle and there is no result."""
     state = machine.state
-    if not state.attended or state.result is not UNSET or state.sent is None:
+    if not state.has_handle or state.result is not UNSET or state.sent is None:
         return ()
     return tuple(name for name in machine.plan.events if name not in state.sent)

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .events import ErrorInfo
 from .state import BlockInstance, Interrupt, RunChunk
 
 
@@ -18,7 +19,7 @@ class CancelRun(Command):
 
 
 class WakeWaiter(Command):
-    """Wake the emitter that waits since the record with this number."""
+    """Wake the emitter whose wait began with the record of this number."""
 
     wait: int
 
@@ -51,43 +52,44 @@ class CancelTimer(Command):
 class Pull(Command):
     """Take up to `count` items from the lazy source of a block instance; send `SourceItems` or `SourceFailed`."""
 
-    opening: BlockInstance
+    instance: BlockInstance
     count: int
 
 
 class CancelPull(Command):
     """Close the lazy source of a block instance, and send no record for it."""
 
-    opening: BlockInstance
+    instance: BlockInstance
 
 
 class RequestPermits(Command):
-    """For a sub-flow: send `PermitsRequested` to the parent."""
+    """In a sub-flow: send `PermitsRequested` to the parent."""
 
     count: int
 
 
 class ReturnPermits(Command):
-    """For a sub-flow: send `PermitsReturned` to the parent."""
+    """In a sub-flow: send `PermitsReturned` to the parent."""
 
     count: int
 
 
 class GrantPermits(Command):
-    """For a parent: send `PermitsGranted` to the sub-flow inside `run`."""
+    """In a parent: send `PermitsGranted` to the sub-flow inside `run`."""
 
     run: RunChunk
     count: int
 
 
 class OpenInterrupt(Command):
-    """An interrupt was opened. For observers."""
+    """An interrupt was opened: observers are told."""
 
     interrupt: Interrupt
 
 
 class CloseInterrupt(Command):
-    """An open interrupt expired or was retracted. For observers; a sub-flow sends `InterruptClosed` to its parent."""
+    """An open interrupt expired or was retracted: observers are told, and a sub-flow sends `InterruptClosed` to its
+    parent."""
 
     interrupt: Interrupt
 
@@ -99,20 +101,21 @@ class Answer(Command):
 
 
 class UnhandledSignal(Command):
-    """The first signal of this name without a listener. For a log line."""
+    """A signal has no listener, for the first time with this name. The driver logs it."""
 
     name: str
 
 
 class Skipped(Command):
-    """A chunk failed, and `skip_exceptions` ended only its branch. For a log line."""
+    """A chunk failed with this error, and `skip_exceptions` ended only its branch. The driver logs it."""
 
     run: int
     chunk: str
+    error: ErrorInfo
 
 
 class ItemAfterStop(Command):
-    """An item was put after the stream was stopped: it is recorded, but not published. For a log line."""
+    """An item was put after the stream was stopped: it is recorded, but not published. The driver logs it."""
 
     item: Any
 
@@ -134,7 +137,7 @@ class ResultFixed(Command):
 
 
 class Rested(Command):
-    """An execution that is kept open is idle: no run is left."""
+    """An execution that is kept open, or was not started, is idle: no run is left."""
 
 
 class Close(Command):

@@ -15,7 +15,8 @@ def check_cycles(plan: Plan) -> None:
         if node.kind is OperatorKind.COLLECT and _fills_itself(node):
             raise DefinitionError(
                 f"flow {plan.definition.name!r}: collection {node.name!r} leads back to itself with no chunk in "
-                "between, and would never come to rest; put a chunk into that loop, or collect under another name"
+                "between, and would fill itself again without end; put a chunk into that loop, or collect under "
+                "another name"
             )
 
 
@@ -45,6 +46,6 @@ def _passes(node: Node, source: Node, heard: dict[str, set[object]]) -> bool:
         return options["mode"] == "filled_and_update" or branches.issuperset(options["branches"])
     if node.kind is OperatorKind.GATE and node.mode == "and":
         triggers = heard.setdefault(node.id, set())
-        triggers.add(source.trigger)
+        triggers.add(source.completes)
         return triggers.issuperset(node.operator.listens)
     return node.handler is None

@@ -15,7 +15,7 @@ from .signals import Trigger
 
 
 class OperatorKind(StrEnum):
-    """The kinds of operator; each has one row in the table of `operators`."""
+    """The kinds of operator. `operators.TRANSITIONS` has one function for each."""
 
     CHUNK = "chunk"
     GATE = "signal_gate"
@@ -29,6 +29,7 @@ class OperatorKind(StrEnum):
     COLLECT = "collect_branch"
     SUB_FLOW = "sub_flow"
     RESULT = "result_sink"
+    GO_BACK = "go_back"
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,10 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     `group` is the id of the operator that opened the block which this one closes (batch, for_each, match), or None.
     `inside` is the id of the operator that opened the block around this one, or None. `emits` holds the trigger that
     fires when the operator is done, and after it the events that its handler is known to emit.
+
+    A chunk can stand in several places. The first place fires the trigger of the chunk. Each further one fires a
+    trigger of its own, and its option `completes` names the chunk's, for every `when` of the chunk (decision 0019).
+    Operators that fire the same trigger are one place: the later ones go back to it.
     """
 
     id: str
@@ -73,10 +78,13 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
             case OperatorKind.COLLECT:
                 relied_on["joins"] = [options.get("branch"), sorted(options.get("branches", ()))]
             case OperatorKind.SUB_FLOW:
-                relied_on["child"] = [self.name, options.get("flow")]  # its saved execution is found by these
+                # A saved child execution is found by these two names.
+                relied_on["child"] = [self.name, options.get("flow")]
+            case OperatorKind.GO_BACK:
+                relied_on["to"] = options.get("to")
             case _:
                 pass
-        name = self.name if self.kind is not OperatorKind.MATCH_CASE else ""  # a case's says what its options say
+        name = self.name if self.kind is not OperatorKind.MATCH_CASE else ""  # the name of a case repeats its options
         listens = [trigger.key for trigger in self.listens]
         details = [name, self.handler, listens, {key: _plain(it) for key, it in options.items()}]
         return f"{self.kind.value}.{_digest(relied_on)}.{_digest(details)}"
@@ -85,7 +93,8 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 class Definition(msgspec.Struct, frozen=True, dict=True):
     """An immutable flow: a name, and its operators in the order in which they were defined.
 
-    `external` holds the events that are declared to come from outside, sorted: an idle execution waits for those.
+    `external` holds the events that are declared to come from outside, sorted. An idle execution with a handle
+    waits for these events.
     """
 
     name: str
@@ -115,16 +124,22 @@ class Definition(msgspec.Struct, frozen=True, dict=True):
     def outside_events(self) -> frozenset[str]:
         """Events that have listeners and that no chunk is known to emit.
 
-        Used by diagrams and checks, and by executions with rules before `DECLARED`, which wait for these events. It has
-        no effect on other executions, because `emits` is partly guessed from code.
+        Used by diagrams and checks, and by executions with rules before `DECLARED`, which wait for these events. Other
+        executions ignore this set, because `emits` is partly guessed from code.
         """
         heard = {t.name for op in self.operators for t in op.listens if t.kind == "event"}
         emitted = {t.name for op in self.operators for t in op.emits if t.kind == "event"}
         return frozenset(heard - emitted)
 
 
+def completed_by(operator: Operator) -> Trigger:
+    """The trigger that a `when` of the operator's chunk listens to: its own, unless it is a further occurrence."""
+    other = operator.options.get("completes")
+    return operator.emits[0] if other is None else Trigger("chunk", other)
+
+
 def _digest(content: Any) -> str:
-    from hashlib import blake2b  # most programs need no fingerprint, and this import costs milliseconds
+    from hashlib import blake2b  # imported late: most programs need no fingerprint, and the import costs milliseconds
 
     return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=6).hexdigest()
 

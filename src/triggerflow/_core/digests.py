@@ -34,10 +34,10 @@ def forget_signal(state: RunState, signal: int) -> None:
     group = (state.provisional or {}).get(signal)
     by = None if group is None or group.provisional is None else group.provisional.by
     run = None if by is None else state.run(by)
-    kept = None if run is None or run.kept is None else run.kept.by_signal.get(signal)
-    if run is None or run.digests is None or kept is None:
+    known = None if run is None or run.recorded_signals is None else run.recorded_signals.by_signal.get(signal)
+    if run is None or run.digests is None or known is None:
         return
-    effect, count = kept.place
+    effect, count = known.place
     found = run.digests.get(effect)
     if found is not None and count <= len(found):
         found[count - 1] = UNLIKE

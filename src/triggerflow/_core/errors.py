@@ -55,7 +55,7 @@ class ExecutionClosed(UsageError):
 
 
 class ExecutionSuspended(ExecutionClosed):
-    """The execution is suspended: this process has released it, and it is unchanged in its store.
+    """The execution is suspended: this process has stopped running it. The store still has all of it.
 
     To continue it, call `flow.async_resume(id)`.
     """
@@ -74,7 +74,7 @@ class AlreadyAnswered(UsageError, ValueError):
 
 
 class InterruptExpired(UsageError, ValueError):
-    """The interrupt expired before an answer came. The chunk that asked fails with this error too."""
+    """The interrupt expired before an answer came. The chunk that opened the interrupt fails with this error too."""
 
 
 class BlockingCallError(UsageError):
@@ -107,6 +107,13 @@ class ExecutionCancelled(TriggerFlowError):
         super().__init__(f"execution {execution_id} was cancelled: {reason}")
         self.reason = reason
         self.execution_id = execution_id
+
+
+class ExecutionTimedOut(TriggerFlowError, TimeoutError):
+    """The execution has failed, because it had not ended within its `execution_timeout`.
+
+    A wait that has timed out (`timeout=`) raises a plain `TimeoutError`, and the execution goes on.
+    """
 
 
 class ChunkCancelled(TriggerFlowError):

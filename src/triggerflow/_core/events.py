@@ -9,19 +9,25 @@ from typing import Any, Literal
 
 import msgspec
 
-#: The deduplication key of stream items (see `Event.effect`). `Machine.receive_item` counts it without a call.
+#: The deduplication key of stream items (see `Event.effect`). `Machine.receive_item` uses it
+#: directly, to save a call for each item.
 STREAM = "stream"
 
 
 #: The version of the rules by which the core applies records. A journal is replayed by the rules of its first record:
-#: 0: the core compared a value with the literal of a case at once, also by the `==` method of the value;
-#: 1: if only the `==` method of the value can decide, the case gets a run of its own, and a record has its result;
-#: 2: an execution waits for the external events that its definition declares; before, for the events that no chunk is
-#:    known to emit.
-RULES = 2
+#: 0: the core compared a value with the literal of a case itself, even if that called the `==` method of a user's
+#:    class;
+#: 1: a comparison that needs the `==` method of a user's class is a run of its own, and a record has its result;
+#: 2: an idle execution waits for the external events that its definition declares. By rules 0 and 1 it waits for the
+#:    events that no chunk is known to emit;
+#: 3: a failed branch gives no value (decision 0018). Before, it gave None where an error route or `skip_exceptions` had
+#:    taken the failure, a condition that raised counted as false, and no route took what failed in the work of a route.
+RULES = 3
 
 #: The first version of the rules with declared external events.
 DECLARED = 2
+#: The first version of the rules in which a failed branch gives no value.
+NO_VALUE = 3
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -30,6 +36,20 @@ class ErrorInfo(msgspec.Struct, frozen=True):
     type: str
     message: str
     chunk: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A failure in place of a value, where a block has `on_error="collect"`; also `data.failure` in a `fallback`.
+
+    `chunk` is the name of the chunk that failed, or the name of the sub-flow step or the id of the operator. `type` is
+    the name of the exception's class and `message` its text. `value` is the value with which the chunk ran; None for a
+    source of items.
+    """
+
+    chunk: str
+    type: str
+    message: str
+    value: Any = None
 
 
 class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
@@ -51,11 +71,13 @@ class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
 class Started(Event, tag="started"):
     """The execution starts. The record has all options that decide its course, so the journal alone can be replayed.
 
-    `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the maximum
-    number of runs at a time, None for no limit. `max_pending`: an emitter waits when it has started more than this many
-    members. `leases`: this is a sub-flow, and its chunks need permits of the limits around its step. `keep_open`: an
-    idle execution does not close. `checks_result`: the flow declares a type for its result; a result from the graph
-    counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
+    `attended`: a caller holds the handle of the execution and can send signals from outside. `concurrency`: the
+    maximum number of runs at a time, None for no limit. `max_pending`: an emitter waits while its completion group
+    has more than this many busy members. `leases`: this is a sub-flow, and its chunks need permits of the limits
+    around its step. `keep_open`: an idle execution does not close. `checks_result`: the flow declares a type for its
+    result; a result from the graph counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
+    `execution_timeout`: the execution fails after so many seconds, None for no limit. `delay`: the work begins after
+    so many seconds, and the execution time-out counts from then.
     """
 
     at: float
@@ -68,6 +90,8 @@ class Started(Event, tag="started"):
     keep_open: bool = False
     rules: int = 0
     checks_result: bool = False
+    execution_timeout: float | None = None
+    delay: float | None = None
 
 
 class Created(Event, tag="created"):
@@ -82,23 +106,31 @@ class Created(Event, tag="created"):
     keep_open: bool = False
     rules: int = 0
     checks_result: bool = False
+    execution_timeout: float | None = None
 
 
 class Completed(Event, tag="completed"):
-    """A chunk or a condition has returned; `value` is what it returned."""
+    """A chunk or a condition has returned; `value` is what it returned.
+
+    If the chunk has failed for good, `value` is that of its `fallback`, and `failure` is the error."""
 
     at: float
     run: int
     value: Any
+    failure: ErrorInfo | None = None
 
 
 class Failed(Event, tag="failed"):
-    """A chunk has raised. Its policy retries after `retry_in` seconds; None means no retry."""
+    """A chunk has raised. Its policy retries after `retry_in` seconds; None means no retry.
+
+    `missing`: a sub-flow has ended without a result, because it has taken a failure itself, by an error route or
+    `skip_exceptions`. Its step gives no value, and is no failure for the routes of the parent."""
 
     at: float
     run: int
     error: ErrorInfo
     retry_in: float | None = None
+    missing: bool = False
 
 
 class Cancelled(Event, tag="cancelled"):
@@ -111,8 +143,9 @@ class Cancelled(Event, tag="cancelled"):
 class Emitted(Event, tag="emitted"):
     """A chunk or an outside caller has emitted an event. With `settle` the emitter waits for everything it starts.
 
-    With `delay` (seconds) a timer fires the signal later. What a `provisional` signal starts can be retracted until the
-    signal is confirmed. Without `may_wait` the emitter is not suspended by back-pressure."""
+    With `delay` (seconds) a timer fires the signal later; `SignalsCancelled` cancels it by its name or its `label`.
+    Without `keeps_open` neither the execution nor a wait waits for the timer. What a `provisional` signal starts can be
+    retracted until the signal is confirmed. Without `may_wait` the emitter is not suspended by back-pressure."""
 
     at: float
     run: int | None
@@ -122,12 +155,27 @@ class Emitted(Event, tag="emitted"):
     delay: float | None = None
     provisional: bool = False
     may_wait: bool = True
+    label: str | None = None
+    keeps_open: bool = True
     digest: int | None = None
 
     @property
     def effect(self) -> str:
         """See `Event.effect`."""
         return f"emitted:{self.name}"
+
+
+class SignalsCancelled(Event, tag="signals_cancelled"):
+    """The delayed signals with this name or label that were pending are dropped."""
+
+    at: float
+    run: int | None
+    name: str
+
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return f"cancelled:{self.name}"
 
 
 class AwaitedAgain(Event, tag="awaited_again"):
@@ -166,7 +214,8 @@ class Retracted(Event, tag="retracted"):
 
 
 class WaitGivenUp(Event, tag="wait_given_up"):
-    """An emitter gives up the wait of record `wait`; it continues when it has its permits again."""
+    """An emitter stops a wait, because it was cancelled. `wait` is the number of the record that began the wait.
+    The emitter continues when it has its permits again."""
 
     at: float
     wait: int
@@ -246,7 +295,7 @@ class StreamStopped(Event, tag="stream_stopped"):
 
 
 class ItemsStopped(Event, tag="items_stopped"):
-    """A run in an item of a for_each stops it: no further item is started, and its source is closed."""
+    """A chunk inside a for_each has stopped that for_each: no further item is started, and its source is closed."""
 
     at: float
     run: int
@@ -286,7 +335,7 @@ class ResultRejected(Event, tag="result_rejected"):
 
 
 class Paused(Event, tag="paused"):
-    """A chunk opened an interrupt. With `holds` the run goes on (a sub-flow waits inside it), otherwise it has ended.
+    """A chunk opened an interrupt. With `holds` the run has not ended (a sub-flow waits inside it), else it has.
 
     The answer is emitted as `resume_event` if one is named. Else it starts the operators after the chunk (`resume_to`
     is "next"), or the chunk again ("self"). `expires` is the last time (seconds since the epoch) for an answer.
@@ -305,7 +354,7 @@ class Paused(Event, tag="paused"):
 
 
 class Resumed(Event, tag="resumed"):
-    """An interrupt was answered. The same `request` twice is one answer."""
+    """An interrupt was answered. A second answer with the same `request` is ignored."""
 
     at: float
     interrupt: str
@@ -403,9 +452,14 @@ class CleanupTimedOut(Event, tag="abandoned"):
 
 
 class CloseRequested(Event, tag="close_requested"):
-    """A caller closes the execution: it gets no more signals from outside, and closes when it is idle."""
+    """A caller closes the execution: it gets no more signals from outside, and closes when it is idle.
+
+    With `ends_unstarted` that also holds for an execution that was not started. Records of earlier versions do not have
+    it: such an execution went on waiting for its start.
+    """
 
     at: float
+    ends_unstarted: bool = False
 
 
 Record = (
@@ -415,6 +469,7 @@ Record = (
     | Failed
     | Cancelled
     | Emitted
+    | SignalsCancelled
     | AwaitedAgain
     | Confirmed
     | Retracted

@@ -14,12 +14,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .limits import acquire, release, unqueue
-from .state import RUNNING, WAITING, CompletionGroup, KeptSignals, RecordedSignal, RunChunk, RunState, RunWaits, Wait
+from .state import (
+    RUNNING,
+    WAITING,
+    CompletionGroup,
+    RecordedSignal,
+    RecordedSignals,
+    RunChunk,
+    RunState,
+    RunWaits,
+    Wait,
+)
 
 
 def handling(group: CompletionGroup | None) -> bool:
     """Whether this group, or one around it, belongs to an error route."""
-    while group is not None and not group.handling:
+    while group is not None and group.handling is None:
+        group = group.parent
+    return group is not None
+
+
+def handled_by(group: CompletionGroup | None, route: str) -> bool:
+    """Whether this group, or one around it, belongs to this error route (the id of its operator)."""
+    while group is not None and group.handling != route and group.handling != "":
         group = group.parent
     return group is not None
 
@@ -38,13 +55,14 @@ def spawn_group(run: RunChunk) -> CompletionGroup:
 def _shorten(group: CompletionGroup) -> None:
     """Move a group below the first ancestor that a run may still wait for.
 
-    Without this, a loop in which each turn emits the next before it ends would keep the group of every turn.
+    Without this, a loop of chunks, each of which emits the signal for the next one and ends, would keep all groups.
     """
     while group.parent is not None and group.parent.over:
         skipped, ancestor = group.parent, group.parent.parent
         if group.live:
             skipped.live -= 1
-            if skipped.live and ancestor is not None:  # else this group replaces it among the ancestor's members
+            # If `skipped` is idle now, this group takes its place as a busy member of `ancestor`.
+            if skipped.live and ancestor is not None:
                 enter_group(ancestor)
         group.parent = ancestor
 
@@ -59,30 +77,30 @@ def record_signal(state: RunState, run: RunChunk, effect: str, group: Completion
     """Record the signal of the current record for a later attempt of its emitter.
 
     When the table is full, the signals that no attempt can use any more are dropped."""
-    kept = run.kept
-    if kept is None or len(kept.by_effect) >= kept.limit:
-        kept = run.kept = KeptSignals(dict(kept_signals(state, run)))
+    known = run.recorded_signals
+    if known is None or len(known.by_effect) >= known.limit:
+        known = run.recorded_signals = RecordedSignals(dict(usable_signals(state, run)))
     it = RecordedSignal(state.records, group, (effect, (run.effects or {})[effect]))
-    kept.by_signal[it.signal] = kept.by_effect[it.place] = it
+    known.by_signal[it.signal] = known.by_effect[it.place] = it
 
 
-def kept_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:
+def usable_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:
     """Yield the signals that a later attempt of a run can still wait for or retract, with (effect, count) of each."""
-    for count, kept in run.kept.by_effect.items() if run.kept else ():
-        if _in_reach(state, kept):
-            yield count, kept
+    for count, recorded in run.recorded_signals.by_effect.items() if run.recorded_signals else ():
+        if _is_usable(state, recorded):
+            yield count, recorded
 
 
-def kept_at(state: RunState, run: RunChunk, effect: str, count: int) -> RecordedSignal | None:
+def earlier_signal(state: RunState, run: RunChunk, effect: str, count: int) -> RecordedSignal | None:
     """Return the signal that an earlier attempt emitted as the `count`-th effect of this name.
 
     None if there is no such signal, or if it can neither be waited for nor retracted any more."""
-    kept = run.kept.by_effect.get((effect, count)) if run.kept else None
-    return kept if kept is not None and _in_reach(state, kept) else None
+    recorded = run.recorded_signals.by_effect.get((effect, count)) if run.recorded_signals else None
+    return recorded if recorded is not None and _is_usable(state, recorded) else None
 
 
-def _in_reach(state: RunState, kept: RecordedSignal) -> bool:
-    return kept.group.live > 0 or kept.signal in (state.provisional or ())
+def _is_usable(state: RunState, recorded: RecordedSignal) -> bool:
+    return recorded.group.live > 0 or recorded.signal in (state.provisional or ())
 
 
 def enter_group(group: CompletionGroup) -> None:
@@ -116,7 +134,8 @@ def _end_due(group: CompletionGroup, ended: Callable[[Wait], None]) -> None:
 
 
 def begin_wait(state: RunState, wait: Wait, group: CompletionGroup | None, resume: Callable[[RunChunk], None]) -> None:
-    """Suspend a run until a group, or something outside, is done. Its first wait returns its permits."""
+    """Suspend a run until its group has few enough members, or an external wait ends. Its first wait returns its
+    permits."""
     if state.waits is None:
         state.waits = {}
     state.waits[wait.id] = wait
@@ -136,7 +155,7 @@ def begin_wait(state: RunState, wait: Wait, group: CompletionGroup | None, resum
         run.phase = WAITING
         release(run, resume)
     elif run.waits.active == 1:
-        unqueue(run)  # it waits again before it had its permits back
+        unqueue(run)  # the run begins another wait while it queues for its permits
 
 
 def _forget_wait(wait: Wait) -> None:
@@ -155,7 +174,7 @@ def end_wait(state: RunState, wait: Wait) -> list[int]:
     active, so that its members can use its permits. The last wait to end takes the permits back, and may queue for
     them: then the result is empty, and `regain` returns the number later.
     """
-    if wait.over or state.waits is None or wait.id not in state.waits:  # the waiting run has ended or failed
+    if wait.over or state.waits is None or wait.id not in state.waits:  # it has ended before, or its run has ended
         return []
     wait.over = True
     _forget_wait(wait)

@@ -2,11 +2,11 @@
 
 `pause_for` ends the chunk and opens an interrupt. The interrupt holds the run. Its scope decides in which branch the
 answer continues, and its operator decides which operators follow. Several interrupts can be open at once. An interrupt
-takes one answer. The same request twice is one answer. An execution in which only interrupts are left has the status
-`waiting`.
+takes one answer. A second answer with the same request is ignored. An execution in which only interrupts are left has
+the status `waiting`.
 
-An interrupt of a sub-flow is also open in its parent, with `holds`: there the step goes on. If the interrupt of the
-sub-flow closes without an answer, the parent gets the record `InterruptClosed`.
+An interrupt of a sub-flow is also open in its parent, with `holds`: the run of the step does not end. If the interrupt
+of the sub-flow closes without an answer, the parent gets the record `InterruptClosed`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
     if run.group is not None and run.group.provisional is not None:
         take_member(state, run.group, (interrupt.id,), interrupt)
     count = len(state.interrupts)
-    if count > KEPT and not count & (count - 1):  # at powers of two only: the search looks at all of them
+    if count > KEPT and not count & (count - 1):  # at powers of two only, because the search visits every interrupt
         _forget_closed(machine, state.interrupts)
     machine.out.append(commands.OpenInterrupt(interrupt))
 
@@ -67,8 +67,9 @@ def pause(machine: Effects, event: events.Paused, run: RunChunk) -> None:
 def _forget_closed(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
     """Drop old closed interrupts.
 
-    The newest ones stay, so that a repeated answer is recognised; so does an interrupt whose answer restarted its own
-    chunk, while that run goes on. Nothing is done if only few could be dropped, compared with the cost of the search.
+    The newest closed interrupts stay, so that a repeated answer is recognised; so does an interrupt whose answer
+    restarted its own chunk, until that run ends. Nothing is done if only few could be dropped, compared with the cost
+    of the search.
     """
     over = len(interrupts) - machine.state.asking
     if over < max(KEPT, machine.state.asking, len(machine.state.runs)):
@@ -80,7 +81,7 @@ def _forget_closed(machine: Effects, interrupts: dict[str, Interrupt]) -> None:
 
 
 def close(machine: Effects, interrupt: Interrupt, status: Literal["resumed", "expired", "retracted"]) -> None:
-    """Close an open interrupt with this status: it takes no answer any more."""
+    """Close an open interrupt with this status. From now on it accepts no answer."""
     interrupt.status = status
     machine.state.asking -= 1
     group = interrupt.run.group
@@ -109,7 +110,10 @@ def answerable(machine: Effects, event: events.Resumed) -> Interrupt | None:
         waiting = [id for id, it in interrupts.items() if it.status == "waiting"]
         raise UnknownInterrupt(f"there is no interrupt {number!r}; open now: {waiting}")
     if interrupt.status == "retracted":
-        raise AlreadyAnswered(f"interrupt {number!r} is not waiting: it was taken back with what had asked it")
+        raise AlreadyAnswered(
+            f"interrupt {number!r} is not waiting: it was closed without an answer, because its signal was retracted "
+            "or its sub-flow has ended"
+        )
     late = interrupt.status == "waiting" and interrupt.expires is not None and event.at > interrupt.expires
     if interrupt.status == "expired" or late:
         raise InterruptExpired(f"interrupt {number!r} has expired and takes no answer any more")
@@ -140,7 +144,7 @@ def resume(machine: Effects, event: events.Resumed, interrupt: Interrupt) -> Non
         enter_chunk(machine, run.node, Trigger("resume", interrupt.id), event.value, run.scope, run.group)
     else:
         for node in run.node.next:
-            node.enter(machine, node, run.node.trigger, event.value, run.scope, run.group)
+            node.enter(machine, node, run.node.completes, event.value, run.scope, run.group)
 
 
 def waiting(machine: Effects) -> bool:

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .definition import OperatorKind
+from .events import NO_VALUE
 from .limits import Limiter
 from .plan import Node, Plan
 from .provisional import drop_member, take_member
+from .reach import outlives
 from .state import KEPT, UNSET, BlockInstance, Branch, CompletionGroup, Joins, RunState
 
 #: Prefix of the names of collections among the named joins.
@@ -26,46 +28,46 @@ def open_scope(
     """Make a new instance of the block that `node` opens, with `size` slots."""
     number = state.next_id
     state.next_id = number + 1
-    opening = BlockInstance(number, node, outer, group, size)
-    limiters = state.limiters if outer is None else outer.opening.limiters
+    instance = BlockInstance(number, node, outer, group, size)
+    limiters = state.limiters if outer is None else outer.instance.limiters
     if node.concurrency is not None:
         limiters = (Limiter(node.concurrency), *limiters)
-    opening.limiters = limiters
-    if state.openings is None:
-        state.openings = {}
-    state.openings[number] = opening
+    instance.limiters = limiters
+    if state.block_instances is None:
+        state.block_instances = {}
+    state.block_instances[number] = instance
     if group is not None and group.provisional is not None:
-        take_member(state, group, number, opening)
-    return opening
+        take_member(state, group, number, instance)
+    return instance
 
 
-def close_scope(state: RunState, opening: BlockInstance) -> None:
+def close_scope(state: RunState, instance: BlockInstance) -> None:
     """Remove a block instance that is complete."""
-    if state.openings is not None:
-        del state.openings[opening.id]
-    group = opening.group
+    if state.block_instances is not None:
+        del state.block_instances[instance.id]
+    group = instance.group
     if group is not None and group.provisional is not None:
-        drop_member(state, group, opening.id)
+        drop_member(state, group, instance.id)
 
 
-def drop_scope(state: RunState, opening: BlockInstance) -> None:
+def drop_scope(state: RunState, instance: BlockInstance) -> None:
     """Remove a retracted block instance and the joins of its branches: no collection inside can become full."""
-    close_scope(state, opening)
+    close_scope(state, instance)
     joins = state.joins
     if joins:
-        for index in joins.pop(opening.id, ()):
-            joins.over.pop((opening.id, index), None)
+        for index in joins.pop(instance.id, ()):
+            joins.over.pop((instance.id, index), None)
 
 
-def leave_scope(state: RunState, opening: BlockInstance) -> None:
+def leave_scope(state: RunState, instance: BlockInstance) -> None:
     """Remove a block instance that can never be complete, while its branches go on.
 
     The joins of its branches are marked as over."""
-    close_scope(state, opening)
-    opening.slots = [None] * len(opening.slots)  # a filled slot ignores later values
+    close_scope(state, instance)
+    instance.slots = [None] * len(instance.slots)  # a filled slot ignores later values
     if state.joins:
-        for index in state.joins.get(opening.id, ()):
-            state.joins.over[opening.id, index] = None
+        for index in state.joins.get(instance.id, ()):
+            state.joins.over[instance.id, index] = None
 
 
 def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any) -> BlockInstance | None:
@@ -73,37 +75,43 @@ def fill(state: RunState, branch: Branch | None, opener: Node | None, value: Any
 
     Returns the block instance, or None if this signal is not the first arrival of a branch of the block. A chunk is one
     node wherever it is attached, so its completion also reaches collectors of blocks in which it did not run. The
-    branch tells them apart.
+    branch of the signal shows in which block the chunk ran.
     """
     if branch is None:
         return None
-    opening = branch.opening
-    if opening.node is not opener:
+    instance = branch.instance
+    if instance.node is not opener:
         return None
     if state.joins:
-        _end_collections(state.joins, opening.id, branch.index)
-    if opening.slots[branch.index] is not UNSET:
+        _end_collections(state, state.joins, instance, branch.index)
+    if instance.slots[branch.index] is not UNSET:
         return None
-    opening.slots[branch.index] = value
-    opening.missing -= 1
-    return opening
+    instance.slots[branch.index] = value
+    instance.missing -= 1
+    return instance
 
 
-def _end_collections(joins: Joins, opening: int, index: int) -> None:
+def _end_collections(state: RunState, joins: Joins, instance: BlockInstance, index: int) -> None:
     """Drop the collections of a branch that has ended, also if its block instance was abandoned.
 
-    A half-filled `when` stays: a side branch may still fill it."""
-    held = joins.get(opening, {}).get(index)
+    A half-filled `when` stays: a side branch may still fill it. So does a collection of chains that do not lead to the
+    end of the block."""
+    held = joins.get(instance.id, {}).get(index)
     if held is None:
         return
+    keeps = state.rules >= NO_VALUE
     for name in [name for name in held if name.startswith(COLLECT)]:
-        _drop(joins, name, opening, index)
+        if not (keeps and outlives(instance.node, name.removeprefix(COLLECT))):
+            _drop(joins, name, instance.id, index)
     if held:
-        joins.over[opening, index] = None
+        joins.over[instance.id, index] = None
 
 
 def forget_items(state: RunState) -> None:
-    """Drop the half-filled joins of branches that have ended. No run is left that could fill them."""
+    """Drop the half-filled joins of branches that have ended.
+
+    The caller makes sure that no run is left to fill them.
+    """
     joins = state.joins
     if joins:
         _forget_branches(joins, joins.over)
@@ -118,16 +126,16 @@ def tidy(plan: Plan, state: RunState, joins: Joins) -> None:
     over = len(joins.over)
     if over < KEPT:
         return
-    at_work = state.asking + len(state.openings or ()) + len(state.retracted or ())
+    at_work = state.asking + len(state.block_instances or ()) + len(state.retracted or ())
     at_work += 1 if state.many is None else len(state.many)
     if over < 2 * plan.depth * at_work:
         return
     alive = set[tuple[int, int]]()
     for scope in _scopes(state):
         branch = scope
-        while branch is not None and (branch.opening.id, branch.index) not in alive:
-            alive.add((branch.opening.id, branch.index))
-            branch = branch.opening.outer
+        while branch is not None and (branch.instance.id, branch.index) not in alive:
+            alive.add((branch.instance.id, branch.index))
+            branch = branch.instance.outer
     _forget_branches(joins, [branch for branch in joins.over if branch not in alive])
 
 
@@ -138,14 +146,14 @@ def _scopes(state: RunState) -> Iterator[Branch | None]:
     for interrupt in (state.interrupts or {}).values():
         if interrupt.status == "waiting":
             yield interrupt.run.scope
-    for opening in (state.openings or {}).values():
-        yield opening.outer
+    for instance in (state.block_instances or {}).values():
+        yield instance.outer
 
 
 def _forget_branches(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
-    for opening, index in list(branches):
-        for name in list(joins[opening][index]):
-            _drop(joins, name, opening, index)
+    for instance_id, index in list(branches):
+        for name in list(joins[instance_id][index]):
+            _drop(joins, name, instance_id, index)
 
 
 def fill_join(state: RunState, name: str, branch: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
@@ -155,49 +163,49 @@ def fill_join(state: RunState, name: str, branch: Branch | None, slot: Any, valu
     joins = state.joins
     if joins is None:
         joins = state.joins = Joins()
-    opening, index = (0, 0) if branch is None else (branch.opening.id, branch.index)
-    held = joins.setdefault(opening, {}).setdefault(index, {})
+    instance_id, index = (0, 0) if branch is None else (branch.instance.id, branch.index)
+    held = joins.setdefault(instance_id, {}).setdefault(index, {})
     slots = held.get(name)
     if slots is None:
         slots = held[name] = {}
         if branch is not None and is_over(state, branch):
-            joins.over[opening, index] = None
+            joins.over[instance_id, index] = None
     slots[slot] = value
     return slots
 
 
 def is_over(state: RunState, branch: Branch) -> bool:
     """Whether a branch has ended. Only side branches can still send signals from it."""
-    return branch.opening.slots[branch.index] is not UNSET or branch.opening.id not in (state.openings or ())
+    return branch.instance.slots[branch.index] is not UNSET or branch.instance.id not in (state.block_instances or ())
 
 
 def consume(state: RunState, name: str, branch: Branch | None) -> None:
     """Empty a join whose full set was used."""
     if state.joins is not None:
-        _drop(state.joins, name, *((0, 0) if branch is None else (branch.opening.id, branch.index)))
+        _drop(state.joins, name, *((0, 0) if branch is None else (branch.instance.id, branch.index)))
 
 
-def _drop(joins: Joins, name: str, opening: int, index: int) -> None:
-    branches = joins[opening]
+def _drop(joins: Joins, name: str, instance_id: int, index: int) -> None:
+    branches = joins[instance_id]
     del branches[index][name]
     if not branches[index]:
         del branches[index]
-        joins.over.pop((opening, index), None)
+        joins.over.pop((instance_id, index), None)
         if not branches:
-            del joins[opening]
+            del joins[instance_id]
 
 
 def joined(state: RunState) -> Iterator[tuple[str, int, int, dict[Any, Any]]]:
     """Yield all named joins that hold values, as (name, block instance id, branch index, slots)."""
-    for opening, branches in state.joins.items() if state.joins else ():
+    for instance_id, branches in state.joins.items() if state.joins else ():
         for index, held in branches.items():
             for name, slots in held.items():
-                yield name, opening, index, slots
+                yield name, instance_id, index, slots
 
 
 def unfilled(plan: Plan, state: RunState) -> tuple[str, ...]:
     """Return the names of the joins that are half-filled, each once."""
-    half = [opening.node.id for opening in (state.openings or {}).values()]
+    half = [instance.node.id for instance in (state.block_instances or {}).values()]
     if not state.joins:
         return tuple(dict.fromkeys(half))
     wanted = {

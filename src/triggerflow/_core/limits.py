@@ -28,7 +28,7 @@ def limiter_of_chunk(state: RunState, name: str, limit: int) -> Limiter:
 
 def around(state: RunState, scope: Branch | None) -> tuple[Limiter, ...]:
     """Return the limiters around a scope, from the inside out."""
-    return state.limiters if scope is None else scope.opening.limiters
+    return state.limiters if scope is None else scope.instance.limiters
 
 
 def acquire(run: RunChunk | SubFlowPermit, *, first: bool = False) -> bool:

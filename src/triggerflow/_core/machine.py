@@ -30,17 +30,18 @@ from typing import Any, ClassVar
 import msgspec
 
 from . import commands, events
-from .closing import FINAL, close_down, close_if_idle, fail
+from .closing import FINAL, close_down, close_if_idle, end_missing, fail
 from .definition import Definition
 from .digests import forget_signal, note_digest
 from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
+from .frozen import freeze
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
-from .leases import sync_permits
 from .limits import acquire
-from .operators import compile_plan, decide, fix_result, for_each_around, stop_items
+from .operators import compile_plan, decide, enter_chunk, fix_result, for_each_around, stop_items
+from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
@@ -61,9 +62,10 @@ from .state import (
     RunChunk,
     RunState,
     Status,
+    Timer,
     Wait,
 )
-from .timers import start_timer
+from .timers import cancel_signals, start_timer, take_timer
 from .values import key as plain_key
 from .values import seconds, text, truth
 
@@ -80,15 +82,15 @@ class Machine(Runs):
         wrong type, and `ProtocolError` if the record is not legal now. In these cases the state is unchanged. Any other
         exception is a bug of the engine: no user code runs here (see `values`), so no user value can cause it.
         """
-        if self.out is not IDLE:  # a finalizer, for example, can call at any time
-            raise ProtocolError(f"a {type(event).__name__} came while another record is being taken in")
+        if self.out is not IDLE:  # a finalizer, run by the garbage collector, can call in the middle of a record
+            raise ProtocolError(f"a {type(event).__name__} came while the machine receives another record")
         out: list[commands.AnyCommand] = []
         self.out = out
         try:
             self._RECEIVERS[type(event)](self, event)
             state = self.state
-            if state.lease is not None:
-                sync_permits(self, state.lease)
+            if state.grant is not None:
+                sync_permits(self, state.grant)
             if state.joins is not None:
                 tidy(self.plan, state, state.joins)
             state.records += 1
@@ -100,16 +102,16 @@ class Machine(Runs):
         """Apply a stream item like `receive`, for an execution that is not a sub-flow.
 
         Returns the number under which the driver publishes the item, or 0 if the stream was stopped before.
-        Stream items are the most frequent record of many executions. Without a list of commands one takes half the
-        time.
+        Stream items are the most frequent record of many executions. Without a list of commands an
+        item takes half the time.
         """
         if self.out is not IDLE:
-            raise ProtocolError("an item came while another record is being taken in")
+            raise ProtocolError("an item came while the machine receives another record")
         state = self.state  # inlined below: `_require_open`, `RunState.run`, `_effect_of`
         if state.status in FINAL:
             self._require_open()
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is not None and run.id == number:
             effects = run.effects
             if effects is None:
@@ -144,9 +146,7 @@ class Machine(Runs):
         close_if_idle(self)
 
     def _retried(self, event: events.Retried) -> None:
-        raise ProtocolError(
-            f"the state before record {event.failed} is needed; a reader of the journal replays it first"
-        )
+        raise ProtocolError("a retried execution needs its state before the failure, from a replay of its own: `retry`")
 
     def retry(self, event: events.Retried, before: RunState) -> None:
         """Apply a `Retried` record. `before` is the state before record `failed`, from a replay of its own."""
@@ -175,10 +175,10 @@ class Machine(Runs):
             del runs[event.run]
         if run.limiters or run.spawned is not None or node.kind is SUB_FLOW:
             self._release_run(run)
-            if run.kept is not None:
+            if run.recorded_signals is not None:
                 self._leave_emitted(run)
         if state.closing is None:
-            trigger, scope = node.trigger, run.scope
+            trigger, scope = node.completes, run.scope
             for listener in node.next:
                 listener.enter(self, listener, trigger, value, scope, group)
         if group is not None:
@@ -215,7 +215,9 @@ class Machine(Runs):
             state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
             return
         run = self._end_run(event.run)
-        if state.closing is None:
+        if state.closing is None and event.missing is True:
+            end_missing(self, run, event.error)
+        elif state.closing is None:
             fail(self, run, event.error)
         self._after_run_end(run)
 
@@ -224,37 +226,50 @@ class Machine(Runs):
             self._after_retracted_end(event.run)
             return
         if self.state.closing is None:
-            raise ProtocolError(f"run {event.run} was reported as cancelled, and nobody cancelled it")
+            raise ProtocolError(f"run {event.run} was reported as cancelled, but no cancellation was requested")
         self._after_run_end(self._end_run(event.run))
 
     # -- records of chunks and of outside callers --------------------------------------------------------------------
 
     def _started(self, event: events.Started) -> None:
         state = self._require_open()
-        if state.started or state.closing is not None:
+        if state.started or state.closing is not None or (state.configured and state.never_starts):
             raise ProtocolError("the execution was started before, or is being closed")
+        delay = None if event.delay is None else seconds(event.delay, "the delay of the start")
         if not state.configured:
             self._configure(event)
         state.started = True
         state.status = Status.RUNNING
-        for name in self.plan.timers:
-            start_timer(self, event.at + float(name), "deadline", name=name, value=event.value)
-        for node in self.plan.start:
-            node.enter(self, node, START, event.value, None, None)
+        if delay is None:
+            self._begin_work(event.at, event.value)
+        else:
+            start_timer(self, event.at + delay, "start", value=event.value)
         close_if_idle(self)
+
+    def _begin_work(self, at: float, value: Any) -> None:
+        """Start what follows the start, and the timers that count from it."""
+        state = self.state
+        if state.rare is not None and state.execution_timeout is not None:  # without the first, a read costs too much
+            start_timer(self, at + state.execution_timeout, "limit", keeps_open=False)
+        for name in self.plan.timers:
+            start_timer(self, at + float(name), "deadline", name=name, value=value)
+        for node in self.plan.start:
+            node.enter(self, node, START, value, None, None)
 
     def _created(self, event: events.Created) -> None:
         if self._require_open().records:
-            raise ProtocolError("the options of an execution come first")
+            raise ProtocolError("`Created` must be the first record of an execution")
         self._configure(event)
 
     def _configure(self, event: events.Created | events.Started) -> None:
-        state = self.state
+        state, limit = self.state, event.execution_timeout
+        if limit is not None:
+            state.execution_timeout = seconds(limit, "the execution time-out")
         state.configured = True
-        state.attended = event.attended
+        state.has_handle = event.attended
         state.keep_open = event.keep_open
         if event.rules < DECLARED:
-            state.derived = self.plan.outside
+            state.derived = self.plan.legacy_external
         if event.attended and self.plan.events:
             state.sent = NONE_SENT
         state.skip_exceptions = event.skip_exceptions
@@ -263,8 +278,8 @@ class Machine(Runs):
         if event.concurrency is not None:
             state.limiters = (Limiter(event.concurrency),)
         if event.leases:
-            state.lease = PermitGrant()
-            state.limiters = (*state.limiters, state.lease)
+            state.grant = PermitGrant()
+            state.limiters = (*state.limiters, state.grant)
         if event.rules != RULES:
             state.rules = event.rules
 
@@ -286,7 +301,7 @@ class Machine(Runs):
     def _wait_given_up(self, event: events.WaitGivenUp) -> None:
         wait = (self._require_open().waits or {}).get(event.wait)
         if wait is None or wait.over:
-            raise ProtocolError(f"record {event.wait} is not being waited for")
+            raise ProtocolError(f"no wait that began with record {event.wait} is open")
         self._end_wait(wait)
 
     def _emitted(self, event: events.Emitted) -> None:
@@ -300,8 +315,10 @@ class Machine(Runs):
         if not plain:
             event.settle, event.provisional = bool(event.settle), bool(event.provisional)
             event.delay = None if event.delay is None else seconds(event.delay, "the delay of a signal")
+            event.label = None if event.label is None else text(event.label, "the id of a delayed signal")
+            event.keeps_open = bool(event.keeps_open)
         number, runs = event.run, state.many
-        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is None or run.id != number:
             run = None
         else:
@@ -331,9 +348,13 @@ class Machine(Runs):
             for node in nodes:
                 node.enter(self, node, trigger, event.value, None, group)
         else:
-            timer = start_timer(self, event.at + event.delay, "signal", name=name, value=event.value, group=group)
+            timer = start_timer(
+                self, event.at + event.delay, "signal", name=name, value=event.value, group=group,
+                label=event.label or "", keeps_open=event.keeps_open,
+            )  # fmt: skip
             if group is not None:
-                enter_group(group)  # the execution waits for the timer, and so does every wait for the group
+                if event.keeps_open:
+                    enter_group(group)  # the execution waits for the timer, and so does every wait for the group
                 if group.provisional is not None and state.timers is not None:
                     take_member(state, group, timer, state.timers[timer])
         if group is not None and group.live and (run is None or run.phase is RUNNING or run.phase is WAITING):
@@ -342,13 +363,13 @@ class Machine(Runs):
                 begin_wait(state, Wait(state.records, run, 0), group, self._resume)
             elif group.live > limit and event.may_wait:
                 begin_wait(state, Wait(state.records, run, limit // 2), group, self._resume)
-        if run is None or state.status is Status.WAITING:  # else the emitter itself keeps the execution running
+        if run is None or state.status is Status.WAITING:  # a running emitter keeps the status `running`
             self._after_signal()
 
     def _group_of(
         self, event: events.Emitted, run: RunChunk | None, group: CompletionGroup | None
     ) -> CompletionGroup | None:
-        """Make the completion group of a signal that needs its own: its emitter waits for it, or may retract it."""
+        """Make a completion group for one signal, because its emitter waits for the signal or may retract it."""
         state = self.state
         if event.provisional:
             group = note_provisional(state, state.records, group, None if run is None else run.id)
@@ -358,15 +379,33 @@ class Machine(Runs):
             record_signal(state, run, event.effect, group)
         return group
 
+    def _signals_cancelled(self, event: events.SignalsCancelled) -> None:
+        self._require_open()
+        name = event.name = text(event.name, "the name of a delayed signal")
+        run = self._effect_of(event, event.run)
+        cancelled = cancel_signals(self, name)
+        if run is not None and run.effects is not None:
+            run.effects[cancelled_effect(name, run.effects[event.effect])] = len(cancelled)
+        for timer in cancelled:
+            self._leave_timer(timer)
+        self._after_signal()
+
+    def _leave_timer(self, timer: Timer) -> None:
+        """The delayed signal of this timer is not pending any more."""
+        if timer.group is not None:
+            drop_member(self.state, timer.group, timer.id)
+            if timer.keeps_open:
+                leave_group(timer.group, self._end_wait)
+
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
         state = self._require_open()
         run = state.run(event.run)
         if run is None:
             raise self._unknown_run(event.run)
         self._require_begun(run)
-        kept = run.kept.by_signal.get(event.signal) if run.kept else None
-        if kept is not None and kept.group.live and state.closing is None:
-            begin_wait(state, Wait(state.records, run, 0), kept.group, self._resume)
+        recorded = run.recorded_signals.by_signal.get(event.signal) if run.recorded_signals else None
+        if recorded is not None and recorded.group.live and state.closing is None:
+            begin_wait(state, Wait(state.records, run, 0), recorded.group, self._resume)
 
     def _confirmed(self, event: events.Confirmed) -> None:
         self._require_open()
@@ -386,6 +425,7 @@ class Machine(Runs):
         key, value = event.key, event.value
         if type(key) is not str:
             key = event.key = plain_key(key, "a key of state")
+        value = event.value = freeze(value)
         if event.emit is not True:
             event.emit = bool(event.emit)
         if event.op == "set":
@@ -431,12 +471,12 @@ class Machine(Runs):
         run = state.run(event.run)
         if run is None:
             raise self._unknown_run(event.run)
-        opening = for_each_around(run.scope)
-        if opening is None:
-            raise UsageError(f"chunk {run.node.name!r} is in no item of a for_each, so that it cannot stop one")
+        instance = for_each_around(run.scope)
+        if instance is None:
+            raise UsageError(f"chunk {run.node.name!r} runs outside of a for_each, so it has none to stop")
         self._effect_of(event, event.run)
-        if state.closing is None and stop_items(self, opening) and opening.group is not None:
-            leave_group(opening.group, self._end_wait)
+        if state.closing is None and stop_items(self, instance) and instance.group is not None:
+            leave_group(instance.group, self._end_wait)
 
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
@@ -500,7 +540,7 @@ class Machine(Runs):
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         state = self._require_open()
-        timer = (state.timers or {}).pop(event.timer, None)
+        timer = take_timer(state, event.timer)
         if timer is None:
             raise ProtocolError(f"timer {event.timer} is not running; it has fired before or was cancelled")
         if timer.what == "retry" and timer.run is not None:
@@ -512,14 +552,23 @@ class Machine(Runs):
                 self.out.append(run)
         elif timer.what == "signal":
             self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, timer.group)
-            if timer.group is not None:
-                drop_member(state, timer.group, timer.id)
-                leave_group(timer.group, self._end_wait)
+            self._leave_timer(timer)
+        elif timer.what == "start":
+            self._begin_work(event.at, timer.value)
+        elif timer.what == "limit":
+            limit = state.execution_timeout or 0
+            state.error = events.ErrorInfo("ExecutionTimedOut", f"it has not ended within {limit:g} s of its start")
+            close_down(self, Status.FAILED)
         elif timer.what == "deadline":
             self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
         elif state.interrupts is not None:
             interrupt = state.interrupts[timer.name]
             close(self, interrupt, "expired")
+            run = interrupt.run
+            if run.node.fallback:  # only the driver can call it
+                enter_chunk(self, run.node, Trigger("resume", interrupt.id), run.value, run.scope, run.group)
+                self._after_signal()
+                return
             info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._after_signal()
@@ -542,7 +591,10 @@ class Machine(Runs):
 
     def _close_requested(self, event: events.CloseRequested) -> None:
         state = self._require_open()
-        state.attended = state.keep_open = False
+        event.ends_unstarted = bool(event.ends_unstarted)
+        state.has_handle = state.keep_open = False
+        if event.ends_unstarted and not state.started:
+            state.never_starts = True
         close_if_idle(self)
 
     def _cleanup_timed_out(self, event: events.CleanupTimedOut) -> None:
@@ -569,6 +621,7 @@ class Machine(Runs):
         events.Failed: _failed,
         events.Cancelled: _cancelled,
         events.Emitted: _emitted,
+        events.SignalsCancelled: _signals_cancelled,
         events.StateChanged: _state_changed,
         events.FlowDataChanged: _flow_data_changed,
         events.StreamPut: _stream_put,
@@ -592,6 +645,12 @@ class Machine(Runs):
         events.CloseRequested: _close_requested,
         events.CleanupTimedOut: _cleanup_timed_out,
     }
+
+
+def cancelled_effect(name: str, count: int) -> str:
+    """The key in `RunChunk.effects` that holds how many signals the `count`-th cancellation of this name has dropped: a
+    later attempt of the run returns the same number. No effect is counted under it."""
+    return f"dropped:{count}:{name}"
 
 
 def replay(plan: Plan | Definition, records: Iterable[events.Event]) -> Machine:

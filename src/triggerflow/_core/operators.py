@@ -15,13 +15,15 @@ from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
+from .events import NO_VALUE
 from .groups import enter_group
 from .joins import COLLECT, close_scope, consume, fill, fill_join, leave_scope, open_scope
 from .limits import acquire, limiter_of_chunk
+from .losses import first_lost, lose, lose_block
 from .plan import Node, Plan
 from .provisional import take_member
 from .signals import PUBLIC_KIND, Trigger
-from .state import READY, UNSET, BlockInstance, Branch, CompletionGroup, RunChunk, RunState
+from .state import MISSING, READY, UNSET, BlockInstance, Branch, CompletionGroup, Lost, RunChunk, RunState
 from .values import BUILTIN, equals, is_lazy, kind_of
 
 
@@ -43,9 +45,9 @@ def enter_chunk(
     state = machine.state
     number = state.next_id
     state.next_id = number + 1
-    limiters = state.limiters if scope is None else scope.opening.limiters
+    limiters = state.limiters if scope is None else scope.instance.limiters
     if node.concurrency is not None:
-        limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
+        limiters = (limiter_of_chunk(state, node.completes.name, node.concurrency), *limiters)
     run = RunChunk(number, node, trigger, value, state.records, scope, group, limiters)
     if state.many is not None:  # hot path: `begin`, inlined
         state.many[number] = run
@@ -66,7 +68,7 @@ def enter_chunk(
 def enter_sub_flow(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """Start the step at once. The chunks inside it need permits, the step does not (see `leases`)."""
+    """Start the step at once. The chunks inside it need permits, the step does not (see `permits`)."""
     state = machine.state
     number = state.next_id
     state.next_id = number + 1
@@ -82,11 +84,14 @@ def enter_sub_flow(
 def enter_gate(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """`when`: pass each signal on (or, simple_or), or wait for one of each and pass them on together (and)."""
+    """`when`: modes `or` and `simple_or` pass each signal on.
+
+    Mode `and` waits for one signal of each trigger, and passes them on together.
+    """
     if node.mode == "and":
         wanted, item = node.operator.listens, None if node.block is None else scope
-        while item is not None and item.opening.node is not node.block:
-            item = item.opening.outer
+        while item is not None and item.instance.node is not node.block:
+            item = item.instance.outer
         slots = fill_join(machine.state, node.id, item, trigger, value)
         if len(slots) < len(wanted):
             return
@@ -106,19 +111,22 @@ def enter_batch(
 ) -> None:
     """batch: start all branches with the same value, each in its own `Branch`."""
     branches = node.next
-    opening = open_scope(machine.state, node, scope, group, len(branches))
+    instance = open_scope(machine.state, node, scope, group, len(branches))
     for index, branch in enumerate(branches):
-        branch.enter(machine, branch, node.trigger, value, Branch(opening, index), group)
+        branch.enter(machine, branch, node.trigger, value, Branch(instance, index), group)
 
 
 def enter_batch_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
     """End of a batch: when all branches have arrived, pass on one dict by branch name, in order of declaration."""
-    opening = fill(machine.state, scope, node.block, value)
-    if opening is not None and not opening.missing:
+    instance = fill(machine.state, scope, node.block, value)
+    if instance is not None and not instance.missing:
+        if instance.failed is not None and (lost := first_lost(instance.slots)):
+            lose_block(machine, node, instance, group, lost)
+            return
         names: list[str] = node.operator.options["slots"]
-        _leave_block(machine, node, opening, dict(zip(names, opening.slots, strict=True)), group)
+        _leave_block(machine, node, instance, dict(zip(names, instance.slots, strict=True)), group)
 
 
 def enter_split(
@@ -130,115 +138,123 @@ def enter_split(
     item. The driver pulls the items of any other iterable, sync or async, as the window has room. This includes
     subclasses of list, tuple and range, which may have an iteration of their own.
     """
-    opening = open_scope(machine.state, node, scope, group, 0)
-    opening.source = value
+    instance = open_scope(machine.state, node, scope, group, 0)
+    instance.source = value
     kind = kind_of(value)
     if kind is not list and kind is not tuple and kind is not range:
         if is_lazy(value):
-            opening.pulled, opening.exhausted = deque(), False
+            instance.pulled, instance.exhausted = deque(), False
         else:
-            opening.source = (value,)
-    _feed(machine, opening)
+            instance.source = (value,)
+    _feed(machine, instance)
 
 
-def _feed(machine: Effects, opening: BlockInstance) -> None:
-    """Start items while the window has room; end the block when all have arrived.
+def _feed(machine: Effects, instance: BlockInstance) -> None:
+    """Start items while the window has room; end the block when the results of all items have arrived.
 
-    Items may arrive while this loop starts others (an empty body, a literal match). Then the inner call returns and the
-    loop goes on, so that the stack does not grow with the number of items.
+    A branch without chunks ends while this loop starts it, and calls this function again. That inner call returns at
+    once and the loop continues, so that the stack does not grow with the number of items.
     """
-    if opening.feeding:
+    if instance.feeding:
         return
-    node, source, pulled = opening.node, opening.source, opening.pulled
+    node, source, pulled = instance.node, instance.source, instance.pulled
     window = node.concurrency or machine.state.max_pending
-    opening.feeding = True
-    while opening.open < window and (opening.next < len(source) if pulled is None else pulled):
-        index = opening.next
-        opening.next += 1
-        opening.open += 1
-        opening.slots.append(UNSET)
-        branch = Branch(opening, index)
+    instance.feeding = True
+    while instance.open < window and (instance.next < len(source) if pulled is None else pulled):
+        index = instance.next
+        instance.next += 1
+        instance.open += 1
+        instance.slots.append(UNSET)
+        branch = Branch(instance, index)
         item = source[index] if pulled is None else pulled.popleft()
         for listener in node.next:
-            listener.enter(machine, listener, node.trigger, item, branch, opening.group)
-    opening.feeding = False
-    if pulled is not None and not opening.exhausted:
-        if opening.open < window and not opening.pulling:
-            opening.pulling = True
+            listener.enter(machine, listener, node.trigger, item, branch, instance.group)
+    instance.feeding = False
+    if pulled is not None and not instance.exhausted:
+        if instance.open < window and not instance.pulling:
+            instance.pulling = True
             machine.state.pulls += 1
-            if opening.group is not None:  # the pull is a member: a wait includes items still to come
-                enter_group(opening.group)
-            machine.out.append(Pull(opening, window - opening.open))
-    elif not opening.open and node.block is not None:
-        _leave_block(machine, node.block, opening, opening.slots, opening.group)
+            if instance.group is not None:  # the pull is a member, so that a wait lasts until all items have come
+                enter_group(instance.group)
+            machine.out.append(Pull(instance, window - instance.open))
+    elif not instance.open and node.block is not None:
+        slots = instance.slots
+        if instance.failed is not None and (lost := first_lost(slots)):
+            if lost.failure is not None:
+                lose_block(machine, node.block, instance, instance.group, lost)
+                return
+            slots = [slot for slot in slots if type(slot) is not Lost]
+        _leave_block(machine, node.block, instance, slots, instance.group)
 
 
-def take_pulled(machine: Effects, opening: BlockInstance, items: list[Any], done: bool) -> None:
+def take_pulled(machine: Effects, instance: BlockInstance, items: list[Any], done: bool) -> None:
     """Start the items that the driver has pulled from a lazy source.
 
     After that the caller removes the pull from the completion group, which then has the new runs as members."""
     machine.state.pulls -= 1
-    opening.pulling = False
-    opening.exhausted = done
-    if opening.pulled is not None:
-        opening.pulled.extend(items)
-    _feed(machine, opening)
+    instance.pulling = False
+    instance.exhausted = done
+    if instance.pulled is not None:
+        instance.pulled.extend(items)
+    _feed(machine, instance)
 
 
-def abandon_pass(machine: Effects, opening: BlockInstance) -> None:
+def abandon_pass(machine: Effects, instance: BlockInstance) -> None:
     """End a for_each that cannot be complete. Its branches go on, and their results are ignored.
 
     The caller removes the pull from the completion group."""
-    leave_scope(machine.state, opening)
-    stop_pulling(machine, opening)
+    leave_scope(machine.state, instance)
+    stop_pulling(machine, instance)
 
 
-def stop_pulling(machine: Effects, opening: BlockInstance) -> bool:
+def stop_pulling(machine: Effects, instance: BlockInstance) -> bool:
     """Stop taking items from a lazy source, and return whether a pull was open.
 
     The caller removes that pull from the completion group."""
-    pulling = opening.pulling
+    pulling = instance.pulling
     if pulling:
         machine.state.pulls -= 1
-        opening.pulling = False
-    if not opening.exhausted:
-        opening.exhausted = True
-        machine.out.append(CancelPull(opening))
+        instance.pulling = False
+    if not instance.exhausted:
+        instance.exhausted = True
+        machine.out.append(CancelPull(instance))
     return pulling
 
 
 def for_each_around(scope: Branch | None) -> BlockInstance | None:
-    """The pass of the innermost for_each around a run with this scope; None if it is in no item."""
-    while scope is not None and scope.opening.node.kind is not OperatorKind.FOR_EACH_SPLIT:
-        scope = scope.opening.outer
-    return None if scope is None else scope.opening
+    """Return the block instance of the innermost for_each around this scope; None outside of a for_each."""
+    while scope is not None and scope.instance.node.kind is not OperatorKind.FOR_EACH_SPLIT:
+        scope = scope.instance.outer
+    return None if scope is None else scope.instance
 
 
-def stop_items(machine: Effects, opening: BlockInstance) -> bool:
+def stop_items(machine: Effects, instance: BlockInstance) -> bool:
     """Start no further item of a for_each, and return whether a pull was open.
 
-    The block ends when the items in work have arrived. The caller removes the pull from the completion group."""
-    if opening.pulled is None:
-        opening.source = ()
+    The block ends when the results of the started items have arrived. The caller removes the pull from the completion
+    group."""
+    if instance.pulled is None:
+        instance.source = ()
     else:
-        opening.pulled.clear()
-    pulling = stop_pulling(machine, opening)
-    if opening.id in (machine.state.openings or ()):
-        _feed(machine, opening)
+        instance.pulled.clear()
+    pulling = stop_pulling(machine, instance)
+    if instance.id in (machine.state.block_instances or ()):
+        _feed(machine, instance)
     return pulling
 
 
 def enter_for_each_collect(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """End of a for_each: an item has arrived. After the last one, pass on the list of results in input order."""
-    opening = fill(machine.state, scope, node.block, value)
-    if opening is not None:
-        opening.open -= 1
-        _feed(machine, opening)
+    """End of a for_each: the result of an item has arrived. After the last one, pass on the list of results in input
+    order."""
+    instance = fill(machine.state, scope, node.block, value)
+    if instance is not None:
+        instance.open -= 1
+        _feed(machine, instance)
 
 
-#: The value of `next` of a match when no case matched and its else runs.
+#: In `next` of a match, in place of the position of a case: no case has matched, and the else runs.
 ELSE = -1
 
 
@@ -248,18 +264,18 @@ def enter_match(
     """match: check the cases in order.
 
     `source` holds the value, `next` the case that is being checked, `slots` the cases that have matched so far."""
-    opening = open_scope(machine.state, node, scope, group, 0)
-    opening.source = (value,)
-    _check_cases(machine, opening)
+    instance = open_scope(machine.state, node, scope, group, 0)
+    instance.source = (value,)
+    _check_cases(machine, instance)
 
 
-def _check_cases(machine: Effects, opening: BlockInstance) -> None:
+def _check_cases(machine: Effects, instance: BlockInstance) -> None:
     """Check cases until the driver has to run one, or until it is known which cases match.
 
     A case needs a run of its own if it has a callable, or if only the `==` method of the value can compare it with the
     literal."""
-    node, value, hits = opening.node, opening.source[0], opening.slots
-    cases, number, first_only = node.next, opening.next, node.mode == "hit_first"
+    node, value, hits = instance.node, instance.source[0], instance.slots
+    cases, number, first_only = node.next, instance.next, node.mode == "hit_first"
     builtin = id(kind_of(value)) in BUILTIN
     while number < len(cases):
         case = cases[number]
@@ -270,16 +286,16 @@ def _check_cases(machine: Effects, opening: BlockInstance) -> None:
         else:
             hit = None if case.handler is not None else _matches(machine, case.literal, value)
         if hit is None:
-            opening.next = number
-            enter_chunk(machine, case, node.trigger, value, Branch(opening, number), opening.group)
+            instance.next = number
+            enter_chunk(machine, case, node.trigger, value, Branch(instance, number), instance.group)
             return
         if hit:
             hits.append(number)
             if first_only:
                 break
         number += 1
-    opening.next = len(cases)
-    _route(machine, opening)
+    instance.next = len(cases)
+    _route(machine, instance)
 
 
 def _matches(machine: Effects, literal: Any, value: Any) -> bool | None:
@@ -287,9 +303,9 @@ def _matches(machine: Effects, literal: Any, value: Any) -> bool | None:
     hit = equals(literal, value)
     if hit is not None or machine.state.rules:
         return hit
-    try:  # in a journal of rules 0 (see `events.RULES`), no record has the result
+    try:  # journals of rules 0 (see `events.RULES`) have no record of the result: compare here, as that version did
         return bool(literal == value)
-    except BaseException:  # whatever a foreign `==` raises, this transition goes on
+    except BaseException:  # the `==` of a user's class may raise anything; that is no match
         return False
 
 
@@ -297,29 +313,30 @@ def decide(machine: Effects, scope: Branch | None, value: bool) -> None:
     """Take the result of the condition of a case. The driver converts it to a bool, which may run user code."""
     if scope is None:
         return
-    opening = scope.opening
+    instance = scope.instance
     if value:
-        opening.slots.append(scope.index)
-    done = value and opening.node.mode == "hit_first"
-    opening.next = len(opening.node.next) if done else scope.index + 1
-    _check_cases(machine, opening)
+        instance.slots.append(scope.index)
+    done = value and instance.node.mode == "hit_first"
+    instance.next = len(instance.node.next) if done else scope.index + 1
+    _check_cases(machine, instance)
 
 
-def _route(machine: Effects, opening: BlockInstance) -> None:
-    """Start the cases that matched; without one, pass the value on behind the block."""
-    node, value, hits = opening.node, opening.source[0], opening.slots
+def _route(machine: Effects, instance: BlockInstance) -> None:
+    """Start the cases that matched. If none did, pass the value on to what follows the block."""
+    node, value, hits = instance.node, instance.source[0], instance.slots
     if not hits and node.block is not None:
-        _leave_block(machine, node.block, opening, value, opening.group)
+        _leave_block(machine, node.block, instance, value, instance.group)
         return
     cases: list[Node] = [node.next[position] for position in hits]
-    opening.slots = [UNSET] * len(cases)
-    opening.missing = len(cases)
+    instance.slots = [UNSET] * len(cases)
+    instance.missing = len(cases)
+    instance.source = tuple(hits)
     if cases[0].otherwise:
-        opening.next = ELSE
+        instance.next = ELSE
     for index, case in enumerate(cases):
-        branch = Branch(opening, index)
+        branch = Branch(instance, index)
         for listener in case.next:
-            listener.enter(machine, listener, case.trigger, value, branch, opening.group)
+            listener.enter(machine, listener, case.trigger, value, branch, instance.group)
 
 
 def enter_match_collect(
@@ -328,11 +345,14 @@ def enter_match_collect(
     """End of a match: pass on the result of the case, or with hit_all the list of results in order of the cases.
 
     The else of a hit_all passes on its result, without a list."""
-    opening = fill(machine.state, scope, node.block, value)
-    if opening is not None and not opening.missing:
-        several = opening.node.mode == "hit_all" and opening.next != ELSE
-        result = opening.slots if several else opening.slots[0]
-        _leave_block(machine, node, opening, result, group)
+    instance = fill(machine.state, scope, node.block, value)
+    if instance is not None and not instance.missing:
+        if instance.failed is not None and (lost := first_lost(instance.slots)):
+            lose_block(machine, node, instance, group, lost)
+            return
+        several = instance.node.mode == "hit_all" and instance.next != ELSE
+        result = instance.slots if several else instance.slots[0]
+        _leave_block(machine, node, instance, result, group)
 
 
 def enter_collect(
@@ -350,6 +370,21 @@ def enter_collect(
     full = {branch: slots[branch] for branch in branches}
     for listener in node.next:
         listener.enter(machine, listener, node.trigger, full, scope, group)
+
+
+def enter_go_back(
+    machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
+) -> None:
+    """back_to: run an earlier step again. The matches in which the way back begins are left, and never complete."""
+    state = machine.state
+    for _ in range(node.leaves):
+        if scope is None:  # the chain was entered from outside of its block
+            break
+        if scope.instance.id in (state.block_instances or ()):
+            leave_scope(state, scope.instance)
+        scope = scope.instance.outer
+    for target in node.next:
+        target.enter(machine, target, trigger, value, scope, group)
 
 
 def enter_result(
@@ -374,24 +409,47 @@ def fix_result(machine: Effects, by: int | str | None, value: Any) -> None:
         machine.out.append(ResultFixed(by))
 
 
-def skip(machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None) -> None:
-    """End the branch of an operator that failed: its slot becomes None, so that the block can still be complete."""
+def end_without_value(
+    machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None, lost: Lost = MISSING
+) -> None:
+    """An operator has failed: its branch gets no value from it, and ends if no other way leads to its end."""
+    if lost is MISSING and machine.state.rules < NO_VALUE:
+        _end_with_none(machine, node, scope, group)
+    elif node.kind is OperatorKind.MATCH_CASE and scope is not None:
+        _fail_condition(machine, scope.instance, group, lost)
+    else:
+        lose(machine, node, scope, group, lost)
+
+
+def _fail_condition(machine: Effects, instance: BlockInstance, group: CompletionGroup | None, lost: Lost) -> None:
+    """A condition has raised: it is neither true nor false, so that no case runs and the match gives no value."""
+    node, end = instance.node, instance.node.block
+    if end is None or instance.id not in (machine.state.block_instances or ()):
+        return
+    if lost.failure is not None and node.collects:
+        _leave_block(machine, end, instance, [lost.failure] if node.mode == "hit_all" else lost.failure, group)
+    else:
+        lose_block(machine, end, instance, group, lost)
+
+
+def _end_with_none(machine: Effects, node: Node, scope: Branch | None, group: CompletionGroup | None) -> None:
+    """Rules before `NO_VALUE`: the branch ends with None, and a condition that raised counts as false."""
     if scope is None or node.optional:
         return
     if node.kind is OperatorKind.MATCH_CASE:
         decide(machine, scope, False)
         return
-    block = scope.opening.node.block
+    block = scope.instance.node.block
     if block is not None:
         block.enter(machine, block, node.trigger, None, scope, group)
 
 
 def _leave_block(
-    machine: Effects, node: Node, opening: BlockInstance, value: Any, group: CompletionGroup | None
+    machine: Effects, node: Node, instance: BlockInstance, value: Any, group: CompletionGroup | None
 ) -> None:
-    close_scope(machine.state, opening)
+    close_scope(machine.state, instance)
     for listener in node.next:
-        listener.enter(machine, listener, node.trigger, value, opening.outer, group)
+        listener.enter(machine, listener, node.trigger, value, instance.outer, group)
 
 
 def enter_case(
@@ -413,6 +471,7 @@ TRANSITIONS: Mapping[OperatorKind, Transition] = {
     OperatorKind.COLLECT: enter_collect,
     OperatorKind.SUB_FLOW: enter_sub_flow,
     OperatorKind.RESULT: enter_result,
+    OperatorKind.GO_BACK: enter_go_back,
 }
 
 

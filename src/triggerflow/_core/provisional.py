@@ -18,7 +18,7 @@ def note_provisional(state: RunState, number: int, group: CompletionGroup | None
     if state.provisional is None:
         state.provisional = {}
     idle = state.idle_provisional
-    if idle is not None and len(idle) >= KEPT:  # a decision on them would have no effect any more
+    if idle is not None and len(idle) >= KEPT:  # no run can confirm or retract these any more
         for signal in idle:
             del state.provisional[signal]
         state.idle_provisional = None
@@ -53,8 +53,8 @@ def drop_member(state: RunState, group: CompletionGroup, key: Any) -> None:
 
 
 def leave_emitter(state: RunState, run: RunChunk) -> None:
-    """Release the provisional signals of a run that has ended: no later attempt can decide on them."""
-    for signal in run.kept.by_signal if run.kept else ():
+    """Release the provisional signals of a run that has ended: no later attempt can confirm or retract them."""
+    for signal in run.recorded_signals.by_signal if run.recorded_signals else ():
         group = (state.provisional or {}).get(signal)
         if group is not None and group.provisional is not None:
             group.provisional.by = None

@@ -16,27 +16,27 @@ from .state import BlockInstance, Status, Wait
 
 def receive_items(machine: Effects, event: events.SourceItems, ended: Callable[[Wait], None]) -> None:
     """Take the next items of a source. `ended` is called for each wait that ends with the pull."""
-    opening = _pulling(machine, event.opening)
+    instance = _pulling(machine, event.opening)
     if machine.state.closing is None:
-        take_pulled(machine, opening, event.items, event.done)
-        _leave(opening, ended)
+        take_pulled(machine, instance, event.items, event.done)
+        _leave(instance, ended)
     _after_pull(machine)
 
 
 def receive_failure(machine: Effects, event: events.SourceFailed, ended: Callable[[Wait], None]) -> None:
     """Handle an exception of a source like a chunk failure without retries."""
-    opening = _pulling(machine, event.opening)
+    instance = _pulling(machine, event.opening)
     if machine.state.closing is None:
-        fail_pass(machine, opening, event.error)
-        _leave(opening, ended)
-    opening.pulling = False
+        fail_pass(machine, instance, event.error)
+        _leave(instance, ended)
+    instance.pulling = False
     _after_pull(machine)
 
 
-def _leave(opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
-    """End the membership of the pull. Its items are members already, so the group was busy all the time."""
-    if opening.group is not None:
-        leave_group(opening.group, ended)
+def _leave(instance: BlockInstance, ended: Callable[[Wait], None]) -> None:
+    """Remove the pull from its completion group. The runs of its items are members already, so the group stays busy."""
+    if instance.group is not None:
+        leave_group(instance.group, ended)
 
 
 def _after_pull(machine: Effects) -> None:
@@ -49,8 +49,10 @@ def _after_pull(machine: Effects) -> None:
 def _pulling(machine: Effects, number: int) -> BlockInstance:
     state = machine.state
     if state.status in FINAL:
-        raise ExecutionClosed(f"the source of opening {number} gave items after its execution ({state.status.value})")
-    opening = (state.openings or {}).get(number)
-    if opening is None or not opening.pulling:
-        raise ProtocolError(f"nothing is being pulled for opening {number}")
-    return opening
+        raise ExecutionClosed(
+            f"items for block instance {number} came after its execution had ended ({state.status.value})"
+        )
+    instance = (state.block_instances or {}).get(number)
+    if instance is None or not instance.pulling:
+        raise ProtocolError(f"block instance {number} has no open pull")
+    return instance

@@ -8,9 +8,9 @@ from .closing import stays_open
 from .errors import ProtocolError
 from .groups import end_waits_of, enter_group, give_up_runs, leave_group
 from .interrupts import close
-from .leases import release_sub_flow
 from .limits import acquire, release, unqueue
 from .operators import Effects
+from .permits import release_sub_flow
 from .provisional import drop_member, take_member
 from .state import READY, RUNNING, WAITING, Interrupt, RunState, Status
 
@@ -19,13 +19,13 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
     """Issue again all commands that are not finished.
 
     Runs keep their permits, except the permits between a sub-flow and its parent. Both sides drop those, and the
-    sub-flow requests them again: so neither side relies on what the other may not have recorded. A run that waited for
+    sub-flow requests them again, because one side may have lost records that the other side has. A run that waited for
     its signals starts again without that wait. A run that lost its permits queues for them, ahead of runs that have not
     begun. `resumed` is called for each queued run that gets a permit which was returned here.
     """
     state = machine.state
     begun = [run for run in state.runs.values() if run.phase is RUNNING or run.phase is WAITING]
-    displaced = [run for run in begun if run.phase is WAITING or state.lease is not None]
+    displaced = [run for run in begun if run.phase is WAITING or state.grant is not None]
     for run in begun:
         run.attempt += 1
         if run.phase is WAITING:
@@ -33,7 +33,7 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
             unqueue(run)
             run.spawned = None
     release_sub_flow(machine, None, resumed)
-    for run in (state.retracted or {}).values():  # it ended with its process
+    for run in (state.retracted or {}).values():  # a retracted run ended with its process
         end_waits_of(state, run)
         if run.phase is RUNNING:
             release(run, resumed)
@@ -48,9 +48,9 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
     for run in reversed(displaced):
         if acquire(run, first=True):
             run.phase = RUNNING
-    if state.lease is not None:
-        state.lease.held = state.lease.limit = state.lease.used
-        state.lease.asked = 0
+    if state.grant is not None:
+        state.grant.held = state.grant.limit = state.grant.used
+        state.grant.asked = 0
     if state.closing is not None:  # the runs that were being cancelled ended with their process
         give_up_runs(state)
         begun = []
@@ -75,6 +75,9 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
     before.owned = None
     before.stream, before.stream_stopped = now.stream, now.stream_stopped
     before.status = Status.RUNNING
+    for timer in (before.timers or {}).values():
+        if timer.what == "limit":  # else the execution would fail at once
+            timer.due = event.at + (before.execution_timeout or 0)
     run = None if event.run is None else before.run(event.run)
     if run is not None and run.effects is not None:
         run.failed = dict(run.effects)
@@ -120,7 +123,7 @@ def outstanding(machine: Effects) -> list[commands.AnyCommand] | None:
 def _due_again(state: RunState) -> list[commands.AnyCommand]:
     """Return the unfinished commands that can be issued again without a change of the state."""
     timers = [commands.StartTimer(timer.id, timer.due) for timer in (state.timers or {}).values()]
-    pulls = [commands.Pull(opening, 1) for opening in (state.openings or {}).values() if opening.pulling]
+    pulls = [commands.Pull(instance, 1) for instance in (state.block_instances or {}).values() if instance.pulling]
     checks = [] if state.unchecked is None else [commands.CheckResult(*state.unchecked)]
     return [*timers, *pulls, *checks]
 
@@ -129,6 +132,6 @@ def _had_begun(state: RunState) -> bool:
     """Whether `recover` would change the state: an attempt would be counted, or a permit would be lost."""
     if state.closing is not None or state.retracted or state.steps:
         return True
-    if state.lease is not None and (state.lease.held or state.lease.asked):
+    if state.grant is not None and (state.grant.held or state.grant.asked):
         return True
     return not state.idle() and any(run.phase is RUNNING or run.phase is WAITING for run in state.runs.values())

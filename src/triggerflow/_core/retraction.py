@@ -33,25 +33,26 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     if provisional is None:
         return
     found = members(provisional)
-    for opening in sorted((it for it in found if isinstance(it, BlockInstance)), key=lambda it: it.id):
-        _drop_opening(machine, opening, ended)
+    for instance in sorted((it for it in found if isinstance(it, BlockInstance)), key=lambda it: it.id):
+        _drop_instance(machine, instance, ended)
     for run in sorted((it for it in found if isinstance(it, RunChunk)), key=lambda it: it.id):
         _stop(machine, run, ended)
     for timer in sorted((it for it in found if isinstance(it, Timer)), key=lambda it: it.id):
         cancel_timer(machine, timer.id)
         if timer.group is not None:
             drop_member(machine.state, timer.group, timer.id)
-            leave_group(timer.group, ended)
+            if timer.keeps_open:
+                leave_group(timer.group, ended)
     for interrupt in sorted((it for it in found if isinstance(it, Interrupt)), key=lambda it: (it.run.id, it.id)):
         close(machine, interrupt, "retracted")
     runs = machine.state.runs
     machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in runs)]
 
 
-def _drop_opening(machine: Effects, opening: BlockInstance, ended: Callable[[Wait], None]) -> None:
-    drop_scope(machine.state, opening)
-    if stop_pulling(machine, opening) and opening.group is not None:
-        leave_group(opening.group, ended)
+def _drop_instance(machine: Effects, instance: BlockInstance, ended: Callable[[Wait], None]) -> None:
+    drop_scope(machine.state, instance)
+    if stop_pulling(machine, instance) and instance.group is not None:
+        leave_group(instance.group, ended)
 
 
 def _stop(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:

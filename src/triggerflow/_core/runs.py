@@ -13,8 +13,8 @@ from .definition import OperatorKind
 from .digests import note_digest
 from .errors import ExecutionClosed, ProtocolError
 from .groups import end_wait, end_waits_of, leave_group, regain
-from .leases import grant_queued, receive_granted, receive_request, receive_returned, release_sub_flow
 from .limits import release, unqueue
+from .permits import grant_queued, receive_granted, receive_request, receive_returned, release_sub_flow
 from .plan import Node, Plan
 from .provisional import drop_member, leave_emitter
 from .signals import Trigger
@@ -47,7 +47,7 @@ class Runs:
 
     def _after_run_end(self, run: RunChunk) -> None:
         """Finish the end of a run, after the machine has started what follows it."""
-        if run.kept is not None:
+        if run.recorded_signals is not None:
             self._leave_emitted(run)
         if run.group is not None:
             drop_member(self.state, run.group, run.id)
@@ -58,7 +58,7 @@ class Runs:
     def _leave_emitted(self, run: RunChunk) -> None:
         """Release the signals that a run has recorded: no later attempt follows."""
         leave_emitter(self.state, run)
-        run.kept = None
+        run.recorded_signals = None
 
     def _release_run(self, run: RunChunk) -> None:
         if run.waits is not None or run.spawned is not None:
@@ -81,12 +81,12 @@ class Runs:
             self.out.append(run)
 
     def _end_wait(self, wait: Wait) -> None:
-        if self.state.closing is not None:  # the driver wakes waits with the failure instead
+        if self.state.closing is not None:  # while closing, the driver wakes all waiters itself
             return
         self.out.extend(commands.WakeWaiter(number) for number in end_wait(self.state, wait))
 
     def _after_retracted_end(self, number: int) -> None:
-        """Handle the end of a run that was cancelled with its provisional signal, however it ended."""
+        """Handle the end of a run that a retraction cancelled: completed, failed or cancelled."""
         run = (self.state.retracted or {}).pop(number, None)
         if run is None:
             raise self._unknown_run(number)
@@ -96,7 +96,7 @@ class Runs:
     def _effect_of(self, event: events.Event, number: int | None) -> RunChunk | None:
         """Count an effect, and return its run; None for an outside caller, and for a run that has ended."""
         runs = self.state.many
-        run = self.state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+        run = self.state.sole if runs is None else runs.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         if run is None or run.id != number:
             return None
         if run.effects is None:
@@ -160,18 +160,18 @@ class Runs:
     def _require_begun(self, run: RunChunk) -> None:
         """Raise `ProtocolError` unless the run has begun. A run that waits for permits or a retry has not."""
         if run.phase is not RUNNING and run.phase is not WAITING:
-            raise ProtocolError(f"run {run.id} of {run.node.id!r} has not begun; nothing can be reported of it")
+            raise ProtocolError(f"run {run.id} of {run.node.id!r} has not begun, so no record about it is allowed")
 
     def _require_open(self) -> RunState:
         state = self.state
         if state.status in FINAL:
             name = self.plan.definition.name
             raise ExecutionClosed(
-                f"this execution of flow {name!r} has ended ({state.status.value}); it takes nothing any more"
+                f"this execution of flow {name!r} has ended ({state.status.value}); it accepts no more records"
             )
         return state
 
     def _unknown_run(self, number: int) -> Exception:
         if self.state.status in FINAL:
             return ExecutionClosed(f"run {number} ended after its execution ({self.state.status.value})")
-        return ProtocolError(f"run {number} is not running; it has ended before or never was")
+        return ProtocolError(f"run {number} is not running; it has ended, or never existed")

@@ -7,7 +7,7 @@ its record. The kinds:
 kind       fires when                                    written by the user as
 ========== ============================================= =========================================
 start      the execution starts                          `flow.to(...)`
-chunk      a chunk has completed                         `when("name")`, `when(chunk)`, `.to(...)`
+chunk      a chunk has completed                         `when(chunk)`, `.to(...)`
 event      a chunk or a caller emits it                  `when("name")`, `async_emit("name", value)`
 state      the execution's state changes at a key        `when({"runtime_data": key})`
 flow_data  the flow's shared data changes at a key       `when({"flow_data": key})`

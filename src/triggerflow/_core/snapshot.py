@@ -15,13 +15,15 @@ import msgspec
 from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
-from .groups import enter_group, kept_signals
+from .frozen import TAG, freeze
+from .groups import enter_group, usable_signals
 from .joins import is_over, joined
 from .limits import around, fill_queue, limiter_of_chunk
 from .plan import Node, Plan
 from .provisional import restore_provisional, take_member
 from .signals import Trigger
 from .state import (
+    MISSING,
     NONE_SENT,
     UNSET,
     BlockInstance,
@@ -29,11 +31,12 @@ from .state import (
     CompletionGroup,
     Interrupt,
     Joins,
-    KeptSignals,
     Limiter,
+    Lost,
     PermitGrant,
     Phase,
     RecordedSignal,
+    RecordedSignals,
     RunChunk,
     RunState,
     RunWaits,
@@ -43,6 +46,7 @@ from .state import (
     Timer,
     Wait,
 )
+from .timers import count_timers
 
 #: Version of the format. A change of meaning needs a new number, and a migration for older snapshots.
 FORMAT = 1
@@ -50,20 +54,25 @@ FORMAT = 1
 Pack = Callable[[Any, str], Any]
 Unpack = Callable[[Any], Any]
 
-_PLAIN = (
-    "started",
-    "configured",
-    "attended",
-    "keep_open",
-    "skip_exceptions",
-    "max_pending",
-    "records",
-    "next_id",
-    "stream",
-    "stream_stopped",
-    "reason",
-    "pulls",
-)
+#: The attributes of `RunState` that are stored as they are, with the names under which they are stored.
+_PLAIN = {
+    "started": "started",
+    "configured": "configured",
+    "has_handle": "attended",
+    "keep_open": "keep_open",
+    "skip_exceptions": "skip_exceptions",
+    "max_pending": "max_pending",
+    "records": "records",
+    "next_id": "next_id",
+    "stream": "stream",
+    "stream_stopped": "stream_stopped",
+    "reason": "reason",
+    "pulls": "pulls",
+}
+
+
+#: Attributes that are left out at their default.
+_OPTIONAL = {"checks_result": False, "execution_timeout": None, "never_starts": False}
 
 
 def encode(plan: Plan, state: RunState, pack: Pack) -> dict[str, Any]:
@@ -88,7 +97,7 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
 
 
 class _Encoder:
-    """Writes the parts of the state. They refer to each other by numbers."""
+    """Encodes the parts of the state. A part refers to another one by the number of that part."""
 
     def __init__(self, plan: Plan, state: RunState, pack: Pack) -> None:
         self.plan = plan
@@ -104,8 +113,11 @@ class _Encoder:
             "format": FORMAT,
             "definition": plan.definition.fingerprint,
             "operators": dict(plan.definition.fingerprints),
-            **{name: getattr(state, name) for name in _PLAIN},
+            **{stored: getattr(state, name) for name, stored in _PLAIN.items()},
             **({"rules": state.rules} if state.rules else {}),  # snapshots of rules 0 do not have it
+            **({"lost": True} if state.lost else {}),
+            # Snapshots of earlier versions do not have these.
+            **{name: value for name in _OPTIONAL if (value := getattr(state, name))},
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
@@ -113,18 +125,18 @@ class _Encoder:
             "unchecked": None
             if state.unchecked is None
             else [state.unchecked[0], pack(state.unchecked[1], "the result")],
-            "data": {key: pack(value, f"state[{key!r}]") for key, value in state.data.items()},
+            "data": {key: _bare(pack(value, f"state[{key!r}]")) for key, value in state.data.items()},
             "derived": None if state.derived is None else sorted(state.derived),
             "sent": None if state.sent is None else sorted(state.sent),
             "unheard": sorted(state.unheard or ()),
             "skipped": msgspec.to_builtins(state.skipped or []),
-            "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.lease else None,
-            "lease": None if state.lease is None else {**_limiter(state.lease), "asked": state.lease.asked},
+            "limiter": _limiter(state.limiters[0]) if state.limiters and state.limiters[0] is not state.grant else None,
+            "lease": None if state.grant is None else {**_limiter(state.grant), "asked": state.grant.asked},
             "guests": [[it.id, it.step.id, it.phase.value] for it in state.sub_flow_permits.values()],
             "chunk_limiters": {name: _limiter(it) for name, it in (state.chunk_limiters or {}).items()},
             "groups": [self.group(group) for group in self.groups],
             "waits": [_wait(wait) for wait in (state.waits or {}).values()],
-            "openings": [self.opening(it) for it in _openings(state)],
+            "openings": [self.instance(it) for it in _instances(state)],
             "joins": [self.join(*join) for join in joined(state)],
             "runs": [self.run(it) for it in state.runs.values()],
             "retracted": [self.run(it) for it in (state.retracted or {}).values()],
@@ -141,13 +153,14 @@ class _Encoder:
             "parent": self.reference(it.parent),
             "live": self.live[id(it)],
             "over": it.over,
-            "handling": it.handling,
+            "handling": it.handling is not None,
+            **({"route": it.handling} if it.handling else {}),
             "waits": [number for waits in (it.waits or {}).values() for number in waits],
         }
 
-    def join(self, name: str, opening: int, index: int, slots: Mapping[Any, Any]) -> list[Any]:
+    def join(self, name: str, instance_id: int, index: int, slots: Mapping[Any, Any]) -> list[Any]:
         stored = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
-        return [name, opening, index, stored]
+        return [name, instance_id, index, stored]
 
     def run(self, it: RunChunk) -> dict[str, Any]:
         return {
@@ -167,12 +180,12 @@ class _Encoder:
             "waits": 0 if it.waits is None else it.waits.active,
             "kept": [
                 [*effect, recorded.signal, self.reference(recorded.group)]
-                for effect, recorded in kept_signals(self.state, it)
+                for effect, recorded in usable_signals(self.state, it)
             ],
         }
 
     def timer(self, it: Timer) -> dict[str, Any]:
-        value = self.pack(it.value, f"the value of delayed signal {it.name!r}")
+        value = self.pack(it.value, f"the value of delayed signal {it.name!r}" if it.name else "the start value")
         return {**_fields(it), "value": value, "group": self.reference(it.group)}
 
     def interrupt(self, it: Interrupt) -> dict[str, Any]:
@@ -184,15 +197,16 @@ class _Encoder:
             "run": it.run.id if it.run.id in self.state.runs else {**self.run(it.run), **_over(it)},
         }
 
-    def opening(self, it: BlockInstance) -> dict[str, Any]:
+    def instance(self, it: BlockInstance) -> dict[str, Any]:
         what = f"a result inside {it.node.id!r}"
         return {
             "id": it.id,
-            "closed": it.id not in (self.state.openings or ()),
+            "closed": it.id not in (self.state.block_instances or ()),
             "operator": it.node.id,
             "outer": _branch(it.outer),
             "group": self.reference(it.group),
-            "slots": [[] if slot is UNSET else [self.pack(slot, what)] for slot in it.slots],
+            "slots": [self.slot(slot, what) for slot in it.slots],
+            **({} if it.failed is None else {"failed": self.failed(it.failed)}),
             "missing": it.missing,
             "source": None if it.source is None else self.pack(it.source, f"the input of {it.node.id!r}"),
             "next": it.next,
@@ -203,6 +217,15 @@ class _Encoder:
             "limiter": _limiter(it.limiters[0]) if it.node.concurrency is not None else None,
         }
 
+    def slot(self, slot: Any, what: str) -> list[Any]:
+        """A list: empty without a value, of one value, or of None and the failure for a branch without a value."""
+        if type(slot) is Lost:
+            return [None, None if slot.failure is None else self.pack(slot.failure, what)]
+        return [] if slot is UNSET else [self.pack(slot, what)]
+
+    def failed(self, failed: Mapping[int, set[int]]) -> list[Any]:
+        return [[index, [self.plan.nodes[it].id for it in sorted(nodes)]] for index, nodes in failed.items()]
+
 
 class _Decoder:
     """Builds the parts of the state, each after the parts to which it refers."""
@@ -210,19 +233,21 @@ class _Decoder:
     def __init__(self, plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> None:
         self.nodes: dict[str, Node] = {node.id: node for node in plan.nodes}
         self.unpack = unpack
-        self.openings: dict[int, BlockInstance] = {}
+        self.block_instances: dict[int, BlockInstance] = {}
         self.state = state = RunState()
-        for name in _PLAIN:
-            setattr(state, name, snapshot[name])
+        for name, stored in _PLAIN.items():
+            setattr(state, name, snapshot[stored])
         state.rules = snapshot.get("rules", 0)
+        state.lost = snapshot.get("lost", False)
         state.status = Status(snapshot["status"])
         state.closing = Status(snapshot["closing"]) if snapshot["closing"] else None
         state.error = msgspec.convert(snapshot["error"], ErrorInfo) if snapshot["error"] else None
         state.result = unpack(snapshot["result"][0]) if snapshot["result"] else UNSET
-        state.checks_result = snapshot.get("checks_result", False)
+        for name, default in _OPTIONAL.items():
+            setattr(state, name, snapshot.get(name, default))
         unchecked = snapshot.get("unchecked")
         state.unchecked = None if unchecked is None else (unchecked[0], unpack(unchecked[1]))
-        state.data.update((key, unpack(value)) for key, value in snapshot["data"].items())
+        state.data.update((key, freeze(unpack(value))) for key, value in snapshot["data"].items())
         state.derived = _derived(plan, snapshot)
         sent = snapshot["sent"] if "derived" in snapshot else None
         state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
@@ -232,14 +257,14 @@ class _Decoder:
         if snapshot["limiter"]:
             state.limiters = (Limiter(snapshot["limiter"]["limit"]),)
         if snapshot["lease"]:
-            state.lease = PermitGrant()
-            state.lease.limit = state.lease.held = snapshot["lease"]["limit"]
-            state.lease.asked = snapshot["lease"]["asked"]
-            state.limiters = (*state.limiters, state.lease)
+            state.grant = PermitGrant()
+            state.grant.limit = state.grant.held = snapshot["lease"]["limit"]
+            state.grant.asked = snapshot["lease"]["asked"]
+            state.limiters = (*state.limiters, state.grant)
         for name, stored in snapshot["chunk_limiters"].items():
             limiter_of_chunk(state, name, stored["limit"])
         for stored in snapshot["openings"]:
-            self.opening(stored)
+            self.instance(stored)
         for stored in snapshot["runs"]:
             run = self.run(stored)
             state.runs[run.id] = run
@@ -255,38 +280,47 @@ class _Decoder:
 
     def node(self, id: str) -> Node:
         if id not in self.nodes:
-            raise SnapshotError(f"the snapshot speaks of operator {id!r}, which this definition does not have")
+            raise SnapshotError(f"the snapshot names operator {id!r}, which this definition does not have")
         return self.nodes[id]
 
     def group(self, index: int | None) -> CompletionGroup | None:
         return None if index is None else self.groups[index]
 
     def branch(self, stored: list[int] | None) -> Branch | None:
-        return None if stored is None else Branch(self.openings[stored[0]], stored[1])
+        return None if stored is None else Branch(self.block_instances[stored[0]], stored[1])
 
-    def opening(self, stored: Mapping[str, Any]) -> None:
+    def instance(self, stored: Mapping[str, Any]) -> None:
         node = self.node(stored["operator"])
-        opening = BlockInstance(stored["id"], node, self.branch(stored["outer"]), self.group(stored["group"]), 0)
-        opening.slots = [self.unpack(slot[0]) if slot else UNSET for slot in stored["slots"]]
-        opening.missing = stored["missing"]
-        opening.source = None if stored["source"] is None else self.unpack(stored["source"])
-        opening.next, opening.open = stored["next"], stored["open"]
-        opening.pulling, opening.exhausted = stored["pulling"], stored["exhausted"]
+        instance = BlockInstance(stored["id"], node, self.branch(stored["outer"]), self.group(stored["group"]), 0)
+        instance.slots = [self.slot(slot) for slot in stored["slots"]]
+        if "failed" in stored:
+            instance.failed = {
+                index: {self.nodes[id].index for id in ids if id in self.nodes} for index, ids in stored["failed"]
+            }
+        instance.missing = stored["missing"]
+        instance.source = None if stored["source"] is None else self.unpack(stored["source"])
+        instance.next, instance.open = stored["next"], stored["open"]
+        instance.pulling, instance.exhausted = stored["pulling"], stored["exhausted"]
         if stored["pulled"] is not None:
-            opening.pulled = deque(self.unpack(item) for item in stored["pulled"])
-        opening.limiters = self.state.limiters if opening.outer is None else opening.outer.opening.limiters
+            instance.pulled = deque(self.unpack(item) for item in stored["pulled"])
+        instance.limiters = self.state.limiters if instance.outer is None else instance.outer.instance.limiters
         if stored["limiter"] is not None:
-            opening.limiters = (Limiter(stored["limiter"]["limit"]), *opening.limiters)
-        self.openings[opening.id] = opening
+            instance.limiters = (Limiter(stored["limiter"]["limit"]), *instance.limiters)
+        self.block_instances[instance.id] = instance
         if not stored["closed"]:
-            self.state.openings = self.state.openings or {}
-            self.state.openings[opening.id] = opening
+            self.state.block_instances = self.state.block_instances or {}
+            self.state.block_instances[instance.id] = instance
+
+    def slot(self, stored: list[Any]) -> Any:
+        if len(stored) == 2:
+            return MISSING if stored[1] is None else Lost(self.unpack(stored[1]))
+        return self.unpack(stored[0]) if stored else UNSET
 
     def run(self, stored: Mapping[str, Any]) -> RunChunk:
         state, node, scope = self.state, self.node(stored["operator"]), self.branch(stored["scope"])
         limiters = around(state, scope) if node.kind is not OperatorKind.SUB_FLOW else ()
         if node.concurrency is not None:
-            limiters = (limiter_of_chunk(state, node.trigger.name, node.concurrency), *limiters)
+            limiters = (limiter_of_chunk(state, node.completes.name, node.concurrency), *limiters)
         trigger = Trigger(*stored["trigger"])
         value, group = self.unpack(stored["value"]), self.group(stored["group"])
         run = RunChunk(stored["id"], node, trigger, value, stored["signal"], scope, group, limiters)
@@ -300,7 +334,7 @@ class _Decoder:
         signals = {
             (effect, n): RecordedSignal(signal, self.groups[group], (effect, n)) for effect, n, signal, group in kept
         }
-        run.kept = KeptSignals(signals) if signals else None
+        run.recorded_signals = RecordedSignals(signals) if signals else None
         return run
 
     def timer(self, stored: Mapping[str, Any]) -> Timer:
@@ -313,13 +347,13 @@ class _Decoder:
         fields: dict[str, Any] = {**stored, "run": run, "payload": payload, "response": response}
         return Interrupt(**fields)
 
-    def join(self, name: str, opening: int, index: int, slots: list[Any]) -> None:
+    def join(self, name: str, instance_id: int, index: int, slots: list[Any]) -> None:
         joins = self.state.joins = self.state.joins or Joins()
-        held = joins.setdefault(opening, {}).setdefault(index, {})
+        held = joins.setdefault(instance_id, {}).setdefault(index, {})
         held[name] = {_unslot(slot): self.unpack(value) for slot, value in slots}
-        known = self.openings.get(opening)
-        if opening and (known is None or is_over(self.state, Branch(known, index))):
-            joins.over[opening, index] = None
+        known = self.block_instances.get(instance_id)
+        if instance_id and (known is None or is_over(self.state, Branch(known, index))):
+            joins.over[instance_id, index] = None
 
     def wait(self, wait: Wait) -> Wait:
         run = wait.run
@@ -346,20 +380,20 @@ class _Decoder:
         state.waits = waits or None
         for group, stored in zip(self.groups, snapshot["groups"], strict=True):
             group.parent, group.live = self.group(stored["parent"]), stored["live"]
-            group.over, group.handling = stored["over"], stored["handling"]
+            group.over, group.handling = stored["over"], stored.get("route", "") if stored["handling"] else None
             for wait in (waits[number] for number in stored["waits"]):
                 if not wait.over:  # earlier versions stored waits that had ended
                     group.waits = group.waits or {}
                     group.waits.setdefault(wait.level, {})[wait.id] = wait
                     wait.group = group
-        for opening in (state.openings or {}).values():
-            if opening.pulling and opening.group is not None:
-                enter_group(opening.group)
+        for instance in (state.block_instances or {}).values():
+            if instance.pulling and instance.group is not None:
+                enter_group(instance.group)
         own = [snapshot[name] for name in ("limiter", "lease") if snapshot[name]]
         pairs = list(zip(state.limiters, own, strict=True))
         pairs += [(limiter, snapshot["chunk_limiters"][name]) for name, limiter in (state.chunk_limiters or {}).items()]
         pairs += [
-            (self.openings[stored["id"]].limiters[0], stored["limiter"])
+            (self.block_instances[stored["id"]].limiters[0], stored["limiter"])
             for stored in snapshot["openings"]
             if stored["limiter"] is not None
         ]
@@ -375,12 +409,18 @@ class _Decoder:
         state.asking = len(interrupts)
         timers = (state.timers or {}).values()
         state.retries = {it.run: it.id for it in timers if it.what == "retry" and it.run is not None} or None
+        count_timers(state)
         if not state.provisional:
             return
-        emitters = {signal: run.id for run in state.runs.values() if run.kept for signal in run.kept.by_signal}
+        emitters = {
+            signal: run.id
+            for run in state.runs.values()
+            if run.recorded_signals
+            for signal in run.recorded_signals.by_signal
+        }
         restore_provisional(state, self.groups, emitters)
         members: list[tuple[CompletionGroup | None, Any, Any]] = []
-        members += [(it.group, it.id, it) for it in (state.openings or {}).values()]
+        members += [(it.group, it.id, it) for it in (state.block_instances or {}).values()]
         members += [(it.group, it.id, it) for it in state.runs.values()]
         members += [(it.group, it.id, it) for it in timers]
         members += [(it.run.group, (it.id,), it) for it in interrupts]
@@ -401,12 +441,20 @@ def _derived(plan: Plan, snapshot: Mapping[str, Any]) -> frozenset[str] | None:
         return None if names is None else frozenset(_names(names)) & plan.events.keys()
     if not snapshot["configured"]:
         return None
-    left = plan.outside.difference(snapshot["emitted"])
+    left = plan.legacy_external.difference(snapshot["emitted"])
     asked = any(interrupt["status"] == "waiting" for interrupt in snapshot["interrupts"])
     waits = snapshot["status"] == Status.WAITING.value and snapshot["attended"] and not snapshot["keep_open"]
     if not left and waits and not (asked or snapshot["timers"] or snapshot["result"]):
         left = frozenset(plan.events).difference(snapshot["emitted"])
     return left
+
+
+def _bare(packed: Any) -> Any:
+    """Packed data of a value of the state, without the tag that says so: all of them are frozen."""
+    if not isinstance(packed, dict):
+        return packed
+    tagged = cast("dict[str, Any]", packed)
+    return tagged["v"] if tagged.get("$") == TAG else tagged
 
 
 def _names(names: Any) -> list[str]:
@@ -418,12 +466,12 @@ def _groups(state: RunState) -> list[CompletionGroup]:
     found: dict[int, CompletionGroup] = {}
     runs = (*state.runs.values(), *(state.retracted or {}).values())
     starts = [group for run in runs for group in (run.group, run.spawned)]
-    starts += [recorded.group for run in runs for _, recorded in kept_signals(state, run)]
+    starts += [recorded.group for run in runs for _, recorded in usable_signals(state, run)]
     asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     starts += [group for run in asked for group in (run.group, run.spawned)]
     starts += (state.provisional or {}).values()
     starts += [timer.group for timer in (state.timers or {}).values()]
-    starts += [opening.group for opening in _openings(state)]
+    starts += [instance.group for instance in _instances(state)]
     for start in starts:
         group = start
         while group is not None and id(group) not in found:
@@ -437,8 +485,8 @@ def _live(state: RunState, groups: list[CompletionGroup]) -> dict[int, int]:
 
     Open pulls are stored with their block instances, and snapshots of earlier versions do not count them either."""
     live = {id(group): group.live for group in groups}
-    for opening in (state.openings or {}).values():
-        group = opening.group if opening.pulling else None
+    for instance in (state.block_instances or {}).values():
+        group = instance.group if instance.pulling else None
         while group is not None:
             live[id(group)] -= 1
             group = None if live[id(group)] else group.parent
@@ -453,27 +501,27 @@ def _fields(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-def _openings(state: RunState) -> list[BlockInstance]:
+def _instances(state: RunState) -> list[BlockInstance]:
     """Return all block instances that are referred to, outer ones first. A side branch may outlive its block."""
     found: dict[int, BlockInstance] = {}
 
-    def note(opening: BlockInstance) -> None:
-        if opening.id not in found:
-            if opening.outer is not None:
-                note(opening.outer.opening)
-            found[opening.id] = opening
+    def note(instance: BlockInstance) -> None:
+        if instance.id not in found:
+            if instance.outer is not None:
+                note(instance.outer.instance)
+            found[instance.id] = instance
 
-    for opening in (state.openings or {}).values():
-        note(opening)
+    for instance in (state.block_instances or {}).values():
+        note(instance)
     asked = [it.run for it in (state.interrupts or {}).values() if it.status == "waiting"]
     for run in (*state.runs.values(), *(state.retracted or {}).values(), *asked):
         if run.scope is not None:
-            note(run.scope.opening)
+            note(run.scope.instance)
     return list(found.values())
 
 
 def _branch(branch: Branch | None) -> list[int] | None:
-    return None if branch is None else [branch.opening.id, branch.index]
+    return None if branch is None else [branch.instance.id, branch.index]
 
 
 def _limiter(limiter: Limiter) -> dict[str, Any]:

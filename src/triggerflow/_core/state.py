@@ -5,7 +5,8 @@ state. The parts:
 
 * a `RunChunk` is one run of a chunk or condition, from the signal that caused it to its completion;
 * a `BlockInstance` is one pass through a fan-out (batch, for_each, match); a `Branch` is one branch of it. The chain of
-  branches outwards is the *scope* of a run: two passes through one block never share a branch, hence never mix;
+  branches outwards is the *scope* of a run: two passes through one block never share a branch, so their results never
+  mix;
 * a `Limiter` counts the permits of a concurrency limit and holds the queue for them; a `SubFlowPermit` waits in it for
   a chunk of a sub-flow, and a `PermitGrant` holds the permits that the parent granted to the sub-flow;
 * a `CompletionGroup` counts what the signals of a chunk have started and what has not ended, for waits; a `Provisional`
@@ -21,16 +22,19 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, cast
 
 import msgspec
 
 from .errors import ProtocolError
-from .events import RULES, ErrorInfo
+from .events import RULES, ErrorInfo, Failure
+from .frozen import FrozenList
 from .plan import Node
 from .signals import Trigger
 from .sparse import SparseAttribute
 from .values import items_of, type_name
+
+_append: Any = cast("Any", list).append  # a frozen list refuses its own
 
 #: Maximum number of ended things that stay in the state, of each kind: answered interrupts (at least half as many),
 #: skipped errors, names of unhandled signals. So an execution of any length needs constant memory for them.
@@ -44,6 +48,19 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
+
+
+class Lost:
+    """The outcome of a branch that gives no value, in its slot. `failure` is set on its way to a collecting block."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self, failure: Failure | None) -> None:
+        self.failure = failure
+
+
+#: The outcome of a branch of which an error route or `skip_exceptions` has taken the failure.
+MISSING: Final = Lost(None)
 
 #: First value of `RunState.sent`: an execution to which no event is sent needs no set of its own.
 NONE_SENT: Final = frozenset[str]()
@@ -121,8 +138,9 @@ class CompletionGroup:
         # Set when the emitter has ended: no run waits for this group any more, and later child groups go below its
         # parent. Without this, a loop of emits would build an ever longer chain of groups.
         self.over = False
-        # Set for the work of an error route: a failure below it is not routed again.
-        self.handling = False
+        #: for the work of an error route: the id of its operator, which takes no failure of this work again; "" where
+        #: no route takes a failure of this work (rules before `NO_VALUE`)
+        self.handling: str | None = None
         #: the innermost provisional signal to which this group belongs
         self.provisional: Provisional | None = None if parent is None else parent.provisional
         #: waits, by the level to which `live` has to fall (at most two levels), then by number
@@ -180,7 +198,7 @@ class RecordedSignal(msgspec.Struct, frozen=True):
     place: tuple[str, int]
 
 
-class KeptSignals:
+class RecordedSignals:
     """Recorded signals of a run that a later attempt can use: by (effect, count), and by number.
 
     At `limit` entries, those that no attempt can use any more are dropped."""
@@ -189,7 +207,7 @@ class KeptSignals:
 
     def __init__(self, by_effect: dict[tuple[str, int], RecordedSignal]) -> None:
         self.by_effect = by_effect
-        self.by_signal = {kept.signal: kept for kept in by_effect.values()}
+        self.by_signal = {it.signal: it for it in by_effect.values()}
         self.limit = 8 + 2 * len(by_effect)
 
 
@@ -206,15 +224,21 @@ READY, RUNNING, WAITING, BACKOFF = Phase.READY, Phase.RUNNING, Phase.WAITING, Ph
 
 
 class Timer(msgspec.Struct):
-    """A timer: of a delayed signal, a retry, a deadline (`when({"timer": ...})`) or an expiry of an interrupt."""
+    """A timer: of a delayed signal, a retry, a deadline (`when({"timer": ...})`), an expiry of an interrupt, the time
+    limit of the execution, or its delayed start.
+
+    `label` is the id of a delayed signal, "" for none. Without `keeps_open` nothing waits for the timer.
+    """
 
     id: int
     due: float
-    what: Literal["signal", "retry", "deadline", "expiry"]
+    what: Literal["signal", "retry", "deadline", "expiry", "limit", "start"]
     name: str = ""
     value: Any = None
     run: int | None = None
     group: CompletionGroup | None = None
+    label: str = ""
+    keeps_open: bool = True
 
 
 class Interrupt(msgspec.Struct):
@@ -239,9 +263,9 @@ class RunChunk:
     """The command to run a chunk or condition. It stays in the state until the run has ended.
 
     `id` is stable over crash and recovery; `attempt` counts from 1. `signal` is the number of the record that caused
-    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `kept` holds the signals that
-    a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it: the core
-    never reads or saves it.
+    the run. `scope` is the innermost branch; `limiters` are the limits that it respects. `recorded_signals` holds the
+    signals that a later attempt can wait for or retract. `handle` belongs to the driver, which cancels the run with it:
+    the core never reads or saves it.
     """
 
     __slots__ = (
@@ -252,10 +276,10 @@ class RunChunk:
         "group",
         "handle",
         "id",
-        "kept",
         "limiters",
         "node",
         "phase",
+        "recorded_signals",
         "scope",
         "signal",
         "spawned",
@@ -294,7 +318,7 @@ class RunChunk:
         self.phase: Phase = RUNNING
         self.spawned: CompletionGroup | None = None
         self.waits: RunWaits | None = None
-        self.kept: KeptSignals | None = None
+        self.recorded_signals: RecordedSignals | None = None
 
     def __repr__(self) -> str:
         return f"<RunChunk {self.id} of {self.node.id}>"
@@ -325,14 +349,16 @@ class SubFlowPermits:
 class BlockInstance:
     """One pass through a fan-out, with the results of its branches.
 
-    `slots` holds one value per branch; `missing` counts the branches that have not arrived. For a for_each, `source` is
-    the sequence, `next` the position of the next item to start, and `open` the number of items in work. The items of a
-    lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull at a time
-    (`pulling`).
+    `slots` holds one value per branch, or `Lost`; `missing` counts the branches that have not arrived. `failed` holds,
+    by branch, the indexes of operators that failed in it and gave no value; it is None if nothing has failed. For a
+    for_each, `source` is the sequence, `next` the position of the next item to start, and `open` the number of items in
+    work. The items of a lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull
+    at a time (`pulling`). For a match whose cases run, `source` is the positions of these cases.
     """
 
     __slots__ = (
         "exhausted",
+        "failed",
         "feeding",
         "group",
         "id",
@@ -359,6 +385,7 @@ class BlockInstance:
         self.source: Any = None
         self.next = 0
         self.open = 0
+        self.failed: dict[int, set[int]] | None = None
         self.feeding = False
         self.pulled: deque[Any] | None = None
         self.pulling = False
@@ -368,17 +395,17 @@ class BlockInstance:
 class Branch:
     """One branch of a block instance: `index` is the slot that it fills."""
 
-    __slots__ = ("index", "opening")
+    __slots__ = ("index", "instance")
 
-    def __init__(self, opening: BlockInstance, index: int) -> None:
-        self.opening = opening
+    def __init__(self, instance: BlockInstance, index: int) -> None:
+        self.instance = instance
         self.index = index
 
     @property
     def path(self) -> tuple[tuple[str, int, int], ...]:
         """The scope from the outermost branch in: (operator id, block instance id, index) each."""
-        here = ((self.opening.node.id, self.opening.id, self.index),)
-        return self.opening.outer.path + here if self.opening.outer else here
+        here = ((self.instance.node.id, self.instance.id, self.index),)
+        return self.instance.outer.path + here if self.instance.outer else here
 
 
 class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
@@ -400,18 +427,18 @@ class RunState:
 
     __slots__ = (
         "_data",
-        "attended",
+        "block_instances",
         "chunk_limiters",
         "closing",
         "configured",
         "derived",
+        "grant",
+        "has_handle",
         "joins",
-        "lease",
         "limiters",
         "many",
         "max_pending",
         "next_id",
-        "openings",
         "rare",
         "records",
         "result",
@@ -434,16 +461,27 @@ class RunState:
     error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
     reason = SparseAttribute("")
     skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)
+    #: whether a failure was taken by an error route or `skip_exceptions`, or a sub-flow gave no value because of one
+    lost = SparseAttribute(False)
     #: keys whose list no reader holds, so that an append can grow it
     owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
     unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)
     timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
     #: a heap of (due, timer number), made on the first call of `next_due`
     dues: SparseAttribute[list[tuple[float, int]] | None] = SparseAttribute(None)
+    #: the numbers of the delayed signals by name and by label, made on the first cancellation
+    delayed: SparseAttribute[dict[str, dict[int, None]] | None] = SparseAttribute(None)
+    #: how many timers are deadlines, and how many others do not keep the execution open
+    deadlines = SparseAttribute(0)
+    loose = SparseAttribute(0)
+    #: after how many seconds the execution fails; None for no limit
+    execution_timeout: SparseAttribute[float | None] = SparseAttribute(None)
+    #: whether it was closed before its start, and cannot be started any more
+    never_starts = SparseAttribute(False)
     interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
     provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
-    #: those of them without members and without a run that can still decide on them
+    #: provisional signals without members that no run can confirm or retract any more
     idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
     #: permits of sub-flows, granted or queued, by the number of their step
     steps: SparseAttribute[dict[int, SubFlowPermits] | None] = SparseAttribute(None)
@@ -461,10 +499,13 @@ class RunState:
         self.status = Status.CREATED
         self.started = False
         self.configured = False
-        self.attended = True
-        #: rules before `DECLARED`: the external events that it waits for, less those that it has emitted itself
+        #: whether a caller holds the handle and can still send signals; false after `CloseRequested`. Stored as
+        #: `attended`
+        self.has_handle = True
+        #: rules before `DECLARED`: the external events that the execution waits for, less those that its chunks have
+        #: emitted
         self.derived: frozenset[str] | None = None
-        #: the events with listeners that were sent so far; None if the execution is not attended: it is not needed
+        #: the events with listeners that were sent so far; None if no caller holds the handle
         self.sent: frozenset[str] | set[str] | None = None
         self.max_pending = 1024
         self.records = 0
@@ -478,12 +519,12 @@ class RunState:
         self.stream_stopped = False
         #: the limit of the execution and its `PermitGrant`; a tuple, which runs without other limits share
         self.limiters: tuple[Limiter, ...] = ()
-        #: set in a sub-flow with limits around its step
-        self.lease: PermitGrant | None = None
+        #: the permits of a sub-flow with limits around its step; else None. Stored as `lease`
+        self.grant: PermitGrant | None = None
         self.closing: Status | None = None
         # Made on first use, so that a waiting execution stays small.
         self.chunk_limiters: dict[str, Limiter] | None = None
-        self.openings: dict[int, BlockInstance] | None = None
+        self.block_instances: dict[int, BlockInstance] | None = None
         self.joins: Joins | None = None
         self.waits: dict[int, Wait] | None = None
         #: runs that were cancelled by a retraction and have not stopped yet
@@ -507,7 +548,7 @@ class RunState:
     def run(self, number: int | None) -> RunChunk | None:
         """Return the run with this number, or None."""
         if self.many is not None:
-            return self.many.get(number)  # pyright: ignore[reportArgumentType] - None is no run
+            return self.many.get(number)  # pyright: ignore[reportArgumentType] - no run has the number None
         sole = self.sole
         return sole if sole is not None and sole.id == number else None
 
@@ -561,12 +602,12 @@ class RunState:
         if owned is None:
             owned = self.owned = set[str]()
         if key in owned:
-            data[key].append(value)
+            _append(data[key], value)
             return data[key]
         held = items_of(data.get(key, ()))
         if held is None:
             raise ProtocolError(f"state[{key!r}] is a {type_name(data[key])}; only a list can be appended to")
         owned.add(key)
         held.append(value)
-        data[key] = held
-        return held
+        frozen = data[key] = FrozenList(held)
+        return frozen

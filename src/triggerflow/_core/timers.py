@@ -15,17 +15,79 @@ def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
     state.next_id = number + 1
     if state.timers is None:
         state.timers = {}
-    state.timers[number] = Timer(number, due, what, **details)
+    timer = state.timers[number] = Timer(number, due, what, **details)
+    _count(state, timer, 1)
+    if state.delayed is not None and what == "signal":
+        _index(state.delayed, timer)
     if state.dues is not None:
         heappush(state.dues, (due, number))
     machine.out.append(StartTimer(number, due))
     return number
 
 
+def take_timer(state: RunState, number: int) -> Timer | None:
+    """Remove a timer that has fired or is cancelled, and return it; None if it is not running."""
+    timer = None if state.timers is None else state.timers.pop(number, None)
+    if timer is None:
+        return None
+    _count(state, timer, -1)
+    if state.delayed is not None and timer.what == "signal":
+        for name in {timer.name, timer.label or timer.name}:
+            numbers = state.delayed[name]
+            del numbers[number]
+            if not numbers:
+                del state.delayed[name]
+    return timer
+
+
 def cancel_timer(machine: Effects, number: int | None) -> None:
     """Cancel a timer, if it has not fired yet."""
-    if number is not None and machine.state.timers and machine.state.timers.pop(number, None) is not None:
+    if number is not None and take_timer(machine.state, number) is not None:
         machine.out.append(CancelTimer(number))
+
+
+def cancel_signals(machine: Effects, name: str) -> list[Timer]:
+    """Cancel the delayed signals with this name or label, and return their timers, oldest first."""
+    state = machine.state
+    timers = state.timers
+    if not timers:
+        return []
+    if state.delayed is None:  # from now on it is kept up to date, so that a cancellation costs what it cancels
+        state.delayed = {}
+        for timer in timers.values():
+            if timer.what == "signal":
+                _index(state.delayed, timer)
+    found = [timers[number] for number in state.delayed.get(name, ())]
+    for timer in found:
+        cancel_timer(machine, timer.id)
+    return found
+
+
+def pending_signals(state: RunState, name: str) -> int:
+    """How many delayed signals with this name or label are pending."""
+    if state.delayed is not None:
+        return len(state.delayed.get(name, ()))
+    timers = (state.timers or {}).values()
+    return sum(timer.what == "signal" and name in (timer.name, timer.label or timer.name) for timer in timers)
+
+
+def _index(delayed: dict[str, dict[int, None]], timer: Timer) -> None:
+    delayed.setdefault(timer.name, {})[timer.id] = None
+    if timer.label:
+        delayed.setdefault(timer.label, {})[timer.id] = None
+
+
+def _count(state: RunState, timer: Timer, step: int) -> None:
+    if timer.what == "deadline":
+        state.deadlines += step
+    elif not timer.keeps_open:
+        state.loose += step
+
+
+def count_timers(state: RunState) -> None:
+    """Count the timers of a state that was loaded."""
+    for timer in (state.timers or {}).values():
+        _count(state, timer, 1)
 
 
 def next_due(state: RunState) -> float | None:
@@ -33,7 +95,7 @@ def next_due(state: RunState) -> float | None:
     timers, dues = state.timers, state.dues
     if not timers:
         return None
-    if dues is None or len(dues) > 2 * len(timers):  # ended timers stay in the heap until then
+    if dues is None or len(dues) > 2 * len(timers):  # the heap keeps ended timers until it is rebuilt here
         dues = state.dues = [(timer.due, timer.id) for timer in timers.values()]
         heapify(dues)
     while dues[0][1] not in timers:
@@ -44,7 +106,18 @@ def next_due(state: RunState) -> float | None:
 def holds_open(machine: Effects) -> bool:
     """Whether a timer is left that the execution has to wait for.
 
-    A deadline (`when({"timer": ...})`) counts only while the execution has no result.
+    A deadline (`when({"timer": ...})`) counts only while the execution has no result. The time limit of the execution
+    and delayed signals without `keeps_open` never count.
     """
     state = machine.state
-    return any(timer.what != "deadline" or state.result is UNSET for timer in (state.timers or {}).values())
+    timers = state.timers
+    if not timers:
+        return False
+    return len(timers) > (state.loose if state.result is UNSET else state.loose + state.deadlines)
+
+
+def at_work(state: RunState) -> bool:
+    """Whether a timer is left that counts as work of the execution: not an expiry, and none that nothing waits for."""
+    if not state.timers:
+        return False
+    return any(timer.keeps_open and timer.what != "expiry" for timer in state.timers.values())

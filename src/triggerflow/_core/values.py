@@ -1,7 +1,7 @@
 """What the core can find out about a user's value without running user code.
 
 `isinstance`, `hasattr`, `len`, `==` and truth all call into the class of a value: an attribute that raises, a
-`__class__` that lies, a comparison that takes a minute. Called in the middle of a transition, each would leave half a
+`__class__` that lies, a comparison that takes a minute. An exception in the middle of a transition would leave half a
 change behind. So the core looks at types only, through the descriptors of `type` itself, which no class and no
 metaclass can replace. Where the type is not enough, the driver decides: it may call user code, outside of the machine.
 """
@@ -22,22 +22,22 @@ _NAME: Final[Any] = type.__dict__["__name__"].__get__
 
 
 def _ids(*kinds: type[Any]) -> frozenset[int]:
-    # By id: to look a class up in a set would ask its metaclass for a hash.
+    # By id, because looking up a class in a set calls `__hash__` of its metaclass, which is user code.
     return frozenset(map(id, kinds))
 
 
-#: Types, by id, whose comparison and truth run no code but the interpreter's, whatever they are compared with.
+#: Ids of types whose `==` and `bool` run no user code, whatever they are compared with.
 _BASIC: Final = _ids(object, type(None), bool, int, float, complex, str, bytes, bytearray, range)
-#: Those among them that can be compared with each other and never raise: bytes and text do, where Python runs with -bb.
+#: The basic types whose `==` with each other never raises. Bytes with text raise under `python -bb`.
 BUILTIN: Final = _BASIC - _ids(bytes, bytearray)
 _SETS: Final = _ids(set, frozenset)
 _LISTED: Final = _SETS | _ids(list, tuple)
 _CONTAINER: Final = _LISTED | _ids(dict)
-#: What is one item of a for_each although it can be iterated over.
+#: Types whose values can be iterated over, but count as one item of a for_each.
 _WHOLE: Final = (dict, str, bytes, bytearray, Mapping, MappingProxyType)
-#: What only Pydantic models have: they iterate over their fields.
+#: Attributes of Pydantic models only. A model iterates over its fields, but counts as one item of a for_each.
 _FIELDS: Final = ("model_fields", "__pydantic_fields__")
-#: How deep a value is looked into before it counts as not plain.
+#: A value that is nested deeper than this counts as not plain.
 _DEPTH: Final = 100
 
 
@@ -47,7 +47,7 @@ def type_name(value: Any) -> str:
 
 
 def text(value: Any, what: str) -> str:
-    """A name as a plain string: one of a subclass (an enum's, say) is read as the text it is. Raises `UsageError`."""
+    """Return a name as a plain `str`, also from a subclass such as a string enum. Raises `UsageError`."""
     if type(value) is str:
         return value
     if derives(value, str):
@@ -56,13 +56,13 @@ def text(value: Any, what: str) -> str:
 
 
 def key(value: Any, what: str) -> Any:
-    """A key that can be looked up without running code of the user's. Raises `UsageError`."""
+    """Return a key that can be looked up without running user code. Raises `UsageError` for others."""
     return value if is_plain(value) else text(value, what)
 
 
 def seconds(value: Any, what: str) -> float:
-    """A number of seconds as a plain float. Raises `UsageError`."""
-    added = float.__add__(0.0, value)  # reads subclasses of int and float as the numbers they are
+    """Return a number of seconds as a plain float. Raises `UsageError` for other types."""
+    added = float.__add__(0.0, value)  # also reads subclasses of int and float, without calling their methods
     if added is NotImplemented:
         raise UsageError(f"{what} is a number of seconds, got a {type_name(value)}")
     return added
@@ -88,7 +88,8 @@ def items_of(value: Any) -> list[Any] | None:
 def is_lazy(value: Any) -> bool:
     """Whether the driver has to pull the items of a value for a for_each. Else the value is one item.
 
-    By its type alone. What a type does not show (a class registered as a mapping, a proxy) the driver finds out.
+    Looks at the type only. For what the type does not show (a class registered as a mapping, a proxy) the driver
+    examines the value.
     """
     if id(kind_of(value)) in _BASIC:
         return False
@@ -113,14 +114,14 @@ def has_method(value: Any, name: str) -> bool:
 
 
 def equals(literal: Any, value: Any) -> bool | None:
-    """Whether a literal equals a value; None if only user code can decide. None equals only None."""
+    """Whether a literal equals a value; None if only user code can decide. A literal None equals only None."""
     if literal is None:
         return value is None
     if not (id(kind_of(value)) in _BASIC and id(kind_of(literal)) in _BASIC) and not _comparable(literal, value):
         return None
     try:
         return bool(literal == value)
-    except Exception:  # bytes and text under -bb, a nesting too deep: no answer is no match
+    except Exception:  # bytes with text under `python -bb`, or nested too deep: not equal
         return False
 
 
@@ -142,7 +143,7 @@ def _comparable(literal: Any, value: Any) -> bool:
     """Whether `==` of these two values runs no user code."""
     one, other = id(kind_of(literal)), id(kind_of(value))
     if one in _CONTAINER and other in _CONTAINER:
-        # Of containers that differ in kind or length nothing inside is compared.
+        # If the containers differ in type or length, `==` does not compare their items.
         alike = one == other or (one in _SETS and other in _SETS)
         return not alike or len(literal) != len(value) or (is_plain(literal) and is_plain(value))
     return (one in _CONTAINER or _compares_as_builtin(literal)) and (
@@ -159,7 +160,7 @@ def _compares_as_builtin(value: Any) -> bool:
 
 
 def derives(value: Any, wanted: type[Any]) -> bool:
-    """Whether the type of a value is a class or derives from it. What the value says of its class does not count."""
+    """Whether the type of a value is a class or derives from it. The value's own `__class__` is ignored."""
     return any(base is wanted for base in _MRO(kind_of(value)))
 
 

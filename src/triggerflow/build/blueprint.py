@@ -15,9 +15,12 @@ import msgspec
 from .._core.definition import Definition, Operator, OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
 from .._core.signals import ANY_CHUNK, Trigger, TriggerKind
-from .arguments import closest
+from .alike import same
+from .arguments import closest, line, text
 from .chunk import Chunk, Handler, check_handler, check_options, handler_name
-from .emits import emitted_names
+from .emits import emitted_names, sent_names
+from .places import Written, settle
+from .subflow import is_flow
 
 #: The keys that `when` accepts in a dict, and the kind of trigger that each means.
 WHEN_KEYS: Mapping[str, TriggerKind] = {
@@ -35,6 +38,10 @@ WHEN_KEYS: Mapping[str, TriggerKind] = {
 class Blueprint:
     """The operators of a flow that is being built, with its chunks and handlers by name."""
 
+    #: Whether all places of a chunk are one operator with several causes, and everything that follows any place follows
+    #: each run: for front ends whose language means that. Then nothing is taken for a repetition, either.
+    one_operator_per_chunk = False
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.operators: list[Operator] = []
@@ -45,12 +52,23 @@ class Blueprint:
         self.flows: dict[str, Any] = {}
         #: names of the events that are declared external
         self.external: set[str] = set()
+        #: names of the events that are declared (`flow.signal`)
+        self.signals: set[str] = set()
         #: grows with every change; a compiled plan of another version is stale
         self.version = 0
         self._ids: set[str] = set()
         #: registered name by id of the callable; `handlers` keeps the callables alive
         self._named: dict[int, str] = {}
+        #: triggers of the chunks that are wired, by the name of the chunk
         self._attached: dict[str, list[Trigger]] = {}
+        #: names of chunks by the name of the trigger that is theirs
+        self._owners: dict[str, str] = {}
+        #: chunks of plain functions, by the function
+        self._plain: dict[Any, Chunk] = {}
+        self._written = Written()
+        #: where `when` was given a plain string, by that string; and a name or function as a chunk, by the trigger
+        self._heard: dict[str, str] = {}
+        self._awaited: dict[Trigger, str] = {}
         #: the last number tried for each name that was taken
         self._counted: dict[tuple[str, str], int] = {}
 
@@ -63,6 +81,7 @@ class Blueprint:
         that is registered under a second name has the options of the first, except those given here. The default name
         is that of the function; if another function has it, `name#2` and so on.
         """
+        name = text(name)
         given = check_options(options, f"flow {self.name!r}: chunk {handler_name(handler) if name is None else name!r}")
         if isinstance(handler, Chunk):
             given = {**handler.policies(), **given}
@@ -70,24 +89,29 @@ class Blueprint:
         if name is None:
             name = handler_name(handler)
             known = self.chunks.get(name)
-            if known is not None and known.handler != handler:
-                name = self._unique("chunk", name, self.chunks, self.nodes)
+            if known is not None and not same(known.handler, handler):
+                name = self._unique("chunk", name, self.chunks, self._owners)
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise NotAChunkError(f"flow {self.name!r}: a chunk's name must be a non-empty string, got {name!r}")
         known = self.chunks.get(name)
         if known is not None:
             return self._again(known, handler, given)
-        chunk = Chunk(name, handler, **given)
-        self.chunks[name] = chunk
+        free = name if self._owners.get(name, name) == name else self._unique("node", name, self._owners, self.chunks)
+        chunk = Chunk(name, handler, trigger=Trigger("chunk", free), **given)
+        self.chunks[name], self._owners[free] = chunk, name
         self.version += 1
         return chunk
 
     def _again(self, known: Chunk, handler: Handler, given: Mapping[str, Any]) -> Chunk:
         """Add options to a chunk that is already registered, and return it.
 
-        Raises `DefinitionError` for another callable, and for an option that the chunk has with another value.
+        The same function defined again replaces the earlier one (a cell of a notebook). Raises `DefinitionError` for
+        another callable, and for an option that the chunk has with another value.
         """
-        if known.handler != handler:
+        self._written.plain.discard(known.trigger)
+        if known.handler != handler and same(known.handler, handler):
+            self._replace(known, handler)
+        elif known.handler != handler:
             raise DefinitionError(
                 f"flow {self.name!r}: chunk name {known.name!r} is already registered to another callable; "
                 "choose another name"
@@ -106,13 +130,23 @@ class Blueprint:
         if more or emits:
             known.extend({**{name: given[name] for name in more}, "emits": (*known.emits, *emits)})
             self.operators = [
-                msgspec.structs.replace(it, options=_placed(known, it.options.get("side_branch")))
-                if it.kind is OperatorKind.CHUNK and it.emits[0] == known.trigger
+                msgspec.structs.replace(it, options=_placed(known, it.options))
+                if it.kind is OperatorKind.CHUNK and self.nodes.get(it.emits[0].name) is known
                 else it
                 for it in self.operators
             ]
             self.version += 1
         return known
+
+    def _replace(self, chunk: Chunk, handler: Handler) -> None:
+        """Put a function in the place of an earlier one that does the same."""
+        for key, it in self.handlers.items():
+            if it == chunk.handler:
+                self.handlers[key] = handler
+        if id(chunk.handler) in self._named:
+            self._named[id(handler)] = self._named.pop(id(chunk.handler))
+        chunk.handler = handler
+        self.version += 1
 
     def _policies_of(self, handler: Handler) -> Mapping[str, Any]:
         """The options of the chunk that has this function and its name; none if there is no such chunk."""
@@ -121,18 +155,21 @@ class Blueprint:
 
     def resolve(self, reference: Any) -> Chunk:
         """The chunk for a reference: a chunk, a function, the name of a chunk, or `(name, function)`."""
-        match reference:
+        if isinstance(reference, tuple):
+            reference = tuple(text(it) for it in cast("tuple[Any, ...]", reference))
+        match text(reference):
             case Chunk():
-                if self.chunks.get(reference.name) is None:
-                    self.chunks[reference.name] = reference
-                elif self.chunks[reference.name].handler != reference.handler:
+                known = self.chunks.get(reference.name)
+                if known is None:
+                    return self._adopted(reference)
+                if not same(known.handler, reference.handler):
                     raise DefinitionError(
                         f"flow {self.name!r}: {reference!r} belongs to another flow, and this flow has "
                         f"a chunk of that name; give it another name here: ({reference.name + '_2'!r}, chunk)"
                     )
-                return cast("Chunk", reference)
-            case str():
-                return self.named(reference)
+                return cast("Chunk", reference) if reference.trigger == known.trigger else known
+            case str() as name:
+                return self.named(name)
             case (str() as name, Chunk()):
                 return self.register(name, cast("Handler", reference[1]))
             case (str() as name, handler):
@@ -155,13 +192,39 @@ class Blueprint:
             raise UnknownChunkError(f"flow {self.name!r}: there is no chunk named {name!r}; {hint}")
         return chunk
 
-    def _anonymous(self, handler: Handler) -> Chunk:
-        """A chunk for a plain function, which is a new node each time it is attached. It has the function's name."""
-        name = handler_name(handler)
-        trigger = Trigger("chunk", self._unique("node", name, self.nodes, self.chunks))
-        chunk = Chunk(name, handler, trigger=trigger, **self._policies_of(handler))
-        self.chunks.setdefault(name, chunk)
+    def _adopted(self, chunk: Chunk) -> Chunk:
+        """A chunk that was registered elsewhere, as a chunk of this flow."""
+        if self._owners.get(chunk.trigger.name, chunk.name) != chunk.name:
+            free = Trigger("chunk", self._unique("node", chunk.name, self._owners, self.chunks))
+            chunk = Chunk(chunk.name, chunk.handler, trigger=free, **chunk.policies())
+        self.chunks[chunk.name], self._owners[chunk.trigger.name] = chunk, chunk.name
         return chunk
+
+    def _anonymous(self, handler: Handler) -> Chunk:
+        """The chunk of a plain function: the one that was registered with it, else one with the function's name."""
+        known = self._of_function(handler)
+        if known is not None:
+            return known
+        name = handler_name(handler)
+        trigger = Trigger("chunk", self._unique("node", name, self._owners, self.chunks))
+        chunk = Chunk(name, handler, trigger=trigger)
+        if self.chunks.setdefault(name, chunk) is chunk:
+            self._written.plain.add(trigger)
+        self._owners[trigger.name] = name
+        try:
+            self._plain[handler] = chunk
+        except TypeError:  # it has no hash
+            self._plain[id(handler)] = chunk
+        return chunk
+
+    def _of_function(self, handler: Handler) -> Chunk | None:
+        known = self.chunks.get(handler_name(handler))
+        if known is not None and known.handler == handler:
+            return known
+        try:
+            return self._plain.get(handler)
+        except TypeError:
+            return self._plain.get(id(handler))
 
     def _unique(self, what: str, name: str, *taken: Container[str]) -> str:
         """The name if it is free, else the first free one of `name#2`, `name#3` and so on.
@@ -240,6 +303,9 @@ class Blueprint:
         if label in self._ids:
             identity = self._unique("operator", f"{label}<-{describe(heard)}", self._ids)
         self._ids.add(identity)
+        self._written.labels[identity] = label
+        if kind in _TELL_LINE:
+            self._written.lines[identity] = line()
         done = emits if emits is not None else (Trigger("operator", identity),)
         kept = {key: value for key, value in (options or {}).items() if value is not None or key == "equals"}
         self.operators.append(
@@ -258,32 +324,58 @@ class Blueprint:
         self.version += 1
         return done[0]
 
-    def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
-        """Add an operator that runs a chunk, given by any reference, when a trigger fires."""
+    def attach(self, reference: Any, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Trigger:
+        """Add an operator that runs a chunk, given by any reference, when a trigger fires. Returns its own trigger."""
         return self.place(self.resolve(reference), at, side_branch=side_branch, inside=inside)
 
-    def place(self, chunk: Chunk, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Chunk:
-        """Add an operator that runs a chunk of this flow when a trigger fires."""
-        if chunk.trigger == at:
-            raise DefinitionError(
-                f"flow {self.name!r}: chunk {chunk.name!r} is chained to itself and would trigger itself forever; "
-                f"for a second step with the same function give it a second name: ({chunk.name + '_again'!r}, function)"
-            )
+    def place(self, chunk: Chunk, at: Trigger, *, side_branch: bool = False, inside: str | None = None) -> Trigger:
+        """Add an operator that runs a chunk of this flow when a trigger fires.
+
+        Returns the trigger that it fires itself: at the first place that of the chunk, at each further one its own.
+        """
+        trigger, options = chunk.trigger, _placed(chunk, {"side_branch": side_branch or None})
+        if self.one_operator_per_chunk:
+            if trigger == at:
+                raise DefinitionError(
+                    f"flow {self.name!r}: chunk {chunk.name!r} is chained to itself and would trigger itself forever; "
+                    f"for a second step with the same function use a second name: ({chunk.name + '_again'!r}, function)"
+                )
+        elif self.nodes.get(trigger.name) is not None:
+            options["completes"] = trigger.name
+            trigger = Trigger("chunk", self._unique("node", trigger.name, self._owners, self.chunks))
         self.add(
             OperatorKind.CHUNK,
-            chunk.trigger.name,
+            trigger.name,
             (at,),
             name=chunk.name,
-            emits=(chunk.trigger,),
+            emits=(trigger,),
             handler=self.handler_key(chunk.handler, chunk.name),
-            options=_placed(chunk, side_branch),
+            options=options,
             inside=inside,
         )
-        self.nodes[chunk.trigger.name] = chunk
+        self.nodes[trigger.name], self._owners[trigger.name] = chunk, chunk.name
         attached = self._attached.setdefault(chunk.name, [])
         if chunk.trigger not in attached:
             attached.append(chunk.trigger)
-        return chunk
+        return trigger
+
+    def branch_is_default(self) -> None:
+        """The branch of the collect that was added last is named after the step before it."""
+        self._written.default_branches.add(self.operators[-1].id)
+
+    def name_of(self, chunk: Any) -> str:
+        """The name of a chunk, given by itself, its function or its name, for a step that goes back to it."""
+        wanted: Any = text(chunk)
+        if isinstance(wanted, str) and wanted:
+            return wanted
+        if isinstance(wanted, Chunk):
+            return self.resolve(wanted).name
+        if is_flow(wanted):
+            return str(cast("Any", wanted).name)
+        if callable(wanted):
+            named = [name for name, it in self.chunks.items() if it.handler == wanted]
+            return named[0] if named else self._anonymous(wanted).name
+        raise NotAChunkError(f"flow {self.name!r}: back_to() takes a chunk, its function or its name, got {chunk!r}")
 
     def triggers(self, wanted: Any) -> tuple[Trigger, ...]:
         """The argument of `when` as triggers, without repetition."""
@@ -297,42 +389,116 @@ class Blueprint:
                     )
                 found.extend(self._trigger(name, kind) for name in _many(names))
         else:
-            found.extend(self._trigger(name, "event") for name in _many(wanted))
+            for name in map(text, _many(wanted)):
+                if isinstance(name, str):
+                    self._heard.setdefault(name, line())
+                found.append(self._trigger(name, "event"))
         if not found:
-            raise DefinitionError(f"flow {self.name!r}: when() has no trigger; give the name of an event or chunk")
+            raise DefinitionError(f"flow {self.name!r}: when() has no trigger; give the name of an event, or a chunk")
         return tuple(dict.fromkeys(found))
 
     def _trigger(self, name: Any, kind: TriggerKind) -> Trigger:
+        name = text(name)
         if isinstance(name, Trigger):
             return name
         if kind == "timer":
             return Trigger("timer", _seconds(name, self.name))
         if kind == "error":
-            target = ANY_CHUNK if name == ANY_CHUNK else self._trigger(name, "chunk").name
-            return Trigger("error", target)
+            return Trigger("error", ANY_CHUNK if name == ANY_CHUNK else self._trigger(name, "chunk").name)
         if isinstance(name, Chunk):
             return self.resolve(name).trigger
         if isinstance(name, str) and name:
-            if kind == "chunk":
-                return self._completion(self.named(name).name)
-            return self._completion(name) if kind == "event" and name in self.chunks else Trigger(kind, str(name))
-        if callable(name) and kind in ("event", "chunk"):
-            for chunk in self.nodes.values():
-                if chunk.handler == name:
-                    return self._completion(chunk.name)
+            return self._completion(name) if kind == "chunk" else Trigger(kind, name)
+        if callable(name) and kind in ("event", "chunk") and not self.one_operator_per_chunk:
+            trigger = self._anonymous(name).trigger
+            self._awaited.setdefault(trigger, line())
+            return trigger
+        for chunk in self.nodes.values():
+            if self.one_operator_per_chunk and chunk.handler == name:
+                return self._completion(chunk.name)
         raise NotAChunkError(
-            f"flow {self.name!r}: when() cannot listen to {name!r}; give the name of an event or chunk, a chunk, or a "
-            f"dict with the keys {list(WHEN_KEYS)}"
+            f"flow {self.name!r}: when() cannot listen to {name!r}; give the name of an event, a chunk, or a dict with "
+            f"the keys {list(WHEN_KEYS)}"
         )
 
     def _completion(self, name: str) -> Trigger:
-        attached = self._attached.get(name, [])
+        """The trigger of the chunk of this name, which may be registered later; see `_completions`."""
+        if not self.one_operator_per_chunk:
+            trigger = Trigger("chunk", name)
+            self._awaited.setdefault(trigger, line())
+            return trigger
+        attached = self._attached.get(self.named(name).name, [])
         if len(attached) > 1:
-            raise DefinitionError(
-                f"flow {self.name!r}: function {name!r} is attached {len(attached)} times, so that when({name!r}) is "
-                f"ambiguous; attach the one you mean by a name of its own: ({name + '_2'!r}, {name})"
-            )
+            raise DefinitionError(_several(self.name, name, len(attached), f"when({name!r})"))
         return attached[0] if attached else self.chunks[name].trigger
+
+    def _completions(self) -> dict[str, str]:
+        """The names of the triggers of chunks that `when` was given by name, where they differ from the name.
+
+        Raises `UnknownChunkError` for a name of no chunk, and `DefinitionError` for a function that stands nowhere, and
+        for the name of several functions.
+        """
+        found: dict[str, str] = {}
+        for trigger, place in self._awaited.items():
+            name = trigger.name
+            if name in self._owners and self._owners[name] != name:  # a function, which was given itself
+                if trigger not in self._attached.get(self._owners[name], ()):
+                    found[name] = self._wired_as(trigger, place)
+                continue
+            try:
+                chunk = self.named(name)
+            except UnknownChunkError as error:
+                raise UnknownChunkError(f"{error} (when() at {place})") from None
+            attached = self._attached.get(name, [])
+            if len(attached) > 1:
+                raise DefinitionError(_several(self.name, name, len(attached), f"when() at {place}"))
+            own = (attached or [chunk.trigger])[0].name
+            if not attached and chunk.trigger in self._written.plain:
+                own = self._wired_as(chunk.trigger, place)
+            if own != name:
+                found[name] = own
+        return found
+
+    def _wired_as(self, trigger: Trigger, place: str) -> str:
+        """The name of the trigger of the chunk that has the function of this plain chunk, which is not wired itself."""
+        plain = next(it for it in self._plain.values() if it.trigger == trigger)
+        wired = {it.trigger.name for it in self.nodes.values() if it.handler == plain.handler}
+        if len(wired) > 1:
+            raise DefinitionError(
+                _several(self.name, plain.name, len(wired), f"when() at {place}", "chunks", "function")
+            )
+        if not wired:
+            raise DefinitionError(
+                f"flow {self.name!r}: when() at {place} listens to the function {plain.name!r}, which stands nowhere "
+                f"in this flow; wire it, for example flow.to({plain.name}), or give the name of an event"
+            )
+        return wired.pop()
+
+    def _check_events(self, operators: Iterable[Operator]) -> None:
+        """Raise `DefinitionError` for `when("x")` if a chunk has that name, and nothing is known to send the event.
+
+        `when("x").to(x)` is clear: if it meant the completion, the chunk would start itself for ever.
+        """
+        doubtful = {name: place for name, place in self._heard.items() if name in self.chunks}
+        if not doubtful:
+            return
+        sent = self.external | self.signals
+        gates: dict[Trigger, set[str]] = {}
+        for it in operators:
+            sent |= {trigger.name for trigger in it.emits[1:]}
+            if it.kind is OperatorKind.GATE:
+                gates[it.emits[0]] = {trigger.name for trigger in it.listens if trigger.kind == "event"}
+            sent |= {it.name for trigger in it.listens if it.name in gates.get(trigger, ())}
+        doubtful = {name: place for name, place in doubtful.items() if name not in sent}
+        for handler in (*self.handlers.values(), *(chunk.handler for chunk in self.nodes.values())) if doubtful else ():
+            for name in doubtful.keys() & sent_names(handler):
+                del doubtful[name]
+        for name, place in doubtful.items():
+            raise DefinitionError(
+                f"flow {self.name!r}: when({name!r}) at {place} waits for an event {name!r}, but nothing in this flow "
+                f"is known to send it, and there is a chunk of that name. To wait for the chunk, write when(chunk) or "
+                f"when({{'chunk': {name!r}}}); to wait for the event, write when({{'event': {name!r}}})"
+            )
 
     def condition(self, condition: Any, where: str) -> str:
         """Register the function of a case and return the name by which the definition refers to it."""
@@ -359,11 +525,14 @@ class Blueprint:
         else:
             self.name = definition.name
             self.operators, self._ids, self.nodes, self._attached, self._counted = [], set(), {}, {}, {}
-            self.external = set()
+            self.external, self._written, self._plain, self._heard, self._awaited = set(), Written(), {}, {}, {}
+            self._owners = {chunk.trigger.name: name for name, chunk in self.chunks.items()}
         self.external.update(definition.external)
         self.operators.extend(definition.operators)
         self._ids.update(operator.id for operator in definition.operators)
+        self._written.fixed.update(operator.id for operator in definition.operators)
         self.nodes.update(chunks)
+        self._owners.update((name, chunk.name) for name, chunk in chunks.items())
         self.handlers.update(handlers)
         for operator in definition.operators:
             if operator.kind is OperatorKind.CHUNK:
@@ -380,25 +549,42 @@ class Blueprint:
     def freeze(self) -> Definition:
         """The definition of the flow as it is now. Later changes to the flow do not change it.
 
-        Raises `DefinitionError` for an external event that nothing listens to.
+        Raises `DefinitionError` for an external event that nothing listens to, a `when` whose meaning is not clear, and
+        a step that cannot go back to where it should.
         """
-        events = {t.name for operator in self.operators for t in operator.listens if t.kind == "event"}
+        written = self.operators if self.one_operator_per_chunk else self._settled()
+        events = {t.name for operator in written for t in operator.listens if t.kind == "event"}
         branches: dict[str, list[str]] = {}
-        for operator in self.operators:
+        for operator in written:
             if operator.kind is OperatorKind.COLLECT:
                 branches.setdefault(operator.name, []).append(operator.options["branch"])
         for name in sorted(self.external - events):
             raise DefinitionError(self._not_listened_to(name, events))
-        operators = tuple(self._completed(operator, events, branches) for operator in self.operators)
+        operators = tuple(self._completed(operator, events, branches) for operator in written)
+        self._check_events(operators)
         return Definition(self.name, operators, tuple(sorted(self.external)))
 
+    def _settled(self) -> list[Operator]:
+        """The operators with everything decided that depends on the whole flow; see `places`."""
+        renamed = self._completions()
+        operators = self.operators
+        if renamed:
+            operators = [_renamed(it, renamed) if it.id not in self._written.fixed else it for it in operators]
+        handlers = self.handlers
+
+        def alike(one: Operator, other: Operator) -> bool:
+            return one.handler == other.handler or (
+                one.handler is not None
+                and other.handler is not None
+                and same(handlers.get(one.handler), handlers.get(other.handler))
+            )
+
+        return settle(self.name, operators, self._written, alike)
+
     def _not_listened_to(self, name: str, heard: set[str]) -> str:
-        text = f"flow {self.name!r}: event {name!r} is declared external, but nothing listens to it; "
-        if name in self.chunks:
-            return f"{text}when({name!r}) means the chunk of that name; give the event another name"
         near = closest(name, heard, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"listen to it with flow.when({name!r})"
-        return f"{text}{hint}"
+        return f"flow {self.name!r}: event {name!r} is declared external, but nothing listens to it; {hint}"
 
     def _completed(self, operator: Operator, heard: set[str], branches: Mapping[str, list[str]]) -> Operator:
         """The operator with what depends on the whole flow: the events of a chunk, the branches of a collection."""
@@ -415,10 +601,33 @@ class Blueprint:
         return msgspec.structs.replace(operator, emits=emits)
 
 
-def _placed(chunk: Chunk, side_branch: bool | None) -> dict[str, Any]:
-    """The options of an operator that runs a chunk."""
-    options = {**chunk.options(), "side_branch": side_branch or None}
+#: The operators whose place in the user's program is kept for errors that come when the flow is finished.
+_TELL_LINE = frozenset(
+    {OperatorKind.CHUNK, OperatorKind.GO_BACK, OperatorKind.FOR_EACH_COLLECT, OperatorKind.MATCH_COLLECT}
+)
+
+
+def _renamed(operator: Operator, renamed: Mapping[str, str]) -> Operator:
+    """The operator with the present names of the chunks that it listens to."""
+    gate = operator.kind is OperatorKind.GATE
+    heard = tuple(
+        Trigger(it.kind, renamed[it.name]) if gate and it.kind in ("chunk", "error") and it.name in renamed else it
+        for it in operator.listens
+    )
+    return operator if heard == operator.listens else msgspec.structs.replace(operator, listens=heard)
+
+
+def _placed(chunk: Chunk, place: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an operator that runs a chunk: those of the chunk, and those of the place."""
+    options = {**chunk.options(), **{name: place.get(name) for name in ("side_branch", "completes")}}
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _several(flow: str, name: str, count: int, where: str, what: str = "functions", shared: str = "name") -> str:
+    return (
+        f"flow {flow!r}: {count} {what} have the {shared} {name!r}, so that {where} is ambiguous; give the one that "
+        f"you mean a name of its own: ({name + '_2'!r}, {name})"
+    )
 
 
 def is_stable_name(key: str, handler: Handler) -> bool:

@@ -9,11 +9,11 @@ from contextlib import suppress
 from enum import Enum
 from inspect import iscoroutinefunction
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Never, Protocol
 from weakref import WeakKeyDictionary
 
 from .._core.errors import OptionError
-from .arguments import seconds, whole
+from .arguments import check_names, seconds, whole
 from .keys import NoKey, given_key, value_key
 
 logger = logging.getLogger("triggerflow")
@@ -42,7 +42,15 @@ class Cache:
     function; a chunk fails with `OptionError` if `key` returns an object that cannot be a key.
     """
 
-    def __init__(self, key: Callable[[Any], Any] | None = None, *, size: int = 1024, ttl: float | None = None) -> None:
+    def __init__(
+        self,
+        key: Callable[[Any], Any] | None = None,
+        *,
+        size: int = 1024,
+        ttl: float | None = None,
+        **unknown: Never,
+    ) -> None:
+        check_names(unknown, ("key", "size", "ttl"), "Cache")
         whole(size, "Cache", "size", 1)
         if ttl is not None:
             seconds(ttl, "Cache", "ttl", above=True)

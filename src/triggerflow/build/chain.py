@@ -6,22 +6,23 @@ A `Chain` never changes, so that several chains can continue from the same one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Never, Unpack
 
 import msgspec
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, OptionError
 from .._core.signals import START, Trigger
-from .arguments import check_names, flag, positive
+from .arguments import check_names, failures, flag, positive, text
 from .blueprint import Blueprint, describe, literal
-from .chunk import Chunk
+from .chunk import OPTIONS, UNSET, Chunk
 from .former_names import CHAIN, refuse
 from .subflow import SubFlow, SubFlowOptions, is_flow
 
 WhenMode = Literal["and", "or", "simple_or"]
 MatchMode = Literal["hit_first", "hit_all"]
 CollectMode = Literal["filled_and_update", "filled_then_empty"]
+OnError = Literal["raise", "collect"]
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -36,6 +37,10 @@ class Block(msgspec.Struct, frozen=True):
     ends: tuple[Trigger, ...] = ()
     in_case: bool = False
     otherwise: bool = False
+
+
+#: The place of a chain that has gone back. Nothing fires it.
+GONE = Trigger("operator", "")
 
 
 class Chain:
@@ -68,7 +73,7 @@ class Chain:
     def _where(self, call: str) -> str:
         return f"flow {self.blueprint.name!r}: {call}"
 
-    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None) -> Chain:
+    def to(self, chunk: Any, side_branch: bool = False, name: str | None = None, **unknown: Never) -> Chain:
         """Run a chunk with the value of the chain; continue with what the chunk returns.
 
         `chunk` is the result of `@flow.chunk`, a function, the name of a chunk, `(name, function)`, or a flow, which is
@@ -76,21 +81,40 @@ class Chain:
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         self._check_open("to()")
+        check_names(unknown, ("side_branch", "name"), self._where("to()"), OPTIONS)
+        flag(side_branch, self._where("to()"), "side_branch")
         if is_flow(chunk):
             return self.to_sub_flow(chunk, side_branch=side_branch, name=name)
-        reference = (name, chunk) if name is not None else chunk
+        reference = (text(name), chunk) if name is not None else chunk
         inside = self.blocks[-1].opener if self.blocks else None
-        attached = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
-        return self if side_branch else self._then(attached.trigger)
+        done = self.blueprint.attach(reference, self.at, side_branch=side_branch, inside=inside)
+        return self if side_branch else self._then(done)
 
-    def side_branch(self, chunk: Any, *, name: str | None = None) -> Chain:
+    def back_to(self, chunk: Any) -> Chain:
+        """Go back: run a chunk that stands elsewhere in the flow again, with the value of the chain.
+
+        What follows the chunk there follows again; nothing can follow here. Use it at the end of a chain
+        (`flow.when("again").back_to(count)`) or of a case, which leaves the match without a value. `chunk` is the
+        chunk, its function or its name; it may be wired later. A chain that begins with `when` and ends
+        with `to(chunk)`, outside of blocks, goes back too, if the chunk has steps behind it in one other chain.
+        Raises `DefinitionError`, when an execution is created, if the chunk stands nowhere or in several places, inside
+        a block that does not contain this step, or if the loop could never end.
+        """
+        self._check_open("back_to()")
+        blueprint = self.blueprint
+        name = blueprint.name_of(chunk)
+        self._add(OperatorKind.GO_BACK, f"back_to:{name}<-{describe((self.at,))}", options={"to": name})
+        return self._then(GONE)
+
+    def side_branch(self, chunk: Any, *, name: str | None = None, **unknown: Never) -> Chain:
         """Run a chunk with the value of the chain, and continue at once with that same value."""
+        check_names(unknown, ("name",), self._where("side_branch()"), OPTIONS)
         return self.to(chunk, side_branch=True, name=name)
 
-    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and") -> Chain:
+    def when(self, trigger_or_triggers: Any, *, mode: WhenMode = "and", **unknown: Never) -> Chain:
         """Begin a new chain at one or several signals. The new chain is outside all blocks.
 
-        `trigger_or_triggers` is the name of a chunk or event, a chunk, a list of these, or a dict from a kind to one or
+        `trigger_or_triggers` is the name of an event, a chunk, a list of these, or a dict from a kind to one or
         several names. The kinds are `event`, `chunk`, `runtime_data`, `flow_data`, `collect`, `error` (names of chunks,
         or "*") and `timer` (seconds after the start). A single trigger gives the chain its value. With several, `mode`
         decides: "and" waits for one signal of each and gives `{kind: {name: value}}`; "or" gives `(kind, name, value)`
@@ -98,6 +122,7 @@ class Chain:
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         blueprint = self.blueprint
+        check_names(unknown, ("mode",), self._where("when()"))
         if mode not in ("and", "or", "simple_or"):
             raise DefinitionError(
                 f"flow {blueprint.name!r}: when() has the modes 'and', 'or', 'simple_or', not {mode!r}"
@@ -108,15 +133,26 @@ class Chain:
         options = {"mode": mode if len(triggers) > 1 else "simple_or"}
         return self._then(blueprint.add(OperatorKind.GATE, label, triggers, options=options), ())
 
-    def batch(self, *chunks: Any, side_branch: bool = False, concurrency: int | None = None) -> Chain:
+    def batch(
+        self,
+        *chunks: Any,
+        side_branch: bool = False,
+        concurrency: int | None = None,
+        on_error: OnError = "raise",
+        **unknown: Never,
+    ) -> Chain:
         """Run several chunks with the same value; continue with `{chunk name: result}`, in the order of the arguments.
 
         The chain continues when all chunks have completed. `concurrency` limits how many of them run at once for one
-        value (default: no limit). With `side_branch` the chain continues at once with its own value. Raises
-        `DefinitionError` without chunks, or if two chunks have the same name.
+        value (default: no limit). With `side_branch` the chain continues at once with its own value. If a chunk fails
+        and an error route or `skip_exceptions` takes the failure, the chain does not continue. With
+        `on_error="collect"` it continues with a `Failure` in the place of the result. Raises `DefinitionError` without
+        chunks, or if two chunks have the same name.
         """
         blueprint = self.blueprint
         where = f"flow {blueprint.name!r}: batch()"
+        check_names(unknown, ("side_branch", "concurrency"), where)
+        flag(side_branch, where, "side_branch")
         if not chunks:
             raise DefinitionError(f"{where} has no chunk, so that it could never complete; give it at least one")
         self._check_open("batch()")
@@ -130,13 +166,13 @@ class Chain:
                 f"otherwise: ({twice[0] + '_2'!r}, function)"
             )
         label = f"batch<-{describe((self.at,))}"
-        start = self._add(OperatorKind.BATCH_FANOUT, label, options={"concurrency": concurrency})
-        for branch in branches:
-            blueprint.place(branch, start, inside=start.name)
+        options = {"concurrency": concurrency, "on_error": failures(on_error, where)}
+        start = self._add(OperatorKind.BATCH_FANOUT, label, options=options)
+        ends = [blueprint.place(branch, start, inside=start.name) for branch in branches]
         done = self._add(
             OperatorKind.BATCH_COLLECT,
             f"{start.name}/end",
-            tuple(branch.trigger for branch in branches),
+            ends,
             options={"slots": names},
             group=start.name,
         )
@@ -154,7 +190,7 @@ class Chain:
         check_names(options, SubFlowOptions.__annotations__, where)
         positive(options.get("concurrency"), where)
         flag(options.get("side_branch", False), where, "side_branch")
-        name: Any = options.get("name") or trigger_flow.name
+        name: Any = text(options.get("name")) or trigger_flow.name
         if not isinstance(name, str):
             raise OptionError(f"{where}: name must be a string, got {name!r}")
         handler = SubFlow(trigger_flow, options, where)
@@ -169,6 +205,7 @@ class Chain:
                 "flow": trigger_flow.name,
                 "child_concurrency": handler.concurrency,
                 "side_branch": side or None,
+                "fallback": True if handler.fallback is not UNSET else None,
                 **kept,
             },
         )
@@ -183,7 +220,7 @@ class Chain:
 
     # -- blocks ------------------------------------------------------------------------------------------------------
 
-    def for_each(self, *, concurrency: int | None = None) -> Chain:
+    def for_each(self, *, concurrency: int | None = None, on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Run the steps up to `end_for_each` once per item of the chain's value.
 
         The value can be any iterable or async iterable. Lists, tuples and ranges are read in place. The engine takes
@@ -191,29 +228,40 @@ class Chain:
         own and an async iterable in a task of its own, and closes both before the execution ends. A string, a mapping
         and a value that cannot be iterated are one item. `concurrency` limits how many chunks of one for_each run at
         once, and how many of its items are open at once (default: the `max_pending` of `create_execution`).
+
+        An item is left out of the list of results if a chunk fails in it and an error route or `skip_exceptions` takes
+        the failure. With `on_error="collect"` a `Failure` stands in its place.
         """
         self._check_open("for_each()")
+        check_names(unknown, ("concurrency",), self._where("for_each()"))
         positive(concurrency, self._where("for_each()"))
         label = f"for_each<-{describe((self.at,))}"
-        start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options={"concurrency": concurrency})
+        options = {"concurrency": concurrency, "on_error": failures(on_error, self._where("for_each()"))}
+        start = self._add(OperatorKind.FOR_EACH_SPLIT, label, options=options)
         return self._then(start, (*self.blocks, Block(start.name, OperatorKind.FOR_EACH_SPLIT)))
 
     def end_for_each(self) -> Chain:
         """End the block of `for_each`; continue with the list of results, in the order of the items."""
         block = self._block("end_for_each()", OperatorKind.FOR_EACH_SPLIT, "for_each()")
+        if self.at == GONE:
+            self._check_open("end_for_each()")
         return self._leave(block, OperatorKind.FOR_EACH_COLLECT, (self.at,))
 
-    def match(self, *, mode: MatchMode = "hit_first") -> Chain:
+    def match(self, *, mode: MatchMode = "hit_first", on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Choose among the `case`s up to `end_match` by the value of the chain.
 
         With "hit_first" the first case that fits runs, and the chain continues with its value; with "hit_all" all cases
         that fit run, and the chain continues with the list of their values. If no case fits, `case_else` runs, or
-        without one the chain continues with the value that was matched.
+        without one the chain continues with the value that was matched. If a case or a condition fails and an error
+        route or `skip_exceptions` takes the failure, the chain does not continue. With `on_error="collect"` a `Failure`
+        takes the place of the value.
         """
         self._check_open("match()")
+        check_names(unknown, ("mode",), self._where("match()"))
         if mode not in ("hit_first", "hit_all"):
             raise DefinitionError(f"{self._where('match()')} has the modes 'hit_first' and 'hit_all', not {mode!r}")
-        route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}", options={"mode": mode})
+        route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}",
+                          options={"mode": mode, "on_error": failures(on_error, self._where("match()"))})  # fmt: skip
         return self._then(route, (*self.blocks, Block(route.name, OperatorKind.MATCH_ROUTE)))
 
     def case(self, condition: Any) -> Chain:
@@ -249,11 +297,11 @@ class Chain:
         block = self._end_case("end_match()")
         if not block.ends:
             raise DefinitionError(f"{self._where('end_match()')}: this match() has no case; put a case() before it")
-        return self._leave(block, OperatorKind.MATCH_COLLECT, block.ends)
+        return self._leave(block, OperatorKind.MATCH_COLLECT, [it for it in block.ends if it != GONE])
 
-    def if_condition(self, condition: Any) -> Chain:
-        """Begin a match and its first case. The same as `match().case(condition)`."""
-        return self.match().case(condition)
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
+        """Begin a match and its first case. The same as `match(on_error=on_error).case(condition)`."""
+        return self.match(on_error=on_error).case(condition)
 
     def elif_condition(self, condition: Any) -> Chain:
         """Begin the next case after `if_condition`. The same as `case(condition)`."""
@@ -268,7 +316,12 @@ class Chain:
         return self.end_match()
 
     def collect(
-        self, collection_name: str, branch_id: str | None = None, *, mode: CollectMode = "filled_and_update"
+        self,
+        collection_name: str,
+        branch_id: str | None = None,
+        *,
+        mode: CollectMode = "filled_and_update",
+        **unknown: Never,
     ) -> Chain:
         """Join chains: continue with `{branch_id: value}` when every branch of this collection has a value.
 
@@ -277,14 +330,15 @@ class Chain:
         again with the updated dict; with "filled_then_empty" all branches must arrive again first.
         """
         self._check_open("collect()")
+        check_names(unknown, ("branch_id", "mode"), self._where("collect()"))
         if mode not in ("filled_and_update", "filled_then_empty"):
             raise DefinitionError(
                 f"{self._where('collect()')} has the modes 'filled_and_update' and 'filled_then_empty', not {mode!r}"
             )
-        for name, text in (("collection_name", collection_name), ("branch_id", branch_id)):
-            given: Any = text
-            if not isinstance(given, str) and (name == "collection_name" or given is not None):
+        for name, given in (("collection_name", collection_name), ("branch_id", branch_id)):
+            if not isinstance(text(given), str) and (name == "collection_name" or given is not None):
                 raise OptionError(f"{self._where('collect()')}: {name} must be a string, got {given!r}")
+        collection_name, branch_id = text(collection_name), text(branch_id)
         branch = branch_id or describe((self.at,))
         joined = self._add(
             OperatorKind.COLLECT,
@@ -293,12 +347,19 @@ class Chain:
             emits=(Trigger("collect", collection_name),),
             options={"branch": branch, "mode": mode},
         )
+        if not branch_id:
+            self.blueprint.branch_is_default()
         return self._then(joined)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _check_open(self, call: str) -> None:
         """Raise `DefinitionError` between `match()` and its first case, where only a case can follow."""
+        if self.at == GONE:
+            raise DefinitionError(
+                f"{self._where(call)} follows back_to(), and a chain that goes back ends there; what follows the chunk "
+                "that runs again follows at its place"
+            )
         block = self.blocks[-1] if self.blocks else None
         if block is not None and block.kind is OperatorKind.MATCH_ROUTE and not block.in_case:
             raise DefinitionError(f"{self._where(call)} follows match() directly; begin a case with case() first")

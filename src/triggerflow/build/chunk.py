@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, U
 
 from .._core.errors import NotAChunkError, OptionError
 from .._core.signals import Trigger
-from .arguments import check_names, flag, names, positive, seconds
+from .._core.state import UNSET
+from .arguments import check_names, flag, names, positive, seconds, text
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -36,9 +37,10 @@ class ChunkOptions(TypedDict, total=False):
     retry: "Retry | None"
     timeout: float | None
     cache: "Cache | None"
+    fallback: Any
 
 
-OPTIONS = ("concurrency", "inline", "emits", "retry", "timeout", "cache")
+OPTIONS = ("concurrency", "inline", "emits", "retry", "timeout", "cache", "fallback")
 
 
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         seconds(given["timeout"], where, "timeout", above=True)
     if given.get("retry") is not None or given.get("cache") is not None:
         _check_policies(given, where)
+    if callable(given.get("fallback")):
+        check_handler(given["fallback"], f"{where}: fallback")
     return given
 
 
@@ -63,7 +67,11 @@ def _check_policies(given: Mapping[str, Any], where: str) -> None:
 
     for name, kind in (("retry", Retry), ("cache", Cache)):
         if not isinstance(given.get(name), kind | None):
-            raise OptionError(f"{where}: {name} must be an instance of {kind.__name__}, or None; got {given[name]!r}")
+            value = given[name]
+            meant = f"{kind.__name__}({value})" if name == "retry" and type(value) is int else f"{kind.__name__}(...)"
+            raise OptionError(
+                f"{where}: {name} must be an instance of {kind.__name__}, or None; got {value!r}; write {name}={meant}"
+            )
 
 
 class Chunk(Generic[P, R]):
@@ -74,7 +82,18 @@ class Chunk(Generic[P, R]):
     `("second", chunk)`, which has the options of the chunk too.
     """
 
-    __slots__ = ("cache", "concurrency", "emits", "handler", "inline", "name", "retry", "timeout", "trigger")
+    __slots__ = (
+        "cache",
+        "concurrency",
+        "emits",
+        "fallback",
+        "handler",
+        "inline",
+        "name",
+        "retry",
+        "timeout",
+        "trigger",
+    )
 
     def __init__(
         self, name: str, handler: Handler, *, trigger: Trigger | None = None, **options: Unpack[ChunkOptions]
@@ -90,12 +109,15 @@ class Chunk(Generic[P, R]):
         self.retry: Retry | None = given.get("retry")
         self.timeout: float | None = given.get("timeout")
         self.cache: Cache | None = given.get("cache")
+        self.fallback: Any = given.get("fallback", UNSET)
 
     def policies(self) -> dict[str, Any]:
         """The options that differ from the default, in the form that `flow.chunk` takes."""
         given = {name: getattr(self, name) for name in OPTIONS}
         return {
-            name: value for name, value in given.items() if value is not None and value is not False and value != ()
+            name: value
+            for name, value in given.items()
+            if (value is not UNSET if name == "fallback" else value is not None and value is not False and value != ())
         }
 
     def differing(self, options: Mapping[str, Any]) -> list[str]:
@@ -118,6 +140,7 @@ class Chunk(Generic[P, R]):
             "retry": self.retry.describe() if self.retry else None,
             "timeout": self.timeout,
             "cache": True if self.cache else None,
+            "fallback": None if self.fallback is UNSET else True,
         }
 
     def declare_emits(self, *names: "str | Signal[Any]") -> "Chunk[P, R]":
@@ -125,10 +148,11 @@ class Chunk(Generic[P, R]):
 
         Only diagrams and checks use them; runs do not change. Raises `NotAChunkError` for a name that is not a string.
         """
-        for name in names:
+        given: list[Any] = [text(name) for name in names]
+        for name in given:
             if not isinstance(name, str):
                 raise NotAChunkError(f"chunk {self.name!r}: declare_emits takes event names, got {name!r}")
-        self.emits = tuple(dict.fromkeys((*self.emits, *map(str, names))))
+        self.emits = tuple(dict.fromkeys((*self.emits, *given)))
         return self
 
     def __call__(self, *data: P.args, **none: P.kwargs) -> R:
@@ -150,14 +174,16 @@ def _alike(one: Any, other: Any) -> bool:
     """Whether two values of an option are equal. Two `Retry` or `Cache` objects are, if their arguments are equal."""
     if type(one) is not type(other):
         return False
-    return one is other or bool(_settings(one) == _settings(other))
+    settings = getattr(one, "settings", None)
+    if settings is None:
+        try:
+            return one is other or bool(one == other)
+        except Exception:  # a fallback is any value, and the `==` of an array gives no bool
+            return False
+    from .alike import same
 
-
-def _settings(value: Any) -> Any:
-    from .cache import Cache  # see `_check_policies`
-    from .retry import Retry
-
-    return value.settings() if isinstance(value, Retry | Cache) else value
+    theirs = other.settings()
+    return all(same(value, theirs[name]) for name, value in settings().items())
 
 
 def check_handler(handler: Any, where: str) -> None:

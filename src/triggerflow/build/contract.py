@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast, get_args
 
 import msgspec
 
-from .._core.errors import ContractError
+from .._core.errors import ContractError, DefinitionError
 
 Check = Callable[[Any], Any]
 
@@ -50,8 +51,13 @@ def checker(expected: Any, place: str, convert: Check | None = None) -> Check:
     """Make a function that returns a value, coerced to the type, or raises `ContractError` if the value does not fit.
 
     `convert` replaces the coercion; any exception that it raises means that the value does not fit.
+    Raises `DefinitionError` for a type with an annotation that cannot be resolved.
     """
-    convert = convert or _converter(expected)
+    if convert is None:
+        try:
+            convert = _converter(expected)
+        except NameError as error:  # Pydantic's error is one too
+            raise unresolved(error, place) from None
 
     def check(value: Any) -> Any:
         try:
@@ -63,6 +69,15 @@ def checker(expected: Any, place: str, convert: Check | None = None) -> Check:
     return check
 
 
+def unresolved(error: NameError, place: str) -> DefinitionError:
+    """The error for an annotation that names something that is not there."""
+    name = error.name or str(error)
+    return DefinitionError(
+        f"{place}: the annotation {name!r} cannot be resolved. A class that is defined inside a function is not found "
+        "where annotations are strings (`from __future__ import annotations`): define it at the top of the module"
+    )
+
+
 def _converter(expected: Any) -> Check:
     pydantic = _pydantic()
     if pydantic is not None and _mentions(expected, pydantic.BaseModel):
@@ -71,6 +86,8 @@ def _converter(expected: Any) -> Check:
         return lambda value: value
 
     kind = cast("type[Any]", expected) if isinstance(expected, type) else None
+    with suppress(TypeError, ValueError):  # msgspec does not know the class
+        msgspec.json.Decoder(cast("Any", expected))  # now, and not at the first value, for names that are not there
 
     def convert(value: Any) -> Any:
         if kind is not None and isinstance(value, kind):
@@ -89,7 +106,10 @@ def _pydantic() -> Any:
 
 
 def _validator(pydantic: Any, expected: Any) -> Check:
-    return pydantic.TypeAdapter(expected).validate_python
+    adapter = pydantic.TypeAdapter(expected)
+    if not getattr(adapter, "pydantic_complete", True):
+        adapter.rebuild()  # raises for a name that is not there
+    return adapter.validate_python
 
 
 def _mentions(expected: Any, base: type) -> bool:

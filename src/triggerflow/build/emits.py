@@ -8,9 +8,11 @@ import dis
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from types import CodeType, FunctionType
 from typing import Any, cast
 
+from .arguments import text
 from .chunk import Handler, called_function
 
 #: Methods whose first argument is the name of an event.
@@ -19,6 +21,9 @@ EMITTERS = frozenset({"emit", "async_emit", "emit_nowait", "async_emit_nowait"})
 MAX_WRAPPERS = 20
 #: Methods that take a dict from the fields of a model's answer to names of events.
 FIELD_EMITTERS = frozenset({"async_emit_fields", "emit_fields"})
+
+#: Methods that ask a question, whose answer may be sent as an event.
+ASKERS = frozenset({"pause_for", "async_pause_for"})
 
 
 def emitted_names(handler: Handler) -> frozenset[str]:
@@ -31,6 +36,20 @@ def emitted_names(handler: Handler) -> frozenset[str]:
     for function in _functions(handler):
         found |= _emitted_in(function)
     return frozenset(found)
+
+
+def sent_names(handler: Handler) -> frozenset[str]:
+    """All names of events that the code of a handler may send: `emitted_names`, and strings where it asks a question.
+
+    The answer of `pause_for(resume_event=...)` is sent as an event. For checks that must not refuse what is right.
+    """
+    asked: set[str] = set()
+    for function in _functions(handler):
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+        for part in _codes(function.__code__):
+            if not ASKERS.isdisjoint(part.co_names):
+                asked.update(_strings(part, function.__globals__, cells))
+    return emitted_names(handler) | asked
 
 
 def _functions(handler: Any) -> list[FunctionType]:
@@ -80,6 +99,10 @@ def _first_argument(
         value = scope.get(value)
     elif step.opname == "LOAD_DEREF":
         value = _content(cells.get(value))
+    while _is_member(steps, at + 1, value):
+        at += 1
+        value = getattr(value, steps[at].argval, None)
+    value = text(value)
     if step.opname in ("LOAD_CONST", "LOAD_GLOBAL", "LOAD_DEREF") and isinstance(value, str):
         yield value
         return
@@ -95,12 +118,20 @@ def _first_argument(
             return
 
 
+def _is_member(steps: list[dis.Instruction], at: int, value: Any) -> bool:
+    """Whether the next instruction reads a member of an enum, or the value of a member."""
+    if at >= len(steps) or steps[at].opname != "LOAD_ATTR":
+        return False
+    is_enum = isinstance(value, type) and issubclass(value, Enum) and steps[at].argval in value.__members__
+    return is_enum or (isinstance(value, Enum) and steps[at].argval == "value")
+
+
 def _strings(code: CodeType, scope: Mapping[str, Any], cells: Mapping[str, Any]) -> Iterator[str]:
     """All strings of a code object, and the values of dicts that it names. Strings that are no events do no harm."""
     named = [*(scope.get(name) for name in code.co_names), *(_content(cells.get(name)) for name in code.co_freevars)]
     for value in (*code.co_consts, *named):
         texts = cast("dict[Any, Any]", value).values() if isinstance(value, dict) else (value,)
-        yield from (text for text in texts if isinstance(text, str))
+        yield from (name for name in map(text, texts) if isinstance(name, str))
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

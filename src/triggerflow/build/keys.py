@@ -25,7 +25,7 @@ from typing import Any, Generic, cast
 
 import msgspec
 
-#: The deepest nesting of a value with a key. A value that contains itself has no key either.
+#: Values that are nested deeper than this get no cache key. Neither do values that contain themselves.
 MAX_DEPTH = 60
 
 Make = Callable[[Any], Hashable]

@@ -8,12 +8,17 @@ errors), https://docs.temporal.io/encyclopedia/retry-policies, with jitter added
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Never, cast
 
 from .._core.errors import DefinitionError, OptionError
-from .arguments import seconds, whole
+from .arguments import check_names, seconds, whole
 
 logger = logging.getLogger("triggerflow")
+
+
+#: The options of `Retry`.
+FIELDS = ("attempts", "initial_interval", "backoff_coefficient", "maximum_interval", "jitter", "retry_on",
+          "non_retryable")  # fmt: skip
 
 
 class Retry:
@@ -39,8 +44,10 @@ class Retry:
         jitter: float = 0.1,
         retry_on: tuple[type[BaseException], ...] | type[BaseException] = Exception,
         non_retryable: tuple[type[BaseException], ...] | type[BaseException] = (),
+        **unknown: Never,
     ) -> None:
         where = "Retry"
+        check_names(unknown, FIELDS, where)
         whole(attempts, where, "attempts", 1)
         seconds(initial_interval, where, "initial_interval")
         if maximum_interval is not None:

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypedDict, cast
 
 from .._core.errors import DefinitionError, OptionError, UsageError
+from .._core.state import UNSET
+from .arguments import text
+from .chunk import check_handler
 
 _SEGMENT = r"[A-Za-z_]\w*"
 _SOURCES = {"value", "runtime_data", "flow_data", "resources"}
@@ -28,6 +31,9 @@ class SubFlowOptions(TypedDict, total=False):
 
     `concurrency` limits how many chunks of the child run at once (default: no limit). With `side_branch` the chain
     continues at once with its own value. `name` is the name of the step (default: that of the flow).
+
+    If the child fails, the step fails like a chunk. `fallback` is then used in place of the child's result: a value, or
+    a callable as for `flow.chunk`. It must have the result type that the child declares.
     """
 
     side_branch: bool
@@ -35,6 +41,7 @@ class SubFlowOptions(TypedDict, total=False):
     capture: Paths | None
     write_back: Paths | None
     concurrency: int | None
+    fallback: Any
 
 
 class SubFlowTarget(Protocol):
@@ -65,10 +72,18 @@ class SubFlow:
         self.flow = flow
         self.runner = flow.__flow_runtime__()
         self.concurrency = options.get("concurrency")
+        self.fallback = options.get("fallback", UNSET)
+        if callable(self.fallback):
+            check_handler(self.fallback, f"{where}: fallback")
         given, back = options.get("capture"), options.get("write_back")
         self.capture = _paths({"input": "value"} if given is None else given, _CAPTURE, _SOURCES, f"{where}: capture")
         back = {"value": "result"} if back is None else back
         self.write_back = _paths(back, _WRITE_BACK, {"result"}, f"{where}: write_back")
+
+    def same_step(self, other: "SubFlow") -> bool:
+        """Whether another step runs the same flow with the same options."""
+        about = [(it.concurrency, it.capture, it.write_back) for it in (self, other)]
+        return self.flow is other.flow and about[0] == about[1]
 
     def __call__(self, data: Any) -> Any:
         """Raise `UsageError`: only the engine can run a step that is a flow."""
@@ -81,18 +96,20 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
     """Check and split the paths: for each target, its keys ("" for the whole target) to source paths."""
     found: dict[str, dict[str, list[str]]] = {}
     for target, paths in _mapping(wanted, where).items():
+        target, paths = text(target), text(paths)
         scope, _, rest = target.partition(".")
         if scope not in targets:
             raise DefinitionError(f"{where}: {target!r} is not a target; use one of {sorted(targets)}")
         pairs: Mapping[str, str] = {rest: paths} if isinstance(paths, str) else _mapping(paths, where)
         for key, source in pairs.items():
+            key, source = text(key), text(source)
             if not key and scope not in ("input", "value"):
                 error = OptionError if isinstance(paths, str) else DefinitionError
                 raise error(
                     f"{where}: the target {scope!r} needs a mapping of keys to paths, such as "
                     f"{{{scope!r}: {{'key': {source!r}}}}}"
                 )
-            if not isinstance(source, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(source, str):
                 raise OptionError(f"{where}: a path is a string of names joined by dots; got {source!r}")
             segments = source.split(".")
             if segments[0] not in sources:
@@ -110,5 +127,7 @@ def _paths(wanted: Paths, targets: set[str], sources: set[str], where: str) -> d
 
 def _mapping(wanted: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(wanted, Mapping):
-        raise OptionError(f"{where} maps targets to paths, or to a mapping of keys to paths; got {wanted!r}")
+        raise OptionError(
+            f"{where} must be a mapping from each target to a path, or to a mapping of keys to paths; got {wanted!r}"
+        )
     return cast("Mapping[str, Any]", wanted)

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 
 from .._core.errors import ContractError, DefinitionError
+from .annotations import hints_of, resolve
 from .contract import Check, checker
 
 T = TypeVar("T")
@@ -73,17 +74,20 @@ def add(old: Any, new: Any) -> Any:
 class StateModel:
     """The keys of a flow's state with their types, defaults and reducers, read from a model's fields.
 
-    A reducer can also be given in the annotation: `hits: Annotated[list[str], append]`.
-    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, and for a reducer of an
-    unknown field.
+    A reducer can also be given in the annotation: `hits: Annotated[list[str], append]`. Names in annotations that their
+    module does not define are looked up in `names`.
+    Raises `DefinitionError` unless the model is a dataclass, msgspec struct or Pydantic model, for a reducer of an
+    unknown field, and for a name in an annotation that is defined nowhere.
     """
 
     __slots__ = ("checks", "defaults", "lists", "model", "reducers")
 
-    def __init__(self, model: type[Any], reducers: Mapping[str, Reducer]) -> None:
+    def __init__(self, model: type[Any], reducers: Mapping[str, Reducer], names: Mapping[str, Any]) -> None:
         self.model = model
+        what = f"set_state({getattr(model, '__qualname__', model)})"
+        resolve(model, what, names)
         self.defaults: dict[str, Callable[[], Any]] = _defaults(model)
-        hints = get_type_hints(model, include_extras=True)
+        hints = hints_of(model, what, names)
         unknown = set(reducers) - set(self.defaults)
         if unknown:
             raise DefinitionError(
@@ -91,7 +95,7 @@ class StateModel:
                 f"{model.__name__} has the fields {list(self.defaults)}"
             )
         self.checks: dict[str, Check] = {name: checker(hints[name], f"state[{name!r}]") for name in self.defaults}
-        #: keys whose type is a list without constraints on the list itself, so that an item can be checked alone
+        #: keys typed as a list without a rule for the whole list: a new item can be checked without the others
         self.lists = frozenset(name for name in self.defaults if _is_plain_list(hints[name]))
         self.reducers: dict[str, Reducer] = dict(reducers)
         for name in self.defaults:
@@ -101,9 +105,17 @@ class StateModel:
 
     def check(self, key: str, value: Any) -> Any:
         """The value, checked and coerced. Raises `ContractError` if it does not fit, or if the key is unknown."""
-        if key not in self.checks:
-            raise ContractError(f"state has no key {key!r}; {self.model.__name__} declares {list(self.checks)}")
+        self.require(key)
         return self.checks[key](value)
+
+    def require(self, key: str) -> None:
+        """Raise `ContractError` if the key is unknown; it names the nearest one."""
+        if key not in self.checks:
+            from difflib import get_close_matches  # imported here, to keep the import of the package fast
+
+            near = get_close_matches(str(key), self.checks, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it declares {list(self.checks)}"
+            raise ContractError(f"state has no key {key!r}, because {self.model.__name__} declares none; {hint}")
 
     def check_item(self, key: str, held: Sequence[Any], value: Any) -> None:
         """Check a value that is to be appended to the list `held` at a key. Raises `ContractError`.
@@ -114,6 +126,7 @@ class StateModel:
 
     def reducer(self, key: str) -> Reducer:
         """The reducer of a key. Raises `ContractError` if none is declared."""
+        self.require(key)
         if key not in self.reducers:
             raise ContractError(
                 f"state[{key!r}] has no reducer; declare one in set_state(model, reducers={{{key!r}: function}})"

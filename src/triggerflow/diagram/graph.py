@@ -1,8 +1,8 @@
 """The drawing of a definition: boxes, blocks around them and lines between them, independent of the output syntax.
 
-Boxes and operators do not correspond one to one. A chunk that is used in several places is one box. A gate for a single
-signal and a case are boxes only in the detailed mode: in the simplified mode the line through them shows the same. All
-ends of a flow are one result.
+Boxes and operators do not correspond one to one. A chunk has a box at each of its places. A step that goes
+back has none: its line leads to the place that runs again. A gate for a single signal and a case are boxes only in the
+detailed mode: in the simplified mode the line through them shows the same. All ends of a flow are one result.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .._core.definition import Definition, Operator, OperatorKind
+from .._core.definition import Definition, Operator, OperatorKind, completed_by
 from .._core.signals import ANY_CHUNK, START, Trigger
 from .runs import OperatorView, RunView, Status
 
@@ -108,6 +108,8 @@ class _Artist:
         self.entry: dict[str, Box] = {}
         self.exit: dict[str, Box] = {}
         self.by_trigger: dict[Trigger, list[Operator]] = {}
+        #: the further places of a chunk, by the trigger of the chunk
+        self.further: dict[Trigger, list[Operator]] = {}
         self.emitters: dict[str, list[Operator]] = {}
         self.blocks: dict[str, str] = {}
         self.with_else: set[str | None] = set()
@@ -119,6 +121,8 @@ class _Artist:
         for operator in operators:
             for trigger in operator.emits[:1]:
                 self.by_trigger.setdefault(trigger, []).append(operator)
+                if (completed := completed_by(operator)) != trigger:
+                    self.further.setdefault(completed, []).append(operator)
             for trigger in operator.emits[1:]:
                 self.emitters.setdefault(trigger.name, []).append(operator)
             if operator.options.get("otherwise") is True:
@@ -136,13 +140,24 @@ class _Artist:
                 if line not in known:
                     known.add(line)
                     self.drawing.lines.append(line)
+        for operator in operators:
+            self.draw_unheard(operator, heard)
+
+    def draw_unheard(self, operator: Operator, heard: set[Trigger]) -> None:
+        """The events that an operator is known to emit and that nothing in the flow listens to."""
+        source = self.exit.get(operator.id)
+        for trigger in operator.emits[1:]:
+            if trigger not in heard and source is not None:
+                line = Line(source.key, self.box(trigger, "signal", [trigger.name]).key, "", "emit")
+                if line not in self.drawing.lines:
+                    self.drawing.lines.append(line)
 
     # -- boxes ---------------------------------------------------------------------------------------------------------
 
     def place(self, operator: Operator, heard: set[Trigger]) -> None:
         """Make or find the box of an operator; some operators share one."""
         kind, inside = operator.kind, operator.inside
-        if self.is_passed_through(operator):
+        if self.is_passed_through(operator) or kind is OperatorKind.GO_BACK:
             return
         if kind in _OPENERS:
             self.blocks[operator.id] = self.block(operator.inside)
@@ -245,7 +260,8 @@ class _Artist:
 
     def lines_to(self, operator: Operator) -> Iterator[Line]:
         """The lines that end at an operator's box."""
-        target = self.entry.get(operator.id)
+        back = operator.options.get("to") if operator.kind is OperatorKind.GO_BACK else None
+        target = self.entry.get(operator.id if back is None else str(back))
         if target is None:
             return
         if operator.kind is OperatorKind.MATCH_COLLECT and operator.group not in self.with_else:
@@ -277,7 +293,8 @@ class _Artist:
             case "error":
                 yield from self.error(trigger)
             case _:
-                for source in self.by_trigger.get(trigger, ()):
+                further = self.further.get(trigger, ()) if listener.kind is OperatorKind.GATE else ()
+                for source in (*self.by_trigger.get(trigger, ()), *further):
                     if trigger.kind == "operator" or self.are_neighbours(source, listener):
                         yield from self.exits(source)
 
@@ -297,7 +314,8 @@ class _Artist:
         known = trigger in self.boxes
         box = self.box(trigger, "error", [f"error: {name}"])
         if not known:
-            for operator in self.by_trigger.get(Trigger("chunk", trigger.name), ()):
+            failing = Trigger("chunk", trigger.name)
+            for operator in (*self.by_trigger.get(failing, ()), *self.further.get(failing, ())):
                 self.drawing.lines.append(Line(self.exit[operator.id].key, box.key, "", "emit"))
         yield box, "", "solid"
 
@@ -323,6 +341,8 @@ def _details(operator: Operator) -> list[str]:
         f"timeout {options['timeout']:g} s" if isinstance(options.get("timeout"), int | float) else "",
         "cached" if options.get("cache") else "",
         "inline" if options.get("inline") else "",
+        "with a fallback" if options.get("fallback") else "",
+        "collects failures" if options.get("on_error") == "collect" else "",
     ]
     return [part for part in (*parts, *_paths(operator, "capture"), *_paths(operator, "write_back")) if part]
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-#: (fill, stroke, text) by status of a run, else by shape. The text colour is set, to stay readable on dark pages.
+#: (fill, stroke, text) colours. The key is the status of a run or, without a run, the shape of the node. The text
+#: colour is set explicitly, so that it is readable on dark pages.
 COLOURS: dict[str, tuple[str, str, str]] = {
     "idle": ("#f5f5f5", "#bdbdbd", "#757575"),
     "running": ("#bbdefb", "#1565c0", "#212121"),

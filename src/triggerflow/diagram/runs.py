@@ -124,7 +124,7 @@ class _Watch:
         state = self.machine.state
         for operator, began in self.began.values():
             self.busy[operator] += self.now - began
-        for instance in (state.openings or {}).values():
+        for instance in (state.block_instances or {}).values():
             self.open[instance.node.id] += 1
         for run in state.runs.values():
             self.phases[run.node.id].add(run.phase)

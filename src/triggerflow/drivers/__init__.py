@@ -1,1 +1,1 @@
-"""Drivers perform the core's commands: they own tasks, threads, time and the journal, and decide nothing."""
+"""Drivers perform the core's commands: they own tasks, threads and timers. All decisions are made by the core."""

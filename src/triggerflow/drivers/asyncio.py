@@ -2,7 +2,7 @@
 
 Its speed comes from *workers*: a worker is one asyncio task that runs chunks one after another. A chunk that completes
 without suspending needs no task of its own, and a chain of chunks stays in one task. A run must not wait behind a chunk
-that does suspend:
+that suspends:
 
 * runs that may start wait in `_ready`, in the order in which the core gave them;
 * a worker that leaves runs in `_ready` when it calls user code schedules `_pump` for the next turn of the loop;
@@ -30,7 +30,8 @@ from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
 from ..run.environment import Environment
 from ..run.ingress import submit, take
-from ..run.interrupts import ChunkPaused
+from ..run.interrupts import ChunkPaused, StepWithoutValue
+from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation
 from .ready import Ready
@@ -41,17 +42,17 @@ if TYPE_CHECKING:
     from .timers import Timers
     from .waits import Waits
 
-#: How many chunks a worker runs before it lets the loop turn: a few hundred microseconds.
+#: How many chunks a worker runs before it lets other tasks of the loop run: a few hundred microseconds.
 CHUNKS_PER_TURN = 100
 
-#: The name of a worker's task: one for all, since asyncio would make one for each.
+#: The name of every worker's task. Without it, asyncio would make a new name for each.
 WORKER = "triggerflow worker"
 
 #: Numbers of the timers that limit the clean-up of a closing execution, and of retracted runs. The core's start at 1.
 CLEAN_UP, RETRACTION_CLEAN_UP = 0, -1
 
-#: Executions with chunks at work: the event loop itself refers to tasks weakly only.
-#: (A dict, because it takes half the room of a set.)
+#: Drivers with running chunks. This reference keeps them alive, because the event loop refers to tasks only weakly.
+#: (A dict, because it takes half the memory of a set.)
 _running: dict[AsyncioDriver, None] = {}
 
 
@@ -82,7 +83,7 @@ class AsyncioDriver:
         self.rare: dict[str, Any] | None = None
         self._base = own_context()
         self._pumping = False
-        #: workers that have not started yet, and how many to hire next time
+        #: the number of workers that have not started yet, and how many `_pump` starts next
         self._hired = 0
         self._burst = 1
         self._yielding = False
@@ -120,15 +121,32 @@ class AsyncioDriver:
         submit(self.runtime, events.ExternalWaitStarted(now(), run.id))
         try:
             await wait()
-        finally:
-            with contextlib.suppress(ExecutionClosed):
-                submit(self.runtime, events.ExternalWaitEnded(now(), number))
-        if state.waits and number in state.waits:
+        except (Exception, asyncio.CancelledError):
+            self._end_external_wait(number)
+            # A chunk that has set itself a time limit for the wait goes on, and needs its permits for that. One whose
+            # policy has timed out ends now.
+            if state.closing is None and state.run(run.id) is run and not timed_out(run):
+                await self._regained(number)
+            raise
+        except BaseException:  # the loop ends: nothing can be awaited
+            self._end_external_wait(number)
+            raise
+        self._end_external_wait(number)
+        await self._regained(number)
+
+    def _end_external_wait(self, number: int) -> None:
+        with contextlib.suppress(ExecutionClosed):
+            submit(self.runtime, events.ExternalWaitEnded(self.runtime.environment.now(), number))
+
+    async def _regained(self, number: int) -> None:
+        """Wait until the run of an external wait that has ended has its permits back."""
+        waits = self.runtime.machine.state.waits
+        if waits and number in waits:
             await self._waiting().settled(number)
 
     def _waiting(self) -> Waits:
         if self._waits is None:
-            from .waits import Waits  # like timers and sources: imported by the first run that needs it
+            from .waits import Waits  # imported by the first run that needs it, like timers and sources
 
             self._waits = Waits(self.runtime)
         return self._waits
@@ -188,12 +206,14 @@ class AsyncioDriver:
                 value = await runtime.invoke(run)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
+                if self._falls_back(run, event):
+                    error, event = await self._fall_back(run, error, event)
             else:
-                if worker is not None and worker.cancelling():  # the chunk has swallowed the cancellation
+                if worker is not None and worker.cancelling():  # the chunk has caught the CancelledError and returned
                     self._cancellation_swallowed(run, worker)
                 event = events.Completed(runtime.environment.now(), run.id, value)
             run = self._record(run, event, error)
-            value = event = error = None  # an error and the frame that refers to it would keep each other in memory
+            value = event = error = None  # break the cycle of the error and this frame, so that both are freed at once
             if run is None:
                 return
             if (copy_context() or self._base) and changed(self._base):
@@ -217,6 +237,8 @@ class AsyncioDriver:
         try:
             following = take(self.runtime, event)
         except Exception as refused:
+            if self._completes_later(run, event, refused):
+                return None
             instead = self._record_refused(run, event, refused)
             if instead is None:
                 return None
@@ -228,7 +250,8 @@ class AsyncioDriver:
             return following[0]
         if following:
             self.perform(following)
-        # Leave one run for each worker that is about to start: else a loop of emits would add a worker in each turn.
+        # Leave one run in the queue for each worker that is about to start. Without that, these workers would find the
+        # queue empty, and a loop of emits would add a worker in each turn.
         ready = self._ready
         if ready and len(ready) > self._hired:
             if not ready.stale:
@@ -258,9 +281,9 @@ class AsyncioDriver:
     def _ended(self, run: RunChunk, error: BaseException) -> tuple[BaseException | None, events.Event]:
         """The record for a chunk that raised, and the error if the chunk fails with one.
 
-        Raises again what does not belong to the chunk: exit requests, and the end of a destroyed loop.
+        Raises the exception again if it is not the chunk's own: an exit request, or the end of a destroyed loop.
         """
-        # A loop that is destroyed closes the coroutine of the worker, outside of a step of its task.
+        # If the task of the chunk is not the current task, the event loop is being destroyed and closes its coroutines.
         if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) is not run.handle:
             self.on_loop_closed("its event loop was closed while it ran")
             raise error
@@ -270,14 +293,15 @@ class AsyncioDriver:
             if self.runtime.machine.state.closing is not None or run.id in (self.runtime.machine.state.retracted or ()):
                 return None, events.Cancelled(self.runtime.environment.now(), run.id)
             error = own_cancellation(run, error)
-        if isinstance(error, ChunkPaused):
+        if isinstance(error, ChunkPaused | StepWithoutValue):
             return None, error.event
         event = events.Failed(self.runtime.environment.now(), run.id, describe(error, run.node.name))
         if isinstance(error, KeyboardInterrupt | SystemExit):
             with contextlib.suppress(ExecutionClosed):
                 submit(self.runtime, event)
                 self._note_failure(error, event, run)
-            # The loop raises it in its caller. Without this, asyncio would also log it as never retrieved.
+            # asyncio raises this error in the caller of the loop. Without this, it would also log it as never
+            # retrieved.
             run.handle.add_done_callback(mark_seen)
             raise error
         if self.runtime.machine.state.closing is None:
@@ -296,19 +320,64 @@ class AsyncioDriver:
                 return error, event, take(self.runtime, event)
         except ExecutionClosed as closed:
             refused = closed
-        if not isinstance(refused, ExecutionClosed):  # else the execution had ended before this chunk
+        if not isinstance(refused, ExecutionClosed):  # the execution had ended before this chunk: nothing to record
             self._abort(refused, run)
         return None
+
+    def _falls_back(self, run: RunChunk, event: events.Event) -> bool:
+        """Whether the chunk of a failed run has a fallback, and no retry follows."""
+        if self.runtime.program.fallbacks[run.node.index] is None or not isinstance(event, events.Failed):
+            return False
+        state = self.runtime.machine.state
+        return event.retry_in is None and state.closing is None and run.id not in (state.retracted or ())
+
+    async def _fall_back(
+        self, run: RunChunk, error: BaseException | None, event: events.Event
+    ) -> tuple[BaseException | None, events.Event]:
+        """Run the fallback of a failed run. Returns the record of its end, and the error if the fallback fails."""
+        fallback = self.runtime.program.fallbacks[run.node.index]
+        assert fallback is not None
+        assert isinstance(event, events.Failed)
+        try:
+            value = await fallback(self.runtime, run, event.error)
+        except BaseException as raised:
+            if raised.__context__ is None and raised is not error:
+                raised.__context__ = error  # it was raised in a thread, where the first error was not being handled
+            instead, ended = self._ended(run, raised)
+            if isinstance(ended, events.Failed):
+                ended.retry_in = None
+            return instead, ended
+        if run.handle.cancelling():  # the fallback has swallowed the cancellation
+            self.cancelled_from_outside(run)
+        return None, events.Completed(self.runtime.environment.now(), run.id, value, event.error)
+
+    def _completes_later(self, run: RunChunk, event: events.Event, refused: Exception) -> bool:
+        """Whether a value that cannot be recorded is a failure for which the chunk has a fallback; if so, run that."""
+        if not isinstance(refused, PayloadError) or not isinstance(event, events.Completed) or event.failure:
+            return False
+        error, failed = self._ended(run, refused)
+        if error is None or not self._falls_back(run, failed):
+            return False
+
+        async def complete() -> None:
+            last, event = await self._fall_back(run, error, failed)
+            following = self._record(run, event, last)
+            if following is not None:
+                self._hire(following)
+
+        run.handle = start_task(self.loop, complete(), self._base.copy(), name=WORKER)
+        return True
 
     def current_run(self) -> RunChunk | None:
         """See `Driver.current_run`."""
         task = asyncio.current_task()
-        if task is None or task.get_name() != WORKER:  # callers from outside must not pay for a search of all runs
+        # Only the task of a worker executes chunks, so callers in other tasks skip the search of all runs.
+        if task is None or task.get_name() != WORKER:
             return None
         return next((run for run in self.runtime.machine.state.runs.values() if run.handle is task), None)
 
     def _abort(self, bug: Exception, run: RunChunk) -> None:
-        """Fail the execution after an error in the core, so that no caller waits for commands that will not come."""
+        """Fail the execution after a bug in the core, so that no caller waits for ever."""
         self.error = InternalError(f"the engine failed after chunk {run.node.name!r}; please report this: {bug!r}")
         self.error.__cause__ = bug
         for other in self.runtime.machine.state.runs.values():
@@ -317,17 +386,17 @@ class AsyncioDriver:
         self.perform(self.runtime.machine.abort(describe(self.error, run.node.name)))
 
     def _note_failure(self, error: BaseException, event: events.Event, run: RunChunk) -> None:
-        """Note the error if it is the one that fails the execution: its callers get it, with a note of where it was
-        raised."""
+        """Keep the error for the callers, with a note of where it was raised, if it makes the execution fail."""
         if isinstance(event, events.Failed) and self.runtime.machine.state.error is event.error:
             where = f"in chunk {run.node.name!r} of {self.runtime!r}"
             self.error = noted(error, where, first=run.node.kind is not OperatorKind.SUB_FLOW)
 
     def _cancellation_swallowed(self, run: RunChunk, worker: asyncio.Task[None]) -> None:
-        """Handle a chunk that went on after a cancellation of its task and returned a value.
+        """Handle a chunk that caught the cancellation of its task and returned a value.
 
-        Time-outs of older libraries cancel the task of their caller and do not take that back. As in plain asyncio, the
-        value counts. A loop that shuts down has cancelled all its tasks: then the execution ends as cancelled.
+        Time-outs of older libraries cancel the task of their caller and never call `uncancel`. As in plain asyncio, the
+        value of the chunk counts. But if all tasks were cancelled, the loop is shutting down, and the execution ends as
+        cancelled.
         """
         others = (task for task in asyncio.all_tasks(self.loop) if task is not worker)
         if run.id not in (self.runtime.machine.state.retracted or ()) and not all(it.cancelling() for it in others):
@@ -346,7 +415,8 @@ class AsyncioDriver:
             run.handle.uncancel()
         elif runtime.machine.state.closing is None:
             self._cancelled(
-                f"the task of chunk {run.node.name!r} was cancelled: its loop shuts down, or the chunk did it"
+                f"the task of chunk {run.node.name!r} was cancelled: its event loop shuts down, or the "
+                "chunk cancelled its own task"
             )
 
     def _cancelled(self, reason: str) -> None:
@@ -374,18 +444,18 @@ class AsyncioDriver:
             run.handle.cancel()
             if started:
                 return
-        # It has not started yet, and will not start: its end can be recorded now.
+        # The run has not started, and will not start: record its end now.
         if self._ready:
             self._ready.stale = True
         submit(self.runtime, events.Cancelled(self.runtime.environment.now(), run.id))
 
     def _cleanup_timed_out(self) -> None:
-        with contextlib.suppress(ExecutionClosed, ProtocolError):  # all have stopped by now
+        with contextlib.suppress(ExecutionClosed, ProtocolError):  # all cancelled runs have stopped before the time-out
             submit(self.runtime, events.CleanupTimedOut(self.runtime.environment.now()))
 
     def _set_timer(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
         if self._timers is None:
-            from .timers import Timers  # see `_waiting`
+            from .timers import Timers  # imported late, see `_waiting`
 
             self._timers = Timers(self.loop)
         self._timers.set(number, delay, then, *args)
@@ -394,7 +464,9 @@ class AsyncioDriver:
         self._set_timer(command.timer, command.due - self.runtime.environment.now(), self._timer_fired, command.timer)
 
     def _timer_fired(self, number: int) -> None:
-        if number in (self.runtime.machine.state.timers or ()):  # else it was cancelled, and the command is on its way
+        if self.runtime.driver is not self:  # the execution has moved to another loop, which has its timers
+            return
+        if number in (self.runtime.machine.state.timers or ()):  # otherwise a `CancelTimer` command follows
             submit(self.runtime, events.TimerFired(self.runtime.environment.now(), number))
 
     def _cancel_timer(self, command: commands.CancelTimer) -> None:
@@ -403,41 +475,42 @@ class AsyncioDriver:
 
     def _pull(self, command: commands.Pull) -> None:
         if self._sources is None:
-            from .sources import Sources  # see `_waiting`
+            from .sources import Sources  # imported late, see `_waiting`
 
             runtime, callbacks = self.runtime, (self._pulled, self._source_cancelled)
             self._sources = Sources(self.loop, self._base, repr(runtime), runtime.options.cleanup_timeout, *callbacks)
-        self._sources.pull(command.opening, command.count)
+        self._sources.pull(command.instance, command.count)
 
     def _cancel_pull(self, command: commands.CancelPull) -> None:
         if self._sources is not None:
-            self._sources.stop(command.opening)
+            self._sources.stop(command.instance)
 
-    def _pulled(self, opening: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
+    def _pulled(self, instance: BlockInstance, items: list[Any], done: bool, error: BaseException | None) -> None:
         """Record the items that a source has returned for a pull, or its failure."""
-        if not opening.pulling:  # the core has cancelled the pull
+        if not instance.pulling:  # the core has cancelled the pull
             return
         now = self.runtime.environment.now
         with contextlib.suppress(ExecutionClosed):
             try:
                 if error is None:
-                    submit(self.runtime, events.SourceItems(now(), opening.id, items, done))
+                    submit(self.runtime, events.SourceItems(now(), instance.id, items, done))
                     if self.runtime.journal is not None:
-                        self.runtime.journal.trim()  # the items of a source may be large, and are many
+                        # A source can give many large items, so their size is checked after each pull.
+                        self.runtime.journal.trim()
                 else:
-                    self._pull_failed(opening, error)
+                    self._pull_failed(instance, error)
             except PayloadError as refused:
-                self._pull_failed(opening, refused)
-            if self.runtime.machine.state.closing is None:  # it has an error route, or only ended its branch
+                self._pull_failed(instance, refused)
+            if self.runtime.machine.state.closing is None:  # the failure had an error route, or ended only its branch
                 self.error = None
 
-    def _pull_failed(self, opening: BlockInstance, error: BaseException) -> None:
+    def _pull_failed(self, instance: BlockInstance, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
-            cause, error = error, ChunkCancelled(f"the items of {opening.node.id!r} ended with a CancelledError")
+            cause, error = error, ChunkCancelled(f"the items of {instance.node.id!r} ended with a CancelledError")
             error.__cause__ = cause
         if self.runtime.machine.state.closing is None:
-            self.error = noted(error, f"in the items of {opening.node.id!r} of {self.runtime!r}", first=True)
-        failed = events.SourceFailed(self.runtime.environment.now(), opening.id, describe(error, opening.node.name))
+            self.error = noted(error, f"in the items of {instance.node.id!r} of {self.runtime!r}", first=True)
+        failed = events.SourceFailed(self.runtime.environment.now(), instance.id, describe(error, instance.node.name))
         submit(self.runtime, failed)
 
     def _source_cancelled(self, reason: str) -> None:
@@ -460,7 +533,7 @@ class AsyncioDriver:
 
     async def _close_after(self, sources: Sources, command: commands.Close) -> None:
         """End the execution once its sources are closed."""
-        with contextlib.suppress(asyncio.CancelledError):  # the loop ends, which cancels the sources as well
+        with contextlib.suppress(asyncio.CancelledError):  # a loop that ends also cancels the sources
             await sources.closed()
         self.runtime.closes_sources = False
         self.runtime.closed(command, self.error)
@@ -483,7 +556,7 @@ class AsyncioDriver:
         """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled."""
         state, sources = self.runtime.machine.state, self._sources
         stopping: list[asyncio.Task[None]] = []
-        with contextlib.suppress(RuntimeError):  # a closed loop cancels nothing any more
+        with contextlib.suppress(RuntimeError):  # a closed loop cannot cancel tasks
             for run in [*state.runs.values(), *(state.retracted or {}).values()]:
                 if run.handle is not None:
                     run.handle.cancel()

@@ -9,20 +9,20 @@ from .._core.state import RunChunk
 
 
 def describe(error: BaseException, chunk: str) -> events.ErrorInfo:
-    """The record of an exception: its type, its text and the chunk."""
+    """Describe an exception for a record: its type, its text and the chunk."""
     try:
         # Half a surrogate pair cannot be recorded; a subclass of str may override its methods.
         text = str.encode(str(error), errors="backslashreplace").decode()
     except KeyboardInterrupt:
         raise
-    except BaseException:  # a foreign __str__ may raise anything, and the run has to be reported all the same
-        text = "(its text cannot be read)"
+    except BaseException:  # a user's `__str__` may raise anything, and the failure must still be recorded
+        text = "(the text of the exception cannot be read: its __str__ raises)"
     return events.ErrorInfo(type(error).__qualname__, text, chunk)
 
 
 def own_cancellation(run: RunChunk, error: BaseException) -> BaseException:
-    """The failure of a chunk that raised `CancelledError` without being cancelled. Raised as it is, a `CancelledError`
-    would cancel the caller that waits for the execution."""
+    """Make the error of a chunk that raised `CancelledError` without being cancelled. The `CancelledError` itself would
+    cancel the caller that waits for the execution."""
     failure = ChunkCancelled(f"chunk {run.node.name!r} ended with CancelledError: something it awaited was cancelled")
     failure.__cause__ = error
     return failure
@@ -35,10 +35,11 @@ class _Where(str):
 
 
 def noted(error: BaseException, where: str, *, first: bool) -> BaseException:
-    """The error, with a note of where it was raised. An exception class may refuse notes.
+    """Add a note of where the error was raised, and return the error. Some exception classes do not accept notes.
 
-    `first` says that a chunk raised the error just now, not a sub-flow that has noted it already. Then the notes of
-    earlier executions go: a program may raise the same object many times, a constant of its module for example.
+    `first` says that a chunk or source raised the error just now, and not a sub-flow, which has noted it already. Then
+    the notes of earlier executions are removed: a program may raise the same object many times, such as a constant of
+    its module.
     """
     with contextlib.suppress(Exception, asyncio.CancelledError, GeneratorExit, SystemExit):
         if first and hasattr(error, "__notes__"):

@@ -6,18 +6,18 @@ from .._core.state import RunChunk, RunState
 
 
 class Ready(deque[RunChunk]):
-    """A queue of runs. One that is cancelled before it starts stays until its turn, and is passed over then: to look
-    for it would cost each cancellation the length of the queue."""
+    """A queue of runs. A run that is cancelled before it starts stays in the queue, and `take` skips it. Removing it at
+    once would need a search of the queue for each cancellation."""
 
     __slots__ = ("stale",)
 
     def __init__(self) -> None:
         super().__init__()
-        #: whether runs may be in here that do not go on any more
+        #: whether the queue may contain runs that were cancelled
         self.stale = False
 
     def take(self, state: RunState) -> RunChunk | None:
-        """The oldest run that still goes on; None if there is none."""
+        """Remove and return the oldest run that was not cancelled; None if there is none."""
         while self:
             run = self.popleft()
             if not self.stale or state.run(run.id) is run:

@@ -65,25 +65,25 @@ class Sources:
         self._closing: dict[asyncio.Future[Any], str] = {}
         self._closing_since = 0.0
 
-    def pull(self, opening: BlockInstance, count: int) -> None:
+    def pull(self, instance: BlockInstance, count: int) -> None:
         """Ask for at most `count` next items of a block instance. A block instance has one pull at a time."""
-        feed = self._feeds.get(opening.id)
+        feed = self._feeds.get(instance.id)
         if feed is None:
-            feed = self._feeds[opening.id] = self._open(opening)
+            feed = self._feeds[instance.id] = self._open(instance)
 
         def reply(items: list[Any], done: bool, error: BaseException | None) -> None:
-            if self._feeds.get(opening.id) is not feed:  # the feed was stopped meanwhile
+            if self._feeds.get(instance.id) is not feed:  # the feed was stopped before its items came
                 return
             if done or error is not None:
-                del self._feeds[opening.id]
-            self._pulled(opening, items, done, error)
+                del self._feeds[instance.id]
+            self._pulled(instance, items, done, error)
 
         feed.ask(count, reply)
 
-    def _open(self, opening: BlockInstance) -> "_Feed":
-        source, what = opening.source, f"the items of {opening.node.id!r} of {self._name}"
+    def _open(self, instance: BlockInstance) -> "_Feed":
+        source, what = instance.source, f"the items of {instance.node.id!r} of {self._name}"
         # After a load, a source that can be read again continues after the items that were taken before.
-        passed = opening.next + len(opening.pulled or ())
+        passed = instance.next + len(instance.pulled or ())
         if type(source) in _IN_MEMORY:
             return _InMemory(self._loop, self._base, source, passed)
         try:
@@ -96,9 +96,9 @@ class Sources:
             return _InTask(self._loop, self._base, source, passed, what, ref(self))
         return _InThread(self._loop, self._base, source, passed, what, ref(self))
 
-    def stop(self, opening: BlockInstance) -> None:
+    def stop(self, instance: BlockInstance) -> None:
         """Close the source of a block instance that needs no more items."""
-        feed = self._feeds.pop(opening.id, None)
+        feed = self._feeds.pop(instance.id, None)
         if feed is not None:
             self._close(feed)
 
@@ -144,7 +144,9 @@ class Sources:
 
     def lost(self, what: str) -> None:
         """The task of a source was cancelled, but not by the driver."""
-        self._cancelled(f"the task of {what} was cancelled: its loop shuts down, or the source did it")
+        self._cancelled(
+            f"the task of {what} was cancelled: its event loop shuts down, or the source cancelled its own task"
+        )
 
     def __del__(self) -> None:
         with suppress(Exception):  # the interpreter may be about to end
@@ -166,7 +168,7 @@ class _Feed(Protocol):
         ...
 
     def forget(self) -> None:
-        """Close the source if that is possible, without a wait. May be called from any thread."""
+        """Start to close the source, without waiting for it. May be called from any thread."""
         ...
 
 
@@ -250,9 +252,9 @@ class _InTask:
         self._owner = owner
         self._task: asyncio.Task[None] | None = None
         self._reply: Reply | None = None
-        #: items and ends that no pull has asked for yet: a source may end while its task waits for a pull
+        #: what no pull has asked for yet: a source may end or raise while its task waits for a pull
         self._replies: deque[_Items] = deque()
-        #: the task waits for this future while there is no pull
+        #: the future on which the task waits while there is no pull
         self._turn: asyncio.Future[None] | None = None
         self._stopping = False
         #: whether the source is being closed
@@ -293,13 +295,13 @@ class _InTask:
                 await anext(iterator)
             while await self._asked(iterator):
                 item = await anext(iterator)
-                if task.cancelling() and not self._stopping:  # the source has swallowed the cancellation
+                if task.cancelling() and not self._stopping:  # the source has caught the CancelledError
                     raise asyncio.CancelledError
                 self._deliver([item], False, None)
         except StopAsyncIteration:
             self._deliver([], True, None)
             return
-        except GeneratorExit:  # the event loop is gone
+        except GeneratorExit:  # the event loop is closed
             raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
@@ -356,7 +358,7 @@ class _InTask:
         _alive.add(self)
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
-        elif not self._closes and not task.cancelling():  # do not interrupt its clean-up
+        elif not self._closes and not task.cancelling():  # the source is closing already: do not interrupt its clean-up
             task.cancel()
         return task
 
@@ -385,7 +387,8 @@ class _InTask:
 class _InThread:
     """A sync iterable in a thread of its own, as the event loop sees it.
 
-    A task watches the thread: a loop that shuts down cancels the task, which closes the source and waits for that.
+    A task watches the thread. A loop that shuts down cancels the task; the task then closes the source and waits
+    until it is closed.
     """
 
     def __init__(
@@ -421,7 +424,7 @@ class _InThread:
         if reader.ready:
             self._loop.call_soon(self._give, reply, context=self._base.copy())
             return
-        # `run_in_executor` lets the loop know that a thread works for it.
+        # By `run_in_executor`, so that the event loop (such as one with virtual time) knows that a thread works for it.
         asking = self._asking = self._loop.run_in_executor(reader.for_items, reader.take)
 
         def arrived(asking: "asyncio.Future[_Items]") -> None:
@@ -448,7 +451,7 @@ class _InThread:
             await self._over
             if self._stopping:
                 await self._closed()
-        except asyncio.CancelledError:  # the loop ends, and waits for this task
+        except asyncio.CancelledError:  # the loop shuts down, and waits for this task
             self._stop()
             owner, seconds = self._owner(), 0.0
             if owner is not None:
@@ -491,7 +494,7 @@ class _Reader:
         self._what = what
         self._changed = Condition()
         self._items: deque[Any] = deque()
-        #: how many items may be buffered at once
+        #: how many more items the thread may put into the buffer; 0 until items are requested
         self._room = 0
         self._done = False
         self._error: BaseException | None = None
@@ -614,17 +617,17 @@ def _nothing() -> None:
 
 
 def _is_one_item(source: Any) -> bool:
-    """Whether a source counts as one item. The core sees only its type; this examines the value, and may raise."""
+    """Whether a source counts as one item. The core looks only at its type; this calls user code, and may raise."""
     return isinstance(source, str | bytes | bytearray | Mapping) or hasattr(source.__class__, "model_fields")
 
 
 def _in_order(source: Any) -> Iterable[Any]:
-    """The source; a set is sorted by its items, because its own order would differ in another process after a load."""
+    """Return the source, a set as a sorted list, because the order of a set differs in another process after a load."""
     return sorted(cast("set[Any]", source), key=_rank) if isinstance(source, set | frozenset) else source
 
 
 def _rank(item: Any) -> tuple[str, Any]:
-    """A key that sorts items of any types. For values that can be recorded it is the same in every process."""
+    """A key that sorts items of any types. For values that can be recorded, the order is the same in every process."""
     kind = cast("type[Any]", type(item))
     if kind in (str, int, float, bool, bytes):
         return kind.__name__, item
@@ -643,6 +646,6 @@ def _in_memory() -> frozenset[type[Any]]:
     return frozenset({set, frozenset, deque, *map(type, views), *map(type, iterators)})
 
 
-#: Iterables whose items are in memory, and whose iteration runs no code but the interpreter's own. (Lists, tuples and
+#: Types of iterables whose items are in memory, and whose iteration runs no user code. (Lists, tuples and
 #: ranges are read by the core.)
 _IN_MEMORY = _in_memory()

@@ -42,14 +42,15 @@ def mark_seen(task: asyncio.Task[Any]) -> None:
 def destroy(tasks: Iterable[Any]) -> None:
     """End tasks whose loop is closed."""
     for task in tasks:
-        # It can never run again. That it ends while it is pending is intended, so asyncio must not report it.
+        # The task can never run again. It is dropped on purpose, so asyncio must not report it as pending.
         task._log_destroy_pending = False  # noqa: SLF001
         with contextlib.suppress(Exception):
             task.get_coro().close()
 
 
 def changed(before: Context) -> bool:
-    """Whether the context variables differ from those of a context. Compares by identity: an `==` may raise or lie."""
+    """Whether the context variables differ from those of a context. Compares by identity, because the `==` of a user's
+    class may raise or be wrong."""
     context = copy_context()
     if len(context) != len(before):
         return True
@@ -57,6 +58,6 @@ def changed(before: Context) -> bool:
 
 
 def own_context() -> Context:
-    """The present context, to be copied for each task and never entered. All empty contexts share one object."""
+    """Return the current context, to be copied for each task. Never enter it: all empty contexts share one object."""
     context = copy_context()
     return context or _EMPTY

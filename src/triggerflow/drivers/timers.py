@@ -18,7 +18,7 @@ class Timers:
         return number in self._handles
 
     def set(self, number: int, delay: float, then: Callable[..., None], *args: Any) -> None:
-        """Call `then` in `delay` seconds, unless it is cancelled."""
+        """Call `then` after `delay` seconds, unless the timer is cancelled before."""
         self._handles[number] = self._loop.call_later(max(0.0, delay), self._due, number, then, args)
 
     def _due(self, number: int, then: Callable[..., None], args: tuple[Any, ...]) -> None:

@@ -29,10 +29,10 @@ class Waits:
             self._futures.pop(number, None)
 
     async def _give_up(self, number: int) -> None:
-        """The waiting chunk was cancelled: it gets its permits back before it continues.
+        """End the wait of a chunk whose `await` was cancelled. Then wait until the chunk has its permits back.
 
-        A chunk whose own time-out has expired fails at once. Its clean-up runs without permits, because it would
-        otherwise be reported only when a permit is free.
+        A chunk whose own time-out has expired does not wait for permits, and its clean-up runs without them. Otherwise
+        the time-out would be reported only when a permit is free.
         """
         state = self._runtime.machine.state
         wait = (state.waits or {}).get(number)

@@ -252,7 +252,9 @@ def parse(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
                     f"line {number}: a line of this kind cannot be at this place; export or copy the file again"
                 )
     if len(copies) != parsed[0].executions or not copies or copies[0].row.id != parsed[0].id:
-        raise SnapshotError("line 1: the executions in the file do not match its header")
+        raise SnapshotError(
+            "line 1: the header lists other executions than the file contains; the file may be cut off or changed"
+        )
     return copies, definitions
 
 

@@ -150,7 +150,10 @@ async def _replay(reader: ExecutionReader, copy: ExecutionCopy) -> None:
     earliest = await reader.earliest(row)
     async for number, record in reader.journal(row, 0, earliest):
         if not numbers[number] or not isinstance(record, events.StreamPut):
-            raise SnapshotError(f"{where}: record {number} is older than its first snapshot, but is no stream item")
+            raise SnapshotError(
+                f"{where}: record {number} comes before the first snapshot of the execution, where only stream items "
+                "may be"
+            )
     state = (await reader.restore(row, earliest)).machine.state
     reached = earliest
     async for step in reader.steps(row, earliest):

@@ -26,6 +26,7 @@ VALUES: dict[type[events.Event], str] = {
     events.FlowDataChanged: "value",
     events.StreamPut: "item",
     events.ResultSet: "value",
+    events.ResultChecked: "value",
     events.Paused: "payload",
     events.Resumed: "value",
     events.SourceItems: "items",

@@ -159,7 +159,7 @@ class CommitBuffer:
         return self.committed == self._machine.state.records
 
     def take(self) -> Append:
-        """Return the append for the next commit, and empty the buffer."""
+        """Return the buffered records as one `Append` for the next commit, and empty the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
         self._writing, self._held = self._held, []

@@ -58,8 +58,9 @@ async def sub_flows_at(
                 copies += await copy_tree(child, one, one.records)
             if records != row.records or (await reader.row(row.id)).records != records:
                 raise RecordsTrimmed(
-                    f"execution {row.id!r} was compacted while its sub-flow {path!r} ran; a copy with the sub-flow is "
-                    "possible only of its newest state, and only while no owner runs it"
+                    f"execution {row.id!r} cannot be copied at this record: it was compacted while its sub-flow "
+                    f"{path!r} ran, and the older records are gone. Only its newest state can be copied with the "
+                    "sub-flow, while no owner runs it"
                 )
             continue
         shared, at = await _shared_records(reader, row, path, records)

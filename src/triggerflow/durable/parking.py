@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 
 from .._core.errors import ExecutionSuspended
 from .._core.state import Status
+from .._core.timers import next_due
 from ..stores.protocol import Append, Store
-from .commit_buffer import status_and_due
 from .stored import Stored
 
 #: An execution is not parked if one of its timers is due within this many seconds.
@@ -48,7 +48,8 @@ def _is_waiting(execution: Stored) -> bool:
 
 def _next_due(execution: Stored) -> float | None:
     """When the next timer of an execution or its sub-flows is due; None without timers."""
-    dues = [status_and_due(execution.runtime.machine)[1], *map(_next_due, execution.sub_flows())]
+    # Also of an execution whose status is "running" because a sub-flow runs in it: its own timers count as well.
+    dues = [next_due(execution.runtime.machine.state), *map(_next_due, execution.sub_flows())]
     return min((due for due in dues if due is not None), default=None)
 
 

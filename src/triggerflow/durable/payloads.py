@@ -23,14 +23,19 @@ from ..stores.protocol import payload_digest
 #: Bytes above which a part becomes a payload; items in a block; characters in a piece of text.
 PART, BLOCK, TEXT = 1024, 32, 4096
 
+#: Levels of a value after which its inner part becomes a payload, whatever its size.
+LEVELS = 64
+
 #: The most parts of a value that `unfold` builds. A forged file could double the number of parts at every level.
 LIMIT = 50_000_000
 
 _encode = msgspec.json.Encoder().encode
 
 
-def fold(value: Any, payloads: dict[str, bytes]) -> Any:
+def fold(value: Any, payloads: dict[str, bytes], level: int = 0) -> Any:
     """Replace the large parts of a packed value by references, and add them to `payloads`."""
+    # One frame a level (a comprehension takes another): `payload.DEPTH` levels have to fit into the interpreter's
+    # limit.
     if isinstance(value, str):
         if len(value) <= PART:
             return value
@@ -38,11 +43,19 @@ def fold(value: Any, payloads: dict[str, bytes]) -> Any:
             return _put(value, payloads)
         pieces = [value[start : start + TEXT] for start in range(0, len(value), TEXT)]
         return {"$": "text", "v": fold(pieces, payloads)}
+    # Folded data is nested deeper than packed data, so a deep value is cut into payloads of some levels each: the JSON
+    # decoder has a limit of its own.
+    least = -1 if level and level % LEVELS == 0 else PART
     if isinstance(value, list):
-        items = [fold(item, payloads) for item in cast("list[Any]", value)]
-        return _put(_in_blocks(items, payloads) if len(items) > BLOCK else items, payloads)
+        items: list[Any] = []
+        for item in cast("list[Any]", value):
+            items.append(fold(item, payloads, level + 1))  # noqa: PERF401
+        return _put(_in_blocks(items, payloads) if len(items) > BLOCK else items, payloads, least)
     if isinstance(value, dict):
-        return _put({key: fold(it, payloads) for key, it in cast("dict[str, Any]", value).items()}, payloads)
+        made: dict[str, Any] = {}
+        for key, it in cast("dict[str, Any]", value).items():
+            made[key] = fold(it, payloads, level + 1)
+        return _put(made, payloads, least)
     return value
 
 
@@ -96,21 +109,66 @@ def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
         raise StoreDamaged(f"a stored value cannot be put together: {type(error).__name__}: {error}") from error
 
 
-def _unfold(value: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:
+def _unfold(whole: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:
+    """Without recursion, because references and blocks add levels to those of the value."""
+    result: list[Any] = [None]
+    # Each entry: folded data, and where its value goes.
+    todo: list[tuple[Any, Any, Any]] = [(whole, result, 0)]
+    while todo:
+        value, target, at = todo.pop()
+        _spend(budget)
+        while _tag(value) == "ref":
+            _spend(budget)
+            value = payloads[value["v"]]
+        tag = _tag(value)
+        if tag == "text":
+            pieces = _joined(value["v"], payloads, budget)
+            target[at] = "".join(it if isinstance(it, str) else payloads[it["v"]] for it in pieces)
+            continue
+        if tag == "parts":
+            value = _joined(value["v"], payloads, budget)
+        if isinstance(value, list):
+            given = cast("list[Any]", value)
+            items: list[Any] = [None] * len(given)
+            target[at] = items
+            todo.extend((item, items, number) for number, item in enumerate(given))
+        elif isinstance(value, dict):
+            fields = cast("dict[str, Any]", value)
+            made: dict[str, Any] = dict.fromkeys(fields)
+            target[at] = made
+            todo.extend((item, made, key) for key, item in fields.items())
+        else:
+            target[at] = value
+    return result[0]
+
+
+def _tag(value: Any) -> Any:
+    return cast("dict[str, Any]", value).get("$") if isinstance(value, dict) else None
+
+
+def _joined(parts: Any, payloads: Mapping[str, Any], budget: list[int]) -> list[Any]:
+    """The items of blocks, and of blocks of blocks, in order; or the pieces of a text. The items stay folded."""
+    found: list[Any] = []
+    todo: list[tuple[Any, bool]] = [(parts, True)]  # a value, and whether its items are blocks
+    while todo:
+        value, holds_blocks = todo.pop()
+        _spend(budget)
+        if isinstance(value, dict):
+            tagged = cast("dict[str, Any]", value)
+            inner = payloads[tagged["v"]] if tagged["$"] == "ref" else tagged["v"]
+            todo.append((inner, holds_blocks if tagged["$"] == "ref" else True))
+        elif isinstance(value, list):
+            items = cast("list[Any]", value)
+            if holds_blocks:
+                todo.extend((item, False) for item in reversed(items))
+            else:
+                found.extend(items)
+        else:
+            found.append(value)
+    return found
+
+
+def _spend(budget: list[int]) -> None:
     budget[0] -= 1
     if budget[0] < 0:
         raise StoreDamaged(f"a stored value has more than {LIMIT:,} parts; this engine never writes so many")
-    if isinstance(value, list):
-        return [_unfold(item, payloads, budget) for item in cast("list[Any]", value)]
-    if not isinstance(value, dict):
-        return value
-    tagged = cast("dict[str, Any]", value)
-    match tagged.get("$"):
-        case "ref":
-            return _unfold(payloads[tagged["v"]], payloads, budget)
-        case "parts":
-            return [item for part in tagged["v"] for item in _unfold(part, payloads, budget)]
-        case "text":
-            return "".join(_unfold(tagged["v"], payloads, budget))
-        case _:
-            return {key: _unfold(item, payloads, budget) for key, item in tagged.items()}

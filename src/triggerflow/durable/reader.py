@@ -198,12 +198,14 @@ class ExecutionReader:
         """
         definition = plan.definition.fingerprint
         data = await self.store.definition(definition)
-        stored = plan.outside if data is None else read_definition(data, definition, self.program.types).outside_events
-        for outside in (stored, stored | plan.outside):
-            found = plan.with_outside(outside)
-            if len(outside) == len(plan.events) or await self._agrees(found, row):
+        stored = plan.legacy_external
+        if data is not None:
+            stored = read_definition(data, definition, self.program.types).outside_events
+        for external in (stored, stored | plan.legacy_external):
+            found = plan.with_legacy_external(external)
+            if len(external) == len(plan.events) or await self._agrees(found, row):
                 return found
-        return plan.with_outside(frozenset(plan.events))
+        return plan.with_legacy_external(frozenset(plan.events))
 
     async def _agrees(self, plan: Plan, row: ExecutionRow) -> bool:
         """Whether the records of an execution can be replayed under this plan, and end with the status of its row."""

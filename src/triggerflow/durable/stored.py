@@ -234,7 +234,10 @@ class Stored(Durability):
             self._create()
             self._is_open = True
         if not self._is_open or runtime.log is None:
-            raise UsageError(f"{runtime!r} is not open here; use its async methods, or `await execution.async_open()`")
+            raise UsageError(
+                f"{runtime!r} is not loaded in this process; `await execution.async_open()` first, or use its async "
+                "methods, which load it"
+            )
 
     def is_open(self, runtime: ExecutionRuntime) -> bool:
         """See `Durability.is_open`."""
@@ -418,7 +421,7 @@ class Stored(Durability):
         number = 1
         while True:
             made = child.stored(self.session.store, attempt_id(child.id, number))
-            runtime.children[child.path] = (made, "")  # the parent has to know it while it is opened
+            runtime.children[child.path] = (made, "")  # register the child first: opening it looks it up in the parent
             try:
                 await made.durability.open(made)
             except (StoreError, SnapshotError, UsageError) as error:  # the step itself has not failed

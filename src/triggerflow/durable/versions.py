@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .._core.definition import Definition, Operator, OperatorKind
+from .._core.definition import Definition, Operator, OperatorKind, completed_by
 from .._core.errors import SnapshotError
 from .._core.signals import Trigger
 from .._core.state import Phase
@@ -390,7 +390,7 @@ class _Limits:
             return
         limit = operator.options.get("concurrency")
         if limit is not None:
-            yield self.chunks.setdefault(operator.emits[0].name, _limiter(limit))
+            yield self.chunks.setdefault(completed_by(operator).name, _limiter(limit))
         scope = run["scope"]
         while scope is not None:
             instance = self.openings[scope[0]]

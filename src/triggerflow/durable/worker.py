@@ -87,7 +87,7 @@ class Worker:
             raise UsageError("a worker needs one or more flows, each with a name of its own: TriggerFlow(name='...')")
         self._store = store
         self._session = session_of(store)
-        self._now = environment.now
+        self._environment = environment
         self._poll = poll
         self._at_once = at_once
         self._running: dict[str, Stored] = {}
@@ -202,7 +202,7 @@ class Worker:
     async def _seconds_to_due(self) -> float:
         """In how many seconds the next timer of an execution that can run here is due. Raises `StoreError`."""
         due = await self._store.next_due(self._flows, without=self._ids_to_skip()) if self._capacity > 0 else None
-        return self._poll if due is None else max(MIN_POLL_SECONDS, due - self._now())
+        return self._poll if due is None else max(MIN_POLL_SECONDS, due - self._environment.now())
 
     async def _claim(self) -> None:
         """Claim executions that have work to do, up to `at_once`. Raises `StoreError`."""

@@ -6,12 +6,12 @@ task is cancelled, which closes the provider's HTTP stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from ..drivers.tasks import start_task
-from ..run.portal import iterate_sync, run_sync
+from ..run.portal import iterate_sync, on_a_loop, run_sync
 from .answer import Answer
 from .attempts import Attempts, Need
 from .deltas import Adapter, Source
@@ -20,6 +20,8 @@ from .instant import EventLog
 from .output import Output
 from .places import PathStyle, check_paths
 from .views import Item, StreamType, view
+
+T = TypeVar("T")
 
 
 class Response:
@@ -37,7 +39,7 @@ class Response:
     chunk of an SDK is many times as large as its text: switch it off to read hundreds of responses at once.
 
     A response belongs to the event loop that reads it first. The methods without `async_` block the caller, for
-    programs without an event loop.
+    programs without an event loop; once the answer has ended they need not wait, and work in that loop, too.
     """
 
     def __init__(
@@ -182,25 +184,47 @@ class Response:
 
     def get_generator(self, type: StreamType = "delta", **options: Any) -> Iterator[Any]:
         """Yield what `get_async_generator` yields. Blocks the caller while it waits for the model."""
-        return iterate_sync(
-            lambda: self.get_async_generator(type, **options), "response.get_async_generator", self._loop
-        )
+        if not self._log.closed:
+            yield from iterate_sync(
+                lambda: self.get_async_generator(type, **options), "response.get_async_generator", self._loop
+            )
+            return
+        items = self.get_async_generator(type, **options)
+        try:
+            while (found := _at_once(_next(items))) is not None:
+                yield found[0]
+        finally:
+            _at_once(items.aclose())
 
     def get_text(self) -> str:
         """Do what `async_get_text` does, and block the caller until it is done."""
-        return run_sync(self.async_get_text, "response.async_get_text", self._loop)
+        return self._wait(self.async_get_text, "response.async_get_text")
 
     def get_data(self, **options: Any) -> Any:
         """Do what `async_get_data` does, and block the caller until it is done."""
-        return run_sync(lambda: self.async_get_data(**options), "response.async_get_data", self._loop)
+        return self._wait(lambda: self.async_get_data(**options), "response.async_get_data", **options)
 
     def get_data_object(self, **options: Any) -> Any:
         """Do what `async_get_data_object` does, and block the caller until it is done."""
-        return run_sync(lambda: self.async_get_data_object(**options), "response.async_get_data_object", self._loop)
+        return self._wait(lambda: self.async_get_data_object(**options), "response.async_get_data_object", **options)
 
     def get_meta(self) -> dict[str, Any]:
         """Do what `async_get_meta` does, and block the caller until it is done."""
-        return run_sync(self.async_get_meta, "response.async_get_meta", self._loop)
+        return self._wait(self.async_get_meta, "response.async_get_meta")
+
+    def _wait(
+        self,
+        read: Callable[[], Coroutine[Any, Any, T]],
+        name: str,
+        *,
+        ensure_keys: Sequence[str] = (),
+        key_style: PathStyle = "dot",
+        **_: Any,
+    ) -> T:
+        """Read. Also in a running loop, if the answer has ended and lacks no key that another attempt would bring."""
+        if self._log.closed and not (ensure_keys and self._attempts.answer.missing(ensure_keys, key_style)):
+            return _at_once(read())
+        return run_sync(read, name, self._loop)
 
     # -- readers -----------------------------------------------------------------------------------------------------
 
@@ -238,6 +262,8 @@ class Response:
         return self._attempts.answer
 
     def _start(self) -> None:
+        if self._log.closed and not on_a_loop():  # a sync reader of what has ended, which waits for nothing
+            return
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
@@ -254,3 +280,20 @@ class Response:
             # logs.
             self._logs.append(self._attempts.log)
             self._task = None
+
+
+def _at_once(reading: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, which waits for nothing: it only lets other tasks run, and none need to here."""
+    while True:
+        try:
+            reading.send(None)
+        except StopIteration as end:
+            return cast("T", end.value)
+
+
+async def _next(items: AsyncGenerator[Any, None]) -> tuple[Any] | None:
+    """The next item in a tuple, or None after the last one."""
+    try:
+        return (await anext(items),)
+    except StopAsyncIteration:
+        return None

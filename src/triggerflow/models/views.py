@@ -1,4 +1,4 @@
-"""The views on the log of a response: the items that a reader of each type gets.
+"""The views of the log of a response: which items a reader of each type gets.
 
 The log is flat: a delta, then the events that follow from it, and at the end of a valid answer the answer itself. Its
 items are few and small, because the garbage collector stops the event loop while it walks the items of all responses.

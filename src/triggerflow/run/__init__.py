@@ -1,1 +1,1 @@
-"""What lives while an execution runs: its runtime, the one way in (`ingress`), and the handles that users hold."""
+"""What exists while an execution runs: its runtime, `ingress` (the entry for every change), and the users' handles."""

@@ -108,7 +108,8 @@ class Attempt:
             case events.ResultSet(digest=None):
                 event.digest = digest_of_object(event.value, types)
             case events.Emitted(digest=None):
-                event.digest = digest_of_object(event.value, types, event.delay, event.provisional)
+                signal = (event.delay, event.provisional, event.label, event.keeps_open)
+                event.digest = digest_of_object(event.value, types, *signal)
             case events.StateChanged(digest=None):
                 event.digest = digest_of_object(event.value, types, event.op)
             case events.FlowDataChanged(digest=None):
@@ -169,7 +170,7 @@ class Attempt:
         earlier = self._earlier.get(f"state:{key}")
         if earlier is None:
             return False
-        if now is UNSET or type(now) is list:
+        if now is UNSET or isinstance(now, list):
             return True
         return digest_of_object(now, self._runtime.program.types, "set") in earlier.known
 

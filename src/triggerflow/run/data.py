@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import UsageError
+from .._core.events import Failure
 from .._core.signals import PUBLIC_KIND
 from .._core.state import RunChunk
+from ..build.arguments import text
 from ..build.former_names import DATA, refuse
 from . import ingress
 from .attempts import repeatable
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     StreamT = DefaultTypeVar("StreamT", default=Any)
     ResultT = DefaultTypeVar("ResultT", default=Any)
 else:
-    # At run time the parameters only have to be accepted, one to three of them.
+    # At run time the class only has to accept one to three type parameters.
     ValueT, StreamT, ResultT = TypeVar("ValueT"), TypeVar("StreamT"), TypeVar("ResultT")
 
 
@@ -100,6 +102,11 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return self._run.node.name
 
     @property
+    def failure(self) -> Failure | None:
+        """In a `fallback`: the failure of its chunk. None elsewhere."""
+        return None
+
+    @property
     def trigger_event(self) -> str:
         """The name of the event, chunk or state key that triggered this run; "START" at the start of the execution."""
         return self._run.trigger.name or "START"
@@ -145,6 +152,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         settle: bool = False,
         delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]: ...
 
@@ -155,6 +164,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         settle: bool = False,
         delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]: ...
 
@@ -166,6 +177,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         settle: bool = False,
         delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]: ...
 
@@ -176,46 +189,99 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         *,
         settle: bool = False,
         delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
         provisional: bool = False,
     ) -> Coroutine[Any, Any, int]:
         """Emit a signal. Returns the signal's number once it is accepted; the chunks that it triggers run concurrently.
 
-        `delay` (seconds): the signal is emitted after that time, and the execution does not end before.
+        `delay` (seconds): the signal is emitted after that time, and the execution does not end before. With
+        `keeps_open=False` it does: the signal is dropped when nothing else is left to do. `async_cancel_signal` cancels
+        a delayed signal by its name or its `id`; several signals may have the same id.
 
         `settle`: return when everything that the signal caused has settled: chunks, what those caused in turn, retries,
         delayed signals, items that a lazy `for_each` has not read yet. An open interrupt (`pause_for`) counts as
         settled, and the runs that its answer starts are not waited for. A sub-flow counts until it has ended.
 
-        `provisional`: until `async_confirm(number)`, `async_retract(number, reason)` cancels all that the signal
-        started.
+        `provisional`: before a call of `async_confirm(number)`, `async_retract(number, reason)` cancels all that the
+        signal started.
 
         The call also waits while more than `max_pending` signals of this chunk, or runs that they caused, are pending.
         A chunk that waits here gives up its permits in concurrency limits.
 
-        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted with an equal
-        value. It waits for that signal, and gets its number while the signal can be retracted, else -1. A signal with
-        another value is emitted, and a retracted one is emitted again.
+        A repeated attempt of the chunk does not emit again a signal that a failed attempt has emitted with an equal
+        value, and that was not retracted. With `settle` it waits for that signal. It returns the number of that signal
+        while the signal has work left or can be retracted, else -1. A signal with another value is emitted.
 
         Raises `ExecutionClosed`, or `ContractError` if the value does not have the declared type of the signal.
         """
         return emit(
-            self._runtime, name, value, self._run, self._repeated, settle=settle, delay=delay, provisional=provisional
-        )
+            self._runtime, name, value, self._run, self._repeated,
+            settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional,
+        )  # fmt: skip
 
     @overload
     def emit(
-        self, name: Signal[SignalT], value: SignalT, *, settle: bool = False, delay: float | None = None
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
     ) -> None: ...
 
     @overload
-    def emit(self, name: Signal[None], *, settle: bool = False, delay: float | None = None) -> None: ...
+    def emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
     @overload
-    def emit(self, name: str, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None: ...
+    def emit(
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
-    def emit(self, name: Any, value: Any = None, *, settle: bool = False, delay: float | None = None) -> None:
+    def emit(
+        self,
+        name: Any,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None:
         """Emit a signal; see `async_emit`. In an async chunk it never waits, and `settle` is an error."""
-        ingress.emit_now(self._runtime, name, value, self._run, self._repeated, settle, delay)
+        ingress.emit_now(
+            self._runtime, name, value, self._run, self._repeated,
+            settle=settle, delay=delay, id=id, keeps_open=keeps_open,
+        )  # fmt: skip
+
+    async def async_cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
+        """See `cancel_signal`."""
+        return await ingress.here_or_carried(self._runtime, lambda: self.cancel_signal(name_or_id))
+
+    def cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
+        """Cancel the delayed signals of this execution that are pending and have this name or id; returns how many.
+
+        0 if there are none, because they were emitted, cancelled or never sent. A repeated attempt of the chunk does
+        not cancel again, and gets the number of the first time. Raises `ExecutionClosed` if the execution has ended.
+        """
+        return ingress.cancel_signal(self._runtime, name_or_id, self._run, self._repeated)
 
     async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str | Signal[Any]]) -> Any:
         """Emit a signal for each field of a model's response as soon as the field is complete.
@@ -287,8 +353,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def stop_for_each(self) -> None:
         """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
 
-        Items in work go on, and the chain continues with the results of the items that were started. So an endless
-        source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an item of one.
+        Items that were started run to their end, and the chain continues with their results. This is how a for_each
+        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an
+        item of one.
         """
         self._record(events.ItemsStopped(self._now(), self._run.id))
 
@@ -337,9 +404,10 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         refuse_pause(self._run)
         if isinstance(resume_to, dict):
             resume_event, resume_to = resume_to["event"], "next"
+        resume_event = text(resume_event)
         if resume_to not in ("next", "self"):
-            raise UsageError(f"pause_for: resume_to is 'next', 'self' or {{'event': name}}, not {resume_to!r}")
-        number = interrupt_id or f"interrupt-{self._run.id}"
+            raise UsageError(f"pause_for: resume_to must be 'next', 'self' or {{'event': name}}, not {resume_to!r}")
+        number = text(interrupt_id) or f"interrupt-{self._run.id}"
         event: Any = resume_event
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
@@ -392,6 +460,23 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return f"<TriggerFlowRuntimeData of {kind} {self.chunk_name!r}, run {self.run_id}>"
 
 
+class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
+    """The argument of a `fallback`: that of the chunk that has failed, with the failure."""
+
+    __slots__ = ("_failure",)
+
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk, failure: Failure) -> None:
+        super().__init__(runtime, run)
+        # The recorded effects are those of the chunk. Those of the fallback are others, also where the names are equal.
+        self._repeated = None
+        self._failure = failure
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure of the chunk."""
+        return self._failure
+
+
 async def finishing(data: TriggerFlowRuntimeData[Any, Any, Any], call: Any) -> Any:
     """Await the handler of a repeated attempt, and record at its end what only the attempt itself has seen so far."""
     runtime, run, attempt = data._runtime, data._run, data._repeated  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -401,12 +486,14 @@ async def finishing(data: TriggerFlowRuntimeData[Any, Any, Any], call: Any) -> A
 
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:
     """The execution and the run behind the argument of a chunk, for the engine and its extensions."""
-    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
+    return data._runtime, data._run  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access from outside the class
 
 
 def require_resource(runtime: ExecutionRuntime, key: str) -> Any:
     """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
     resources = runtime.resources
     if key not in resources:
-        raise KeyError(f"missing required runtime resource {key!r} in {runtime!r}; it has {sorted(resources)}")
+        raise KeyError(
+            f"missing required runtime resource {key!r} in {runtime!r}; its resources are {sorted(resources)}"
+        )
     return resources[key]

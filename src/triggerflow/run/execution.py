@@ -20,6 +20,7 @@ from .portal import iterate_sync, on_a_loop, run_sync
 from .resources import ResourceHolder
 from .runtime import ExecutionRuntime
 from .state import State
+from .threads import current_call
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
@@ -107,8 +108,12 @@ class Execution(ResourceHolder, Generic[ResultT]):
         """
         await self._runtime.durability.release(self._runtime, reason)
 
-    async def async_start(self, value: Any = UNSET, *, timeout: float | None = None) -> ResultT:
+    async def async_start(
+        self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None
+    ) -> ResultT:
         """Start the execution unless it has started, wait until all its work has settled, and return its result.
+
+        With `delay` its work begins after so many seconds. A durable execution counts them on while no process runs it.
 
         With `keep_open` the result is None while the execution has none. A durable execution that was started before,
         in this process or another, continues.
@@ -117,38 +122,41 @@ class Execution(ResourceHolder, Generic[ResultT]):
         execution continues), or `AlreadyStarted` if it was started with another value.
         """
         runtime = self._runtime
+        ingress.check_patience(timeout, "execution.start()")
         self._refuse_own_chunk("async_start")
 
         async def start() -> Any:
-            runtime.begin(value)
+            runtime.begin(value, delay)
             if not runtime.options.keep_open:
                 return await runtime.result(timeout)
             if not await runtime.until(runtime.is_settled, timeout) and not runtime.has_ended:
-                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it goes on running")
+                raise TimeoutError(f"{runtime!r} has not settled after {timeout} s; it continues to run")
             return runtime.outcome() if runtime.has_outcome() else None
 
         return await ingress.from_outside(runtime, start)
 
-    async def async_begin(self, value: Any = UNSET) -> None:
-        """Start the execution unless it has started, and return once the start is accepted.
+    async def async_begin(self, value: Any = UNSET, *, delay: float | None = None) -> None:
+        """Start the execution unless it has started, and return once the start is accepted. `delay`: see `async_start`.
 
         For a durable execution that means: once the start is in the store. Raises the errors that `async_start` raises
         before the first chunk runs.
         """
-        await ingress.from_outside_now(self._runtime, lambda: self._runtime.begin(value))
+        await ingress.from_outside_now(self._runtime, lambda: self._runtime.begin(value, delay))
 
-    def begin(self, value: Any = UNSET) -> None:
+    def begin(self, value: Any = UNSET, *, delay: float | None = None) -> None:
         """Start the execution on the running loop without waiting for anything; see `async_begin`."""
-        self._runtime.begin(value)
+        self._runtime.begin(value, delay)
 
     async def async_get_result(self, *, timeout: float | None = None) -> ResultT:
         """Wait until the execution has ended and return its result, None if no result was set.
 
         With `keep_open` it returns as soon as the execution has a result.
 
-        Raises the exception of a failed chunk, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds, or
-        `UsageError` when a chunk of this execution calls it: the execution cannot end before that chunk does.
+        Raises the exception of a failed chunk, `ExecutionTimedOut`, `ExecutionCancelled`, or `TimeoutError` after
+        `timeout` seconds. Raises `UsageError` when a chunk of this execution calls it, since the execution cannot end
+        before that chunk does, and when the execution was not started.
         """
+        ingress.check_patience(timeout, "execution.get_result()")
         if not self._runtime.has_outcome():
             self._refuse_own_chunk("async_get_result")
         return await ingress.from_outside(self._runtime, lambda: self._runtime.result(timeout))
@@ -158,6 +166,8 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
         An open interrupt does not count as work.
         """
+        ingress.check_patience(timeout, "execution.async_settled()")
+        self._refuse_own_chunk("async_settled")
         runtime = self._runtime
         every_record = not runtime.options.keep_open
         make = lambda: runtime.until(runtime.is_settled, timeout, every_record=every_record)  # noqa: E731
@@ -173,17 +183,22 @@ class Execution(ResourceHolder, Generic[ResultT]):
     async def async_close(self) -> ResultT:
         """Accept no more signals from outside, wait for the end of the execution, and return its result.
 
-        Raises the errors of `async_get_result`, except `TimeoutError`.
+        One that was not started ends when the work of its signals is done, and cannot be started any more. Raises the
+        errors of `async_get_result`, except `TimeoutError`.
         """
         self._refuse_own_chunk("async_close")
         return await ingress.from_outside(self._runtime, self._runtime.close)
 
-    def start(self, value: Any = UNSET, *, timeout: float | None = None) -> ResultT:
+    def start(self, value: Any = UNSET, *, timeout: float | None = None, delay: float | None = None) -> ResultT:
         """The sync twin of `async_start`."""
-        return run_sync(lambda: self.async_start(value, timeout=timeout), "execution.async_start", self._runtime.loop)
+        self._refuse_own_chunk("start")
+        make = lambda: self.async_start(value, timeout=timeout, delay=delay)  # noqa: E731
+        return run_sync(make, "execution.async_start", self._runtime.loop)
 
     def get_result(self, *, timeout: float | None = None) -> ResultT:
         """The sync twin of `async_get_result`."""
+        if not self._runtime.has_outcome():
+            self._refuse_own_chunk("get_result")
         make = lambda: self.async_get_result(timeout=timeout)  # noqa: E731
         return run_sync(make, "execution.async_get_result", self._runtime.loop)
 
@@ -194,42 +209,135 @@ class Execution(ResourceHolder, Generic[ResultT]):
     # -- signals from outside ----------------------------------------------------------------------------------------
 
     @overload
-    async def async_emit(self, name: Signal[SignalT], value: SignalT, *, settle: bool = False) -> None: ...
+    async def async_emit(
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
     @overload
-    async def async_emit(self, name: Signal[None], *, settle: bool = False) -> None: ...
+    async def async_emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
     @overload
-    async def async_emit(self, name: str, value: Any = None, *, settle: bool = False) -> None: ...
+    async def async_emit(
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
-    async def async_emit(self, name: Any, value: Any = None, *, settle: bool = False) -> None:
+    async def async_emit(
+        self,
+        name: Any,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None:
         """Send a signal from outside. Returns once it is accepted; with `settle`, once all that it caused has settled.
+
+        `delay`, `id`, `keeps_open`: see `TriggerFlowRuntimeData.async_emit`.
 
         A chunk that emits through the handle of its own execution gives up its permits while it waits. Raises
         `ExecutionClosed` if the execution has ended. An execution without work ends, unless it is kept open or the flow
         declares external events (see `TriggerFlow.signal`).
         """
         run = self._own_chunk() if settle else None
-        make = lambda: ingress.emit_from_outside(self._runtime, name, value, settle, run)  # noqa: E731
+        make = lambda: ingress.emit_from_outside(  # noqa: E731
+            self._runtime, name, value, settle, delay, id, keeps_open, run
+        )
         await ingress.from_outside(self._runtime, make)
 
     @overload
-    def emit(self, name: Signal[SignalT], value: SignalT, *, settle: bool = False) -> None: ...
+    def emit(
+        self,
+        name: Signal[SignalT],
+        value: SignalT,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
     @overload
-    def emit(self, name: Signal[None], *, settle: bool = False) -> None: ...
+    def emit(
+        self,
+        name: Signal[None],
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
     @overload
-    def emit(self, name: str, value: Any = None, *, settle: bool = False) -> None: ...
+    def emit(
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None: ...
 
-    def emit(self, name: Any, value: Any = None, *, settle: bool = False) -> None:
+    def emit(
+        self,
+        name: Any,
+        value: Any = None,
+        *,
+        settle: bool = False,
+        delay: float | None = None,
+        id: str | None = None,
+        keeps_open: bool = True,
+    ) -> None:
         """The sync twin of `async_emit`. On the loop of the execution it does not wait, and `settle` is an error."""
+        runtime = self._runtime
         if not settle and on_a_loop():
-            ingress.call(
-                self._runtime, lambda: ingress.emit_from_outside_now(self._runtime, name, value), "execution.async_emit"
-            )
-        else:
-            run_sync(lambda: self.async_emit(name, value, settle=settle), "execution.async_emit", self._runtime.loop)
+            now = lambda: ingress.emit_from_outside_now(runtime, name, value, delay, id, keeps_open)  # noqa: E731
+            ingress.call(runtime, now, "execution.async_emit")
+            return
+        make = lambda: self.async_emit(  # noqa: E731
+            name, value, settle=settle, delay=delay, id=id, keeps_open=keeps_open
+        )
+        run_sync(make, "execution.async_emit", runtime.loop)
+
+    async def async_cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
+        """Cancel the delayed signals that are pending and have this name or id; returns how many, 0 after the end.
+
+        Those of a sub-flow belong to its own execution and are not found.
+        """
+        return await ingress.from_outside_now(
+            self._runtime, lambda: ingress.cancel_signal(self._runtime, name_or_id, None)
+        )
+
+    def cancel_signal(self, name_or_id: str | Signal[Any]) -> int:
+        """The sync twin of `async_cancel_signal`. On the loop of the execution it does not wait."""
+        if on_a_loop():
+            return ingress.cancel_signal(self._runtime, name_or_id, None)
+        make = lambda: self.async_cancel_signal(name_or_id)  # noqa: E731
+        return run_sync(make, "execution.async_cancel_signal", self._runtime.loop)
 
     async def async_put_into_stream(self, stream_item: Any) -> None:
         """Put an item into the runtime stream from outside.
@@ -310,7 +418,9 @@ class Execution(ResourceHolder, Generic[ResultT]):
         """
         interrupt = (self._runtime.machine.state.interrupts or {}).get(interrupt_id)
         if interrupt is None:
-            raise UnknownInterrupt(f"{self!r} has no interrupt {interrupt_id!r}; it has {list(self.get_interrupts())}")
+            raise UnknownInterrupt(
+                f"{self!r} has no interrupt {interrupt_id!r}; its interrupts are {list(self.get_interrupts())}"
+            )
         return describe_interrupt(interrupt)
 
     def get_interrupts(self) -> dict[str, dict[str, Any]]:
@@ -364,8 +474,8 @@ class Execution(ResourceHolder, Generic[ResultT]):
     ) -> StreamReader[Any]:
         """Return an async iterator over the runtime stream. Its first step starts the execution unless it has started.
 
-        `value` is the start value. A reader without one lets a caller in the same turn of the loop start the execution
-        with its value. `after` is the number of the last item that the caller has (0: read from the first item).
+        `value` is the start value. Without it, a caller in the same turn of the loop can still start the execution
+        with another value. `after` is the number of the last item that the caller has (0: read from the first item).
         `timeout` is the longest wait for one item, in seconds; then `TimeoutError` is raised. `lag` and `buffer`
         (items) are the policy for a reader that falls behind, see `run.stream`. With `compact`, items that were put
         before the reader came are merged: texts, and dicts that differ only in their "delta".
@@ -412,7 +522,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         journal = self._runtime.journal
         if journal is None or not journal.limit:
             raise UsageError(
-                f"{self!r} keeps no records, since only the call that started it knows of it; make it with "
+                f"{self!r} keeps no records, because flow.start() and flow.async_start() give no handle; make it with "
                 "flow.create_execution(), or give it an observer: execution.add_observer(function)"
             )
         return list(journal)
@@ -445,7 +555,11 @@ class Execution(ResourceHolder, Generic[ResultT]):
         if self._run is not None and state.run(self._run.id) is self._run:
             return self._run
         driver = self._runtime.driver
-        return driver.current_run() if driver is not None and on_a_loop() else None
+        if driver is not None and on_a_loop():
+            return driver.current_run()
+        call = current_call()
+        run = None if call is None else call.run_of_chunk
+        return run if isinstance(run, RunChunk) and state.run(run.id) is run else None
 
     def _refuse_own_chunk(self, method: str) -> None:
         """Raise `UsageError` if the caller is a chunk of this execution: it would wait for its own end."""
@@ -459,7 +573,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
 def runtime_of(execution: Execution) -> ExecutionRuntime:
     """The runtime behind a handle, for the engine and its extensions."""
-    return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one way to it
+    return execution._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access from outside the class
 
 
 __all__ = ["UNSET", "Execution", "runtime_of"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.errors import UsageError
 from .._core.operators import compile_plan
-from ..build.arguments import positive
+from ..build.arguments import positive, seconds
 from ..build.blueprint import Blueprint
 from ..build.contract import Check, Contract
 from ..serialize.payload import Types
@@ -22,24 +22,32 @@ if TYPE_CHECKING:
     from ..build.typed import StateModel
     from .subflow import Link
 
-#: Makes the runtime of an execution in memory: `ExecutionRuntime`, or what an extension puts in its place.
+#: Makes the runtime of an execution in memory: an `ExecutionRuntime`, or the subclass of an extension.
 MakeRuntime = Callable[..., ExecutionRuntime]
-#: Makes the runtime of a durable execution; given by `flow`, so that who has no store does not load what that takes.
+#: Makes the runtime of a durable execution. `flow` passes it in, so that this module does not import the store code.
 MakeStored = Callable[..., ExecutionRuntime]
 
 
 class FlowRuntime:
-    """The running side of a flow. `blueprint` is what its user has written so far."""
+    """What all executions of one flow share: program, contract, shared data, store. `blueprint` is the flow as written
+    so far."""
 
     def __init__(
-        self, blueprint: Blueprint, environment: Environment, make_stored: MakeStored, *, skip_exceptions: bool = False
+        self,
+        blueprint: Blueprint,
+        environment: Environment,
+        make_stored: MakeStored,
+        *,
+        skip_exceptions: bool = False,
+        execution_timeout: float | None = None,
     ) -> None:
         self.blueprint = blueprint
         self.environment = environment
         self.skip_exceptions = skip_exceptions
-        #: whether its user has named the flow: executions are found in a store by that name
+        self.execution_timeout = execution_timeout
+        #: whether the user has named the flow; a store finds executions by the name of their flow
         self.is_named = False
-        #: the classes and sources that may be recorded
+        #: the registered classes and sources whose objects can be recorded
         self.types = Types()
         self.contract = Contract()
         self.signals: dict[str, Check] = {}
@@ -48,15 +56,15 @@ class FlowRuntime:
         self.state: StateModel | None = None
         self.shared = SharedData()
         self.store: Any = None
-        #: the blueprint as executions run it; an extension may complete what its user wrote
+        #: returns the blueprint that executions run; an extension can add to what the user wrote
         self.executable: Callable[[], Blueprint] = lambda: self.blueprint
         self.make_runtime: MakeRuntime = ExecutionRuntime
-        #: the handle of an execution, of the class that the extension has for it
+        #: makes the handle of an execution; an extension can use a class of its own
         self.make_handle: Callable[[ExecutionRuntime], Execution] = Execution
         self.make_stored = make_stored
         self._compiled: tuple[int, Program] | None = None
-        self._options = Options(skip_exceptions=skip_exceptions, attended=False)
-        self._options_key: tuple[int | None, bool] = (None, skip_exceptions)
+        self._options = Options(skip_exceptions=skip_exceptions, attended=False, execution_timeout=execution_timeout)
+        self._options_key: tuple[Any, ...] = (None, skip_exceptions, execution_timeout)
 
     @property
     def name(self) -> str:
@@ -64,7 +72,7 @@ class FlowRuntime:
         return self.blueprint.name
 
     def program(self) -> Program:
-        """The flow as it is now, made ready to run; made anew only after a change."""
+        """The program of the flow as it is now. It is compiled again only after a change of the flow."""
         compiled = self._compiled
         if compiled is None or compiled[0] != self.blueprint.version:
             blueprint = self.executable()
@@ -74,14 +82,14 @@ class FlowRuntime:
         return compiled[1]
 
     def new(self, options: Options, id: str | None = None, *, store: Any = None, **details: Any) -> ExecutionRuntime:
-        """A new execution, in memory, or with a store durable."""
+        """Make a new execution: durable if there is a store, else in memory."""
         store = store or self.store
         if store is None:
             return self.make_runtime(self.program(), self.shared, options, self.environment, id, **details)
         return self.stored(store, options, id, **details)
 
     def stored(self, store: Any, options: Options, id: str | None = None, **details: Any) -> ExecutionRuntime:
-        """An execution of an opened store: the one of that id, or a new one. Raises `UsageError` without a name."""
+        """The execution with this id in an opened store, or a new one. Raises `UsageError` if the flow has no name."""
         self.require_name()
         return self.make_stored(
             self.program(), self.shared, options, self.environment, store, id, make=self.make_runtime, **details
@@ -91,22 +99,31 @@ class FlowRuntime:
         """Raise `UsageError` unless the flow was named."""
         if not self.is_named:
             raise UsageError(
-                "a flow with a store needs a name, by which its executions are found after a restart: "
-                "TriggerFlow('brief')"
+                "a flow with a store needs a name: after a restart the store finds its executions by that name. For "
+                "example: TriggerFlow('brief')"
             )
 
-    def unattended(self, concurrency: int | None) -> ExecutionRuntime:
-        """An execution that only the call which makes it knows of."""
-        key = (concurrency, self.skip_exceptions)
+    def without_handle(self, concurrency: int | None, execution_timeout: float | None = None) -> ExecutionRuntime:
+        """Make an execution without a handle, for `flow.start` and `flow.async_start`."""
+        limit = self.execution_timeout if execution_timeout is None else execution_timeout
+        key = (concurrency, self.skip_exceptions, limit)
         if key != self._options_key:
-            positive(concurrency, f"flow {self.name!r}: start()")
-            self._options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False)
+            where = f"flow {self.name!r}: start()"
+            positive(concurrency, where)
+            if limit is not None:
+                seconds(limit, where, "execution_timeout", above=True)
+            self._options = Options(
+                concurrency=concurrency,
+                skip_exceptions=self.skip_exceptions,
+                attended=False,
+                execution_timeout=limit,
+            )
             self._options_key = key
         return self.new(self._options)
 
     def restored(self, saved: Mapping[str, Any], resources: Mapping[str, Any] | None) -> ExecutionRuntime:
-        """The execution that `saved` describes. Raises `SnapshotError`."""
-        from .saving import restore  # not needed to run a flow, and slow to import
+        """Make an execution from the snapshot `saved`. Raises `SnapshotError`."""
+        from .saving import restore  # imported late: not needed to run a flow, and slow to import
 
         return restore(self._remake, self.program(), self.shared, Options(), saved, resources=resources)
 
@@ -126,12 +143,18 @@ class FlowRuntime:
         flow_data: Mapping[str, Any],
         resources: Mapping[str, Any],
     ) -> tuple[ExecutionRuntime, bool]:
-        """An execution of this flow inside another one's, with its own copy of the shared data; see `subflow`.
+        """Make an execution of this flow as a sub-flow, with its own copy of the shared data; see `subflow`.
 
-        Whether it goes on from an earlier attempt of its step comes with it.
+        Also returns whether that execution continues from an earlier attempt of its step.
         """
         shared = self.shared.copy(flow_data)
-        options = Options(concurrency=concurrency, skip_exceptions=self.skip_exceptions, attended=False, leases=leases)
+        options = Options(
+            concurrency=concurrency,
+            skip_exceptions=self.skip_exceptions,
+            attended=False,
+            leases=leases,
+            execution_timeout=self.execution_timeout,
+        )
         child = _Child(self, shared, options, id, link, resources)
         parent = link.parent
         made, goes_on = await parent.durability.new_child(parent, child, saved, attempt)
@@ -143,7 +166,7 @@ class FlowRuntime:
 
 
 class _Child:
-    """How to make the execution of a sub-flow."""
+    """Makes the execution of a sub-flow; see `interfaces.NewChild`."""
 
     def __init__(
         self,
@@ -159,16 +182,16 @@ class _Child:
 
     @property
     def path(self) -> str:
-        """Its name within its parent."""
+        """The path of the sub-flow within its parent."""
         return self.link.path
 
     def make(self) -> ExecutionRuntime:
-        """A new one in memory."""
+        """Make a new execution in memory."""
         environment, details = self.link.parent.environment, {"resources": self.resources, "link": self.link}
         return self.flow.make_runtime(self.program, self.shared, self.options, environment, self.id, **details)
 
     def restored(self, saved: Mapping[str, Any]) -> ExecutionRuntime:
-        """The one that a saved parent has kept."""
+        """Make the execution from its snapshot in the saved parent."""
 
         def make(shared: SharedData, options: Options, id: str, **details: Any) -> ExecutionRuntime:
             environment = self.link.parent.environment
@@ -179,7 +202,7 @@ class _Child:
         return restore(make, self.program, self.shared, self.options, saved, resources=self.resources, link=self.link)
 
     def stored(self, store: Any, id: str) -> ExecutionRuntime:
-        """The one of this id in a store, which may be new."""
+        """The execution with this id in a store, or a new one."""
         self.flow.require_name()
         make, environment = self.flow.make_stored, self.link.parent.environment
         details: dict[str, Any] = {"resources": self.resources, "link": self.link, "make": self.flow.make_runtime}

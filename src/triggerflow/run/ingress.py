@@ -1,17 +1,18 @@
-"""The one way in: everything that changes an execution enters here, whoever sends it, in one order.
+"""The one entry for every change of a live execution, with the same steps in the same order for every caller.
 
-1. *Thread and loop.* An execution lives on one event loop. A call from another thread is carried there.
-2. *Contract.* What was declared is checked; a value that does not fit changes nothing.
-3. *Room.* A stream item waits while a blocking reader lags by its whole buffer.
+1. *Thread and loop.* An execution lives on one event loop. A call from another thread is run on that loop.
+2. *Contract.* A value with a declared type is checked; a value of another type changes nothing.
+3. *Room.* The writer of a stream item waits while a blocking reader lags by its whole buffer.
 4. *Submit.* `take` (the machine receives the record, the journal appends it), then the driver performs the commands.
 5. *Pressure.* An emitter waits while too many of its signals are pending, or with `settle` until all have settled.
-6. *Commit.* From outside, an awaited call on a durable execution returns when its records are in the store.
+6. *Commit.* An awaited call on the handle of a durable execution returns when its records are in the store.
 
-Chunks (`data`), holders of a handle (`execution`), sub-flows, timers and shared data all call these functions. Nobody
-else calls `Machine.receive` for a live execution, and nobody but the machine writes its state.
+Chunks (`data`), holders of a handle (`execution`), sub-flows, timers and shared data all call these functions. No other
+code calls `Machine.receive` for a live execution, and only the machine writes its state.
 
-`run` is the run of a chunk in whose name something happens, None for the outside. `repeated` is the attempt of that run
-if it repeats an earlier one, or may be repeated: what is the same as before is not recorded again (see `attempts`).
+The argument `run` is the run whose chunk makes the change, None for a caller outside of chunks. `repeated` is the
+attempt of that run if it repeats an earlier one, or may be repeated: what is the same as before is not recorded again
+(see `attempts`).
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from .._core import events
 from .._core.commands import AnyCommand, ItemAfterStop
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
-from .._core.groups import kept_at
-from .._core.machine import FINAL
+from .._core.frozen import freeze
+from .._core.groups import earlier_signal
+from .._core.machine import FINAL, cancelled_effect
 from .._core.recovery import outstanding
 from .._core.state import UNSET, RunChunk, Status
+from .._core.timers import pending_signals
+from ..build.arguments import seconds, text
 from .attempts import Attempt
 from .interrupts import admit, describe_interrupt
 from .logs import how_to_declare
@@ -43,14 +47,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Repeated = Attempt | None
 
-# -- the shell loop ----------------------------------------------------------------------------------------------------
+# -- receive, append, perform ------------------------------------------------------------------------------------------
 
 
 def take(runtime: ExecutionRuntime, event: events.Event) -> list[AnyCommand]:
-    """Let the machine receive a record and the journal append it; the commands that may be performed now.
+    """Let the machine receive a record, append it to the journal, and return the commands to perform now.
 
-    Raises what `Machine.receive` raises, and for a durable execution `PayloadError` or `ExecutionSuspended`; nothing
-    has changed then.
+    Raises what `Machine.receive` raises, and for a durable execution `PayloadError` or `ExecutionSuspended`. If it
+    raises, nothing has changed.
     """
     log = runtime.log
     if log is None:
@@ -89,14 +93,18 @@ def submit_item(runtime: ExecutionRuntime, event: events.StreamPut) -> None:
 
 
 def check_loop(runtime: ExecutionRuntime) -> None:
-    """If the event loop of an execution was closed under it, end it as cancelled; at rest and kept open it goes on
-    where it is used next."""
+    """Handle an execution whose event loop was closed: end it as cancelled, or suspend it if it is durable.
+
+    An idle execution with `keep_open` only leaves the loop, and continues on the loop of its next use. Raises
+    `WrongLoopError` in a process that was forked from the one of the execution.
+    """
     driver = runtime.driver
     if driver is None or runtime.machine.state.status in FINAL:
         return
     if is_foreign(driver.loop):
         raise WrongLoopError(
-            f"{runtime!r} lives in the process that this one was forked from; create or load an execution here"
+            f"{runtime!r} lives in the parent process, from which this process was forked; "
+            "create or load an execution in this process"
         )
     if not runtime.environment.is_closed(driver.loop):
         return
@@ -107,7 +115,7 @@ def check_loop(runtime: ExecutionRuntime) -> None:
 
 
 def moves_here(runtime: ExecutionRuntime) -> bool:
-    """Whether the next use here moves it to this event loop: it is kept open and at rest, and has lived on another.
+    """Whether a use of the execution on this event loop moves it here from another one: it is idle and has `keep_open`.
 
     A durable execution stays on the event loop of its store.
     """
@@ -121,8 +129,9 @@ def moves_here(runtime: ExecutionRuntime) -> bool:
 def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
     """The driver of an execution, made on first use on the running loop.
 
-    With `starting` the options come with the record that follows. An execution that is kept open and at rest moves to
-    the loop that uses it. Raises `ExecutionClosed`, and `UsageError` for a durable execution that is not open here.
+    With `starting` the caller submits `Started`, which has the options; else `Created` is recorded for them. An idle
+    execution with `keep_open` moves to the loop that uses it. Raises `ExecutionClosed`, and `UsageError` for a durable
+    execution that is not open here.
     """
     check_loop(runtime)
     runtime.entering()
@@ -132,7 +141,7 @@ def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
     if driver is not None and state.status not in FINAL:
         return driver
     if state.status in FINAL:
-        raise ExecutionClosed(f"{runtime!r} has ended ({runtime.status()}); it takes nothing any more")
+        raise ExecutionClosed(f"{runtime!r} has ended ({runtime.status()}) and accepts nothing more")
     runtime.durability.require_open(runtime)
     driver = runtime.driver = runtime.environment.make_driver(runtime)
     note_loop(driver.loop)
@@ -151,8 +160,8 @@ def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
 
 
 def is_here(runtime: ExecutionRuntime) -> bool:
-    """Whether the calling thread is the one on which the execution lives, or it lives nowhere in this process, or it
-    moves here."""
+    """Whether the calling thread may use the execution directly: it lives on this thread, on no loop of this process,
+    or moves here."""
     driver = runtime.driver
     if driver is None or runtime.thread in (None, get_ident()):
         return True
@@ -176,8 +185,8 @@ def call(runtime: ExecutionRuntime, function: Callable[[], T], name: str) -> T:
 
 
 async def carry(runtime: ExecutionRuntime, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Await a coroutine on the event loop of the execution, from another one. Raises `ExecutionClosed` after the
-    end."""
+    """Await a coroutine on the event loop of the execution, from another loop. Raises `ExecutionClosed` if it has
+    ended."""
     if runtime.driver is None:
         driver_of(runtime)
         return await make()
@@ -185,7 +194,7 @@ async def carry(runtime: ExecutionRuntime, make: Callable[[], Coroutine[Any, Any
     coroutine = make()
     try:
         future = asyncio.run_coroutine_threadsafe(coroutine, runtime.driver.loop)
-    except RuntimeError:  # the loop was closed a moment ago
+    except RuntimeError:  # the loop was closed after the last check
         coroutine.close()
         check_loop(runtime)
         return await make()
@@ -204,7 +213,7 @@ def enter(runtime: ExecutionRuntime, event: events.Event, name: str) -> None:
 
 
 def post(runtime: ExecutionRuntime, event: events.Event) -> None:
-    """Submit a record from any thread without waiting for that: at once on the thread of the execution, else soon.
+    """Submit a record from any thread without waiting. On the thread of the execution it is submitted at once.
 
     A record that comes after the end is dropped.
     """
@@ -213,7 +222,7 @@ def post(runtime: ExecutionRuntime, event: events.Event) -> None:
     if driver is None or is_here(runtime):
         enter_unless_ended(runtime, event)
     else:
-        with suppress(RuntimeError):  # the loop was closed meanwhile
+        with suppress(RuntimeError):  # the loop was closed after the last check
             driver.loop.call_soon_threadsafe(enter_unless_ended, runtime, event)
 
 
@@ -225,8 +234,8 @@ def enter_unless_ended(runtime: ExecutionRuntime, event: events.Event) -> None:
 
 
 async def from_outside(runtime: ExecutionRuntime, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What every awaited call on a handle goes through: the execution is opened, the call is made on its loop, and what
-    the call has recorded is in the store when this returns."""
+    """Make an awaited call on a handle: open the execution, make the call on its loop, wait until its records are
+    stored."""
     check_loop(runtime)
     if not is_here(runtime):
         return await carry(runtime, lambda: from_outside(runtime, make))
@@ -237,7 +246,7 @@ async def from_outside(runtime: ExecutionRuntime, make: Callable[[], Coroutine[A
 
 
 async def from_outside_now(runtime: ExecutionRuntime, function: Callable[[], T]) -> T:
-    """`from_outside` for a call that waits for nothing."""
+    """`from_outside` for a function that is not async."""
 
     async def make() -> T:
         return function()
@@ -246,7 +255,7 @@ async def from_outside_now(runtime: ExecutionRuntime, function: Callable[[], T])
 
 
 async def here_or_carried(runtime: ExecutionRuntime, function: Callable[[], T]) -> T:
-    """Call a function on the thread of the execution; from another event loop, wait for it there."""
+    """Call a function on the thread of the execution. A caller on another event loop awaits the result."""
     if is_here(runtime):
         return function()
 
@@ -284,30 +293,41 @@ async def emit(
     *,
     settle: bool = False,
     delay: float | None = None,
+    id: str | None = None,
+    keeps_open: bool = True,
     provisional: bool = False,
 ) -> int:
     """A chunk emits a signal; see `TriggerFlowRuntimeData.async_emit`."""
     if runtime.thread != get_ident() and runtime.thread is not None:
         return await carry(
             runtime,
-            lambda: emit(runtime, name, value, run, repeated, settle=settle, delay=delay, provisional=provisional),
-        )
-    if delay is not None:
-        check_delay(delay)
+            lambda: emit(
+                runtime, name, value, run, repeated,
+                settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional,
+            ),
+        )  # fmt: skip
+    if delay is not None or id is not None or keeps_open is not True:
+        check_delayed(delay, id, keeps_open, settle)
     if runtime.program.signals or type(name) is not str:
+        name = text(name)
         value = checked(runtime, name, value)
-    event = events.Emitted(runtime.environment.now(), run.id, name, value, settle, delay, provisional)
+    if delay is None:
+        event = events.Emitted(runtime.environment.now(), run.id, name, value, settle, None, provisional)
+    else:
+        event = events.Emitted(
+            runtime.environment.now(), run.id, name, value, settle, delay, provisional, True, id, keeps_open
+        )
     state = runtime.machine.state
     number = state.records
     if repeated is not None and (place := repeated.place(event)):
-        kept = kept_at(state, run, event.effect, place)
-        if kept is None:
+        earlier = earlier_signal(state, run, event.effect, place)
+        if earlier is None:
             return -1
         if settle:
-            submit(runtime, events.AwaitedAgain(runtime.environment.now(), run.id, kept.signal))
+            submit(runtime, events.AwaitedAgain(runtime.environment.now(), run.id, earlier.signal))
             await _settled(runtime, number)
-        return kept.signal
-    commands = take(runtime, event)  # `submit` without the call: chunks that emit wait for nothing else
+        return earlier.signal
+    commands = take(runtime, event)  # `submit`, inlined: emitting is the most frequent call of chunks
     if commands and runtime.driver is not None:
         runtime.driver.perform(commands)
     if state.waits and number in state.waits:
@@ -316,7 +336,7 @@ async def emit(
 
 
 async def _settled(runtime: ExecutionRuntime, number: int) -> bool:
-    """Wait for the end of the wait that a record has begun, if it has; False if the execution ends before that."""
+    """If the record `number` has begun a wait, wait until it ends. Returns False if the execution ends before."""
     waits, driver = runtime.machine.state.waits, runtime.driver
     if waits and number in waits and driver is not None:
         return await driver.settled(number)
@@ -324,50 +344,106 @@ async def _settled(runtime: ExecutionRuntime, number: int) -> bool:
 
 
 def emit_now(
-    runtime: ExecutionRuntime, name: str, value: Any, run: RunChunk, repeated: Repeated, settle: bool, delay: Any
+    runtime: ExecutionRuntime,
+    name: str,
+    value: Any,
+    run: RunChunk,
+    repeated: Repeated,
+    *,
+    settle: bool = False,
+    delay: float | None = None,
+    id: str | None = None,
+    keeps_open: bool = True,
 ) -> None:
-    """A chunk emits a signal without awaiting: on the thread of the execution nothing is waited for."""
-    if delay is not None:
-        check_delay(delay)
+    """A chunk emits a signal by `data.emit`. On the thread of the execution this does not wait."""
+    check_delayed(delay, id, keeps_open, settle)
     if not is_here(runtime):
-        make = lambda: emit(runtime, name, value, run, repeated, settle=settle, delay=delay)  # noqa: E731
+        make = lambda: emit(  # noqa: E731
+            runtime, name, value, run, repeated, settle=settle, delay=delay, id=id, keeps_open=keeps_open
+        )
         run_sync(make, "data.async_emit", runtime.loop)
         return
     if settle:
         raise BlockingCallError("emit(settle=True) would block the loop; write `await data.async_emit(...)`")
+    name = text(name)
     value = checked(runtime, name, value)
-    event = events.Emitted(runtime.environment.now(), run.id, name, value, False, delay, may_wait=False)
+    event = events.Emitted(
+        runtime.environment.now(), run.id, name, value, False, delay,
+        may_wait=False, label=id, keeps_open=keeps_open,
+    )  # fmt: skip
     record(runtime, event, run, repeated, "data.async_emit")
 
 
-async def emit_from_outside(runtime: ExecutionRuntime, name: str, value: Any, settle: bool, run: Any = None) -> None:
-    """The holder of a handle emits a signal; in the name of a run if that run holds the handle and would wait."""
+async def emit_from_outside(
+    runtime: ExecutionRuntime,
+    name: str,
+    value: Any,
+    settle: bool,
+    delay: float | None,
+    id: str | None,
+    keeps_open: bool,
+    run: Any = None,
+) -> None:
+    """A caller emits a signal on a handle. `run` is the chunk that calls with `settle`, so that it gives up its
+    permits."""
+    name = text(name)
+    check_delayed(delay, id, keeps_open, settle)
     _refuse_late(runtime, name)
     driver_of(runtime)
+    number = None if run is None else run.id
     event = events.Emitted(
-        runtime.environment.now(), None if run is None else run.id, name, checked(runtime, name, value), settle
-    )
+        runtime.environment.now(), number, name, checked(runtime, name, value), settle, delay,
+        label=id, keeps_open=keeps_open,
+    )  # fmt: skip
     number = runtime.machine.state.records
     submit(runtime, event)
     if not await _settled(runtime, number):
-        await runtime.result()  # raises why it could not settle
+        await runtime.result()  # raises the failure that kept the signal from settling
 
 
-def emit_from_outside_now(runtime: ExecutionRuntime, name: str, value: Any) -> None:
-    """The holder of a handle emits a signal without awaiting."""
+def emit_from_outside_now(
+    runtime: ExecutionRuntime, name: str, value: Any, delay: float | None, id: str | None, keeps_open: bool
+) -> None:
+    """A caller emits a signal on a handle, without waiting."""
+    name = text(name)
+    check_delayed(delay, id, keeps_open, settle=False)
     _refuse_late(runtime, name)
     value = checked(runtime, name, value)
     driver_of(runtime)
-    submit(runtime, events.Emitted(runtime.environment.now(), None, name, value))
+    now = runtime.environment.now()
+    submit(runtime, events.Emitted(now, None, name, value, delay=delay, label=id, keeps_open=keeps_open))
+
+
+def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, repeated: Repeated = None) -> int:
+    """Cancel the pending delayed signals with this name or id, from any thread; returns how many there were."""
+    name = text(name)
+    if not isinstance(name, str):
+        raise UsageError(f"{runtime!r}: a delayed signal is cancelled by its name or its id, a string; got {name!r}")
+    name = str.__str__(name)
+
+    def there() -> int:
+        state = runtime.machine.state
+        event = events.SignalsCancelled(runtime.environment.now(), None if run is None else run.id, name)
+        if run is not None and repeated is not None and (place := repeated.place(event)):
+            return (run.effects or {}).get(cancelled_effect(name, place), 0)
+        if run is None:
+            if state.status in FINAL:
+                return 0
+            driver_of(runtime)
+        count = pending_signals(state, name)
+        submit(runtime, event)
+        return count
+
+    return call(runtime, there, "data.async_cancel_signal" if run is not None else "execution.async_cancel_signal")
 
 
 def _refuse_late(runtime: ExecutionRuntime, name: str) -> None:
-    """Raise `ExecutionClosed` that says how to declare an event for which a held execution did not wait."""
+    """Raise `ExecutionClosed` if the execution completed without waiting for this event; say how to declare it."""
     state, plan = runtime.machine.state, runtime.machine.plan
-    rested = state.status is Status.COMPLETED and state.attended and state.result is UNSET
+    rested = state.status is Status.COMPLETED and state.has_handle and state.result is UNSET
     if rested and isinstance(name, str) and name in plan.events and name not in plan.external:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ExecutionClosed(
-            f"{runtime!r} has ended (completed) and takes no signal {name!r} any more: nothing was left to do, and it "
+            f"{runtime!r} has ended (completed) and accepts no signal {name!r}: no work was left, and it "
             f"did not wait for this event; {how_to_declare(name)}"
         )
 
@@ -401,7 +477,7 @@ async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Rep
 
 
 async def put_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
-    """The holder of a handle puts an item into the runtime stream."""
+    """A caller puts an item into the runtime stream on a handle."""
     driver_of(runtime)
     check = runtime.check_item
     if check is not None:
@@ -411,7 +487,7 @@ async def put_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
 
 
 async def _room(runtime: ExecutionRuntime, run: RunChunk | None) -> None:
-    """Wait while a blocking reader of this execution, or of one around it, lags by its whole buffer."""
+    """Wait while a blocking reader of this execution, or of a parent of it, lags by its whole buffer."""
     at: ExecutionRuntime | None = runtime
     while at is not None:
         stream = at.stream
@@ -422,11 +498,11 @@ async def _room(runtime: ExecutionRuntime, run: RunChunk | None) -> None:
             await runtime.driver.without_permits(run, stream.room)
         else:
             await stream.room()
-        at = runtime  # meanwhile another reader may have fallen behind
+        at = runtime  # another reader may have fallen behind during this wait: check all again
 
 
 def put_now(runtime: ExecutionRuntime, item: Any, run: RunChunk | None, repeated: Repeated = None) -> None:
-    """Put an item without waiting for readers, on the thread of the execution."""
+    """Put an item into the runtime stream without waiting for slow readers."""
     check = runtime.check_item
     number = None if run is None else run.id
     event = events.StreamPut(runtime.environment.now(), number, item if check is None else check(item))
@@ -443,7 +519,7 @@ def stop_stream(runtime: ExecutionRuntime, run: RunChunk | None, repeated: Repea
 def set_result(
     runtime: ExecutionRuntime, value: Any, replace: bool, run: RunChunk | None, repeated: Repeated = None
 ) -> None:
-    """Fix the result."""
+    """Set the result of the execution."""
     check = runtime.program.contract.result
     value = value if check is None else check(value)
     number = None if run is None else run.id
@@ -456,7 +532,7 @@ def held_value(runtime: ExecutionRuntime, repeated: Repeated, key: str, default:
     """The value at a key of state, as the attempt of a run sees it."""
     if repeated is not None and key in repeated.held:
         value = repeated.held[key].value
-        return default if value is UNSET else value
+        return freeze(default if value is UNSET else value)
     return runtime.machine.state.data.get(key, default)
 
 
@@ -471,11 +547,14 @@ def change_state(
     digest: int | None = None,
 ) -> None:
     """Change the state at one key. `digest`: of the operation that has made the value, if there is one."""
+    key = text(key)
     model = runtime.program.state
     if model is not None and op == "set":
         value = model.check(key, value)
     elif model is not None and op == "append":
         model.check_item(key, held_value(runtime, repeated, key, ()), value)
+    elif model is not None:
+        model.require(key)
     number = None if run is None else run.id
     event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit, digest)
     if repeated is not None:
@@ -512,12 +591,13 @@ def _record_all_held(runtime: ExecutionRuntime, attempt: Attempt, run: RunChunk)
 
 
 def answer(runtime: ExecutionRuntime, interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:
-    """Answer an interrupt, from any thread; returns it as it is when the answer is accepted."""
+    """Answer an interrupt, from any thread. Returns the interrupt after the answer."""
     return call(runtime, lambda: _answer(runtime, interrupt_id, value, request_id), "execution.async_continue_with")
 
 
 def _answer(runtime: ExecutionRuntime, id: str, value: Any, request: str | None) -> dict[str, Any]:
-    """In one piece, so that of several answers at once only one reaches the stream."""
+    """Check an answer, put it into the stream and submit it. This never awaits, so that of several answers at once only
+    one reaches the stream."""
     event = events.Resumed(runtime.environment.now(), id, value, request)
     interrupt, new = admit(runtime, event)
     if new:
@@ -538,15 +618,36 @@ def put_interrupt(runtime: ExecutionRuntime, action: str, interrupt: dict[str, A
 
 
 def checked(runtime: ExecutionRuntime, name: str, value: Any) -> Any:
-    """The value for an event, checked if its type was declared. Raises `ContractError`."""
+    """Check the value of an event if the flow declares its type, and return it. Raises `ContractError`."""
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"{runtime!r}: an event goes by its name, a string; got {name!r}")
+        raise UsageError(f"{runtime!r}: the name of an event must be a string, got {name!r}")
     signals = runtime.program.signals
     check = signals.get(name) if signals else None
     return value if check is None else check(value)
 
 
 def check_delay(delay: Any) -> None:
-    """Raise `UsageError` unless this is a time that can be waited for."""
+    """Raise `UsageError` unless this is a finite number of seconds from 0 on."""
     if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
-        raise UsageError(f"a delay is a number of seconds from 0 on, got {delay!r}")
+        raise UsageError(f"a delay must be a finite number of seconds from 0 on, got {delay!r}")
+
+
+def check_delayed(delay: Any, id: Any, keeps_open: Any, settle: bool) -> None:
+    """Raise `UsageError` unless these options of an emit make sense together."""
+    if delay is not None:
+        check_delay(delay)
+    if id is not None and (not isinstance(id, str) or not id):
+        raise UsageError(f"the id of a delayed signal is a non-empty string, got {id!r}")
+    if keeps_open is not True and keeps_open is not False:
+        raise UsageError(f"keeps_open is True or False, got {keeps_open!r}")
+    if delay is None and (id is not None or not keeps_open):
+        option = "id" if id is not None else "keeps_open"
+        raise UsageError(f"{option}= is for a delayed signal; add delay=seconds, or leave it out")
+    if settle and not keeps_open:
+        raise UsageError("settle=True would wait for a signal with keeps_open=False, which nothing waits for; use one")
+
+
+def check_patience(timeout: Any, where: str) -> None:
+    """Raise `OptionError` or `DefinitionError` unless this is None, or a number of seconds from 0 on."""
+    if timeout is not None:
+        seconds(timeout, where, "timeout")

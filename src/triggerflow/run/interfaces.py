@@ -79,11 +79,11 @@ class CommitLog(Protocol):
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many records wait for the store that chunks which put items should wait, too."""
+        """Whether too many records wait for the store: chunks that put items then wait, too."""
         ...
 
     async def wait_committed(self) -> None:
-        """Wait until every record is in the store. Raises why it cannot be."""
+        """Wait until every record is in the store. Raises the error of the store, or the reason of the suspension."""
         ...
 
 
@@ -119,7 +119,7 @@ class Durability:
 
     async def release(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
-        raise UsageError(f"{runtime!r} has no store in which it could go on; cancel it, or save() it")
+        raise UsageError(f"{runtime!r} has no store and would be lost; cancel() it, or save() it first")
 
     def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
         """Raise `PayloadError` if this answer to an interrupt cannot be stored."""
@@ -133,7 +133,7 @@ class Durability:
     async def new_child(
         self, runtime: ExecutionRuntime, child: NewChild, saved: Mapping[str, Any] | None, attempt: int
     ) -> tuple[ExecutionRuntime, bool]:
-        """The execution of a sub-flow, and whether it continues an earlier one; see `subflow`."""
+        """Make the execution of a sub-flow. Also returns whether it continues an earlier execution; see `subflow`."""
         if saved is not None:
             return child.restored(saved), True
         return child.make(), False
@@ -149,7 +149,7 @@ class NewChild(Protocol):
 
     @property
     def path(self) -> str:
-        """Its name within its parent."""
+        """The path of the sub-flow within its parent."""
         ...
 
     def make(self) -> ExecutionRuntime:

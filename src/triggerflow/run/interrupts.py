@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.definition import OperatorKind
 from .._core.errors import ExecutionClosed, PayloadError, UsageError
-from .._core.events import Paused, Resumed
+from .._core.events import ErrorInfo, Failed, Paused, Resumed
 from .._core.interrupts import answerable, repeats
 from .._core.machine import FINAL
 from .._core.state import Interrupt, RunChunk
@@ -24,6 +24,16 @@ class ChunkPaused(BaseException):
     def __init__(self, event: Paused) -> None:
         super().__init__(f"waiting for interrupt {event.interrupt!r}")
         self.event = event
+
+
+class StepWithoutValue(Exception):
+    """The step of a sub-flow ends without a value; the driver records `event`."""
+
+    def __init__(self, step: RunChunk, at: float, flow: str) -> None:
+        text = f"flow {flow!r} ended without a result: an error route or skip_exceptions took a failure in it"
+        super().__init__(text)
+        error = ErrorInfo("NoResult", text, step.node.name)
+        self.event = Failed(at, step.id, error, missing=True)
 
 
 def describe_interrupt(interrupt: Interrupt) -> dict[str, Any]:
@@ -49,7 +59,7 @@ def refuse_pause(run: RunChunk) -> None:
     own: Any = run.handle
     try:
         task: Any = asyncio.current_task()
-    except RuntimeError:  # a sync chunk in its thread
+    except RuntimeError:  # a sync chunk, in a thread without an event loop
         return
     if task is not None and isinstance(own, asyncio.Task) and task is not own:
         raise UsageError(

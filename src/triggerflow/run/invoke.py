@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def invoker(chunk: Chunk, owner: Any) -> Invoker:
-    """An async callable for a chunk's handler, with its cache and time-out. Cached results belong to the owner: the
-    flow of the chunk."""
+    """Return an async callable for a chunk's handler, with its cache and time-out. `owner` is the flow of the chunk,
+    which holds the cached results."""
     handler = chunk.handler
     call: Invoker
     if is_coroutine_function(handler):
@@ -38,10 +38,10 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
 
 
 class _Places:
-    """How a run of a cached chunk waits for another one of the same key; see `cache.RunWaits`."""
+    """Lets a run of a cached chunk wait for another run with the same cache key; see `cache.RunWaits`."""
 
     async def without_permit(self, data: Any, until: asyncio.Future[Any]) -> None:
-        """Give up the permits of the run while it waits."""
+        """Wait until the future is done; the run gives up its permits meanwhile."""
         runtime, run = run_of(data)
 
         async def wait() -> None:
@@ -53,7 +53,7 @@ class _Places:
             await until
 
     def has_caused_any(self, run: Any) -> bool:
-        """Whether a run has emitted a signal: it has a completion group then."""
+        """Whether a run has emitted a signal. Its first signal made its completion group."""
         return run_of(run)[1].spawned is not None
 
     def has_caused(self, run: Any, other: Any) -> bool:
@@ -88,7 +88,7 @@ def condition_invoker(handler: Handler) -> Invoker:
 def _threaded(handler: Handler, name: str) -> Invoker:
     async def call(data: Any) -> Any:
         loop = asyncio.get_running_loop()
-        here = ThreadCall(f"chunk {name!r}", loop)
+        here = ThreadCall(f"chunk {name!r}", loop, run_of(data)[1])
         future = loop.run_in_executor(pool(), here.run, copy_context(), _caught(handler), data)
         try:
             value = await asyncio.shield(future)
@@ -109,7 +109,7 @@ async def _stop(future: asyncio.Future[Any], call: ThreadCall, data: Any) -> Non
     seconds. In a durable execution it waits until the thread has ended: only then may another process run the chunk.
     """
     if not call.started:
-        future.cancel()  # it still waits for a thread, and no longer needs one
+        future.cancel()  # the call is still queued for a thread, and needs none any more
         call.left = True
         return
     runtime, run = run_of(data)

@@ -16,10 +16,10 @@ from .._core.values import derives, kind_of
 logger = logging.getLogger("triggerflow")
 Observer = Callable[[Event], None]
 
-#: What is held where nobody has said how much: so many records, while their values take no more than so many bytes.
+#: The default limits of a journal in memory: the number of records, and about how many bytes their values take.
 RECORDS = 1024
 BYTES = 1 << 20
-#: How often the values are measured, in records.
+#: The values are measured each time this many records have come.
 OFTEN = 8
 
 
@@ -28,8 +28,9 @@ class RingJournal(list[Event]):
 
     With a `limit` it holds the newest records, that many at least and twice as many at most: appending then drops
     `limit` records at once, so that each is moved once at most. A limit of 0 holds none. Without a limit (None) it
-    holds the newest `RECORDS`, but no more than have about `BYTES` of values: a run that passes large values on, or
-    reads a lazy source, keeps only a window of them alive. `observers` are called with each new record.
+    holds the newest `RECORDS`, but no more than have about `BYTES` of values. So an execution that passes
+    large values on, or reads a lazy source, keeps only the last of them in memory. `observers` are called with each new
+    record.
     """
 
     __slots__ = ("_due", "_gap", "_looked_at", "_size", "_skip", "_typical", "first", "limit", "observers")
@@ -39,12 +40,13 @@ class RingJournal(list[Event]):
         self.limit = RECORDS if limit is None else limit
         self.first = 0
         self.observers = observers
-        #: how many of the records here were measured, -1 where none is; and about how much they take together
+        #: how many of the records here were measured (-1: none ever is), and about how many bytes their values take
         self._looked_at = 0 if limit is None else -1
         self._size = 0
-        #: the size of the last value with parts that was looked at; how many will not be, after it and from now on
+        #: the size of the last container that was measured; how many containers are skipped after it; how many of these
+        #: are still to be skipped
         self._typical, self._gap, self._skip = 0, 0, 0
-        #: at how many records something has to be done
+        #: the number of records at which `trim` is called next
         self._due = OFTEN if limit is None else 2 * self.limit
 
     @property
@@ -72,9 +74,12 @@ class RingJournal(list[Event]):
             self._due = min(len(self) + OFTEN, 2 * self.limit)
 
     def _measure(self) -> None:
-        """Measure the values of the records that have come. Of values with parts only some are looked at, and stand for
-        those after them: looking costs more than the record. How many are passed over changes from time to time, so
-        that no loop hides its large values."""
+        """Measure the values of the records that have come since the last call.
+
+        Measuring a container costs more than appending its record. So only some containers are measured, and the ones
+        after them are counted with the same size. How many are skipped varies, because a loop with a fixed period
+        could otherwise have its large values skipped each time.
+        """
         size = self._size
         for record in self[self._looked_at :]:
             value = getattr(record, _VALUES.get(type(record), "at"))
@@ -95,7 +100,7 @@ class RingJournal(list[Event]):
         self._size, self._looked_at = size, len(self)
 
     def _drop(self, count: int) -> None:
-        """Drop the oldest; what they take is taken for their share."""
+        """Drop the `count` oldest records. Their size is estimated as their share of the total."""
         if self._looked_at > 0:
             self._size -= self._size * count // len(self)
             self._looked_at -= count
@@ -106,11 +111,11 @@ class RingJournal(list[Event]):
         for observer in self.observers:
             try:
                 observer(record)
-            except Exception:  # an observer must not disturb the run
-                logger.exception("an observer failed on %s", type(record).__name__)
+            except Exception:  # an exception of an observer must not disturb the execution
+                logger.exception("an observer raised on record %s; the execution continues", type(record).__name__)
 
 
-#: Where a record has the value that may be large.
+#: The field of each record that may have a large value.
 _VALUES: dict[type[Event], str] = {
     events.Started: "value",
     events.Completed: "value",
@@ -123,22 +128,22 @@ _VALUES: dict[type[Event], str] = {
     events.Paused: "payload",
     events.Resumed: "value",
 }
-# By id: to look a class up in a set would ask its metaclass for a hash.
+# By id, because looking up a class in a set calls `__hash__` of its metaclass, which is user code.
 _SMALL = frozenset(map(id, (int, float, bool, type(None))))
 _TEXT = frozenset(map(id, (str, bytes, bytearray)))
 _CONTAINERS = frozenset(map(id, (list, tuple, set, frozenset, deque)))
 _SHARED = frozenset(map(id, (ModuleType, FunctionType, MethodType, BuiltinFunctionType)))
-#: How many parts of a value are looked at, and how deep: this tells large values from small ones, and costs little.
+#: How many parts of a container are measured, and how deep. That is cheap, and enough to find large values.
 PARTS = 4
 DEPTH = 4
 
 
 def _size(value: Any, depth: int = 0) -> int:
-    """About how many bytes a value takes. No code of the value's class is called but `__sizeof__`."""
+    """About how many bytes a value takes. Of user code, only `__sizeof__` is called."""
     kind = kind_of(value)
     try:
         size = sys.getsizeof(value)
-    except BaseException:  # whatever a foreign __sizeof__ raises: the record was taken, and stands
+    except BaseException:  # a user's `__sizeof__` may raise anything, and the record is accepted already
         size = 0
     parts: Any = value
     if kind is dict:

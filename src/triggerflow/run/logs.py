@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from .._core import commands
-from .._core.errors import ContractError, InterruptExpired, RemoteChunkError, TriggerFlowError
+from .._core.errors import ContractError, ExecutionTimedOut, InterruptExpired, RemoteChunkError, TriggerFlowError
 from .._core.events import ErrorInfo
 from ..build.arguments import closest
 
@@ -15,14 +15,15 @@ logger = logging.getLogger("triggerflow")
 
 
 def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str]) -> None:
-    """Log a command that needs no action. `heard` are the events that the flow listens to, for a hint."""
+    """Log a command that needs no action. `heard`: the events that the flow listens to, for a "did you mean" hint."""
     match command:
         case commands.UnhandledSignal(name=name):
             near = closest(name, heard, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            logger.warning("%r: no when() listens to signal %r%s", execution, name, hint)
-        case commands.Skipped(run=run, chunk=chunk):
-            logger.warning("%r: chunk %r (run %d) failed and its branch was skipped", execution, chunk, run)
+            logger.warning("%r: signal %r was sent, and no when() listens to it%s", execution, name, hint)
+        case commands.Skipped(run=run, chunk=chunk, error=error):
+            text = "%r: chunk %r (run %d) failed, and skip_exceptions ended only its branch: %s: %s"
+            logger.warning(text, execution, chunk, run, error.type, error.message)
         case commands.ItemAfterStop():
             logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
         case _:
@@ -30,7 +31,7 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
 
 
 def log_end(execution: Any, close: commands.Close, promised: Container[str]) -> None:
-    """Log, once, which joins of an execution that ended without a result still waited, and which events were not sent.
+    """For an execution that ended without a result: log which joins still waited, and which events were never sent.
 
     `promised` events are not mentioned: a chunk of the flow is known to emit them.
     """
@@ -46,14 +47,16 @@ def log_end(execution: Any, close: commands.Close, promised: Container[str]) -> 
 
 
 def how_to_declare(name: str) -> str:
-    """The advice how to make an execution wait for an event."""
+    """The advice, for a message, how to make an execution wait for an event from outside."""
     return f"if it comes from outside, declare it: flow.signal({name!r}, external=True)"
 
 
 def failure_from_record(execution: object, info: ErrorInfo | None) -> TriggerFlowError:
-    """The exception for a failure that was recorded in another process or before a load."""
+    """Make the exception for a failure that was recorded in another process or before a load."""
     if info is not None and info.type == "InterruptExpired":
         return InterruptExpired(f"{execution}: {info.message}")
+    if info is not None and info.type == "ExecutionTimedOut" and not info.chunk:
+        return ExecutionTimedOut(f"{execution} was ended by its execution_timeout: {info.message}")
     if info is not None and info.type == "ContractError" and not info.chunk:
         return ContractError(f"{execution}: {info.message}")
     text = "it failed" if info is None else f"chunk {info.chunk!r} failed: {info.type}: {info.message}"

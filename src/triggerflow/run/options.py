@@ -1,5 +1,6 @@
 """The options of an execution, and the comparison of start values."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ class Options:
         "attended",
         "cleanup_timeout",
         "concurrency",
+        "execution_timeout",
         "journal_limit",
         "keep_open",
         "leases",
@@ -34,6 +36,7 @@ class Options:
         attended: bool = True,
         leases: bool = False,
         keep_open: bool = False,
+        execution_timeout: float | None = None,
     ) -> None:
         where = "create_execution"
         positive(concurrency, where)
@@ -42,6 +45,8 @@ class Options:
         if journal_limit is not None:
             whole(journal_limit, where, "journal_limit", 1)
         seconds(cleanup_timeout, where, "cleanup_timeout")
+        if execution_timeout is not None:
+            seconds(execution_timeout, where, "execution_timeout", above=True)
         flag(skip_exceptions, where, "skip_exceptions")
         flag(keep_open, where, "keep_open")
         self.concurrency = concurrency
@@ -53,16 +58,18 @@ class Options:
         self.attended = attended
         self.leases = leases
         self.keep_open = keep_open
+        # Recorded as None, since JSON has no infinity.
+        self.execution_timeout = None if execution_timeout == math.inf else execution_timeout
 
     def to_dict(self) -> dict[str, Any]:
-        """All options by name, as they are saved."""
+        """All options by name, as a snapshot stores them."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Options":
         """The options from a `to_dict` of this or an earlier version. Raises `DefinitionError` or `TypeError`."""
         known = {name: saved[name] for name in cls.__slots__ if name in saved}
-        if "deadline" in saved:  # the name of `cleanup_timeout` in earlier versions
+        if "deadline" in saved:  # earlier versions stored `cleanup_timeout` under this name
             known["cleanup_timeout"] = saved["deadline"]
         return cls(**known)
 
@@ -77,5 +84,5 @@ def same_value(one: Any, other: Any) -> bool:
     """Whether two values are the same object, or compare as equal. False if the comparison raises."""
     try:
         return one is other or bool(one == other)
-    except Exception:  # a foreign __eq__ may raise, such as that of an array
+    except Exception:  # the `__eq__` of a user's class may raise, such as that of an array
         return False

@@ -1,7 +1,8 @@
 """The sync bridge: one event loop in a background thread, on which the sync twins run their async originals.
 
-It starts with the first sync call of the process and is stopped at exit. One loop for all calls, because an execution
-lives on the loop that started it: `execution.start()` and a later `execution.get_result()` have to run on the same one.
+The loop starts with the first sync call of the process and is stopped at exit. All calls share one loop, because an
+execution lives on the loop that started it: `execution.start()` and a later `execution.get_result()` must run on the
+same loop.
 
 After a fork the child process has none of the parent's threads. It gets a loop of its own with its first sync call.
 Using an execution that lives on a loop of the parent raises `WrongLoopError` there (`is_foreign`).
@@ -33,7 +34,7 @@ _thread: threading.Thread | None = None
 #: Event loops of this process on which executions live, and those of the process that this one was forked from.
 _known: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 _foreign: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-#: Keeps the parent's loop from being closed in the child: it still counts as running, and shares the parent's files.
+#: References to the parent's loop after a fork. The child must not close it, because it shares the parent's files.
 _inherited: list[asyncio.AbstractEventLoop] = []
 _latest: ref[asyncio.AbstractEventLoop] | None = None
 _forked = False
@@ -49,14 +50,14 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
     """
     if on_a_loop():
         raise BlockingCallError(
-            f"this blocking call would stop the running event loop until it is done; write `await {name}(...)`"
+            f"this blocking call would stop the running event loop until the call returns; write `await {name}(...)`"
         )
     chunk = current_call()
     here = chunk is not None and loop is chunk.loop
     if loop is not None and is_foreign(loop):
         raise WrongLoopError(
-            f"`{name}` would have to run on an event loop of the process that this one was forked from; "
-            "call it there, or create the execution in this process"
+            f"`{name}` would have to run on an event loop of the parent process, from which this process was forked; "
+            "call it in the parent, or create the execution in this process"
         )
     if chunk is not None and here:
         chunk.require_wanted()
@@ -67,7 +68,9 @@ def run_sync(call: Callable[[], Coroutine[Any, Any, T]], name: str, loop: asynci
         future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, loop or _background())
     except RuntimeError:
         coroutine.close()
-        raise UsageError(f"the event loop on which `{name}` would have to run is closed") from None
+        raise UsageError(
+            f"`{name}` would have to run on an event loop that is closed; create or load the execution on another loop"
+        ) from None
     try:
         with waiting_inside_engine():
             return future.result() if chunk is None else chunk.wait(future, here=here)
@@ -185,5 +188,5 @@ def _after_fork() -> None:
 
 
 atexit.register(_stop)
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""A definition joined with the Python it names: what all executions of one version of a flow share."""
+"""A definition with the Python objects that it names. All executions of one version of a flow share it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from ..build.cache import Invoker
     from ..build.retry import Retry
     from ..build.typed import StateModel
+    from .fallback import Fallback
 
 
 class Program:
-    """A plan, an invoker per operator, retry policies, and what is checked: contract, typed signals, recordable
-    types."""
+    """A plan, an invoker per operator, retry policies, the contract, typed signals and recordable types."""
 
     __slots__ = (
         "contract",
+        "fallbacks",
         "invokers",
         "name",
         "plan",
@@ -62,6 +63,7 @@ class Program:
             handler.flow.name: handler.flow for handler in blueprint.handlers.values() if isinstance(handler, SubFlow)
         }
         self.invokers: tuple[Invoker, ...] = tuple(_invoker(node, blueprint) for node in plan.nodes)
+        self.fallbacks: tuple[Fallback | None, ...] = tuple(_fallback(node, blueprint) for node in plan.nodes)
         self.retries: tuple[Retry | None, ...] = tuple(_retry(node, blueprint) for node in plan.nodes)
         #: whether any chunk has a retry policy
         self.retried = any(retry is not None for retry in self.retries)
@@ -80,11 +82,24 @@ def _invoker(node: Node, blueprint: Blueprint) -> Invoker:
         return condition_invoker(handler)
     if isinstance(handler, SubFlow):
         return _sub_flow_invoker(handler)
-    return invoker(blueprint.nodes[node.trigger.name], blueprint)
+    call = invoker(blueprint.nodes[node.trigger.name], blueprint)
+    if not node.fallback:
+        return call
+    from .fallback import unless_expired  # few chunks have one
+
+    return unless_expired(call)
+
+
+def _fallback(node: Node, blueprint: Blueprint) -> Fallback | None:
+    if not node.fallback:
+        return None
+    from .fallback import fallback_of
+
+    return fallback_of(node, blueprint)
 
 
 def _sub_flow_invoker(handler: SubFlow) -> Invoker:
-    from .subflow import run_sub_flow  # imported for a flow with such a step, to keep the import of the package fast
+    from .subflow import run_sub_flow  # imported late, so that flows without sub-flows load faster
 
     async def call(data: Any) -> Any:
         return await run_sub_flow(handler, *run_of(data), data)
@@ -98,13 +113,13 @@ def _retry(node: Node, blueprint: Blueprint) -> Retry | None:
 
 
 def _equal_to(literal: Any) -> Handler:
-    """A sync handler, which runs in a thread: the `==` of a value is the user's code, and may take its time. What it
-    raises counts as not equal."""
+    """Return a handler that compares with a literal. It is sync and runs in a thread, because the `==` of a user's
+    class may be slow. If `==` raises, the values count as not equal."""
 
     def equal(data: Any) -> bool:
         try:
             return bool(literal == data.value)
-        except BaseException:  # an array's may refuse; and nobody interrupts this thread, so that anything is its own
+        except BaseException:  # user code may raise anything, such as the `==` of an array
             return False
 
     return equal

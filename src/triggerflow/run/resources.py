@@ -16,8 +16,8 @@ class ResourceHolder:
 
     @property
     def resources(self) -> MutableMapping[str, Any]:
-        """The resources by name. A change here concerns this object only. Resources are never recorded: set them again
-        after a load or a restart."""
+        """The resources by name. A change of this dict affects this object only. Resources are never recorded: set them
+        again after a load or a restart."""
         raise NotImplementedError
 
     def set_runtime_resource(self, key: str, value: Any) -> Self:

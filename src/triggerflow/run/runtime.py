@@ -1,4 +1,5 @@
-"""One execution of a flow in this process. The handles of users hold its `ExecutionRuntime`, and a driver serves it.
+"""One execution of a flow in this process. The handles of users hold its `ExecutionRuntime`, and a driver
+performs its commands.
 
 `ExecutionRuntime` joins a program with a machine. All changes go through `ingress`. This module creates and starts the
 execution, publishes its stream items, and wakes the callers and readers that wait for it.
@@ -21,12 +22,15 @@ from .._core.errors import (
     ContractError,
     ExecutionCancelled,
     ExecutionClosed,
+    InterruptExpired,
     PayloadError,
+    UsageError,
     WrongLoopError,
 )
 from .._core.machine import FINAL, Machine
 from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
+from .._core.timers import at_work
 from ..build.contract import Check
 from . import ingress
 from .data import TriggerFlowRuntimeData, finishing
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("triggerflow")
 EMPTY: dict[str, Any] = {}
 
-#: Guards the creation of a missing id: sync chunks may ask for it from several threads at once.
+#: Held while an id is made, because sync chunks may read the id from several threads at once.
 _giving_id = Lock()
 
 
@@ -83,13 +87,13 @@ class ExecutionRuntime:
     _failed_at: SparseAttribute[TracebackType | None] = SparseAttribute(None)
     #: resources of this execution only
     own_resources: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
-    #: whether it has ended, except that its sources are still being closed
+    #: whether the execution has ended, but its sources are still being closed
     closes_sources: SparseAttribute[bool] = SparseAttribute(False)
-    #: how its records are stored
+    #: how the records of the execution are stored
     durability: SparseAttribute[Durability] = SparseAttribute(IN_MEMORY)
     #: snapshots of sub-flows that were running when this execution was saved, by path
     saved_children: SparseAttribute[dict[str, Any]] = SparseAttribute(EMPTY)
-    #: the checks of answers, by interrupt
+    #: the checks of answers, by the id of the interrupt
     schemas: SparseAttribute[dict[str, Check] | None] = SparseAttribute(None)
 
     def __init__(
@@ -106,35 +110,35 @@ class ExecutionRuntime:
     ) -> None:
         self.rare: dict[str, Any] | None = None
         self.use(program)
-        #: the data it shares with the other executions of its flow
+        #: the data that all executions of the flow share
         self.shared = shared
         #: the arguments of `create_execution`
         self.options = options
-        #: gives the time, ids and random numbers
+        #: gives the time, ids, random numbers and the driver
         self.environment = environment
         self.machine = Machine(program.plan, state)
-        #: its newest records; None while no handle can read them
+        #: the newest records; None while no handle or observer can read them
         self.journal: RingJournal | None = None
         if options.attended:
             self.keep_records()
         #: the buffer of records that are not in the store yet; None in memory
         self.log: CommitLog | None = None
-        #: its driver, while it lives on an event loop
+        #: the driver, while the execution lives on an event loop; else None
         self.driver: Driver | None = None
-        #: the number of the thread that drives it, None for any thread. All executions of a thread share one int
-        #: object, because `get_ident` makes a new one for each call.
+        #: the id of the thread on which the execution lives, None for any thread. All executions of a thread share one
+        #: int object, because `get_ident` makes a new one for each call.
         self.thread: int | None = None
-        #: its runtime stream, made for the first item or the first reader
+        #: the runtime stream, made for the first item or the first reader
         self.stream: RuntimeStream | None = None
-        #: its connection to its parent; None unless it is a sub-flow
+        #: the connection of a sub-flow to its parent; else None
         self.link = link
-        #: whether it is neither a sub-flow nor durable: an item is then only numbered and published
+        #: whether the execution is neither a sub-flow nor durable, so that items take the short path `submit_item`
         self.is_plain = link is None
-        #: whether a caller or reader has got, or will get, its outcome; a failure without one is logged
+        #: whether a caller or reader has got, or will get, the outcome; if none does, a failure is logged
         self.observed = False
         self._value: Any = UNSET
         self._waiter: asyncio.Future[None] | None = None
-        #: all but the first that wait; one that is done leaves by itself
+        #: the futures of all waiting callers but the first (`_waiter`); a future that is done removes itself
         self._others: dict[asyncio.Future[None], None] | None = None
         if id is not None:
             self._id = id
@@ -143,7 +147,7 @@ class ExecutionRuntime:
 
     def use(self, program: Program) -> None:
         """Set the program that this execution runs. Call it before the execution is opened."""
-        #: the flow this execution runs, as it was when the execution was created
+        #: the program of the flow, as it was when the execution was created
         self.program = program
         #: the declared check of stream items
         self.check_item = program.contract.stream
@@ -152,7 +156,7 @@ class ExecutionRuntime:
 
     @property
     def id(self) -> str:
-        """The id that it was given, or else one that the environment makes on first use."""
+        """The id of the execution. If none was given, the environment makes one on first use."""
         if self._id is None:
             with _giving_id:
                 if self._id is None:
@@ -177,9 +181,8 @@ class ExecutionRuntime:
 
     @property
     def children(self) -> dict[str, tuple[ExecutionRuntime, str]]:
-        """The sub-flows that run now, by path, each with the id "".
-
-        Also their open interrupts, by the id in this execution, each with its id in the child.
+        """The sub-flows that run now, by path, as (child, ""); and the open interrupts of sub-flows, by the id in this
+        execution, as (child, id in the child).
         """
         if self._children is None:
             self._children = {}
@@ -199,24 +202,28 @@ class ExecutionRuntime:
 
     # -- life cycle --------------------------------------------------------------------------------------------------
 
-    def begin(self, value: Any = UNSET) -> None:
-        """Start the execution without waiting for it.
+    def begin(self, value: Any = UNSET, delay: float | None = None) -> None:
+        """Start the execution without waiting for it. With `delay` its work begins after so many seconds.
 
-        A second start does nothing. Raises `AlreadyStarted` if it brings another value, and `ContractError` if the
-        value does not have the declared type.
+        A second start does nothing. Raises `AlreadyStarted` if it has another value, `ContractError` if the value
+        does not have the declared type, and `ExecutionClosed` if it was closed before its start.
         """
+        if delay is not None:
+            ingress.check_delay(delay)
         contract = self.program.contract.initial_input
         if self._value is not UNSET:
             if value is UNSET:
                 return
             if contract is not None and self.durability.outlives_loop:
-                value = contract(value)  # the recorded value was checked before
+                value = contract(value)  # compare with the recorded value, which the contract had converted, too
             if not same_value(value, self._value):
                 raise AlreadyStarted(
                     f"{self!r} was started with {self._value!r} and cannot start again with {value!r}; "
                     "create another execution for another value"
                 )
             return
+        if self.machine.state.records and self.machine.state.never_starts:
+            raise ExecutionClosed(f"{self!r} was closed before it was started; create another execution")
         value = None if value is UNSET else value
         started = value if contract is None else contract(value)
         model = self.program.state
@@ -228,24 +235,43 @@ class ExecutionRuntime:
                     ingress.submit(self, events.StateChanged(now(), None, "set", key, default, emit=False))
         self._value = value
         try:
-            driver.start(events.Started(now(), started, *self.recorded_options()))
-        except PayloadError:  # it has not started, and may be started with another value
+            driver.start(events.Started(now(), started, *self.recorded_options(), delay=delay))
+        except PayloadError:  # the execution has not started, and can be started with another value
             self._value = UNSET
             raise
 
     def recorded_options(self) -> tuple[Any, ...]:
         """The options that the first record holds after the start value: all that change the course of an execution."""
-        return (*self.options.recorded(), self.program.contract.result is not None)
+        options = self.options
+        return (*options.recorded(), self.program.contract.result is not None, options.execution_timeout)
 
     async def result(self, timeout: float | None = None) -> Any:
         """Wait until the execution has ended and return its result. With `keep_open`, return as soon as it has one.
 
-        Raises the exception of a failed chunk, `ExecutionCancelled`, or `TimeoutError` after `timeout` seconds.
+        Raises the exception of a failed chunk, `ExecutionCancelled`, `TimeoutError` after `timeout` seconds, or
+        `UsageError` if the execution was not started and has nothing to do.
         """
+        self._require_work()
         ended = self.ended(timeout)
         if ended is not None:
             await (self.until(self.has_outcome, timeout) if self.options.keep_open else ended)
+            self._require_work()
         return self.outcome(timeout)
+
+    def _require_work(self) -> None:
+        """Raise `UsageError` if the execution was not started, and nothing that it does could end it.
+
+        Signals from outside may run chunks before the start; it rests after them, and only a start can end it. With
+        `keep_open` a signal can bring a result.
+        """
+        state = self.machine.state
+        if state.started or state.never_starts or state.status in FINAL or not state.idle():
+            return
+        if not (state.keep_open or self.options.keep_open or state.timers or state.asking or state.pulls):
+            raise UsageError(
+                f"{self!r} was not started, so that no result can come; start it with async_start(value) or "
+                "begin(value), before its result is awaited"
+            )
 
     async def cancel(self, reason: str) -> None:
         """Cancel all chunks, wait for their clean-up, and end as cancelled. Does nothing after the end."""
@@ -259,22 +285,22 @@ class ExecutionRuntime:
         """Accept no more signals from outside, wait for the end, and return the result."""
         if self.machine.state.status not in FINAL:
             ingress.driver_of(self)
-            ingress.submit(self, events.CloseRequested(self.environment.now()))
+            ingress.submit(self, events.CloseRequested(self.environment.now(), ends_unstarted=True))
         await self.until(lambda: self.has_ended)
         return self.outcome()
 
     @property
     def has_ended(self) -> bool:
-        """Whether it accepts nothing more and its sources are closed; if durable, whether that is in the store."""
+        """Whether the execution has ended and its sources are closed. If durable, its end is in the store, too."""
         ingress.check_loop(self)
         if self.machine.state.status not in FINAL or (self.log is not None and not self.log.is_committed):
             return False
         if self.closes_sources and self.driver is not None and self.environment.is_closed(self.driver.loop):
-            self.closes_sources = False  # the loop is closed, so nothing will close them
+            self.closes_sources = False  # no task can close the sources on a closed loop
         return not self.closes_sources
 
     def status(self) -> StatusName:
-        """created, running, waiting (for something from outside), completed, failed or cancelled; see `Execution`."""
+        """The status, such as "running"; see `Execution.get_status`."""
         ingress.check_loop(self)
         status = self.machine.state.status.value
         if self._failure is not None and status in ("completed", "cancelled"):  # the result broke the contract
@@ -289,9 +315,9 @@ class ExecutionRuntime:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop on which it lives.
+        """The event loop on which the execution lives.
 
-        None before the start, while its next use may move it to another loop; and None once its end is in the store.
+        None before the start, while its next use may move it to another loop, and once its end is in the store.
         """
         ingress.check_loop(self)
         driver = self.driver
@@ -306,7 +332,7 @@ class ExecutionRuntime:
         state = self.machine.state
         if state.runs:
             return bool(state.interrupts) and self.status() == "waiting"
-        return not (state.pulls or (state.timers and any(it.what != "expiry" for it in state.timers.values())))
+        return not (state.pulls or at_work(state))
 
     def has_outcome(self) -> bool:
         """Whether `outcome` is available: the execution has ended, or has `keep_open` and a result."""
@@ -314,9 +340,9 @@ class ExecutionRuntime:
         return (state.keep_open and state.result is not UNSET) or state.status in FINAL
 
     def restored(self, value: Any, children: dict[str, Any], broken: str | None) -> None:
-        """Take over what a snapshot holds beside the state.
+        """Set what a snapshot holds beside the state: start value and sub-flows.
 
-        `broken` is the message of the `ContractError` with which it failed, if its result broke the contract.
+        `broken` is the message of the `ContractError` if the result did not fit the contract, else None.
         """
         self._value, self.saved_children = value, children
         if broken is not None:
@@ -377,7 +403,7 @@ class ExecutionRuntime:
             if remove is not None:
                 remove()
 
-    def outcome(self, timeout: float | None = None, then: str = "it goes on running") -> Any:
+    def outcome(self, timeout: float | None = None, then: str = "it continues to run") -> Any:
         """The result of the execution.
 
         Raises its failure, `ExecutionCancelled`, the reason of its suspension, or `TimeoutError` if it has not ended.
@@ -390,7 +416,7 @@ class ExecutionRuntime:
         if ready and self._failure is None:
             check = self.program.contract.result
             if check is not None and not state.checks_result and state.result is not UNSET:
-                return check(state.result)  # it was started by a version that did not record the check
+                return check(state.result)  # an earlier version started the execution, and did not record the check
             return None if state.result is UNSET else state.result
         if state.status not in FINAL and self._failure is None:
             self.observed = False
@@ -399,7 +425,7 @@ class ExecutionRuntime:
 
     @property
     def waited_for(self) -> bool:
-        """Whether a caller waits for its end, or a reader reads its stream, now."""
+        """Whether a caller waits for the execution, or a reader reads its stream, now."""
         waiting = any(not waiter.done() for waiter in (self._waiter, *(self._others or ())) if waiter is not None)
         return waiting or bool(self.stream and self.stream.observed)
 
@@ -419,7 +445,7 @@ class ExecutionRuntime:
             self.stream.end(failure)
 
     def why_ended(self) -> Callable[[], BaseException] | None:
-        """A function that makes the exception which readers get after the last item; None if it has completed."""
+        """A function that makes the exception for readers after the last item; None if the execution has completed."""
         return None if self.status() == "completed" else self._why_failed
 
     def _why_failed(self) -> BaseException:
@@ -428,7 +454,8 @@ class ExecutionRuntime:
         self.observed = True
         if state.status is Status.CANCELLED and self._failure is None:
             return ExecutionCancelled(state.reason, self.id)
-        if self._failure is None:  # it failed before it was loaded here, so only the record of the failure exists
+        # The execution failed before it was loaded here, so only the record of the failure exists
+        if self._failure is None:
             self._failure = failure_from_record(self, state.error)
         # Without the reset, each `raise` in a caller or reader would add its frames to the same traceback.
         return BaseException.with_traceback(self._failure, self._failed_at)
@@ -436,20 +463,20 @@ class ExecutionRuntime:
     # -- observers and readers ---------------------------------------------------------------------------------------
 
     def keep_records(self) -> RingJournal:
-        """The journal; from now on it holds the newest records, if it held none so far."""
+        """Return the journal. If it kept no records so far, it keeps the newest ones from now on."""
         journal = self.journal
         return self._new_journal(self.options.journal_limit) if journal is None or not journal.limit else journal
 
     def _new_journal(self, limit: int | None) -> RingJournal:
         observers = () if self.journal is None else self.journal.observers
-        from .journal import RingJournal  # `flow.start` keeps no records
+        from .journal import RingJournal  # imported late: executions of `flow.start` keep no records
 
         journal = self.journal = RingJournal(limit, observers)
         journal.first = self.machine.state.records
         return journal
 
     def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Call a function with every record from now on; returns a function that removes it."""
+        """Call `observer` with every record from now on. Returns a function that removes the observer."""
         journal = self._new_journal(0) if self.journal is None else self.journal
         journal.observers = (*journal.observers, observer)
 
@@ -464,7 +491,7 @@ class ExecutionRuntime:
         """The runtime stream, created on first use. `last` is the number of the item before its first item."""
         stream = self.stream
         if stream is None:
-            from .stream import RuntimeStream  # not needed by a run without items and readers
+            from .stream import RuntimeStream  # imported late: not needed by executions without items and readers
 
             if last is None:
                 last = self.machine.state.stream if self.log is None else self.log.items
@@ -475,7 +502,8 @@ class ExecutionRuntime:
         return stream
 
     def begin_reading(self, value: Any) -> Awaitable[None] | None:
-        """Start or continue the execution for the first step of a reader; returns a coroutine if that takes a wait."""
+        """Start or continue the execution for the first step of a reader. Returns an awaitable if the reader has to
+        wait."""
         if self.durability.outlives_loop:
             return self._open_and_read(value)
         return self._begin_reading(value)
@@ -492,13 +520,14 @@ class ExecutionRuntime:
         if value is not UNSET:
             self.begin(value)
         elif self.driver is None and self.machine.state.started and self.machine.state.status not in FINAL:
-            ingress.driver_of(self)  # it was loaded, and continues with its first reader
+            ingress.driver_of(self)  # a loaded execution continues with its first reader
         elif self._value is UNSET and self.machine.state.status not in FINAL:
             return self._begin_soon()
         return None
 
     async def _begin_soon(self) -> None:
-        """Start it in the next turn of the loop, unless a caller starts it before; raises the errors of the start."""
+        """Start the execution in the next turn of the loop, unless a caller starts it before. Raises the errors of
+        `begin`."""
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(self._begin_for, begun)
         await begun
@@ -516,7 +545,7 @@ class ExecutionRuntime:
         """Record a change of shared data, from any thread and without waiting; see `shared.Listener`."""
         ingress.post(self, events.FlowDataChanged(self.environment.now(), run, key, value, digest))
 
-    # -- for its driver ----------------------------------------------------------------------------------------------
+    # -- for the driver ----------------------------------------------------------------------------------------------
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
         """Call the handler of a run."""
@@ -533,19 +562,19 @@ class ExecutionRuntime:
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """The seconds until the chunk's retry policy tries again; None if it does not."""
         retry = self.program.retries[run.node.index]
-        if retry is None:
-            return None
+        if retry is None or (run.trigger.kind == "resume" and isinstance(error, InterruptExpired)):
+            return None  # also if the time for an answer is over, however often the chunk is tried
         from ..build.retry import pause_before_retry  # few chunks have a policy
 
         return pause_before_retry(retry, run.attempt, error, self.environment.random)
 
     def publish(self, number: int, item: Any, path: str) -> None:
-        """Hand an item to the readers, and to the parent of a sub-flow."""
+        """Give an item to the readers, and to the parent if this is a sub-flow."""
         stream = self.stream
         if stream is None:
             stream = self.open_stream(number - 1)
         stream.publish(number, item, path)
-        if self.link is not None and self.log is None:  # a durable child hands its items to the parent with the records
+        if self.link is not None and self.log is None:  # items of a durable child go to the parent after the commit
             self.link.publish(item, path)
 
     def notice(self, command: commands.AnyCommand) -> None:
@@ -554,7 +583,10 @@ class ExecutionRuntime:
             case commands.StopStream():
                 self.open_stream().end()
             case commands.Rested():
-                self.rested()
+                if self.machine.state.keep_open:
+                    self.rested()
+                else:
+                    self.wake()
             case commands.CheckResult(value=value):
                 self._check_result(value)
             case commands.ResultFixed(by=by):
@@ -575,7 +607,7 @@ class ExecutionRuntime:
                     log_notice(self, command, self.machine.plan.events)
 
     def entering(self) -> None:
-        """Hook for extensions: called before the start, or something from outside, is recorded."""
+        """Hook for extensions: called before the start, or a change from outside, is recorded."""
 
     def rested(self) -> None:
         """Hook: no chunk runs any more, and the execution has `keep_open`."""
@@ -587,27 +619,28 @@ class ExecutionRuntime:
         self.wake()
 
     def _check_result(self, value: Any) -> None:
-        """Check a result that has reached an `end()`, and record whether it fits."""
+        """Check a result that has reached an `end()`, and record whether it has the declared type."""
         check, now = self.program.contract.result, self.environment.now()
         try:
             value = value if check is None else check(value)
-        except ContractError as broken:
+            ingress.submit(self, events.ResultChecked(now, value))
+        except (ContractError, PayloadError) as broken:  # it does not fit, or what it was converted to is not recorded
             self._failure = broken
             info = events.ErrorInfo(type(broken).__name__, str(broken))
             ingress.submit(self, events.ResultRejected(now, info))
-        else:
-            ingress.submit(self, events.ResultChecked(now, value))
 
     def closing(self) -> None:
-        """Chunks are being cancelled: release those that wait for a slow reader."""
+        """Wake chunks that wait for a slow reader, because all chunks are being cancelled."""
         if self.stream is not None:
             self.stream.release_writers()
 
     def closed(self, close: commands.Close, error: BaseException | None) -> None:
-        """The execution has ended: wake all callers and readers, and log a failure that none of them gets."""
+        """Wake all callers and readers after the end of the execution. If none of them gets its failure, log it."""
         state = self.machine.state
-        if state.status is Status.FAILED and error is not None:  # else the result broke the contract
+        if state.status is Status.FAILED and error is not None:  # without `error`, the result did not fit the contract
             self._failure, self._failed_at = error, error.__traceback__
+        elif state.status is Status.FAILED and self._failure is None:  # no chunk has raised: a time limit has passed
+            self._failure = failure_from_record(self, state.error)
         self.shared.forget(self)
         self.observed = self.observed or self.waited_for
         if self.log is None or self.log.is_committed:
@@ -620,7 +653,7 @@ class ExecutionRuntime:
         self.durability.on_closed(self)
 
     def require_running(self) -> Driver:
-        """The driver. Raises `ExecutionClosed` if the execution has ended and has none."""
+        """Return the driver. Raises `ExecutionClosed` if the execution has ended."""
         if self.driver is None:
             raise ExecutionClosed(f"{self!r} has ended ({self.status()}) and accepts nothing more")
         return self.driver

@@ -1,4 +1,4 @@
-"""Saving an execution as a file, text or dict, and making it again from there."""
+"""Saves an execution as a snapshot (dict, JSON or YAML text, file), and restores it from one."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ..serialize.payload import Types
     from .subflow import Link
 
-#: The largest text that is read as a snapshot, in characters; how deep it may be nested, which is more than is written.
+#: Limits for reading a snapshot: characters of text, and levels of nesting. No snapshot is written that deep.
 LIMIT = 256 * 1024 * 1024
 DEPTH = 1000
 
 
 def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
-    """The execution as JSON-shaped data. Raises `PayloadError` that names what cannot be recorded."""
+    """The execution as JSON-shaped data. Raises `PayloadError`, which names the value that cannot be recorded."""
     types, machine = execution.program.types, execution.machine
     check_schemas(execution)
     return {
@@ -43,7 +43,7 @@ def snapshot(execution: ExecutionRuntime) -> dict[str, Any]:
 
 
 def pack_start(value: Any, types: "Types") -> list[Any]:
-    """The start value as snapshots keep it: a list of it, which is empty before the start. Raises `PayloadError`."""
+    """The start value as a snapshot stores it: `[value]`, or `[]` before the start. Raises `PayloadError`."""
     return [] if value is UNSET else [types.pack(value, "the start value")]
 
 
@@ -53,7 +53,7 @@ def unpack_start(kept: Any, types: "Types") -> Any:
 
 
 def _own_data(execution: ExecutionRuntime) -> dict[str, Any]:
-    """What a sub-flow has changed in its copy of the shared data: per key a list of the value, empty if it is gone."""
+    """The changes of a sub-flow in its copy of the shared data: `[value]` by key, `[]` for a deleted key."""
     shared, pack = execution.shared, execution.program.types.pack
     return {
         key: [pack(shared.values[key], f"flow_data[{key!r}]")] if key in shared.values else []
@@ -71,9 +71,9 @@ def restore(
     resources: Mapping[str, Any] | None = None,
     link: "Link | None" = None,
 ) -> ExecutionRuntime:
-    """The execution that a snapshot describes. Raises `SnapshotError`."""
+    """Make the execution from a snapshot. Raises `SnapshotError`."""
     if saved.get("kind") != "triggerflow/execution":
-        raise SnapshotError("this is no saved execution: it lacks kind = 'triggerflow/execution'")
+        raise SnapshotError("this is not a saved execution: its key 'kind' is not 'triggerflow/execution'")
     try:
         kept: dict[str, Any] = dict(saved["options"])
         state = decode(program.plan, saved["state"], program.types.unpack)
@@ -96,15 +96,17 @@ def restore(
 
 
 def write(data: Mapping[str, Any], path: "str | Path | None", encoding: str) -> None:
-    """Write a snapshot to a file, as YAML if its name says so, else as JSON; whole or not at all."""
+    """Write a snapshot to a file: YAML if the name ends in .yaml or .yml, else JSON. The file is never half written."""
     if path is not None:
         written = to_yaml(data) if is_yaml(_path(path)) else json.dumps(data)
         write_file(path, (written.encode(encoding),))
 
 
 def read(source: "Mapping[str, Any] | str | Path", encoding: str) -> Mapping[str, Any]:
-    """A snapshot from its dict, text or file. Raises `SnapshotError`, `UsageError` where YAML needs PyYAML, or, for a
-    missing file, `FileNotFoundError`."""
+    """Read a snapshot from a dict, text or file.
+
+    Raises `SnapshotError`, `FileNotFoundError`, or `UsageError` for YAML without PyYAML.
+    """
     if isinstance(source, Mapping):
         return source
     if (isinstance(source, str) and source.lstrip()[:1] in ("{", "[")) or "\n" in str(source):
@@ -116,17 +118,17 @@ def read(source: "Mapping[str, Any] | str | Path", encoding: str) -> Mapping[str
         try:
             text, in_yaml = path.read_text(encoding=encoding), is_yaml(path)
         except UnicodeError as error:
-            raise SnapshotError(f"{path} is no {encoding} text: {error}") from None
+            raise SnapshotError(f"{path} is not {encoding} text: {error}") from None
     if in_yaml:
         data = parse_yaml(text, SnapshotError, limit=LIMIT, depth=DEPTH)
     else:
         data = parse_json(text, SnapshotError, limit=LIMIT)
     if not isinstance(data, Mapping):
-        raise SnapshotError(f"a saved execution is a mapping, this is a {type(data).__name__}")
+        raise SnapshotError(f"a saved execution must be a mapping, this is a {type(data).__name__}")
     return cast("Mapping[str, Any]", data)
 
 
 def _path(name: "str | Path") -> "Path":
-    from pathlib import Path  # who saves nothing shall not pay for it when the package is imported
+    from pathlib import Path  # imported late: only needed to save or load a file
 
     return Path(name)

@@ -8,6 +8,8 @@ from threading import RLock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from .._core.frozen import freeze
+
 T = TypeVar("T")
 
 
@@ -32,22 +34,23 @@ class SharedData:
     The executions are referred to weakly: an execution that waits, and to which no caller refers, can be collected.
     """
 
-    #: Guards values and listeners, because chunks run in threads. All flows share it: it is held only briefly.
+    #: Guards values and listeners, because chunks run in threads. One lock serves all flows, since it is held briefly.
     _lock = RLock()
     __slots__ = ("_listeners", "own", "resources", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
-        #: in the copy that a sub-flow gets: the keys that differ from the flow's, which are saved with it
+        #: in the copy of a sub-flow: the keys that the sub-flow has changed, which are saved with it; else None
         self.own: set[str] | None = None
         #: the flow's resources by name
         self.resources: dict[str, Any] = {}
         self._listeners: WeakSet[Any] | None = None
 
     def listen(self, execution: Listener) -> None:
-        """Send this execution every change from here on."""
+        """Send every further change to this execution."""
         with self._lock:
-            if self._listeners is None:  # most flows have none, and every sub-flow has shared data of its own
+            # Made on first use: most flows have no listener, and each sub-flow has its own `SharedData`
+            if self._listeners is None:
                 self._listeners = WeakSet()
             self._listeners.add(execution)
 
@@ -75,7 +78,7 @@ class SharedData:
         """A copy for one sub-flow, with these changes. The changes of the sub-flow stay in the copy."""
         made = SharedData()
         made.resources = self.resources
-        made.values = {**self.values, **changes}
+        made.values = {**self.values, **{key: freeze(value) for key, value in changes.items()}}
         made.own = set(changes)
         return made
 
@@ -86,6 +89,7 @@ class SharedData:
 
     def set(self, key: str, value: Any, *, emit: bool = True, by: By = None) -> None:
         """Replace the value at a key, and send the change to the executions that listen."""
+        value = freeze(value)
         with self._lock:
             self.values[key] = value
             if self.own is not None:

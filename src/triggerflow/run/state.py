@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._core import events
 from .._core.errors import ContractError, UsageError
+from .._core.frozen import FrozenList, freeze
 from .._core.state import UNSET, RunChunk
+from ..build.arguments import text
 from . import ingress
 from .attempts import flow_change, operation, reduction
 from .portal import require_wanted
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
     from .runtime import ExecutionRuntime
 
 T = TypeVar("T")
+_MISSING: Any = object()
 
 
 class State:
     """The state of one execution: values by key. Each change is recorded and triggers `when({"runtime_data": key})`.
 
-    With `emit=False` a change triggers nothing. Changes raise `ExecutionClosed` when the execution has ended. The
+    Values are copied when they are set; what is read cannot be changed in place (see `get`). With `emit=False` a change
+    triggers nothing. Changes raise `ExecutionClosed` when the execution has ended. The
     methods with `async_` can be awaited on any event loop. On the handle of a durable execution they return once the
     change is in the store.
     """
@@ -38,17 +42,24 @@ class State:
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at a key, or the default.
 
-        It is the object itself and not a copy: change it only through `set`. A list is copied if it is read on another
-        thread than the execution's, because `append` may extend it meanwhile.
+        Lists, dicts and sets in it, and in the default, can be read like any other, but not changed in place: that
+        raises `UsageError`, because it would not be recorded. `list(value)` or `copy.deepcopy(value)` is a copy of your
+        own. Raises `ContractError` for a key that the declared state does not have.
         """
+        key = text(key)
+        model = self._runtime.program.state
+        if model is not None:
+            model.require(key)
         if self._repeated is not None and key in self._repeated.held:
             return ingress.held_value(self._runtime, self._repeated, key, default)
         state = self._runtime.machine.state
+        if key not in state.data:
+            return freeze(default)
         if not ingress.is_here(self._runtime):
-            value: Any = state.data.get(key, default)
-            return value.copy() if type(value) is list else value  # pyright: ignore[reportUnknownVariableType]
+            value: Any = state.data.get(key, default)  # it may be deleted meanwhile, and `append` may extend it
+            return FrozenList(value) if type(value) is FrozenList else value
         state.disown(key)
-        return state.data.get(key, default)
+        return state.data[key]
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key. Raises `ContractError` if it does not have the declared type."""
@@ -56,25 +67,42 @@ class State:
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
+        key = text(key)
         held: Any = ingress.held_value(self._runtime, self._repeated, key, ())
         if not isinstance(held, list | tuple):
             raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. What the change triggers gets the value None."""
+        """Remove a key if it exists. Chunks that the change triggers get the value None.
+
+        Raises `ContractError` for a key that the declared state does not have.
+        """
         ingress.change_state(self._runtime, "delete", key, None, emit, self._run, self._repeated)
 
-    def update(self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True) -> Any:
+    def update(
+        self, key: str, function_or_value: Callable[[Any], Any] | Any, default: Any = None, *, emit: bool = True
+    ) -> Any:
         """Replace the value at a key by `function(value)`, atomically, and return the new value.
 
-        The function gets the default if the key is missing. It must be quick, and return a new object.
+        The function gets the default if the key is missing. It is called where the execution lives, and the value that
+        it returns is recorded, so a replay does not call it. It must be quick, and return a new object. Instead of a
+        function, a value can be given: it is combined with the present value by the key's reducer if one is declared,
+        else it replaces it. Raises `ContractError` like `set`.
 
-        A repeated attempt of a chunk does not update again what an earlier attempt has updated by the same function:
-        one of the same name and constants, that encloses equal values. It gets the value that the key has.
+        A repeated attempt of a chunk does not update again what a failed attempt has updated by the same function: one
+        of the same name and constants, that encloses equal values. It gets the value that the key has.
         """
-        digest = operation(self._runtime, self._repeated, function)
-        return self._update(key, function, default, emit, digest)
+        key = text(key)
+        model = self._runtime.program.state
+        if callable(function_or_value):
+            digest = operation(self._runtime, self._repeated, function_or_value)
+            return self._update(key, function_or_value, default, emit, digest)
+        reducer = None if model is None else model.reducers.get(key)
+        digest = reduction(self._runtime, self._repeated, function_or_value)
+        if reducer is None:
+            return self._update(key, lambda held: function_or_value, default, emit, digest)
+        return self._update(key, lambda held: reducer(held, function_or_value), default, emit, digest)
 
     def _update(self, key: str, function: Callable[[Any], Any], default: Any, emit: bool, digest: int | None) -> Any:
         def change() -> Any:
@@ -82,12 +110,11 @@ class State:
             if repeated is not None and repeated.same_operation(key, digest):
                 if key not in repeated.held:
                     return self.get(key, default)
-                value = function(self.get(key, default))
-                repeated.hold(key, value, emit)
-                return value
+                repeated.hold(key, function(self.get(key, default)), emit)
+                return self.get(key)
             value = function(self.get(key, default))
             ingress.change_state(self._runtime, "set", key, value, emit, self._run, repeated, digest)
-            return value
+            return self.get(key)
 
         return ingress.call(self._runtime, change, "state.async_update")
 
@@ -96,7 +123,7 @@ class State:
 
         The change is atomic: concurrent branches lose no update. Raises `ContractError` if no reducer is declared.
         """
-        model = self._runtime.program.state
+        key, model = text(key), self._runtime.program.state
         if model is None:
             raise ContractError(
                 f"state[{key!r}] has no reducer: the flow declares no state; call flow.set_state(Model)"
@@ -109,8 +136,8 @@ class State:
         """The state as the attributes of the model that the flow declares with `set_state`.
 
         Type checkers then know the keys and their types: `data.state.typed(Brief).rounds += 1`. Reading, setting and
-        deleting an attribute is `get`, `set` and `delete` of that key; the object is no `Brief`, and has none of its
-        methods. Raises `UsageError` if the flow declares another model, or none.
+        deleting an attribute is `get`, `set` and `delete` of that key; the returned object is not a `Brief`, and has
+        none of its methods. Raises `UsageError` if the flow declares another model, or none.
         """
         declared = self._runtime.program.state
         if declared is None or declared.model is not model:
@@ -118,7 +145,7 @@ class State:
             raise UsageError(
                 f"{self._runtime!r}: its flow declares {has}, not {model!r}; call flow.set_state({model.__name__})"
             )
-        from .typed_state import TypedState  # rarely used
+        from .typed_state import TypedState  # imported late, because it is rarely used
 
         view: Any = TypedState(self, declared.checks)
         return view
@@ -140,10 +167,10 @@ class State:
         await self._awaited(lambda: self.delete(key, emit=emit))
 
     async def async_update(
-        self, key: str, function: Callable[[Any], Any], default: Any = None, *, emit: bool = True
+        self, key: str, function_or_value: Callable[[Any], Any] | Any, default: Any = None, *, emit: bool = True
     ) -> Any:
         """See `update`."""
-        return await self._awaited(lambda: self.update(key, function, default, emit=emit))
+        return await self._awaited(lambda: self.update(key, function_or_value, default, emit=emit))
 
     async def async_reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """See `reduce`."""
@@ -159,14 +186,16 @@ class State:
         return {key: self[key] for key in self}
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self:
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
             raise KeyError(key)
-        return self.get(key)
+        return value
 
     def __contains__(self, key: object) -> bool:
-        if self._repeated is not None and key in self._repeated.held:
-            return self._repeated.held[str(key)].value is not UNSET
-        return key in self._runtime.machine.state.data
+        name = text(key)
+        if self._repeated is not None and name in self._repeated.held:
+            return self._repeated.held[name].value is not UNSET
+        return name in self._runtime.machine.state.data
 
     def __iter__(self) -> Iterator[str]:
         data = self._runtime.machine.state.data
@@ -193,23 +222,26 @@ class FlowState:
         self._repeated = repeated
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value at a key, or the default."""
-        return self._runtime.shared.values.get(key, default)
+        """Return the value at a key, or the default. See `State.get` for changes in place."""
+        return freeze(self._runtime.shared.values.get(text(key), default))
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
+        key = text(key)
         digest = self._digest("set", value)
         if not self._repeats(key, digest, value):
             self._runtime.shared.set(key, value, emit=emit, by=self._by(digest))
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
+        key = text(key)
         digest = self._digest("append", value)
         if not self._repeats(key, digest):
             self._runtime.shared.append(key, value, emit=emit, by=self._by(digest))
 
     def delete(self, key: str, *, emit: bool = True) -> None:
-        """Remove a key if it exists. What the change triggers gets the value None."""
+        """Remove a key if it exists. Chunks that the change triggers get the value None."""
+        key = text(key)
         digest = self._digest("delete", None)
         if not self._repeats(key, digest):
             self._runtime.shared.delete(key, emit=emit, by=self._by(digest))

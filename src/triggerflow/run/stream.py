@@ -41,7 +41,7 @@ UNLIMITED = sys.maxsize
 
 
 class StreamGap:
-    """Stands in the stream of a `drop_oldest` reader for the items `first` to `last`, which it missed."""
+    """What a `drop_oldest` reader gets in place of the items `first` to `last`, which it missed."""
 
     __slots__ = ("first", "last")
 
@@ -91,7 +91,7 @@ class RuntimeStream:
         self.first = last + 1
         #: number of the newest item, 0 before the first
         self.last = last
-        #: the paths of the sub-flows that put items, by item number
+        #: by item number: the path of the sub-flow that put the item, for items of sub-flows
         self.paths: dict[int, str] = {}
         self.ended = False
         self.failure: Callable[[], BaseException] | None = None
@@ -99,10 +99,10 @@ class RuntimeStream:
         #: the writers that wait for room, in order of arrival
         self.writers: deque[asyncio.Future[None]] = deque()
         self._blockers: dict[int, weakref.ref[StreamReader[Any]]] = {}
-        #: reads items that are no longer in memory: a page of those after a number. None without a store
+        #: reads a page of older items from the store: those after a given number. None without a store
         self.older: Callable[[int], Awaitable[list[StreamItem]]] | None = None
         self._followers: weakref.WeakSet[StreamReader[Any]] | None = None
-        #: from this number on, writers have to ask whether the stream is `full`
+        #: up to this item number, writers need not check whether the stream is `full`
         self.ceiling = UNLIMITED
         self._released = False
         self._warned = False
@@ -122,8 +122,8 @@ class RuntimeStream:
             self._wake()
 
     def _trim(self) -> None:
-        """Drop old items, down to `history`. Items that a blocking reader still needs stay, up to twice `history`: they
-        were put without waiting (`put_into_stream` in an async chunk)."""
+        """Drop old items, down to `history`. Items that a blocking reader has not read stay, up to twice `history`.
+        There are such items because `put_into_stream` in an async chunk does not wait for readers."""
         lacking = self.last - min((reader.position for reader in self._blocking()), default=self.last)
         keep = max(self.history, lacking) if lacking < 2 * self.history else self.history
         self.first += len(self.items) - keep
@@ -170,7 +170,8 @@ class RuntimeStream:
             try:
                 await future
             except asyncio.CancelledError:
-                if future.done() and not future.cancelled():  # it was admitted and puts nothing: admit the next writer
+                # This writer was admitted, and then its task was cancelled: admit the next writer.
+                if future.done() and not future.cancelled():
                     self._admit()
                 raise
             finally:
@@ -184,14 +185,15 @@ class RuntimeStream:
         self._warned = True
         logger.warning(
             "a reader of the runtime stream has taken no item for %g s since item %d, and chunks wait for it with "
-            "items up to %d; if it was left, close it (`await reader.aclose()`), or read with lag='drop_oldest'",
+            "items up to %d; if the loop over the reader was left early, close the reader (`await reader.aclose()`), "
+            "or read with lag='drop_oldest'",
             STUCK_SECONDS,
             min((reader.position for reader in self._blocking()), default=self.last),
             self.last,
         )
 
     def release_writers(self) -> None:
-        """Wake all writers; from now on none waits."""
+        """Wake all waiting writers. From now on no writer waits."""
         self._released = True
         self._admit()
 
@@ -222,7 +224,7 @@ class RuntimeStream:
         self.ceiling = 0
 
     def follow(self, reader: "StreamReader[Any]") -> None:
-        """Add a reader that no writer waits for, because a store has the items that it misses."""
+        """Add a reader for which no writer waits, because it can read older items from the store."""
         if self._followers is None:
             self._followers = weakref.WeakSet()
         self._followers.add(reader)
@@ -235,13 +237,14 @@ class RuntimeStream:
             self._admit()
 
     def advanced(self, reader: "StreamReader[Any]") -> None:
-        """The reader has taken an item, or waits for the next one, while writers wait."""
+        """Called while writers wait, when a reader has taken an item or waits for the next one: admit writers if
+        possible."""
         if self.last - reader.position <= reader.buffer // 2 and not self.full:
             self._admit()
 
     @property
     def observed(self) -> bool:
-        """Whether there is a reader that will get the outcome of the execution."""
+        """Whether the stream has a reader that will get the outcome of the execution."""
         return bool(self._readers_waiting or self._blockers or self._followers)
 
     async def more(self, timeout: float | None) -> None:
@@ -300,7 +303,9 @@ class StreamReader(Generic[ItemT]):
         buffer: int,
     ) -> None:
         if policy not in ("block", "drop_oldest", "disconnect"):
-            raise DefinitionError(f"a reader's lag policy is 'block', 'drop_oldest' or 'disconnect', not {policy!r}")
+            raise DefinitionError(
+                f"a reader's lag policy must be 'block', 'drop_oldest' or 'disconnect', not {policy!r}"
+            )
         if buffer < 1 or after < 0:
             raise DefinitionError(f"a reader needs buffer >= 1 and after >= 0, got buffer={buffer}, after={after}")
         self.stream = stream
@@ -315,7 +320,8 @@ class StreamReader(Generic[ItemT]):
         self._begin = begin
         self._begun = False
         self._left = False
-        #: whether it has begun, was not closed, and has the policy "block": it then takes any item in memory at once
+        #: whether the reader has begun, is not closed, and has the policy "block": it then takes items from memory
+        #: directly
         self._is_plain = False
         self._page: deque[StreamItem] | None = None
         self._path = ""
@@ -359,7 +365,9 @@ class StreamReader(Generic[ItemT]):
                 if stream.failure is None:
                     raise StopAsyncIteration
                 failure = stream.failure()
-                if isinstance(failure, StopAsyncIteration):  # raised as it is, it would look like the end of the stream
+                if isinstance(
+                    failure, StopAsyncIteration
+                ):  # wrapped, because a bare StopAsyncIteration would look like the end of the stream
                     raise RuntimeError("a chunk raised StopAsyncIteration") from failure
                 raise failure
             if stream.writers:
@@ -382,7 +390,7 @@ class StreamReader(Generic[ItemT]):
             if begun is not None:
                 await begun
             self._is_plain = not self._lossy
-        except BaseException:  # the execution was not started: the next step of the reader tries again
+        except BaseException:  # the execution could not be started: the next step of the reader tries again
             self._begun = False
             self.stream.detach(self)
             raise
@@ -439,7 +447,7 @@ class StreamReader(Generic[ItemT]):
             )
         raise StreamGapError(
             f"items {self.position + 1} to {oldest - 1} are no longer in memory; read sooner, create the "
-            f"execution with a larger stream_history, or read with lag='drop_oldest' to go on after the gap"
+            f"execution with a larger stream_history, or read with lag='drop_oldest' to continue after the gap"
         )
 
     def _leave(self) -> None:
@@ -486,12 +494,13 @@ class Merged:
 
     @property
     def single(self) -> bool:
-        """Whether nothing was added."""
+        """Whether this is exactly one stream item, and not several merged into one."""
         return len(self._parts) == 1
 
 
 def _split(item: Any) -> tuple[dict[Any, Any] | None, str | None]:
-    """The other keys of an item (None: the item is a text), and its text; (None, None) for an item without a text."""
+    """Split an item into its other keys and its text. The keys are None for a text; both are None for an item without
+    text."""
     if type(item) is str:
         return None, item
     if type(item) is dict and type(cast("dict[Any, Any]", item).get(DELTA)) is str:

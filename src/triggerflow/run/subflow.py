@@ -1,6 +1,6 @@
 """A flow that runs as a step of another flow: the child execution, and its connection to its parent.
 
-The child is an execution of its own. It sees only those data of its parent that `capture` gives it. Its stream items
+The child is an execution of its own. Of its parent's data it sees only what `capture` gives it. Its stream items
 are put into the parent's stream, and its interrupts are opened in the parent, both under the path of the step. If the
 child fails, the step fails. Cancelling the step cancels the child. The child ends before the step does.
 """
@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .._core import commands, events
+from .._core.definition import OperatorKind
 from .._core.errors import ExecutionClosed, UsageError
 from .._core.limits import around
-from .._core.state import Interrupt, RunChunk
+from .._core.state import UNSET, Interrupt, RunChunk
 from ..build.subflow import SubFlow
 from . import ingress
+from .interrupts import StepWithoutValue
 
 if TYPE_CHECKING:
     from .runtime import ExecutionRuntime
@@ -27,7 +29,8 @@ class Link:
     __slots__ = ("asked", "parent", "path", "run")
 
     def __init__(self, parent: "ExecutionRuntime", run: int, path: str) -> None:
-        #: the ids of its interrupts in the parent; the child itself forgets answered ones, if there are many
+        #: the ids that the child's interrupts have in the parent; kept here because the child forgets old answered
+        #: interrupts
         self.asked: dict[str, None] = {}
         self.parent = parent
         self.run = run
@@ -74,6 +77,14 @@ class Link:
         return f"{self.path}/{rest}" if rest else self.path
 
 
+def _has_no_result(child: "ExecutionRuntime") -> bool:
+    """Whether a child that has an `end()` did not come to it, because of a failure that it has taken itself."""
+    state = child.machine.state
+    if state.result is not UNSET or not state.lost or state.rules < events.NO_VALUE:
+        return False
+    return any(node.kind is OperatorKind.RESULT for node in child.machine.plan.nodes)
+
+
 class StepRunner(Protocol):
     """Makes the execution of a sub-flow. A flow's runtime is one."""
 
@@ -118,16 +129,19 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
             return await child.result()
 
         result = await ingress.from_outside(child, run)
+        if parent.machine.state.rules >= events.NO_VALUE and _has_no_result(child):
+            raise StepWithoutValue(step, parent.environment.now(), handler.flow.name)
     except asyncio.CancelledError:
-        if child.durability.is_open(child):  # else child and parent were suspended: neither must end
+        if child.durability.is_open(child):  # while closing; else both were suspended, and neither must end
             await ingress.from_outside(child, lambda: child.cancel("the step of its parent was cancelled"))
         raise
     finally:
         _release(link)
-    return _bring_back(handler, step, data, result)
+    return bring_back(handler, step, data, result)
 
 
-def _bring_back(handler: SubFlow, step: RunChunk, data: Any, result: Any) -> Any:
+def bring_back(handler: SubFlow, step: RunChunk, data: Any, result: Any) -> Any:
+    """Write the result of a child back into its parent, and return the value of the step."""
     sources: dict[str, Any] = {"result": result}
     back = {target: _pick(paths, sources) for target, paths in handler.write_back.items()}
     for key, value in back.get("runtime_data", {}).items():
@@ -177,22 +191,26 @@ def perform_in_child(parent: "ExecutionRuntime", command: commands.GrantPermits 
     match command:
         case commands.GrantPermits(run=step, count=count):
             child = parent.children[path_of(step)][0]
-            with contextlib.suppress(ExecutionClosed):  # it is about to end: its permits return with those of the step
+            with contextlib.suppress(
+                ExecutionClosed
+            ):  # the child is about to end: its permits are returned when the step ends
                 ingress.enter(child, events.PermitsGranted(child.environment.now(), count), "flow.async_start")
         case commands.Answer(interrupt=interrupt):
-            if interrupt.id in parent.children:  # else the child is being restored: `_take_over` passes it on
+            # If the child is still being restored, `_take_over` passes the answer on
+            if interrupt.id in parent.children:
                 _pass_on(*parent.children[interrupt.id], interrupt)
 
 
 def _pass_on(child: "ExecutionRuntime", number: str, answered: Interrupt) -> None:
     """Give the answer of the parent's interrupt to the child. If the child's interrupt has closed meanwhile, the child
-    reports that by itself."""
+    itself reports that to the parent."""
     with contextlib.suppress(UsageError):
         ingress.answer(child, number, answered.response, answered.request)
 
 
 def _pick(paths: Mapping[str, list[str]], sources: Mapping[str, Any]) -> Any:
-    """The values at the paths: one value for the key "", else a nested dict. Raises `KeyError` for a missing path."""
+    """Pick the values at the paths from data: one value for the key "", else a nested dict. Raises `KeyError` for a
+    missing path."""
     picked: dict[str, Any] = {}
     for key, segments in paths.items():
         value: Any = sources

@@ -48,7 +48,7 @@ class ThreadPool(Executor):
         self._made = 0
         #: threads that were made and have not taken a job yet
         self._starting = 0
-        #: calls that the end of the process waits for
+        #: the calls for which the end of the process waits
         self._awaited: set[Future[Any]] = set()
         self._ending = False
 
@@ -59,7 +59,8 @@ class ThreadPool(Executor):
         self._take(_Job(future, lambda: fn(*args, **kwargs)), awaited=True)
         future.add_done_callback(self._awaited.discard)
         if caller is not None and caller.pool is self:
-            # The caller is a pool thread with an event loop of its own, which waits for this call, or will soon.
+            # The caller is a pool thread that runs an event loop of its own and waits for this call. So it does not
+            # count as busy.
             caller.enter_wait()
             future.add_done_callback(lambda _: caller.leave_wait())
         return future
@@ -69,8 +70,8 @@ class ThreadPool(Executor):
         self._take(_Job(Future(), function), awaited=False)
 
     def leave(self, call: ThreadCall) -> None:
-        """Leave a call: neither a caller nor the end of the process waits for it, and its thread does not count as
-        busy, because it may never end."""
+        """Stop waiting for a call that may never end: no caller and not the end of the process waits for it, and its
+        thread does not count as busy."""
         call.left = True
         worker, work = call.worker, call.work
         if worker is None or work is None:
@@ -106,7 +107,7 @@ class ThreadPool(Executor):
     # -- for the threads ---------------------------------------------------------------------------------------------
 
     def _give(self, job: _Job) -> None:
-        """Queue a job, and see that a thread takes it; the lock is held."""
+        """Queue a job, and wake or make a thread for it. The caller holds the lock."""
         self._queue.append(job)
         try:
             self._staff()
@@ -116,14 +117,17 @@ class ThreadPool(Executor):
             raise
 
     def _staff(self) -> None:
-        """Wake a thread for the oldest queued job, or make one; the lock is held. Raises `RuntimeError` if the system
-        has no thread left, and none is busy that could take the job later."""
+        """Wake an idle thread for the oldest queued job, or make a thread. The caller holds the lock.
+
+        Raises `RuntimeError` if the system
+        gives no more threads and no busy thread could take the job later.
+        """
         if self._idle and self._queue:
             self._busy += 1
             self._idle.pop().wake(self._queue.popleft())
         elif len(self._queue) > self._starting and self._busy < self._limit:
-            # A new thread takes its job from the queue: a thread that is just done may come first. So a loop of short
-            # chunks on a busy machine needs a few threads, and not one for each chunk.
+            # The job stays in the queue while the new thread starts, so that a thread which becomes free first can take
+            # it. So a loop of short chunks on a busy machine needs a few threads, and not one for each chunk.
             try:
                 self._hire()
             except RuntimeError:
@@ -162,19 +166,22 @@ class ThreadPool(Executor):
                 if worker in self._idle:
                     self._idle.remove(worker)
                     return None
-            worker.sleep(None)  # it got a job just before the lock was taken
+            worker.sleep(None)  # another thread gave this worker a job before the lock was taken: take it
         return worker.take()
 
     def waits(self, worker: _Worker, by: int) -> None:
-        """A thread begins (1) or ends (-1) to wait inside the engine."""
+        """Note that a thread begins (`by` is 1) or ends (-1) a wait inside the engine."""
         with self._lock:
             stranded = self._count(worker, by)
         if stranded is not None:
             stranded()
 
     def _count(self, worker: _Worker, by: int) -> Callable[[], None] | None:
-        """Count a thread as waiting (1) or not (-1), and give its place to a job; the lock is held. What is returned
-        has to be called without the lock."""
+        """Count a thread as waiting (`by` is 1) or not (-1). For a thread that begins to wait, let another one take a
+        job.
+
+        The caller holds the lock. It must call the returned function, if any, after it has released the lock.
+        """
         before, worker.waiting = worker.waiting, worker.waiting + by
         if before and worker.waiting == 0:
             self._busy += 1
@@ -221,9 +228,9 @@ class _Worker:
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
-        #: how many waits inside the engine it is in
+        #: how many nested waits inside the engine the thread is in; it counts as busy at 0
         self.waiting = 0
-        #: the call that it runs now, and whether that was left
+        #: the call that the thread runs now, and whether that call was left
         self.work: Future[Any] | None = None
         self.is_left = False
         self._job: _Job | None = None
@@ -236,7 +243,7 @@ class _Worker:
         while job is not None:
             self.work = job.future
             job.run()
-            job = None  # what the call has returned is not held until the next one comes
+            job = None  # drop the result of the call now, and not when the next job comes
             job = self.pool.next(self)
 
     def wake(self, job: _Job) -> None:
@@ -264,10 +271,12 @@ class ThreadCall:
     *left*: the thread continues, its result is dropped, and its next call into the engine raises `UsageError`.
     """
 
-    __slots__ = ("_elsewhere", "_inner", "left", "loop", "started", "what", "work", "worker")
+    __slots__ = ("_elsewhere", "_inner", "left", "loop", "run_of_chunk", "started", "what", "work", "worker")
 
-    def __init__(self, what: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, what: str, loop: asyncio.AbstractEventLoop, run_of_chunk: object = None) -> None:
         self.what = what
+        #: the run of the chunk; None for an iterable
+        self.run_of_chunk = run_of_chunk
         self.loop = loop
         self.started = False
         self.left = False
@@ -294,7 +303,7 @@ class ThreadCall:
         if self.left:
             raise UsageError(
                 f"no caller waits for {self.what} any more: it timed out, or was cancelled and did not stop in time; "
-                "its thread should return, because its calls into the engine are refused"
+                "its thread should return, because its calls into the engine now raise this error"
             )
 
     async def inside(self, make: Callable[[], Awaitable[T]]) -> T:
@@ -339,7 +348,7 @@ class ThreadCall:
 
 
 class _Here(threading.local):
-    """The worker and the call of the present thread."""
+    """Thread-local: the worker and the sync call of the current thread."""
 
     worker: _Worker | None = None
     call: ThreadCall | None = None
@@ -363,7 +372,7 @@ def waiting_inside_engine() -> Generator[None]:
 
 
 def current_call() -> ThreadCall | None:
-    """The sync chunk that this thread runs, if it runs one."""
+    """The sync chunk or iterable that this thread runs, else None."""
     return _here.call
 
 
@@ -386,5 +395,5 @@ def _after_fork() -> None:
     _here.__dict__.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)

@@ -126,7 +126,7 @@ def digest_of_event(event: Any, packed: Any) -> int | None:
         case "StreamPut" | "ResultSet":
             return digest_of(packed)
         case "Emitted":
-            return digest_of(packed, event.delay, event.provisional)
+            return digest_of(packed, event.delay, event.provisional, event.label, event.keeps_open)
         case "StateChanged":
             return digest_of(packed, event.op)
         case "FlowDataChanged":

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .._core.definition import Definition, Operator, OperatorKind
+from .._core.definition import Definition, Operator, OperatorKind, completed_by
 from .._core.errors import DefinitionError
 from .._core.operators import compile_plan
+from .._core.state import UNSET
 from ..build.arguments import closest
 from ..build.blueprint import Blueprint, is_stable_name
 from ..build.chunk import Chunk, Handler
@@ -164,6 +165,7 @@ class _Resolver:
     def resolve(self) -> tuple[dict[str, Chunk], dict[str, Handler]]:
         """The chunks by the name of their trigger, and the callables by name."""
         chunks: dict[str, Chunk] = {}
+        occurring: dict[str, Chunk] = {}
         handlers: dict[str, Handler] = {}
         for index, operator in enumerate(self.definition.operators):
             if operator.handler is None:
@@ -175,7 +177,8 @@ class _Resolver:
                 continue
             handlers[operator.handler] = handler
             if operator.kind in (OperatorKind.CHUNK, OperatorKind.SUB_FLOW):
-                chunks[operator.emits[0].name] = self.chunk(operator, handler, where)
+                made = self.chunk(operator, handler, where)  # for its checks, also where the chunk is known
+                chunks[operator.emits[0].name] = occurring.setdefault(made.trigger.name, made)
         if self.missing:
             raise DefinitionError(
                 f"flow {self.definition.name!r} needs handlers that are not registered: {'; '.join(self.missing)}. "
@@ -209,6 +212,14 @@ class _Resolver:
             "write_back": given.write_back,
             "concurrency": given.child_concurrency,
         }
+        if operator.options.get("fallback"):
+            known = self.known.get(operator.handler or "")
+            if not isinstance(known, SubFlow) or known.fallback is UNSET:
+                raise DefinitionError(
+                    f"{where}.options.fallback: a fallback cannot be loaded; this flow has no step "
+                    f"{operator.handler!r} with a fallback. Call to_sub_flow(..., fallback=...) before the load"
+                )
+            options["fallback"] = known.fallback
         return SubFlow(flow, options, f"{where}.options")
 
     def note(self, what: str, name: str, known: Iterable[str]) -> None:
@@ -227,19 +238,26 @@ class _Resolver:
                 f"{where}.options.cache: a cache cannot be loaded; register the chunk with one before: "
                 f"flow.chunk({operator.name!r}, cache=Cache())"
             )
+        fallback = UNSET if registered is None else registered.fallback
+        if options.get("fallback") and fallback is UNSET and not isinstance(handler, SubFlow):
+            raise DefinitionError(
+                f"{where}.options.fallback: a fallback cannot be loaded; register the chunk with one before: "
+                f"flow.chunk({operator.name!r}, fallback=...)"
+            )
         timeout = options.get("timeout")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
             raise DefinitionError(f"{where}.options.timeout: must be a number of seconds, not {timeout!r}")
         return Chunk(
             operator.name,
             handler,
-            trigger=operator.emits[0],
+            trigger=completed_by(operator),
             concurrency=options.get("concurrency"),
             inline=options.get("inline", False),
             emits=tuple(trigger.name for trigger in operator.emits[1:]),
             retry=_retry(options["retry"], registered, f"{where}.options.retry") if "retry" in options else None,
             timeout=timeout,
             cache=cache if options.get("cache") else None,
+            fallback=fallback if options.get("fallback") else UNSET,
         )
 
 

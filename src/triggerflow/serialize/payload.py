@@ -2,8 +2,9 @@
 
 An execution in memory passes any object, unchecked. A *recorded* value (in a saved execution or a store) consists of
 None, booleans, numbers, strings, lists and dicts with string keys. Tuples, sets, other dicts, bytes, dates and decimals
-are written as tagged dicts `{"$": tag, "v": data}`; so are dataclasses, msgspec structs and Pydantic models whose class
-is registered. Reading looks up names in that registry only: nothing is imported, and no unknown class is built.
+are written as tagged dicts `{"$": tag, "v": data}`; so are dataclasses, msgspec structs, named tuples, Pydantic models
+and enums whose class is registered. Reading looks up names in that registry only: nothing is imported, and no unknown
+class is built. A value comes back with the same type and data, or `pack` refuses it.
 """
 
 import math
@@ -11,12 +12,25 @@ from collections.abc import Callable
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
 from .._core.errors import DefinitionError, PayloadError, SnapshotError
+from .._core.events import Failure
+from .._core.frozen import PLAIN, TAG, freeze
 from ..build.sources import Source, source_of
+
+#: How deep a value may be nested, in levels of its JSON text: a list or dict is one, other containers are two, a dict
+#: with other keys than strings is three. Written and read within the interpreter's own limit of 1000 calls.
+DEPTH: Final = 500
+#: Levels below the deepest container that may be written: of its own tag and pairs, and of a date.
+_INNER: Final = 4
+#: The largest int that the interpreter reads back from text, which is 4300 digits, in bits.
+_INT_BITS: Final = 14_000
+#: The tags of registered classes by the form of their instances, see `objects.Shape`.
+_TAGS: Final = {"made": "type", "state": "state", "model": "model"}
+_READ: Final = ("type", "state", "model")
 
 Scalar = tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
 
@@ -29,11 +43,13 @@ def _scalars() -> dict[type, Scalar]:
     import decimal
     import uuid
 
+    from . import dates
+
     return {
         bytes: ("bytes", lambda v: base64.b64encode(v).decode("ascii"), lambda v: base64.b64decode(v, validate=True)),
-        datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+        datetime.datetime: ("datetime", dates.write, dates.read_datetime),
         datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),
-        datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
+        datetime.time: ("time", dates.write, dates.read_time),
         datetime.timedelta: (
             "timedelta",
             lambda v: [v.days, v.seconds, v.microseconds],
@@ -62,6 +78,11 @@ class Types:
         self._names: dict[type[Any], str] = {}
         self._classes: dict[str, type[Any]] = {}
         self._sources: dict[str, Callable[..., Any]] = {}
+        #: by name, the classes that declared types mention, and that nobody has registered under another name
+        self._found: dict[str, list[type[Any]]] = {}
+        #: classes without a name, with all classes that have the same
+        self._clashes: dict[type[Any], list[type[Any]]] = {}
+        self.register(Failure, "triggerflow.Failure")
 
     def register_source(self, function: Callable[..., Any], name: str) -> None:
         """Register the function of a `Source` by name. Raises `DefinitionError` if another function has the name."""
@@ -75,18 +96,57 @@ class Types:
         `name` (default: the class's own) is written into records, so keep it when the class moves.
         Raises `DefinitionError` for any other class, and for a name that another class has.
         """
-        from dataclasses import is_dataclass  # most programs register nothing, and this import takes a millisecond
+        from .objects import is_recordable  # most programs register nothing, and this import takes a millisecond
 
         name = name or cls.__qualname__
-        if not (is_dataclass(cls) or issubclass(cls, msgspec.Struct | Enum) or hasattr(cls, "model_validate")):
+        if not is_recordable(cls):
             raise DefinitionError(
                 f"{cls!r} cannot be recorded: it is not a dataclass, msgspec struct, Pydantic model or enum"
             )
-        if self._classes.get(name, cls) is not cls:
+        if self._classes.get(name, cls) is not cls and name not in self._found:
             raise DefinitionError(f"the name {name!r} is registered for {self._classes[name]!r} already")
+        self._forget(name)
+        former = self._found.get(cls.__qualname__, [])
+        if cls in former:
+            self._forget(cls.__qualname__)
         self._classes[name] = cls
         self._names[cls] = name
+        for it in (cls, *former):
+            self.find(it)
         return cls
+
+    def find(self, expected: Any) -> None:
+        """Register the classes that a type mentions, also in fields of these classes, under their own names.
+
+        A name that was given by `register` wins. Two classes of the same name have none: which of them a record means
+        would depend on the order of the program. A class that was defined anew in the same place replaces the former.
+        """
+        from ..build.annotations import mentioned  # see `register`
+
+        for cls in mentioned(expected):
+            name = cls.__qualname__
+            if cls in self._names or cls in self._clashes:
+                continue
+            held = self._found.get(name, [])
+            others = [it for it in held if it.__module__ != cls.__module__]
+            if name in self._classes and name not in self._found:
+                continue  # registered under this name by the user
+            self._forget(name)
+            self._found[name] = [*others, cls]
+            if others:
+                for it in self._found[name]:
+                    self._clashes[it] = self._found[name]
+            else:
+                self._classes[name] = cls
+                self._names[cls] = name
+
+    def _forget(self, name: str) -> None:
+        """A class that was found has its name no longer."""
+        for it in self._found.pop(name, ()):
+            self._clashes.pop(it, None)
+            if self._names.get(it) == name:
+                del self._names[it]
+        self._classes.pop(name, None)
 
     def name_of(self, kind: Any) -> str | None:
         """The name of a type in records: a builtin class has its own name, a registered class the registered name.
@@ -144,89 +204,177 @@ class Types:
 
     def pack(self, value: Any, where: str) -> Any:
         """The value as JSON-shaped data. Raises `PayloadError`, which names `where` and what to do."""
+        checked: list[type[Any]] = []
         try:
-            return self._pack(value, where)
-        except RecursionError:
-            raise PayloadError(f"{where} is nested too deeply to be recorded, or contains itself") from None
+            packed = self._pack(value, where, 0, checked)
+        except RecursionError:  # called from deep inside a recursion of the user's
+            raise PayloadError(f"{where} is nested too deeply to be recorded here") from None
+        if checked:
+            self._check_read_back(packed, where, checked)
+        return packed
 
-    def _pack(self, value: Any, where: str) -> Any:
+    def _check_read_back(self, packed: Any, where: str, checked: list[type[Any]]) -> None:
+        """Read a packed value as a later process will, and compare.
+
+        Packed data is compared and not the values: their `==` is code of the user's, and nan is not equal to itself.
+        """
+        names = ", ".join(sorted({f"{cls.__module__}.{cls.__qualname__}" for cls in checked}))
+        try:
+            same = self._pack(self._unpack(packed, 0), where, 0, []) == packed
+        except Exception as error:  # the code of the classes may raise anything
+            raise PayloadError(f"{where} cannot be read back after it was recorded ({names}): {error}") from error
+        if not same:
+            raise PayloadError(
+                f"{where} would come back as another value: making its objects again changes them ({names}); "
+                "record their fields as a dict, or take the code out of __post_init__ or of the enum"
+            )
+
+    def _pack(self, value: Any, where: str, depth: int, checked: list[type[Any]], frozen: bool = False) -> Any:
+        # One frame a level, so that the limit is reached before the interpreter's own: a comprehension takes another.
         kind = cast("type[Any]", type(value))
-        if value is None or kind is bool or kind is int:
+        if value is None or kind is bool:
+            return value
+        if kind is int:
+            if value.bit_length() > _INT_BITS:
+                raise PayloadError(f"{where} is an int of more than {_INT_BITS} bits, which cannot be recorded")
             return value
         if kind is str:
             return _text(value, where)
         if kind is float:
             return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
+        if depth >= DEPTH:
+            raise PayloadError(
+                f"{where} is nested more than {DEPTH} levels deep, or contains itself, and cannot be recorded; keep "
+                "its parts in a flat list or dict"
+            )
+        if kind in PLAIN:
+            if not frozen:  # a value of the state; in it everything is frozen, and has no tag of its own
+                return {"$": TAG, "v": self._pack(value, where, depth, checked, True)}
+            kind = PLAIN[kind]
         if kind is list:
-            return [self._pack(item, where) for item in value]
+            made: list[Any] = []
+            for item in value:
+                made.append(self._pack(item, where, depth + 1, checked, frozen))  # noqa: PERF401
+            return made
         if kind is dict:
-            if all(type(key) is str for key in value) and "$" not in value:
-                return {_text(key, where): self._pack(item, where) for key, item in value.items()}
-            return {
-                "$": "dict",
-                "v": [[self._pack(key, where), self._pack(item, where)] for key, item in value.items()],
-            }
+            for key in value:
+                if type(key) is not str or key == "$":
+                    break
+            else:
+                plain: dict[str, Any] = {}
+                for key, item in value.items():
+                    plain[_text(key, where)] = self._pack(item, where, depth + 1, checked, frozen)
+                return plain
+            pairs: list[Any] = []
+            for key, item in value.items():
+                # The tag, the list and the pair are a level each.
+                packed = self._pack(key, where, depth + 3, checked, frozen)
+                pairs.append([packed, self._pack(item, where, depth + 3, checked, frozen)])
+            return {"$": "dict", "v": pairs}
         if kind is tuple or kind is set or kind is frozenset:
-            return {"$": kind.__name__, "v": [self._pack(item, where) for item in value]}
+            items: list[Any] = []
+            for item in value:
+                items.append(self._pack(item, where, depth + 2, checked, frozen))  # noqa: PERF401
+            return {"$": kind.__name__, "v": items}
         if kind is range:
             return {"$": "range", "v": [value.start, value.stop, value.step]}
         if kind in _scalars():
             tag, write, _ = _scalars()[kind]
-            return {"$": tag, "v": write(value)}
+            try:
+                return {"$": tag, "v": write(value)}
+            except ValueError as error:
+                raise PayloadError(f"{where} is a {kind.__qualname__} that cannot be recorded: {error}") from None
         if isinstance(value, Source) and self._sources.get(value.name) is value.function:
             given = [list(value.arguments), dict(value.options)]
-            return {"$": "source", "v": [value.name, *self._pack(given, f"an argument of {where}")]}
-        return self._pack_object(value, kind, where)
-
-    def _pack_object(self, value: Any, kind: type[Any], where: str) -> Any:
+            packed = self._pack(given, f"an argument of {where}", depth + 1, checked)
+            return {"$": "source", "v": [value.name, *packed]}
         name = self._names.get(kind)
         if name is None:
-            hint = (
-                "an iterator is lost with its process; return a source instead, made by a function with @flow.source"
-                if hasattr(value, "__anext__") or hasattr(value, "__next__")
-                else "make it JSON-shaped, keep it in a resource, or, if it is a dataclass, msgspec struct, Pydantic "
-                "model or enum, register its class with flow.register_type"
+            raise self._refusal(value, kind, where)
+        from .objects import shape_of  # see `register`
+
+        shape = shape_of(kind)
+        if shape.checked:
+            checked.append(kind)
+        if shape.form == "enum":
+            member: Any = value
+            return {"$": f"type:{name}", "v": self._pack(member.value, where, depth + 1, checked)}
+        try:
+            if shape.refused:
+                raise ValueError(shape.refused)
+            fields = shape.parts_of_model(value) if shape.form == "model" else shape.fields_of(value)
+        except ValueError as error:
+            raise PayloadError(
+                f"{where} is a {kind.__module__}.{kind.__qualname__} that cannot be recorded without loss: {error}"
+            ) from None
+        packed_fields: dict[str, Any] = {}
+        for part, item in fields.items():
+            packed_fields[part] = self._pack(item, where, depth + 2, checked)
+        return {"$": f"{_TAGS[shape.form]}:{name}", "v": packed_fields}
+
+    def _refusal(self, value: Any, kind: type[Any], where: str) -> PayloadError:
+        if kind in self._clashes:
+            other = " and ".join(sorted({f"{it.__module__}.{it.__qualname__}" for it in self._clashes[kind]}))
+            return PayloadError(
+                f"{where} is a {kind.__module__}.{kind.__qualname__}, which has no name in records: {other} have the "
+                f"same; give each one of its own with flow.register_type(cls, name)"
             )
-            raise PayloadError(f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be recorded; {hint}")
-        if issubclass(kind, Enum):
-            return {"$": f"type:{name}", "v": self._pack(value.value, where)}
-        if hasattr(value, "model_dump"):
-            return {"$": f"type:{name}", "v": self._pack(value.model_dump(round_trip=True, by_alias=True), where)}
-        names = _field_names(kind)
-        return {"$": f"type:{name}", "v": {name: self._pack(getattr(value, name), where) for name in names}}
+        hint = (
+            "an iterator is lost with its process; return a source instead, made by a function with @flow.source"
+            if hasattr(value, "__anext__") or hasattr(value, "__next__")
+            else "make it JSON-shaped, keep it in a resource, or, if it is a dataclass, msgspec struct, named tuple, "
+            "Pydantic model or enum, register its class with flow.register_type"
+        )
+        return PayloadError(f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be recorded; {hint}")
 
     def unpack(self, data: Any) -> Any:
         """The value of recorded data. Raises `SnapshotError` for an unknown tag or class, and for damaged data."""
         try:
-            return self._unpack(data)
-        except RecursionError:
-            raise SnapshotError("a recorded value is nested too deeply to be read") from None
+            return self._unpack(data, 0)
+        except RecursionError:  # called from deep inside a recursion of the user's
+            raise SnapshotError("a recorded value is nested too deeply to be read here") from None
 
-    def _unpack(self, data: Any) -> Any:
-        if isinstance(data, list):
-            return [self.unpack(item) for item in data]  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(data, dict):
+    def _unpack(self, data: Any, depth: int) -> Any:
+        kind = cast("type[Any]", type(data))
+        if kind is not list and kind is not dict:
             return data
+        if depth >= DEPTH + _INNER:
+            raise SnapshotError(f"a recorded value is nested more than {DEPTH} levels deep; none is written so")
+        if kind is list:
+            items: list[Any] = []
+            for item in data:
+                items.append(self._unpack(item, depth + 1))  # noqa: PERF401
+            return items
         if "$" not in data:
-            return {key: self.unpack(item) for key, item in data.items()}  # pyright: ignore[reportUnknownVariableType]
+            made: dict[str, Any] = {}
+            for key, item in data.items():
+                made[key] = self._unpack(item, depth + 1)
+            return made
         try:
-            return self._unpack_tagged(str(data["$"]), data["v"])  # pyright: ignore[reportUnknownArgumentType]
-        except SnapshotError:
+            return self._unpack_tagged(str(data["$"]), data["v"], depth)
+        except (SnapshotError, RecursionError):
             raise
         except Exception as error:  # constructors of registered classes may raise anything
-            raise SnapshotError(f"a recorded value is damaged: {data!r}") from error
+            raise SnapshotError(f"a recorded value is damaged: {shortened(data)}: {error}") from error
 
-    def _unpack_tagged(self, tag: str, data: Any) -> Any:
+    def _unpack_tagged(self, tag: str, data: Any, depth: int) -> Any:
         if tag in _readers():
             return _readers()[tag](data)
         if tag == "float":
             return float(data)
+        if tag == TAG:
+            return freeze(self._unpack(data, depth + 1))
         if tag == "range":
             return range(*data)
         if tag == "dict":
-            return {self.unpack(key): self.unpack(value) for key, value in data}
+            made: dict[Any, Any] = {}
+            for key, value in data:
+                made[self._unpack(key, depth + 3)] = self._unpack(value, depth + 3)
+            return made
         if tag in ("tuple", "set", "frozenset"):
-            items = [self.unpack(item) for item in data]
+            items: list[Any] = []
+            for item in data:
+                items.append(self._unpack(item, depth + 2))  # noqa: PERF401
             return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](items)
         if tag == "source":
             name, arguments, options = data
@@ -235,19 +383,27 @@ class Types:
                     f"a recorded value names the source {name!r}, which is not registered; "
                     "register its function with @flow.source"
                 )
-            return source_of(name, self._sources[name], tuple(self.unpack(arguments)), self.unpack(options))
-        name = tag.removeprefix("type:")
-        cls = self._classes.get(name)
-        if cls is None or name == tag:
+            given = self._unpack([arguments, options], depth + 1)
+            return source_of(name, self._sources[name], tuple(given[0]), given[1])
+        how, _, name = tag.partition(":")
+        if how not in _READ or name not in self._classes:
             raise SnapshotError(
                 f"a recorded value has the type {tag!r}, which is not registered; register its class with "
                 "flow.register_type"
             )
+        from .objects import is_model, is_named_tuple, shape_of  # see `register`
+
+        cls = self._classes[name]
         if issubclass(cls, Enum):
-            return cls(self.unpack(data))
-        if hasattr(cls, "model_validate"):
-            return cls.model_validate(self.unpack(data))
-        return cls(**{key: self.unpack(value) for key, value in data.items()})
+            return cls(self._unpack(data, depth + 1))
+        if how == "type" and is_model(cls):  # as earlier versions have written it
+            return cast("Any", cls).model_validate(self._unpack(data, depth + 1))
+        fields: dict[str, Any] = {}
+        for key, value in data.items():
+            fields[key] = self._unpack(value, depth + 2)
+        if how == "model":
+            return shape_of(cls).make_model(fields)
+        return cls(**fields) if how == "type" and not is_named_tuple(cls) else shape_of(cls).make(fields)
 
 
 def _text(value: str, where: str) -> str:
@@ -261,9 +417,7 @@ def _text(value: str, where: str) -> str:
     return value
 
 
-def _field_names(cls: type[Any]) -> list[str]:
-    if issubclass(cls, msgspec.Struct):
-        return list(cls.__struct_fields__)
-    from dataclasses import fields  # see `Types.register`
-
-    return [field.name for field in fields(cls) if field.init]
+def shortened(data: Any) -> str:
+    """Stored data as text for a message: its first 200 characters."""
+    text = repr(data)
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -65,6 +65,10 @@ class _Check:
             if operator.kind in OPENERS:
                 self.where = f"operators[{index}]"
                 self.opened(operator)
+        for index, operator in enumerate(self.operators):
+            if operator.kind is OperatorKind.GO_BACK:
+                self.where = f"operators[{index}]"
+                self.goes_back(operator)
         self.external()
 
     def wrong(self, field: str, what: str) -> DefinitionError:
@@ -149,7 +153,8 @@ class _Check:
             raise self.wrong(".handler", f"a {operator.kind.value} {need} handler")
         if operator.kind is OperatorKind.CHUNK:
             twin = self.chunks.setdefault(operator.emits[0].name, operator)
-            if (twin.handler, twin.name) != (operator.handler, operator.name):
+            told = [(it.handler, it.name, it.options.get("completes")) for it in (twin, operator)]
+            if told[0] != told[1]:
                 raise self.wrong(".emits[0]", f"{operator.emits[0].key!r} is fired by chunk {twin.id!r} too, "
                                  "which has another name or handler")  # fmt: skip
 
@@ -158,7 +163,8 @@ class _Check:
             modes = _MODES[operator.kind]
             self.option(operator, "mode", f"one of {list(modes)}", lambda it: it in modes, required=True)
         self.option(operator, "concurrency", "a whole number of at least 1", lambda it: _is_int(it) and it >= 1)
-        for name in ("side_branch", "inline", "otherwise"):
+        self.option(operator, "on_error", "'collect'", lambda it: it == "collect")
+        for name in ("side_branch", "inline", "otherwise", "fallback"):
             self.option(operator, name, "true or false", lambda it: isinstance(it, bool))
         if operator.kind is OperatorKind.COLLECT:
             self.option(operator, "branch", "a string", lambda it: isinstance(it, str), required=True)
@@ -169,6 +175,10 @@ class _Check:
                 raise self.wrong(".options.branches", f"lacks {operator.options['branch']!r}, the branch itself")
         if operator.kind is OperatorKind.BATCH_COLLECT:
             self.option(operator, "slots", "a list of different strings", _is_names, required=True)
+        if operator.kind is OperatorKind.CHUNK:
+            self.option(
+                operator, "completes", "the name of a chunk's trigger", lambda it: isinstance(it, str) and it != ""
+            )
         if operator.kind is OperatorKind.SUB_FLOW:
             self.option(operator, "flow", "the name of a flow", lambda it: isinstance(it, str), required=True)
 
@@ -195,8 +205,23 @@ class _Check:
             raise self.wrong("", f"{len(first)} operators listen to batch {operator.id!r}, but its collector "
                              f"{closer.id!r} has {len(closer.options['slots'])} slots")  # fmt: skip
 
+    def goes_back(self, operator: Operator) -> None:
+        """Check that a step goes back to a chunk of a block around it, and that only matches lie between."""
+        self.option(operator, "to", "the id of a chunk", lambda it: it in self.earlier, required=True)
+        target = self.earlier[operator.options["to"]]
+        if target.kind not in _RUNS:
+            raise self.wrong(".options.to", f"{target.id!r} is a {target.kind.value}, not a chunk or sub-flow")
+        left = operator.inside
+        while left is not None and left != target.inside:
+            block = self.earlier[left]
+            if block.kind is not OperatorKind.MATCH_ROUTE or block.options["mode"] != "hit_first":
+                raise self.wrong(".options.to", f"going back would leave {left!r}, which is not a match with hit_first")
+            left = block.inside
+        if left != target.inside:
+            raise self.wrong(".options.to", f"{target.id!r} is inside {target.inside!r}, which is not around this step")
+
     def external(self) -> None:
-        """Check that each external event has a listener and is named once."""
+        """Check that each external event has a listener and is listed only once."""
         self.where = "external"
         events = {trigger.name for trigger in self.listeners if trigger.kind == "event"}
         seen: set[str] = set()

@@ -1,6 +1,5 @@
 """A store in memory: for tests, and for durable executions that need not outlive their process."""
 
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
@@ -10,6 +9,7 @@ from typing import Self
 import msgspec
 
 from .._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, UnknownExecution
+from ..run.environment import machine_time
 from .lifecycle import Lifecycle, OpenedInScripts
 from .protocol import (
     FINAL_STATUSES,
@@ -73,7 +73,7 @@ class MemoryStore(OpenedInScripts):
     """
 
     def __init__(
-        self, data: MemoryData | None = None, *, lease: float = 30.0, clock: Callable[[], float] = time.time
+        self, data: MemoryData | None = None, *, lease: float = 30.0, clock: Callable[[], float] = machine_time
     ) -> None:
         self.data = MemoryData() if data is None else data
         self._lease = lease
@@ -127,7 +127,7 @@ class MemoryStore(OpenedInScripts):
                 now = self._required(add.execution, reopens=add.reopens)
                 entry = changed[add.execution] = msgspec.structs.replace(now, records=[], items=[], payloads=set())
             elif entry.row.status in FINAL_STATUSES:
-                raise _ended(entry.row)
+                raise _ended_error(entry.row)
             _extend(entry, add, self._owner)
         for name, entry in changed.items():
             if not (before := self.data.executions.get(name)):
@@ -156,7 +156,7 @@ class MemoryStore(OpenedInScripts):
         if entry is None or entry.row.status not in FINAL_STATUSES:
             entry = self._required(execution)
         elif (records, definition) != (entry.row.records, entry.row.definition):
-            raise _ended(entry.row)
+            raise _ended_error(entry.row)
         if records > entry.row.records:
             raise StoreConflict(
                 f"execution {execution!r} has {entry.row.records} records: there is no state after {records}"
@@ -377,7 +377,7 @@ class MemoryStore(OpenedInScripts):
             if entry.row.status not in RETRIABLE_STATUSES:
                 raise not_retriable(execution, entry.row.status)
         elif entry.row.status in FINAL_STATUSES:
-            raise _ended(entry.row)
+            raise _ended_error(entry.row)
         if entry.row.owner != self._owner:
             now_with = f"owner {entry.row.owner} has it now" if entry.row.owner else "no owner has it now"
             raise StoreConflict(f"execution {execution!r} is not run by owner {self._owner} any more: {now_with}")
@@ -439,5 +439,5 @@ def _extend(entry: _Entry, add: Append, owner: str) -> None:
     )
 
 
-def _ended(row: ExecutionRow) -> StoreConflict:
+def _ended_error(row: ExecutionRow) -> StoreConflict:
     return StoreConflict(f"execution {row.id!r} has ended ({row.status}); no more records can be added")

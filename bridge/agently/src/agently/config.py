@@ -1,11 +1,14 @@
 """Exports in Agently's format "trigger_flow/v1": written from the engine's definition, and loaded into it."""
 
 import inspect
+import itertools
+import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
 from triggerflow import Definition, Operator
+from triggerflow.errors import DefinitionError
 from triggerflow.extension import FORMAT, Trigger, blueprint_of, get_flow_config, is_stable_name, load_flow_config
 
 VERSION = "trigger_flow/v1"
@@ -188,4 +191,35 @@ def load(core: Any, config: Any, make: Any, *, replace: bool) -> None:
         nested, name = record["options"].get("sub_flow_config"), record["options"].get("sub_flow_name")
         if nested is not None and name not in core.flows:
             core.flows[name] = make(nested)
+    if not replace and core.operators:
+        engine = _beside(core, engine)
     load_flow_config(core, engine, replace=replace)
+    core.loaded = [*([] if replace else core.loaded), _described(config)]
+
+
+def _described(config: Mapping[str, Any]) -> str:
+    return json.dumps((config.get("triggerflow") or {}).get("operators"), sort_keys=True)
+
+
+def _beside(core: Any, engine: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition that is added to a graph, with other ids where the graph has the same: ids are counted per flow, and
+    two flows with a chunk of the same name have the same ones. Raises `DefinitionError` for what is there already."""
+    own = {"triggerflow": get_flow_config(core, validate_serializable=False)}
+    if (text := _described({"triggerflow": engine})) in (*core.loaded, _described(own)):
+        raise DefinitionError(
+            f"flow {core.name!r}: all steps of the loaded config already exist in it, so nothing was loaded; load it "
+            "with replace=True, or into another flow"
+        )
+    for chunk in [it for it in json.loads(text) or () if it.get("kind") == "chunk"]:
+        fired = chunk["emits"][0].removeprefix("chunk:")
+        if fired in core.nodes:  # its 32 digits stand in the ids of all that hangs on it, and nowhere else
+            text = text.replace(fired.rpartition("]-")[2], core.unused(chunk["name"], text))
+    operators, taken = json.loads(text) or [], {it.id for it in core.operators}
+    ids, given = {it["id"] for it in operators}, dict[str, str]()
+    for id in [it["id"] for it in operators if it["id"] in taken and it["kind"] not in ("chunk", "collect_branch")]:
+        given[id] = next(f"{id} {n}" for n in itertools.count(2) if f"{id} {n}" not in taken | ids)
+    fired = {f"operator:{id}": f"operator:{new}" for id, new in given.items()}
+    for it in operators:
+        it |= {key: given.get(it[key], it[key]) for key in ("id", "name", "group", "inside") if key in it}
+        it |= {key: [fired.get(name, name) for name in it[key]] for key in ("listens", "emits") if key in it}
+    return {**engine, "operators": operators}

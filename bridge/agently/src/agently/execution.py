@@ -77,6 +77,8 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
     latest: Any = None
     #: the observer that reports this execution to the hooks
     told: observed.Observer | None = None
+    #: whether `remove_execution` was called for it: its flow sends it no changes of flow data
+    removed: bool = False
     #: the events that its chunks have emitted; the execution does not wait for these from outside
     emitted: frozenset[str] = frozenset()
     #: functions that end the bindings made by `on`, by the id of the binding
@@ -108,6 +110,9 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         """Start the execution. Does nothing if it has started."""
         if not self.started:
             super().begin(value)
+            if self.removed:
+                self.runtime.shared.forget(self.runtime)
+            self.close_when_idle()
 
     def observer(self, *, concluding: bool = False) -> observed.Observer:
         """The observer that reports this execution to the hooks. It is made when it is first needed."""
@@ -178,8 +183,40 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         if not self.runtime.options.keep_open:  # the execution of a sub-flow ends by itself
             self.begin(initial_value)
             return await super().async_start()
+        if self.auto_close is not None:
+            return await self.live(initial_value, timeout)
         result = await self.play(initial_value, timeout, wait=wait_for_result)
         return self.snapshot() if self.flow.profile == "4.1" else result if wait_for_result else None
+
+    async def live(self, value: Any, timeout: float | None) -> Any:
+        """Start as 4.1 does. With `auto_close` wait until the execution has closed and return a snapshot of its
+        state; otherwise return the execution once its chunks have ended. A `timeout` that is given becomes its
+        `auto_close_timeout`.
+        """
+        if timeout is not None and timeout is not DEFAULT_TIMEOUT:
+            self.auto_close_timeout = timeout
+        if self.auto_close:
+            self.begin(value)
+            return await self.closed_snapshot()
+        await self.play(value, None, wait=False)
+        return self
+
+    async def live_alone(self, value: Any, timeout: float | None) -> Any:
+        """`live` for a caller that does not have the execution: an interrupt, which it cannot answer, is an error."""
+        living = asyncio.ensure_future(self.live(value, timeout))
+        try:
+            await self.runtime.until(lambda: self.is_waiting() or living.done())
+            if self.is_waiting():
+                raise UsageError(
+                    f"execution {self.id} of flow {self.flow.name!r} waits for the answer to an interrupt, and "
+                    "this call does not return the execution to answer it; use async_start_execution(...) or "
+                    "create_execution(...), then continue_with(...)"
+                )
+            return await living
+        finally:
+            living.cancel()
+            if not self.runtime.has_ended:
+                await self.async_cancel("the call that ran it has ended")
 
     async def play(self, value: Any, timeout: float | None, *, wait: bool = True) -> Any:
         """Start, wait until all chunks have ended, and with `wait` wait for the result and return it."""
@@ -213,7 +250,16 @@ class TriggerFlowExecution(ResourceMethods, Lifecycle, Generic[InputT, StreamT, 
         known = self.runtime.has_ended or self.runtime.machine.state.result is not UNSET
         return self.known() if known else self._wait_for_result(timeout=timeout)
 
-    start, _wait_for_result = twin("async_start"), twin("async_get_result")
+    _start, _wait_for_result = twin("async_start"), twin("async_get_result")
+
+    def start(self, *args: Any, **options: Any) -> Any:
+        """See `async_start`. Raises `ValueError` with `auto_close=False`: no loop would keep the execution going."""
+        if self.auto_close is False:
+            raise ValueError(
+                f"execution {self.id} of flow {self.flow.name!r} has auto_close=False, which needs an event loop: "
+                "write `await execution.async_start(...)` and close it with `await execution.async_close()`"
+            )
+        return self._start(*args, **options)
 
     def set_result(self, result: Any) -> None:
         """Set the result. It replaces an earlier result."""

@@ -12,6 +12,7 @@ from triggerflow import TriggerFlow as EngineFlow
 from triggerflow.diagram import to_mermaid
 from triggerflow.extension import (
     START,
+    UNSET,
     ExtendedRuntime,
     Options,
     Program,
@@ -37,6 +38,9 @@ from .outside_events import OutsideEvents, outside_events_of
 from .process import TriggerFlowProcess, limit
 from .settings import GLOBAL, Settings
 from .state import ResourceMethods, StateData, data_methods
+
+#: The versions that the starts of a flow can be like.
+PROFILES = ("4.0", "4.1")
 
 
 class Definitions:
@@ -156,21 +160,37 @@ class Made(NamedTuple):
 @data_methods("flow_state", "flow_data", change=doing, change_async=settling)
 @delegates("root", "to", "side_branch", "when", "batch", "for_each", "match", "if_condition", "to_sub_flow")
 class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, StreamT, ResultT]):
-    """A workflow of chunks wired by signals. `profile="4.1"` lets a start return a snapshot of the state."""
+    """A workflow of chunks wired by signals.
+
+    `profile="4.1"` lets a start return a snapshot of the state. The setting "triggerflow.profile", of the flow or of
+    `Agently` for all flows, says it for a flow that does not; without any it is "4.0".
+    """
 
     def __init__(
         self, blue_print: TriggerFlowBluePrint | None = None, *, name: str | None = None, skip_exceptions: bool = False,
-        profile: str = "4.0",
+        profile: str | None = None, blueprint: TriggerFlowBluePrint | None = None,
     ) -> None:  # fmt: skip
+        blue_print = blue_print or blueprint
         self.name = name or uuid4().hex
         super().__init__(self.name, skip_exceptions=skip_exceptions)
         written = blue_print.blueprint if blue_print else Graph(self.name)
         extend(self, execution=partial(TriggerFlowExecution, self), blueprint=written, executable=self.executable)
-        self.profile, self.settings = profile, Settings(GLOBAL)
+        self.settings = Settings(GLOBAL)
+        if profile is not None:
+            self.settings.set("triggerflow.profile", profile)
+        self.profile  # noqa: B018 - a wrong one is told where the flow is made
         self._made: Made | None = None
         self._loaded_contract: dict[str, Any] = {}
 
     set_settings, load_settings = delegate("settings", "set_settings"), delegate("settings", "load_settings")
+
+    @property
+    def profile(self) -> str:
+        """The version that starts are like. Raises `ValueError` for one that there is not."""
+        profile = str(self.settings.get("triggerflow.profile", PROFILES[0]))
+        if profile not in PROFILES:
+            raise ValueError(f"flow {self.name!r}: there is no profile {profile!r}; write one of {PROFILES}")
+        return profile
 
     @property
     def blueprint(self) -> Graph:
@@ -206,11 +226,14 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
     def load_flow_config(self, config: Any, *, replace: bool = True) -> Any:
         """Load a flow from its data. Its handlers must be registered before.
 
-        A contract in the data is shown by `get_contract_metadata`, but values are not checked against it.
+        With `replace=False` its steps are added to those of this flow, which keeps its name if it has steps. A contract
+        in the data is shown by `get_contract_metadata`, but values are not checked against it.
         """
+        takes_over = replace or not self.blueprint.operators
         super().load_flow_config(config, replace=replace)
         self.set_contract(**dict.fromkeys((*contract.PLACES, "meta")))
-        self.name, self._loaded_contract = config.get("name") or self.name, dict(config.get("contract") or {})
+        self.name = (config.get("name") if takes_over else None) or self.name
+        self._loaded_contract = dict(config.get("contract") or {})
         return self
 
     def save_blue_print(self) -> TriggerFlowBluePrint:
@@ -251,17 +274,35 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
     def create_execution(
         self, *, skip_exceptions: bool | None = None, concurrency: int | None = None, runtime_resources: Any = None,
         run_context: RunContext | None = None, parent_run_context: RunContext | None = None, id: str | None = None,
+        auto_close: bool | None = None, auto_close_timeout: Any = UNSET,
     ) -> TriggerFlowExecution:  # fmt: skip
-        """Create an execution without starting it. `concurrency` limits how many chunks run at once."""
+        """Create an execution without starting it. `concurrency` limits how many chunks run at once.
+
+        With `auto_close` or `auto_close_timeout` (seconds; None: never) it is as in 4.1: a start waits until no chunk
+        has run for that time, by default 10 seconds, closes the execution and returns a snapshot of the state. With
+        `auto_close=False` a start returns the execution, which stays open.
+        """
         options = _options(concurrency, self.skip_exceptions if skip_exceptions is None else skip_exceptions)
         execution = cast("TriggerFlowExecution", self.new_runtime(options, id, runtime_resources).execution)
         execution.context = run_context
+        if auto_close is not None or auto_close_timeout is not UNSET:
+            execution.auto_close = auto_close is not False
+            execution.auto_close_timeout = DEFAULT_TIMEOUT if auto_close_timeout is UNSET else auto_close_timeout
         if parent_run_context is not None:
             lineage(execution, parent_run_context)
         execution.listen()
         return execution
 
-    remove_execution = lambda self, execution: None  # a flow does not keep its executions
+    def remove_execution(self, execution: TriggerFlowExecution | str) -> None:
+        """Send changes of flow data no more to an execution, or the one of this id. There is nothing else to remove: a
+        flow does not keep its executions."""
+        shared = flow_runtime_of(self).shared
+        known = [it for it in shared.listeners() if execution in (it.execution, it.execution.id)]
+        for runtime in known:
+            runtime.execution.removed = True
+            shared.forget(runtime)
+        if not isinstance(execution, str):
+            execution.removed = True  # it may have nothing to listen to yet
 
     async def async_start_execution(
         self, initial_value: Any, *, wait_for_result: bool = False, **options: Any
@@ -277,10 +318,23 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
     ) -> Any:  # fmt: skip
         """Run the flow once and return its result; see `TriggerFlowExecution.async_start`.
 
-        The execution is cancelled if this call is cancelled or takes longer than `timeout`.
+        The execution is cancelled if this call is cancelled or takes longer than `timeout`. With `auto_close_timeout`
+        (seconds) or `auto_close=True` it is closed, and a snapshot of its state is returned. Then an interrupt is a
+        `UsageError`, since no caller has the execution to answer it; for the same reason `auto_close=False` is a
+        `ValueError`.
         """
+        closes = "auto_close" in options or "auto_close_timeout" in options
+        if closes and not options.setdefault("auto_close", True):
+            raise ValueError(
+                f"flow {self.name!r}: a start with auto_close=False does not return the execution, and no caller could "
+                "close it; use async_start_execution(...) or create_execution(...)"
+            )
+        if closes:
+            options.setdefault("auto_close_timeout", 0.0)
         execution = self.create_execution(**options)
         try:
+            if closes:
+                return await execution.live_alone(initial_value, timeout)
             result = await execution.play(initial_value, timeout, wait=wait_for_result)
         except asyncio.CancelledError:
             await execution.async_cancel("the call that ran it was cancelled")

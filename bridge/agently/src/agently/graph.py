@@ -49,11 +49,15 @@ class Graph(Blueprint):
     If several chunks have one name, the name refers to the last one.
     """
 
+    one_operator_per_chunk = True
+
     def __init__(self, name: str, of: Blueprint | None = None) -> None:
         super().__init__(name)
         self.named_chunks: dict[str, TriggerFlowChunk] = {}
         #: how many chunks were registered under each name
         self.made: dict[str, int] = {}
+        #: the operators of the configs that were loaded, as text
+        self.loaded: list[str] = []
         if of is not None:
             self.take_over(of)
 
@@ -63,12 +67,12 @@ class Graph(Blueprint):
         self.load(held, other.nodes, other.handlers, replace=True)
         self.named_chunks = dict(other.named_chunks) if isinstance(other, Graph) else {}
         self.flows.update(other.flows)
-        self.made = dict(getattr(other, "made", {}))
+        self.made, self.loaded = dict(getattr(other, "made", {})), list(getattr(other, "loaded", []))
 
     def load(self, definition: Definition, chunks: Mapping[str, Chunk], handlers: Any, *, replace: bool) -> None:
         super().load(definition, chunks, handlers, replace=replace)
         loaded = {it.name: TriggerFlowChunk(it) for it in chunks.values() if it.trigger.kind == "chunk"}
-        self.named_chunks = loaded if replace else {**self.named_chunks, **loaded}
+        self.named_chunks = loaded if replace else {**loaded, **self.named_chunks}
 
     def register(self, name: str | None, handler: Any, **options: Any) -> Chunk:
         function: str = getattr(getattr(handler, "func", handler), "__name__", type(handler).__name__)
@@ -78,12 +82,19 @@ class Graph(Blueprint):
                 f"flow {self.name!r}: the chunk name {name!r} is already registered to another callable"
             )
         name = name or function
-        number = self.made[name] = self.made.get(name, 0) + 1
-        trigger = Trigger("chunk", f"Chunk[{function}]-{digest(f'{name} {number}')}")
+        trigger = Trigger("chunk", f"Chunk[{function}]-{self.unused(name)}")
         chunk = Chunk(name, handler, trigger=trigger, **options)
         self.named_chunks[name], self.chunks[name] = TriggerFlowChunk(chunk), chunk
         self.version += 1
         return chunk
+
+    def unused(self, name: str, more: str = "") -> str:
+        """The digits of the id of a new chunk of this name, which stand in no id of this graph and not in `more`."""
+        used = {it.rpartition("]-")[2] for it in self.nodes} | {it.id for it in self.named_chunks.values()}
+        while True:
+            number = self.made[name] = self.made.get(name, 0) + 1
+            if (digits := digest(f"{name} {number}")) not in used and digits not in more:
+                return digits
 
     def resolve(self, reference: Any) -> Chunk:
         if isinstance(reference, Chunk | TriggerFlowChunk):

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
+from triggerflow.extension import PLAIN_TYPES
+
 from .adapt import carried, delegate
 
 MISSING: Any = object()
@@ -10,7 +12,7 @@ MISSING: Any = object()
 
 def copied(value: Any) -> Any:
     """Copy the dicts, lists, tuples and sets of a value at every depth. Other objects are not copied."""
-    kind = cast("Any", type(value))
+    kind = cast("Any", PLAIN_TYPES.get(type(value), type(value)))  # the engine's state holds types that refuse changes
     if kind is dict:
         return {key: copied(item) for key, item in value.items()}
     return kind(map(copied, value)) if kind in (list, tuple, set) else value

@@ -371,7 +371,8 @@ class BlockReader:
     # -- what is not JSON ------------------------------------------------------------------------------------------
 
     def _unexpected(self, text: str, pos: int, wanted: str) -> int:
-        """Read what is at `pos` instead of `wanted`: a comment, the end of the block, or text that is not JSON."""
+        """Handle text at `pos` that is not the expected `wanted`: skip a comment, stop at the end of the block, or stop
+        because the text is not JSON."""
         char = text[pos]
         if char == "/":
             if pos + 1 == len(text):

@@ -79,7 +79,7 @@ class Writer:
         return result
 
     def renew(self) -> float:
-        """Renew the lease; returns after how many seconds to do it again."""
+        """Renew the lease. Returns the number of seconds until the next renewal is due."""
         if self._connection is not None:
             self._ownership.renew()
             try:

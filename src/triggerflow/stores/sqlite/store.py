@@ -5,7 +5,6 @@ import os
 import secrets
 import socket
 import sqlite3
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from ..._core.errors import StoreUnavailable
+from ...run.environment import machine_time
 from ..lifecycle import Lifecycle, OpenedInScripts
 from ..protocol import Append, ExecutionCopy, ExecutionRow, StatusName
 from . import claims, reading, upkeep, writing
@@ -47,7 +47,7 @@ class SQLiteStore(OpenedInScripts):
         synchronous: Synchronous = "FULL",
         lease: float = 30.0,
         busy_timeout: float = 5.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = machine_time,
     ) -> None:
         if os.fspath(path) in ("", ":memory:"):
             raise ValueError("SQLiteStore needs the path of a file; to keep executions in memory use MemoryStore")

@@ -20,27 +20,27 @@ from .operators import Effects
 from .state import READY, RUNNING, PermitGrant, RunChunk, SubFlowPermit, SubFlowPermits
 
 
-def sync_permits(machine: Effects, lease: PermitGrant) -> None:
+def sync_permits(machine: Effects, grant: PermitGrant) -> None:
     """Request permits for queued runs, and return free ones. Runs after every record of a sub-flow."""
-    free = lease.held - lease.used
+    free = grant.held - grant.used
     if free:
-        lease.held = lease.limit = lease.used
+        grant.held = grant.limit = grant.used
         machine.out.append(commands.ReturnPermits(free))
-    missing = queued(lease) - lease.asked
+    missing = queued(grant) - grant.asked
     if missing > 0:
-        lease.asked += missing
+        grant.asked += missing
         machine.out.append(commands.RequestPermits(missing))
 
 
 def receive_granted(machine: Effects, event: events.PermitsGranted, resume: Callable[[Any], None]) -> None:
     """In the sub-flow: take permits that the parent has granted."""
-    lease = machine.state.lease
-    if lease is None or event.count > lease.asked:
+    grant = machine.state.grant
+    if grant is None or event.count > grant.asked:
         raise ProtocolError(f"{event.count} permits were granted that this sub-flow has not requested")
-    lease.asked -= event.count
-    lease.held += event.count
-    lease.limit += event.count
-    serve(lease, resume)
+    grant.asked -= event.count
+    grant.held += event.count
+    grant.limit += event.count
+    serve(grant, resume)
 
 
 def receive_request(machine: Effects, event: events.PermitsRequested, step: RunChunk) -> None:
@@ -70,7 +70,7 @@ def grant_queued(machine: Effects, permit: SubFlowPermit) -> None:
 
 
 def receive_returned(machine: Effects, event: events.PermitsReturned, resume: Callable[[Any], None]) -> None:
-    """In the parent: the sub-flow of a step returns permits. It only counts them, so any of them can be released."""
+    """In the parent: the sub-flow of a step returns permits. All permits of a step are equal, so any are released."""
     steps = machine.state.steps or {}
     permits = steps.get(event.run, SubFlowPermits())
     if len(permits.running) < event.count:
@@ -88,7 +88,7 @@ def release_sub_flow(machine: Effects, step: RunChunk | None, resume: Callable[[
     steps = machine.state.steps or {}
     leaving = [permits for number in ([step.id] if step else list(steps)) if (permits := steps.pop(number, None))]
     for permits in leaving:
-        for permit in permits.ready.values():  # before the releases below could grant it
+        for permit in permits.ready.values():  # first, so that the releases below do not grant these permits
             unqueue(permit)
     for permits in leaving:
         for permit in permits.running.values():

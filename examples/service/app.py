@@ -1,0 +1,141 @@
+"""A web service around a flow: start a brief, watch it, approve it. Nothing is lost when the process is killed.
+
+    python examples/service/app.py runs.db 8080            # needs `pip install fastapi uvicorn`
+
+    curl -X POST localhost:8080/briefs -H 'Content-Type: application/json' -d '{"topic": "solar sails"}'
+    curl -N localhost:8080/briefs/ID/events                # the runtime stream, as server-sent events
+    curl localhost:8080/briefs/ID                          # status, open questions, result
+    curl -X POST localhost:8080/briefs/ID/answer -H 'Content-Type: application/json' -d '{"approved": true}'
+
+The number of each stream item is the `id` of its event. A browser that reconnects sends the last one that it got as
+`Last-Event-ID`, and misses nothing, also after a restart of this process.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import FastAPI, Header, HTTPException
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
+from triggerflow.durable import Worker
+from triggerflow.errors import AlreadyAnswered, ContractError, ExecutionClosed, UnknownExecution, UnknownInterrupt
+from triggerflow.stores import SQLiteStore
+
+Data = TriggerFlowRuntimeData[Any]
+
+flow = TriggerFlow[str, dict[str, str]](name="brief")
+
+
+@flow.chunk("draft")
+async def draft(data: Data) -> str:
+    """Write the draft word by word, as a model would."""
+    words = f"A brief about {data.value} .".split()
+    for word in words:
+        await asyncio.sleep(0.02)
+        await data.async_put_into_stream({"delta": word})
+    return " ".join(words)
+
+
+@flow.chunk("ask")
+async def ask(data: Data) -> None:
+    """Ask a person; the answer goes to the next chunk, minutes or weeks later, in this process or another one."""
+    data.state.set("draft", data.value)
+    data.pause_for(interrupt_id="approve", payload=data.value, schema=bool)
+
+
+@flow.chunk("publish")
+async def publish(data: Data) -> dict[str, str]:
+    """Publish, or drop the draft."""
+    outcome = "published" if data.value else "dropped"
+    await data.async_put_into_stream({"outcome": outcome})
+    return {"outcome": outcome, "text": data.state.get("draft")}
+
+
+flow.to(draft).to(ask).to(publish).end()
+
+
+class Request(BaseModel):
+    """What to write about."""
+
+    topic: str
+
+
+class Answer(BaseModel):
+    """A decision. A client that does not know whether its answer arrived sends it again with the same request_id."""
+
+    approved: bool
+    request_id: str | None = None
+
+
+def service(file: Path) -> FastAPI:
+    """The application, with its executions in an SQLite file."""
+    store = SQLiteStore(file)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with store, Worker(store, flow):  # the worker continues what an earlier process has left
+            yield
+
+    app = FastAPI(lifespan=lifespan)
+
+    async def opened(id: str) -> Execution[dict[str, str]]:
+        try:
+            return await flow.async_resume(id, store=store)
+        except UnknownExecution as unknown:
+            raise HTTPException(404, str(unknown)) from unknown
+
+    @app.post("/briefs", status_code=202)
+    async def start(request: Request) -> dict[str, str]:
+        execution = flow.create_execution(store=store, id=uuid4().hex)
+        await execution.async_begin(request.topic)
+        return {"id": execution.id}
+
+    @app.get("/briefs/{id}")
+    async def look(id: str) -> dict[str, Any]:
+        execution = await opened(id)
+        status = await execution.async_committed(execution.get_status)
+        result = await execution.async_get_result() if status == "completed" else None
+        return {"status": status, "questions": execution.get_pending_interrupts(), "result": result}
+
+    @app.get("/briefs/{id}/events")
+    async def events(id: str, last_event_id: Annotated[int, Header(ge=0)] = 0) -> StreamingResponse:
+        execution = await opened(id)
+
+        async def lines() -> AsyncIterator[str]:
+            reader = execution.get_async_runtime_stream(after=last_event_id)
+            try:
+                async for item in reader:
+                    yield f"id: {reader.position}\ndata: {json.dumps(item)}\n\n"
+                yield "event: end\ndata: {}\n\n"
+            finally:
+                await reader.aclose()
+
+        return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    @app.post("/briefs/{id}/answer")
+    async def answer(id: str, given: Answer) -> dict[str, Any]:
+        execution = await opened(id)
+        try:
+            return await execution.async_continue_with("approve", given.approved, request_id=given.request_id)
+        except UnknownInterrupt as unknown:
+            raise HTTPException(404, str(unknown)) from unknown
+        except (AlreadyAnswered, ExecutionClosed) as late:
+            raise HTTPException(409, str(late)) from late
+        except ContractError as wrong:
+            raise HTTPException(422, str(wrong)) from wrong
+
+    return app
+
+
+if __name__ == "__main__":
+    import uvicorn
+
+    uvicorn.run(service(Path(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
