@@ -34,8 +34,8 @@ GUESTS_MAY_IMPORT = {"", "diagram", "durable", "errors", "extension", "models", 
 
 # The modules that the core may import: none of them reads a clock, draws a random number or does I/O.
 CORE_MAY_IMPORT = {
-    *("__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools", "json"),
-    *("msgspec", "operator", "types", "typing"),
+    *("__future__", "array", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools"),
+    *("json", "msgspec", "operator", "types", "typing"),
 }
 CORE_MAY_NOT_CALL = {"open", "input", "print", "eval", "exec", "__import__"}
 

@@ -428,6 +428,39 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         """The sync twin of `async_resume`."""
         return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
 
+    async def async_retry(
+        self,
+        id: str,
+        *,
+        store: Store | None = None,
+        runtime_resources: Mapping[str, Any] | None = None,
+        operator_map: Mapping[str, str | None] | None = None,
+        force: bool = False,
+    ) -> Execution[OutputT]:
+        """Run a durable execution again that has failed, from its state before the failure.
+
+        What had completed stays completed. The chunk that failed runs again with the next attempt number, and so do the
+        chunks that were cancelled with it, also in sub-flows. The id stays, and records and stream items are numbered
+        on: a reader goes on with `after=` its position. The state is as it was left. The journal has a record
+        `retried`. An interrupt that has expired is asked again.
+
+        Raises `UsageError` if the execution has not failed, if it is a sub-flow (retry its parent), and, unless `force`
+        is true, if it failed in the work of an error route of which chunks have completed. Raises `RecordsTrimmed` if
+        it was compacted after it had failed, `SnapshotError` if it does not fit this definition, and what
+        `async_resume` raises; it is still failed then. The other parameters are those of `async_resume`.
+        """
+        store = self._store(store, "flow.async_retry")
+        self._runtime.require_name()
+        from .durable.retrying import reopen
+
+        now = self._runtime.environment.now()
+        await reopen(self._runtime.program(), store, id, now, force=force, operator_map=operator_map)
+        return await self.async_resume(id, store=store, runtime_resources=runtime_resources, operator_map=operator_map)
+
+    def retry(self, id: str, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
+        """The sync twin of `async_retry`."""
+        return run_sync(lambda: self.async_retry(id, store=store, **options), "flow.async_retry")
+
     def history(self, store: Store | None = None) -> History:
         """The stored executions of this flow: list, read, fork, compare, prune and export them. See `History`."""
         from .durable.history import History

@@ -53,15 +53,16 @@ class _Check:
         if row is None:
             self._wrong(id, "not in the store")
             return
-        expected = Expected(self.world.values[id], self.world.rounds)
         records = await self._records(row)
+        failures = sum(record["record"] == "failed" for record in records)
+        expected = Expected(self.world.values[id], self.world.rounds, failures)
         loaded = await ExecutionReader(self.program, self.store).restore(row, row.records)
         state = loaded.machine.state
         self._same(id, "status", row.status, "completed")
         self._same(id, "result", state.result, expected.result)
         self._same(id, "parts", sorted(state.data["parts"]), expected.parts)
         self._effects(id, records, expected)
-        self._promises(id, records)
+        self._promises(id, records, expected)
         await self._states(row)
         await self._items(row)
         children = await self.store.executions(parent=id, limit=1000)
@@ -110,7 +111,7 @@ class _Check:
         )  # fmt: skip
         self._same(id, "runs that ended twice", [run for run, count in ended.items() if count > 1], [])
 
-    def _promises(self, id: str, records: list[Record]) -> None:
+    def _promises(self, id: str, records: list[Record], expected: Expected) -> None:
         """Whatever was acknowledged is there."""
         promised = self.world.acknowledged
         if id in promised.starts:
@@ -125,12 +126,7 @@ class _Check:
             if other == id and note not in notes:
                 self._wrong(id, f"the acknowledged {note!r} is lost")
         if id in promised.results:
-            self._same(
-                id,
-                "acknowledged result",
-                promised.results[id],
-                Expected(self.world.values[id], self.world.rounds).result,
-            )
+            self._same(id, "acknowledged result", promised.results[id], expected.result)
 
     async def _states(self, row: ExecutionRow) -> None:
         """What the living process held in memory is what its records tell."""

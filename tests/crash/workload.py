@@ -195,7 +195,9 @@ def work_flow(rounds: int, pace: float = 0.004) -> TriggerFlow:
 class Expected:
     """What the records of the execution started with `n` have to hold, notes from outside aside."""
 
-    def __init__(self, n: int, rounds: int) -> None:
+    def __init__(self, n: int, rounds: int, failures: int = 0) -> None:
+        """`failures`: how many attempts of `plan` have failed. What they wrote has a nonce, and so has what the next
+        ones wrote: both are recorded."""
         turns = range(rounds)
         ends = [end_of(n, round) for round in turns]
         self.answers = sum(asks(n, round) for round in turns)
@@ -203,7 +205,7 @@ class Expected:
             "n": n,
             "laps": [[round, sum(2 * (item + 1) for item in items_of(round))] for round in turns],
             "answers": [answer_to(round) for round in turns],
-            "pages": rounds,
+            "pages": rounds + failures,
         }
         self.parts = sorted([round, part] for round in turns for part in range(3))
         #: signals by name, as chunks emit them
@@ -212,9 +214,9 @@ class Expected:
         self.emitted["turn"] += ends.count("rest")
         #: changes of state by key; the defaults are changes too
         self.changed = Counter(n=2, peak=rounds + 1, laps=rounds + 1, parts=3 * rounds + 1, answers=rounds + 1)
-        self.changed += Counter(notes=1, pages=rounds + 1)
+        self.changed += Counter(notes=1, pages=rounds + failures + 1)
         #: stream items by kind
-        self.items = Counter(opened=1, round=rounds, part=3 * rounds, looked=ends.count("child"))
+        self.items = Counter(opened=1, round=rounds + failures, part=3 * rounds, looked=ends.count("child"))
         self.items["type"] = 2 * self.answers  # every question is told when it opens and when it is answered
         self.items["item"] = sum(len(items_of(round)) for round in turns)
         self.children = ends.count("child")

@@ -60,8 +60,10 @@ class Event(msgspec.Struct, tag_field="record", omit_defaults=True):
         """Deduplication key for effects that a repeated attempt of a run makes again; "" if this is not an effect.
 
         A later attempt may make other effects than the one before, or in another order, because a model answers
-        differently. So recorded effects are counted for each key (kind and name). A later attempt skips that many
-        effects with the key, and records the others.
+        differently. So effects are counted for each key (kind and name), and records of effects with a value carry a
+        `digest` of it (decision 0022). A later attempt does not record an effect again that has the same key and the
+        same digest as a recorded one, each recorded one counted once. Without a digest an effect fits every value:
+        records of earlier versions have none.
         """
         return ""
 
@@ -155,6 +157,7 @@ class Emitted(Event, tag="emitted"):
     may_wait: bool = True
     label: str | None = None
     keeps_open: bool = True
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -193,7 +196,7 @@ class Confirmed(Event, tag="confirmed"):
     @property
     def effect(self) -> str:
         """See `Event.effect`."""
-        return "confirmed"
+        return f"confirmed:{self.signal}"
 
 
 class Retracted(Event, tag="retracted"):
@@ -207,7 +210,7 @@ class Retracted(Event, tag="retracted"):
     @property
     def effect(self) -> str:
         """See `Event.effect`."""
-        return "retracted"
+        return f"retracted:{self.signal}"
 
 
 class WaitGivenUp(Event, tag="wait_given_up"):
@@ -241,6 +244,7 @@ class StateChanged(Event, tag="state"):
     key: str
     value: Any = None
     emit: bool = True
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -255,6 +259,7 @@ class FlowDataChanged(Event, tag="flow_data"):
     run: int | None
     key: str
     value: Any
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -269,6 +274,7 @@ class StreamPut(Event, tag="stream"):
     run: int | None
     item: Any
     path: str = ""
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -306,6 +312,7 @@ class ResultSet(Event, tag="result"):
     run: int | None
     value: Any
     replace: bool = False
+    digest: int | None = None
 
     @property
     def effect(self) -> str:
@@ -416,6 +423,21 @@ class Recovered(Event, tag="recovered"):
     at: float
 
 
+class Retried(Event, tag="retried"):
+    """A failed or cancelled execution runs again, from its state before record number `failed` (decision 0022).
+
+    `failed` is the record by which it began to close, and `run` the run that failed with it. State data, stream and all
+    numbers go on from this record. `expired`: the interrupt that expired with record `failed`; its chunk runs again.
+    `interrupts`: interrupts of sub-flows that were closed when those failed, and are open again.
+    """
+
+    at: float
+    failed: int
+    run: int | None = None
+    expired: str | None = None
+    interrupts: list[str] = []
+
+
 class CancelRequested(Event, tag="cancel_requested"):
     """A caller cancels the execution."""
 
@@ -472,6 +494,7 @@ Record = (
     | PermitsReturned
     | PermitsGranted
     | Recovered
+    | Retried
     | CancelRequested
     | CleanupTimedOut
     | CloseRequested

@@ -80,8 +80,8 @@ def record_signal(state: RunState, run: RunChunk, effect: str, group: Completion
     known = run.recorded_signals
     if known is None or len(known.by_effect) >= known.limit:
         known = run.recorded_signals = RecordedSignals(dict(usable_signals(state, run)))
-    it = RecordedSignal(state.records, group)
-    known.by_signal[it.signal] = known.by_effect[effect, (run.effects or {})[effect]] = it
+    it = RecordedSignal(state.records, group, (effect, (run.effects or {})[effect]))
+    known.by_signal[it.signal] = known.by_effect[it.place] = it
 
 
 def usable_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:

@@ -32,6 +32,7 @@ import msgspec
 from . import commands, events
 from .closing import FINAL, close_down, close_if_idle, end_missing, fail
 from .definition import Definition
+from .digests import forget_signal, note_digest
 from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
 from .frozen import freeze
@@ -44,7 +45,7 @@ from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
-from .recovery import recover
+from .recovery import recover, retried
 from .retraction import confirm, retract
 from .runs import IDLE, MATCH_CASE, SUB_FLOW, Runs
 from .signals import START, Trigger
@@ -59,6 +60,7 @@ from .state import (
     Limiter,
     PermitGrant,
     RunChunk,
+    RunState,
     Status,
     Timer,
     Wait,
@@ -116,6 +118,8 @@ class Machine(Runs):
                 run.effects = {STREAM: 1}
             else:
                 effects[STREAM] = effects.get(STREAM, 0) + 1
+            if event.digest is not None:
+                note_digest(run, STREAM, event.digest)
         state.records += 1
         if state.stream_stopped:
             return 0
@@ -140,6 +144,17 @@ class Machine(Runs):
         self._require_open()
         recover(self, self._resume)
         close_if_idle(self)
+
+    def _retried(self, event: events.Retried) -> None:
+        raise ProtocolError("a retried execution needs its state before the failure, from a replay of its own: `retry`")
+
+    def retry(self, event: events.Retried, before: RunState) -> None:
+        """Apply a `Retried` record. `before` is the state before record `failed`, from a replay of its own."""
+        self.out = []  # nobody waits for a command about the time before
+        try:
+            self.state = retried(self, event, before)
+        finally:
+            self.out = IDLE
 
     def _completed(self, event: events.Completed) -> None:
         state = self.state
@@ -193,6 +208,8 @@ class Machine(Runs):
             self._release_run(run)
             run.phase, run.spawned = BACKOFF, None
             run.attempt += 1
+            if run.digests is not None and run.effects is not None:
+                run.failed = dict(run.effects)
             if state.retries is None:
                 state.retries = {}
             state.retries[run.id] = start_timer(self, due, "retry", run=run.id)
@@ -310,6 +327,8 @@ class Machine(Runs):
                 run.effects = {effect: 1}
             else:
                 effects[effect] = effects.get(effect, 0) + 1
+            if event.digest is not None:
+                note_digest(run, effect, event.digest)
         if state.closing is not None or (state.retracted and number in state.retracted):
             return
         if run is not None and state.derived is not None and name in state.derived:
@@ -397,6 +416,7 @@ class Machine(Runs):
         state = self._require_open()
         self._effect_of(event, event.run)
         if state.closing is None:
+            forget_signal(state, event.signal)
             retract(self, event.signal, self._end_wait)
             self._after_signal()
 
@@ -620,6 +640,7 @@ class Machine(Runs):
         events.PermitsReturned: Runs.permits_returned,
         events.PermitsGranted: Runs.permits_granted,
         events.Recovered: _recovered,
+        events.Retried: _retried,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,
         events.CleanupTimedOut: _cleanup_timed_out,
@@ -634,7 +655,12 @@ def cancelled_effect(name: str, count: int) -> str:
 
 def replay(plan: Plan | Definition, records: Iterable[events.Event]) -> Machine:
     """Return a machine that has received these records, in this order. Raises what `Machine.receive` raises."""
-    machine = Machine(plan if isinstance(plan, Plan) else compile_plan(plan))
+    plan = plan if isinstance(plan, Plan) else compile_plan(plan)
+    machine, past = Machine(plan), list[events.Event]()
     for record in records:
-        machine.receive(record)
+        if type(record) is events.Retried:
+            machine.retry(record, replay(plan, past[: record.failed]).state)
+        else:
+            machine.receive(record)
+        past.append(record)
     return machine

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from . import commands
+from . import commands, events
 from .closing import stays_open
-from .groups import end_waits_of, give_up_runs, leave_group
+from .errors import ProtocolError
+from .groups import end_waits_of, enter_group, give_up_runs, leave_group
+from .interrupts import close
 from .limits import acquire, release, unqueue
 from .operators import Effects
 from .permits import release_sub_flow
-from .provisional import drop_member
-from .state import READY, RUNNING, WAITING, RunState, Status
+from .provisional import drop_member, take_member
+from .state import READY, RUNNING, WAITING, Interrupt, RunState, Status
 
 
 def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
@@ -54,6 +56,58 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
         begun = []
     machine.out.extend(run for run in begun if run.phase is RUNNING)
     machine.out.extend(_due_again(state))
+
+
+def retried(machine: Effects, event: events.Retried, before: RunState) -> RunState:
+    """Return the state with which a failed execution runs again: `before`, with the numbers, the data and the stream of
+    now. Its unfinished runs are as after a crash, and `recover` starts them.
+
+    Raises `ProtocolError` if the execution has not ended, or its record `failed` did not end it."""
+    now = machine.state
+    if now.status not in (Status.FAILED, Status.CANCELLED) or before.closing is not None:
+        raise ProtocolError("only an execution that has failed or was cancelled runs again, from its state before that")
+    if before.records != event.failed or event.failed >= now.records:
+        raise ProtocolError(f"record {event.failed} did not end the execution")
+    before.records = now.records + 1
+    before.next_id = max(before.next_id, now.next_id)
+    before.data.clear()
+    before.data.update(now.data)
+    before.owned = None
+    before.stream, before.stream_stopped = now.stream, now.stream_stopped
+    before.status = Status.RUNNING
+    for timer in (before.timers or {}).values():
+        if timer.what == "limit":  # else the execution would fail at once
+            timer.due = event.at + (before.execution_timeout or 0)
+    run = None if event.run is None else before.run(event.run)
+    if run is not None and run.effects is not None:
+        run.failed = dict(run.effects)
+    interrupts = before.interrupts or {}
+    for name in event.interrupts:
+        interrupt = interrupts.get(name)
+        closed = interrupt is not None and interrupt.status in ("retracted", "expired")
+        if interrupt is not None and closed and before.run(interrupt.run.id) is not None:
+            interrupt.status = "waiting"
+            before.asking += 1
+    asked = None if event.expired is None else interrupts.get(event.expired)
+    if asked is not None and asked.status == "waiting":
+        _ask_again(machine, before, asked)
+    return before
+
+
+def _ask_again(machine: Effects, state: RunState, interrupt: Interrupt) -> None:
+    """Run the chunk again whose interrupt has expired."""
+    run, machine.state = interrupt.run, state
+    close(machine, interrupt, "expired")
+    run.waits = run.spawned = None
+    run.failed = None if run.effects is None else dict(run.effects)
+    run.phase = READY
+    state.runs[run.id] = run
+    if run.group is not None:
+        enter_group(run.group)
+        if run.group.provisional is not None:
+            take_member(state, run.group, run.id, run)
+    if acquire(run):
+        run.phase = RUNNING
 
 
 def outstanding(machine: Effects) -> list[commands.AnyCommand] | None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from . import commands, events
 from .closing import FINAL, close_if_idle
 from .definition import OperatorKind
+from .digests import note_digest
 from .errors import ExecutionClosed, ProtocolError
 from .groups import end_wait, end_waits_of, leave_group, regain
 from .limits import release, unqueue
@@ -102,6 +103,9 @@ class Runs:
             run.effects = {}
         effect = event.effect
         run.effects[effect] = run.effects.get(effect, 0) + 1
+        digest: int | None = getattr(event, "digest", None)
+        if digest is not None:
+            note_digest(run, effect, digest)
         return run
 
     def _may_start(self, by: int | None) -> bool:

@@ -5,6 +5,7 @@ and references: branches by (block instance id, index), completion groups and li
 in a snapshot is ever imported or called.
 """
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -173,6 +174,8 @@ class _Encoder:
             "spawned": self.reference(it.spawned),
             "attempt": it.attempt,
             "effects": dict(it.effects or {}),
+            **({} if it.digests is None else {"digests": {name: list(all) for name, all in it.digests.items()}}),
+            **({} if it.failed is None else {"failed": dict(it.failed)}),
             "phase": it.phase.value,
             "waits": 0 if it.waits is None else it.waits.active,
             "kept": [
@@ -324,8 +327,13 @@ class _Decoder:
         run.spawned = self.group(stored["spawned"])
         run.attempt, run.phase = stored["attempt"], Phase(stored["phase"])
         run.effects = dict(stored["effects"]) or None
+        if "digests" in stored:
+            run.digests = {name: array("Q", all) for name, all in stored["digests"].items()}
+        run.failed = stored.get("failed")
         kept: list[tuple[str, int, int, int]] = stored["kept"]
-        signals = {(effect, n): RecordedSignal(signal, self.groups[group]) for effect, n, signal, group in kept}
+        signals = {
+            (effect, n): RecordedSignal(signal, self.groups[group], (effect, n)) for effect, n, signal, group in kept
+        }
         run.recorded_signals = RecordedSignals(signals) if signals else None
         return run
 

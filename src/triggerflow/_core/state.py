@@ -19,6 +19,7 @@ half-filled joins at their branch.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, ClassVar, Final, Literal, cast
@@ -189,10 +190,12 @@ class RunWaits:
 
 
 class RecordedSignal(msgspec.Struct, frozen=True):
-    """A signal that a later attempt of its emitter may wait for or retract: the number of its record, its group."""
+    """A signal that a later attempt of its emitter may wait for or retract: the number of its record, its group, and
+    which effect of the emitter it is (key and count)."""
 
     signal: int
     group: CompletionGroup
+    place: tuple[str, int]
 
 
 class RecordedSignals:
@@ -267,7 +270,9 @@ class RunChunk:
 
     __slots__ = (
         "attempt",
+        "digests",
         "effects",
+        "failed",
         "group",
         "handle",
         "id",
@@ -306,6 +311,10 @@ class RunChunk:
         self.attempt = 1
         #: how many effects of each kind and name are recorded
         self.effects: dict[str, int] | None = None
+        #: the digests of these effects, in their order; a list may be shorter than the count (the rest is unknown)
+        self.digests: dict[str, array[int]] | None = None
+        #: of these effects, how many were made by attempts that have failed; a crash is no failure of an attempt
+        self.failed: dict[str, int] | None = None
         self.phase: Phase = RUNNING
         self.spawned: CompletionGroup | None = None
         self.waits: RunWaits | None = None

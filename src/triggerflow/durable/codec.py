@@ -11,6 +11,7 @@ import msgspec
 from .._core import events
 from .._core.errors import PayloadError, StoreDamaged
 from .._core.state import RunState
+from ..serialize.digests import digest_of_event
 from ..serialize.payload import Types
 from .payloads import PART, fold, references, unfold
 
@@ -31,6 +32,8 @@ VALUES: dict[type[events.Event], str] = {
     events.SourceItems: "items",
 }
 _PLAIN = (type(None), bool, int)
+#: The records that a repeated attempt of a run compares by value.
+_EFFECTS = frozenset((events.Emitted, events.StateChanged, events.FlowDataChanged, events.StreamPut, events.ResultSet))
 
 
 def _names(*kinds: Any) -> dict[type[events.Event], tuple[str, ...]]:
@@ -70,10 +73,16 @@ def encode(record: events.Event, types: Types, state: RunState, payloads: dict[s
             raise PayloadError(f"{field!r} of this {kind.__name__} has to be True or False, got {flag!r}")
     name = VALUES.get(kind)
     value = None if name is None else getattr(record, name)
+    taken = record
     if name is not None and type(value) not in _PLAIN:
-        packed = types.pack(value, _where(record, state))
-        record = msgspec.structs.replace(record, **{name: packed})
-        value = packed
+        value = types.pack(value, _where(record, state))
+        record = msgspec.structs.replace(record, **{name: value})
+    if kind in _EFFECTS and record.run is not None and record.digest is None:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        # The machine receives `taken`, and keeps the digest with the run.
+        try:
+            taken.digest = record.digest = digest_of_event(record, value)  # pyright: ignore[reportAttributeAccessIssue]
+        except ValueError as error:  # for example, an integer with thousands of digits
+            raise PayloadError(f"{_where(record, state)} cannot be recorded: {error}") from None
     try:
         data = _encode(record)
     except UnicodeEncodeError as error:  # only in a name: `pack` has checked the user's value

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from .._core import events
 from .._core.commands import AnyCommand
-from .._core.errors import RecordsTrimmed, StoreDamaged, UnknownExecution, UsageError
+from .._core.errors import ProtocolError, RecordsTrimmed, StoreDamaged, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.operators import compile_plan
 from .._core.plan import Plan
-from .._core.state import UNSET
+from .._core.state import UNSET, RunChunk
 from ..drivers.asyncio import REAL
 from ..run.program import Program
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
@@ -42,6 +42,8 @@ class Step(NamedTuple):
     chunk: str
     commands: list[AnyCommand]
     machine: Machine
+    #: the run in whose name it was recorded, as it was before
+    run: RunChunk | None = None
 
 
 class ExecutionReader:
@@ -120,10 +122,23 @@ class ExecutionReader:
             if number != machine.state.records:
                 raise _missing(row, machine)
             run = machine.state.runs.get(getattr(record, "run", None) or 0)
-            commands = replay_record(machine, record, row.id)
-            yield Step(number, record, run.node.name if run else "", commands, machine)
+            if type(record) is events.Retried:
+                await self._retry(row, machine, record)
+                commands = []
+            else:
+                commands = replay_record(machine, record, row.id)
+            yield Step(number, record, run.node.name if run else "", commands, machine, run)
         if machine.state.records < end:
             raise _missing(row, machine)
+
+    async def _retry(self, row: ExecutionRow, machine: Machine, record: events.Retried) -> None:
+        """Replay a `Retried` record: the state before the failure comes from a replay of its own."""
+        before = await self.restore(row, min(record.failed, machine.state.records))
+        try:
+            machine.retry(record, before.machine.state)
+        except ProtocolError as error:
+            number = machine.state.records
+            raise StoreDamaged(f"execution {row.id!r}: record {number} does not follow: {error}") from error
 
     async def journal(self, row: ExecutionRow, first: int, end: int) -> AsyncIterator[tuple[int, events.Record]]:
         """Read the records from `first` up to `end` (not included). Trimmed records are skipped."""

@@ -19,6 +19,7 @@ from .._core.state import RunChunk
 from ..build.arguments import text
 from ..build.former_names import DATA, refuse
 from . import ingress
+from .attempts import repeatable
 from .ingress import emit, put
 from .interrupts import ChunkPaused, describe_interrupt, prepare_interrupt, refuse_pause
 from .portal import run_sync
@@ -54,8 +55,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def __init__(self, runtime: ExecutionRuntime, run: RunChunk) -> None:
         self._runtime = runtime
         self._run = run
-        # A repeated attempt does not record again the effects that an earlier attempt of this run has recorded.
-        self._repeated = dict(run.effects) if run.attempt > 1 and run.effects else None
+        # A repeated attempt does not record again the same effects that an earlier attempt of this run has recorded.
+        self._repeated = repeatable(runtime, run)
         self.value: ValueT = run.value
 
     if not TYPE_CHECKING:
@@ -208,9 +209,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         The call also waits while more than `max_pending` signals of this chunk, or runs that they caused, are pending.
         A chunk that waits here gives up its permits in concurrency limits.
 
-        A repeated attempt of the chunk does not emit again a signal that an earlier attempt has emitted. With
-        `settle` it waits for that signal. It returns the number of that signal while the signal has work left or can be
-        retracted, else -1.
+        A repeated attempt of the chunk does not emit again a signal that a failed attempt has emitted with an equal
+        value, and that was not retracted. With `settle` it waits for that signal. It returns the number of that signal
+        while the signal has work left or can be retracted, else -1. A signal with another value is emitted.
 
         Raises `ExecutionClosed`, or `ContractError` if the value does not have the declared type of the signal.
         """
@@ -295,6 +296,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     async def async_confirm(self, number: int) -> None:
         """Make a provisional signal final: it can no longer be retracted."""
+        if number < 0:  # what `async_emit` returns for a signal that an earlier attempt has decided on
+            return
         await self._on_loop(lambda: self._record(events.Confirmed(self._now(), self._run.id, number)))
 
     async def async_retract(self, number: int, reason: str) -> None:
@@ -302,6 +305,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
         Readers of the runtime stream get the item `{"type": "retraction", "signal": number, "reason": reason}`.
         """
+
+        if number < 0:
+            return
 
         def retract() -> None:
             known = number in (self._runtime.machine.state.provisional or ())
@@ -361,6 +367,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     def set_result(self, value: ResultT, *, replace: bool = False) -> None:
         """Set the result of the execution. Ignored if the execution has a result, unless `replace` is true.
+
+        A repeated attempt of the chunk replaces the result that an earlier attempt has set.
 
         `replace` is for executions with `keep_open`. Raises `ExecutionClosed` if the execution has ended.
         """
@@ -467,6 +475,13 @@ class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
     def failure(self) -> Failure | None:
         """The failure of the chunk."""
         return self._failure
+
+
+async def finishing(data: TriggerFlowRuntimeData[Any, Any, Any], call: Any) -> Any:
+    """Await the handler of a repeated attempt, and record at its end what only the attempt itself has seen so far."""
+    runtime, run, attempt = data._runtime, data._run, data._repeated  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    assert attempt is not None
+    return await ingress.finishing(runtime, attempt, run, call)
 
 
 def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntime, RunChunk]:

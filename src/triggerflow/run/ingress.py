@@ -10,16 +10,16 @@
 Chunks (`data`), holders of a handle (`execution`), sub-flows, timers and shared data all call these functions. No other
 code calls `Machine.receive` for a live execution, and only the machine writes its state.
 
-The argument `run` is the run whose chunk makes the change, None for a caller outside of chunks. `repeated` counts, by
-key, the effects that earlier attempts of the run have recorded and that this attempt has not made yet. When this
-attempt makes such an effect, it is not recorded again.
+The argument `run` is the run whose chunk makes the change, None for a caller outside of chunks. `repeated` is the
+attempt of that run if it repeats an earlier one, or may be repeated: what is the same as before is not recorded again
+(see `attempts`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -27,12 +27,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from .._core import events
 from .._core.commands import AnyCommand, ItemAfterStop
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
+from .._core.frozen import freeze
 from .._core.groups import earlier_signal
 from .._core.machine import FINAL, cancelled_effect
 from .._core.recovery import outstanding
 from .._core.state import UNSET, RunChunk, Status
 from .._core.timers import pending_signals
 from ..build.arguments import seconds, text
+from .attempts import Attempt
 from .interrupts import admit, describe_interrupt
 from .logs import how_to_declare
 from .portal import is_foreign, note_loop, require_wanted, run_sync, running_loop
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from .runtime import ExecutionRuntime
 
 T = TypeVar("T")
-Repeated = dict[str, int] | None
+Repeated = Attempt | None
 
 # -- receive, append, perform ------------------------------------------------------------------------------------------
 
@@ -266,18 +268,15 @@ async def here_or_carried(runtime: ExecutionRuntime, function: Callable[[], T]) 
 # -- effects -----------------------------------------------------------------------------------------------------------
 
 
-def repeats(repeated: Repeated, effect: str) -> bool:
-    """Whether an earlier attempt has recorded the next effect with this key. If so, count that effect as made."""
-    if not repeated or not repeated.get(effect):
-        return False
-    repeated[effect] -= 1
-    return True
-
-
 def record(runtime: ExecutionRuntime, event: events.Event, run: RunChunk | None, repeated: Repeated, name: str) -> None:
     """Record an effect of a run, from any thread, unless an earlier attempt has recorded it. `name`: see `call`."""
-    if repeated and repeats(repeated, event.effect):
+    if repeated is not None and repeated.place(event):
         return
+    send(runtime, event, run, name)
+
+
+def send(runtime: ExecutionRuntime, event: events.Event, run: RunChunk | None, name: str) -> None:
+    """Record an effect of a run, from any thread. `name`: see `call`."""
     driver = runtime.driver
     if driver is not None and run is not None and runtime.thread in (None, get_ident()):
         submit(runtime, event)
@@ -320,8 +319,7 @@ async def emit(
         )
     state = runtime.machine.state
     number = state.records
-    if repeated and repeats(repeated, event.effect):
-        place = (run.effects or {})[event.effect] - repeated[event.effect]
+    if repeated is not None and (place := repeated.place(event)):
         earlier = earlier_signal(state, run, event.effect, place)
         if earlier is None:
             return -1
@@ -426,9 +424,8 @@ def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, re
     def there() -> int:
         state = runtime.machine.state
         event = events.SignalsCancelled(runtime.environment.now(), None if run is None else run.id, name)
-        if run is not None and repeated and repeats(repeated, event.effect):
-            effects = run.effects or {}
-            return effects.get(cancelled_effect(name, effects[event.effect] - repeated[event.effect]), 0)
+        if run is not None and repeated is not None and (place := repeated.place(event)):
+            return (run.effects or {}).get(cancelled_effect(name, place), 0)
         if run is None:
             if state.status in FINAL:
                 return 0
@@ -456,14 +453,20 @@ async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Rep
     if runtime.thread != get_ident() and runtime.thread is not None:
         await carry(runtime, lambda: put(runtime, item, run, repeated))
         return
-    if repeated and repeats(repeated, events.STREAM):
-        return
     check, stream = runtime.check_item, runtime.stream
     if check is not None:
         item = check(item)
+    digest = None
+    if repeated is not None:
+        known = events.StreamPut(0.0, run.id, item)
+        if repeated.place(known):
+            return
+        digest = known.digest
     if (stream is not None and stream.last >= stream.ceiling) or runtime.link is not None:
         await _room(runtime, run)
     event = events.StreamPut(runtime.environment.now(), run.id, item)
+    if digest is not None:
+        event.digest = digest
     if runtime.is_plain:
         submit_item(runtime, event)
         return
@@ -521,7 +524,16 @@ def set_result(
     value = value if check is None else check(value)
     number = None if run is None else run.id
     event = events.ResultSet(runtime.environment.now(), number, value, replace)
-    record(runtime, event, run, repeated, "data.async_set_result")
+    if repeated is None or not repeated.repeats_result(event):
+        send(runtime, event, run, "data.async_set_result")
+
+
+def held_value(runtime: ExecutionRuntime, repeated: Repeated, key: str, default: Any) -> Any:
+    """The value at a key of state, as the attempt of a run sees it."""
+    if repeated is not None and key in repeated.held:
+        value = repeated.held[key].value
+        return freeze(default if value is UNSET else value)
+    return runtime.machine.state.data.get(key, default)
 
 
 def change_state(
@@ -532,19 +544,50 @@ def change_state(
     emit: bool,
     run: RunChunk | None,
     repeated: Repeated,
+    digest: int | None = None,
 ) -> None:
-    """Change the state at one key."""
+    """Change the state at one key. `digest`: of the operation that has made the value, if there is one."""
     key = text(key)
     model = runtime.program.state
     if model is not None and op == "set":
         value = model.check(key, value)
     elif model is not None and op == "append":
-        model.check_item(key, runtime.machine.state.data.get(key, ()), value)
+        model.check_item(key, held_value(runtime, repeated, key, ()), value)
     elif model is not None:
         model.require(key)
     number = None if run is None else run.id
-    event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit)
-    record(runtime, event, run, repeated, f"state.async_{op}")
+    event = events.StateChanged(runtime.environment.now(), number, op, key, value, emit, digest)
+    if repeated is not None:
+        if digest is None and repeated.repeats_change(event):
+            return
+        record_held(runtime, repeated, run, key)
+    send(runtime, event, run, f"state.async_{op}")
+
+
+def record_held(runtime: ExecutionRuntime, attempt: Attempt, run: RunChunk | None, key: str) -> None:
+    """Record the value of a key of state that only the attempt itself has seen so far."""
+    change = attempt.unheld(key)
+    if change is not None:
+        send(runtime, change, run, "state.async_set")
+
+
+async def finishing(runtime: ExecutionRuntime, attempt: Attempt, run: RunChunk, call: Awaitable[Any]) -> Any:
+    """Await the handler of a repeated attempt, and record at its end what only the attempt itself has seen so far."""
+    try:
+        value = await call
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException:
+        with suppress(ExecutionClosed):
+            _record_all_held(runtime, attempt, run)
+        raise
+    _record_all_held(runtime, attempt, run)
+    return value
+
+
+def _record_all_held(runtime: ExecutionRuntime, attempt: Attempt, run: RunChunk) -> None:
+    for key in list(attempt.held):
+        record_held(runtime, attempt, run, key)
 
 
 def answer(runtime: ExecutionRuntime, interrupt_id: str, value: Any, request_id: str | None) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Program:
         "name",
         "plan",
         "promised",
+        "retried",
         "retries",
         "signals",
         "state",
@@ -64,6 +65,8 @@ class Program:
         self.invokers: tuple[Invoker, ...] = tuple(_invoker(node, blueprint) for node in plan.nodes)
         self.fallbacks: tuple[Fallback | None, ...] = tuple(_fallback(node, blueprint) for node in plan.nodes)
         self.retries: tuple[Retry | None, ...] = tuple(_retry(node, blueprint) for node in plan.nodes)
+        #: whether any chunk has a retry policy
+        self.retried = any(retry is not None for retry in self.retries)
 
 
 def _invoker(node: Node, blueprint: Blueprint) -> Invoker:

@@ -34,7 +34,7 @@ from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from .._core.timers import at_work
 from ..build.contract import Check
 from . import ingress
-from .data import TriggerFlowRuntimeData
+from .data import TriggerFlowRuntimeData, finishing
 from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
 from .interrupts import describe_interrupt
@@ -542,15 +542,17 @@ class ExecutionRuntime:
         else:
             wake_waiter(reader)
 
-    def flow_data_changed(self, run: int | None, key: str, value: Any) -> None:
+    def flow_data_changed(self, run: int | None, key: str, value: Any, digest: int | None) -> None:
         """Record a change of shared data, from any thread and without waiting; see `shared.Listener`."""
-        ingress.post(self, events.FlowDataChanged(self.environment.now(), run, key, value))
+        ingress.post(self, events.FlowDataChanged(self.environment.now(), run, key, value, digest))
 
     # -- for the driver ----------------------------------------------------------------------------------------------
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
         """Call the handler of a run."""
-        return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
+        data = TriggerFlowRuntimeData(self, run)
+        call = self.program.invokers[run.node.index](data)
+        return call if run.attempt == 1 else finishing(data, call)
 
     def handle_for(self, run: RunChunk) -> Execution:
         """The handle that a chunk gets as `data.execution`."""

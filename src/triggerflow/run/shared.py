@@ -16,12 +16,16 @@ T = TypeVar("T")
 class Listener(Protocol):
     """An execution that gets changes of shared data."""
 
-    def flow_data_changed(self, run: int | None, key: str, value: Any) -> None:
-        """Record a change, from any thread and without waiting. A change after the end of the execution is dropped."""
+    def flow_data_changed(self, run: int | None, key: str, value: Any, digest: int | None) -> None:
+        """Record a change, from any thread and without waiting. A change after the end of the execution is dropped.
+
+        `run` and `digest` are for the execution that has made the change: its run, and what a later attempt of the run
+        is compared with (None if there is none)."""
         ...
 
 
-By = tuple[Any, int | None] | None
+#: Who changes the data: the execution, its run, and the digest of the change.
+By = tuple[Any, int | None, int | None] | None
 
 
 class SharedData:
@@ -115,4 +119,5 @@ class SharedData:
 
     def _send(self, key: str, value: Any, by: By) -> None:
         for execution in self.listeners():
-            execution.flow_data_changed(by[1] if by is not None and by[0] is execution else None, key, value)
+            run, digest = by[1:] if by is not None and by[0] is execution else (None, None)
+            execution.flow_data_changed(run, key, value, digest)

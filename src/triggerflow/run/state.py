@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._core import events
 from .._core.errors import ContractError, UsageError
 from .._core.frozen import FrozenList, freeze
-from .._core.state import RunChunk
+from .._core.state import UNSET, RunChunk
 from ..build.arguments import text
 from . import ingress
+from .attempts import flow_change, operation, reduction
 from .portal import require_wanted
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class State:
         model = self._runtime.program.state
         if model is not None:
             model.require(key)
+        if self._repeated is not None and key in self._repeated.held:
+            return ingress.held_value(self._runtime, self._repeated, key, default)
         state = self._runtime.machine.state
         if key not in state.data:
             return freeze(default)
@@ -64,7 +68,7 @@ class State:
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
         key = text(key)
-        held: Any = self._runtime.machine.state.data.get(key, ())
+        held: Any = ingress.held_value(self._runtime, self._repeated, key, ())
         if not isinstance(held, list | tuple):
             raise TypeError(f"state[{key!r}] is a {type(held).__name__}; only a list can be appended to")
         ingress.change_state(self._runtime, "append", key, value, emit, self._run, self._repeated)
@@ -85,20 +89,31 @@ class State:
         it returns is recorded, so a replay does not call it. It must be quick, and return a new object. Instead of a
         function, a value can be given: it is combined with the present value by the key's reducer if one is declared,
         else it replaces it. Raises `ContractError` like `set`.
+
+        A repeated attempt of a chunk does not update again what a failed attempt has updated by the same function: one
+        of the same name and constants, that encloses equal values. It gets the value that the key has.
         """
         key = text(key)
         model = self._runtime.program.state
-        reducer = None if model is None or callable(function_or_value) else model.reducers.get(key)
+        if callable(function_or_value):
+            digest = operation(self._runtime, self._repeated, function_or_value)
+            return self._update(key, function_or_value, default, emit, digest)
+        reducer = None if model is None else model.reducers.get(key)
+        digest = reduction(self._runtime, self._repeated, function_or_value)
+        if reducer is None:
+            return self._update(key, lambda held: function_or_value, default, emit, digest)
+        return self._update(key, lambda held: reducer(held, function_or_value), default, emit, digest)
 
+    def _update(self, key: str, function: Callable[[Any], Any], default: Any, emit: bool, digest: int | None) -> Any:
         def change() -> Any:
-            if ingress.repeats(self._repeated, f"state:{key}"):
-                return self.get(key, default)
-            held = self.get(key, default)
-            if callable(function_or_value):
-                value = function_or_value(held)
-            else:
-                value = function_or_value if reducer is None else reducer(held, function_or_value)
-            self.set(key, value, emit=emit)
+            repeated = self._repeated
+            if repeated is not None and repeated.same_operation(key, digest):
+                if key not in repeated.held:
+                    return self.get(key, default)
+                repeated.hold(key, function(self.get(key, default)), emit)
+                return self.get(key)
+            value = function(self.get(key, default))
+            ingress.change_state(self._runtime, "set", key, value, emit, self._run, repeated, digest)
             return self.get(key)
 
         return ingress.call(self._runtime, change, "state.async_update")
@@ -114,7 +129,8 @@ class State:
                 f"state[{key!r}] has no reducer: the flow declares no state; call flow.set_state(Model)"
             )
         reducer = model.reducer(key)
-        return self.update(key, lambda held: reducer(held, value), emit=emit)
+        digest = reduction(self._runtime, self._repeated, value)
+        return self._update(key, lambda held: reducer(held, value), None, emit, digest)
 
     def typed(self, model: type[T]) -> T:
         """The state as the attributes of the model that the flow declares with `set_state`.
@@ -176,13 +192,18 @@ class State:
         return value
 
     def __contains__(self, key: object) -> bool:
-        return text(key) in self._runtime.machine.state.data
+        name = text(key)
+        if self._repeated is not None and name in self._repeated.held:
+            return self._repeated.held[name].value is not UNSET
+        return name in self._runtime.machine.state.data
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._runtime.machine.state.data))
+        data = self._runtime.machine.state.data
+        held = () if self._repeated is None else [key for key in self._repeated.held if key not in data]
+        return iter([key for key in (*data, *held) if key in self])
 
     def __len__(self) -> int:
-        return len(self._runtime.machine.state.data)
+        return sum(1 for _ in self)
 
 
 class FlowState:
@@ -206,18 +227,24 @@ class FlowState:
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
-        if not self._repeats(key):
-            self._runtime.shared.set(text(key), value, emit=emit, by=self._by())
+        key = text(key)
+        digest = self._digest("set", value)
+        if not self._repeats(key, digest, value):
+            self._runtime.shared.set(key, value, emit=emit, by=self._by(digest))
 
     def append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to the list at a key; a missing list is created. Raises `TypeError` for a value of another type."""
-        if not self._repeats(key):
-            self._runtime.shared.append(text(key), value, emit=emit, by=self._by())
+        key = text(key)
+        digest = self._digest("append", value)
+        if not self._repeats(key, digest):
+            self._runtime.shared.append(key, value, emit=emit, by=self._by(digest))
 
     def delete(self, key: str, *, emit: bool = True) -> None:
         """Remove a key if it exists. Chunks that the change triggers get the value None."""
-        if not self._repeats(key):
-            self._runtime.shared.delete(text(key), emit=emit, by=self._by())
+        key = text(key)
+        digest = self._digest("delete", None)
+        if not self._repeats(key, digest):
+            self._runtime.shared.delete(key, emit=emit, by=self._by(digest))
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
@@ -235,13 +262,18 @@ class FlowState:
         """See `delete`."""
         self.delete(key, emit=emit)
 
-    def _repeats(self, key: str) -> bool:
-        """Whether an earlier attempt of this run has made this change. Changes are recorded only if the execution
-        listens."""
-        if not self._repeated or not self._runtime.shared.has_listener(self._runtime):
-            return False
-        return ingress.repeats(self._repeated, f"flow_data:{text(key)}")
+    def _digest(self, op: str, value: Any) -> int | None:
+        if self._run is None or not self._runtime.shared.has_listener(self._runtime):
+            return None
+        return flow_change(self._runtime, self._repeated, op, value)
 
-    def _by(self) -> tuple[ExecutionRuntime, int | None]:
+    def _repeats(self, key: str, digest: int | None, value: Any = UNSET) -> bool:
+        """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
+        if self._repeated is None or self._run is None or not self._runtime.shared.has_listener(self._runtime):
+            return False
+        change = events.FlowDataChanged(0.0, self._run.id, key, None, digest)
+        return self._repeated.repeats_flow_data(change, value, self._runtime.shared.values.get(key, UNSET))
+
+    def _by(self, digest: int | None) -> tuple[ExecutionRuntime, int | None, int | None]:
         require_wanted()
-        return self._runtime, None if self._run is None else self._run.id
+        return self._runtime, None if self._run is None else self._run.id, digest

@@ -11,7 +11,17 @@ import msgspec
 from .._core.errors import ExecutionLeased, StoreConflict, StoreDamaged, UnknownExecution
 from ..run.environment import machine_time
 from .lifecycle import Lifecycle, OpenedInScripts
-from .protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, payload_digest
+from .protocol import (
+    FINAL_STATUSES,
+    RETRIABLE_STATUSES,
+    Append,
+    ExecutionCopy,
+    ExecutionRow,
+    NewRecord,
+    StatusName,
+    not_retriable,
+    payload_digest,
+)
 
 _FIRST = itemgetter(0)
 
@@ -114,7 +124,7 @@ class MemoryStore(OpenedInScripts):
             if add.create is not None:
                 entry = changed[add.execution] = self._created(add, add.create, changed)
             elif entry is None:
-                now = self._required(add.execution)
+                now = self._required(add.execution, reopens=add.reopens)
                 entry = changed[add.execution] = msgspec.structs.replace(now, records=[], items=[], payloads=set())
             elif entry.row.status in FINAL_STATUSES:
                 raise _ended_error(entry.row)
@@ -359,11 +369,14 @@ class MemoryStore(OpenedInScripts):
         alive = {name: until for name, until in self.data.owners.items() if until > now or name == self._owner}
         self.data.owners = alive
 
-    def _required(self, execution: str) -> _Entry:
+    def _required(self, execution: str, *, reopens: bool = False) -> _Entry:
         entry = self.data.executions.get(execution)
         if entry is None:
             raise StoreConflict(f"there is no execution {execution!r} in the store; was it deleted?")
-        if entry.row.status in FINAL_STATUSES:
+        if reopens:
+            if entry.row.status not in RETRIABLE_STATUSES:
+                raise not_retriable(execution, entry.row.status)
+        elif entry.row.status in FINAL_STATUSES:
             raise _ended_error(entry.row)
         if entry.row.owner != self._owner:
             now_with = f"owner {entry.row.owner} has it now" if entry.row.owner else "no owner has it now"

@@ -23,10 +23,19 @@ from typing import Protocol, Self
 
 import msgspec
 
+from .._core.errors import StoreConflict
 from .._core.state import StatusName
 
 #: The statuses of executions that have ended: no more records can be added to them.
 FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cancelled"))
+
+#: The statuses of executions that can run again: see `Append.reopens`.
+RETRIABLE_STATUSES: frozenset[StatusName] = frozenset(("failed", "cancelled"))
+
+
+def not_retriable(execution: str, status: str) -> StoreConflict:
+    """The error of an append that reopens an execution which has another status."""
+    return StoreConflict(f"execution {execution!r} is {status}; only a failed or cancelled one can be reopened")
 
 
 def payload_digest(data: bytes) -> str:
@@ -88,6 +97,8 @@ class Append(msgspec.Struct, kw_only=True):
     #: for a new execution: its row. Its id must be new, and this store becomes its owner. Status, due time, times and
     #: numbers of records come from the append, everything else from this row
     create: ExecutionRow | None = None
+    #: the execution has failed or was cancelled, and runs again. This store has to be its owner (`claim`)
+    reopens: bool = False
 
 
 class ExecutionCopy(msgspec.Struct, kw_only=True):
@@ -135,7 +146,8 @@ class Store(Protocol):
 
         Several appends for one execution are applied in their order. Raises `StoreConflict` if one of the executions
         belongs to another owner or to none, does not exist, exists already (`create`), has ended, does not have exactly
-        `first` records, or has one of the stream items already.
+        `first` records, or has one of the stream items already. With `reopens`, it has to have failed or to have been
+        cancelled, instead.
         """
         ...
 

@@ -62,10 +62,17 @@ def new(
     return Append(execution=id, first=0, records=records, status=status, due=due, at=created, create=row, **more)
 
 
-def more(id: str, first: int, *data: bytes, status: StatusName = "running", due: float | None = None) -> Append:
+def more(
+    id: str,
+    first: int,
+    *data: bytes,
+    status: StatusName = "running",
+    due: float | None = None,
+    reopens: bool = False,
+) -> Append:
     """An append of these records, the first of which has number `first`."""
     records = [NewRecord(each) for each in data]
-    return Append(execution=id, first=first, records=records, status=status, due=due, at=2.0 + first)
+    return Append(execution=id, first=first, records=records, status=status, due=due, at=2.0 + first, reopens=reopens)
 
 
 @contextmanager
@@ -155,6 +162,28 @@ class StoreConformance:
                 await store.append([Append(**fields(new("y", b"a"), first=1))])
             assert await store.find("y") is None
             assert await store.records("x") == [(0, b"a")]
+
+    async def test_a_failed_execution_can_be_reopened_by_its_owner(self) -> None:
+        async with self.two() as (store, other):
+            await store.append([new("x", b"a", status="failed"), new("y", b"a", status="completed")])
+            again = more("x", 1, b"b", status="running", reopens=True)
+            with refused(StoreConflict):  # it has no owner
+                await store.append([again])
+            await other.claim("x")
+            with refused(StoreConflict):
+                await store.append([again])
+            with refused(StoreConflict):
+                await other.append([more("x", 1, b"b", status="running")])
+            await other.append([again, more("x", 2, b"c", status="running")])
+            row = await store.find("x")
+            assert row is not None
+            assert (row.status, row.records, row.owner) == ("running", 3, other.owner)
+            with refused(StoreConflict):  # it has not ended now
+                await other.append([more("x", 3, b"d", status="running", reopens=True)])
+            await store.claim("y")
+            with refused(StoreConflict, "completed"):
+                await store.append([more("y", 1, b"b", status="running", reopens=True)])
+            assert len(await store.records("y")) == 1
 
     async def test_an_append_is_all_or_nothing(self) -> None:
         async with self.open_store() as store:

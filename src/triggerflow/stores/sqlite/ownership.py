@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..._core.errors import StoreConflict
-from ..protocol import FINAL_STATUSES
+from ..protocol import FINAL_STATUSES, RETRIABLE_STATUSES, not_retriable
 from .processes import has_ended
 
 
@@ -78,10 +78,12 @@ class Ownership:
         """Drop an execution from the cache once this transaction is committed."""
         self._changes[execution] = None
 
-    def require(self, connection: sqlite3.Connection, execution: str) -> Claim:
-        """The claim on an execution. Raises `StoreConflict` unless this owner has it and it has not ended."""
+    def require(self, connection: sqlite3.Connection, execution: str, *, reopens: bool = False) -> Claim:
+        """The claim on an execution. Raises `StoreConflict` unless this owner has it and it has not ended.
+
+        With `reopens`, it has to have failed or to have been cancelled, instead."""
         held = self._changes[execution] if execution in self._changes else self._held.get(execution)
-        if held is not None:
+        if held is not None and not reopens:
             return held
         row = connection.execute(
             """SELECT key, status, due, owner,
@@ -92,7 +94,10 @@ class Ownership:
         if row is None:
             raise StoreConflict(f"there is no execution {execution!r} in the store; was it deleted?")
         key, status, due, owner, records = row
-        if status in FINAL_STATUSES:
+        if reopens:
+            if status not in RETRIABLE_STATUSES:
+                raise not_retriable(execution, status)
+        elif status in FINAL_STATUSES:
             raise StoreConflict(f"execution {execution!r} has ended ({status}); no more records can be added")
         if owner != self.owner:
             now_with = f"owner {owner} has it now" if owner else "no owner has it now"

@@ -17,7 +17,7 @@ def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequen
     for add in appends:
         name, at = add.execution, add.at
         if add.create is None:
-            held = ownership.require(connection, name)
+            held = ownership.require(connection, name, reopens=add.reopens)
         else:
             held = _create(connection, ownership, add, add.create)
         key, count, status, due = held

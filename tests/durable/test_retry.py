@@ -1,0 +1,456 @@
+"""A failed durable execution runs again, in place: `flow.async_retry`."""
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triggerflow import TriggerFlow
+from triggerflow.diagram.runs import run_view
+from triggerflow.durable import Worker
+from triggerflow.errors import ExecutionLeased, ExecutionTimedOut, RecordsTrimmed, RemoteChunkError, UsageError
+from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
+
+Data = Any
+Opener = Callable[[], Any]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Makes stores over the same data: each is an owner of its own."""
+    if request.param == "sqlite":
+        return lambda: SQLiteStore(tmp_path / "runs.db")
+    data = MemoryData()
+    return lambda: MemoryStore(data)
+
+
+class World:
+    """What the outside does: which chunks fail, and what has run."""
+
+    def __init__(self, *broken: str) -> None:
+        self.broken = set(broken)
+        self.ran: list[Any] = []
+
+    def work(self, name: str) -> Any:
+        async def work(data: Data) -> Any:
+            self.ran.append((name, data.attempt))
+            await data.async_put_into_stream(name)
+            if name in self.broken:
+                raise ConnectionError(f"{name} is broken")
+            return data.value + 1
+
+        return name, work
+
+
+async def failed(flow: TriggerFlow, store: Any, value: Any = 0) -> str:
+    execution = flow.create_execution(store=store)
+    with pytest.raises(ConnectionError):
+        await execution.async_start(value)
+    return execution.id
+
+
+async def test_what_had_completed_stays_and_what_failed_runs_again(opener: Opener) -> None:
+    world = World("second")
+    flow = TriggerFlow("f")
+    flow.to(world.work("first")).to(world.work("second")).to(world.work("third")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        rows = await flow.history(store).executions()
+        world.broken.clear()
+        execution = await flow.async_retry(id, store=store)
+        assert execution.id == id
+        assert await execution.async_get_result() == 3
+        assert world.ran == [("first", 1), ("second", 1), ("second", 2), ("third", 1)]
+        row = (await flow.history(store).executions())[0]
+        assert (row.status, row.items, rows[0].items) == ("completed", 3, 2)
+        kinds = [type(record).__name__ async for _, record in flow.history(store).journal(id)]
+        assert len(kinds) == row.records > rows[0].records
+        assert kinds[rows[0].records] == "Retried"
+
+
+@pytest.mark.parametrize("start", [0, 1, 2])
+async def test_a_restart_between_retry_and_end(opener: Opener, start: int) -> None:
+    """Records are added in one append: before it the execution has failed, after it any process goes on with it."""
+    from triggerflow.durable.retrying import reopen
+
+    world = World("second")
+    flow = TriggerFlow("f")
+    flow.to(world.work("first")).to(world.work("second")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        world.broken.clear()
+        for _ in range(start):
+            world.broken.add("second")
+            with pytest.raises(ConnectionError):
+                await (await flow.async_retry(id, store=store)).async_get_result()
+            world.broken.clear()
+        runtime = flow._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        await reopen(runtime.program(), store, id, runtime.environment.now())
+    async with opener() as store, Worker(store, flow):
+        execution = await flow.async_resume(id, store=store)
+        assert await execution.async_get_result() == 2
+    assert world.ran == [("first", 1), *(("second", attempt) for attempt in range(1, start + 3))]
+
+
+async def test_items_of_a_for_each_that_had_ended_stay(opener: Opener) -> None:
+    world = World("item 2")
+
+    async def item(data: Data) -> Any:
+        return await world.work(f"item {data.value}")[1](data)
+
+    flow = TriggerFlow("f")
+    flow.for_each(concurrency=1).to(("item", item)).end_for_each().end()
+    async with opener() as store:
+        id = await failed(flow, store, [0, 1, 2, 3])
+        world.broken.clear()
+        execution = await flow.async_retry(id, store=store)
+        assert await execution.async_get_result() == [1, 2, 3, 4]
+    assert world.ran == [("item 0", 1), ("item 1", 1), ("item 2", 1), ("item 2", 2), ("item 3", 1)]
+
+
+async def test_chunks_that_were_cancelled_with_the_failure_run_again(opener: Opener) -> None:
+    world = World("bad")
+    ended: list[int] = []
+
+    async def slow(data: Data) -> int:
+        try:
+            await asyncio.sleep(0.05 if data.attempt == 1 else 0)
+        finally:
+            ended.append(data.attempt)
+            data.state.set("cleaned", data.attempt)
+        return 7
+
+    async def bad(data: Data) -> int:
+        await asyncio.sleep(0)
+        return await world.work("bad")[1](data)
+
+    flow = TriggerFlow("f")
+    flow.batch(("slow", slow), ("bad", bad)).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        world.broken.clear()
+        execution = await flow.async_retry(id, store=store)
+        assert await execution.async_get_result() == {"slow": 7, "bad": 1}
+        assert execution.state.get("cleaned") == 2
+    assert ended == [1, 2]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_a_failure_in_a_sub_flow_runs_the_tree_again(opener: Opener, depth: int) -> None:
+    world = World("inner")
+    inner = TriggerFlow("inner-1")
+    inner.to(world.work("before")).to(world.work("inner")).end()
+    if depth == 2:
+        middle = TriggerFlow("inner-2")
+        middle.to(world.work("middle")).to_sub_flow(inner, name="deep").end()
+        inner = middle
+    flow = TriggerFlow("f")
+    flow.to(world.work("outer")).to_sub_flow(inner, name="step").to(world.work("after")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        row = (await store.executions(parent=id))[0]
+        with pytest.raises(UsageError, match="is a sub-flow"):
+            await inner.async_retry(row.id, store=store)
+        world.broken.clear()
+        execution = await flow.async_retry(id, store=store)
+        await execution.async_get_result()
+        assert [it.status for it in await store.executions(parent=id)] == ["completed"]
+    names = [name for name, _ in world.ran]
+    assert names.count("inner") == 2
+    assert all(names.count(name) == 1 for name in names if name != "inner")
+    assert names[-1] == "after"
+
+
+async def test_a_sub_flow_that_was_cancelled_goes_on_where_it_was(opener: Opener) -> None:
+    world = World("bad")
+    release, waiting = asyncio.Event(), asyncio.Event()
+
+    async def waits(data: Data) -> int:
+        world.ran.append(("waits", data.attempt))
+        waiting.set()
+        await release.wait()
+        return 1
+
+    child = TriggerFlow("child")
+    child.to(world.work("start")).to(("waits", waits)).end()
+
+    async def bad(data: Data) -> int:
+        await waiting.wait()
+        return await world.work("bad")[1](data)
+
+    flow = TriggerFlow("f")
+    flow.to(("bad", bad))
+    flow.to_sub_flow(child, name="step").end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        world.broken.clear()
+        release.set()
+        execution = await flow.async_retry(id, store=store)
+        assert await execution.async_get_result() == 1
+    assert [name for name, _ in world.ran].count("start") == 1
+    assert [it for it in world.ran if it[0] == "waits"] == [("waits", 1), ("waits", 2)]
+
+
+async def test_questions_of_a_failed_sub_flow_are_open_again(opener: Opener) -> None:
+    world = World("bad")
+    child = TriggerFlow("child")
+
+    async def ask(data: Data) -> None:
+        data.pause_for(interrupt_id="q")
+
+    async def bad(data: Data) -> int:
+        await asked.wait()
+        return await world.work("bad")[1](data)
+
+    asked = asyncio.Event()
+    child.batch(("ask", ask), ("bad", bad)).end()
+    flow = TriggerFlow("f")
+    flow.to_sub_flow(child, name="step").end()
+    async with opener() as store:
+        execution = flow.create_execution(store=store)
+        execution.begin(0)
+        stream = execution.get_async_runtime_stream()
+        assert (await anext(stream))["type"] == "interrupt"
+        (question,) = execution.get_pending_interrupts()
+        asked.set()
+        with pytest.raises(ConnectionError):
+            await execution.async_get_result()
+        world.broken.clear()
+        again = await flow.async_retry(execution.id, store=store)
+        assert list(again.get_pending_interrupts()) == [question]
+        await again.async_continue_with(question, "yes")
+        assert await again.async_get_result() == {"ask": "yes", "bad": 1}
+
+
+@pytest.mark.parametrize("case", ["route", "first", "unrelated"])
+async def test_completed_work_of_an_error_route(opener: Opener, case: str) -> None:
+    """Refused if chunks of the route in which it failed have completed, since what they undid would stay undone."""
+    world = World("charge", "tell")
+    flow = TriggerFlow("f")
+    flow.to(world.work("charge")).end()
+
+    def value(data: Data) -> int:
+        return 0
+
+    async def asleep(data: Data) -> int:
+        await asyncio.sleep(0.05)
+        return 0
+
+    async def tell(data: Data) -> None:
+        if "tell" in world.broken:
+            raise ConnectionError("tell is broken")
+
+    if case == "first":
+        flow.on_error(("tell", tell))
+    elif case == "route":
+        flow.on_error(("undo", value)).to(("tell", tell))
+    else:
+        flow.when({"error": "charge"}).to(("told", value))
+        flow.to(("wait", asleep)).to(world.work("tell"))
+    async with opener() as store:
+        id = await failed(flow, store)
+        world.broken.clear()
+        if case == "route":
+            with pytest.raises(UsageError, match="force=True"):
+                await flow.async_retry(id, store=store)
+            assert (await flow.history(store).executions())[0].status == "failed"
+        execution = await flow.async_retry(id, store=store, force=case == "route")
+        await execution.async_close()
+        assert execution.get_status() == "completed"
+
+
+async def test_what_is_not_failed_is_refused(opener: Opener) -> None:
+    world = World()
+    flow = TriggerFlow("f")
+    flow.to(world.work("one")).end()
+    async with opener() as store:
+        done = flow.create_execution(store=store)
+        await done.async_start(0)
+        with pytest.raises(UsageError, match="it is completed"):
+            await flow.async_retry(done.id, store=store)
+        world.broken.add("one")
+        id = await failed(flow, store)
+        await store.claim(id)
+        async with opener() as other:
+            with pytest.raises(ExecutionLeased):
+                await flow.async_retry(id, store=other)
+        await flow.history(store).compact(id)
+        with pytest.raises(RecordsTrimmed):
+            await flow.async_retry(id, store=store)
+        assert (await store.find(id)).status == "failed"
+
+
+async def test_of_two_retries_one_counts(opener: Opener) -> None:
+    world = World("one")
+    flow = TriggerFlow("f")
+    flow.to(world.work("one")).end()
+    async with opener() as store, opener() as other:
+        id = await failed(flow, store)
+        world.broken.clear()
+        tries = [flow.async_retry(id, store=it) for it in (store, other)]
+        found = await asyncio.gather(*tries, return_exceptions=True)
+        (execution,) = [it for it in found if not isinstance(it, Exception)]
+        assert isinstance(next(it for it in found if isinstance(it, Exception)), ExecutionLeased | UsageError)
+        assert await execution.async_get_result() == 1
+    assert world.ran == [("one", 1), ("one", 2)]
+
+
+async def test_readers_go_on_and_history_is_right(opener: Opener) -> None:
+    world = World("second")
+    flow = TriggerFlow("f")
+    flow.to(world.work("first")).to(world.work("second")).to(world.work("third")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        history = flow.history(store)
+        reader = history.stream(id)
+        seen = [await anext(reader), await anext(reader)]
+        with pytest.raises(RemoteChunkError, match="second"):
+            await anext(reader)
+        count = (await store.find(id)).records
+        world.broken.clear()
+        execution = await flow.async_retry(id, store=store)
+        seen += [item async for item in execution.get_async_runtime_stream(after=2)]
+        assert seen == ["first", "second", "third"]  # the item of the failed attempt is not repeated
+        assert (await history.state_at(id, count)).status == "failed"
+        again = await history.state_at(id, count + 1)
+        assert (again.status, [(it.chunk, it.attempt) for it in again.running]) == ("running", [("second", 1)])
+        assert (await history.state_at(id)).result == 3
+        lines = [line async for line in history.lines(id)]
+        assert any("retried" in line for line in lines)
+        fork = await history.fork(id, at=count + 1)
+        assert await fork.async_get_result() == 3
+        path = io.BytesIO()
+        await history.export(id, path)
+        path.seek(0)
+        loaded = await history.load(path, id="loaded")
+        assert (loaded.id, loaded.status) == ("loaded", "completed")
+        await history.compact(id)
+        assert (await history.state_at(id)).result == 3
+        view = run_view(flow.definition, [record async for _, record in history.journal("loaded")])
+        assert view.status == "completed"
+
+
+async def test_a_retry_of_a_retry(opener: Opener) -> None:
+    world = World("first", "second")
+    flow = TriggerFlow("f")
+    flow.to(world.work("first")).to(world.work("second")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        for name in ("first", "second"):
+            world.broken.discard(name)
+            execution = await flow.async_retry(id, store=store)
+            if world.broken:
+                with pytest.raises(ConnectionError):
+                    await execution.async_get_result()
+        assert await execution.async_get_result() == 2
+    async with opener() as store:
+        assert (await flow.history(store).state_at(id)).result == 2
+    assert world.ran == [("first", 1), ("first", 2), ("second", 1), ("second", 2)]
+
+
+async def test_a_question_that_has_expired_is_asked_again(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+    asked: list[int] = []
+
+    async def ask(data: Data) -> None:
+        asked.append(data.attempt)
+        data.pause_for(interrupt_id="q", expires=0.01 if data.attempt == 1 else 100)
+
+    flow.to(("ask", ask)).end()
+    async with opener() as store:
+        execution = flow.create_execution(store=store)
+        with pytest.raises(Exception, match="nobody answered"):
+            await execution.async_start(0)
+        again = await flow.async_retry(execution.id, store=store)
+        await again.async_settled()
+        await again.async_continue_with("q", 5)
+        assert await again.async_get_result() == 5
+    assert asked == [1, 2]
+
+
+async def test_a_chunk_that_timed_out_and_one_of_another_process(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+    seconds = [10.0]
+
+    async def slow(data: Data) -> int:
+        await asyncio.sleep(seconds[0])
+        return data.attempt
+
+    flow.to(flow.chunk("slow", timeout=0.01)(slow)).end()
+    async with opener() as store:
+        execution = flow.create_execution(store=store)
+        with pytest.raises(TimeoutError):
+            await execution.async_start(0)
+    seconds[0] = 0
+    async with opener() as store:
+        seen = await flow.async_resume(execution.id, store=store)
+        with pytest.raises(RemoteChunkError):
+            await seen.async_get_result()
+        again = await flow.async_retry(execution.id, store=store)
+        assert await again.async_get_result() == 2
+
+
+async def test_in_place_effects_of_the_failed_attempt_count_by_value(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+    told: list[Any] = []
+
+    @flow.chunk("work")
+    async def work(data: Data) -> Any:
+        data.state.set("token", f"token {data.attempt}")
+        data.state.append("same", 1)
+        await data.async_put_into_stream(f"item {data.attempt}")
+        await data.async_put_into_stream("same")
+        await data.async_emit("told", "same")
+        await data.async_emit("told", data.attempt)
+        if data.attempt == 1:
+            raise ConnectionError
+        return data.state.get("token"), data.state.get("same")
+
+    async def told_of(data: Data) -> None:
+        told.append(data.value)
+
+    flow.to(work).end()
+    flow.when("told").to(told_of)
+    async with opener() as store:
+        id = await failed(flow, store)
+        execution = await flow.async_retry(id, store=store)
+        assert await execution.async_get_result() == ("token 2", [1])
+        items = [item async for item in execution.get_async_runtime_stream(after=0)]
+    assert items == ["item 1", "same", "item 2"]
+    assert told[-1] == 2
+    assert told.count(2) == 1
+
+
+async def test_the_time_limit_of_the_execution_counts_from_the_retry(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+
+    async def slow(data: Data) -> int:
+        await asyncio.sleep(100 if data.attempt == 1 else 0)
+        return data.attempt
+
+    flow.to(("slow", slow)).end()
+    async with opener() as store:
+        execution = flow.create_execution(store=store, execution_timeout=0.05)
+        with pytest.raises(ExecutionTimedOut):
+            await execution.async_start(0)
+        again = await flow.async_retry(execution.id, store=store)
+        assert await again.async_get_result() == 2
+
+
+async def test_a_fallback_and_what_it_did_are_not_repeated(opener: Opener) -> None:
+    """A failure that a fallback took is no failure of the execution; the chunk after it runs again alone."""
+    world = World("bad", "after")
+
+    async def bad(data: Data) -> int:
+        return await world.work("bad")[1](data)
+
+    flow = TriggerFlow("f")
+    flow.to(flow.chunk("bad", fallback=10)(bad)).to(world.work("after")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        world.broken.clear()
+        assert await (await flow.async_retry(id, store=store)).async_get_result() == 11
+    assert world.ran == [("bad", 1), ("after", 1), ("after", 2)]
