@@ -272,6 +272,23 @@ async def test_a_pause_in_a_condition_is_refused(resume_to: Any) -> None:
         await flow.create_execution().async_start()
 
 
+async def test_the_stream_tells_that_a_question_has_expired() -> None:
+    flow = TriggerFlow(name="t")
+
+    async def ask(data: Any) -> None:
+        data.pause_for(interrupt_id="q", expires=60)
+
+    flow.to(("ask", ask))
+    flow.on_error(lambda data: data.value["type"]).end()
+    execution = flow.create_execution()
+    items = [item async for item in execution.get_async_runtime_stream(None)]
+    assert [(item["action"], item["interrupt"]["status"]) for item in items] == [
+        ("pause", "waiting"),
+        ("expired", "expired"),
+    ]
+    assert await execution.async_get_result() == "InterruptExpired"
+
+
 # -- sources and readers -----------------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,14 @@ from pydantic import BaseModel
 
 from triggerflow import Execution, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
-from triggerflow.errors import AlreadyAnswered, ContractError, ExecutionClosed, UnknownExecution, UnknownInterrupt
+from triggerflow.errors import (
+    AlreadyAnswered,
+    ContractError,
+    ExecutionClosed,
+    InterruptExpired,
+    UnknownExecution,
+    UnknownInterrupt,
+)
 from triggerflow.stores import SQLiteStore
 
 Data = TriggerFlowRuntimeData[Any]
@@ -127,7 +134,7 @@ def service(file: Path) -> FastAPI:
             return await execution.async_continue_with("approve", given.approved, request_id=given.request_id)
         except UnknownInterrupt as unknown:
             raise HTTPException(404, str(unknown)) from unknown
-        except (AlreadyAnswered, ExecutionClosed) as late:
+        except (AlreadyAnswered, InterruptExpired, ExecutionClosed) as late:
             raise HTTPException(409, str(late)) from late
         except ContractError as wrong:
             raise HTTPException(422, str(wrong)) from wrong

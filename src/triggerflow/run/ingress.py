@@ -612,7 +612,7 @@ def _answer(runtime: ExecutionRuntime, id: str, value: Any, request: str | None)
 
 
 def put_interrupt(runtime: ExecutionRuntime, action: str, interrupt: dict[str, Any]) -> None:
-    """Put the stream item that shows an interrupt to readers: `action` is "pause" or "resume"."""
+    """Put the stream item that shows an interrupt to readers: `action` is "pause", "resume" or "expired"."""
     item = {"type": "interrupt", "action": action, "execution_id": runtime.id, "interrupt": interrupt}
     enter(runtime, events.StreamPut(runtime.environment.now(), None, item), "execution.async_continue_with")
 

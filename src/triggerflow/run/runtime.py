@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -574,7 +575,7 @@ class ExecutionRuntime:
         if stream is None:
             stream = self.open_stream(number - 1)
         stream.publish(number, item, path)
-        if self.link is not None and self.log is None:  # items of a durable child go to the parent after the commit
+        if self.link is not None and self.log is None:  # those of a durable child went there before its commit
             self.link.publish(item, path)
 
     def notice(self, command: commands.AnyCommand) -> None:
@@ -594,6 +595,9 @@ class ExecutionRuntime:
             case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
                 del self.schemas[interrupt.id]
                 self.notice(command)
+            case commands.CloseInterrupt(interrupt=interrupt) if self.link is None and interrupt.status == "expired":
+                with suppress(ExecutionClosed):  # the expiry has failed the execution, which its readers are told
+                    ingress.put_interrupt(self, "expired", describe_interrupt(interrupt))
             case commands.OpenInterrupt(interrupt=interrupt) if self.link is None:
                 ingress.put_interrupt(self, "pause", describe_interrupt(interrupt))
                 if self.options.keep_open:

@@ -160,8 +160,8 @@ class RuntimeStream:
         return [reader for ref in self._blockers.values() if (reader := ref()) is not None]
 
     async def room(self) -> None:
-        """Wait until an item may be put. Writers are admitted in order of arrival, once every blocking reader has
-        caught up with half of its buffer."""
+        """Wait until an item may be put. Writers are admitted in order of arrival, once a blocking reader has
+        caught up with half of its buffer and no other one is full."""
         while self.full:
             loop = asyncio.get_running_loop()
             future = loop.create_future()

@@ -1,0 +1,1 @@
+"""Random flows, and a second, simple interpreter of them, which has to agree with the engine."""
