@@ -895,3 +895,12 @@ def test_a_loop_in_the_short_form_is_defined_as_before_occurrences() -> None:
     flow, _ = wired(lambda f, s: (f.to(s.a).to(s.b), f.when("again").to(s.a), f.when("more").to(s.a)))
     told = [(it.id, it.emits[0].key, dict(it.options)) for it in flow.definition.operators if it.name == "a"]
     assert told == [("a", "chunk:a", {}), ("a<-when:again", "chunk:a", {}), ("a<-when:more", "chunk:a", {})]
+
+
+def test_a_chunk_and_an_event_of_one_name_cannot_share_a_key_of_a_join() -> None:
+    flow = TriggerFlow(name="keys")
+    search = flow.chunk("search")(lambda data: data.value)
+    flow.to(search)
+    with pytest.raises(DefinitionError, match="joins the event 'search' and the chunk 'search'"):
+        flow.when(["search", search])
+    flow.when(["search", search], mode="or").to(lambda data: None)

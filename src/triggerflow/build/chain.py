@@ -12,7 +12,7 @@ import msgspec
 
 from .._core.definition import OperatorKind
 from .._core.errors import DefinitionError, NotAChunkError, OptionError
-from .._core.signals import START, Trigger
+from .._core.signals import PUBLIC_KIND, START, Trigger
 from .arguments import check_names, failures, flag, positive, text
 from .blueprint import Blueprint, describe, literal
 from .chunk import OPTIONS, UNSET, Chunk
@@ -117,7 +117,7 @@ class Chain:
         `trigger_or_triggers` is the name of an event, a chunk, a list of these, or a dict from a kind to one or
         several names. The kinds are `event`, `chunk`, `runtime_data`, `flow_data`, `collect`, `error` (names of chunks,
         or "*") and `timer` (seconds after the start). A single trigger gives the chain its value. With several, `mode`
-        decides: "and" waits for one signal of each and gives `{kind: {name: value}}`; "or" gives `(kind, name, value)`
+        decides: "and" waits for one signal of each and gives `{kind: {name: value}}`, chunks under the kind "event"; "or" gives `(kind, name, value)`
         for every signal, and "simple_or" only the value. "and" combines signals of for_each items per item.
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
@@ -128,6 +128,8 @@ class Chain:
                 f"flow {blueprint.name!r}: when() has the modes 'and', 'or', 'simple_or', not {mode!r}"
             )
         triggers = blueprint.triggers(trigger_or_triggers)
+        if mode == "and":
+            self._check_keys(triggers)
         joiner = "&" if mode == "and" else "|"
         label = f"when:{describe(triggers).replace('&', joiner)}"
         options = {"mode": mode if len(triggers) > 1 else "simple_or"}
@@ -352,6 +354,17 @@ class Chain:
         return self._then(joined)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _check_keys(self, triggers: Iterable[Trigger]) -> None:
+        """Raise `DefinitionError` if two signals of an and-join would have the same key in its value."""
+        seen: dict[tuple[str, str], Trigger] = {}
+        for it in triggers:
+            other = seen.setdefault((PUBLIC_KIND[it.kind], it.name), it)
+            if other is not it:
+                raise DefinitionError(
+                    f"{self._where('when()')} joins the {other.kind} {it.name!r} and the {it.kind} {it.name!r}, whose "
+                    "values would have the same key; give one of them another name, or join them with collect()"
+                )
 
     def _check_open(self, call: str) -> None:
         """Raise `DefinitionError` between `match()` and its first case, where only a case can follow."""
