@@ -117,8 +117,9 @@ class Chain:
         `trigger_or_triggers` is the name of an event, a chunk, a list of these, or a dict from a kind to one or
         several names. The kinds are `event`, `chunk`, `runtime_data`, `flow_data`, `collect`, `error` (names of chunks,
         or "*") and `timer` (seconds after the start). A single trigger gives the chain its value. With several, `mode`
-        decides: "and" waits for one signal of each and gives `{kind: {name: value}}`, chunks under the kind "event"; "or" gives `(kind, name, value)`
-        for every signal, and "simple_or" only the value. "and" combines signals of for_each items per item.
+        decides: "and" waits for one signal of each and gives `{kind: {name: value}}`, chunks under the kind "event";
+        "or" gives `(kind, name, value)` for every signal, and "simple_or" only the value. "and" combines signals of
+        for_each items per item.
         Raises `UnknownChunkError`, `NotAChunkError` or `DefinitionError`.
         """
         blueprint = self.blueprint
