@@ -22,7 +22,7 @@ from .limits import acquire, limiter_of_chunk
 from .losses import first_lost, lose, lose_block
 from .plan import Node, Plan
 from .provisional import take_member
-from .signals import PUBLIC_KIND, Trigger
+from .signals import ANY_CHUNK, PUBLIC_KIND, Trigger
 from .state import MISSING, READY, UNSET, BlockInstance, Branch, CompletionGroup, Lost, RunChunk, RunState
 from .values import BUILTIN, equals, is_lazy, kind_of
 
@@ -92,6 +92,8 @@ def enter_gate(
         wanted, item = node.operator.listens, None if node.block is None else scope
         while item is not None and item.instance.node is not node.block:
             item = item.instance.outer
+        if trigger.kind == "error" and trigger not in wanted:
+            trigger = Trigger("error", ANY_CHUNK)
         slots = fill_join(machine.state, node.id, item, trigger, value)
         if len(slots) < len(wanted):
             return

@@ -122,7 +122,9 @@ def outstanding(machine: Effects) -> list[commands.AnyCommand] | None:
 
 def _due_again(state: RunState) -> list[commands.AnyCommand]:
     """Return the unfinished commands that can be issued again without a change of the state."""
-    timers = [commands.StartTimer(timer.id, timer.due) for timer in (state.timers or {}).values()]
+    # Those that are overdue fire in this order.
+    pending = sorted((state.timers or {}).values(), key=lambda it: (it.due, it.id))
+    timers = [commands.StartTimer(timer.id, timer.due) for timer in pending]
     pulls = [commands.Pull(instance, 1) for instance in (state.block_instances or {}).values() if instance.pulling]
     checks = [] if state.unchecked is None else [commands.CheckResult(*state.unchecked)]
     return [*timers, *pulls, *checks]

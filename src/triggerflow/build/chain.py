@@ -342,7 +342,8 @@ class Chain:
             if not isinstance(text(given), str) and (name == "collection_name" or given is not None):
                 raise OptionError(f"{self._where('collect()')}: {name} must be a string, got {given!r}")
         collection_name, branch_id = text(collection_name), text(branch_id)
-        branch = branch_id or describe((self.at,))
+        before = self.blueprint.nodes.get(self.at.name)
+        branch = branch_id or (describe((self.at,)) if before is None else before.name)
         joined = self._add(
             OperatorKind.COLLECT,
             f"collect:{collection_name}/{branch}",

@@ -174,14 +174,16 @@ def _alike(one: Any, other: Any) -> bool:
     """Whether two values of an option are equal. Two `Retry` or `Cache` objects are, if their arguments are equal."""
     if type(one) is not type(other):
         return False
+    from .alike import same
+
     settings = getattr(one, "settings", None)
+    if callable(one) and settings is None:
+        return same(one, other)
     if settings is None:
         try:
             return one is other or bool(one == other)
         except Exception:  # a fallback is any value, and the `==` of an array gives no bool
             return False
-    from .alike import same
-
     theirs = other.settings()
     return all(same(value, theirs[name]) for name, value in settings().items())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast, get_args
+from typing import Any, cast, get_args, is_typeddict
 
 import msgspec
 
@@ -80,12 +80,12 @@ def unresolved(error: NameError, place: str) -> DefinitionError:
 
 def _converter(expected: Any) -> Check:
     pydantic = _pydantic()
-    if pydantic is not None and _mentions(expected, pydantic.BaseModel):
+    if pydantic is not None and (_mentions(expected, pydantic.BaseModel) or _has_pydantic_metadata(expected)):
         return _validator(pydantic, expected)
     if expected is Any:
         return lambda value: value
 
-    kind = cast("type[Any]", expected) if isinstance(expected, type) else None
+    kind = cast("type[Any]", expected) if isinstance(expected, type) and not is_typeddict(expected) else None
     with suppress(TypeError, ValueError):  # msgspec does not know the class
         msgspec.json.Decoder(cast("Any", expected))  # now, and not at the first value, for names that are not there
 
@@ -110,6 +110,14 @@ def _validator(pydantic: Any, expected: Any) -> Check:
     if not getattr(adapter, "pydantic_complete", True):
         adapter.rebuild()  # raises for a name that is not there
     return adapter.validate_python
+
+
+def _has_pydantic_metadata(expected: Any) -> bool:
+    """Whether an annotation has constraints or validators that only Pydantic knows: `Annotated[int, Field(gt=0)]`."""
+    metadata = getattr(expected, "__metadata__", ())
+    if any(type(it).__module__.partition(".")[0] in ("pydantic", "annotated_types") for it in metadata):
+        return True
+    return any(_has_pydantic_metadata(part) for part in get_args(expected))
 
 
 def _mentions(expected: Any, base: type) -> bool:

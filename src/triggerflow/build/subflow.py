@@ -82,8 +82,10 @@ class SubFlow:
 
     def same_step(self, other: "SubFlow") -> bool:
         """Whether another step runs the same flow with the same options."""
+        from .alike import same
+
         about = [(it.concurrency, it.capture, it.write_back) for it in (self, other)]
-        return self.flow is other.flow and about[0] == about[1]
+        return self.flow is other.flow and about[0] == about[1] and same(self.fallback, other.fallback)
 
     def __call__(self, data: Any) -> Any:
         """Raise `UsageError`: only the engine can run a step that is a flow."""

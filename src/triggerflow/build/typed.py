@@ -94,6 +94,7 @@ class StateModel:
                 f"set_state(): there is a reducer for {sorted(unknown)[0]!r}, but no field of that name; "
                 f"{model.__name__} has the fields {list(self.defaults)}"
             )
+        hints = _constrained(model, hints)
         self.checks: dict[str, Check] = {name: checker(hints[name], f"state[{name!r}]") for name in self.defaults}
         #: keys typed as a list without a rule for the whole list: a new item can be checked without the others
         self.lists = frozenset(name for name in self.defaults if _is_plain_list(hints[name]))
@@ -137,6 +138,17 @@ class StateModel:
         """The default values of all fields that have one."""
         made = {name: make() for name, make in self.defaults.items()}
         return {name: value for name, value in made.items() if value is not msgspec.NODEFAULT}
+
+
+def _constrained(model: Any, hints: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The annotations of a model, with the constraints that a Pydantic field has as its default: `= Field(gt=0)`."""
+    fields: Mapping[str, Any] = getattr(model, "model_fields", None) or {}
+    made = dict(hints)
+    for name, it in fields.items():
+        rules: tuple[Any, ...] = tuple(getattr(it, "metadata", ()))
+        if rules:
+            made[name] = Annotated.__class_getitem__((hints[name], *rules))  # pyright: ignore
+    return made
 
 
 def _is_plain_list(hint: Any) -> bool:

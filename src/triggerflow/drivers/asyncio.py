@@ -20,7 +20,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from .._core import commands, events
 from .._core.commands import AnyCommand, Publish
@@ -33,7 +33,7 @@ from ..run.ingress import submit, take
 from ..run.interrupts import ChunkPaused, StepWithoutValue
 from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
-from .exceptions import describe, noted, own_cancellation
+from .exceptions import describe, noted, own_cancellation, paused_in_group
 from .ready import Ready
 from .tasks import changed, destroy, mark_seen, own_context, start_task
 
@@ -293,6 +293,8 @@ class AsyncioDriver:
             if self.runtime.machine.state.closing is not None or run.id in (self.runtime.machine.state.retracted or ()):
                 return None, events.Cancelled(self.runtime.environment.now(), run.id)
             error = own_cancellation(run, error)
+        if isinstance(error, BaseExceptionGroup):
+            error = paused_in_group(cast("BaseException", error))
         if isinstance(error, ChunkPaused | StepWithoutValue):
             return None, error.event
         event = events.Failed(self.runtime.environment.now(), run.id, describe(error, run.node.name))

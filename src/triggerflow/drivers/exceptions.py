@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+from typing import cast
 
 from .._core import events
 from .._core.errors import ChunkCancelled
 from .._core.state import RunChunk
+from ..run.interrupts import ChunkPaused
 
 
 def describe(error: BaseException, chunk: str) -> events.ErrorInfo:
@@ -26,6 +28,17 @@ def own_cancellation(run: RunChunk, error: BaseException) -> BaseException:
     failure = ChunkCancelled(f"chunk {run.node.name!r} ended with CancelledError: something it awaited was cancelled")
     failure.__cause__ = error
     return failure
+
+
+def paused_in_group(error: BaseException) -> BaseException:
+    """The pause that is the only exception of a group: a chunk has paused inside of a `TaskGroup`. Else the error."""
+    only = error
+    while isinstance(only, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", only).exceptions
+        if len(inner) != 1:
+            return error
+        only = inner[0]
+    return only if isinstance(only, ChunkPaused) else error
 
 
 class _Where(str):

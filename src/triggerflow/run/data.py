@@ -403,6 +403,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """
         refuse_pause(self._run)
         if isinstance(resume_to, dict):
+            if list(resume_to) != ["event"]:
+                raise UsageError(f"pause_for: resume_to must be 'next', 'self' or {{'event': name}}, not {resume_to!r}")
             resume_event, resume_to = resume_to["event"], "next"
         resume_event = text(resume_event)
         if resume_to not in ("next", "self"):
@@ -475,6 +477,16 @@ class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
     def failure(self) -> Failure | None:
         """The failure of the chunk."""
         return self._failure
+
+    def pause_for(self, *, expires: float | None = None, **question: Any) -> NoReturn:
+        """See `TriggerFlowRuntimeData.pause_for`. Takes no `expires`: an expired question would call the fallback
+        again."""
+        if expires is not None:
+            raise UsageError(
+                f"the fallback of chunk {self.chunk_name!r} cannot pause with expires=; let the chunk fail, and ask in "
+                "its error route"
+            )
+        super().pause_for(**question)
 
 
 async def finishing(data: TriggerFlowRuntimeData[Any, Any, Any], call: Any) -> Any:

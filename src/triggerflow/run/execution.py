@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 from .._core.errors import UnknownInterrupt, UsageError
 from .._core.events import ErrorInfo, Event
 from .._core.state import UNSET, RunChunk, StatusName
+from ..build.arguments import text
 from ..build.former_names import EXECUTION, refuse
 from . import ingress
 from .data import require_resource
@@ -416,7 +417,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         Its keys: id, type, payload, resume_event, expires (seconds since the epoch, or None), status ("waiting",
         "resumed", "expired" or "retracted"), and response (the answer).
         """
-        interrupt = (self._runtime.machine.state.interrupts or {}).get(interrupt_id)
+        interrupt = (self._runtime.machine.state.interrupts or {}).get(text(interrupt_id))
         if interrupt is None:
             raise UnknownInterrupt(
                 f"{self!r} has no interrupt {interrupt_id!r}; its interrupts are {list(self.get_interrupts())}"

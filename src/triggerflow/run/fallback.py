@@ -4,6 +4,7 @@ A fallback runs within the run that has failed, with the permits of that run, an
 is recorded as the completion of the run, with the error. A fallback that raises is the failure of the chunk.
 """
 
+import copy
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ def fallback_of(node: Node, blueprint: Blueprint) -> Fallback | None:
 
     async def fall_back(runtime: "ExecutionRuntime", run: RunChunk, error: ErrorInfo) -> Any:
         data = FallbackData(runtime, run, Failure(run.node.name, error.type, error.message, run.value))
-        value = given if call is None else await call(data)
+        # Each run gets a value of its own: what follows may change it.
+        value = copy.deepcopy(given) if call is None else await call(data)
         if sub_flow is None:
             return value
         check = sub_flow.runner.contract.result

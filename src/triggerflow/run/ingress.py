@@ -126,6 +126,19 @@ def moves_here(runtime: ExecutionRuntime) -> bool:
     return here is not None and here is not driver.loop
 
 
+def _fire_overdue(runtime: ExecutionRuntime) -> None:
+    """Fire the timers that came due while no driver served the execution, in the order of their due times.
+
+    Without this, an answer that comes with the first use would be taken although the time for it was over.
+    """
+    state, now = runtime.machine.state, runtime.environment.now()
+    while state.status not in FINAL:
+        due = min(((it.due, it.id) for it in (state.timers or {}).values() if it.due <= now), default=None)
+        if due is None:
+            return
+        submit(runtime, events.TimerFired(now, due[1]))
+
+
 def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
     """The driver of an execution, made on first use on the running loop.
 
@@ -154,6 +167,7 @@ def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
             submit(runtime, events.Recovered(runtime.environment.now()))
         else:
             driver.perform(again)
+        _fire_overdue(runtime)
     elif not starting:
         submit(runtime, events.Created(runtime.environment.now(), *runtime.recorded_options()))
     return driver
@@ -598,6 +612,7 @@ def answer(runtime: ExecutionRuntime, interrupt_id: str, value: Any, request_id:
 def _answer(runtime: ExecutionRuntime, id: str, value: Any, request: str | None) -> dict[str, Any]:
     """Check an answer, put it into the stream and submit it. This never awaits, so that of several answers at once only
     one reaches the stream."""
+    id = text(id)
     event = events.Resumed(runtime.environment.now(), id, value, request)
     interrupt, new = admit(runtime, event)
     if new:

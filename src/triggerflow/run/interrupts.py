@@ -85,6 +85,11 @@ def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: An
     if schema is None:
         (runtime.schemas or {}).pop(interrupt_id, None)
         return None
+    if runtime.durability.outlives_loop and runtime.program.types.name_of(schema) is None:
+        raise PayloadError(
+            f"{runtime!r}: the schema {schema!r} of interrupt {interrupt_id!r} cannot be recorded, so that answers "
+            "would not be checked after a restart; register its class with flow.register_type, or use a builtin type"
+        )
     if runtime.schemas is None:
         runtime.schemas = {}
     runtime.schemas[interrupt_id] = checker(schema, f"answer {interrupt_id}")

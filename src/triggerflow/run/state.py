@@ -10,6 +10,7 @@ from .._core.errors import ContractError, UsageError
 from .._core.frozen import FrozenList, freeze
 from .._core.state import UNSET, RunChunk
 from ..build.arguments import text
+from ..build.chunk import is_coroutine_function
 from . import ingress
 from .attempts import flow_change, operation, reduction
 from .portal import require_wanted
@@ -95,6 +96,8 @@ class State:
         """
         key = text(key)
         model = self._runtime.program.state
+        if callable(function_or_value) and is_coroutine_function(function_or_value):
+            raise UsageError(f"state.update({key!r}): the function must not be async; await its value, and pass that")
         if callable(function_or_value):
             digest = operation(self._runtime, self._repeated, function_or_value)
             return self._update(key, function_or_value, default, emit, digest)

@@ -10,6 +10,7 @@ agrees. `time.time()`, `time.monotonic()` and `datetime.now()` stay the machine'
 """
 
 import asyncio
+import math
 import selectors
 import time
 from collections.abc import Callable, Coroutine
@@ -120,6 +121,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.clock = JumpingClock()
         super().__init__(self.clock)
+        # The loop runs a timer that is due within its resolution. The default is less than two times of this clock can
+        # differ after some months, and the loop would turn for ever.
+        self._clock_resolution = 1e-6
+        self._latest: dict[float, float] = {}
 
     def run_forever(self) -> None:
         """See `asyncio.AbstractEventLoop.run_forever`."""
@@ -129,6 +134,18 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             super().run_forever()
         finally:
             virtual_clock.begin(before)
+
+    def call_at(self, when: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        """See `asyncio.AbstractEventLoop.call_at`. Timers that are due together run in the order in which they were
+        set.
+
+        In real time the clock moves between two calls; here each such timer is later by the least possible step.
+        """
+        if len(self._latest) >= 1024:
+            self._latest = {due: last for due, last in self._latest.items() if due >= self.clock.now}
+        last = self._latest.get(when)
+        self._latest[when] = when if last is None else math.nextafter(last, math.inf)
+        return super().call_at(self._latest[when], callback, *args, **options)
 
     def time(self) -> float:
         """The virtual time in seconds since the loop was made."""

@@ -85,7 +85,7 @@ def pause_in_for_each(flow: TriggerFlow) -> None:
     flow.side_branch(beside).for_each(concurrency=3).to(ask).end_for_each().end()
 
 
-@scenario(value=None, result="nobody", stream=(["pause", "q"],))
+@scenario(value=None, result="nobody", stream=(["pause", "q"], ["expired", "q"]))
 def pause_expires(flow: TriggerFlow) -> None:
     """No answer comes in time: the chunk takes its error route."""
 

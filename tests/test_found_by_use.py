@@ -1,0 +1,252 @@
+"""Programs that went wrong when people tried to break the engine, each with its right outcome."""
+
+import asyncio
+from typing import Annotated, Any, TypedDict
+
+import msgspec
+import pydantic
+import pytest
+
+from triggerflow import TriggerFlow
+from triggerflow.errors import ContractError, ExecutionTimedOut, PayloadError, UsageError
+from triggerflow.stores import MemoryData, MemoryStore
+from triggerflow.testing import run_in_virtual_time
+
+
+class Answer(pydantic.BaseModel):
+    ok: bool
+
+
+class Typed(TypedDict):
+    ok: bool
+
+
+async def boom(data: Any) -> None:
+    raise ValueError("boom")
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sleep_of_a_year_takes_no_time() -> None:
+    async def main() -> float:
+        await asyncio.sleep(365 * 86400)
+        return asyncio.get_running_loop().time()
+
+    assert run_in_virtual_time(main()) == pytest.approx(365 * 86400)
+
+
+@pytest.mark.parametrize("delay", [0.5, 5, 3_000_000, 50_000_000])
+def test_timers_that_are_due_together_run_in_their_order(delay: float) -> None:
+    async def main() -> list[int]:
+        got = list[int]()
+
+        async def one(number: int) -> None:
+            await asyncio.sleep(delay)
+            got.append(number)
+
+        await asyncio.gather(*(one(number) for number in range(20)))
+        return got
+
+    assert run_in_virtual_time(main()) == list(range(20))
+
+
+@pytest.mark.parametrize("delays", [(20, 10), (50, 5, 30, 10, 45)])
+async def test_what_came_due_while_no_process_ran_happens_in_the_order_of_its_times(delays: tuple[float, ...]) -> None:
+    flow, got = TriggerFlow(name="overdue"), list[float]()
+
+    async def begin(data: Any) -> None:
+        for delay in delays:
+            await data.async_emit("due", delay, delay=delay)
+
+    flow.to(begin)
+    flow.when("due").to(lambda data: got.append(data.value))
+    held = MemoryData()
+    async with MemoryStore(held) as store:
+        execution = flow.create_execution(store=store, id="x")
+        await execution.async_begin()
+        await asyncio.sleep(1)
+    await asyncio.sleep(100)
+    async with MemoryStore(held) as store:
+        await (await flow.async_resume("x", store=store)).async_start()
+    assert got == sorted(delays)
+
+
+async def test_an_answer_does_not_count_when_the_time_of_the_execution_is_over() -> None:
+    flow = TriggerFlow(name="over")
+    flow.to(("ask", lambda data: data.pause_for(interrupt_id="q"))).to(lambda data: data.value).end()
+    held = MemoryData()
+    async with MemoryStore(held) as store:
+        execution = flow.create_execution(store=store, id="x", execution_timeout=50)
+        await execution.async_begin(1)
+        await execution.async_settled()
+    await asyncio.sleep(1000)
+    async with MemoryStore(held) as store:
+        execution = flow.create_execution(store=store, id="x")
+        with pytest.raises(Exception, match=r"ended|limit"):
+            await execution.async_continue_with("q", "late")
+        with pytest.raises(ExecutionTimedOut):
+            await execution.async_get_result()
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schema", [Answer, int, list[int], bool | None])
+async def test_the_schema_of_an_answer_holds_after_a_restart(schema: Any) -> None:
+    held, good = MemoryData(), {"ok": True} if schema is Answer else [1] if schema == list[int] else None
+
+    def made() -> TriggerFlow:
+        flow = TriggerFlow(name="ask")
+        flow.register_type(Answer)
+
+        async def ask(data: Any) -> None:
+            data.pause_for(interrupt_id="q", schema=schema)
+
+        flow.to(flow.chunk("ask")(ask)).to(flow.chunk("type")(lambda data: type(data.value).__name__)).end()
+        return flow
+
+    async with MemoryStore(held) as store:
+        execution = made().create_execution(store=store, id="x")
+        await execution.async_begin()
+        await execution.async_settled()
+    async with MemoryStore(held) as store:
+        execution = await made().async_resume("x", store=store)
+        with pytest.raises(ContractError):
+            await execution.async_continue_with("q", {"ok": "zz"})
+        if good is not None:
+            await execution.async_continue_with("q", good)
+            assert await execution.async_get_result() == ("Answer" if schema is Answer else "list")
+
+
+@pytest.mark.parametrize("schema", [Answer, Typed, Annotated[int, msgspec.Meta(gt=0)], lambda value: value])
+async def test_a_schema_that_cannot_be_recorded_is_refused_when_it_is_asked(schema: Any) -> None:
+    flow = TriggerFlow(name="ask")
+    flow.to(("ask", lambda data: data.pause_for(interrupt_id="q", schema=schema)))
+    async with MemoryStore() as store:
+        execution = flow.create_execution(store=store, id="x")
+        with pytest.raises(PayloadError, match="answers would not be checked after a restart"):
+            await execution.async_start()
+
+
+async def test_a_fallback_cannot_ask_with_an_expiry() -> None:
+    flow = TriggerFlow(name="fallback")
+    asks = flow.chunk("bad", fallback=lambda data: data.pause_for(interrupt_id="q", expires=5))(boom)
+    flow.to(asks).end()
+    with pytest.raises(UsageError, match="cannot pause with expires="):
+        await flow.create_execution().async_start()
+
+
+async def test_a_pause_inside_a_task_group_of_the_chunk_pauses() -> None:
+    flow = TriggerFlow(name="group")
+
+    async def ask(data: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0.01))
+            data.pause_for(interrupt_id="q")
+
+    flow.to(ask).to(lambda data: data.value).end()
+    execution = flow.create_execution()
+    await execution.async_begin()
+    await execution.async_settled()
+    await execution.async_continue_with("q", "yes")
+    assert await execution.async_get_result() == "yes"
+
+
+# -- types -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [pydantic.PositiveInt, Annotated[int, pydantic.Field(gt=0)]])
+async def test_the_constraints_of_pydantic_are_checked(kind: Any) -> None:
+    class State(pydantic.BaseModel):
+        number: kind = 1
+        field: int = pydantic.Field(default=1, gt=0)
+
+    flow = TriggerFlow(name="constraints").set_state(State)
+    flow.signal("n", kind)
+    flow.set_contract(initial_input=kind)
+    seen = list[str]()
+
+    async def chunk(data: Any) -> None:
+        for wrong in (
+            lambda: data.state.set("number", -5),
+            lambda: data.state.set("field", -5),
+            lambda: data.emit("n", -5),
+        ):
+            with pytest.raises(ContractError):
+                wrong()
+            seen.append("refused")
+
+    flow.to(chunk)
+    await flow.async_start(1)
+    assert len(seen) == 3
+    with pytest.raises(ContractError):
+        await flow.async_start(-1)
+
+
+async def test_a_typed_dict_can_be_declared() -> None:
+    flow = TriggerFlow(name="typed dict")
+    flow.signal("x", Typed)
+    flow.to(("send", lambda data: data.emit("x", {"ok": True})))
+    flow.when("x").to(lambda data: data.value).end()
+    assert await flow.async_start() == {"ok": True}
+    flow.to(("wrong", lambda data: data.emit("x", {"ok": "no"})))
+    with pytest.raises(ContractError):
+        await flow.async_start()
+
+
+async def test_an_async_function_cannot_update() -> None:
+    flow = TriggerFlow(name="update")
+
+    async def later(value: Any) -> Any:
+        return value
+
+    flow.to(("update", lambda data: data.state.update("key", later)))
+    with pytest.raises(UsageError, match="must not be async"):
+        await flow.async_start()
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+
+async def test_any_error_can_be_one_side_of_a_join() -> None:
+    flow = TriggerFlow(name="join")
+    flow.to(("bad", boom))
+    good = flow.chunk("good")(lambda data: "fine")
+    flow.to(good)
+    flow.when({"error": "*", "chunk": "good"}).to(lambda data: sorted(data.value)).end()
+    assert await flow.async_start() == ["error", "event"]
+
+
+async def test_a_sub_flow_that_stands_twice_has_each_its_fallback() -> None:
+    inner, flow, got = TriggerFlow(name="inner"), TriggerFlow(name="outer"), list[Any]()
+    inner.to(("bad", boom)).end()
+    flow.to_sub_flow(inner, fallback="one").to(("x", lambda data: got.append(("x", data.value))))
+    flow.to_sub_flow(inner, fallback="two").to(("y", lambda data: got.append(("y", data.value))))
+    await flow.async_start()
+    assert sorted(got) == [("x", "one"), ("y", "two")]
+
+
+@pytest.mark.parametrize("value", [[], {}, [[]]])
+async def test_a_fallback_value_is_not_shared(value: Any) -> None:
+    flow = TriggerFlow(name="fallback")
+
+    async def add(data: Any) -> int:
+        if isinstance(data.value, list):
+            data.value.append(1)
+        else:
+            data.value[1] = 1
+        return len(data.value)
+
+    flow.for_each().to(flow.chunk("bad", fallback=value)(boom)).to(add).end_for_each().end()
+    first = await flow.async_start([1, 2, 3])
+    assert first == await flow.async_start([1, 2, 3])
+    assert len(set(first)) == 1
+
+
+async def test_the_default_key_of_a_collect_is_the_name_of_the_chunk() -> None:
+    flow = TriggerFlow(name="keys")
+    ask = flow.chunk("ask")(lambda data: 1)
+    flow.to(ask).to(ask).collect("j")
+    flow.to(("b", lambda data: 2)).collect("j").to(lambda data: sorted(data.value)).end()
+    assert await flow.async_start() == ["ask", "b"]
