@@ -59,8 +59,11 @@ async def test_what_came_due_while_no_process_ran_happens_in_the_order_of_its_ti
         for delay in delays:
             await data.async_emit("due", delay, delay=delay)
 
+    async def keep(data: Any) -> None:
+        got.append(data.value)
+
     flow.to(begin)
-    flow.when("due").to(lambda data: got.append(data.value))
+    flow.when("due").to(keep)
     held = MemoryData()
     async with MemoryStore(held) as store:
         execution = flow.create_execution(store=store, id="x")
