@@ -8,6 +8,7 @@ import pydantic
 import pytest
 
 from triggerflow import TriggerFlow
+from triggerflow.diagram import run_view
 from triggerflow.errors import ContractError, ExecutionTimedOut, PayloadError, UsageError
 from triggerflow.stores import MemoryData, MemoryStore
 from triggerflow.testing import run_in_virtual_time
@@ -253,3 +254,23 @@ async def test_the_default_key_of_a_collect_is_the_name_of_the_chunk() -> None:
     flow.to(ask).to(ask).collect("j")
     flow.to(("b", lambda data: 2)).collect("j").to(lambda data: sorted(data.value)).end()
     assert await flow.async_start() == ["ask", "b"]
+
+
+# -- views -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_view_counts_a_chunk_over_all_its_places() -> None:
+    flow = TriggerFlow(name="view")
+
+    async def count(data: Any) -> None:
+        if data.value < 3:
+            await data.async_emit("again", data.value + 1)
+
+    work = flow.chunk("work")(count)
+    flow.to(work)
+    flow.when("again").to(work)
+    execution = flow.create_execution()
+    await execution.async_start(0)
+    view = run_view(flow.definition, execution.records)
+    assert (view.chunks["work"].count, view.chunks["work"].status) == (4, "done")
+    assert sorted(it.count for name, it in view.operators.items() if name.startswith("work")) == [1, 3]

@@ -19,6 +19,7 @@ from .._core.state import RUNNING, Phase, RunChunk
 
 Status = Literal["idle", "running", "waiting", "done", "failed"]
 
+_SAYS_MOST: tuple[Status, ...] = ("failed", "running", "waiting", "done", "idle")
 _RUNS = frozenset({OperatorKind.CHUNK, OperatorKind.SUB_FLOW})
 _OPENERS = frozenset({OperatorKind.BATCH_FANOUT, OperatorKind.FOR_EACH_SPLIT, OperatorKind.MATCH_ROUTE})
 _CLOSERS = frozenset({OperatorKind.BATCH_COLLECT, OperatorKind.FOR_EACH_COLLECT, OperatorKind.MATCH_COLLECT})
@@ -40,10 +41,11 @@ class OperatorView(msgspec.Struct, frozen=True):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """One execution: its status, and its operators by id."""
+    """One execution: its status, its operators by id, and its chunks by name, each over all of its places."""
 
     status: str
     operators: Mapping[str, OperatorView]
+    chunks: Mapping[str, OperatorView] = {}
 
 
 def run_view(definition: Definition, records: Iterable[events.Event]) -> RunView:
@@ -132,7 +134,18 @@ class _Watch:
             node.id: OperatorView(self.status(node), self.count(node), round(1000 * self.busy[node.id], 3))
             for node in self.machine.plan.nodes
         }
-        return RunView(state.status.value, operators)
+        return RunView(state.status.value, operators, self.by_chunk(operators))
+
+    def by_chunk(self, operators: Mapping[str, OperatorView]) -> dict[str, OperatorView]:
+        """The chunks by name: counts and times summed over their places, and the status that says most."""
+        found: dict[str, OperatorView] = {}
+        for node in self.machine.plan.nodes:
+            if node.kind is OperatorKind.CHUNK:
+                one, other = operators[node.id], found.get(node.name, OperatorView())
+                status = next(it for it in _SAYS_MOST if it in (one.status, other.status))
+                time = round(one.milliseconds + other.milliseconds, 3)
+                found[node.name] = OperatorView(status, one.count + other.count, time)
+        return found
 
     def count(self, node: Node) -> int:
         if node.kind in _RUNS:
