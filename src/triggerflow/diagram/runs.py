@@ -142,7 +142,7 @@ class _Watch:
         for node in self.machine.plan.nodes:
             if node.kind is OperatorKind.CHUNK:
                 one, other = operators[node.id], found.get(node.name, OperatorView())
-                status = next(it for it in _SAYS_MOST if it in (one.status, other.status))
+                status: Status = next(it for it in _SAYS_MOST if it in (one.status, other.status))
                 time = round(one.milliseconds + other.milliseconds, 3)
                 found[node.name] = OperatorView(status, one.count + other.count, time)
         return found

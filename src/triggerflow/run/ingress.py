@@ -613,6 +613,8 @@ def _answer(runtime: ExecutionRuntime, id: str, value: Any, request: str | None)
     """Check an answer, put it into the stream and submit it. This never awaits, so that of several answers at once only
     one reaches the stream."""
     id = text(id)
+    if runtime.machine.state.status not in FINAL:
+        driver_of(runtime)  # first: it fires what is overdue, the expiry of this interrupt for example
     event = events.Resumed(runtime.environment.now(), id, value, request)
     interrupt, new = admit(runtime, event)
     if new:
@@ -620,7 +622,6 @@ def _answer(runtime: ExecutionRuntime, id: str, value: Any, request: str | None)
             answered = {**describe_interrupt(interrupt), "status": "resumed", "response": event.value}
             runtime.durability.check_answer(runtime, answered)
             put_interrupt(runtime, "resume", answered)
-        driver_of(runtime)
         submit(runtime, event)
         (runtime.schemas or {}).pop(id, None)
     return describe_interrupt(interrupt)

@@ -365,6 +365,8 @@ class ExecutionRuntime:
         driver = self.driver if self.machine.state.status in FINAL else ingress.driver_of(self)
         if driver is not None and driver.loop is not loop:
             raise WrongLoopError(f"{self!r} runs on another event loop; wait for it there, or use the sync methods")
+        if self.has_ended:  # a time limit was over when the driver was made
+            return None
         waiter: asyncio.Future[None] = loop.create_future()
         others = self._others
         if self._waiter is None or (self._waiter.done() and not others):

@@ -10,7 +10,7 @@ agrees. `time.time()`, `time.monotonic()` and `datetime.now()` stay the machine'
 """
 
 import asyncio
-import math
+import heapq
 import selectors
 import time
 from collections.abc import Callable, Coroutine
@@ -111,6 +111,19 @@ class JumpingClock(selectors.DefaultSelector):
         return ready
 
 
+class _OrderedTimer(asyncio.TimerHandle):
+    """A timer with its number: of two that are due together, the one that was set first comes first."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, when: float, callback: Any, args: Any, loop: Any, context: Any, number: int) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self.number = number
+
+    def __lt__(self, other: Any) -> bool:
+        return (self._when, self.number) < (other._when, other.number)
+
+
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An asyncio event loop in virtual time: `loop.time()` begins at 0 and jumps. Sockets and pipes of other processes
     are not waited for: where a timer is set, the clock jumps ahead of them."""
@@ -124,7 +137,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         # The loop runs a timer that is due within its resolution. The default is less than two times of this clock can
         # differ after some months, and the loop would turn for ever.
         self._clock_resolution = 1e-6
-        self._latest: dict[float, float] = {}
+        self._timers = 0
 
     def run_forever(self) -> None:
         """See `asyncio.AbstractEventLoop.run_forever`."""
@@ -135,17 +148,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         finally:
             virtual_clock.begin(before)
 
-    def call_at(self, when: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
         """See `asyncio.AbstractEventLoop.call_at`. Timers that are due together run in the order in which they were
-        set.
-
-        In real time the clock moves between two calls; here each such timer is later by the least possible step.
-        """
-        if len(self._latest) >= 1024:
-            self._latest = {due: last for due, last in self._latest.items() if due >= self.clock.now}
-        last = self._latest.get(when)
-        self._latest[when] = when if last is None else math.nextafter(last, math.inf)
-        return super().call_at(self._latest[when], callback, *args, **options)
+        set: in real time the clock moves between two calls, so that the second is due later."""
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        self._timers += 1
+        timer = _OrderedTimer(when, callback, args, self, context, self._timers)
+        scheduled: list[Any] = getattr(self, "_scheduled")  # noqa: B009 - the type stubs do not know it
+        heapq.heappush(scheduled, timer)
+        timer._scheduled = True  # noqa: SLF001 - as `BaseEventLoop.call_at` does
+        return timer
 
     def time(self) -> float:
         """The virtual time in seconds since the loop was made."""
