@@ -105,7 +105,8 @@ def admit(runtime: "ExecutionRuntime", event: Resumed) -> tuple[Interrupt, bool]
     """
     state = runtime.machine.state
     interrupt = (state.interrupts or {}).get(event.interrupt)
-    if state.status in FINAL and (interrupt is None or not repeats(interrupt, event)):
+    expired = interrupt is not None and interrupt.status == "expired"  # says more than that the execution has ended
+    if state.status in FINAL and not expired and (interrupt is None or not repeats(interrupt, event)):
         raise ExecutionClosed(
             f"{runtime!r} has ended ({runtime.status()}) and accepts no answer to interrupt {event.interrupt!r}"
         )
