@@ -1,6 +1,7 @@
 """Programs that went wrong when people tried to break the engine, each with its right outcome."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
 import msgspec
@@ -9,7 +10,14 @@ import pytest
 
 from triggerflow import TriggerFlow
 from triggerflow.diagram import run_view
-from triggerflow.errors import ContractError, ExecutionTimedOut, PayloadError, UsageError
+from triggerflow.errors import (
+    ContractError,
+    DefinitionError,
+    ExecutionCancelled,
+    ExecutionTimedOut,
+    PayloadError,
+    UsageError,
+)
 from triggerflow.stores import MemoryData, MemoryStore
 from triggerflow.testing import run_in_virtual_time
 
@@ -254,6 +262,144 @@ async def test_the_default_key_of_a_collect_is_the_name_of_the_chunk() -> None:
     flow.to(ask).to(ask).collect("j")
     flow.to(("b", lambda data: 2)).collect("j").to(lambda data: sorted(data.value)).end()
     assert await flow.async_start() == ["ask", "b"]
+
+
+async def test_the_completion_and_the_failure_of_a_sub_flow_are_heard_wherever_it_stands() -> None:
+    inner, flow, got = TriggerFlow(name="sub"), TriggerFlow(name="outer"), list[Any]()
+
+    async def odd(data: Any) -> Any:
+        if data.value % 2:
+            raise ValueError("odd")
+        return data.value
+
+    async def keep(data: Any) -> None:
+        got.append(data.value["value"] if isinstance(data.value, dict) else data.value)
+
+    inner.to(odd).end()
+    for number in (1, 2, 3, 4):
+        flow.to((f"give {number}", lambda data, number=number: number)).to_sub_flow(inner)
+    flow.when({"chunk": "sub"}).to(("done", keep))
+    flow.when({"error": inner}).to(("failed", keep))
+    await flow.async_start()
+    assert sorted(got) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("form", ["chunk", "name", "function"])
+async def test_a_condition_that_fails_goes_to_the_route_of_its_chunk(form: str) -> None:
+    flow = TriggerFlow(name="condition")
+
+    async def check(data: Any) -> bool:
+        raise ValueError("down")
+
+    chunk: Any = check if form == "function" else flow.chunk("check")(check)
+    flow.if_condition(chunk).to(("yes", lambda data: "yes")).end_condition().end()
+    flow.when({"error": "check" if form == "name" else chunk}).to(("route", lambda data: "routed")).end()
+    assert await flow.async_start() == "routed"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"collect": "nop"}, "the collection 'nop', which nothing fills; did you mean 'nope'"),
+        ({"chunk": "unused"}, "the completion of chunk 'unused', which stands nowhere"),
+        ({"error": "unused"}, "the failure of chunk 'unused', which stands nowhere"),
+        ({"runtime_data": "rouds"}, "did you mean 'rounds'"),
+    ],
+)
+def test_a_when_of_what_can_never_happen_is_refused(wanted: Any, message: str) -> None:
+    @dataclass
+    class State:
+        rounds: int = 0
+
+    flow = TriggerFlow(name="never").set_state(State)
+    flow.chunk("unused")(lambda data: None)
+    flow.to(("a", lambda data: 1)).collect("nope", "a")
+    flow.when(wanted).to(("b", lambda data: 1)).end()
+    with pytest.raises(DefinitionError, match=message):
+        flow.create_execution()
+
+
+@pytest.mark.parametrize("heard", ["function", "name", "error", "join"])
+async def test_a_cell_with_plain_functions_can_run_twice(heard: str) -> None:
+    flow, got = TriggerFlow(name="cell"), list[Any]()
+    for _ in range(2):
+
+        async def go(data: Any) -> Any:
+            if heard == "error":
+                raise ValueError("x")
+            return data.value
+
+        async def other(data: Any) -> Any:
+            return data.value
+
+        async def keep(data: Any) -> None:
+            got.append(1)
+
+        flow.register_chunk_handler(go)
+        flow.to(go)
+        flow.to(other)
+        wanted = {"function": go, "name": {"chunk": "go"}, "error": {"error": go}, "join": [go, other]}[heard]
+        flow.when(wanted).to(keep)
+    await flow.async_start(1)
+    assert got == [1]
+
+
+async def test_a_failure_that_no_result_can_show_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    flow = TriggerFlow(name="late")
+
+    async def late(data: Any) -> None:
+        await asyncio.sleep(0.1)
+        raise ValueError("item")
+
+    async def items(data: Any) -> Any:
+        async def source() -> Any:
+            yield 1
+            await asyncio.sleep(0.01)
+            raise RuntimeError("source")
+
+        return source()
+
+    flow.for_each(on_error="collect").to(items).for_each().to(late).end_for_each().end_for_each().end()
+    result = await flow.async_start([1])
+    assert [it.message for it in result] == ["source"]
+    assert "chunk 'late' failed after the block that collects its failure had ended" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["cancel", "failure", "limit"])
+async def test_no_question_is_open_after_the_end(how: str) -> None:
+    flow = TriggerFlow(name="end")
+
+    async def fail(data: Any) -> None:
+        await asyncio.sleep(1)
+        if how == "failure":
+            raise ValueError("x")
+        await asyncio.sleep(100)
+
+    flow.to(("ask", lambda data: data.pause_for(interrupt_id="q")))
+    flow.to(fail)
+    execution = flow.create_execution(execution_timeout=10 if how == "limit" else None)
+    await execution.async_begin()
+    await asyncio.sleep(0.5)
+    assert list(execution.get_pending_interrupts()) == ["q"]
+    if how == "cancel":
+        await execution.async_cancel()
+    with pytest.raises((ValueError, ExecutionCancelled, ExecutionTimedOut)):
+        await execution.async_get_result()
+    assert execution.get_pending_interrupts() == {}
+    assert execution.get_interrupt("q")["status"] == "retracted"
+
+
+async def test_the_defaults_of_the_state_are_there_before_the_start() -> None:
+    @dataclass
+    class State:
+        number: int = 7
+
+    flow = TriggerFlow(name="defaults").set_state(State)
+    flow.when(flow.signal("add", int)).to(lambda data: data.set_result(data.state.get("number") + data.value))
+    execution = flow.create_execution(keep_open=True)
+    await execution.async_emit("add", 3)
+    assert await execution.async_get_result() == 10
+    await execution.async_close()
 
 
 # -- views -------------------------------------------------------------------------------------------------------------

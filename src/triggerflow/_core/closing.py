@@ -8,7 +8,7 @@ from typing import Any
 from . import commands, events
 from .events import NO_VALUE
 from .groups import handled_by, handling
-from .interrupts import waiting
+from .interrupts import close, waiting
 from .joins import forget_items, unfilled
 from .limits import forget_queues
 from .losses import collected
@@ -127,6 +127,10 @@ def close_down(machine: Effects, outcome: Status) -> None:
             limiter.used -= 1
     machine.out[:] = [command for command in machine.out if not isinstance(command, RunChunk | commands.Pull)]
     state.pulls = 0
+    if state.rules >= NO_VALUE:
+        for interrupt in list((state.interrupts or {}).values()):
+            if interrupt.status == "waiting":
+                close(machine, interrupt, "retracted")
     for number in list(state.timers or ()):
         cancel_timer(machine, number)
     state.retries = None

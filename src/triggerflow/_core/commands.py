@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .events import ErrorInfo
+from .events import ErrorInfo, Failure
 from .state import BlockInstance, Interrupt, RunChunk
 
 
@@ -114,6 +114,12 @@ class Skipped(Command):
     error: ErrorInfo
 
 
+class LateFailure(Command):
+    """A chunk failed whose failure a block collects, after that block or its branch had ended. The driver logs it."""
+
+    failure: Failure
+
+
 class ItemAfterStop(Command):
     """An item was put after the stream was stopped: it is recorded, but not published. The driver logs it."""
 
@@ -170,6 +176,7 @@ AnyCommand = (
     | Answer
     | UnhandledSignal
     | Skipped
+    | LateFailure
     | ItemAfterStop
     | CheckResult
     | ResultFixed

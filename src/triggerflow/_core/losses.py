@@ -9,6 +9,7 @@ it does not depend on which chunk ends first.
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from .commands import AnyCommand, LateFailure
 from .definition import OperatorKind
 from .joins import close_scope, is_over
 from .plan import Node
@@ -22,6 +23,7 @@ class HasState(Protocol):
     """What is needed of a machine here."""
 
     state: RunState
+    out: list[AnyCommand]
 
 
 def collected(at: Node, scope: Branch | None) -> bool:
@@ -45,7 +47,11 @@ def collected(at: Node, scope: Branch | None) -> bool:
 
 def lose(machine: HasState, at: Node, scope: Branch | None, group: CompletionGroup | None, lost: Lost) -> None:
     """Note that an operator has failed in a branch. If no other way leads to its end, the branch ends with `lost`."""
-    if scope is None or at.optional or is_over(machine.state, scope):
+    if scope is None or at.optional:
+        return
+    if is_over(machine.state, scope):
+        if lost.failure is not None:
+            machine.out.append(LateFailure(lost.failure))
         return
     instance, end = scope.instance, scope.instance.node.block
     if end is None:

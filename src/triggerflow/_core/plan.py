@@ -117,7 +117,7 @@ class Plan:
             raise DefinitionError(f"flow {definition.name!r}: two operators have the same id")
         for node in self.nodes:
             node.next = tuple(listeners.get(node.trigger, ()))
-            if node.completes is not node.trigger:
+            if node.completes is not node.trigger and node.kind is not OperatorKind.MATCH_CASE:
                 gates = [it for it in listeners.get(node.completes, ()) if it.kind is OperatorKind.GATE]
                 node.next = tuple(sorted((*node.next, *gates), key=lambda it: it.index))
             elif node.kind is OperatorKind.GO_BACK:

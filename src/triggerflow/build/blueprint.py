@@ -12,15 +12,15 @@ from typing import Any, cast
 
 import msgspec
 
-from .._core.definition import Definition, Operator, OperatorKind
+from .._core.definition import Definition, Operator, OperatorKind, completed_by
 from .._core.errors import DefinitionError, NotAChunkError, UnknownChunkError
 from .._core.signals import ANY_CHUNK, Trigger, TriggerKind
 from .alike import same
 from .arguments import closest, line, text
 from .chunk import Chunk, Handler, check_handler, check_options, handler_name
 from .emits import emitted_names, sent_names
-from .places import Written, settle
-from .subflow import is_flow
+from .places import Written, settle, without_repeats
+from .subflow import SubFlow, is_flow
 
 #: The keys that `when` accepts in a dict, and the kind of trigger that each means.
 WHEN_KEYS: Mapping[str, TriggerKind] = {
@@ -69,6 +69,8 @@ class Blueprint:
         #: where `when` was given a plain string, by that string; and a name or function as a chunk, by the trigger
         self._heard: dict[str, str] = {}
         self._awaited: dict[Trigger, str] = {}
+        #: where `when` was given the name of a collection, by that name
+        self._collections: dict[str, str] = {}
         #: the last number tried for each name that was taken
         self._counted: dict[tuple[str, str], int] = {}
 
@@ -244,7 +246,7 @@ class Blueprint:
         It does not depend on the order of attaching, unless another callable has that name; then a number is added.
         """
         key, number = self._named.get(id(handler), name), 1
-        while self.handlers.setdefault(key, handler) != handler:
+        while not same(self.handlers.setdefault(key, handler), handler):
             number += 1
             key = f"{name}#{number}"
         return key
@@ -265,7 +267,7 @@ class Blueprint:
                 "name of its own as name="
             )
         known = self.handlers.get(name) or (self.chunks[name].handler if name in self.chunks else handler)
-        if known != handler:
+        if not same(known, handler):
             raise DefinitionError(f"{where}: {name!r} is registered to another callable; choose another name")
         made_up = {key for key, it in self.handlers.items() if it == handler and not is_stable_name(key, it)}
         for key in made_up:
@@ -404,19 +406,34 @@ class Blueprint:
         if kind == "timer":
             return Trigger("timer", _seconds(name, self.name))
         if kind == "error":
-            return Trigger("error", ANY_CHUNK if name == ANY_CHUNK else self._trigger(name, "chunk").name)
+            return Trigger("error", ANY_CHUNK if name == ANY_CHUNK else self._chunk(name).name)
+        if kind == "collect" and isinstance(name, str):
+            self._collections.setdefault(name, line())
+        if kind == "chunk" or (kind == "event" and not isinstance(name, str)):
+            return self._chunk(name)
+        if isinstance(name, str) and name:
+            return Trigger(kind, name)
+        raise self._no_trigger(name)
+
+    def _chunk(self, name: Any) -> Trigger:
+        """The trigger of a chunk, given by itself, its name, its function, or the flow that a step runs."""
+        if is_flow(name):
+            name = str(name.name)
         if isinstance(name, Chunk):
             return self.resolve(name).trigger
         if isinstance(name, str) and name:
-            return self._completion(name) if kind == "chunk" else Trigger(kind, name)
-        if callable(name) and kind in ("event", "chunk") and not self.one_operator_per_chunk:
+            return self._completion(name)
+        if callable(name) and not self.one_operator_per_chunk:
             trigger = self._anonymous(name).trigger
             self._awaited.setdefault(trigger, line())
             return trigger
         for chunk in self.nodes.values():
             if self.one_operator_per_chunk and chunk.handler == name:
                 return self._completion(chunk.name)
-        raise NotAChunkError(
+        raise self._no_trigger(name)
+
+    def _no_trigger(self, name: Any) -> NotAChunkError:
+        return NotAChunkError(
             f"flow {self.name!r}: when() cannot listen to {name!r}; give the name of an event, a chunk, or a dict with "
             f"the keys {list(WHEN_KEYS)}"
         )
@@ -449,7 +466,11 @@ class Blueprint:
                 chunk = self.named(name)
             except UnknownChunkError as error:
                 raise UnknownChunkError(f"{error} (when() at {place})") from None
+            if isinstance(chunk.handler, SubFlow):  # see `_heard_of`
+                continue
             attached = self._attached.get(name, [])
+            if len(attached) > 1:
+                attached = [it for it in attached if it in self._once()]
             if len(attached) > 1:
                 raise DefinitionError(_several(self.name, name, len(attached), f"when() at {place}"))
             own = (attached or [chunk.trigger])[0].name
@@ -459,14 +480,76 @@ class Blueprint:
                 found[name] = own
         return found
 
+    def _once(self) -> set[Trigger]:
+        """The triggers of the steps that are left when those that are written again are dropped."""
+        return {it.emits[0] for it in without_repeats(self.name, self.operators, self._written, self._alike)}
+
+    def _alike(self, one: Operator, other: Operator) -> bool:
+        """Whether two operators have the same handler."""
+        if one.handler == other.handler:
+            return True
+        if one.handler is None or other.handler is None:
+            return False
+        return same(self.handlers.get(one.handler), self.handlers.get(other.handler))
+
+    def _heard_of(self, operators: list[Operator]) -> list[Operator]:
+        """The operators, with the chunk named on each sub-flow and condition that a `when` hears of as a chunk.
+
+        Raises `DefinitionError` for a `when` of a chunk that stands nowhere, and of a collection that nothing fills.
+        """
+        steps = {trigger.name for it in operators if it.kind in _RUN and (trigger := completed_by(it)).kind == "chunk"}
+        named: dict[str, str] = {}
+        for gate in operators:
+            if gate.kind is not OperatorKind.GATE or gate.id in self._written.fixed:
+                continue
+            for trigger in gate.listens:
+                if trigger.kind in ("chunk", "error") and trigger.name not in steps and trigger.name != ANY_CHUNK:
+                    found = self._runs_as(trigger, operators)
+                    if not found:
+                        raise DefinitionError(
+                            f"flow {self.name!r}: when(){self._written.at(gate)} waits for the "
+                            f"{'failure' if trigger.kind == 'error' else 'completion'} of chunk {trigger.name!r}, "
+                            "which stands nowhere in this flow; wire it, for example with flow.to(...)"
+                        )
+                    named.update(dict.fromkeys(found, trigger.name))
+        collections = {it.name for it in operators if it.kind is OperatorKind.COLLECT}
+        for name, place in self._collections.items():
+            if name not in collections:
+                near = closest(name, collections, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"add a branch with .collect({name!r})"
+                raise DefinitionError(
+                    f"flow {self.name!r}: when() at {place} waits for the collection {name!r}, which nothing fills; "
+                    f"{hint}"
+                )
+        if not named:
+            return operators
+        return [
+            msgspec.structs.replace(it, options={**it.options, "completes": named[it.id]}) if it.id in named else it
+            for it in operators
+        ]
+
+    def _runs_as(self, trigger: Trigger, operators: Iterable[Operator]) -> list[str]:
+        """The ids of the sub-flows of this name; for a failure also of the conditions with the function of this
+        chunk."""
+        found = [it.id for it in operators if it.kind is OperatorKind.SUB_FLOW and it.name == trigger.name]
+        chunk = self.chunks.get(self._owners.get(trigger.name, trigger.name))
+        if found or chunk is None or trigger.kind != "error":
+            return found
+        cases = [it for it in operators if it.kind is OperatorKind.MATCH_CASE and it.handler is not None]
+        return [it.id for it in cases if same(self.handlers.get(it.handler or ""), chunk.handler)]
+
     def _wired_as(self, trigger: Trigger, place: str) -> str:
         """The name of the trigger of the chunk that has the function of this plain chunk, which is not wired itself."""
         plain = next(it for it in self._plain.values() if it.trigger == trigger)
-        wired = {it.trigger.name for it in self.nodes.values() if it.handler == plain.handler}
+        wired = {it.trigger.name for it in self.nodes.values() if same(it.handler, plain.handler)}
+        if len(wired) > 1:
+            wired &= {it.name for it in self._once()}
         if len(wired) > 1:
             raise DefinitionError(
                 _several(self.name, plain.name, len(wired), f"when() at {place}", "chunks", "function")
             )
+        if not wired and any(same(self.handlers.get(it.handler or ""), plain.handler) for it in self.operators):
+            return trigger.name  # the function of a condition: its failures can be heard, see `_heard_of`
         if not wired:
             raise DefinitionError(
                 f"flow {self.name!r}: when() at {place} listens to the function {plain.name!r}, which stands nowhere "
@@ -570,16 +653,7 @@ class Blueprint:
         operators = self.operators
         if renamed:
             operators = [_renamed(it, renamed) if it.id not in self._written.fixed else it for it in operators]
-        handlers = self.handlers
-
-        def alike(one: Operator, other: Operator) -> bool:
-            return one.handler == other.handler or (
-                one.handler is not None
-                and other.handler is not None
-                and same(handlers.get(one.handler), handlers.get(other.handler))
-            )
-
-        return settle(self.name, operators, self._written, alike)
+        return self._heard_of(settle(self.name, operators, self._written, self._alike))
 
     def _not_listened_to(self, name: str, heard: set[str]) -> str:
         near = closest(name, heard, 1)
@@ -603,8 +677,15 @@ class Blueprint:
 
 #: The operators whose place in the user's program is kept for errors that come when the flow is finished.
 _TELL_LINE = frozenset(
-    {OperatorKind.CHUNK, OperatorKind.GO_BACK, OperatorKind.FOR_EACH_COLLECT, OperatorKind.MATCH_COLLECT}
+    {
+        OperatorKind.CHUNK,
+        OperatorKind.GATE,
+        OperatorKind.GO_BACK,
+        OperatorKind.FOR_EACH_COLLECT,
+        OperatorKind.MATCH_COLLECT,
+    }
 )
+_RUN = frozenset({OperatorKind.CHUNK, OperatorKind.SUB_FLOW})
 
 
 def _renamed(operator: Operator, renamed: Mapping[str, str]) -> Operator:

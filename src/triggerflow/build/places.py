@@ -49,8 +49,15 @@ def settle(
     flow: str, operators: list[Operator], written: Written, alike: Callable[[Operator, Operator], bool]
 ) -> list[Operator]:
     """The operators of the finished flow. `alike` tells whether two operators have the same handler."""
-    kept = _Repeats(flow, operators, written, alike).without()
+    kept = without_repeats(flow, operators, written, alike)
     return _Returns(flow, kept, written).resolved()
+
+
+def without_repeats(
+    flow: str, operators: list[Operator], written: Written, alike: Callable[[Operator, Operator], bool]
+) -> list[Operator]:
+    """The operators without those that are written again."""
+    return _Repeats(flow, operators, written, alike).without()
 
 
 # -- repeats -----------------------------------------------------------------------------------------------------------
@@ -113,7 +120,13 @@ class _Repeats:
         return operator.kind, name, self.heard(operator), self.block(operator.inside), self.block(operator.group)
 
     def heard(self, operator: Operator) -> tuple[Trigger, ...]:
-        return tuple(self.gates.get(it, it) for it in (self.triggers.get(it, it) for it in operator.listens))
+        return tuple(self.gates.get(it, it) for it in map(self.stays, operator.listens))
+
+    def stays(self, trigger: Trigger) -> Trigger:
+        """The trigger of the step that stays, for one of a step that goes; the failure of one for that of the other."""
+        if trigger.kind == "error":
+            return Trigger("error", self.triggers.get(Trigger("chunk", trigger.name), trigger).name)
+        return self.triggers.get(trigger, trigger)
 
     def block(self, id: str | None) -> str | None:
         return None if id is None else self.ids.get(id, id)
@@ -177,7 +190,7 @@ class _Repeats:
         return self.repeats(operator, [it for it in among if it is not operator and self.key(it) == key])
 
     def moved(self, operator: Operator) -> Operator:
-        heard = tuple(dict.fromkeys(self.triggers.get(it, it) for it in operator.listens))
+        heard = tuple(dict.fromkeys(map(self.stays, operator.listens)))
         inside, group = self.block(operator.inside), self.block(operator.group)
         if (heard, inside, group) == (operator.listens, operator.inside, operator.group):
             return operator

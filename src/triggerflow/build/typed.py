@@ -8,6 +8,7 @@ import msgspec
 
 from .._core.errors import ContractError, DefinitionError
 from .annotations import hints_of, resolve
+from .arguments import closest
 from .contract import Check, checker
 
 T = TypeVar("T")
@@ -112,9 +113,7 @@ class StateModel:
     def require(self, key: str) -> None:
         """Raise `ContractError` if the key is unknown; it names the nearest one."""
         if key not in self.checks:
-            from difflib import get_close_matches  # imported here, to keep the import of the package fast
-
-            near = get_close_matches(str(key), self.checks, n=1)
+            near = closest(str(key), self.checks, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"it declares {list(self.checks)}"
             raise ContractError(f"state has no key {key!r}, because {self.model.__name__} declares none; {hint}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._core.errors import UsageError
+from .._core.errors import ContractError, DefinitionError, UsageError
 from .._core.operators import compile_plan
 from ..build.arguments import positive, seconds
 from ..build.blueprint import Blueprint
@@ -77,6 +77,12 @@ class FlowRuntime:
         if compiled is None or compiled[0] != self.blueprint.version:
             blueprint = self.executable()
             plan = compile_plan(blueprint.freeze())
+            if self.state is not None:
+                for key in plan.state:
+                    try:
+                        self.state.require(key)
+                    except ContractError as unknown:
+                        raise DefinitionError(f"flow {self.name!r}: when() cannot hear of it: {unknown}") from None
             program = Program(plan, blueprint, self.types, self.contract.copy(), dict(self.signals), self.state)
             compiled = self._compiled = (self.blueprint.version, program)
         return compiled[1]

@@ -170,6 +170,9 @@ def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
         _fire_overdue(runtime)
     elif not starting:
         submit(runtime, events.Created(runtime.environment.now(), *runtime.recorded_options()))
+        model = runtime.program.state
+        for key, default in () if model is None else model.initial().items():
+            submit(runtime, events.StateChanged(runtime.environment.now(), None, "set", key, default, emit=False))
     return driver
 
 

@@ -24,6 +24,11 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
         case commands.Skipped(run=run, chunk=chunk, error=error):
             text = "%r: chunk %r (run %d) failed, and skip_exceptions ended only its branch: %s: %s"
             logger.warning(text, execution, chunk, run, error.type, error.message)
+        case commands.LateFailure(failure=it):
+            text = (
+                "%r: chunk %r failed after the block that collects its failure had ended, so no result shows it: %s: %s"
+            )
+            logger.warning(text, execution, it.chunk, it.type, it.message)
         case commands.ItemAfterStop():
             logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
         case _:

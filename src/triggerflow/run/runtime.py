@@ -227,16 +227,10 @@ class ExecutionRuntime:
             raise ExecutionClosed(f"{self!r} was closed before it was started; create another execution")
         value = None if value is UNSET else value
         started = value if contract is None else contract(value)
-        model = self.program.state
-        driver = ingress.driver_of(self, starting=model is None)
-        now = self.environment.now
-        if model is not None:
-            for key, default in model.initial().items():
-                if key not in self.machine.state.data:
-                    ingress.submit(self, events.StateChanged(now(), None, "set", key, default, emit=False))
+        driver = ingress.driver_of(self, starting=self.program.state is None)
         self._value = value
         try:
-            driver.start(events.Started(now(), started, *self.recorded_options(), delay=delay))
+            driver.start(events.Started(self.environment.now(), started, *self.recorded_options(), delay=delay))
         except PayloadError:  # the execution has not started, and can be started with another value
             self._value = UNSET
             raise
@@ -597,9 +591,9 @@ class ExecutionRuntime:
             case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
                 del self.schemas[interrupt.id]
                 self.notice(command)
-            case commands.CloseInterrupt(interrupt=interrupt) if self.link is None and interrupt.status == "expired":
-                with suppress(ExecutionClosed):  # the expiry has failed the execution, which its readers are told
-                    ingress.put_interrupt(self, "expired", describe_interrupt(interrupt))
+            case commands.CloseInterrupt(interrupt=interrupt) if self.link is None:
+                with suppress(ExecutionClosed):  # the execution has ended, and readers get its outcome instead
+                    ingress.put_interrupt(self, interrupt.status, describe_interrupt(interrupt))
             case commands.OpenInterrupt(interrupt=interrupt) if self.link is None:
                 ingress.put_interrupt(self, "pause", describe_interrupt(interrupt))
                 if self.options.keep_open:
