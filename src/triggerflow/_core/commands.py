@@ -82,14 +82,14 @@ class GrantPermits(Command):
 
 
 class OpenInterrupt(Command):
-    """An interrupt was opened: observers are told."""
+    """An interrupt was opened. The driver informs readers; a sub-flow opens the interrupt in its parent too."""
 
     interrupt: Interrupt
 
 
 class CloseInterrupt(Command):
-    """An open interrupt expired or was retracted: observers are told, and a sub-flow sends `InterruptClosed` to its
-    parent."""
+    """An open interrupt has expired or was retracted. The driver informs readers; a sub-flow sends `InterruptClosed` to
+    its parent."""
 
     interrupt: Interrupt
 

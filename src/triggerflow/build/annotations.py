@@ -37,7 +37,7 @@ def resolve(expected: Any, what: str, names: Mapping[str, Any]) -> Any:
         try:
             expected = get_type_hints(holder, localns=dict(names), include_extras=True)["it"]
         except Exception as error:  # annotations are code
-            raise _unknown(what, repr(expected), error) from error
+            raise unknown_name(what, repr(expected), error) from error
     for cls in _classes(expected, names, what):
         del cls  # looking a class up is all
     return expected
@@ -48,7 +48,7 @@ def hints_of(cls: type[Any], what: str, names: Mapping[str, Any]) -> dict[str, A
     try:
         return _hints(cls, names)
     except Exception as error:  # annotations are code
-        raise _unknown(what, cls.__qualname__, error) from error
+        raise unknown_name(what, cls.__qualname__, error) from error
 
 
 def mentioned(expected: Any) -> Iterator[type[Any]]:
@@ -80,7 +80,7 @@ def _classes(expected: Any, names: Mapping[str, Any], what: str | None) -> Itera
             todo += _field_types(kind, names)
         except Exception as error:  # annotations are code
             if what is not None:
-                raise _unknown(what, kind.__qualname__, error) from error
+                raise unknown_name(what, kind.__qualname__, error) from error
 
 
 def _has_fields(cls: Any) -> bool:
@@ -130,7 +130,8 @@ def _is_text(expected: Any) -> bool:
     )
 
 
-def _unknown(what: str, where: str, error: Exception) -> DefinitionError:
+def unknown_name(what: str, where: str, error: Exception) -> DefinitionError:
+    """The error for a name in the annotations of `where` that is defined nowhere; `what` is the declaration."""
     name = getattr(error, "name", None)
     if not name:
         return DefinitionError(f"{what}: the annotations of {where} cannot be read: {error}")

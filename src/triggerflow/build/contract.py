@@ -13,7 +13,7 @@ from typing import Any, cast, get_args, is_typeddict
 
 import msgspec
 
-from .._core.errors import ContractError, DefinitionError
+from .._core.errors import ContractError
 
 Check = Callable[[Any], Any]
 
@@ -57,7 +57,9 @@ def checker(expected: Any, place: str, convert: Check | None = None) -> Check:
         try:
             convert = _converter(expected)
         except NameError as error:  # Pydantic's error is one too
-            raise unresolved(error, place) from None
+            from .annotations import unknown_name  # rarely needed, and it takes a millisecond
+
+            raise unknown_name(place, repr(expected), error) from None
 
     def check(value: Any) -> Any:
         try:
@@ -67,15 +69,6 @@ def checker(expected: Any, place: str, convert: Check | None = None) -> Check:
             raise ContractError(text) from error
 
     return check
-
-
-def unresolved(error: NameError, place: str) -> DefinitionError:
-    """The error for an annotation that names something that is not there."""
-    name = error.name or str(error)
-    return DefinitionError(
-        f"{place}: the annotation {name!r} cannot be resolved. A class that is defined inside a function is not found "
-        "where annotations are strings (`from __future__ import annotations`): define it at the top of the module"
-    )
 
 
 def _converter(expected: Any) -> Check:

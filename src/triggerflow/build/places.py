@@ -6,7 +6,7 @@ on the order in which the flow is written (decision 0019):
 * A step that is written again, at the same place and with the same function and options, is the step that is there.
 * A chain that begins with `when` and ends with a registered chunk, outside of blocks, goes back to the place of that
   chunk in another chain, if steps follow it there, and at no other place.
-* `back_to` names a chunk that stands in exactly one place.
+* `back_to` needs a chunk that is used in exactly one place.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypedDict, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -40,6 +40,21 @@ else:
         def __new__(cls, name: str) -> str:
             """Return the plain string."""
             return str(name)
+
+
+class EmitOptions(TypedDict, total=False):
+    """The options of an emit; see `TriggerFlowRuntimeData.async_emit`."""
+
+    settle: bool
+    delay: float | None
+    id: str | None
+    keeps_open: bool
+
+
+class ChunkEmitOptions(EmitOptions, total=False):
+    """The options of an emit by a chunk, which may be provisional."""
+
+    provisional: bool
 
 
 def append(old: Any, new: Any) -> list[Any]:

@@ -8,7 +8,7 @@ All methods can be called from any thread, and awaited on any event loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, Unpack, overload
 
 from .._core import events
 from .._core.definition import OperatorKind
@@ -30,7 +30,7 @@ SignalT = TypeVar("SignalT")
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
-    from ..build.typed import Signal
+    from ..build.typed import ChunkEmitOptions, EmitOptions, Signal
     from .dispatch import FieldSource
     from .execution import Execution
     from .runtime import ExecutionRuntime
@@ -146,40 +146,15 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
 
     @overload
     def async_emit(
-        self,
-        name: Signal[SignalT],
-        value: SignalT,
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-        provisional: bool = False,
+        self, name: Signal[SignalT], value: SignalT, **options: Unpack[ChunkEmitOptions]
     ) -> Coroutine[Any, Any, int]: ...
 
     @overload
-    def async_emit(
-        self,
-        name: Signal[None],
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-        provisional: bool = False,
-    ) -> Coroutine[Any, Any, int]: ...
+    def async_emit(self, name: Signal[None], **options: Unpack[ChunkEmitOptions]) -> Coroutine[Any, Any, int]: ...
 
     @overload
     def async_emit(
-        self,
-        name: str,
-        value: Any = None,
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-        provisional: bool = False,
+        self, name: str, value: Any = None, **options: Unpack[ChunkEmitOptions]
     ) -> Coroutine[Any, Any, int]: ...
 
     def async_emit(
@@ -221,39 +196,13 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         )  # fmt: skip
 
     @overload
-    def emit(
-        self,
-        name: Signal[SignalT],
-        value: SignalT,
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    def emit(self, name: Signal[SignalT], value: SignalT, **options: Unpack[EmitOptions]) -> None: ...
 
     @overload
-    def emit(
-        self,
-        name: Signal[None],
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    def emit(self, name: Signal[None], **options: Unpack[EmitOptions]) -> None: ...
 
     @overload
-    def emit(
-        self,
-        name: str,
-        value: Any = None,
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    def emit(self, name: str, value: Any = None, **options: Unpack[EmitOptions]) -> None: ...
 
     def emit(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, cast, overload
 
 from .._core.errors import UnknownInterrupt, UsageError
 from .._core.events import ErrorInfo, Event
@@ -26,7 +26,7 @@ from .threads import current_call
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
-    from ..build.typed import Signal
+    from ..build.typed import EmitOptions, Signal
     from .journal import Observer
     from .stream import LagPolicy, StreamReader
 
@@ -210,39 +210,13 @@ class Execution(ResourceHolder, Generic[ResultT]):
     # -- signals from outside ----------------------------------------------------------------------------------------
 
     @overload
-    async def async_emit(
-        self,
-        name: Signal[SignalT],
-        value: SignalT,
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    async def async_emit(self, name: Signal[SignalT], value: SignalT, **options: Unpack[EmitOptions]) -> None: ...
 
     @overload
-    async def async_emit(
-        self,
-        name: Signal[None],
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    async def async_emit(self, name: Signal[None], **options: Unpack[EmitOptions]) -> None: ...
 
     @overload
-    async def async_emit(
-        self,
-        name: str,
-        value: Any = None,
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    async def async_emit(self, name: str, value: Any = None, **options: Unpack[EmitOptions]) -> None: ...
 
     async def async_emit(
         self,
@@ -269,39 +243,13 @@ class Execution(ResourceHolder, Generic[ResultT]):
         await ingress.from_outside(self._runtime, make)
 
     @overload
-    def emit(
-        self,
-        name: Signal[SignalT],
-        value: SignalT,
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    def emit(self, name: Signal[SignalT], value: SignalT, **options: Unpack[EmitOptions]) -> None: ...
 
     @overload
-    def emit(
-        self,
-        name: Signal[None],
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    def emit(self, name: Signal[None], **options: Unpack[EmitOptions]) -> None: ...
 
     @overload
-    def emit(
-        self,
-        name: str,
-        value: Any = None,
-        *,
-        settle: bool = False,
-        delay: float | None = None,
-        id: str | None = None,
-        keeps_open: bool = True,
-    ) -> None: ...
+    def emit(self, name: str, value: Any = None, **options: Unpack[EmitOptions]) -> None: ...
 
     def emit(
         self,

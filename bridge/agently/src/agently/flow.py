@@ -178,7 +178,7 @@ class TriggerFlow(Definitions, ResourceMethods, EngineFlow, Generic[InputT, Stre
         self.settings = Settings(GLOBAL)
         if profile is not None:
             self.settings.set("triggerflow.profile", profile)
-        self.profile  # noqa: B018 - a wrong one is told where the flow is made
+        self.profile  # noqa: B018 - raises here, where the flow is made, if the global profile has an unknown value
         self._made: Made | None = None
         self._loaded_contract: dict[str, Any] = {}
 

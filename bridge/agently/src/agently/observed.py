@@ -16,14 +16,14 @@ _DATA: dict[Any, str] = {records.StateChanged: "runtime_data", records.FlowDataC
 
 
 def named_in(record: Any) -> tuple[str, str] | None:
-    """Type and name of the signal that a record stands for; None if the record is no signal."""
+    """Return (type, name) of the signal that an engine record carries; None if the record carries no signal."""
     kind = "event" if isinstance(record, records.Started | records.Emitted) else _DATA.get(type(record))
     name = getattr(record, "name", getattr(record, "key", "START"))
     return None if kind is None or name == OUTSIDE or not getattr(record, "emit", True) else (kind, name)
 
 
 def signal_in(run: Any, record: Any, number: int) -> Signal | None:
-    """The signal that a record stands for; None if it is no signal, or a change of data that no operator listens to.
+    """Return the signal that an engine record carries; None if it carries none, or a change of data without a listener.
 
     `run` is the execution, `number` the number of the record. A completion is a signal only if it is that of the latest
     run.
