@@ -35,7 +35,7 @@ from .definition import Definition
 from .digests import forget_signal, note_digest
 from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
-from .frozen import freeze
+from .freezing import freeze
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy

@@ -15,7 +15,8 @@ import msgspec
 from .definition import OperatorKind
 from .errors import SnapshotError
 from .events import ErrorInfo
-from .frozen import TAG, freeze
+from .freezing import freeze
+from .frozen import TAG
 from .groups import enter_group, usable_signals
 from .joins import is_over, joined
 from .limits import around, fill_queue, limiter_of_chunk

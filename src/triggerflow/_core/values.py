@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from .errors import UsageError
+from .frozen import PLAIN, FrozenDict, FrozenList, FrozenSet
 
 #: `type`, as a function of a value.
 kind_of = cast("Callable[[Any], type[Any]]", type)
@@ -30,9 +31,12 @@ def _ids(*kinds: type[Any]) -> frozenset[int]:
 _BASIC: Final = _ids(object, type(None), bool, int, float, complex, str, bytes, bytearray, range)
 #: The basic types whose `==` with each other never raises. Bytes with text raise under `python -bb`.
 BUILTIN: Final = _BASIC - _ids(bytes, bytearray)
-_SETS: Final = _ids(set, frozenset)
-_LISTED: Final = _SETS | _ids(list, tuple)
-_CONTAINER: Final = _LISTED | _ids(dict)
+_SETS: Final = _ids(set, frozenset, FrozenSet)
+_LISTED: Final = _SETS | _ids(list, tuple, FrozenList)
+_DICTS: Final = _ids(dict, FrozenDict)
+_CONTAINER: Final = _LISTED | _DICTS
+#: The plain type of each frozen one, whose methods it has for everything but changes.
+_PLAIN: Final = {id(frozen): id(plain) for frozen, plain in PLAIN.items()}
 #: Types whose values can be iterated over, but count as one item of a for_each.
 _WHOLE: Final = (dict, str, bytes, bytearray, Mapping, MappingProxyType)
 #: Attributes of Pydantic models only. A model iterates over its fields, but counts as one item of a for_each.
@@ -134,7 +138,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
         return False
     if kind in _LISTED:
         return all(is_plain(item, depth + 1) for item in value)
-    if kind == id(dict):
+    if kind in _DICTS:
         return all(is_plain(key, depth + 1) and is_plain(item, depth + 1) for key, item in value.items())
     return False
 
@@ -142,6 +146,7 @@ def is_plain(value: Any, depth: int = 0) -> bool:
 def _comparable(literal: Any, value: Any) -> bool:
     """Whether `==` of these two values runs no user code."""
     one, other = id(kind_of(literal)), id(kind_of(value))
+    one, other = _PLAIN.get(one, one), _PLAIN.get(other, other)
     if one in _CONTAINER and other in _CONTAINER:
         # If the containers differ in type or length, `==` does not compare their items.
         alike = one == other or (one in _SETS and other in _SETS)

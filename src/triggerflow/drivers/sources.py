@@ -25,6 +25,7 @@ from threading import Condition
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from weakref import ref
 
+from .._core.frozen import FrozenSet
 from .._core.state import BlockInstance
 from .._core.values import has_method
 from ..run.threads import ThreadCall, pool, waiting_inside_engine
@@ -643,7 +644,7 @@ def _in_memory() -> frozenset[type[Any]]:
     iterable: list[Any] = [[], (), range(0), range(2**70), set(), deque(), "", b"", *dicts, *views]
     reversible: list[Any] = [[], deque(), *dicts, *views]
     iterators: list[Any] = [*map(iter, iterable), *map(reversed, reversible)]
-    return frozenset({set, frozenset, deque, *map(type, views), *map(type, iterators)})
+    return frozenset({set, frozenset, FrozenSet, deque, *map(type, views), *map(type, iterators)})
 
 
 #: Types of iterables whose items are in memory, and whose iteration runs no user code. (Lists, tuples and

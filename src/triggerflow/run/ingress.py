@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from .._core import events
 from .._core.commands import AnyCommand, ItemAfterStop
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
-from .._core.frozen import freeze
+from .._core.freezing import freeze
 from .._core.groups import earlier_signal
 from .._core.machine import FINAL, cancelled_effect
 from .._core.recovery import outstanding

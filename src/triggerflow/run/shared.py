@@ -8,7 +8,7 @@ from threading import RLock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
-from .._core.frozen import freeze
+from .._core.freezing import freeze
 
 T = TypeVar("T")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._core import events
 from .._core.errors import ContractError, UsageError
-from .._core.frozen import FrozenList, freeze
+from .._core.freezing import freeze
+from .._core.frozen import FrozenList
 from .._core.state import UNSET, RunChunk
 from ..build.arguments import text
 from ..build.chunk import is_coroutine_function

@@ -18,7 +18,8 @@ import msgspec
 
 from .._core.errors import DefinitionError, PayloadError, SnapshotError
 from .._core.events import Failure
-from .._core.frozen import PLAIN, TAG, freeze
+from .._core.freezing import freeze
+from .._core.frozen import PLAIN, TAG
 from ..build.sources import Source, source_of
 
 #: How deep a value may be nested, in levels of its JSON text: a list or dict is one, other containers are two, a dict
