@@ -141,6 +141,32 @@ async def test_where_nothing_listens_any_more_it_ends(store: SQLiteStore) -> Non
     assert await execution.async_get_result(timeout=1) is None
 
 
+async def test_one_that_fails_today_can_be_retried_and_read(store: SQLiteStore) -> None:
+    broken = [True]
+    flow = TriggerFlow(name="approval")
+
+    @flow.chunk("publish")
+    async def publish(data: Any) -> Any:
+        if broken:
+            raise ConnectionError("the press is broken")
+        return f"{data.value} said yes"
+
+    flow.to(flow.chunk("ask")(lambda data: None))
+    flow.when("approved").to(publish).end()
+    execution = await flow.async_resume("approval", store=store)
+    await execution.async_emit("approved", "Ada")
+    with pytest.raises(ConnectionError):
+        await execution.async_get_result()
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await (await flow.async_retry("approval", store=store)).async_get_result()
+    broken.clear()
+    assert await (await flow.async_retry("approval", store=store)).async_get_result() == "Ada said yes"
+    history = flow.history(store)
+    assert (await history.state_at("approval")).status == "completed"
+    assert len([line async for line in history.lines("approval")]) == (await history.state_at("approval")).records
+
+
 @pytest.mark.parametrize("id", STORED)
 async def test_what_happened_reads_as_it_did(store: SQLiteStore, id: str) -> None:
     """Law 2: "`replay(journal)` gives the same machine": after every record, and as a copy of it elsewhere."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from triggerflow import TriggerFlow
+from triggerflow._core.machine import Machine, replay
 from triggerflow.diagram.runs import run_view
 from triggerflow.durable import Worker
 from triggerflow.errors import ExecutionLeased, ExecutionTimedOut, RecordsTrimmed, RemoteChunkError, UsageError
@@ -454,3 +455,29 @@ async def test_a_fallback_and_what_it_did_are_not_repeated(opener: Opener) -> No
         world.broken.clear()
         assert await (await flow.async_retry(id, store=store)).async_get_result() == 11
     assert world.ran == [("bad", 1), ("after", 1), ("after", 2)]
+
+
+async def test_reading_costs_the_same_for_each_of_many_retries(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("second")
+    flow = TriggerFlow("f")
+    flow.to(world.work("first")).to(world.work("second")).end()
+    received: list[Any] = []
+    receive = Machine.receive
+
+    def counting(machine: Machine, event: Any) -> Any:
+        received.append(event)
+        return receive(machine, event)
+
+    async with opener() as store:
+        id = await failed(flow, store)
+        for _ in range(30):
+            with pytest.raises(ConnectionError):
+                await (await flow.async_retry(id, store=store)).async_get_result()
+        records = [record async for _, record in flow.history(store).journal(id)]
+        monkeypatch.setattr(Machine, "receive", counting)
+        assert (await flow.history(store).state_at(id)).status == "failed"
+        assert len(received) <= 2 * len(records)
+        received.clear()
+        assert run_view(flow.definition, records).chunks["second"].count == 1
+        assert replay(flow.definition, records).state.records == len(records)
+        assert len(received) <= 2 * len(records)

@@ -146,11 +146,19 @@ class Machine(Runs):
         close_if_idle(self)
 
     def _retried(self, event: events.Retried) -> None:
-        raise ProtocolError("a retried execution needs its state before the failure, from a replay of its own: `retry`")
+        raise ProtocolError(
+            "`receive` cannot apply a Retried record; call `Machine.retry(record, before)` with the state before its "
+            "record `failed`"
+        )
 
     def retry(self, event: events.Retried, before: RunState) -> None:
-        """Apply a `Retried` record. `before` is the state before record `failed`, from a replay of its own."""
-        self.out = []  # nobody waits for a command about the time before
+        """Apply a `Retried` record. `before` is a state of its own after the first `failed` records; it is changed.
+
+        Raises `ProtocolError` if the execution has not ended, or `before` is not such a state.
+        """
+        if self.out is not IDLE:
+            raise ProtocolError("a Retried came while the machine receives another record")
+        self.out = []  # commands for the state before the retry were issued already
         try:
             self.state = retried(self, event, before)
         finally:
@@ -656,11 +664,46 @@ def cancelled_effect(name: str, count: int) -> str:
 def replay(plan: Plan | Definition, records: Iterable[events.Event]) -> Machine:
     """Return a machine that has received these records, in this order. Raises what `Machine.receive` raises."""
     plan = plan if isinstance(plan, Plan) else compile_plan(plan)
-    machine, past = Machine(plan), list[events.Event]()
+    machine, records = Machine(plan), list(records)
+    kept = KeptStates(plan, records)
     for record in records:
-        if type(record) is events.Retried:
-            machine.retry(record, replay(plan, past[: record.failed]).state)
-        else:
-            machine.receive(record)
-        past.append(record)
+        kept.receive(machine, record)
     return machine
+
+
+class KeptStates:
+    """Replays records among which there may be `Retried` ones.
+
+    Such a record needs the state before the failure. A copy of it is kept when the machine gets there, so that every
+    record is received once.
+    """
+
+    def __init__(self, plan: Plan, records: Iterable[events.Event]) -> None:
+        self._plan = plan
+        self._wanted = {record.failed for record in records if type(record) is events.Retried}
+        self._kept: dict[int, Any] = {}
+
+    def receive(self, machine: Machine, record: events.Event) -> list[commands.AnyCommand]:
+        """Let the machine receive the next record. Raises what `Machine.receive` raises."""
+        if not self._wanted:
+            return machine.receive(record)
+        from .snapshot import decode, encode  # imported here: few executions were retried
+
+        number = machine.state.records
+        if number in self._wanted:
+            self._kept[number] = encode(self._plan, machine.state, _as_it_is)
+        if type(record) is not events.Retried:
+            return machine.receive(record)
+        if record.failed not in self._kept:
+            raise ProtocolError(f"record {record.failed} did not end the execution")
+        machine.retry(record, decode(self._plan, self._kept[record.failed], _unpacked))
+        return []
+
+
+def _as_it_is(value: Any, where: str) -> Any:
+    """Values in a state are never changed, so a copy of the state may have the same ones."""
+    return value
+
+
+def _unpacked(value: Any) -> Any:
+    return value

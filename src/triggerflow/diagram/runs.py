@@ -11,7 +11,7 @@ from .._core import events
 from .._core.definition import Definition, OperatorKind
 from .._core.errors import ExecutionClosed, ProtocolError, UsageError
 from .._core.joins import COLLECT, joined
-from .._core.machine import Machine, replay
+from .._core.machine import KeptStates, Machine
 from .._core.operators import TRANSITIONS
 from .._core.plan import Node, Plan
 from .._core.signals import Trigger
@@ -54,7 +54,8 @@ def run_view(definition: Definition, records: Iterable[events.Event]) -> RunView
     The first record must be there: raises `UsageError` for a journal that lost it. Without a store, a journal holds
     only the newest `journal_limit` records.
     """
-    watch = _Watch(definition)
+    records = list(records)
+    watch = _Watch(definition, records)
     for record in records:
         try:
             watch.receive(record)
@@ -69,9 +70,10 @@ def run_view(definition: Definition, records: Iterable[events.Event]) -> RunView
 class _Watch:
     """Replays a journal with the engine's own transitions, and counts the signals that enter each operator."""
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, records: Iterable[events.Event]) -> None:
         counting = {kind: partial(self.enter, transition) for kind, transition in TRANSITIONS.items()}
         self.machine = Machine(Plan(definition, counting))
+        self.kept = KeptStates(self.machine.plan, records)
         self.nodes = {node.id: node for node in self.machine.plan.nodes}
         self.entered: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
@@ -80,7 +82,6 @@ class _Watch:
         self.busy: defaultdict[str, float] = defaultdict(float)
         self.began: dict[int, tuple[str, float]] = {}
         self.now = 0.0
-        self.past: list[events.Event] = []
         # Open block instances and phases of runs after the last record, by operator.
         self.open: Counter[str] = Counter()
         self.phases: defaultdict[str, set[Phase]] = defaultdict(set)
@@ -95,7 +96,7 @@ class _Watch:
     def receive(self, record: Any) -> None:
         self.now = max(self.now, record.at)
         paused = isinstance(record, events.Paused) and not record.holds
-        commands = self.take(record)
+        commands = self.kept.receive(self.machine, record)
         if paused or isinstance(record, events.Completed | events.Failed | events.Cancelled):
             self.end(record.run, "failed" if _is_final(record) else type(record).__name__.lower())
         elif isinstance(record, events.CleanupTimedOut):
@@ -105,17 +106,6 @@ class _Watch:
             if isinstance(run, RunChunk):
                 self.runs.setdefault(run.node.id, set()).add(run.id)
                 self.began[run.id] = (run.node.id, self.now)
-
-    def take(self, record: Any) -> list[Any]:
-        """Let the machine take a record. After `Retried` it has the state before the failure, from a replay of its own
-        that counts nothing."""
-        self.past.append(record)
-        if not isinstance(record, events.Retried):
-            return list(self.machine.receive(record))
-        entered, fired = self.entered.copy(), self.fired.copy()
-        self.machine.retry(record, replay(self.machine.plan, self.past[: record.failed]).state)
-        self.entered, self.fired = entered, fired
-        return []
 
     def end(self, run: int, how: str) -> None:
         operator, began = self.began.pop(run, ("", self.now))

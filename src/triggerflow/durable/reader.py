@@ -1,9 +1,8 @@
 """Reads executions of one flow out of the store: their rows, their records, and their state after any record.
 
 Records can be replayed only with the definition under which they were written. If an execution was migrated to a newer
-definition, a snapshot under the newer one names the older
-one. So an execution has a list of *starts*: points from which it can be
-replayed, each with its definition.
+definition, a snapshot under the newer one names the older one. So an execution has a list of *starts*: points from
+which it can be replayed, each with its definition.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,12 +14,12 @@ from .._core.errors import ProtocolError, RecordsTrimmed, StoreDamaged, UnknownE
 from .._core.machine import FINAL, Machine
 from .._core.operators import compile_plan
 from .._core.plan import Plan
-from .._core.state import UNSET, RunChunk
+from .._core.state import UNSET, RunChunk, RunState
 from ..drivers.asyncio import REAL
 from ..run.program import Program
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import decode
-from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record
+from .loading import PAGE, RestoredExecution, definition_before, from_snapshot, replay_record, write_snapshot
 from .metadata import predates_declared_events, read_definition
 
 
@@ -32,6 +31,8 @@ class Start(NamedTuple):
     snapshot: bytes | None
     #: whether records before it were written under another definition
     migrated: bool = False
+    #: whether it is the state just after a `Retried` record, and not a snapshot of the store
+    follows_retry: bool = False
 
 
 class Step(NamedTuple):
@@ -97,7 +98,7 @@ class ExecutionReader:
         else:
             start = self._start_before(row, await self.starts(row), records)
         machine, value = await self._begin(row, start)
-        async for step in self._replay(row, machine, records, {}):
+        async for step in self._replay(row, machine, records, {}, start):
             if isinstance(step.record, events.Started):
                 value = step.record.value
         return RestoredExecution(machine, value)
@@ -108,22 +109,30 @@ class ExecutionReader:
         start = self._start_before(row, starts, max(first, starts[0].records if starts else 0))
         machine = (await self._begin(row, start)).machine
         migrations = {it.records: it for it in starts if it.migrated and it.records > start.records}
-        async for step in self._replay(row, machine, row.records if end is None else end, migrations):
+        async for step in self._replay(row, machine, row.records if end is None else end, migrations, start):
             if step.number >= first:
                 yield step
 
     async def _replay(
-        self, row: ExecutionRow, machine: Machine, end: int, migrations: Mapping[int, Start]
+        self, row: ExecutionRow, machine: Machine, end: int, migrations: Mapping[int, Start], origin: Start
     ) -> AsyncIterator[Step]:
-        """Replay the records that the machine has not received, up to `end` (not included)."""
+        """Replay the records that the machine has not received, up to `end` (not included).
+
+        `origin` is the start of the machine. A `Retried` record needs the state before the failure, which comes from a
+        second replay of the records since `origin`. After it, `origin` is the state with which the execution runs
+        again: so no record is replayed more than twice, however often the execution was retried.
+        """
         async for number, record in self.journal(row, machine.state.records, end):
             if number in migrations:
-                machine = (await self._begin(row, migrations[number])).machine
+                origin = migrations[number]
+                machine = (await self._begin(row, origin)).machine
             if number != machine.state.records:
                 raise _missing(row, machine)
             run = machine.state.runs.get(getattr(record, "run", None) or 0)
             if type(record) is events.Retried:
-                await self._retry(row, machine, record)
+                await self._retry(row, machine, record, origin)
+                state = write_snapshot(RestoredExecution(machine, UNSET), self.program.types)
+                origin = Start(number + 1, machine.plan.definition.fingerprint, state, follows_retry=True)
                 commands = []
             else:
                 commands = replay_record(machine, record, row.id)
@@ -131,14 +140,26 @@ class ExecutionReader:
         if machine.state.records < end:
             raise _missing(row, machine)
 
-    async def _retry(self, row: ExecutionRow, machine: Machine, record: events.Retried) -> None:
-        """Replay a `Retried` record: the state before the failure comes from a replay of its own."""
-        before = await self.restore(row, min(record.failed, machine.state.records))
+    async def _retry(self, row: ExecutionRow, machine: Machine, record: events.Retried, origin: Start) -> None:
+        """Replay a `Retried` record. Raises `StoreDamaged` if it does not fit those before it."""
+        number = machine.state.records
         try:
-            machine.retry(record, before.machine.state)
+            if record.failed >= number or (record.failed < origin.records and origin.follows_retry):
+                raise ProtocolError(f"record {record.failed} did not end the execution")
+            machine.retry(record, await self._state_before(row, machine.plan, record.failed, origin))
         except ProtocolError as error:
-            number = machine.state.records
             raise StoreDamaged(f"execution {row.id!r}: record {number} does not follow: {error}") from error
+
+    async def _state_before(self, row: ExecutionRow, plan: Plan, records: int, origin: Start) -> RunState:
+        """The state after the first `records` records, replayed from `origin` under the plan of the outer replay."""
+        if records < origin.records:  # a snapshot was written while the execution was closing
+            origin = self._start_before(row, await self.starts(row), records)
+        if origin.definition != plan.definition.fingerprint:
+            raise ProtocolError("the execution was moved to another definition between its failure and the retry")
+        machine = self._begin_under(plan, row, origin).machine
+        async for step in self._replay(row, machine, records, {}, origin):
+            machine = step.machine
+        return machine.state
 
     async def journal(self, row: ExecutionRow, first: int, end: int) -> AsyncIterator[tuple[int, events.Record]]:
         """Read the records from `first` up to `end` (not included). Trimmed records are skipped."""
@@ -214,7 +235,7 @@ class ExecutionReader:
             return True  # it was migrated later: a snapshot under the newer definition has the external events
         machine = self._begin_under(plan, row, start).machine
         try:
-            async for step in self._replay(row, machine, row.records, {}):
+            async for step in self._replay(row, machine, row.records, {}, start):
                 machine = step.machine
         except StoreDamaged:
             return False
