@@ -442,20 +442,24 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         What had completed stays completed. The chunk that failed runs again with the next attempt number, and so do the
         chunks that were cancelled with it, also in sub-flows. The id stays, and records and stream items are numbered
         on: a reader goes on with `after=` its position. The state is as it was left. The journal has a record
-        `retried`. An interrupt that has expired is asked again.
+        `retried`. An interrupt that has expired is asked again; open ones expire later by the time since the failure.
 
         Raises `UsageError` if the execution has not failed, if it is a sub-flow (retry its parent), and, unless `force`
-        is true, if it failed in the work of an error route of which chunks have completed. Raises `RecordsTrimmed` if
-        it was compacted after it had failed, `SnapshotError` if it does not fit this definition, and what
-        `async_resume` raises; it is still failed then. The other parameters are those of `async_resume`.
+        is true, if an error route was running of which chunks had completed. Raises `RecordsTrimmed` if it was
+        compacted after it had begun to fail, `SnapshotError` if it or a sub-flow does not fit this definition; it is
+        still failed then. Also raises what `async_resume` raises. If that, or a cancellation, comes after the record
+        was written, the execution is `running` and has no owner: `async_resume` or a worker continues it. The other
+        parameters are those of `async_resume`.
         """
         store = self._store(store, "flow.async_retry")
         self._runtime.require_name()
-        from .durable.retrying import reopen
+        from .durable.retrying import released_on_error, reopen
 
+        resources = None if runtime_resources is None else dict(runtime_resources)
         now = self._runtime.environment.now()
         await reopen(self._runtime.program(), store, id, now, force=force, operator_map=operator_map)
-        return await self.async_resume(id, store=store, runtime_resources=runtime_resources, operator_map=operator_map)
+        async with released_on_error(store, id):
+            return await self.async_resume(id, store=store, runtime_resources=resources, operator_map=operator_map)
 
     def retry(self, id: str, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_retry`."""

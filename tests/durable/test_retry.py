@@ -1,6 +1,7 @@
 """A failed durable execution runs again, in place: `flow.async_retry`."""
 
 import asyncio
+import gc
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,15 @@ from triggerflow import TriggerFlow
 from triggerflow._core.machine import Machine, replay
 from triggerflow.diagram.runs import run_view
 from triggerflow.durable import Worker
-from triggerflow.errors import ExecutionLeased, ExecutionTimedOut, RecordsTrimmed, RemoteChunkError, UsageError
+from triggerflow.errors import (
+    ExecutionLeased,
+    ExecutionTimedOut,
+    InterruptExpired,
+    RecordsTrimmed,
+    RemoteChunkError,
+    SnapshotError,
+    UsageError,
+)
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
 
 Data = Any
@@ -75,8 +84,6 @@ async def test_what_had_completed_stays_and_what_failed_runs_again(opener: Opene
 @pytest.mark.parametrize("start", [0, 1, 2])
 async def test_a_restart_between_retry_and_end(opener: Opener, start: int) -> None:
     """Records are added in one append: before it the execution has failed, after it any process goes on with it."""
-    from triggerflow.durable.retrying import reopen
-
     world = World("second")
     flow = TriggerFlow("f")
     flow.to(world.work("first")).to(world.work("second")).end()
@@ -88,8 +95,7 @@ async def test_a_restart_between_retry_and_end(opener: Opener, start: int) -> No
             with pytest.raises(ConnectionError):
                 await (await flow.async_retry(id, store=store)).async_get_result()
             world.broken.clear()
-        runtime = flow._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        await reopen(runtime.program(), store, id, runtime.environment.now())
+        await reopen_only(flow, store, id)
     async with opener() as store, Worker(store, flow):
         execution = await flow.async_resume(id, store=store)
         assert await execution.async_get_result() == 2
@@ -481,3 +487,333 @@ async def test_reading_costs_the_same_for_each_of_many_retries(opener: Opener, m
         assert run_view(flow.definition, records).chunks["second"].count == 1
         assert replay(flow.definition, records).state.records == len(records)
         assert len(received) <= 2 * len(records)
+
+
+# -- another process, cancellation, faults ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+@pytest.mark.parametrize("by", ["handle", "worker"])
+async def test_the_process_where_it_failed_runs_the_retry_of_another_one(
+    opener: Opener, by: str, is_held: bool
+) -> None:
+    world = World("second")
+    flow, same = TriggerFlow("f"), TriggerFlow("f")
+    for it in (flow, same):
+        it.to(world.work("first")).to(world.work("second")).end()
+    async with opener() as store, opener() as other:
+        execution: Any = flow.create_execution(store=store)
+        id = execution.id
+        with pytest.raises(ConnectionError):
+            await execution.async_start(0)
+        if not is_held:
+            execution = None
+            gc.collect()
+        retried = await same.async_retry(id, store=other)  # it fails again, and is retried once more
+        with pytest.raises(ConnectionError):
+            await retried.async_get_result()
+        world.broken.clear()
+        await reopen_only(same, other, id)
+        await other.release([id])
+        if by == "handle":
+            again = await flow.async_resume(id, store=store)
+            assert again is not execution
+            assert await again.async_get_result() == 2
+        else:
+            async with Worker(store, flow):
+                await asyncio.sleep(10)
+                assert (await store.find(id)).status == "completed"
+        if is_held:
+            assert execution.get_status() == "failed"
+            with pytest.raises(ConnectionError):
+                await execution.async_get_result()
+        assert await (await flow.async_resume(id, store=store)).async_get_result() == 2
+    assert world.ran == [("first", 1), ("second", 1), ("second", 2), ("second", 3)]
+
+
+async def reopen_only(flow: TriggerFlow, store: Any, id: str) -> None:
+    """What `async_retry` does up to the append of the records."""
+    from triggerflow.durable.retrying import reopen
+
+    runtime = flow._runtime  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    await reopen(runtime.program(), store, id, runtime.environment.now())
+
+
+class Cancelling(MemoryStore):
+    """Cancels the task that waits for the `at`-th call of one of its methods."""
+
+    method, at = "", 0
+
+    def _count(self, method: str) -> None:
+        if method == self.method:
+            self.at -= 1
+            if not self.at:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+
+    async def append(self, appends: Any) -> None:
+        await super().append(appends)
+        self._count("append")
+        await asyncio.sleep(0)
+
+    async def claim(self, execution: str) -> Any:
+        row = await super().claim(execution)
+        self._count("claim")
+        await asyncio.sleep(0)
+        return row
+
+    async def find(self, execution: str) -> Any:
+        self._count("find")
+        await asyncio.sleep(0)
+        return await super().find(execution)
+
+
+@pytest.mark.parametrize(
+    ("method", "at", "status"),
+    [("claim", 1, "failed"), ("append", 1, "running"), ("find", 2, "running"), ("claim", 2, "running")],
+)
+async def test_a_retry_that_is_cancelled_leaves_it_to_any_process(method: str, at: int, status: str) -> None:
+    world = World("second")
+    flow = TriggerFlow("f")
+    flow.to(world.work("first")).to(world.work("second")).end()
+    data = MemoryData()
+    async with Cancelling(data) as store:
+        id = await failed(flow, store)
+        world.broken.clear()
+        store.method, store.at = method, at
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(flow.async_retry(id, store=store))
+        row = await store.find(id)
+        assert (row.status, row.owner) == (status, None)
+        async with MemoryStore(data) as other:
+            again = flow.async_retry if status == "failed" else flow.async_resume
+            assert await (await again(id, store=other)).async_get_result() == 2
+
+
+async def test_resources_that_are_none_leave_it_failed(opener: Opener) -> None:
+    world = World("one")
+    flow = TriggerFlow("f")
+    flow.to(world.work("one")).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        with pytest.raises(TypeError):
+            await flow.async_retry(id, store=store, runtime_resources=5)  # type: ignore[arg-type]  # pyright: ignore
+        row = await store.find(id)
+        assert (row.status, row.owner) == ("failed", None)
+
+
+# -- other definitions, compactions ----------------------------------------------------------------------------------
+
+
+async def test_a_sub_flow_that_cannot_continue_is_found_before_anything_is_recorded(opener: Opener) -> None:
+    world = World("work")
+
+    def versions(name: str) -> TriggerFlow:
+        child, flow = TriggerFlow("child"), TriggerFlow("f")
+        child.to(world.work("first")).to((name, world.work("work")[1])).end()
+        flow.to_sub_flow(child, name="step").end()
+        return flow
+
+    async with opener() as store:
+        id = await failed(versions("work"), store)
+        world.broken.clear()
+        with pytest.raises(SnapshotError, match="/step.* was not retried"):
+            await versions("renamed").async_retry(id, store=store)
+        rows = [await store.find(id), *await store.executions(parent=id)]
+        assert [(row.status, row.owner) for row in rows] == [("failed", None)] * 2
+        assert await (await versions("work").async_retry(id, store=store)).async_get_result() == 2
+
+
+def closing_flow(world: World, stop: asyncio.Event, *more: str) -> TriggerFlow:
+    """After a failure it goes on closing until `stop` is set."""
+
+    async def slow(data: Data) -> None:
+        try:
+            await asyncio.sleep(1000 if world.broken else 0)
+        finally:
+            if world.broken:
+                await stop.wait()
+
+    flow = TriggerFlow("f")
+    flow.batch(("slow", slow), world.work("bad")).end()
+    for name in more:
+        flow.when(name).to(world.work(name))
+    return flow
+
+
+async def test_one_that_was_compacted_while_it_closed_is_refused(opener: Opener) -> None:
+    world, stop = World("bad"), asyncio.Event()
+    flow = closing_flow(world, stop)
+    async with opener() as store:
+        execution = flow.create_execution(store=store)
+        await execution.async_begin(0)
+        await asyncio.sleep(1)
+        await flow.history(store).compact(execution.id)
+        stop.set()
+        with pytest.raises(ConnectionError):
+            await execution.async_get_result()
+        with pytest.raises(RecordsTrimmed, match="begun to fail"):
+            await flow.async_retry(execution.id, store=store)
+        assert (await store.find(execution.id)).owner is None
+
+
+async def test_one_that_was_moved_to_another_definition_while_it_closed_is_refused(opener: Opener) -> None:
+    world, stop = World("bad"), asyncio.Event()
+    async with opener() as store:
+        execution = closing_flow(world, stop).create_execution(store=store)
+        await execution.async_begin(0)
+        await asyncio.sleep(1)
+        stop.set()
+        await execution.async_suspend()
+        flow = closing_flow(world, stop, "other")
+        ended = await flow.async_resume(execution.id, store=store)
+        with pytest.raises(RemoteChunkError):
+            await ended.async_get_result()
+        with pytest.raises(SnapshotError, match="moved to another definition"):
+            await flow.async_retry(execution.id, store=store)
+        assert (await store.find(execution.id)).status == "failed"
+
+
+# -- time ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+async def test_open_questions_keep_the_time_that_they_had_left(opener: Opener, depth: int) -> None:
+    world = World("bad")
+
+    async def ask(data: Data) -> None:
+        data.pause_for(interrupt_id="q", expires=100)
+
+    async def bad(data: Data) -> int:
+        await asyncio.sleep(40 if data.attempt == 1 else 0)
+        return await world.work("bad")[1](data)
+
+    inner = TriggerFlow("inner")
+    inner.batch(("ask", ask), ("bad", bad)).end()
+    flow = inner
+    if depth:
+        flow = TriggerFlow("f")
+        flow.to_sub_flow(inner, name="step").end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        await asyncio.sleep(1000)
+        world.broken.clear()
+        execution = await flow.async_retry(id, store=store)
+        await asyncio.sleep(50)
+        (question,) = execution.get_pending_interrupts()
+        await execution.async_continue_with(question, "yes")
+        assert await execution.async_get_result() == {"ask": "yes", "bad": 1}
+        late = await failed_again(flow, store, world)
+        await asyncio.sleep(70)
+        assert not late.get_pending_interrupts()
+
+
+async def failed_again(flow: TriggerFlow, store: Any, world: World) -> Any:
+    world.broken.add("bad")
+    id = await failed(flow, store)
+    await asyncio.sleep(1000)
+    world.broken.clear()
+    return await flow.async_retry(id, store=store)
+
+
+async def test_a_timer_of_the_execution_keeps_the_time_that_it_had_left(opener: Opener) -> None:
+    fired: list[float] = []
+    broken = [True]
+
+    async def work(data: Data) -> int:
+        await asyncio.sleep(40)
+        if broken:
+            raise ConnectionError
+        return 1
+
+    async def late(data: Data) -> None:
+        fired.append(asyncio.get_running_loop().time())
+
+    flow = TriggerFlow("f")
+    flow.when({"timer": 60}).to(("late", late))
+    flow.to(("work", work)).to(("more", work)).end()
+    async with opener() as store:
+        id = await failed(flow, store)
+        await asyncio.sleep(1000)
+        broken.clear()
+        began = asyncio.get_running_loop().time()
+        assert await (await flow.async_retry(id, store=store)).async_get_result() == 1
+        assert [round(it - began) for it in fired] == [20]
+
+
+async def test_a_question_that_is_asked_again_waits_for_its_turn(opener: Opener) -> None:
+    flow = TriggerFlow("f")
+
+    async def ask(data: Data) -> None:
+        await data.async_put_into_stream("asking")
+        data.pause_for(interrupt_id="q", expires=1 if data.attempt == 1 else 1000)
+
+    async def slow(data: Data) -> None:
+        await asyncio.sleep(100)
+
+    flow.batch(("ask", ask), ("slow", slow)).end()
+    async with opener() as store:
+        execution = flow.create_execution(store=store, concurrency=1)
+        with pytest.raises(Exception, match="nobody answered"):
+            await execution.async_start(0)
+        again = await flow.async_retry(execution.id, store=store)
+        await asyncio.sleep(200)
+        await again.async_continue_with("q", 5)
+        assert await again.async_get_result() == {"ask": 5, "slow": None}
+        assert [item async for item in flow.history(store).stream(again.id) if item == "asking"] == ["asking"]
+
+
+# -- error routes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["source", "timeout", "expiry", "first"])
+@pytest.mark.parametrize("retries", [1, 2])
+async def test_an_error_route_that_was_at_work_whatever_has_failed(opener: Opener, case: str, retries: int) -> None:
+    """Refused if chunks of a route that was at work have completed, also if no chunk has failed in it."""
+    flow = TriggerFlow("f")
+    ran: list[str] = []
+
+    @flow.source
+    async def lines() -> Any:
+        yield 1
+        raise KeyError("source")
+
+    async def charge(data: Data) -> None:
+        raise ConnectionError
+
+    async def undo(data: Data) -> Any:
+        ran.append("undo")
+        return lines() if case == "source" else None
+
+    async def slow(data: Data) -> None:
+        await asyncio.sleep(1000)
+
+    async def ask(data: Data) -> None:
+        data.pause_for(interrupt_id="q", expires=5)
+
+    async def item(data: Data) -> int:
+        return data.value
+
+    flow.to(("charge", charge)).end()
+    route = flow.on_error(("slow", slow) if case == "first" else ("undo", undo))
+    if case == "source":
+        route.for_each().to(("item", item)).end_for_each()
+    elif case == "timeout":
+        route.to(("slow", slow))
+    elif case == "expiry":
+        route.to(("ask", ask))
+    async with opener() as store:
+        execution = flow.create_execution(store=store, execution_timeout=10)
+        with pytest.raises((KeyError, ExecutionTimedOut, InterruptExpired)):
+            await execution.async_start(0)
+        for number in range(retries):
+            refused = case != "first"
+            if refused:
+                with pytest.raises(UsageError, match="force=True"):
+                    await flow.async_retry(execution.id, store=store)
+            again = await flow.async_retry(execution.id, store=store, force=refused)
+            if number < retries - 1:
+                with pytest.raises((KeyError, ExecutionTimedOut, InterruptExpired)):
+                    await again.async_get_result()
+    assert ran == ([] if case == "first" else ["undo"])

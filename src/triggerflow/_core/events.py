@@ -428,7 +428,8 @@ class Retried(Event, tag="retried"):
 
     `failed` is the record by which it began to close, and `run` the run that failed with it. State data, stream and all
     numbers go on from this record. `expired`: the interrupt that expired with record `failed`; its chunk runs again.
-    `interrupts`: interrupts of sub-flows that were closed when those failed, and are open again.
+    `interrupts`: interrupts of sub-flows that were closed when those failed, and are open again. `ended`: the time of
+    record `failed`, in seconds since the epoch. Records of earlier versions do not have it.
     """
 
     at: float
@@ -436,6 +437,7 @@ class Retried(Event, tag="retried"):
     run: int | None = None
     expired: str | None = None
     interrupts: list[str] = []
+    ended: float | None = None
 
 
 class CancelRequested(Event, tag="cancel_requested"):

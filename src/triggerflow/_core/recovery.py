@@ -64,10 +64,21 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
 
     Raises `ProtocolError` if the execution has not ended, or its record `failed` did not end it."""
     now = machine.state
-    if now.status not in (Status.FAILED, Status.CANCELLED) or before.closing is not None:
-        raise ProtocolError("only an execution that has failed or was cancelled runs again, from its state before that")
+    if now.status not in (Status.FAILED, Status.CANCELLED):
+        raise ProtocolError(
+            f"the execution is {now.status.value} after record {now.records}: only one that has failed or was "
+            "cancelled runs again"
+        )
+    if before.closing is not None:
+        raise ProtocolError(
+            f"the state before record {event.failed} is of an execution that is closing ({before.closing.value}): a "
+            "retry needs the state before that"
+        )
     if before.records != event.failed or event.failed >= now.records:
-        raise ProtocolError(f"record {event.failed} did not end the execution")
+        raise ProtocolError(
+            f"record {event.failed} did not end the execution: it has {now.records} records, and the state to run from "
+            f"is after {before.records}"
+        )
     before.records = now.records + 1
     before.next_id = max(before.next_id, now.next_id)
     before.data.clear()
@@ -75,9 +86,7 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
     before.owned = None
     before.stream, before.stream_stopped = now.stream, now.stream_stopped
     before.status = Status.RUNNING
-    for timer in (before.timers or {}).values():
-        if timer.what == "limit":  # else the execution would fail at once
-            timer.due = event.at + (before.execution_timeout or 0)
+    _shift_times(before, event)
     run = None if event.run is None else before.run(event.run)
     if run is not None and run.effects is not None:
         run.failed = dict(run.effects)
@@ -94,6 +103,23 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
     return before
 
 
+def _shift_times(state: RunState, event: events.Retried) -> None:
+    """Move what counts from the start or from a question by the time that the execution was ended.
+
+    Else open questions would expire at once after a late retry, and the execution would reach its time limit. Delayed
+    signals keep their time, as after a crash: those that are overdue fire at once."""
+    ended = 0.0 if event.ended is None else max(0.0, event.at - event.ended)
+    for timer in (state.timers or {}).values():
+        if timer.what == "limit":  # it counts from the retry
+            timer.due = event.at + (state.execution_timeout or 0)
+        elif timer.what in ("expiry", "deadline"):
+            timer.due += ended
+    state.dues = None  # `next_due` builds it again
+    for interrupt in (state.interrupts or {}).values():
+        if interrupt.expires is not None and interrupt.status != "resumed":
+            interrupt.expires += ended
+
+
 def _ask_again(machine: Effects, state: RunState, interrupt: Interrupt) -> None:
     """Run the chunk again whose interrupt has expired."""
     run, machine.state = interrupt.run, state
@@ -108,6 +134,8 @@ def _ask_again(machine: Effects, state: RunState, interrupt: Interrupt) -> None:
             take_member(state, run.group, run.id, run)
     if acquire(run):
         run.phase = RUNNING
+    else:  # `recover` counts the attempts of running chunks only
+        run.attempt += 1
 
 
 def outstanding(machine: Effects) -> list[commands.AnyCommand] | None:

@@ -5,6 +5,7 @@ executions share one disk write, where each would need a write of its own for ea
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
@@ -15,6 +16,8 @@ from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
 from .metadata import write_definition
+
+logger = logging.getLogger("triggerflow")
 
 
 class StoreSession:
@@ -149,12 +152,19 @@ _per_store: "WeakKeyDictionary[Store, _PerStore]" = WeakKeyDictionary()
 def _owner_of(store: Store) -> str | None:
     try:
         return store.owner
-    except (
-        RuntimeError,
-        LookupError,
-        StoreError,
-    ):  # not open, or asked outside of its loop: the operation that follows says so
+    # It is not open, or was asked outside of its loop: the next store call raises the UsageError.
+    except (RuntimeError, LookupError, StoreError):
         return None
+
+
+async def give_up(store: Store, id: str) -> None:
+    """Release an execution with its sub-flows because of an error, which the caller raises: so an error of the store is
+    only logged. A cancellation of the caller does not stop the release: without an owner, a worker can run them."""
+    task = start_task(asyncio.get_running_loop(), store.release([id]))
+    try:
+        await asyncio.shield(task)
+    except (StoreError, UsageError) as error:
+        logger.warning("%r: execution %r could not be released: %s", store, id, error)
 
 
 def session_of(store: Store) -> StoreSession:

@@ -5,7 +5,9 @@ to its sub-flows that ended with it, in one append, which also opens them again:
 it they are unfinished, as after a crash. So any process can open them, also if this one ends in between.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,7 +19,7 @@ from ..run.program import Program
 from ..run.subflow import path_of
 from ..stores.protocol import RETRIABLE_STATUSES, Append, ExecutionRow, NewRecord, Store
 from .codec import encode
-from .commit import session_of
+from .commit import give_up, session_of
 from .loading import RestoredExecution, migrate
 from .metadata import attempt_id
 from .reader import ExecutionReader, Step
@@ -28,7 +30,15 @@ class _Plan(msgspec.Struct):
 
     appends: list[Append]
     interrupts: list[str]
-    restored: RestoredExecution
+
+
+class _Failure(NamedTuple):
+    """How an execution began to close: by record `number`, at a time in seconds since the epoch. `worked`: the error
+    routes of which a chunk had completed by then, see `_key`."""
+
+    number: int
+    record: events.Record
+    worked: set[tuple[str, int]]
 
 
 async def reopen(
@@ -40,25 +50,33 @@ async def reopen(
     force: bool = False,
     operator_map: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Add the `Retried` records; see `TriggerFlow.async_retry`. This store is the owner of the execution after it."""
+    """Add the `Retried` records; see `TriggerFlow.async_retry`. This store is the owner of the execution after it.
+
+    After an error or a cancellation it is not. Then the records are in the store or not: the execution is `running`, and
+    any process may continue it, or it is still failed.
+    """
     reader = ExecutionReader(program, store)
     _check(await reader.row(id))
-    row = await store.claim(id)
     try:
+        row = await store.claim(id)
         _check(row)  # another process may have retried it before the claim
-        plan = await _retry(reader, row, now, force)
-        if row.definition != program.plan.definition.fingerprint:
-            try:
-                migrate(plan.restored, program.plan, program.types, operator_map)
-            except SnapshotError as error:
-                raise SnapshotError(f"execution {id!r} was not retried: {error}") from error
+        plan = await _retry(reader, row, now, force, operator_map)
         await store.append(plan.appends)
     except BaseException:
-        await store.release([id])
+        await give_up(store, id)
         raise
-    live = session_of(store).live
-    for append in plan.appends:  # handles of the failed execution keep showing how it failed
-        live.pop(append.execution, None)
+
+
+@asynccontextmanager
+async def released_on_error(store: Store, id: str) -> AsyncIterator[None]:
+    """If the block raises, release the execution, unless it runs in this process: without an owner, a worker runs it."""
+    try:
+        yield
+    except BaseException:
+        known = session_of(store).live.get(id)
+        if known is None or not known.runs_here:
+            await give_up(store, id)
+        raise
 
 
 def _check(row: ExecutionRow) -> None:
@@ -73,23 +91,36 @@ def _check(row: ExecutionRow) -> None:
             if row.status == "completed"
             else "fork it: flow.history(store).fork(id, at=...)"
             if row.status == "cancelled"
-            else "it goes on by itself: flow.async_resume(id)"
+            else "it is still running; open it with flow.async_resume(id), or let a Worker run it"
         )
         raise UsageError(f"execution {row.id!r} has not failed, it is {row.status}; {hint}")
 
 
-async def _retry(reader: ExecutionReader, row: ExecutionRow, now: float, force: bool) -> _Plan:
-    failed, worked = await _failure(reader, row)
-    restored = await reader.restore(row, failed.number)
-    state = restored.machine.state
-    run, expired = _failed_run(failed.record, state)
-    if not force and run is not None and (worked or (_routes(run.group) and run.trigger.kind != "error")):
-        raise UsageError(
-            f"execution {row.id!r}: chunk {run.node.name!r} failed in the work of an error route, and chunks of that "
-            "route have completed: what they undid or reported stays as it is if the execution runs again; pass "
-            "force=True to retry it nevertheless"
+async def _retry(
+    reader: ExecutionReader,
+    row: ExecutionRow,
+    now: float,
+    force: bool,
+    operator_map: Mapping[str, str | None] | None = None,
+) -> _Plan:
+    failed = await _failure(reader, row)
+    before = await reader.restore(row, failed.number)
+    ended = (await reader.restore(row, row.records)).machine
+    if before.machine.plan.definition.fingerprint != ended.plan.definition.fingerprint:
+        raise SnapshotError(
+            f"execution {row.id!r} was moved to another definition of its flow after it had begun to fail: its state "
+            "before that does not fit, so that it cannot be retried; start a new execution"
         )
-    event = events.Retried(now, failed.number, None if run is None else run.id, expired)
+    state = before.machine.state
+    run, expired = _failed_run(failed.record, state)
+    if not force and (name := _undone(failed, state)) is not None:
+        how = "the execution failed" if run is None else f"chunk {run.node.name!r} failed"
+        where = "in an error route" if run is not None and _routes(run.group) else f"while error route {name!r} ran,"
+        raise UsageError(
+            f"execution {row.id!r}: {how} {where} after earlier chunks of that route had completed. A retry does not "
+            "run those again. Pass force=True to retry anyway."
+        )
+    event = events.Retried(now, failed.number, None if run is None else run.id, expired, ended=failed.record.at)
     appends: list[Append] = []
     for step in list(state.runs.values()):
         if step.node.kind is not OperatorKind.SUB_FLOW or step.phase not in (RUNNING, WAITING):
@@ -99,10 +130,10 @@ async def _retry(reader: ExecutionReader, row: ExecutionRow, now: float, force: 
             plan = await _retry(child[0], child[1], now, force or child[1].status == "cancelled")
             appends += plan.appends
             event.interrupts += [f"{path_of(step)}/{name}" for name in plan.interrupts]
-    ended = (await reader.restore(row, row.records)).machine
     payloads: dict[str, bytes] = {}
     data = encode(event, reader.program.types, ended.state, payloads)
     ended.retry(event, state)
+    _check_definition(reader, row, RestoredExecution(ended, before.value), operator_map)
     append = Append(
         execution=row.id,
         first=row.records,
@@ -113,37 +144,96 @@ async def _retry(reader: ExecutionReader, row: ExecutionRow, now: float, force: 
         reopens=True,
     )
     asked = [name for name, it in (ended.state.interrupts or {}).items() if it.status == "waiting"]
-    return _Plan([append, *appends], asked, RestoredExecution(ended, restored.value))
+    return _Plan([append, *appends], asked)
 
 
-async def _failure(reader: ExecutionReader, row: ExecutionRow) -> tuple[Step, bool]:
-    """The record by which an execution began to close, and whether a chunk of the error route in which that happened
-    had completed. Raises `RecordsTrimmed` if the records are not in the store any more."""
+def _check_definition(
+    reader: ExecutionReader,
+    row: ExecutionRow,
+    restored: RestoredExecution,
+    operator_map: Mapping[str, str | None] | None,
+) -> None:
+    """Raise `SnapshotError` if the execution, when it runs again, cannot continue under the definition of today. It
+    would be `running` in the store, and no process could open it."""
+    program = reader.program
+    if row.definition == program.plan.definition.fingerprint:
+        return
+    try:
+        migrate(restored, program.plan, program.types, operator_map)
+    except SnapshotError as error:
+        raise SnapshotError(f"execution {row.id!r} was not retried: {error}") from error
+
+
+async def _failure(reader: ExecutionReader, row: ExecutionRow) -> _Failure:
+    """Find the record by which an execution began to close. Raises `RecordsTrimmed` if the state before it is not in
+    the store any more."""
     found: Step | None = None
-    worked: dict[int, CompletionGroup] = {}
-    async for step in reader.steps(row):
-        if step.machine.state.closing is None:
-            found = None
-            if step.run is not None and isinstance(step.record, events.Completed):
-                worked.update((id(group), group) for group in _routes(step.run.group))
-        elif found is None:
-            found = step
-    if found is None or await reader.earliest(row) > found.number:
+    worked: set[tuple[str, int]] = set()
+    earliest = await reader.earliest(row)
+    closing = earliest == row.records or (await reader.restore(row, earliest)).machine.state.closing is not None
+    if not closing:
+        async for step in reader.steps(row):
+            if step.machine.state.closing is None:
+                found = None
+                if step.run is not None and isinstance(step.record, events.Completed):
+                    worked.update(_keys(step.run, step.machine.state))
+            elif found is None:
+                found = step
+    if found is None:
         raise RecordsTrimmed(
-            f"execution {row.id!r} was compacted after it had ended, which deleted its state before that: it cannot "
-            "be retried; fork another execution, or start a new one"
+            f"execution {row.id!r} was compacted after it had begun to fail, which deleted its state before that: it "
+            "cannot be retried; fork another execution, or start a new one"
         )
-    return found, found.run is not None and any(id(group) in worked for group in _routes(found.run.group))
+    return _Failure(found.number, found.record, worked)
+
+
+# -- error routes ----------------------------------------------------------------------------------------------------
+
+
+def _undone(failed: _Failure, state: RunState) -> str | None:
+    """The operator of an error route that was at work when the execution began to close, if chunks of that route had
+    completed; None if there is none.
+
+    Decided by what was open, and not by what failed: a source or the time limit of the execution fails without a run.
+    """
+    runs = [*state.runs.values(), *(it.run for it in (state.interrupts or {}).values() if it.status == "waiting")]
+    pulls = [it for it in (state.block_instances or {}).values() if it.pulling]
+    for at_work in (*runs, *(state.timers or {}).values(), *pulls):
+        for route in _routes(at_work.group):
+            first = _first(route, runs)
+            # Its first chunk is not open: it has completed, since the route goes on.
+            if first is None or _key(route, first) in failed.worked:
+                return route.handling
+    return None
 
 
 def _routes(group: CompletionGroup | None) -> list[CompletionGroup]:
     """The groups of the error routes around the work of a group, the innermost first."""
     found: list[CompletionGroup] = []
     while group is not None:
-        if group.handling:
+        if group.handling is not None:
             found.append(group)
         group = group.parent
     return found
+
+
+def _first(route: CompletionGroup, runs: Iterable[RunChunk]) -> RunChunk | None:
+    """The first of these runs with which an error route began; None if there is none."""
+    return next((run for run in runs if run.group is route and run.trigger.kind == "error"), None)
+
+
+def _key(route: CompletionGroup, first: RunChunk) -> tuple[str, int]:
+    """A name of an error route that is the same in every replay: its operator, and the record of the failure."""
+    return route.handling or "", first.signal
+
+
+def _keys(completed: RunChunk, state: RunState) -> Iterator[tuple[str, int]]:
+    """The error routes of which a run was a part that has completed. Without the routes whose first chunk is not open:
+    `_undone` knows those by that."""
+    for route in _routes(completed.group):
+        first = _first(route, (completed, *state.runs.values()))
+        if first is not None:
+            yield _key(route, first)
 
 
 def _failed_run(record: events.Record, state: RunState) -> tuple[RunChunk | None, str | None]:

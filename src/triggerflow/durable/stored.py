@@ -14,7 +14,7 @@ from typing import Any
 from .._core import commands
 from .._core.errors import ExecutionSuspended, SnapshotError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET
+from .._core.state import UNSET, Status
 from ..run import ingress
 from ..run.environment import Environment
 from ..run.interfaces import Durability, NewChild
@@ -27,7 +27,7 @@ from ..run.stream import RuntimeStream, StreamItem
 from ..run.subflow import Link
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .codec import encode
-from .commit import StoreSession, session_of
+from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .metadata import attempt_id, first_row, read_options
@@ -76,7 +76,6 @@ class Stored(Durability):
         operator_map: Mapping[str, str | None] | None = None,
     ) -> None:
         #: the execution that this object connects to its store
-
         self.runtime = runtime
         self.session: StoreSession = session_of(store)
         #: held while the execution is opened or parked
@@ -189,9 +188,9 @@ class Stored(Durability):
     async def _go_on(self, row: ExecutionRow) -> None:
         runtime, store = self.runtime, self.session.store
         program = runtime.program
-        if row.status not in FINAL_STATUSES:
-            row = await store.claim(runtime.id)
         try:
+            if row.status not in FINAL_STATUSES:
+                row = await store.claim(runtime.id)
             restored = await ExecutionReader(program, store).restore(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.session.add_definition(program)
@@ -205,7 +204,7 @@ class Stored(Durability):
             runtime.options = read_options(row.options)
             self._begin(restored.machine)
         except BaseException:
-            await store.release([row.id])
+            await give_up(store, row.id)
             raise
 
     def _begin(self, machine: Machine, create: ExecutionRow | None = None) -> None:
@@ -336,6 +335,14 @@ class Stored(Durability):
         return self._is_open and self.runtime.machine.state.status not in FINAL
 
     @property
+    def may_run_again(self) -> bool:
+        """Whether it has failed or was cancelled, and the store has all its records: since then another process may
+        have retried it, so who opens it by its id has to read the store again."""
+        log = self.runtime.log
+        ended = self._is_open and self.runtime.machine.state.status in (Status.FAILED, Status.CANCELLED)
+        return ended and isinstance(log, CommitBuffer) and log.suspended is None and log.is_committed
+
+    @property
     def root(self) -> "Stored":
         """The outermost execution: for a sub-flow its topmost parent, else this execution."""
         parent = self._parent
@@ -459,6 +466,9 @@ def stored_runtime(
     if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")
     known: Stored | None = None if id is None else session.live.get(id)
+    if known is not None and known.may_run_again:
+        del session.live[known.runtime.id]  # its handles keep showing how it failed
+        known = None
     if known is not None and (known.runtime.log is not None or known.runtime.program.name == program.name):
         known.reconfigure(
             program, shared, options,
