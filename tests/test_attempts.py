@@ -1,5 +1,6 @@
 """What a repeated attempt of a chunk does counts, unless a failed attempt has done the same; decision 0022."""
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,75 @@ class Note:
     """Of a class that is not registered."""
 
     text: str
+
+    def add(self, value: Any) -> str:
+        return (value or "") + self.text
+
+
+class Counter:
+    """A callable object that cannot be recorded, and a method of it."""
+
+    def __init__(self, step: int, lock: Any = None) -> None:
+        self.step = step
+        self.lock = lock
+
+    def add(self, value: Any) -> int:
+        return (value or 0) + self.step
+
+    def __call__(self, value: Any) -> int:
+        return self.add(value)
+
+
+def enclosing(step: int) -> Callable[[Any], Any]:
+    return lambda value: (value or 0) + step
+
+
+def with_default(step: int) -> Callable[[Any], Any]:
+    def add(value: Any, *, by: int = step) -> int:
+        return (value or 0) + by
+
+    return add
+
+
+def recursive(step: int) -> Callable[[Any], Any]:
+    def total(value: Any) -> int:
+        return (value or 0) + step if not value or value > 0 else total(-value)
+
+    return total
+
+
+def mutually_recursive(step: int) -> Callable[[Any], Any]:
+    def one(value: Any) -> int:
+        return (value or 0) + step if not value or value > 0 else other(value)
+
+    def other(value: Any) -> int:
+        return one(-value)
+
+    return one
+
+
+def with_surrogate(step: int) -> Callable[[Any], Any]:
+    return lambda value: (value or 0) + step + len("\ud800") - 1
+
+
+def by_object(step: int) -> Callable[[Any], Any]:
+    return Counter(step)
+
+
+def by_method(step: int) -> Callable[[Any], Any]:
+    return Counter(step).add
+
+
+def by_partial(step: int) -> Callable[[Any], Any]:
+    return functools.partial(operator_add, step=step)
+
+
+def by_cached(step: int) -> Callable[[Any], Any]:
+    return functools.cache(enclosing(step))
+
+
+def operator_add(value: Any, step: int) -> int:
+    return (value or 0) + step
 
 
 async def twice(first: Callable[[Data], Any], second: Callable[[Data], Any], *listens: str) -> tuple[Any, ...]:
@@ -81,6 +151,39 @@ async def test_which_values_are_equal(one: Any, other: Any, same: bool) -> None:
         lambda data: data.async_put_into_stream(one), lambda data: data.async_put_into_stream(other)
     )
     assert items == ([one] if same else [one, other])
+
+
+OPERATIONS = [
+    enclosing, with_default, recursive, mutually_recursive, with_surrogate, by_object, by_method, by_partial, by_cached,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", OPERATIONS)
+async def test_the_same_change_of_a_key_counts_once_and_another_one_counts(make: Callable[[int], Any]) -> None:
+    async def does(data: Data, step: int) -> Any:
+        data.state.update("sum", make(step))
+        return data.state.get("sum")
+
+    assert (await twice(lambda data: does(data, 1), lambda data: does(data, 1)))[0] == 1
+    assert (await twice(lambda data: does(data, 1), lambda data: does(data, 10)))[0] == 11
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "total"),
+    [
+        (Note("a").add, Note("a").add, "a"),
+        (Note("a").add, Note("b").add, "ab"),
+        (str, str, "None"),
+        (Counter(1, object()), Counter(1, object()), 2),  # it cannot be recorded, so it is unlike every one
+        (Counter(1, object()).add, Counter(1, object()).add, 1),  # what a function encloses counts by its class
+    ],
+)
+async def test_operations_of_objects(one: Any, other: Any, total: Any) -> None:
+    async def does(data: Data, function: Any) -> Any:
+        data.state.update("sum", function)
+        return data.state.get("sum")
+
+    assert (await twice(lambda data: does(data, one), lambda data: does(data, other)))[0] == total
 
 
 async def test_delay_and_provisional_make_another_signal() -> None:

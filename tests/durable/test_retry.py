@@ -618,7 +618,7 @@ async def test_a_sub_flow_that_cannot_continue_is_found_before_anything_is_recor
     async with opener() as store:
         id = await failed(versions("work"), store)
         world.broken.clear()
-        with pytest.raises(SnapshotError, match="/step.* was not retried"):
+        with pytest.raises(SnapshotError, match=r"/step.* was not retried"):
             await versions("renamed").async_retry(id, store=store)
         rows = [await store.find(id), *await store.executions(parent=id)]
         assert [(row.status, row.owner) for row in rows] == [("failed", None)] * 2

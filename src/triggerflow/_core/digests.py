@@ -25,7 +25,8 @@ def note_digest(run: RunChunk, effect: str, digest: int) -> None:
     unknown = (run.effects or {})[effect] - 1 - len(found)
     if unknown > 0:
         found.frombytes(bytes(found.itemsize * unknown))
-    found.append(digest % LIMIT if type(digest) is int else UNLIKE)
+    # 0 means that the digest is not known; a forged record may have such a number.
+    found.append((digest % LIMIT or UNLIKE) if type(digest) is int else UNLIKE)
 
 
 def forget_signal(state: RunState, signal: int) -> None:

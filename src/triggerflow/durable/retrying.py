@@ -69,7 +69,7 @@ async def reopen(
 
 @asynccontextmanager
 async def released_on_error(store: Store, id: str) -> AsyncIterator[None]:
-    """If the block raises, release the execution, unless it runs in this process: without an owner, a worker runs it."""
+    """If the block raises, release the execution, unless it runs in this process, so that a worker runs it."""
     try:
         yield
     except BaseException:

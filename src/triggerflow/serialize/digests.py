@@ -7,6 +7,14 @@ journal means the same in every process. Equal values whose recorded forms diffe
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any, cast
 
 import msgspec
@@ -31,7 +39,7 @@ def digest_of_object(value: Any, types: Types, *parts: Any) -> int:
     """The digest of a value and packed data.
 
     Of a class that is not registered, a dataclass, msgspec struct or Pydantic model counts by its fields. Any other
-    value that cannot be recorded is unlike every value, also itself.
+    value that cannot be recorded gets the digest `UNLIKE`, which never counts as equal.
     """
     try:
         return digest_of(types.pack(value, "a value"), *parts)
@@ -58,25 +66,68 @@ def _by_fields(value: Any, types: Types) -> Any:
 
 
 def digest_of_operation(function: Callable[..., Any], types: Types) -> int:
-    """The digest of a function that changes a value: its name, constants and defaults, and the values it encloses.
+    """The digest of a function that changes a value: its name, constants and defaults, the values it encloses, and the
+    object of a bound method.
 
-    Enclosed values that cannot be recorded, such as `data`, count by their class."""
-    return digest_of("operation", _operation(function, types))
+    Enclosed values that cannot be recorded, such as `data`, count by their class. A callable object that cannot be
+    recorded is unlike every one."""
+    try:
+        return digest_of("operation", _operation(function, types, set()))
+    except Exception:  # the classes of what it encloses decide what they raise
+        return UNLIKE
 
 
-def _operation(function: Any, types: Types) -> Any:
+def _operation(function: Any, types: Types, seen: set[int]) -> Any:
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    if id(function) in seen:  # a function that calls itself encloses itself
+        return ["again", name]
+    seen.add(id(function))
     inner = getattr(function, "func", None)
     if inner is not None and hasattr(function, "keywords"):  # functools.partial
-        given = [_enclosed(it, types) for it in (*function.args, *function.keywords.values())]
-        return [_operation(inner, types), list(function.keywords), given]
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    code = getattr(function, "__code__", None)
+        given = [_enclosed(it, types, seen) for it in (*function.args, *function.keywords.values())]
+        return [_operation(inner, types, seen), list(function.keywords), given]
+    module, code = getattr(function, "__module__", None), getattr(function, "__code__", None)
     if code is None:
-        return [getattr(function, "__module__", None), name]
-    constants = [it if isinstance(it, str | int | float | None) else type(it).__name__ for it in code.co_consts]
-    cells = [_enclosed(cell, types) for cell in _contents(function)]
-    defaults = [_enclosed(it, types) for it in getattr(function, "__defaults__", None) or ()]
-    return [getattr(function, "__module__", None), name, list(code.co_names), _plain(constants), cells, defaults]
+        wrapped = getattr(function, "__wrapped__", None)  # functools.cache
+        return _operation(wrapped, types, seen) if wrapped is not None else _callable(function, module, name, types)
+    constants = [_constant(it) for it in code.co_consts]
+    cells = [_enclosed(cell, types, seen) for cell in _contents(function)]
+    defaults = [_enclosed(it, types, seen) for it in getattr(function, "__defaults__", None) or ()]
+    found = [module, name, list(code.co_names), constants, cells, defaults]
+    named = getattr(function, "__kwdefaults__", None) or {}
+    if named:
+        found.append({key: _enclosed(it, types, seen) for key, it in named.items()})
+    owner = getattr(function, "__self__", None)  # of a bound method
+    if owner is not None:
+        try:
+            found.append(_object(owner, types))
+        except Exception:
+            found.append(type(owner).__qualname__)
+    return found
+
+
+_BY_NAME = (type, MethodDescriptorType, WrapperDescriptorType, ClassMethodDescriptorType)
+
+
+def _callable(function: Any, module: Any, name: str, types: Types) -> Any:
+    """A callable without Python code. Raises for an object that cannot be recorded."""
+    if isinstance(function, _BY_NAME):
+        return [module, name]
+    if isinstance(function, BuiltinFunctionType | MethodWrapperType):
+        owner = function.__self__  # a module, or the object of a bound method
+        return [module, name] if owner is None or isinstance(owner, ModuleType) else [name, _object(owner, types)]
+    return _object(function, types)
+
+
+def _object(value: Any, types: Types) -> Any:
+    """The recorded form of an object, else its fields or attributes. Raises if one of them cannot be recorded."""
+    if isinstance(value, type):
+        return [value.__module__, value.__qualname__]
+    try:
+        return _by_fields(value, types)
+    except PayloadError:
+        kind = cast("type[Any]", type(value))
+        return [kind.__module__, kind.__qualname__, types.pack(vars(value), "an object")]
 
 
 def _contents(function: Any) -> list[Any]:
@@ -89,17 +140,25 @@ def _contents(function: Any) -> list[Any]:
     return found
 
 
-def _enclosed(value: Any, types: Types) -> Any:
+def _enclosed(value: Any, types: Types, seen: set[int]) -> Any:
     if hasattr(value, "__code__"):
-        return _operation(value, types)
+        return _operation(value, types, seen)
     try:
         return types.pack(value, "a value")
     except PayloadError:
+        pass
+    try:
+        return _by_fields(value, types)
+    except Exception:
         return type(value).__qualname__
 
 
-def _plain(constants: list[Any]) -> list[Any]:
-    return [repr(it) if isinstance(it, float) else it for it in constants]
+def _constant(value: Any) -> Any:
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str) and any("\ud800" <= it <= "\udfff" for it in value):
+        return ascii(value)  # a lone surrogate cannot be encoded
+    return value if isinstance(value, str | int | None) else type(value).__name__
 
 
 def _in_order(data: Any) -> Any:

@@ -340,7 +340,9 @@ class Types:
         if kind is not list and kind is not dict:
             return data
         if depth >= DEPTH + _INNER:
-            raise SnapshotError(f"a recorded value is nested more than {DEPTH} levels deep; none is written so")
+            raise SnapshotError(
+                f"a recorded value is nested more than {DEPTH} levels deep; this engine writes at most {DEPTH}"
+            )
         if kind is list:
             items: list[Any] = []
             for item in data:
