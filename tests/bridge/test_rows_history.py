@@ -65,7 +65,21 @@ def test_a_second_set_agent_prompt_adds_and_does_not_repeat() -> None:
         # 4.0.9 drops the second "yo" here, a message of the conversation
         assert _said(agent, server) == [user("hi"), model("yo"), user("more"), model("yo"), Q]
         agent.set_agent_prompt("chat_history", [user("more"), model("end")])
-        assert _said(agent, server)[-3:] == [user("more"), model("yo\n\nend"), Q]
+        assert _said(agent, server)[-3:] == [user("more"), model("end"), Q]
+        agent.set_agent_prompt("chat_history", [user("more"), model("end"), user("more"), model("more of it")])
+        assert _said(agent, server)[-5:] == [user("more"), model("end"), user("more"), model("more of it"), Q]
+
+
+def test_messages_that_are_said_twice_are_no_repetition() -> None:
+    with answering() as (server, agent):
+        agent.set_agent_prompt("chat_history", [user("yes"), model("sure?")])
+        agent.set_agent_prompt("chat_history", [user("yes"), model("done")])
+        assert _said(agent, server) == [user("yes"), model("sure?"), user("yes"), model("done"), Q]
+        agent.set_request_prompt(
+            "chat_history", [user("yes"), model("sure?"), user("yes"), model("done"), user("yes"), model("again")]
+        )
+        assert _said(agent, server)[-3:] == [user("yes"), model("again"), Q]
+        assert len(server.requests[-1]["messages"]) == 7
 
 
 def test_set_add_reset() -> None:

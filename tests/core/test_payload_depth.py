@@ -9,7 +9,8 @@ import pytest
 
 from tests.support import turns
 from triggerflow import TriggerFlow
-from triggerflow._core.errors import PayloadError, SnapshotError
+from triggerflow._core.errors import PayloadError, SnapshotError, StoreDamaged
+from triggerflow.durable import payloads
 from triggerflow.durable.payloads import fold, references, unfold
 from triggerflow.serialize.payload import DEPTH, Types
 from triggerflow.stores import MemoryStore
@@ -132,3 +133,15 @@ async def test_a_durable_execution_refuses_at_once_or_reads_again(where: str) ->
             else:
                 value = await again.async_get_result()
                 assert same(value, nested("list", levels)) if where == "result" else value == "read"
+
+
+@pytest.mark.parametrize("form", ["text", "parts", "list"])
+def test_what_is_put_together_is_counted_before_it_is_made(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payloads, "LIMIT", 10_000)
+    piece: Any = "v" * 10_000 if form == "text" else [0] * 500
+    value: Any = [{"$": "ref", "v": "p"}] * 200
+    value = value if form == "list" else {"$": form, "v": value}
+    with pytest.raises(StoreDamaged, match="more than 10,000 parts"):
+        unfold(value, {"p": piece})
+    monkeypatch.setattr(payloads, "LIMIT", 1_000_000)
+    assert len(unfold(value, {"p": piece})) == {"text": 2_000_000, "parts": 100_000, "list": 200}[form]

@@ -143,6 +143,14 @@ def bomb(lines: Lines) -> None:
     record(lines, 0, value={"$": "parts", "v": value})
 
 
+def long(lines: Lines, value: Any, use: Callable[[list[Any]], Any]) -> None:
+    """A payload of a million characters that one value has 300 times."""
+    data = json.dumps(value)
+    digest = payload_digest(data.encode())
+    lines.insert(lines.index(of(lines, "record")), {"line": "payload", "digest": digest, "data": value})
+    record(lines, 0, value=use([{"$": "ref", "v": digest}] * 300))
+
+
 def deep(lines: Lines) -> None:
     value: Any = "x"
     for _ in range(600):
@@ -186,6 +194,22 @@ HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
         "does not match its digest",
     ),
     "references that multiply": (bomb, "more than 2,000,000 parts"),
+    "a text of one payload that multiplies": (
+        lambda it: long(it, "v" * 1_000_000, lambda refs: {"$": "text", "v": refs}),
+        "more than 2,000,000 parts",
+    ),
+    "bytes of one payload that multiply": (
+        lambda it: long(it, {"$": "bytes", "v": "A" * 1_000_000}, lambda refs: refs),
+        "more than 2,000,000 parts",
+    ),
+    "a retry of what has not failed": (
+        lambda it: of(it, "record", 6).update(data={"record": "retried", "at": 1.0, "failed": 2}),
+        "does not follow",
+    ),
+    "a retry from the future": (
+        lambda it: of(it, "record", 6).update(data={"record": "retried", "at": 1.0, "failed": 6}),
+        "record 6 did not end",
+    ),
     "nesting": (deep, "nested (more than 500|too deep)|cannot be (read|loaded)"),
     "runs without end": (lambda it: record(it, 0, max_pending=10**9), "max_pending is more than 100,000"),
     "a snapshot that was made up": (

@@ -16,10 +16,11 @@ from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
 from ..stores.memory import MemoryStore
 from ..stores.protocol import ExecutionCopy, payload_digest
 from .metadata import read_definition, read_options
-from .payloads import references
+from .payloads import references, weight
 from .reader import ExecutionReader
 
-#: How many parts the values of one record may have, and how long a chain of payloads that refer to each other may be.
+#: How many parts the values of one record may have (a text counts as one for each `payloads.CHARACTERS` of it), and how
+#: long a chain of payloads that refer to each other may be.
 MAX_PARTS, MAX_DEPTH = 2_000_000, 200
 
 #: The largest `max_pending` of an execution in an archive: how many runs may be open at the same time.
@@ -120,7 +121,8 @@ def _read(data: bytes, where: str) -> Any:
 
 
 def _size(value: Any, inside: Mapping[str, Any], sizes: dict[str, int], where: str, depth: int) -> int:
-    """How many parts a value has. A payload counts at each of its uses, but is measured once."""
+    """How many parts a value has; long texts count as several. A payload counts at each of its uses, but is measured
+    once."""
     if depth > MAX_DEPTH:
         raise SnapshotError(f"{where}: the payloads of a value refer to each other more than {MAX_DEPTH} deep")
     total = _parts(value)
@@ -137,7 +139,7 @@ def _parts(value: Any) -> int:
     total, rest = 0, [value]
     while rest:
         it = rest.pop()
-        total += 1
+        total += weight(it)
         if isinstance(it, list | dict):
             rest += it.values() if isinstance(it, dict) else it
     return total

@@ -29,6 +29,9 @@ LEVELS = 64
 #: The most parts of a value that `unfold` builds. A forged file could double the number of parts at every level.
 LIMIT = 50_000_000
 
+#: So many characters of text count as one more part: about the memory that another part takes.
+CHARACTERS = 128
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -100,6 +103,11 @@ def references(value: Any) -> Iterator[str]:
                 yield from references(item)
 
 
+def weight(value: Any) -> int:
+    """As how many parts a value counts, without those inside it."""
+    return 1 + len(value) // CHARACTERS if isinstance(value, str) else 1
+
+
 def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
     """Put a folded value together from its decoded `payloads`; return the packed value. Raises `StoreDamaged`."""
     budget = [LIMIT]
@@ -116,14 +124,13 @@ def _unfold(whole: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:
     todo: list[tuple[Any, Any, Any]] = [(whole, result, 0)]
     while todo:
         value, target, at = todo.pop()
-        _spend(budget)
         while _tag(value) == "ref":
             _spend(budget)
             value = payloads[value["v"]]
+        _spend(budget, weight(value))
         tag = _tag(value)
         if tag == "text":
-            pieces = _joined(value["v"], payloads, budget)
-            target[at] = "".join(it if isinstance(it, str) else payloads[it["v"]] for it in pieces)
+            target[at] = "".join(_pieces(_joined(value["v"], payloads, budget), payloads, budget))
             continue
         if tag == "parts":
             value = _joined(value["v"], payloads, budget)
@@ -159,6 +166,7 @@ def _joined(parts: Any, payloads: Mapping[str, Any], budget: list[int]) -> list[
             todo.append((inner, holds_blocks if tagged["$"] == "ref" else True))
         elif isinstance(value, list):
             items = cast("list[Any]", value)
+            _spend(budget, len(items))
             if holds_blocks:
                 todo.extend((item, False) for item in reversed(items))
             else:
@@ -168,7 +176,17 @@ def _joined(parts: Any, payloads: Mapping[str, Any], budget: list[int]) -> list[
     return found
 
 
-def _spend(budget: list[int]) -> None:
-    budget[0] -= 1
+def _pieces(folded: list[Any], payloads: Mapping[str, Any], budget: list[int]) -> list[str]:
+    """The pieces of a text. One payload may be many of them, so they are counted before they are joined."""
+    pieces: list[str] = []
+    for it in folded:
+        piece = it if isinstance(it, str) else payloads[it["v"]]
+        _spend(budget, weight(piece))
+        pieces.append(piece)
+    return pieces
+
+
+def _spend(budget: list[int], parts: int = 1) -> None:
+    budget[0] -= parts
     if budget[0] < 0:
         raise StoreDamaged(f"a stored value has more than {LIMIT:,} parts; this engine never writes so many")

@@ -52,8 +52,8 @@ async def reopen(
 ) -> None:
     """Add the `Retried` records; see `TriggerFlow.async_retry`. This store is the owner of the execution after it.
 
-    After an error or a cancellation it is not. Then the records are in the store or not: the execution is `running`, and
-    any process may continue it, or it is still failed.
+    After an error or a cancellation it is not. Then the records are in the store, and any process may continue the
+    execution, or they are not, and it is still failed.
     """
     reader = ExecutionReader(program, store)
     _check(await reader.row(id))

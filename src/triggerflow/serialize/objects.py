@@ -52,8 +52,8 @@ class Shape:
     """How the instances of one class are recorded.
 
     `form` says how: an "enum" by its value; "made" (structs, named tuples) by its fields, and read by calling the
-    class, which runs no code of the user's but the `default_factory` of a field that the record lacks; "state" by its fields, which are put back one by one; a "model" (Pydantic)
-    by all that it holds.
+    class, which runs no code of the user's but the `default_factory` of a field that the record lacks; "state" by its
+    fields, which are put back one by one; a "model" (Pydantic) by all that it holds.
     `refused` says why no instance can be recorded, None if they can. With `checked` an instance is read back when it is
     written, because making it runs code of the user's.
     """

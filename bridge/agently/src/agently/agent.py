@@ -149,7 +149,7 @@ class Agent:
         """Set one part of the prompt for the next request, or with `always` for all later requests.
 
         `mappings` holds values by name, which replace `${name}` in `value`. Messages for "chat_history" are added to
-        those that were set before, unless they are among them.
+        those that were set before; if they begin with the last ones of those, these count once.
         """
         level, said = self.always if always else self.said, filled(value, mappings or {})
         if slot == _HISTORY:
@@ -222,7 +222,9 @@ class Agent:
         level: Settings | None = self.said
         history = list[dict[str, Any]]()
         while level is not None:
-            history = joined(history, level.data.get(_HISTORY, []))
+            earlier = level.data.get(_HISTORY, [])
+            if history[: len(earlier)] != earlier:  # else the request repeats all of it and adds to it
+                history = joined(history, earlier)
             level = level.parent
         return history
 

@@ -19,8 +19,13 @@ def history_of(said: Any) -> list[Message]:
 
 
 def joined(held: list[Message], more: list[Message]) -> list[Message]:
-    """A history with more messages. A program may say all of it again: what is there already is not repeated."""
-    return more if more[: len(held)] == held else [*held, *(it for it in more if it not in held)]
+    """A history with more messages.
+
+    A program may repeat the end of the history, or all of it, before the new messages: this overlap counts once. Other
+    messages that are equal stay: a user may say the same twice.
+    """
+    overlap = next(it for it in range(min(len(held), len(more)), -1, -1) if held[len(held) - it :] == more[:it])
+    return [*held, *more[overlap:]]
 
 
 def messages_of(history: list[Message], *, rich: bool, strict: bool) -> list[Message]:
