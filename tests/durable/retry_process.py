@@ -1,7 +1,7 @@
 """A process for `test_retry_kill`: `python retry_process.py STORE LOG MODE`.
 
-The flow reads a source of six items. In mode "fail" the source fails after three of them. "reopened" is killed as soon as
-the record of the retry is in the store, "running" in the middle of the run after it, and "finish" runs to the end.
+The flow reads a source of six items. In mode "fail" the source fails after three of them. "reopened" is killed as soon
+as the record of the retry is in the store, "running" in the middle of the run after it, and "finish" runs to the end.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ async def main(path: str, log: Path, mode: str) -> None:
                 return
         elif mode == "finish":
             async with Worker(store, flow, poll=0.05):
-                while (row := await store.find(ID)) is None or row.status != "completed":
+                while (row := await store.find(ID)) is None or row.status != "completed":  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         else:
             await (await flow.async_retry(ID, store=store)).async_get_result()
