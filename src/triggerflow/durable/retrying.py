@@ -5,7 +5,7 @@ to its sub-flows that ended with it, in one append, which also opens them again:
 it they are unfinished, as after a crash. So any process can open them, also if this one ends in between.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -68,7 +68,7 @@ async def reopen(
 
 
 @asynccontextmanager
-async def released_on_error(store: Store, id: str) -> AsyncIterator[None]:
+async def released_on_error(store: Store, id: str) -> AsyncGenerator[None]:
     """If the block raises, release the execution, unless it runs in this process, so that a worker runs it."""
     try:
         yield

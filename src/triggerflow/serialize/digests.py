@@ -94,7 +94,7 @@ def _operation(function: Any, types: Types, seen: set[int]) -> Any:
     cells = [_enclosed(cell, types, seen) for cell in _contents(function)]
     defaults = [_enclosed(it, types, seen) for it in getattr(function, "__defaults__", None) or ()]
     found = [module, name, list(code.co_names), constants, cells, defaults]
-    named = getattr(function, "__kwdefaults__", None) or {}
+    named: dict[str, Any] = getattr(function, "__kwdefaults__", None) or {}
     if named:
         found.append({key: _enclosed(it, types, seen) for key, it in named.items()})
     owner = getattr(function, "__self__", None)  # of a bound method
