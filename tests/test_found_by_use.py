@@ -2,13 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, TypedDict
 
 import msgspec
 import pydantic
 import pytest
 
-from triggerflow import TriggerFlow
+from triggerflow import Retry, TriggerFlow
 from triggerflow.diagram import run_view
 from triggerflow.errors import (
     ContractError,
@@ -18,8 +19,9 @@ from triggerflow.errors import (
     PayloadError,
     UsageError,
 )
+from triggerflow.run.environment import machine_time
 from triggerflow.stores import MemoryData, MemoryStore
-from triggerflow.testing import run_in_virtual_time
+from triggerflow.testing import VirtualTime, run_in_virtual_time
 
 
 class Answer(pydantic.BaseModel):
@@ -301,8 +303,8 @@ async def test_a_condition_that_fails_goes_to_the_route_of_its_chunk(form: str) 
     ("wanted", "message"),
     [
         ({"collect": "nop"}, "the collection 'nop', which nothing fills; did you mean 'nope'"),
-        ({"chunk": "unused"}, "the completion of chunk 'unused', which stands nowhere"),
-        ({"error": "unused"}, "the failure of chunk 'unused', which stands nowhere"),
+        ({"chunk": "unused"}, "the completion of chunk 'unused', which is not wired"),
+        ({"error": "unused"}, "the failure of chunk 'unused', which is not wired"),
         ({"runtime_data": "rouds"}, "did you mean 'rounds'"),
     ],
 )
@@ -420,3 +422,156 @@ async def test_a_run_view_counts_a_chunk_over_all_its_places() -> None:
     view = run_view(flow.definition, execution.records)
     assert (view.chunks["work"].count, view.chunks["work"].status) == (4, "done")
     assert sorted(it.count for name, it in view.operators.items() if name.startswith("work")) == [1, 3]
+
+
+# -- found by reading --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [[1, 2, 3], (1, 2), {"a": [1]}, {1, 2}])
+async def test_a_list_of_the_state_is_a_list_for_every_operator(value: Any) -> None:
+    """No thread reads it, and no run compares it: the records are those of a plain value."""
+    flow = TriggerFlow(name="frozen")
+
+    async def load(data: Any) -> None:
+        await data.state.async_set("key", value)
+
+    async def keep(data: Any) -> Any:
+        return data.value
+
+    flow.to(load)
+    heard = flow.when({"runtime_data": "key"})
+    heard.for_each().to(("item", keep)).end_for_each()
+    heard.match().case(value).to(("equal", keep)).end_match().end()
+    execution = flow.create_execution()
+    assert await execution.async_start() == value
+    kinds = {type(record).__name__ for record in execution.records}
+    assert "SourceItems" not in kinds or isinstance(value, set)
+    runs = [it.name for it in flow.definition.operators if it.name in ("equal", "item")]
+    assert len(runs) == 2
+    completed = sum(type(record).__name__ == "Completed" for record in execution.records)
+    assert completed == 2 + (1 if isinstance(value, dict) else len(value))
+
+
+@pytest.mark.parametrize("by", ["timers", "question"])
+async def test_the_result_of_what_was_not_started_is_no_time_out(by: str) -> None:
+    flow, loop = TriggerFlow(name="not started"), asyncio.get_running_loop()
+
+    async def work(data: Any) -> None:
+        if by == "question":
+            data.pause_for()
+
+    flow.when("x").to(work)
+    execution = flow.create_execution()
+    await execution.async_emit("x", 1, delay=1)
+    await execution.async_emit("x", 2, delay=5)
+    if by == "timers":
+        with pytest.raises(UsageError, match="was not started"):
+            await execution.async_get_result()
+        assert loop.time() >= 5
+    else:
+        with pytest.raises(TimeoutError):
+            await execution.async_get_result(timeout=30)
+        assert loop.time() >= 30
+
+
+async def test_a_block_collects_what_fails_on_a_way_back() -> None:
+    flow = TriggerFlow(name="way back")
+    a = flow.chunk("a")(lambda data: data.value)
+    begin = flow.for_each(on_error="collect").to(a).match()
+    begin = begin.case(lambda data: data.value < 5).to(("fix", boom)).back_to(a)
+    begin.case_else().to(("fine", lambda data: data.value)).end_match().end_for_each().end()
+    result = await flow.async_start([1, 7])
+    assert [getattr(it, "type", it) for it in result] == ["ValueError", 7]
+
+
+async def test_what_a_repeated_attempt_starts_sees_the_state_of_that_attempt() -> None:
+    flow, seen = TriggerFlow(name="attempts"), list[Any]()
+
+    @flow.chunk("work", retry=Retry(2, initial_interval=0.01))
+    async def work(data: Any) -> None:
+        data.state.set("k", "A")
+        if data.attempt == 1:
+            data.state.set("k", "B")
+            raise ValueError("again")
+        await data.async_emit("check", data.state.get("k"), settle=True)
+
+    async def check(data: Any) -> None:
+        seen.append((data.value, data.state.get("k")))
+
+    flow.to(work)
+    flow.when("check").to(check)
+    await flow.async_start()
+    assert seen == [("A", "A")]
+
+
+async def test_a_fallback_has_the_time_out_of_its_chunk() -> None:
+    flow = TriggerFlow(name="fallback")
+
+    async def slow(data: Any) -> None:
+        await asyncio.sleep(1000)
+
+    flow.to(flow.chunk("bad", timeout=5, fallback=slow)(boom)).end()
+    with pytest.raises(TimeoutError):
+        await flow.create_execution(execution_timeout=100).async_start()
+
+
+async def test_a_fallback_that_swallows_a_cancellation_counts() -> None:
+    flow = TriggerFlow(name="fallback")
+
+    async def stubborn(data: Any) -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "counts"
+        return "never"
+
+    flow.to(flow.chunk("bad", fallback=stubborn)(boom)).end()
+    assert await flow.async_start() == "counts"
+
+
+async def test_a_slow_reader_is_not_logged_as_one_that_was_left(caplog: pytest.LogCaptureFixture) -> None:
+    flow = TriggerFlow(name="slow reader")
+
+    async def work(data: Any) -> None:
+        for number in range(300):
+            await data.async_put_into_stream(number)
+
+    flow.to(work)
+    reader = flow.create_execution().get_async_runtime_stream(None, buffer=50)
+    async for _ in reader:
+        await asyncio.sleep(0.1)
+    assert not caplog.records
+
+
+def test_virtual_time_gives_the_clock_back() -> None:
+    before = machine_time()
+    with VirtualTime() as virtual:
+        virtual.run(asyncio.sleep(3 * 86400))
+        assert machine_time() - before > 2 * 86400
+    assert machine_time() - before < 3600
+
+
+@pytest.mark.parametrize("call", ["append", "delete"])
+def test_an_enum_names_a_key_of_shared_data_in_every_call(call: str) -> None:
+    class Key(Enum):
+        A = "a"
+
+    flow = TriggerFlow(name="shared")
+    if call == "append":
+        flow.append_flow_data(Key.A, 1)
+        assert flow.get_flow_data("a") == [1]
+    else:
+        flow.set_flow_data("a", 1)
+        flow.del_flow_data(Key.A)
+        assert flow.get_flow_data("a") is None
+
+
+@pytest.mark.parametrize("call", ["for_each", "batch", "match", "if_condition"])
+def test_a_misspelt_on_error_names_the_right_one(call: str) -> None:
+    flow = TriggerFlow(name="options")
+    arguments = [lambda data: True] if call in ("batch", "if_condition") else []
+    with pytest.raises(DefinitionError, match="did you mean 'on_error'"):
+        getattr(flow, call)(*arguments, on_eror="collect")

@@ -125,8 +125,12 @@ def test_a_mistake_in_building_is_told_at_once(what: str) -> None:
 LATER: dict[str, tuple[Callable[[TriggerFlow], Any], type[Exception], list[str]]] = {
     "unknown chunk in when": (lambda flow: flow.when({"chunk": "serch"}), UnknownChunkError, ["mean 'search'"]),
     "unknown chunk in on_error": (lambda flow: flow.when({"error": "serch"}), UnknownChunkError, ["mean 'search'"]),
-    "when on a function not in the flow": (lambda flow: flow.when(echo), DefinitionError, ["'echo'", "nowhere"]),
-    "back to an unknown chunk": (lambda flow: flow.when("x").back_to("serch"), DefinitionError, ["'serch'", "nowhere"]),
+    "when on a function not in the flow": (lambda flow: flow.when(echo), DefinitionError, ["'echo'", "not wired"]),
+    "back to an unknown chunk": (
+        lambda flow: flow.when("x").back_to("serch"),
+        DefinitionError,
+        ["'serch'", "not wired"],
+    ),
 }
 
 

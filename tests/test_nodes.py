@@ -630,8 +630,8 @@ async def test_completions_alone_make_no_loop(what: str) -> None:
 
 
 REFUSED: dict[str, tuple[Wire, list[str]]] = {
-    "nowhere": (lambda f, s: f.when("x").back_to(s.a), ["'a'", "nowhere"]),
-    "an unknown name": (lambda f, s: f.when("x").back_to("a"), ["'a'", "nowhere"]),
+    "nowhere": (lambda f, s: f.when("x").back_to(s.a), ["'a'", "not wired"]),
+    "an unknown name": (lambda f, s: f.when("x").back_to("a"), ["'a'", "not wired"]),
     "two places": (
         lambda f, s: (f.to(s.a).to(s.b).to(s.a).to(s.x), f.when("x").back_to(s.a)),
         ["2 places", "'a'", "'a#2'"],

@@ -210,9 +210,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         """Begin a chain: choose a case by the start value. See `Chain.match`."""
         return root(self._blueprint).match(mode=mode, on_error=on_error, **unknown)
 
-    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a chain: test a condition on the start value. See `Chain.if_condition`."""
-        return root(self._blueprint).if_condition(condition, on_error=on_error)
+        return root(self._blueprint).if_condition(condition, on_error=on_error, **unknown)
 
     def to_sub_flow(self, trigger_flow: TriggerFlow, **options: Unpack[SubFlowOptions]) -> Chain:
         """Begin a chain: run another flow with the start value. See `Chain.to_sub_flow`."""
@@ -331,7 +331,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         which are refused. Raises `DefinitionError` for any other class, and for a name that another class has.
         """
         if isinstance(cls, type):  # pyright: ignore[reportUnnecessaryIsInstance]
-            checker(cls, f"flow {self.name!r}: register_type({cls.__name__})")
+            from .build.annotations import resolve, user_names  # see `signal`
+
+            resolve(cls, f"flow {self.name!r}: register_type({cls.__name__})", user_names())
         return self._runtime.types.register(cls, name)
 
     def source(self, function: Callable[..., Any], /, *, name: str | None = None) -> Callable[..., Source]:
@@ -581,11 +583,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
 
     def append_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Append to a shared list, which is created if the key has no value."""
-        self._runtime.shared.append(key, value, emit=emit)
+        self._runtime.shared.append(text(key), value, emit=emit)
 
     def del_flow_data(self, key: str, *, emit: bool = True) -> None:
         """Remove a shared value. Does nothing if the key has no value."""
-        self._runtime.shared.delete(key, emit=emit)
+        self._runtime.shared.delete(text(key), emit=emit)
 
     # -- saved executions ----------------------------------------------------------------------------------------------
 

@@ -39,7 +39,8 @@ def fail(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
 
 
 def end_missing(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> None:
-    """Handle the end of a sub-flow that has no result because of a failure that it has taken itself.
+    """Handle the end of a sub-flow that has no result, because its own error route or `skip_exceptions` has handled a
+    failure.
 
     Its step is missing. Only a block that collects failures and `fallback` see it as a failure."""
     machine.state.lost = True
@@ -67,8 +68,8 @@ def _fail(
     group: CompletionGroup | None,
     error: events.ErrorInfo,
 ) -> None:
-    """Give a failure to the first that takes it: a block around it that collects failures, the error routes, or
-    `skip_exceptions`. Without these, fail the execution.
+    """Handle a failure: by a block around the operator that collects failures, else by the error routes, else by
+    `skip_exceptions`. Without these the execution fails.
 
     `failed` is the operator that has failed, and `at` the one that gives no value because of that."""
     state = machine.state
@@ -76,18 +77,18 @@ def _fail(
         failure = events.Failure(failed.name, error.type, error.message, value)
         end_without_value(machine, at, scope, group, Lost(failure))
     elif routes := _open_routes(machine, failed, group):
-        state.lost = True
+        state.lost = state.lost or not at.optional
         end_without_value(machine, at, scope, group)
         trigger = Trigger("error", failed.completes.name)
-        told = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
+        details = {"chunk": failed.name, "type": error.type, "message": error.message, "value": value}
         route = None
         for node in routes:
             if route is None or state.rules >= NO_VALUE:
                 route = CompletionGroup(group)
                 route.handling = node.id if state.rules >= NO_VALUE else ""
-            node.enter(machine, node, trigger, told, None, route)
+            node.enter(machine, node, trigger, details, None, route)
     elif state.skip_exceptions:
-        state.lost = True
+        state.lost = state.lost or not at.optional
         if state.skipped is None:
             state.skipped = []
         state.skipped.append(error)

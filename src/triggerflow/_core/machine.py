@@ -62,10 +62,9 @@ from .state import (
     RunChunk,
     RunState,
     Status,
-    Timer,
     Wait,
 )
-from .timers import cancel_signals, start_timer, take_timer
+from .timers import cancel_signals, leave_timer, start_timer, take_timer
 from .values import key as plain_key
 from .values import seconds, text, truth
 
@@ -395,15 +394,8 @@ class Machine(Runs):
         if run is not None and run.effects is not None:
             run.effects[cancelled_effect(name, run.effects[event.effect])] = len(cancelled)
         for timer in cancelled:
-            self._leave_timer(timer)
+            leave_timer(self.state, timer, self._end_wait)
         self._after_signal()
-
-    def _leave_timer(self, timer: Timer) -> None:
-        """The delayed signal of this timer is not pending any more."""
-        if timer.group is not None:
-            drop_member(self.state, timer.group, timer.id)
-            if timer.keeps_open:
-                leave_group(timer.group, self._end_wait)
 
     def _awaited_again(self, event: events.AwaitedAgain) -> None:
         state = self._require_open()
@@ -476,6 +468,8 @@ class Machine(Runs):
 
     def _items_stopped(self, event: events.ItemsStopped) -> None:
         state = self._require_open()
+        if event.run in (state.retracted or ()):  # what cancelled work does in its clean-up starts and stops nothing
+            return
         run = state.run(event.run)
         if run is None:
             raise self._unknown_run(event.run)
@@ -560,12 +554,12 @@ class Machine(Runs):
                 self.out.append(run)
         elif timer.what == "signal":
             self._fire(self.plan.events.get(timer.name), Trigger("event", timer.name), timer.value, timer.group)
-            self._leave_timer(timer)
+            leave_timer(self.state, timer, self._end_wait)
         elif timer.what == "start":
             self._begin_work(event.at, timer.value)
         elif timer.what == "limit":
             limit = state.execution_timeout or 0
-            state.error = events.ErrorInfo("ExecutionTimedOut", f"it has not ended within {limit:g} s of its start")
+            state.error = events.ErrorInfo("ExecutionTimedOut", f"it had not ended {limit:g} s after its start")
             close_down(self, Status.FAILED)
         elif timer.what == "deadline":
             self._fire(self.plan.timers.get(timer.name), Trigger("timer", timer.name), timer.value, None)
@@ -697,6 +691,7 @@ class KeptStates:
         if record.failed not in self._kept:
             raise ProtocolError(f"record {record.failed} did not end the execution")
         machine.retry(record, decode(self._plan, self._kept[record.failed], _unpacked))
+        self._kept.clear()  # a later retry goes back to a failure after this one
         return []
 
 

@@ -15,8 +15,8 @@ from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
-from .frozen import FrozenList
 from .events import NO_VALUE
+from .frozen import FrozenList
 from .groups import enter_group
 from .joins import COLLECT, close_scope, consume, fill, fill_join, leave_scope, open_scope
 from .limits import acquire, limiter_of_chunk
@@ -137,9 +137,9 @@ def enter_split(
 ) -> None:
     """for_each: start one branch per item, up to the window (`concurrency`, else `max_pending`) at a time.
 
-    Lists (also those of a state), tuples and ranges are read directly. Strings, mappings, models and values that cannot be iterated are one
-    item. The driver pulls the items of any other iterable, sync or async, as the window has room. This includes
-    subclasses of list, tuple and range, which may have an iteration of their own.
+    Lists (also those of a state), tuples and ranges are read directly. Strings, mappings, models and values that cannot
+    be iterated are one item. The driver pulls the items of any other iterable, sync or async, as the window has room.
+    This includes subclasses of list, tuple and range, which may have an iteration of their own.
     """
     instance = open_scope(machine.state, node, scope, group, 0)
     instance.source = value

@@ -83,6 +83,8 @@ def _search(
         if node.index in seen or node.kind is OperatorKind.GATE or (node.kind in _COLLECTORS and not of_block):
             continue
         if node.kind is OperatorKind.GO_BACK and node.leaves:  # the way back leads out of the block
+            if alone:  # the step that runs again is in a block around this one, which decides
+                return True
             continue
         seen.add(node.index)
         if node.kind is OperatorKind.COLLECT:

@@ -14,7 +14,7 @@ from .limits import unqueue
 from .operators import Effects, stop_pulling
 from .provisional import decided, drop_member, leave_emitter, members
 from .state import RUNNING, WAITING, BlockInstance, Interrupt, RunChunk, Timer, Wait
-from .timers import cancel_timer
+from .timers import cancel_timer, leave_timer
 
 
 def confirm(machine: Effects, number: int) -> None:
@@ -39,10 +39,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
         _stop(machine, run, ended)
     for timer in sorted((it for it in found if isinstance(it, Timer)), key=lambda it: it.id):
         cancel_timer(machine, timer.id)
-        if timer.group is not None:
-            drop_member(machine.state, timer.group, timer.id)
-            if timer.keeps_open:
-                leave_group(timer.group, ended)
+        leave_timer(machine.state, timer, ended)
     for interrupt in sorted((it for it in found if isinstance(it, Interrupt)), key=lambda it: (it.run.id, it.id)):
         close(machine, interrupt, "retracted")
     runs = machine.state.runs

@@ -1,11 +1,14 @@
 """Timers. The core names the time; the driver waits for it and sends the record `TimerFired`."""
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Any
 
 from .commands import CancelTimer, StartTimer
+from .groups import leave_group
 from .operators import Effects
-from .state import UNSET, RunState, Timer
+from .provisional import drop_member
+from .state import UNSET, RunState, Timer, Wait
 
 
 def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
@@ -23,6 +26,14 @@ def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
         heappush(state.dues, (due, number))
     machine.out.append(StartTimer(number, due))
     return number
+
+
+def leave_timer(state: RunState, timer: Timer, ended: Callable[[Wait], None]) -> None:
+    """Take a timer that was removed out of its completion group. `ended` is called for each wait that ends with it."""
+    if timer.group is not None:
+        drop_member(state, timer.group, timer.id)
+        if timer.keeps_open:
+            leave_group(timer.group, ended)
 
 
 def take_timer(state: RunState, number: int) -> Timer | None:

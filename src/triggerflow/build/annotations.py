@@ -15,15 +15,12 @@ from typing import Any, ForwardRef, Literal, cast, get_args, get_origin, get_typ
 import msgspec
 
 from .._core.errors import DefinitionError
-
-_PACKAGE = __name__.partition(".")[0]
+from .arguments import user_frame
 
 
 def user_names() -> dict[str, Any]:
     """The names that are known where the user calls the engine: of the module, and of the function inside it."""
-    frame = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
-        frame = frame.f_back
+    frame = user_frame()
     return {**frame.f_globals, **frame.f_locals}
 
 
@@ -38,8 +35,8 @@ def resolve(expected: Any, what: str, names: Mapping[str, Any]) -> Any:
             expected = get_type_hints(holder, localns=dict(names), include_extras=True)["it"]
         except Exception as error:  # annotations are code
             raise unknown_name(what, repr(expected), error) from error
-    for cls in _classes(expected, names, what):
-        del cls  # looking a class up is all
+    for _ in _classes(expected, names, what):  # going through the classes resolves their annotations
+        pass
     return expected
 
 

@@ -6,9 +6,12 @@ import math
 import sys
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .._core.errors import DefinitionError, OptionError
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 #: Names that an execution does not take, since they do not say which of its two time limits is meant.
 _TIME_LIMITS = ("deadline", "timeout")
@@ -58,11 +61,17 @@ def text(name: Any) -> Any:
     return str.__str__(name) if isinstance(name, str) else name
 
 
+def user_frame() -> FrameType:
+    """The frame of the innermost call from outside of this package."""
+    frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - documented, and the only way
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "triggerflow":
+        frame = frame.f_back
+    return frame
+
+
 def line() -> str:
     """The place outside of this package from which it was called, as "file:line", for errors that come later."""
-    frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - documented, and the only way
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "triggerflow":
-        frame = frame.f_back
+    frame = user_frame()
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 

@@ -452,7 +452,7 @@ class Blueprint:
     def _completions(self) -> dict[str, str]:
         """The names of the triggers of chunks that `when` was given by name, where they differ from the name.
 
-        Raises `UnknownChunkError` for a name of no chunk, and `DefinitionError` for a function that stands nowhere, and
+        Raises `UnknownChunkError` for a name of no chunk, and `DefinitionError` for a function that is not wired, and
         for the name of several functions.
         """
         found: dict[str, str] = {}
@@ -495,7 +495,7 @@ class Blueprint:
     def _heard_of(self, operators: list[Operator]) -> list[Operator]:
         """The operators, with the chunk named on each sub-flow and condition that a `when` hears of as a chunk.
 
-        Raises `DefinitionError` for a `when` of a chunk that stands nowhere, and of a collection that nothing fills.
+        Raises `DefinitionError` for a `when` of a chunk that is not wired, and of a collection that nothing fills.
         """
         steps = {trigger.name for it in operators if it.kind in _RUN and (trigger := completed_by(it)).kind == "chunk"}
         named: dict[str, str] = {}
@@ -509,7 +509,7 @@ class Blueprint:
                         raise DefinitionError(
                             f"flow {self.name!r}: when(){self._written.at(gate)} waits for the "
                             f"{'failure' if trigger.kind == 'error' else 'completion'} of chunk {trigger.name!r}, "
-                            "which stands nowhere in this flow; wire it, for example with flow.to(...)"
+                            "which is not wired in this flow; wire it, for example with flow.to(...)"
                         )
                     named.update(dict.fromkeys(found, trigger.name))
         collections = {it.name for it in operators if it.kind is OperatorKind.COLLECT}
@@ -552,7 +552,7 @@ class Blueprint:
             return trigger.name  # the function of a condition: its failures can be heard, see `_heard_of`
         if not wired:
             raise DefinitionError(
-                f"flow {self.name!r}: when() at {place} listens to the function {plain.name!r}, which stands nowhere "
+                f"flow {self.name!r}: when() at {place} listens to the function {plain.name!r}, which is not wired "
                 f"in this flow; wire it, for example flow.to({plain.name}), or give the name of an event"
             )
         return wired.pop()

@@ -91,14 +91,14 @@ class Chain:
         return self if side_branch else self._then(done)
 
     def back_to(self, chunk: Any) -> Chain:
-        """Go back: run a chunk that stands elsewhere in the flow again, with the value of the chain.
+        """Go back: run a chunk of another place in the flow again, with the value of the chain.
 
         What follows the chunk there follows again; nothing can follow here. Use it at the end of a chain
         (`flow.when("again").back_to(count)`) or of a case, which leaves the match without a value. `chunk` is the
         chunk, its function or its name; it may be wired later. A chain that begins with `when` and ends
         with `to(chunk)`, outside of blocks, goes back too, if the chunk has steps behind it in one other chain.
-        Raises `DefinitionError`, when an execution is created, if the chunk stands nowhere or in several places, inside
-        a block that does not contain this step, or if the loop could never end.
+        Raises `DefinitionError`, when an execution is created, if the chunk is wired nowhere or in several places, if
+        it is inside a block that does not contain this step, or if the loop could never end.
         """
         self._check_open("back_to()")
         blueprint = self.blueprint
@@ -154,7 +154,7 @@ class Chain:
         """
         blueprint = self.blueprint
         where = f"flow {blueprint.name!r}: batch()"
-        check_names(unknown, ("side_branch", "concurrency"), where)
+        check_names(unknown, ("side_branch", "concurrency", "on_error"), where)
         flag(side_branch, where, "side_branch")
         if not chunks:
             raise DefinitionError(f"{where} has no chunk, so that it could never complete; give it at least one")
@@ -236,7 +236,7 @@ class Chain:
         the failure. With `on_error="collect"` a `Failure` stands in its place.
         """
         self._check_open("for_each()")
-        check_names(unknown, ("concurrency",), self._where("for_each()"))
+        check_names(unknown, ("concurrency", "on_error"), self._where("for_each()"))
         positive(concurrency, self._where("for_each()"))
         label = f"for_each<-{describe((self.at,))}"
         options = {"concurrency": concurrency, "on_error": failures(on_error, self._where("for_each()"))}
@@ -260,7 +260,7 @@ class Chain:
         takes the place of the value.
         """
         self._check_open("match()")
-        check_names(unknown, ("mode",), self._where("match()"))
+        check_names(unknown, ("mode", "on_error"), self._where("match()"))
         if mode not in ("hit_first", "hit_all"):
             raise DefinitionError(f"{self._where('match()')} has the modes 'hit_first' and 'hit_all', not {mode!r}")
         route = self._add(OperatorKind.MATCH_ROUTE, f"match<-{describe((self.at,))}",
@@ -302,8 +302,9 @@ class Chain:
             raise DefinitionError(f"{self._where('end_match()')}: this match() has no case; put a case() before it")
         return self._leave(block, OperatorKind.MATCH_COLLECT, [it for it in block.ends if it != GONE])
 
-    def if_condition(self, condition: Any, *, on_error: OnError = "raise") -> Chain:
+    def if_condition(self, condition: Any, *, on_error: OnError = "raise", **unknown: Never) -> Chain:
         """Begin a match and its first case. The same as `match(on_error=on_error).case(condition)`."""
+        check_names(unknown, ("on_error",), self._where("if_condition()"))
         return self.match(on_error=on_error).case(condition)
 
     def elif_condition(self, condition: Any) -> Chain:

@@ -34,7 +34,7 @@ class Written:
         self.labels: dict[str, str] = {}
         #: collects whose branch is named after the step before
         self.default_branches: set[str] = set()
-        #: triggers of chunks that are plain functions, which nobody has registered by a name
+        #: triggers of chunks that are plain functions, wired without `flow.chunk`
         self.plain: set[Trigger] = set()
         #: the place in the user's program, "file:line"
         self.lines: dict[str, str] = {}
@@ -333,17 +333,17 @@ class _Returns:
         found = [it for it in found if it.id not in self.back]
         if not found:
             raise DefinitionError(
-                f"{where}: chunk {name!r} stands nowhere in this flow; wire it first, for example flow.to({name})"
+                f"{where}: chunk {name!r} is not wired in this flow; wire it first, for example flow.to({name})"
             )
         if len(found) > 1:
-            told = "; ".join(self.told(it) for it in found)
+            written = "; ".join(self.described(it) for it in found)
             raise DefinitionError(
-                f"{where}: chunk {name!r} stands at {len(found)} places: {told}. Going back needs one; give the place "
-                f"that you mean a name of its own: ({name + '_again'!r}, {name})"
+                f"{where}: chunk {name!r} is wired at {len(found)} places: {written}. Going back needs one; give the "
+                f"place that you mean a name of its own: ({name + '_again'!r}, {name})"
             )
         return found[0]
 
-    def told(self, operator: Operator) -> str:
+    def described(self, operator: Operator) -> str:
         before = [self.fired.get(it) for it in operator.listens]
         after = " and ".join(
             f"after {it.name!r}"

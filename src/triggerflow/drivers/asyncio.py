@@ -350,7 +350,7 @@ class AsyncioDriver:
                 ended.retry_in = None
             return instead, ended
         if run.handle.cancelling():  # the fallback has swallowed the cancellation
-            self.cancelled_from_outside(run)
+            self._cancellation_swallowed(run, run.handle)
         return None, events.Completed(self.runtime.environment.now(), run.id, value, event.error)
 
     def _completes_later(self, run: RunChunk, event: events.Event, refused: Exception) -> bool:

@@ -171,7 +171,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """Emit a signal. Returns the signal's number once it is accepted; the chunks that it triggers run concurrently.
 
         `delay` (seconds): the signal is emitted after that time, and the execution does not end before. With
-        `keeps_open=False` it does: the signal is dropped when nothing else is left to do. `async_cancel_signal` cancels
+        `keeps_open=False` the execution can end before; the signal is then dropped. `async_cancel_signal` cancels
         a delayed signal by its name or its `id`; several signals may have the same id.
 
         `settle`: return when everything that the signal caused has settled: chunks, what those caused in turn, retries,
@@ -439,7 +439,7 @@ class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
 
 
 async def finishing(data: TriggerFlowRuntimeData[Any, Any, Any], call: Any) -> Any:
-    """Await the handler of a repeated attempt, and record at its end what only the attempt itself has seen so far."""
+    """See `ingress.finishing`."""
     runtime, run, attempt = data._runtime, data._run, data._repeated  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     assert attempt is not None
     return await ingress.finishing(runtime, attempt, run, call)

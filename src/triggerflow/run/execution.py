@@ -434,6 +434,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
         """
         from .stream import CompactReader, StreamReader  # not needed by a run without readers
 
+        ingress.check_patience(timeout, "get_async_runtime_stream()")
         runtime = self._runtime
         kind = cast("type[StreamReader[Any]]", CompactReader if compact else StreamReader)
         begin = lambda: runtime.begin_reading(value)  # noqa: E731

@@ -37,7 +37,11 @@ def fallback_of(node: Node, blueprint: Blueprint) -> Fallback | None:
         given = chunk.fallback if sub_flow is None else sub_flow.fallback
     if given is UNSET:
         return None
-    call = invoker(Chunk(f"the fallback of {node.name}", given), blueprint) if callable(given) else None
+    call = (
+        invoker(Chunk(f"the fallback of {node.name}", given, timeout=chunk.timeout if chunk else None), blueprint)
+        if callable(given)
+        else None
+    )
 
     async def fall_back(runtime: "ExecutionRuntime", run: RunChunk, error: ErrorInfo) -> Any:
         data = FallbackData(runtime, run, Failure(run.node.name, error.type, error.message, run.value))

@@ -344,6 +344,9 @@ async def emit(
             submit(runtime, events.AwaitedAgain(runtime.environment.now(), run.id, earlier.signal))
             await _settled(runtime, number)
         return earlier.signal
+    if repeated is not None and repeated.held:  # what the signal starts has to see the state as this attempt sees it
+        _record_all_held(runtime, repeated, run)
+        number = state.records
     commands = take(runtime, event)  # `submit`, inlined: emitting is the most frequent call of chunks
     if commands and runtime.driver is not None:
         runtime.driver.perform(commands)
@@ -478,6 +481,8 @@ async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Rep
         known = events.StreamPut(0.0, run.id, item)
         if repeated.place(known):
             return
+        if repeated.held:  # readers of the item have to see the state as this attempt sees it
+            _record_all_held(runtime, repeated, run)
         digest = known.digest
     if (stream is not None and stream.last >= stream.ceiling) or runtime.link is not None:
         await _room(runtime, run)
@@ -663,7 +668,10 @@ def check_delayed(delay: Any, id: Any, keeps_open: Any, settle: bool) -> None:
         option = "id" if id is not None else "keeps_open"
         raise UsageError(f"{option}= is for a delayed signal; add delay=seconds, or leave it out")
     if settle and not keeps_open:
-        raise UsageError("settle=True would wait for a signal with keeps_open=False, which nothing waits for; use one")
+        raise UsageError(
+            "settle=True and keeps_open=False exclude each other: settle waits for the signal, and keeps_open=False "
+            "drops it"
+        )
 
 
 def check_patience(timeout: Any, where: str) -> None:

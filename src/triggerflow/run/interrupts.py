@@ -85,6 +85,9 @@ def prepare_interrupt(runtime: "ExecutionRuntime", interrupt_id: str, schema: An
     if schema is None:
         (runtime.schemas or {}).pop(interrupt_id, None)
         return None
+    from ..build.annotations import resolve, user_names  # few questions have a schema
+
+    schema = resolve(schema, f"{runtime!r}: the schema of interrupt {interrupt_id!r}", user_names())
     if runtime.durability.outlives_loop and runtime.program.types.name_of(schema) is None:
         raise PayloadError(
             f"{runtime!r}: the schema {schema!r} of interrupt {interrupt_id!r} cannot be recorded, so that answers "

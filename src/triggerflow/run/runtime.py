@@ -249,20 +249,28 @@ class ExecutionRuntime:
         self._require_work()
         ended = self.ended(timeout)
         if ended is not None:
-            await (self.until(self.has_outcome, timeout) if self.options.keep_open else ended)
+            if self.options.keep_open:
+                await self.until(self.has_outcome, timeout)
+            elif self.machine.state.started:
+                await ended
+            else:  # it is woken whenever it becomes idle
+                await self.until(lambda: self.has_ended or self._lacks_work(), timeout)
             self._require_work()
         return self.outcome(timeout)
 
-    def _require_work(self) -> None:
-        """Raise `UsageError` if the execution was not started, and nothing that it does could end it.
+    def _lacks_work(self) -> bool:
+        """Whether the execution was not started, and nothing that it does could end it.
 
-        Signals from outside may run chunks before the start; it rests after them, and only a start can end it. With
-        `keep_open` a signal can bring a result.
+        Signals from outside may run chunks before the start. After them the execution is idle, and only a start can end
+        it. With `keep_open` a signal can bring a result.
         """
         state = self.machine.state
         if state.started or state.never_starts or state.status in FINAL or not state.idle():
-            return
-        if not (state.keep_open or self.options.keep_open or state.timers or state.asking or state.pulls):
+            return False
+        return not (state.keep_open or self.options.keep_open or state.timers or state.asking or state.pulls)
+
+    def _require_work(self) -> None:
+        if self._lacks_work():
             raise UsageError(
                 f"{self!r} was not started, so that no result can come; start it with async_start(value) or "
                 "begin(value), before its result is awaited"
@@ -592,7 +600,7 @@ class ExecutionRuntime:
                 del self.schemas[interrupt.id]
                 self.notice(command)
             case commands.CloseInterrupt(interrupt=interrupt) if self.link is None:
-                with suppress(ExecutionClosed):  # the execution has ended, and readers get its outcome instead
+                with suppress(ExecutionClosed):  # the execution has ended, and its readers get its outcome instead
                     ingress.put_interrupt(self, interrupt.status, describe_interrupt(interrupt))
             case commands.OpenInterrupt(interrupt=interrupt) if self.link is None:
                 ingress.put_interrupt(self, "pause", describe_interrupt(interrupt))

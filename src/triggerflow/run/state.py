@@ -151,7 +151,7 @@ class State:
             )
         from .typed_state import TypedState  # imported late, because it is rarely used
 
-        view: Any = TypedState(self, declared.checks)
+        view: Any = TypedState(self, declared)
         return view
 
     async def async_get(self, key: str, default: Any = None) -> Any:

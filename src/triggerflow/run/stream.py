@@ -71,6 +71,7 @@ class RuntimeStream:
         "_readers_waiting",
         "_released",
         "_warned",
+        "_watch",
         "ceiling",
         "ended",
         "failure",
@@ -106,6 +107,8 @@ class RuntimeStream:
         self.ceiling = UNLIMITED
         self._released = False
         self._warned = False
+        #: the timer of `_warn_if_stuck`, while writers wait
+        self._watch: asyncio.TimerHandle | None = None
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -166,7 +169,8 @@ class RuntimeStream:
             loop = asyncio.get_running_loop()
             future = loop.create_future()
             self.writers.append(future)
-            stuck = None if self._warned else loop.call_later(STUCK_SECONDS, self._warn)
+            if self._watch is None and not self._warned:
+                self._watch = loop.call_later(STUCK_SECONDS, self._warn_if_stuck, self._slowest())
             try:
                 await future
             except asyncio.CancelledError:
@@ -175,20 +179,29 @@ class RuntimeStream:
                     self._admit()
                 raise
             finally:
-                if stuck is not None:
-                    stuck.cancel()
+                if self._watch is not None and not self.writers:
+                    self._watch.cancel()
+                    self._watch = None
 
-    def _warn(self) -> None:
-        """Log, once, that a writer has waited long for a reader: the reader may have been left with `break`."""
-        if self._warned:
+    def _slowest(self) -> int:
+        """The position of the slowest blocking reader."""
+        return min((reader.position for reader in self._blocking()), default=self.last)
+
+    def _warn_if_stuck(self, position: int) -> None:
+        """Log, once, that a reader for which writers wait has taken nothing since it was at `position`.
+
+        Such a reader may have been left with `break`. A slow reader is not logged: it moves on.
+        """
+        if self._slowest() > position:
+            self._watch = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._warn_if_stuck, self._slowest())
             return
-        self._warned = True
+        self._watch, self._warned = None, True
         logger.warning(
             "a reader of the runtime stream has taken no item for %g s since item %d, and chunks wait for it with "
             "items up to %d; if the loop over the reader was left early, close the reader (`await reader.aclose()`), "
             "or read with lag='drop_oldest'",
             STUCK_SECONDS,
-            min((reader.position for reader in self._blocking()), default=self.last),
+            position,
             self.last,
         )
 

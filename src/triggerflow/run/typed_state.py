@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..build.arguments import closest
+from .._core.errors import ContractError
+
+if TYPE_CHECKING:
+    from ..build.typed import StateModel
 
 
 class Keys(Protocol):
@@ -32,14 +34,14 @@ class TypedState:
     Raises `AttributeError` for a key that the model does not declare, and for one that has no value.
     """
 
-    __slots__ = ("_declared", "_state")
+    __slots__ = ("_model", "_state")
 
     _state: Keys
-    _declared: Mapping[str, Any]
+    _model: StateModel
 
-    def __init__(self, state: Keys, declared: Mapping[str, Any]) -> None:
+    def __init__(self, state: Keys, model: StateModel) -> None:
         object.__setattr__(self, "_state", state)
-        object.__setattr__(self, "_declared", declared)
+        object.__setattr__(self, "_model", model)
 
     def __getattr__(self, key: str) -> Any:
         if self._known(key) not in self._state:
@@ -53,11 +55,11 @@ class TypedState:
         self._state.delete(self._known(key))
 
     def _known(self, key: str) -> str:
-        if key not in self._declared:
-            near = closest(key, self._declared, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it declares {list(self._declared)}"
-            raise AttributeError(f"the declared state has no key {key!r}; {hint}", name=key, obj=self)
+        try:
+            self._model.require(key)
+        except ContractError as unknown:
+            raise AttributeError(str(unknown), name=key, obj=self) from None
         return key
 
     def __repr__(self) -> str:
-        return f"<state with the keys {list(self._declared)}>"
+        return f"<state with the keys {list(self._model.checks)}>"

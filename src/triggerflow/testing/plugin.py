@@ -19,17 +19,24 @@ from .virtual_time import VirtualTime, virtual_clock
 def virtual_time_fixture() -> Iterator[VirtualTime]:
     """Virtual time for one test; see `VirtualTime`."""
     virtual_clock.reset()
-    yield VirtualTime()
-    virtual_clock.reset()
+    with VirtualTime() as made:
+        yield made
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:
     """Run an `async def` test that asks for `virtual_time` in virtual time."""
-    # pytest-asyncio puts a plain function in the place of the test, which would run it on a loop in real time.
-    test = inspect.unwrap(pyfuncitem.obj)
     given = pyfuncitem.funcargs
-    if "virtual_time" not in given or not inspect.iscoroutinefunction(test):
+    test = pyfuncitem.obj
+    if "virtual_time" not in given:
+        return None
+    if not inspect.iscoroutinefunction(test) and hasattr(test, "__wrapped__"):
+        # pytest-asyncio puts a plain function around the test, which would run it on a loop in real time. Only this one
+        # is taken off: the decorators of the test itself stay.
+        test = test.__wrapped__
+        if pyfuncitem.instance is not None and not inspect.ismethod(test):
+            test = test.__get__(pyfuncitem.instance)
+    if not inspect.iscoroutinefunction(test):
         return None
     names: tuple[str, ...] = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001 - pytest gives them nowhere else
     given["virtual_time"].run(test(**{name: given[name] for name in names}))

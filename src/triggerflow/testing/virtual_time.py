@@ -95,7 +95,7 @@ class JumpingClock(selectors.DefaultSelector):
     def _wait(self, timeout: float | None) -> list[Any]:
         before = time.monotonic()
         patience = THREAD_PATIENCE if self.busy else PATIENCE
-        ready = super().select(patience if timeout is None else timeout)
+        ready = super().select(patience if timeout is None else min(timeout, THREAD_PATIENCE))
         elapsed = time.monotonic() - before
         if ready:
             # Where no timer is set nothing depends on the clock: what a thread does at once has taken no time.
@@ -213,12 +213,18 @@ class VirtualTime:
     """Runs coroutines one after another in virtual time; what the fixture `virtual_time` gives.
 
     Each call of `run` has an event loop of its own, like `asyncio.run`. The clock of executions and stores goes on from
-    one call to the next.
+    one call to the next. Use it in a `with` block: at its end they have the machine's clock again.
     """
 
     def __init__(self) -> None:
         self._before = 0.0
         self._loop: VirtualTimeLoop | None = None
+
+    def __enter__(self) -> "VirtualTime":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        virtual_clock.reset()
 
     @property
     def now(self) -> float:
@@ -244,10 +250,8 @@ class VirtualTime:
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run` in virtual time: see `VirtualTime.run`. Afterwards executions have the machine's clock again."""
-    try:
-        return VirtualTime().run(main)
-    finally:
-        virtual_clock.reset()
+    with VirtualTime() as time:
+        return time.run(main)
 
 
 __all__ = ["Stalled", "VirtualClock", "VirtualTime", "VirtualTimeLoop", "run_in_virtual_time", "virtual_clock"]
