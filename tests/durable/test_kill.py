@@ -21,6 +21,6 @@ async def test_nothing_is_lost_doubled_or_wrong_however_often_the_process_is_kil
     assert world.wrong == []
     assert len(world.done) == executions
     assert counts["recoveries"] >= kills  # the kills have hit something
-    assert world.acknowledged.count() > 100
+    assert world.acknowledged.count() > executions  # how many there are depends on the moments of the kills
     assert world.acknowledged.states
     assert world.acknowledged.items
