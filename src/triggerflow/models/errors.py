@@ -73,7 +73,11 @@ class TransportError(RequestFailedError):
 
 
 class StallError(TransportError, TimeoutError):
-    """The provider sent nothing for longer than `stall_timeout` seconds."""
+    """The provider sent nothing, not even a keep-alive, for longer than `stall_timeout` seconds."""
+
+
+class FirstTokenError(StallError):
+    """The server was alive, but the model wrote nothing within `first_token_timeout` seconds."""
 
 
 class AnswerError(ModelError):
