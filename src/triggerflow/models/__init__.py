@@ -25,11 +25,13 @@ from .errors import (
 from .output import Output, OutputError
 from .request import Provider, Request
 from .response import Response
+from .retries import Attempt
 from .shapes import Delta, ToolCallDelta
 from .views import TextReset
 
 __all__ = [
     "AnswerError",
+    "Attempt",
     "AuthenticationError",
     "Delta",
     "FirstTokenError",
