@@ -12,6 +12,7 @@ from .errors import (
     InvalidResponseError,
     MissingExtraError,
     ModelError,
+    OutputError,
     ProviderError,
     RateLimitError,
     RequestFailedError,
@@ -21,7 +22,7 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
-from .output import Output, OutputError
+from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
 from .shapes import Delta, ToolCallDelta
@@ -37,6 +38,7 @@ __all__ = [
     "ModelError",
     "Output",
     "OutputError",
+    "Part",
     "Provider",
     "ProviderError",
     "RateLimitError",
