@@ -8,7 +8,7 @@ that a program around them would give:
 
 - An answer of which the provider says that it reached the limit of tokens counts as invalid.
 - An answer that does not begin with a bracket is cut after its last closing thinking mark, whatever the model's family.
-- Libraries that do not search for JSON get the content of the last fence, if there is one, and of that what lies between
+- Libraries that do not search for JSON get the content of the last fence, if there is one, and of that the part between
   the first bracket of the expected kind and the last such closing bracket.
 - Every value is checked against the description of the answer, as `Response` does. What does not fit is invalid.
 
