@@ -27,8 +27,12 @@ Adapter = Callable[[Any], Any]
 _END = object()
 
 
-async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGenerator[Delta, None]:
+async def read_deltas(
+    source: Source, adapter: Adapter | None = None, alive: Callable[[], None] = lambda: None
+) -> AsyncGenerator[Delta, None]:
     """Yield a `Delta` for each item of a source; close the source at the end, also when left early.
+
+    `alive` is called for signs of life that yield no delta: an item without content, and bytes of the SDKs' streams.
 
     Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD. Raises `TypeError` for an
     object that is not a source, and for an item that is neither text nor a chunk of a known shape; also the exceptions
@@ -43,6 +47,7 @@ async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGe
             if adapter is not None:
                 chunk = adapter(item)
                 if chunk is None:
+                    alive()
                     continue
             if isinstance(chunk, bytes | bytearray | memoryview):
                 chunk = decoder.decode(bytes(cast("bytes", chunk)))
