@@ -23,13 +23,13 @@ from .errors import (
     ResponseCancelled,
     StallError,
     TransportError,
-    translate,
 )
 from .instant import EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
 from .retries import Attempt, Budget, opener, shortly
+from .translate import translate
 from .usage import summed, tokens
 from .views import Item, Restart
 
