@@ -65,11 +65,16 @@ async def read_deltas(
                 await _close(opened)
 
 
+def is_function(source: Source) -> bool:
+    """Whether it is called to get a source; an iterable that happens to be callable is not."""
+    return callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
+
+
 async def _open(source: Source) -> Any:
     while True:
         if inspect.isawaitable(source):
             source = await source
-        elif callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__"):
+        elif is_function(source):
             source = source()
         else:
             return source
