@@ -15,6 +15,7 @@ import queue
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
 from .http import response_of, watched, watched_sync
@@ -26,6 +27,16 @@ Adapter = Callable[[Any], Any]
 """Turns one chunk of a source into a `Delta` or text; into None if the chunk has nothing to read."""
 
 _END = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A source that reads another one with `read_deltas` and changes its deltas.
+
+    `read` returns the deltas; its argument is the function to call for signs of life.
+    """
+
+    read: Callable[[Callable[[], None]], AsyncGenerator[Delta, None]]
 
 
 async def read_deltas(
@@ -82,6 +93,8 @@ async def _open(source: Source) -> Any:
 
 def _items(opened: Any, response: Any, alive: Callable[[], None]) -> Any:
     kind = type(opened).__name__
+    if isinstance(opened, Relayed):
+        return opened.read(alive)
     if isinstance(opened, AsyncIterable):
         stream = cast("AsyncIterable[Any]", opened)
         return aiter(stream) if response is None else watched(stream, response, alive)
