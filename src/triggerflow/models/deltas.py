@@ -17,12 +17,16 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, I
 from contextlib import suppress
 from typing import Any, cast
 
-from .shapes import Delta, delta_of
+from msgspec.structs import replace
+
+from .errors import TransportError
+from .shapes import ChunkReader, Delta, finish_reason, shape_of
 
 Source = Any
 """An (async) iterable of text, bytes or chunks; a coroutine that returns one; or a function that returns either."""
 Adapter = Callable[[Any], Any]
-"""Turns one chunk of a source into a `Delta` or text; into None if the chunk has nothing to read."""
+"""Turns one chunk of a source into a `Delta`, text, or a chunk of a known shape; into None if the chunk has nothing to
+read."""
 
 _END = object()
 
@@ -31,31 +35,88 @@ async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGe
     """Yield a `Delta` for each item of a source; close the source at the end, also when left early.
 
     Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD. Raises `TypeError` for an
-    object that is not a source, and for an item that is neither text nor a chunk of a known shape; also the exceptions
-    of the source.
+    object that is not a source, and for an item that is neither text nor a chunk of a known shape; the error that a
+    chunk reports, after what else that chunk says; `TransportError` at the end of a stream of chunks of which none has
+    said why the answer ended; also the exceptions of the source.
     """
     opened = await _open(source)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     items = _items(opened)
+    reader = ChunkReader()
+    beside = None if adapter is None else _Beside()
     try:
         async for item in items:
-            chunk = item
-            if adapter is not None:
-                chunk = adapter(item)
-                if chunk is None:
-                    continue
+            chunk = item if adapter is None else adapter(item)
             if isinstance(chunk, bytes | bytearray | memoryview):
                 chunk = decoder.decode(bytes(cast("bytes", chunk)))
-            yield delta_of(chunk)
+            failure = None
+            if beside is not None and chunk is not item:
+                chunk = beside.complete(item, chunk)
+                failure = beside.failure
+            delta = _NOTHING if chunk is None and adapter is not None else reader.read(chunk)
+            failure = reader.failure or failure
+            if failure is None or delta.text or delta.reasoning or delta.tool_calls:
+                yield delta
+            if failure is not None:
+                raise failure
         rest = decoder.decode(b"", True)
         if rest:
             yield Delta(text=rest, raw=rest)
+        if reader.unfinished:
+            raise TransportError(
+                "the provider's stream ended without a finish reason: the connection was cut, or an adapter or filter"
+                " dropped the last chunk"
+            )
+        last = reader.end()
+        if last is not None:
+            yield last
     finally:
         try:
             await _close(items)
         finally:
             if isinstance(opened, AsyncIterable):  # the thread of a sync source has closed it already
                 await _close(opened)
+
+
+class _Beside:
+    """Reads the chunks of a known shape for which the program has an adapter. The adapter says what the content is. The
+    chunk still says how the answer ended, which errors there were, and what was counted."""
+
+    def __init__(self) -> None:
+        self._reader = ChunkReader()
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that the last chunk reports."""
+        return self._reader.failure
+
+    def complete(self, item: Any, adapted: Any) -> Any:
+        """What the adapter has made of an item, with what the item itself says; None if there is nothing to read."""
+        if isinstance(item, str | bytes | bytearray | memoryview | Delta) or shape_of(item) is None:
+            return adapted
+        try:
+            said = self._reader.read(item)
+        except TypeError:  # the adapter may be there because the content of these chunks cannot be read
+            return adapted
+        if adapted is None:
+            if not (said.finish_reason or said.usage or said.refusal):
+                return None
+            adapted = Delta()
+        elif isinstance(adapted, str):
+            adapted = Delta(adapted)
+        elif not isinstance(adapted, Delta):
+            return adapted
+        return replace(
+            adapted,
+            finish_reason=finish_reason(adapted.finish_reason) or said.finish_reason,
+            usage=adapted.usage or said.usage,
+            refusal=adapted.refusal or said.refusal,
+            raw=item if adapted.raw is None else adapted.raw,
+        )
+
+
+_NOTHING = Delta()
+"""For a chunk that the adapter skips: the stream is alive."""
 
 
 async def _open(source: Source) -> Any:
