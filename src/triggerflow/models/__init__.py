@@ -8,6 +8,7 @@ from .answer import ToolCall
 from .errors import (
     AnswerError,
     AuthenticationError,
+    FirstTokenError,
     InvalidRequestError,
     InvalidResponseError,
     MissingExtraError,
@@ -33,6 +34,7 @@ __all__ = [
     "AnswerError",
     "AuthenticationError",
     "Delta",
+    "FirstTokenError",
     "InvalidRequestError",
     "InvalidResponseError",
     "MissingExtraError",

@@ -79,6 +79,8 @@ async def _answers(stream: Any) -> AsyncGenerator[Delta, None]:
     async with aclosing(read_deltas(stream)) as deltas:
         async for delta in deltas:
             calls.update(call.index for call in delta.tool_calls)
-            text = "".join(call.arguments for call in delta.tool_calls if call.index == 0) or ("" if calls else delta.text)
+            text = "".join(call.arguments for call in delta.tool_calls if call.index == 0) or (
+                "" if calls else delta.text
+            )
             reason = "stop" if delta.finish_reason == "tool_calls" else delta.finish_reason
             yield replace(delta, text=text, tool_calls=(), finish_reason=reason)

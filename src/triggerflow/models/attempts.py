@@ -7,10 +7,9 @@ response fails as truncated, because readers may have acted on that text.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -23,11 +22,12 @@ from .errors import (
     ResponseCancelled,
     StallError,
     TransportError,
-    translate,
 )
 from .instant import EventLog, InstantParser, ResetEvent
+from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
+from .translate import translate
 from .views import Item, Restart
 
 _BREATH = 8_192
@@ -62,6 +62,7 @@ class Attempts:
         path_style: PathStyle,
         max_retries: int,
         stall_timeout: float | None,
+        first_token_timeout: float | None,
         max_length: int,
         originals: bool,
     ) -> None:
@@ -72,7 +73,7 @@ class Attempts:
         self._constrained = constrained
         self._path_style: PathStyle = path_style
         self._max_retries = max_retries
-        self._stall_timeout = stall_timeout
+        self._limits = stall_timeout, first_token_timeout
         self._max_length = max_length
         self._originals = originals
 
@@ -138,8 +139,9 @@ class Attempts:
     async def _read(self, answer: Answer) -> None:
         log = self.log
         breath = _BREATH
-        async with aclosing(read_deltas(self._source, self._adapter)) as deltas:
-            while (delta := await self._next(deltas)) is not None:
+        limits = TimeLimits(*self._limits)
+        async with aclosing(read_deltas(self._source, self._adapter, limits.alive)) as deltas, limits:
+            while (delta := await limits.next(deltas)) is not None:
                 for piece in slices(delta, _BREATH):
                     kept = piece if self._originals else replace(piece, raw=None)
                     log.extend((kept, *answer.take(piece)))
@@ -149,16 +151,6 @@ class Attempts:
                         await asyncio.sleep(0)
                 if answer.length > self._max_length:
                     raise answer.cut("length", f"the answer is longer than max_length={self._max_length} characters")
-
-    async def _next(self, deltas: AsyncGenerator[Any, None]) -> Any:
-        limit = asyncio.timeout(self._stall_timeout)
-        try:
-            async with limit:
-                return await anext(deltas, None)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        raise StallError(f"the provider sent nothing for {self._stall_timeout} seconds (stall_timeout)")
 
     def _missing(self, answer: Answer) -> ModelError | None:
         for need in self._needs:

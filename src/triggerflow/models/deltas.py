@@ -20,7 +20,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from .errors import TransportError
-from .shapes import ChunkReader, Delta, finish_reason, shape_of
+from .shapes import ChunkReader, Delta, failure_in, finish_reason
 
 Source = Any
 """An (async) iterable of text, bytes or chunks; a coroutine that returns one; or a function that returns either."""
@@ -31,8 +31,12 @@ read."""
 _END = object()
 
 
-async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGenerator[Delta, None]:
+async def read_deltas(
+    source: Source, adapter: Adapter | None = None, alive: Callable[[], None] = lambda: None
+) -> AsyncGenerator[Delta, None]:
     """Yield a `Delta` for each item of a source; close the source at the end, also when left early.
+
+    `alive` is called for signs of life that yield no delta: an item without content, and bytes of the SDKs' streams.
 
     Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD. Raises `TypeError` for an
     object that is not a source, and for an item that is neither text nor a chunk of a known shape; the error that a
@@ -43,18 +47,22 @@ async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGe
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     items = _items(opened)
     reader = ChunkReader()
-    beside = None if adapter is None else _Beside()
+    beside = _Beside()
     try:
         async for item in items:
-            chunk = item if adapter is None else adapter(item)
+            chunk = item
+            if adapter is not None:
+                said = beside.read(item)
+                chunk = adapter(item)
+                if said is not None and chunk is not item:
+                    chunk = _completed(chunk, said)
+                if chunk is None:
+                    alive()
+                    continue
             if isinstance(chunk, bytes | bytearray | memoryview):
                 chunk = decoder.decode(bytes(cast("bytes", chunk)))
-            failure = None
-            if beside is not None and chunk is not item:
-                chunk = beside.complete(item, chunk)
-                failure = beside.failure
-            delta = _NOTHING if chunk is None and adapter is not None else reader.read(chunk)
-            failure = reader.failure or failure
+            delta = reader.read(chunk)
+            failure = reader.failure
             if failure is None or delta.text or delta.reasoning or delta.tool_calls:
                 yield delta
             if failure is not None:
@@ -63,10 +71,10 @@ async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGe
         if rest:
             yield Delta(text=rest, raw=rest)
         if reader.unfinished:
-            raise TransportError(
-                "the provider's stream ended without a finish reason: the connection was cut, or an adapter or filter"
-                " dropped the last chunk"
+            hint = (
+                "" if adapter is None else "; if your adapter reads the reason, return Delta(text, finish_reason=...)"
             )
+            raise TransportError(f"the provider's stream ended without a finish reason: the connection was cut{hint}")
         last = reader.end()
         if last is not None:
             yield last
@@ -79,44 +87,45 @@ async def read_deltas(source: Source, adapter: Adapter | None = None) -> AsyncGe
 
 
 class _Beside:
-    """Reads the chunks of a known shape for which the program has an adapter. The adapter says what the content is. The
-    chunk still says how the answer ended, which errors there were, and what was counted."""
+    """Reads the chunks for which the program has an adapter. The adapter says what the content is. If the shape is
+    known, the chunk still says how the answer ended, which errors there were, and what was counted."""
 
     def __init__(self) -> None:
         self._reader = ChunkReader()
 
-    @property
-    def failure(self) -> Exception | None:
-        """The error that the last chunk reports."""
-        return self._reader.failure
-
-    def complete(self, item: Any, adapted: Any) -> Any:
-        """What the adapter has made of an item, with what the item itself says; None if there is nothing to read."""
-        if isinstance(item, str | bytes | bytearray | memoryview | Delta) or shape_of(item) is None:
-            return adapted
-        try:
-            said = self._reader.read(item)
-        except TypeError:  # the adapter may be there because the content of these chunks cannot be read
-            return adapted
-        if adapted is None:
-            if not (said.finish_reason or said.usage or said.refusal):
-                return None
-            adapted = Delta()
-        elif isinstance(adapted, str):
-            adapted = Delta(adapted)
-        elif not isinstance(adapted, Delta):
-            return adapted
-        return replace(
-            adapted,
-            finish_reason=finish_reason(adapted.finish_reason) or said.finish_reason,
-            usage=adapted.usage or said.usage,
-            refusal=adapted.refusal or said.refusal,
-            raw=item if adapted.raw is None else adapted.raw,
-        )
+    def read(self, item: Any) -> Delta | None:
+        """What an item says, or None if its shape is not known. Raises the error that it reports."""
+        if isinstance(item, str | bytes | bytearray | memoryview | Delta):
+            return None
+        failure = failure_in(item)
+        said = None
+        if failure is None and self._reader.knows(item):
+            # The adapter may be there because the content of these chunks cannot be read.
+            with suppress(TypeError):
+                said = self._reader.read(item)
+            failure = self._reader.failure
+        if failure is not None:
+            raise failure
+        return said
 
 
-_NOTHING = Delta()
-"""For a chunk that the adapter skips: the stream is alive."""
+def _completed(adapted: Any, said: Delta) -> Any:
+    """What an adapter has made of a chunk, with what the chunk itself says; None if there is nothing to read."""
+    if adapted is None:
+        if not (said.finish_reason or said.usage or said.refusal):
+            return None
+        adapted = Delta()
+    elif isinstance(adapted, str):
+        adapted = Delta(adapted)
+    elif not isinstance(adapted, Delta):
+        return adapted
+    return replace(
+        adapted,
+        finish_reason=finish_reason(adapted.finish_reason) or said.finish_reason,
+        usage=adapted.usage or said.usage,
+        refusal=adapted.refusal or said.refusal,
+        raw=said.raw if adapted.raw is None else adapted.raw,
+    )
 
 
 async def _open(source: Source) -> Any:

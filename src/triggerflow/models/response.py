@@ -33,10 +33,13 @@ class Response:
     `output`: the description of the answer, see `Output`; without it the answer is free text, which may contain JSON.
     `constrained`: the server guarantees that the text is JSON of that schema.
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
-    `max_retries`: the most attempts after the first one. `stall_timeout`: the longest wait for the first chunk, and
-    between two chunks, in seconds; None waits forever. `max_length`: the most characters of text; a longer answer is an
-    error. `originals`: keep the provider's own chunks, for the view "original" and as "original_delta" in "all". The
-    chunk of an SDK is many times as large as its text: switch it off to read hundreds of responses at once.
+    `max_retries`: the most attempts after the first one.
+    `stall_timeout`: the longest silence of the server, in seconds. A chunk of any kind ends it and, with the SDKs'
+    streams, every byte, so that keep-alives do. `first_token_timeout`: the longest wait from the request to the first
+    text, reasoning or tool call, in seconds, even while keep-alives come. None waits forever.
+    `max_length`: the most characters of text; a longer answer is an error. `originals`: keep the provider's own chunks,
+    for the view "original" and as "original_delta" in "all". The chunk of an SDK is many times as large as its text:
+    switch it off to read hundreds of responses at once.
 
     A response belongs to the event loop that reads it first. The methods without `async_` block the caller, for
     programs without an event loop; once the answer has ended they need not wait, and work in that loop, too.
@@ -52,6 +55,7 @@ class Response:
         path_style: PathStyle = "dot",
         max_retries: int = 3,
         stall_timeout: float | None = 60.0,
+        first_token_timeout: float | None = 600.0,
         max_length: int = 8_000_000,
         originals: bool = True,
     ) -> None:
@@ -67,6 +71,7 @@ class Response:
             path_style=path_style,
             max_retries=max_retries,
             stall_timeout=stall_timeout,
+            first_token_timeout=first_token_timeout,
             max_length=max_length,
             originals=originals,
         )

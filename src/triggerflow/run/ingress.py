@@ -489,9 +489,6 @@ async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Rep
     event = events.StreamPut(runtime.environment.now(), run.id, item)
     if digest is not None:
         event.digest = digest
-    if runtime.is_plain:
-        submit_item(runtime, event)
-        return
     submit(runtime, event)
     log = runtime.log
     if log is not None and log.is_crowded:

@@ -5,6 +5,7 @@ One module for each dialect makes a `Delta` of a chunk; `table` lists them all. 
 """
 
 from .delta import UNSAID, Delta, ToolCallDelta
+from .failures import failure_in
 from .fields import get
 from .finish import Ending, ending_of, finish_reason
 from .table import SHAPES, ChunkReader, Shape, delta_of, named, shape_of
@@ -19,6 +20,7 @@ __all__ = [
     "ToolCallDelta",
     "delta_of",
     "ending_of",
+    "failure_in",
     "finish_reason",
     "get",
     "named",

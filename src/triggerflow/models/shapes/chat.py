@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ..translate import reported_error
 from .delta import UNSAID, Delta, ToolCallDelta
-from .fields import get, items, json_of, number_of, parts_of, text_of, thought_of
+from .fields import fields_of, get, items, json_of, number_of, parts_of, text_of, thought_of
 from .finish import finish_reason
 from .seen import Seen
 from .usage import usage_of
@@ -29,23 +30,25 @@ def is_chat(chunk: Any) -> bool:
 
 def read_chat(chunk: Any, seen: Seen) -> Delta:
     """Read a chunk, or a whole completion."""
-    usage = get(chunk, "usage")
-    if usage is None and (extra := get(chunk, "x_groq")) is not None:
-        usage = get(extra, "usage")
+    counted = get(chunk, "usage") or get(chunk, "x_groq", "usage")
     choice = _choice(chunk, seen)
     if choice is None:
-        return Delta(usage=usage_of(usage), raw=chunk)
-    reason = finish_reason(get(choice, "finish_reason"))
-    usage = get(choice, "usage") if usage is None else usage
-    message = get(choice, "delta")
+        return Delta(usage=usage_of(counted), raw=seen.raw)
+    error = get(choice, "error")
+    if error:
+        seen.failure = reported_error(error)
+    reason = get(choice, "finish_reason")
+    reason = None if reason is None else finish_reason(reason)
+    counted = counted or get(choice, "usage")
+    usage = usage_of(counted) if counted else None
+    message = fields_of(get(choice, "delta"))
     whole = message is None and get(choice, "message") is not None
     if whole:
-        message = get(choice, "message")
+        message = fields_of(get(choice, "message"))
     if message is None:
-        text = text_of(get(choice, "text"))
-        return Delta(text=text, finish_reason=reason, usage=usage_of(usage), raw=chunk)
+        return Delta(text_of(get(choice, "text")), finish_reason=reason, usage=usage, raw=seen.raw)
     if whole and seen.said:  # it repeats what has been streamed
-        return Delta(finish_reason=reason, usage=usage_of(usage), raw=chunk)
+        return Delta(finish_reason=reason, usage=usage, raw=seen.raw)
     content = get(message, "content")
     reasoning = refusal = ""
     if isinstance(content, str):
@@ -58,18 +61,21 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
     refused = get(message, "refusal")
     if refused:
         refusal += text_of(refused)
-    calls = tuple(_call(call, whole) for call in items(get(message, "tool_calls")))
-    legacy = get(message, "function_call")
-    if not calls and legacy:
+    calls: tuple[ToolCallDelta, ...] = ()
+    if called := get(message, "tool_calls"):
+        calls = tuple(_call(call, whole) for call in items(called))
+    elif legacy := get(message, "function_call"):
         calls = (_call({"function": legacy}, whole),)
     if text or reasoning or refusal or calls:
         seen.said.add("message")
-    return Delta(text, reasoning, calls, reason, usage_of(usage), chunk, refusal)
+    return Delta(text, reasoning, calls, reason, usage, seen.raw, refusal)
 
 
 def _choice(chunk: Any, seen: Seen) -> Any:
-    for choice in items(get(chunk, "choices")):
-        if not seen.is_other_choice(number_of(get(choice, "index"), 0)):
+    choices = get(chunk, "choices")
+    for item in choices if isinstance(choices, list) else items(choices):  # pyright: ignore
+        choice = fields_of(item)
+        if choice is not None and not seen.is_other_choice(number_of(get(choice, "index"), 0)):
             return choice
     return None
 
@@ -101,7 +107,7 @@ def read_helper(event: Any, seen: Seen) -> Delta:
     kind = get(event, "type")
     if kind == "chunk":
         seen.parts.add("chunk")
-        return read_chat(get(event, "chunk"), seen)
+        return read_chat(fields_of(get(event, "chunk")), seen)
     if "chunk" in seen.parts:
         return Delta()
     if kind == "content.delta":

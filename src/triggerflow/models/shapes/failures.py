@@ -1,8 +1,9 @@
-"""Errors that providers report in their streams: as a chunk, beside a chunk's content, or in one of its choices."""
+"""Errors that providers report in their streams: as a chunk, or beside the content of one."""
 
 from typing import Any
 
-from ..errors import RequestFailedError, reported
+from ..errors import RequestFailedError
+from ..translate import reported_error
 from .fields import get, items
 
 _EXCEPTIONS = (
@@ -13,18 +14,12 @@ _EXCEPTIONS = (
 
 
 def failure_in(chunk: Any) -> RequestFailedError | None:
-    """The error that a chunk reports, or None. The chunk may have any shape."""
+    """The error that a chunk of any shape reports, or None. For errors in its choices or events, see their readers."""
     error = get(chunk, "error")
     if error:
-        return reported(chunk if isinstance(error, str) else error)
-    for choice in items(get(chunk, "choices")):
-        if error := get(choice, "error"):
-            return reported(error)
-    kind = get(chunk, "type")
-    if kind == "error" or get(chunk, "object") == "error" or get(chunk, "event") == "error":
-        return reported(chunk)
-    if kind == "response.failed":
-        return reported(get(chunk, "response", "error") or {"message": "the response failed", "code": "server_error"})
+        return reported_error(chunk if isinstance(error, str) else error)
+    if get(chunk, "type") == "error" or get(chunk, "object") == "error" or get(chunk, "event") == "error":
+        return reported_error(chunk)
     return None
 
 
@@ -32,14 +27,14 @@ def failure_of_no_shape(chunk: Any) -> RequestFailedError | None:
     """The error in a chunk that is of no known shape and looks like one; None if it does not."""
     for name in _EXCEPTIONS:
         if (error := get(chunk, name)) is not None:
-            return reported({"type": name, "message": get(error, "message") or get(error, "Message") or name})
-    found = get(chunk, "errors")
-    if isinstance(found, list) and found:
-        return reported(next(items(found), found))
+            return reported_error({"type": name, "message": get(error, "message") or get(error, "Message") or name})
+    found = next(items(get(chunk, "errors")), None)
+    if found is not None:
+        return reported_error(found)
     kinds = ("code", "type", "status", "error_type", "error_code", "status_code", "param")
     says = get(chunk, "message") or get(chunk, "msg")
     if isinstance(says, str) and says and any(get(chunk, name) is not None for name in kinds):
-        return reported(chunk)
+        return reported_error(chunk)
     if get(chunk, "detail") and not get(chunk, "content"):
-        return reported(chunk)
+        return reported_error(chunk)
     return None

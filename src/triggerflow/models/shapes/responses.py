@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..translate import reported_error
 from .delta import Delta, ToolCallDelta
 from .fields import get, items, json_of, number_of, text_of
 from .finish import finish_reason
@@ -44,6 +45,9 @@ def read_response(event: Any, seen: Seen) -> Delta:
         return _item(get(event, "item"), number_of(get(event, "output_index"), 0), seen, step == "done")
     if name == "content_part" and step == "done":
         return _part(get(event, "part"), _place(event), seen)
+    if kind == "response.failed":
+        failed = {"message": "the response failed", "code": "server_error"}
+        seen.failure = reported_error(get(event, "response", "error") or failed)
     if kind in ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"):
         return _end(get(event, "response"), seen, "" if step == "done" else step)
     return Delta()

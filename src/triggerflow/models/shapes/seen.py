@@ -2,13 +2,19 @@
 
 from typing import Any
 
+from ..errors import RequestFailedError
+
 
 class Seen:
     """The state of reading one stream. Each shape uses what it needs."""
 
-    __slots__ = ("blocks", "choice", "counts", "finished", "held", "parts", "said")
+    __slots__ = ("blocks", "choice", "counts", "failure", "finished", "held", "parts", "raw", "said")
 
     def __init__(self) -> None:
+        self.raw: Any = None
+        """The chunk that is being read."""
+        self.failure: RequestFailedError | None = None
+        """The error that this chunk reports."""
         self.choice: int | None = None
         """The index of the choice or candidate that is read. The others are other answers."""
         self.said: set[str] = set()

@@ -1,7 +1,7 @@
 """The table of shapes, and `ChunkReader`, which reads the chunks of one stream with it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from msgspec.structs import replace
 
@@ -13,7 +13,7 @@ from .chat import is_chat, is_helper, read_chat, read_helper
 from .cohere import is_cohere, read_cohere
 from .delta import Delta
 from .failures import failure_in, failure_of_no_shape
-from .fields import get, text_of
+from .fields import fields_of, get, text_of
 from .finish import ending_of, finish_reason
 from .gemini import is_gemini, read_gemini
 from .langchain import is_langchain, read_langchain
@@ -41,8 +41,16 @@ def _is_event_of_mistral(chunk: Any) -> bool:
     return get(chunk, "data", "choices") is not None
 
 
+def _read_event_of_mistral(event: Any, seen: Seen) -> Delta:
+    return read_chat(fields_of(get(event, "data")), seen)
+
+
 def _is_life(chunk: Any) -> bool:
     return get(chunk, "type") in _LIFE
+
+
+def _read_life(chunk: Any, seen: Seen) -> Delta:
+    return Delta()
 
 
 SHAPES = (
@@ -83,25 +91,25 @@ SHAPES = (
         read_gemini,
     ),
     Shape(
-        "Ollama", "Ollama's `/api/chat` and `/api/generate`", "`done`, with `message` or `response`", is_ollama, read_ollama
+        "Ollama",
+        "Ollama's `/api/chat` and `/api/generate`",
+        "`done`, with `message` or `response`",
+        is_ollama,
+        read_ollama,
     ),
     Shape("llama.cpp", "llama.cpp's `/completion`", "`content` and `stop`", is_llama_cpp, read_llama_cpp),
     Shape("TGI", "`/generate_stream` of text-generation-inference", "`token`", is_tgi, read_tgi),
-    Shape(
-        "Bedrock", "Amazon's ConverseStream", "`contentBlockDelta`, `messageStop` …", is_converse, read_converse
-    ),
+    Shape("Bedrock", "Amazon's ConverseStream", "`contentBlockDelta`, `messageStop` …", is_converse, read_converse),
     Shape("Cohere", "Cohere's chat, version 2", '`type` "content-delta", "message-end" …', is_cohere, read_cohere),
-    Shape(
-        "LangChain", "message chunks of LangChain's chat models", "`tool_call_chunks`", is_langchain, read_langchain
-    ),
+    Shape("LangChain", "message chunks of LangChain's chat models", "`tool_call_chunks`", is_langchain, read_langchain),
     Shape(
         "Mistral's SDK",
         "events of `client.chat.stream()`",
         "`data` with `choices`",
         _is_event_of_mistral,
-        lambda event, seen: read_chat(get(event, "data"), seen),
+        _read_event_of_mistral,
     ),
-    Shape("keep-alives", "any server", '`type` "ping", "keepalive", "heartbeat"', _is_life, lambda chunk, seen: Delta()),
+    Shape("keep-alives", "any server", '`type` "ping", "keepalive", "heartbeat"', _is_life, _read_life),
 )
 """All shapes. The first that fits reads a chunk."""
 
@@ -138,18 +146,26 @@ class ChunkReader:
                 chunk = replace(chunk, finish_reason=reason)
             self.unfinished = self.unfinished or (chunk.raw is not None and not isinstance(chunk.raw, str))
             return self._counted(chunk)
-        self.failure = failure_in(chunk)
+        seen = self._seen
+        seen.raw, fields = chunk, fields_of(chunk)
+        seen.failure = failure_in(fields)
         shape = self._shape
-        if not shape.fits(chunk):
-            found = shape_of(chunk)
+        if not shape.fits(fields):
+            found = shape_of(fields)
             if found is None:
                 return self._unknown(chunk)
             shape = self._shape = found
-        delta = shape.read(chunk, self._seen)
+        delta = shape.read(fields, seen)
+        self.failure = seen.failure
         self.unfinished = True
         if delta.raw is None:
             delta = replace(delta, raw=chunk)
         return self._counted(delta)
+
+    def knows(self, chunk: Any) -> bool:
+        """Whether a chunk has a known shape."""
+        fields = fields_of(chunk)
+        return self._shape.fits(fields) or shape_of(fields) is not None
 
     def end(self) -> Delta | None:
         """What is left to say at the end of the stream: that its calls are done; None if nothing is."""
@@ -170,7 +186,7 @@ class ChunkReader:
         return replace(delta, tool_calls=calls)
 
     def _unknown(self, chunk: Any) -> Delta:
-        self.failure = self.failure or failure_of_no_shape(chunk)
+        self.failure = self._seen.failure or failure_of_no_shape(chunk)
         if self.failure is None:
             raise TypeError(_not_known(chunk))
         return Delta(raw=chunk)
@@ -190,7 +206,7 @@ def delta_of(chunk: Any) -> Delta:
 
 
 def _not_known(chunk: Any) -> str:
-    kind = type(chunk)
+    kind = cast("type[object]", type(chunk))
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(chunk, dict):
         has = f" with the keys {', '.join(map(str, chunk)) or '(none)'}"  # pyright: ignore
