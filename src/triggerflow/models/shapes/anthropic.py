@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from .delta import Delta, ToolCallDelta
 from .fields import get, items, json_of, number_of, text_of, thought_of
 from .finish import finish_reason
@@ -53,7 +55,8 @@ def read_message(event: Any, seen: Seen) -> Delta:
             refusal=text_of(get(details, "explanation")) if reason == "refusal" else "",
         )
     if kind == "message":
-        return _whole(event, seen)
+        whole = _whole(event, seen)
+        return whole if whole.finish_reason else replace(whole, finish_reason="stop")
     # message_stop: an end, also for servers that give no reason before it
     reason = None if seen.finished else finish_reason(get(event, "message", "stop_reason") or "stop")
     return Delta(tool_calls=_release(seen), finish_reason=reason)

@@ -1,6 +1,6 @@
 """OpenAI's chat completions and text completions, and all that speak them; the events of the SDK's stream helper."""
 
-from typing import Any
+from typing import Any, cast
 
 from ..translate import reported_error
 from .delta import UNSAID, Delta, ToolCallDelta
@@ -19,8 +19,9 @@ HELPER = {
 
 def is_chat(chunk: Any) -> bool:
     """Whether a chunk is of a completion. `choices` may be null or missing where there are only token counts."""
-    if get(chunk, "choices") is not None:
-        return True
+    choices = get(chunk, "choices")
+    if choices is not None:
+        return isinstance(choices, list | tuple)
     kind = get(chunk, "object")
     if isinstance(kind, str) and kind.startswith(("chat.completion", "text_completion")):
         return True
@@ -45,6 +46,7 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
     whole = message is None and get(choice, "message") is not None
     if whole:
         message = fields_of(get(choice, "message"))
+        reason = reason or "stop"
     if message is None:
         return Delta(text_of(get(choice, "text")), finish_reason=reason, usage=usage, raw=seen.raw)
     if whole and seen.said:  # it repeats what has been streamed
@@ -73,7 +75,7 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
 
 def _choice(chunk: Any, seen: Seen) -> Any:
     choices = get(chunk, "choices")
-    for item in choices if isinstance(choices, list) else items(choices):  # pyright: ignore
+    for item in cast("list[Any]", choices or ()):
         choice = fields_of(item)
         if choice is not None and not seen.is_other_choice(number_of(get(choice, "index"), 0)):
             return choice
