@@ -13,6 +13,7 @@ from .errors import (
     InvalidResponseError,
     MissingExtraError,
     ModelError,
+    OutputError,
     ProviderError,
     RateLimitError,
     RequestFailedError,
@@ -22,14 +23,16 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
-from .output import Output, OutputError
+from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
+from .retries import Attempt
 from .shapes import Delta, ToolCallDelta
 from .views import TextReset
 
 __all__ = [
     "AnswerError",
+    "Attempt",
     "AuthenticationError",
     "Delta",
     "FirstTokenError",
@@ -39,6 +42,7 @@ __all__ = [
     "ModelError",
     "Output",
     "OutputError",
+    "Part",
     "Provider",
     "ProviderError",
     "RateLimitError",

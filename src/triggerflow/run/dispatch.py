@@ -60,7 +60,8 @@ async def emit_fields(data: Emitter, response: FieldSource, fields: Mapping[str,
         async with aclosing(response.get_async_generator("instant")) as events:
             async for event in events:
                 if event.event_type == "reset":
-                    await _retract(data, sent, f"the model's answer was dropped; attempt {event.attempt} follows")
+                    why = f" ({event.reason})" if event.reason else ""
+                    await _retract(data, sent, f"the model's answer was dropped{why}; attempt {event.attempt} follows")
                 elif event.is_complete:
                     name = fields.get(event.path) or fields.get(event.wildcard_path)
                     if name is not None:
