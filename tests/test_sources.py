@@ -662,6 +662,27 @@ def test_a_loop_that_is_closed_under_a_source_goes_in_silence(kind: str, wait: b
         gc.collect()
 
 
+def test_a_loop_that_is_closed_before_its_workers_have_begun_goes_in_silence() -> None:
+    """Nothing complains of the workers that would have run these items."""
+    flow = TriggerFlow()
+
+    async def first(data: Data) -> list[int]:
+        return [1, 2, 3]
+
+    flow.to(first).for_each().to(sleeper).end_for_each()
+    execution = flow.create_execution()
+
+    async def main() -> None:
+        execution.begin(None)  # `first` runs in the last turn of the loop, and the workers of its items in none
+
+    loop = VirtualTimeLoop()
+    loop.run_until_complete(main())
+    loop.close()
+    assert execution.get_status() == "cancelled"
+    del execution
+    gc.collect()
+
+
 async def sleeper(data: Data) -> None:
     await asyncio.sleep(100)
 

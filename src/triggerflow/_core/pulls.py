@@ -54,5 +54,5 @@ def _pulling(machine: Effects, number: int) -> BlockInstance:
         )
     instance = (state.block_instances or {}).get(number)
     if instance is None or not instance.pulling:
-        raise ProtocolError(f"block instance {number} has no open pull")
+        raise ProtocolError(f"items came for block instance {number}, whose source was not asked for any")
     return instance

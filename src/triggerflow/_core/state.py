@@ -325,7 +325,10 @@ class RunChunk:
 
 
 class SubFlowPermit:
-    """A chunk inside the sub-flow that `step` runs, in the limits around that step: READY in a queue, or RUNNING."""
+    """The permit of a chunk inside the sub-flow that `step` runs, under the concurrency limits around `step`.
+
+    Its phase is READY while it waits in the queues of the limiters, and RUNNING once they have granted it.
+    """
 
     __slots__ = ("id", "limiters", "phase", "step")
 

@@ -35,7 +35,7 @@ from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
 from .exceptions import describe, noted, own_cancellation, paused_in_group
 from .ready import Ready
-from .tasks import changed, destroy, mark_seen, own_context, start_task
+from .tasks import changed, destroy, is_new, mark_seen, own_context, start_task
 
 if TYPE_CHECKING:
     from .sources import Sources
@@ -576,6 +576,7 @@ class AsyncioDriver:
             runtime.durability.on_loop_lost(runtime, reason)
             return
         tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
+        tasks += (task for task in asyncio.all_tasks(self.loop) if task.get_name() == WORKER and is_new(task))
         following: list[commands.AnyCommand] = []
         now = runtime.environment.now()
         for event in (events.CancelRequested(now, reason), events.CleanupTimedOut(now)):

@@ -331,7 +331,7 @@ class _InTask:
             except asyncio.CancelledError:
                 if self._stopping:
                     return False
-                # A time-out or a task group of the generator cancels this task: raise that where the generator waits.
+                # A time-out or task group inside the generator has cancelled this task. So raise at its `yield`.
                 if not hasattr(iterator, "athrow"):
                     raise
                 item = await iterator.athrow(asyncio.CancelledError())

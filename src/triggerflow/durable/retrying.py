@@ -108,8 +108,8 @@ async def _retry(
     ended = (await reader.restore(row, row.records)).machine
     if before.machine.plan.definition.fingerprint != ended.plan.definition.fingerprint:
         raise SnapshotError(
-            f"execution {row.id!r} was moved to another definition of its flow after it had begun to fail: its state "
-            "before that does not fit, so that it cannot be retried; start a new execution"
+            f"execution {row.id!r} was moved to another definition of its flow after the failure that ended it: the "
+            "state before that failure does not fit the new definition, so it cannot be retried; start a new execution"
         )
     state = before.machine.state
     run, expired = _failed_run(failed.record, state)
@@ -181,8 +181,8 @@ async def _failure(reader: ExecutionReader, row: ExecutionRow) -> _Failure:
                 found = step
     if found is None:
         raise RecordsTrimmed(
-            f"execution {row.id!r} was compacted after it had begun to fail, which deleted its state before that: it "
-            "cannot be retried; fork another execution, or start a new one"
+            f"execution {row.id!r} was compacted after the failure that ended it: the compaction deleted the state "
+            "before that failure, so it cannot be retried; fork another execution, or start a new one"
         )
     return _Failure(found.number, found.record, worked)
 

@@ -274,7 +274,7 @@ def _scopes(
 
 
 def _joins(snapshot: Mapping[str, Any], definition: Definition) -> Iterator[tuple[str, str]]:
-    """Check that a join still waits for every value that it holds."""
+    """Check that the definition has an input, in the same join, for every value that has already come to a join."""
     for join, *_, slots in snapshot["joins"]:
         gate = definition.by_id.get(join)
         if gate is not None and gate.kind is OperatorKind.GATE:

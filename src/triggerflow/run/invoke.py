@@ -129,7 +129,10 @@ async def _stop(future: asyncio.Future[Any], call: ThreadCall, data: Any) -> Non
 
 
 class _Raised:
-    """An exception that a handler raised in its thread. A future cannot carry every exception (`StopIteration`)."""
+    """What a handler call returns from its thread if it raised: the exception, as a value.
+
+    It is not raised in the thread, because an asyncio future accepts no `StopIteration`.
+    """
 
     __slots__ = ("error",)
 

@@ -32,7 +32,7 @@ class Ownership:
         self.lease = lease
         self.clock = clock
         self._held: dict[str, Claim] = {}
-        #: what the open transaction changes in `_held`; None if this owner releases the execution
+        #: what the open transaction changes in `_held`: the new claim on an execution, or None to remove it
         self._changes: dict[str, Claim | None] = {}
         self._renewed: float | None = None
 
