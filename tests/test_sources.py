@@ -662,24 +662,28 @@ def test_a_loop_that_is_closed_under_a_source_goes_in_silence(kind: str, wait: b
         gc.collect()
 
 
-def test_a_loop_that_is_closed_before_its_workers_have_begun_goes_in_silence() -> None:
+@pytest.mark.parametrize("look", [True, False])
+@pytest.mark.parametrize("count", range(4))
+def test_a_loop_that_is_closed_before_its_workers_have_begun_goes_in_silence(count: int, look: bool) -> None:
     """Nothing complains of the workers that would have run these items."""
     flow = TriggerFlow()
 
-    async def first(data: Data) -> list[int]:
-        return [1, 2, 3]
+    async def items(data: Data) -> list[int]:
+        return list(range(8))
 
-    flow.to(first).for_each().to(sleeper).end_for_each()
+    flow.to(items).for_each().to(sleeper).end_for_each()
     execution = flow.create_execution()
 
-    async def main() -> None:
-        execution.begin(None)  # `first` runs in the last turn of the loop, and the workers of its items in none
+    async def main(execution: Execution = execution) -> None:
+        execution.begin(None)
+        await turns(count)
 
     loop = VirtualTimeLoop()
     loop.run_until_complete(main())
     loop.close()
-    assert execution.get_status() == "cancelled"
-    del execution
+    if look:
+        assert execution.get_status() == "cancelled"
+    del execution, main
     gc.collect()
 
 

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
 from contextvars import Context, copy_context
-from inspect import CORO_CREATED, getcoroutinestate
-from types import CoroutineType
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -48,12 +46,6 @@ def destroy(tasks: Iterable[Any]) -> None:
         task._log_destroy_pending = False  # noqa: SLF001
         with contextlib.suppress(Exception):
             task.get_coro().close()
-
-
-def is_new(task: asyncio.Task[Any]) -> bool:
-    """Whether the task has not begun to run."""
-    coroutine = task.get_coro()
-    return isinstance(coroutine, CoroutineType) and getcoroutinestate(coroutine) == CORO_CREATED
 
 
 def changed(before: Context) -> bool:
