@@ -675,7 +675,7 @@ class Blueprint:
         return msgspec.structs.replace(operator, emits=emits)
 
 
-#: The operators whose place in the user's program is kept for errors that come when the flow is finished.
+#: The kinds of operators whose line in the user's program is kept, to name it in errors that `freeze` raises.
 _TELL_LINE = frozenset(
     {
         OperatorKind.CHUNK,

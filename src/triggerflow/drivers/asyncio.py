@@ -121,8 +121,8 @@ class AsyncioDriver:
             await wait()
         except (Exception, asyncio.CancelledError):
             self._end_external_wait(number)
-            # A chunk that has set itself a time limit for the wait goes on, and needs its permits for that. One whose
-            # policy has timed out ends now.
+            # If the user's code ended the wait, for example with its own time-out, the chunk goes on and needs its
+            # permits again. If the time-out of the policy ended it, the run ends now.
             if state.closing is None and state.run(run.id) is run and not timed_out(run):
                 await self._regained(number)
             raise

@@ -33,8 +33,8 @@ class _Plan(msgspec.Struct):
 
 
 class _Failure(NamedTuple):
-    """How an execution began to close: by record `number`, at a time in seconds since the epoch. `worked`: the error
-    routes of which a chunk had completed by then, see `_key`."""
+    """The record by which an execution began to close, and its number. `worked`: the error routes in which a chunk had
+    completed before that record, see `_key`."""
 
     number: int
     record: events.Record
@@ -228,8 +228,8 @@ def _key(route: CompletionGroup, first: RunChunk) -> tuple[str, int]:
 
 
 def _keys(completed: RunChunk, state: RunState) -> Iterator[tuple[str, int]]:
-    """The error routes of which a run was a part that has completed. Without the routes whose first chunk is not open:
-    `_undone` knows those by that."""
+    """The error routes that contain a run that has completed. Routes without an open first chunk are left out, because
+    `_undone` recognises them without a key."""
     for route in _routes(completed.group):
         first = _first(route, (completed, *state.runs.values()))
         if first is not None:

@@ -194,7 +194,9 @@ def _check_map(
     taken = [*chosen.values(), *(id for id in in_use(snapshot) if id not in chosen)]
     twice = sorted({new for new in taken if taken.count(new) > 1})
     if twice:
-        raise SnapshotError(f"operator_map replaces two operators by {twice[0]!r}; each needs a replacement of its own")
+        raise SnapshotError(
+            f"under operator_map, two operators would become {twice[0]!r}; map each to a different operator"
+        )
 
 
 def _listed(verdict: Verdict) -> str:

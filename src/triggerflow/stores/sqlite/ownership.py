@@ -25,7 +25,7 @@ class Claim(NamedTuple):
 
 
 class Ownership:
-    """This owner and its cached claims. Used only on the writer's thread, inside transactions."""
+    """One owner (an open store object) and a cache of its claims. Used on the writer's thread in transactions only."""
 
     def __init__(self, owner: str, lease: float, clock: Callable[[], float]) -> None:
         self.owner = owner
