@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
@@ -132,6 +132,45 @@ async def test_a_chunk_that_is_cancelled_takes_its_signals_back_and_closes_the_s
         await chunk
     assert sorted(data.of("retract")) == list(range(1, data.numbers + 1))
     await asyncio.wait_for(closed.wait(), 1)
+
+
+class Cleared(Exception):
+    """An exception that counts as false, as a group of errors without a member may."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyError(), "the model's answer failed: KeyError"),
+        (Cleared(), "the model's answer failed: Cleared"),
+        (Cleared("no seats"), "the model's answer failed: no seats"),
+        (RuntimeError(""), "the model's answer failed: RuntimeError"),
+        (asyncio.CancelledError(), "the chunk that reads the model's answer was cancelled"),
+        (asyncio.CancelledError("shut down"), "the chunk that reads the model's answer was cancelled: shut down"),
+    ],
+)
+async def test_every_retraction_says_why(error: BaseException, reason: str) -> None:
+    class Answering:
+        """A response whose reader gets one field and then an error."""
+
+        def check_paths(self, paths: Any) -> None: ...
+
+        async def get_async_generator(self, type: Any = "delta") -> AsyncGenerator[Any, None]:
+            async with aclosing(Response([TEXT]).get_async_generator(type)) as events:
+                async for event in events:
+                    yield event
+                    if event.is_complete:
+                        raise error
+
+        async def async_get_data(self) -> Any: ...
+
+    data = Recorder()
+    with pytest.raises(type(error)):
+        await emit_fields(data, Answering(), FIELDS)
+    assert [told for kind, _, told in data.calls if kind == "retract"] == [reason]
 
 
 async def test_an_answer_without_json_is_an_error() -> None:

@@ -8,10 +8,12 @@ from .answer import ToolCall
 from .errors import (
     AnswerError,
     AuthenticationError,
+    FirstTokenError,
     InvalidRequestError,
     InvalidResponseError,
     MissingExtraError,
     ModelError,
+    OutputError,
     ProviderError,
     RateLimitError,
     RequestFailedError,
@@ -21,22 +23,26 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
-from .output import Output, OutputError
+from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
+from .retries import Attempt
 from .shapes import Delta, ToolCallDelta
 from .views import TextReset
 
 __all__ = [
     "AnswerError",
+    "Attempt",
     "AuthenticationError",
     "Delta",
+    "FirstTokenError",
     "InvalidRequestError",
     "InvalidResponseError",
     "MissingExtraError",
     "ModelError",
     "Output",
     "OutputError",
+    "Part",
     "Provider",
     "ProviderError",
     "RateLimitError",

@@ -8,8 +8,8 @@
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from itertools import groupby
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from .._core.errors import TriggerFlowError
@@ -21,13 +21,37 @@ class ModelError(TriggerFlowError):
     retry: ClassVar[bool] = False
     """Whether the same request may succeed a little later."""
 
+    attempts: tuple[str, ...] = ()
+    """If this error ended a response: why each of its attempts failed, in short, the last one included."""
+    ended_by: str | None = None
+    """The limit that forbade another attempt, such as "max_retries=3"; None if none was to follow anyway."""
+    usage: Mapping[str, int] = MappingProxyType({})
+    """The tokens that these attempts used, as far as the provider has told."""
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        number = len(self.attempts)
+        if number < 2 and self.ended_by is None:
+            return said
+        parts = [f"attempt {number}" if self.ended_by is None else f"attempt {number}, the last one: {self.ended_by}"]
+        at = 1
+        for reason, same in groupby(self.attempts[:-1]):
+            last = at + len([*same]) - 1
+            parts.append(f"attempt {at}: {reason}" if at == last else f"attempts {at} to {last}: {reason}")
+            at = last + 1
+        return f"{said} [{'; '.join(parts)}]"
+
 
 class MissingExtraError(ModelError, ImportError):
     """The SDK of a provider is not installed; the message names the extra to install."""
 
 
+class OutputError(ModelError, ValueError):
+    """The value given as `output` does not describe an answer. The message names the place and what to write."""
+
+
 class ResponseUsageError(ModelError, RuntimeError):
-    """The call is not allowed in the present state of this response."""
+    """The call is not allowed in the present state of this response, or has an option that is wrong."""
 
 
 class ResponseCancelled(ModelError):
@@ -51,7 +75,8 @@ class AuthenticationError(RequestFailedError):
 
 
 class InvalidRequestError(RequestFailedError):
-    """The provider does not accept the request as it is (any other HTTP 4xx)."""
+    """The provider does not accept the request as it is (any other HTTP 4xx), or what answers at that address is no
+    model (HTTP 200 with a web page, for example)."""
 
 
 class RateLimitError(RequestFailedError):
@@ -73,7 +98,11 @@ class TransportError(RequestFailedError):
 
 
 class StallError(TransportError, TimeoutError):
-    """The provider sent nothing for longer than `stall_timeout` seconds."""
+    """The provider sent nothing, not even a keep-alive, for longer than `stall_timeout` seconds."""
+
+
+class FirstTokenError(StallError):
+    """The server was alive, but the model wrote nothing within `first_token_timeout` seconds."""
 
 
 class AnswerError(ModelError):
@@ -107,50 +136,3 @@ class InvalidResponseError(AnswerError, ValueError):
     def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
-
-
-_CONNECTION = {"APIConnectionError", "TransportError", "ClientConnectionError", "ClientPayloadError"}
-"""Names of the connection errors of HTTP libraries and SDKs. Compared by name: none of them is imported here."""
-
-
-def translate(error: Exception) -> Exception:
-    """The `ModelError` for an exception of an SDK or a socket; `error` itself for any other exception."""
-    if isinstance(error, ModelError):
-        return error
-    response: Any = getattr(error, "response", None)
-    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    if isinstance(status, int):
-        return _from_status(status, str(error), retry_after(getattr(response, "headers", None)))
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, OSError | EOFError) or names & _CONNECTION:
-        return TransportError(f"the connection to the provider failed: {error or type(error).__name__}")
-    if "APIError" in names:
-        return ProviderError(f"the provider reported an error in its stream: {error}")
-    return error
-
-
-def _from_status(status: int, said: str, wait: float | None) -> RequestFailedError:
-    if status in (401, 403):
-        return AuthenticationError(
-            f"the provider refused the key (HTTP {status}); check api_key: {said}", status=status
-        )
-    if status == 429:
-        return RateLimitError(f"the provider's rate limit is reached: {said}", status=status, retry_after=wait)
-    if status in (408, 409) or status >= 500:
-        return ProviderError(f"the provider failed (HTTP {status}): {said}", status=status, retry_after=wait)
-    return InvalidRequestError(f"the provider refused the request (HTTP {status}): {said}", status=status)
-
-
-def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """The seconds that a `Retry-After` header asks for, given as a number or as a date; None without a usable one."""
-    text = (headers or {}).get("retry-after")
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):  # it is no date, or a date without a time zone
-            return None
-    return max(0.0, seconds) if seconds == seconds else None

@@ -5,6 +5,7 @@ still fail: it may be cut off, not fit the schema, or be replaced by a retry. Th
 until the answer is valid. Then they are confirmed. Otherwise they are retracted: all that they started is cancelled.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -59,18 +60,26 @@ async def emit_fields(data: Emitter, response: FieldSource, fields: Mapping[str,
         async with aclosing(response.get_async_generator("instant")) as events:
             async for event in events:
                 if event.event_type == "reset":
-                    await _retract(data, sent, f"the model's answer was dropped; attempt {event.attempt} follows")
+                    why = f" ({event.reason})" if event.reason else ""
+                    await _retract(data, sent, f"the model's answer was dropped{why}; attempt {event.attempt} follows")
                 elif event.is_complete:
                     name = fields.get(event.path) or fields.get(event.wildcard_path)
                     if name is not None:
                         sent.append(await data.async_emit(name, event.value, provisional=True))
         answer = await response.async_get_data()
     except BaseException as error:  # a cancelled chunk retracts its signals, too
-        await _retract(data, sent, f"the model's answer failed: {error or type(error).__name__}")
+        await _retract(data, sent, _failure(error))
         raise
     for number in sent:
         await data.async_confirm(number)
     return answer
+
+
+def _failure(error: BaseException) -> str:
+    """Why the signals are retracted, for readers of the runtime stream."""
+    if isinstance(error, asyncio.CancelledError):
+        return "the chunk that reads the model's answer was cancelled" + (f": {error}" if error.args else "")
+    return f"the model's answer failed: {str(error) or type(error).__name__}"
 
 
 async def _retract(data: Emitter, sent: list[int], reason: str) -> None:

@@ -199,7 +199,8 @@ class Agent:
         self.said = Settings(self.always)
         style = self.settings.get("response.streaming_parse_path_style", "dot")
         return ModelResponse(lambda: provider.open(request), output=request.described, path_style=style,
-                             constrained=provider.constrained, stall_timeout=None)  # fmt: skip
+                             constrained=provider.constrained, stall_timeout=None,
+                             first_token_timeout=None)  # fmt: skip
 
     def _endpoint(self) -> dict[str, Any]:
         options = {"request_options": self.said.get("options", {})}
