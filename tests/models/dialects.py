@@ -75,15 +75,31 @@ def responses(pieces: Sequence[str]) -> Events:
     part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
     item = {"id": "i1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
     whole = {
-        **{"id": "c1", "object": "response", "created_at": 1, "model": "m", "status": "in_progress", "output": []},
-        **{"error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "tools": []},
-        **{"parallel_tool_calls": True, "tool_choice": "auto", "temperature": 1.0, "top_p": 1.0, "usage": None},
+        "id": "c1",
+        "object": "response",
+        "created_at": 1,
+        "model": "m",
+        "status": "in_progress",
+        "output": [],
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "tools": [],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "usage": None,
     }
     at = {"item_id": "i1", "output_index": 0, "content_index": 0}
     ended = {**item, "status": "completed", "content": [{**part, "text": text}]}
     usage = {
-        **{"input_tokens": 5, "output_tokens": 7, "total_tokens": 12},
-        **{"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}},
+        "input_tokens": 5,
+        "output_tokens": 7,
+        "total_tokens": 12,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
     }
     completed = {**whole, "status": "completed", "output": [ended], "usage": usage}
     events = [
@@ -103,8 +119,14 @@ def responses(pieces: Sequence[str]) -> Events:
 def anthropic(pieces: Sequence[str]) -> Events:
     """Anthropic: thinking, then text, with a ping in between."""
     message = {
-        **{"id": "c1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None},
-        **{"stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1}},
+        "id": "c1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 5, "output_tokens": 1},
     }
     thinking = {"type": "thinking", "thinking": "", "signature": ""}
     return [

@@ -1,4 +1,4 @@
-"""The official SDKs against servers of each dialect: every way to call them, every framing, and errors in the middle."""
+"""The official SDKs against servers of each dialect: all ways to call them, all framings, errors in the middle."""
 
 import json
 from collections.abc import AsyncGenerator, Callable
