@@ -75,8 +75,8 @@ class AuthenticationError(RequestFailedError):
 
 
 class InvalidRequestError(RequestFailedError):
-    """The provider does not accept the request as it is (any other HTTP 4xx), or what answers there is no model (HTTP
-    200 with a web page, for example)."""
+    """The provider does not accept the request as it is (any other HTTP 4xx), or what answers at that address is no
+    model (HTTP 200 with a web page, for example)."""
 
 
 class RateLimitError(RequestFailedError):

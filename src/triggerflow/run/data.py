@@ -263,7 +263,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
             known = number in (self._runtime.machine.state.provisional or ())
             self._record(events.Retracted(self._now(), self._run.id, number, reason))
             if known:
-                # Not recorded as an effect of the run: in a repeated attempt `known` is false, and no item is put.
+                # The item is no effect of the run. A repeated attempt finds `known` false, so it puts no second item.
                 item = {"type": "retraction", "signal": number, "reason": reason}
                 ingress.submit(self._runtime, events.StreamPut(self._now(), None, item))
 
@@ -434,7 +434,7 @@ class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
 
     @property
     def failure(self) -> Failure | None:
-        """The failure of the chunk."""
+        """The failure of the chunk whose fallback runs."""
         return self._failure
 
     def pause_for(self, *, expires: float | None = None, **question: Any) -> NoReturn:
