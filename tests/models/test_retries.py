@@ -80,9 +80,7 @@ async def test_the_next_request_carries_the_answer_and_what_was_wrong_with_it() 
     answer, told = second[len(first) :]
     assert answer == {"role": "assistant", "content": WRONG}
     assert told["role"] == "user"
-    assert "title" in told["content"]
-    assert "str" in told["content"]
-    assert "int" in told["content"]
+    assert "title: expected a string, got 5" in told["content"]
 
 
 async def test_a_model_that_reads_the_reason_can_mend_its_answer() -> None:
@@ -619,8 +617,8 @@ class Person(pydantic.BaseModel):
             {"title": str, "steps": [{"n": int, "kind": (Literal["a", "b"], "the kind")}], "sum": float},
             {"title": 5, "steps": [{"n": "x", "kind": "c"}, {"kind": "a"}, 3]},
             [
-                *("the answer: the keys ['sum'] are missing", "title: expected a text, got 5"),
-                *('steps[0].n: expected a whole number, got "x"', 'steps[0].kind: expected "a" or "b", got "c"'),
+                *("the answer: the keys ['sum'] are missing", "title: expected a string, got 5"),
+                *('steps[0].n: expected an integer, got "x"', 'steps[0].kind: expected "a" or "b", got "c"'),
                 *("steps[1]: the keys ['n'] are missing", "steps[2]: expected an object, got 3"),
             ],
         ),
@@ -628,24 +626,24 @@ class Person(pydantic.BaseModel):
             list[Search | Read],
             [{"type": "search", "query": 1, "limit": 11}, {"type": "read", "url": "u", "then": [{"type": "read"}]}, 7],
             [
-                *("[0].query: expected a text, got 1", "[0].limit: expected at most 10, got 11"),
+                *("[0].query: expected a string, got 1", "[0].limit: expected at most 10, got 11"),
                 *("[1].then[0]: the keys ['url'] are missing", "[2]: expected an object, got 7"),
             ],
         ),
         (list[Search | Read], [{"type": "write"}], ['[0].type: expected "search", got "write"']),
         (Point, {"x": "1", "y": True, "label": 5}, ['x: expected a number, got "1"', "y: expected a number, got true"]),
-        (Point, {"x": 1, "y": 2.5, "label": 5}, ["label: expected a text or null, got 5"]),
+        (Point, {"x": 1, "y": 2.5, "label": 5}, ["label: expected a string or null, got 5"]),
         (
             Person,
             {"name": "Jo", "age": -1, "mood": "so-so"},
             ["age: expected at least 0, got -1", 'mood: expected "good" or "bad", got "so-so"'],
         ),
         (Person, {"name": "Jo3", "age": 1, "mood": "good"}, ["a name has no digits"]),  # no schema says it
-        ({"tags": [str]}, {"tags": {}}, ["tags: expected a list, got an object"]),
-        ({"tags": [str]}, {"tags": "x" * 500}, ['tags: expected a list, got "xxx', "xxx..."]),
-        (dict[str, int], {"a": 1, "b": None}, ["b: expected a whole number, got null"]),
-        (tuple[int, str], [1, 2], ["[1]: expected a text, got 2"]),
-        ([int], list(map(str, range(99))), ["[19]: expected a whole number", "and 79 more"]),
+        ({"tags": [str]}, {"tags": {}}, ["tags: expected an array, got an object"]),
+        ({"tags": [str]}, {"tags": "x" * 500}, ['tags: expected an array, got "xxx', "xxx..."]),
+        (dict[str, int], {"a": 1, "b": None}, ["b: expected an integer, got null"]),
+        (tuple[int, str], [1, 2], ["[1]: expected a string, got 2"]),
+        ([int], list(map(str, range(99))), ["[19]: expected an integer", "and 79 more"]),
     ],
 )
 async def test_every_place_that_does_not_fit_is_told(output: Any, data: Any, told: list[str]) -> None:

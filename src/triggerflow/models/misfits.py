@@ -16,13 +16,13 @@ _MOST = 20
 _PATIENCE = 20_000
 """How many values are looked at: the members of a union are tried one after another, and so are those inside them."""
 _NAMES = {
-    "string": "a text",
-    "integer": "a whole number",
+    "string": "a string",
+    "integer": "an integer",
     "number": "a number",
-    "boolean": "true or false",
+    "boolean": "a boolean",
     "null": "null",
     "object": "an object",
-    "array": "a list",
+    "array": "an array",
 }
 _Limits = Mapping[str, tuple[str, Callable[[Any, Any], bool]]]
 _LIMITS: _Limits = {
