@@ -22,12 +22,12 @@ from .errors import (
     ResponseCancelled,
     StallError,
     TransportError,
-    translate,
 )
 from .instant import EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
+from .translate import translate
 from .views import Item, Restart
 
 _BREATH = 8_192

@@ -7,9 +7,7 @@
 * `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from .._core.errors import TriggerFlowError
@@ -51,7 +49,8 @@ class AuthenticationError(RequestFailedError):
 
 
 class InvalidRequestError(RequestFailedError):
-    """The provider does not accept the request as it is (any other HTTP 4xx)."""
+    """The provider does not accept the request as it is (any other HTTP 4xx), or what answers there is no model (HTTP 200
+    with a web page, for example)."""
 
 
 class RateLimitError(RequestFailedError):
@@ -111,50 +110,3 @@ class InvalidResponseError(AnswerError, ValueError):
     def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
-
-
-_CONNECTION = {"APIConnectionError", "TransportError", "ClientConnectionError", "ClientPayloadError"}
-"""Names of the connection errors of HTTP libraries and SDKs. Compared by name: none of them is imported here."""
-
-
-def translate(error: Exception) -> Exception:
-    """The `ModelError` for an exception of an SDK or a socket; `error` itself for any other exception."""
-    if isinstance(error, ModelError):
-        return error
-    response: Any = getattr(error, "response", None)
-    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    if isinstance(status, int):
-        return _from_status(status, str(error), retry_after(getattr(response, "headers", None)))
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, OSError | EOFError) or names & _CONNECTION:
-        return TransportError(f"the connection to the provider failed: {error or type(error).__name__}")
-    if "APIError" in names:
-        return ProviderError(f"the provider reported an error in its stream: {error}")
-    return error
-
-
-def _from_status(status: int, said: str, wait: float | None) -> RequestFailedError:
-    if status in (401, 403):
-        return AuthenticationError(
-            f"the provider refused the key (HTTP {status}); check api_key: {said}", status=status
-        )
-    if status == 429:
-        return RateLimitError(f"the provider's rate limit is reached: {said}", status=status, retry_after=wait)
-    if status in (408, 409) or status >= 500:
-        return ProviderError(f"the provider failed (HTTP {status}): {said}", status=status, retry_after=wait)
-    return InvalidRequestError(f"the provider refused the request (HTTP {status}): {said}", status=status)
-
-
-def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """The seconds that a `Retry-After` header asks for, given as a number or as a date; None without a usable one."""
-    text = (headers or {}).get("retry-after")
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):  # it is no date, or a date without a time zone
-            return None
-    return max(0.0, seconds) if seconds == seconds else None
