@@ -8,6 +8,7 @@ from .answer import ToolCall
 from .errors import (
     AnswerError,
     AuthenticationError,
+    FieldsWithdrawnError,
     FirstTokenError,
     InvalidRequestError,
     InvalidResponseError,
@@ -22,6 +23,7 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
+from .fields import Fields
 from .output import Output, OutputError
 from .request import Provider, Request
 from .response import Response
@@ -32,6 +34,8 @@ __all__ = [
     "AnswerError",
     "AuthenticationError",
     "Delta",
+    "Fields",
+    "FieldsWithdrawnError",
     "FirstTokenError",
     "InvalidRequestError",
     "InvalidResponseError",

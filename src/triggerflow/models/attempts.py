@@ -7,7 +7,7 @@ response fails as truncated, because readers may have acted on that text.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -23,9 +23,10 @@ from .errors import (
     StallError,
     TransportError,
 )
-from .instant import EventLog, InstantParser, ResetEvent
+from .instant import Event, EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
+from .parts import Part, find, part_at
 from .places import PathStyle
 from .translate import translate
 from .views import Item, Restart
@@ -78,6 +79,10 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
+        self._parts: dict[str, Part] = {}
+        """The paths of which readers want the fields one by one: each is checked when it is complete."""
+        self._misfit: InvalidResponseError | None = None
+        """The error of the current answer that was found when a reader came: a field that it had before is wrong."""
         self._failures = 0
         self.log: EventLog[Item] = EventLog()
         """What `run` writes: deltas, events, and at the end the answer."""
@@ -94,7 +99,7 @@ class Attempts:
                 if wait is None:
                     raise problem
                 await asyncio.sleep(wait)
-                self._again()
+                self._again(problem)
         except asyncio.CancelledError:
             log.close(ResponseCancelled("the task that reads the response was cancelled"))
             raise
@@ -115,8 +120,31 @@ class Attempts:
             return False
         self._failures += 1
         self.log = EventLog()
-        self._again()
+        self._again(self.answer.invalid("the answer lacks keys that ensure_keys requires"))
         return True
+
+    def watch(self, paths: Iterable[str]) -> dict[str, Part]:
+        """Check the fields at these paths as soon as they are complete; return the checks.
+
+        A field of another type makes the answer invalid at once: the rest of it is not read, and the next attempt
+        follows.
+        """
+        fresh = [path for path in paths if path not in self._parts]
+        self._parts.update((path, part_at(self._output, path, self._path_style)) for path in fresh)
+        if fresh and not self.log.closed:
+            attempt = self.answer.parser.attempt
+            events = [it for it in self.log.recorded() if isinstance(it, Event) and it.attempt == attempt]
+            self._misfit = self._misfit or self._first_misfit(self.answer, events)
+        return {path: self._parts[path] for path in paths}
+
+    def _first_misfit(self, answer: Answer, events: Iterable[Event]) -> InvalidResponseError | None:
+        for event in events:
+            if event.is_complete and (part := find(self._parts, event)) is not None:
+                try:
+                    part.convert(event.value)
+                except ValueError as error:
+                    return answer.misfit(event.path, error)
+        return None
 
     async def _attempt(self) -> Exception | None:
         """Read one answer to its end; return its error, or None."""
@@ -144,7 +172,10 @@ class Attempts:
             while (delta := await limits.next(deltas)) is not None:
                 for piece in slices(delta, _BREATH):
                     kept = piece if self._originals else replace(piece, raw=None)
-                    log.extend((kept, *answer.take(piece)))
+                    events = answer.take(piece)
+                    log.extend((kept, *events))
+                    if self._parts and (misfit := self._misfit or self._first_misfit(answer, events)) is not None:
+                        raise misfit
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:
                         breath = _BREATH
@@ -172,11 +203,12 @@ class Attempts:
             return None
         return wait if self._repeatable and self._failures <= allowed and wait <= _LONGEST_WAIT else None
 
-    def _again(self) -> None:
+    def _again(self, problem: Exception) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
+        self._misfit = None
         attempt = self.answer.parser.attempt + 1
         self.answer = self._new_answer(attempt)
-        self.log.append(Restart(ResetEvent.announcing(attempt)))
+        self.log.append(Restart(ResetEvent.announcing(attempt), str(problem)))
 
     def _new_answer(self, attempt: int) -> Answer:
         output = self._output

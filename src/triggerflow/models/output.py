@@ -24,6 +24,7 @@ class Output:
     """The description of an answer. Raises `OutputError` for a value that is not a description."""
 
     def __init__(self, description: Any) -> None:
+        self.description = description
         self._definitions: dict[str, Schema] = {}
         schema, self._convert = self._read(description, "output")
         self.typed = not isinstance(description, dict | list | tuple)

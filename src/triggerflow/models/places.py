@@ -10,6 +10,9 @@ from .output import Output, Schema
 
 PathStyle = Literal["dot", "slash"]
 
+Step = tuple[str, str]
+"""One step of a path: an index or "*" and an empty key, or an empty index and a key."""
+STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _INDEX = re.compile(r"\[\d+\]")
 
 

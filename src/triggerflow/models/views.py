@@ -19,10 +19,12 @@ class Restart:
 
     The parser makes its own `ResetEvent`s when a later JSON of the same attempt replaces an earlier one."""
 
-    __slots__ = ("event",)
+    __slots__ = ("event", "reason")
 
-    def __init__(self, event: ResetEvent) -> None:
+    def __init__(self, event: ResetEvent, reason: str = "") -> None:
         self.event = event
+        self.reason = reason
+        """What was wrong with the answer before it."""
 
 
 Item = Delta | Event | Restart | Answer

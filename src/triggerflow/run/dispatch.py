@@ -199,5 +199,5 @@ def dropped(withdrawn: Withdrawn) -> str:
 def failed(error: BaseException) -> str:
     """The reason of a retraction: no answer follows."""
     if isinstance(error, asyncio.CancelledError):
-        return "the chunk that reads the model's answer was cancelled"
+        return "the chunk that reads the model's answer was cancelled" + (f": {error}" if error.args else "")
     return f"the model's answer failed: {str(error) or type(error).__name__}"
