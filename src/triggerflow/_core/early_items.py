@@ -32,7 +32,7 @@ def receive_early(machine: Effects, event: events.ItemsGiven, run: RunChunk) -> 
         blocks = [node for node in run.node.next if node.kind is FOR_EACH]
         early = EarlyItems(state.records, [open_early(machine, it, run.id, run.scope, group) for it in blocks])
         state.early = {**(state.early or {}), run.id: early}
-    fields: list[FieldPlace | None] = [it if isinstance(it, FieldPlace) else None for it in event.fields]
+    fields: list[FieldPlace | None] = [it if type(it) is FieldPlace else None for it in event.fields]
     fields += [None] * (len(event.items) - len(fields))
     for instance in early.instances:
         take_given(machine, instance, event.items, fields[: len(event.items)], done=False)

@@ -48,7 +48,7 @@ from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
 from .recovery import recover, retried
 from .retraction import confirm, retract
-from .runs import IDLE, MATCH_CASE, SUB_FLOW, Runs
+from .runs import CHUNK, IDLE, MATCH_CASE, SUB_FLOW, Runs
 from .signals import START, FieldTrigger, Trigger
 from .state import (
     BACKOFF,
@@ -496,6 +496,10 @@ class Machine(Runs):
         if run is None:
             raise self._unknown_run(event.run)
         self._require_begun(run)
+        if run.node.kind is not CHUNK:
+            raise ProtocolError(f"run {run.id} of {run.node.id!r} is not one of a chunk: it cannot give items")
+        if type(event.items) is not list or type(event.fields) is not list:  # pyright: ignore[reportUnnecessaryComparison]
+            raise ProtocolError(f"the items that run {run.id} of {run.node.id!r} gives are not in a list")
         if state.closing is not None:
             return
         if run.id not in (state.early or ()):
@@ -539,6 +543,8 @@ class Machine(Runs):
         if event.holds:
             pause(self, event, run)
             return
+        if state.early and state.closing is None:
+            drop_early(self, run, self._end_wait)
         run = self._end_run(event.run)
         if state.closing is None:
             pause(self, event, run)

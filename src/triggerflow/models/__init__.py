@@ -14,6 +14,7 @@ from .errors import (
     InvalidResponseError,
     MissingExtraError,
     ModelError,
+    OutputError,
     ProviderError,
     RateLimitError,
     RequestFailedError,
@@ -24,7 +25,7 @@ from .errors import (
     TruncatedResponseError,
 )
 from .fields import Fields
-from .output import Output, OutputError
+from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
 from .shapes import Delta, ToolCallDelta
@@ -43,6 +44,7 @@ __all__ = [
     "ModelError",
     "Output",
     "OutputError",
+    "Part",
     "Provider",
     "ProviderError",
     "RateLimitError",

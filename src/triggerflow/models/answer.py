@@ -124,9 +124,9 @@ class Answer:
         """The error of an answer that does not fit the description."""
         return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
 
-    def misfit(self, path: str, error: ValueError) -> InvalidResponseError:
+    def misfit(self, error: ValueError) -> InvalidResponseError:
         """The error of an answer of which one field has another type than the description says."""
-        problem = self.invalid(f"the field {path!r} of the answer does not fit its description: {error}")
+        problem = self.invalid(f"a field of the answer does not fit its description: {error}")
         problem.__cause__ = error
         return problem
 

@@ -23,10 +23,10 @@ from .errors import (
     StallError,
     TransportError,
 )
+from .fields import Check, check_of, make_check
 from .instant import Event, EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
-from .parts import Part, find, part_at
 from .places import PathStyle
 from .translate import translate
 from .views import Item, Restart
@@ -79,8 +79,8 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
-        self._parts: dict[str, Part] = {}
-        """The paths of which readers want the fields one by one: each is checked when it is complete."""
+        self._checks: dict[str, Check] = {}
+        """By path, the checks of the fields that readers want one by one."""
         self._misfit: InvalidResponseError | None = None
         """The error of the current answer that was found when a reader came: a field that it had before is wrong."""
         self._failures = 0
@@ -123,27 +123,27 @@ class Attempts:
         self._again(self.answer.invalid("the answer lacks keys that ensure_keys requires"))
         return True
 
-    def watch(self, paths: Iterable[str]) -> dict[str, Part]:
+    def watch(self, paths: Iterable[str]) -> dict[str, Check]:
         """Check the fields at these paths as soon as they are complete; return the checks.
 
         A field of another type makes the answer invalid at once: the rest of it is not read, and the next attempt
         follows.
         """
-        fresh = [path for path in paths if path not in self._parts]
-        self._parts.update((path, part_at(self._output, path, self._path_style)) for path in fresh)
+        fresh = [path for path in paths if path not in self._checks]
+        self._checks.update((path, make_check(self._output, path, self._path_style)) for path in fresh)
         if fresh and not self.log.closed:
             attempt = self.answer.parser.attempt
             events = [it for it in self.log.recorded() if isinstance(it, Event) and it.attempt == attempt]
             self._misfit = self._misfit or self._first_misfit(self.answer, events)
-        return {path: self._parts[path] for path in paths}
+        return {path: self._checks[path] for path in paths}
 
     def _first_misfit(self, answer: Answer, events: Iterable[Event]) -> InvalidResponseError | None:
         for event in events:
-            if event.is_complete and (part := find(self._parts, event)) is not None:
+            if event.is_complete and (check := check_of(self._checks, event)) is not None:
                 try:
-                    part.convert(event.value)
+                    check(event)
                 except ValueError as error:
-                    return answer.misfit(event.path, error)
+                    return answer.misfit(error)
         return None
 
     async def _attempt(self) -> Exception | None:
@@ -174,7 +174,7 @@ class Attempts:
                     kept = piece if self._originals else replace(piece, raw=None)
                     events = answer.take(piece)
                     log.extend((kept, *events))
-                    if self._parts and (misfit := self._misfit or self._first_misfit(answer, events)) is not None:
+                    if self._checks and (misfit := self._misfit or self._first_misfit(answer, events)) is not None:
                         raise misfit
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:

@@ -3,7 +3,7 @@
 Returned by a chunk, they are the items of the for_each behind it (`run.dispatch`). Elsewhere they are an iterator.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,27 @@ from ..run.portal import iterate_sync
 from .errors import FieldsWithdrawnError
 
 if TYPE_CHECKING:
+    from .instant import Event
+    from .output import Output
+    from .places import PathStyle
     from .response import Response
+
+Check = Callable[["Event"], Any]
+"""Returns the value of an event as the type that the description has at its path; raises `ValueError` if it does not
+fit."""
+
+
+def make_check(output: "Output | None", path: str, style: "PathStyle") -> Check:
+    """The check of the fields at a path. Without a description every value fits."""
+    if output is None:
+        return lambda event: event.value
+    part = output.part(path, style)
+    return lambda event: part.convert(event.value, event.path)
+
+
+def check_of(checks: Mapping[str, Check], event: "Event") -> Check | None:
+    """The check of the field that this event completes. A path of one place comes before one with [*]."""
+    return checks.get(event.path) or checks.get(event.wildcard_path)
 
 
 class Fields(FieldItems):

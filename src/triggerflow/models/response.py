@@ -18,10 +18,9 @@ from .answer import Answer
 from .attempts import Attempts, Need
 from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
-from .fields import Fields
+from .fields import Fields, check_of
 from .instant import Event, EventLog
 from .output import Output
-from .parts import find
 from .places import PathStyle, check_paths
 from .views import Item, Restart, StreamType, view
 
@@ -153,7 +152,7 @@ class Response:
         return self._follow_fields(paths)
 
     async def _follow_fields(self, paths: list[str]) -> AsyncGenerator[Field | Withdrawn, None]:
-        parts = self._attempts.watch(paths)
+        checks = self._attempts.watch(paths)
         misfit: Exception | None = None
         async with aclosing(self._follow(0, 0)) as items:
             async for item in items:
@@ -166,13 +165,12 @@ class Response:
                     misfit = None
                     yield Withdrawn(item.attempt, "another JSON follows in the same answer")
                 elif item.is_complete and misfit is None and item.attempt == self.attempt:
-                    part = find(parts, item)
-                    if part is None:
+                    if (check := check_of(checks, item)) is None:
                         continue
                     try:
-                        value = part.convert(item.value)
+                        value = check(item)
                     except ValueError as error:  # the answer is being dropped, or was read before this reader came
-                        misfit = self._attempts.answer.misfit(item.path, error)
+                        misfit = self._attempts.answer.misfit(error)
                     else:
                         yield Field(FieldPlace(item.path, item.wildcard_path, item.keys), value)
         if misfit is not None:

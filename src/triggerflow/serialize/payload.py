@@ -18,9 +18,9 @@ import msgspec
 
 from .._core.errors import DefinitionError, PayloadError, SnapshotError
 from .._core.events import Failure
-from .._core.signals import FieldPlace
 from .._core.freezing import freeze
 from .._core.frozen import PLAIN, TAG
+from .._core.signals import FieldPlace
 from ..build.sources import Source, source_of
 
 #: How deep a value may be nested, in levels of its JSON text: a list or dict is one, other containers are two, a dict
