@@ -102,7 +102,10 @@ class Started(Event, tag="started"):
 
 
 class Created(Event, tag="created"):
-    """Options of an execution that receives another record before `Started`; otherwise `Started` has the options."""
+    """The options of an execution that gets other records before `Started`, such as a signal sent before the start.
+
+    It is the first record then. Otherwise `Started` is the first record and has the options.
+    """
 
     at: float
     attended: bool = True

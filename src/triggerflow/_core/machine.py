@@ -152,9 +152,11 @@ class Machine(Runs):
         )
 
     def retry(self, event: events.Retried, before: RunState) -> None:
-        """Apply a `Retried` record. `before` is a state of its own after the first `failed` records; it is changed.
+        """Apply a `Retried` record. `before` is the state after the first `event.failed` records.
 
-        Raises `ProtocolError` if the execution has not ended, or `before` is not such a state.
+        The machine takes `before` over and changes it, so the caller passes a state that nothing else uses.
+
+        Raises `ProtocolError` if the execution has not ended, or `before` is not that state.
         """
         if self.out is not IDLE:
             raise ProtocolError("a Retried came while the machine receives another record")

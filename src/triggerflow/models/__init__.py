@@ -28,11 +28,13 @@ from .fields import Fields
 from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
+from .retries import Attempt
 from .shapes import Delta, ToolCallDelta
 from .views import TextReset
 
 __all__ = [
     "AnswerError",
+    "Attempt",
     "AuthenticationError",
     "Delta",
     "Fields",

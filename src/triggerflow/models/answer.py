@@ -3,7 +3,7 @@
 A response has one answer per attempt.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, cast
@@ -13,6 +13,7 @@ from .instant import Event, InstantParser
 from .output import Output
 from .places import STEPS, PathStyle
 from .shapes import Delta, ToolCallDelta, get
+from .usage import summed, with_total
 
 _CUT = {
     "length": "the answer reached the token limit before its end; allow more tokens or ask for less",
@@ -33,9 +34,11 @@ class ToolCall:
 class Answer:
     """The answer of one attempt."""
 
-    def __init__(self, parser: InstantParser, output: Output | None) -> None:
+    def __init__(self, parser: InstantParser, output: Output | None, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
         self.parser = parser
         self.output = output
+        self.earlier = tuple(earlier)
+        """What `account` gave for each earlier attempt."""
         self.length = 0
         self.finished = False
         """Whether the answer has ended and has passed all checks."""
@@ -61,12 +64,20 @@ class Answer:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """`id` and `model` if the provider says them, `role`, `finish_reason`, `usage`, and the attempt's number."""
+        """About this answer, and about all attempts that were made for it.
+
+        `id` and `model` if the provider says them, `role`, `finish_reason`; `attempt`, the number of the answer as in
+        events. `attempts` has an account of each attempt, in order. `usage` is the sum of theirs, in tokens.
+        """
+        attempts = [{**each, "usage": dict(each["usage"])} for each in (*self.earlier, self.account(None))]
         said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
-        usage = dict(self.usage)
-        if len(usage) == 2:  # merged: some providers send one count at the beginning and the other at the end
-            usage["total_tokens"] = sum(usage.values())
-        return {**said, "usage": usage, "attempt": self.parser.attempt}
+        usage = summed(each["usage"] for each in attempts)
+        return {**said, "usage": usage, "attempt": self.parser.attempt, "attempts": attempts}
+
+    def account(self, failure: str | None) -> dict[str, Any]:
+        """This attempt in the meta data: `usage` and `finish_reason`, as the provider has told so far, and `failure`:
+        in short why the answer cannot be used, or None."""
+        return {"usage": with_total(self.usage), "finish_reason": self.finish_reason, "failure": failure}
 
     def take(self, delta: Delta) -> list[Event]:
         """Add a delta; return the events that follow from it."""
@@ -129,6 +140,10 @@ class Answer:
         problem = self.invalid(f"a field of the answer does not fit its description: {error}")
         problem.__cause__ = error
         return problem
+
+    def lacks(self, missing: Sequence[str]) -> InvalidResponseError:
+        """The error of an answer without these keys, which a reader requires."""
+        return self.invalid(f"the answer lacks {[*missing]}, which ensure_keys requires", missing)
 
     def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
         """Which of these paths the data does not have. `[*]` means every item of a list."""

@@ -7,7 +7,9 @@
 * `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from .._core.errors import TriggerFlowError
@@ -19,6 +21,26 @@ class ModelError(TriggerFlowError):
     retry: ClassVar[bool] = False
     """Whether the same request may succeed a little later."""
 
+    attempts: tuple[str, ...] = ()
+    """If this error ended a response: why each of its attempts failed, in short, the last one included."""
+    ended_by: str | None = None
+    """The limit that forbade another attempt, such as "max_retries=3"; None if none was to follow anyway."""
+    usage: Mapping[str, int] = MappingProxyType({})
+    """The tokens that these attempts used, as far as the provider has told."""
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        number = len(self.attempts)
+        if number < 2 and self.ended_by is None:
+            return said
+        parts = [f"attempt {number}" if self.ended_by is None else f"attempt {number}, the last one: {self.ended_by}"]
+        at = 1
+        for reason, same in groupby(self.attempts[:-1]):
+            last = at + len([*same]) - 1
+            parts.append(f"attempt {at}: {reason}" if at == last else f"attempts {at} to {last}: {reason}")
+            at = last + 1
+        return f"{said} [{'; '.join(parts)}]"
+
 
 class MissingExtraError(ModelError, ImportError):
     """The SDK of a provider is not installed; the message names the extra to install."""
@@ -29,7 +51,7 @@ class OutputError(ModelError, ValueError):
 
 
 class ResponseUsageError(ModelError, RuntimeError):
-    """The call is not allowed in the present state of this response."""
+    """The call is not allowed in the present state of this response, or has an option that is wrong."""
 
 
 class FieldsWithdrawnError(ModelError):
@@ -64,8 +86,8 @@ class AuthenticationError(RequestFailedError):
 
 
 class InvalidRequestError(RequestFailedError):
-    """The provider does not accept the request as it is (any other HTTP 4xx), or what answers there is no model (HTTP 200
-    with a web page, for example)."""
+    """The provider does not accept the request as it is (any other HTTP 4xx), or what answers at that address is no
+    model (HTTP 200 with a web page, for example)."""
 
 
 class RateLimitError(RequestFailedError):

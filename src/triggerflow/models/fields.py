@@ -74,7 +74,7 @@ class Fields(FieldItems):
                     yield self.item(it)
                 elif given:
                     raise FieldsWithdrawnError(
-                        f"the answer was dropped after {given} of its fields were handed out: {it.reason}; "
+                        f"the answer was dropped after {given} of its fields were handed out ({it.reason}); "
                         f"iterate again to get the fields of attempt {it.attempt}",
                         it.attempt,
                     )

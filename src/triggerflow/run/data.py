@@ -432,7 +432,7 @@ class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
 
     @property
     def failure(self) -> Failure | None:
-        """The failure of the chunk."""
+        """The failure of the chunk whose fallback runs."""
         return self._failure
 
     def pause_for(self, *, expires: float | None = None, **question: Any) -> NoReturn:

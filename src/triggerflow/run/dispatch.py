@@ -193,7 +193,8 @@ def undecided(runtime: ExecutionRuntime, run: RunChunk) -> Iterator[int]:
 
 def dropped(withdrawn: Withdrawn) -> str:
     """The reason of a retraction: the answer was dropped, and another one follows."""
-    return f"the model's answer was dropped: {withdrawn.reason}; attempt {withdrawn.attempt} follows"
+    why = f" ({withdrawn.reason})" if withdrawn.reason else ""
+    return f"the model's answer was dropped{why}; attempt {withdrawn.attempt} follows"
 
 
 def failed(error: BaseException) -> str:

@@ -71,7 +71,7 @@ class _Places:
         return run_of(run)[1].spawned is not None
 
     def has_caused(self, run: Any, other: Any) -> bool:
-        """Whether a signal of `run` has caused `other`; False for runs of different executions."""
+        """Whether a signal of `run` has caused `other`, directly or not; False for runs of different executions."""
         (runtime, cause), (other_runtime, effect) = run_of(run), run_of(other)
         if runtime is not other_runtime:
             return False
@@ -143,7 +143,10 @@ async def _stop(future: asyncio.Future[Any], call: ThreadCall, data: Any) -> Non
 
 
 class _Raised:
-    """An exception that a handler raised in its thread. A future cannot carry every exception (`StopIteration`)."""
+    """What a handler call returns from its thread if it raised: the exception, as a value.
+
+    It is not raised in the thread, because an asyncio future accepts no `StopIteration`.
+    """
 
     __slots__ = ("error",)
 

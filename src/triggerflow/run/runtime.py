@@ -123,7 +123,7 @@ class ExecutionRuntime:
         self.journal: RingJournal | None = None
         if options.attended:
             self.keep_records()
-        #: the buffer of records that are not in the store yet; None in memory
+        #: the commit buffer; None if the execution is not durable
         self.log: CommitLog | None = None
         #: the driver, while the execution lives on an event loop; else None
         self.driver: Driver | None = None

@@ -211,7 +211,9 @@ class Types:
         try:
             packed = self._pack(value, where, 0, checked)
         except RecursionError:  # called from deep inside a recursion of the user's
-            raise PayloadError(f"{where} is nested too deeply to be recorded here") from None
+            raise PayloadError(
+                f"{where} cannot be recorded: it and the calls around it exceed the recursion limit of Python"
+            ) from None
         if checked:
             self._check_read_back(packed, where, checked)
         return packed
@@ -335,7 +337,9 @@ class Types:
         try:
             return self._unpack(data, 0)
         except RecursionError:  # called from deep inside a recursion of the user's
-            raise SnapshotError("a recorded value is nested too deeply to be read here") from None
+            raise SnapshotError(
+                "a recorded value cannot be read: it and the calls around it exceed the recursion limit of Python"
+            ) from None
 
     def _unpack(self, data: Any, depth: int) -> Any:
         kind = cast("type[Any]", type(data))

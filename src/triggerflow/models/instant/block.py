@@ -22,11 +22,10 @@ from .errors import ProblemList
 from .events import DeltaEvent, Document, DoneEvent, Event, Kind, Node, TruncatedEvent
 from .lexical import MAX_WORD, read_word, value_quote_closes
 from .strings import StringScanner
+from .thinking import ends_thinking
 
 Status = Literal["open", "closed", "refused", "broken", "too deep"]
 State = Callable[["BlockReader", str, int], int]
-
-THINK_END = "</think>"
 
 _VISIBLE = re.compile(r"\S")
 _BEHIND_COMMAS = re.compile(r"[^\s,]")
@@ -36,7 +35,7 @@ _STRING = re.compile(r'"([^"\\]*[^"\\\s(\[{=])"')
 _WORD = re.compile(r"[\w.+-]+")
 _BARE_KEY = re.compile(r"[\w$-]+")
 _LINE_END = re.compile(r"[\r\n]")
-_RESUME = re.compile(r"[,}\]\"`<]")
+_RESUME = re.compile(r"[,}\]\"`<\[◁]")
 
 
 class BlockReader:
@@ -225,12 +224,10 @@ class BlockReader:
             if closes:
                 self._expect_next()
             return pos + 1
-        if found[0] == "<":
-            tag = text[pos : pos + len(THINK_END)]
-            if not THINK_END.startswith(tag):
-                return pos + 1
-            if tag != THINK_END:
-                return pos
+        if found[0] in "<[◁":
+            ends = ends_thinking(text, pos)
+            if not ends:
+                return pos if ends is None else pos + 1
         self._expect_next()
         return pos
 
@@ -374,6 +371,12 @@ class BlockReader:
         """Handle text at `pos` that is not the expected `wanted`: skip a comment, stop at the end of the block, or stop
         because the text is not JSON."""
         char = text[pos]
+        behind_bracket = self._top.kind == "array" and not self._top.value
+        ends = ends_thinking(text, pos, behind_bracket=behind_bracket)
+        if ends:
+            return self._break_off(pos, "thinking ends inside of JSON")
+        if ends is None:
+            return pos
         if char == "/":
             if pos + 1 == len(text):
                 return pos
@@ -383,10 +386,6 @@ class BlockReader:
                 return pos + 2
         elif char == "`":
             return self._break_off(pos, "the code block ends before its JSON does")
-        elif char == "<" and text.startswith(THINK_END, pos):
-            return self._break_off(pos, "thinking ends inside of JSON")
-        elif char == "<" and THINK_END.startswith(text[pos : pos + len(THINK_END)]):
-            return pos
         elif char in "}]" and self._state is not BlockReader._member_value and self._state is not BlockReader._colon:
             return self._close(text, pos)
         return self._skip(pos, f"found {char!r} where {wanted} was expected", 0)

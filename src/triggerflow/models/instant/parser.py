@@ -10,7 +10,7 @@ dropped, and the parser seeks on from there. The events of a candidate are held 
 seldom needed. If a later candidate replaces an answer that was reported already, a reset event comes before its events.
 That happens
 
-- after a `</think>` without a `<think>` before it: the text before it was thinking;
+- after a mark that ends thinking without one that begins it (`</think>`): the text before it was thinking;
 - after a block that broke off, because its code fence ended before its last bracket;
 - with `expect_keys`, when a later block has more of the keys.
 """
@@ -20,17 +20,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
-from .block import THINK_END, BlockReader
+from .block import BlockReader
 from .errors import ParserFinishedError, Problem, ProblemList
 from .events import DeltaEvent, Document, Event, Node, ResetEvent
+from .thinking import Thought, before_mark, mark_of, marks_or, may_begin_mark
 
-_THINK = "<think>"
-_CANDIDATES = {
-    None: re.compile(r"[{\[]|</?think>"),
-    "object": re.compile(r"\{|</?think>"),
-    "array": re.compile(r"\[|</?think>"),
-}
-_TAGS_ONLY = re.compile(r"</?think>")
+_CANDIDATES = {None: marks_or(r"\{|\["), "object": marks_or(r"\{"), "array": marks_or(r"\[")}
+_MARKS_ONLY = marks_or(r"(?!)")
 _NOTHING = re.compile(r"(?!)")
 
 
@@ -74,7 +70,7 @@ class InstantParser:
         self._out: list[Event] = []
 
         self._candidate = _CANDIDATES[root]
-        self._thinking = False
+        self._thought: Thought | None = None
         self._bar = 0
         self._attempt = first_attempt
         self._shown: BlockReader | None = None
@@ -205,25 +201,27 @@ class InstantParser:
         return out
 
     def _seek(self, text: str, pos: int) -> int:
-        """Look for a bracket that opens a candidate, or for the tags around thinking; return the position behind it."""
-        if self._thinking:
-            end = text.find(THINK_END, pos)
-            if end < 0:
-                return _before_tag(text, pos)
-            self._thinking = False
-            return end + len(THINK_END)
+        """Look for a bracket that opens a candidate, or for marks of thinking; return the position behind it."""
+        thought = self._thought
+        if thought is not None:
+            pos = thought.skip(text, pos)
+            self._thought = None if thought.ended else thought
+            return pos
         found = self._candidate.search(text, pos)
         if found is None:
-            return _before_tag(text, pos)
-        mark = found[0]
-        if mark == _THINK:
-            self._thinking = True
-        elif mark == THINK_END:
+            return before_mark(text, pos)
+        text_found = found[0]
+        mark = mark_of(text_found)
+        if mark is not None and mark.begins:
+            self._thought = Thought(mark)
+        elif mark is not None:
             self._reopen()
+        elif may_begin_mark(text, found.start()):
+            return found.start()
         else:
             self._block = BlockReader(
                 Document(self._slash, self._attempt),
-                "object" if mark == "{" else "array",
+                "object" if text_found == "{" else "array",
                 self._problems,
                 expected=self._expected,
                 bar=self._bar,
@@ -258,7 +256,7 @@ class InstantParser:
             if block.reported:
                 self._bar = len(self._expected.intersection(_top_keys(value)))
                 if self._bar == len(self._expected):
-                    self._candidate = _TAGS_ONLY
+                    self._candidate = _MARKS_ONLY
             elif not value:
                 self._fallback = block
 
@@ -266,14 +264,6 @@ class InstantParser:
         """Let the next candidate replace the answer that was reported, whether that is complete or not."""
         self._bar = 0
         self._candidate = _CANDIDATES[self._root_kind]
-
-
-def _before_tag(text: str, pos: int) -> int:
-    """The end of the text, or the beginning of a tag at its end that the next delta may complete."""
-    at = text.rfind("<", max(pos, len(text) - len(THINK_END)))
-    if at >= 0 and (_THINK.startswith(text[at:]) or THINK_END.startswith(text[at:])):
-        return at
-    return len(text)
 
 
 def _top_keys(value: Any) -> set[str]:
