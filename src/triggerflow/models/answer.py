@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from .errors import AnswerError, InvalidResponseError, TruncatedResponseError
 from .instant import Event, InstantParser
+from .misfits import misfits
 from .output import Output
 from .places import STEPS, PathStyle
 from .shapes import Delta, ToolCallDelta, get
@@ -114,6 +115,7 @@ class Answer:
                 self.object = self.output.convert(self.parser.value)
             except ValueError as error:
                 problem = self.invalid(f"the answer does not fit its description: {error}")
+                problem.misfits = tuple(misfits(self.parser.value, self.output.schema))
                 problem.__cause__ = error
         return problem
 

@@ -265,7 +265,7 @@ class Attempts:
         self._accounts.append(account)
         if isinstance(error, InvalidResponseError) and self._tell_why:
             problems = tuple(self.answer.parser.problems)
-            self._attempt = Attempt(self._attempt.number + 1, str(error), self.answer.text, problems)
+            self._attempt = Attempt(self._attempt.number + 1, error.reason, self.answer.text, problems)
         else:  # a request that failed has brought no answer: the one before it is still to be corrected
             self._attempt = replace(self._attempt, number=self._attempt.number + 1)
         attempt = self.answer.parser.attempt + 1

@@ -147,3 +147,12 @@ class InvalidResponseError(AnswerError, ValueError):
     def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
+        self.misfits: tuple[str, ...] = ()
+        """If the answer has another structure: each place that does not fit, with what is expected and what came."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, in words for the model."""
+        if not self.misfits:
+            return str(self)
+        return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])
