@@ -2,11 +2,14 @@
 
 import asyncio
 import copy
+import dataclasses
 import functools
 import json
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
+import pydantic
 import pytest
 
 from tests.models.sse_server import Reply, openai_events, provider
@@ -29,6 +32,7 @@ from triggerflow.models import (
     TruncatedResponseError,
 )
 from triggerflow.models.anthropic import AnthropicProvider
+from triggerflow.models.misfits import misfits
 from triggerflow.models.openai import OpenAIProvider
 from triggerflow.models.request import LONGEST_QUOTE
 from triggerflow.testing import Reply as Scripted
@@ -76,9 +80,7 @@ async def test_the_next_request_carries_the_answer_and_what_was_wrong_with_it() 
     answer, told = second[len(first) :]
     assert answer == {"role": "assistant", "content": WRONG}
     assert told["role"] == "user"
-    assert "title" in told["content"]
-    assert "str" in told["content"]
-    assert "int" in told["content"]
+    assert "title: expected a string, got 5" in told["content"]
 
 
 async def test_a_model_that_reads_the_reason_can_mend_its_answer() -> None:
@@ -573,3 +575,94 @@ async def test_a_cancelled_pause_ends_the_response() -> None:
     response.cancel()
     with pytest.raises(ResponseCancelled):
         await reading
+
+
+# -- every mistake at once ---------------------------------------------------------------------------------------------
+
+
+class Search(msgspec.Struct, tag="search"):
+    query: str
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10)] = 5
+
+
+class Read(msgspec.Struct, tag="read"):
+    url: str
+    then: list["Search | Read"] = []
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: float
+    label: str | None = None
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int = pydantic.Field(ge=0)
+    mood: Literal["good", "bad"]
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def no_digits(cls, name: str) -> str:
+        if any(map(str.isdigit, name)):
+            raise ValueError("a name has no digits")
+        return name
+
+
+@pytest.mark.parametrize(
+    ("output", "data", "told"),
+    [
+        (
+            {"title": str, "steps": [{"n": int, "kind": (Literal["a", "b"], "the kind")}], "sum": float},
+            {"title": 5, "steps": [{"n": "x", "kind": "c"}, {"kind": "a"}, 3]},
+            [
+                *("the answer: the keys ['sum'] are missing", "title: expected a string, got 5"),
+                *('steps[0].n: expected an integer, got "x"', 'steps[0].kind: expected "a" or "b", got "c"'),
+                *("steps[1]: the keys ['n'] are missing", "steps[2]: expected an object, got 3"),
+            ],
+        ),
+        (
+            list[Search | Read],
+            [{"type": "search", "query": 1, "limit": 11}, {"type": "read", "url": "u", "then": [{"type": "read"}]}, 7],
+            [
+                *("[0].query: expected a string, got 1", "[0].limit: expected at most 10, got 11"),
+                *("[1].then[0]: the keys ['url'] are missing", "[2]: expected an object, got 7"),
+            ],
+        ),
+        (list[Search | Read], [{"type": "write"}], ['[0].type: expected "search", got "write"']),
+        (Point, {"x": "1", "y": True, "label": 5}, ['x: expected a number, got "1"', "y: expected a number, got true"]),
+        (Point, {"x": 1, "y": 2.5, "label": 5}, ["label: expected a string or null, got 5"]),
+        (
+            Person,
+            {"name": "Jo", "age": -1, "mood": "so-so"},
+            ["age: expected at least 0, got -1", 'mood: expected "good" or "bad", got "so-so"'],
+        ),
+        (Person, {"name": "Jo3", "age": 1, "mood": "good"}, ["a name has no digits"]),  # no schema says it
+        ({"tags": [str]}, {"tags": {}}, ["tags: expected an array, got an object"]),
+        ({"tags": [str]}, {"tags": "x" * 500}, ['tags: expected an array, got "xxx', "xxx..."]),
+        (dict[str, int], {"a": 1, "b": None}, ["b: expected an integer, got null"]),
+        (tuple[int, str], [1, 2], ["[1]: expected a string, got 2"]),
+        ([int], list(map(str, range(99))), ["[19]: expected an integer", "and 79 more"]),
+    ],
+)
+async def test_every_place_that_does_not_fit_is_told(output: Any, data: Any, told: list[str]) -> None:
+    asked = Asked([json.dumps(data)], [json.dumps(data)])
+    with pytest.raises(InvalidResponseError):
+        await Response(asked, output=output, max_retries=1).async_get_data()
+    reason = str(asked.told[1].reason)
+    for line in told:
+        assert line in reason
+    assert len(reason) < 2_000
+
+
+def test_unions_inside_unions_are_searched_in_bounded_time() -> None:
+    member = {"type": "object", "properties": {"in": {"$ref": "#/$defs/T"}}, "required": ["in"]}
+    schema = {"$ref": "#/$defs/T", "$defs": {"T": {"anyOf": [member, {**member}]}}}
+    data: Any = 5
+    for _ in range(4):
+        data = {"in": data}
+    assert misfits(data, schema) == ["in.in.in.in: expected an object, got 5"]
+    for _ in range(60):
+        data = {"in": data}
+    misfits(data, schema)  # would try 2 ** 64 ways

@@ -56,6 +56,17 @@ class ResponseUsageError(ModelError, RuntimeError):
     """The call is not allowed in the present state of this response, or has an option that is wrong."""
 
 
+class FieldsWithdrawnError(ModelError):
+    """Fields of `response.fields` are void, because their answer was dropped after they were handed out.
+
+    `attempt` is the number of the answer that follows, from 1.
+    """
+
+    def __init__(self, message: str, attempt: int) -> None:
+        super().__init__(message)
+        self.attempt = attempt
+
+
 class ResponseCancelled(ModelError):
     """The response was cancelled while the model was still writing."""
 
@@ -145,6 +156,15 @@ class InvalidResponseError(AnswerError, ValueError):
     def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
+        self.misfits: tuple[str, ...] = ()
+        """If the answer has another structure: each place that does not fit, with what is expected and what came."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, in words for the model."""
+        if not self.misfits:
+            return str(self)
+        return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])
 
 
 class RefusalError(AnswerError):

@@ -12,22 +12,22 @@ PathStyle = Literal["dot", "slash"]
 Step = str | int | None
 """A key, an index, or None for any index."""
 
+STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _INDEX = re.compile(r"\[\d+\]")
-_STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 
 
 class Described(Protocol):
     """What has a JSON schema: the `Output` of a response."""
 
     @property
-    def schema(self) -> Schema:
+    def full_schema(self) -> Schema:
         """The JSON schema of the answer."""
         ...
 
 
 def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle) -> None:
     """Raise `ResponseUsageError` for a path, like `items[*].title` or `items[0]`, that no event of this answer has."""
-    known = None if output is None else places(output.schema, style)
+    known = None if output is None else places(output.full_schema, style)
     for path in paths:
         general = _INDEX.sub("[*]", path)
         if general != path and "[*]" in path:
@@ -52,7 +52,7 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
             raise _unknown(path, general, named)
         at = max(around, key=len)
     start, rest = named[at], general[len(at) :]
-    steps = [*start, *(key or None for _, key in _STEPS[style].findall(rest))]
+    steps = [*start, *(key or None for _, key in STEPS[style].findall(rest))]
     indexes = iter(_INDEX.findall(path))
     if "[*]" not in path:
         steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]
