@@ -71,7 +71,7 @@ def test_descriptions_become_part_of_schema_and_prompt() -> None:
 
 
 def test_the_place_of_a_mistake_is_named() -> None:
-    with pytest.raises(ValueError, match=r"output\.steps\[\*\]: the keys \['action', 'cost'\] are missing"):
+    with pytest.raises(ValueError, match=r"output\.steps\[0\]: the keys \['action', 'cost'\] are missing"):
         Output(NOTATION).convert({"title": "x", "steps": [{}]})
 
 

@@ -13,6 +13,7 @@ from .errors import (
     InvalidResponseError,
     MissingExtraError,
     ModelError,
+    OutputError,
     ProviderError,
     RateLimitError,
     RequestFailedError,
@@ -22,7 +23,7 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
-from .output import Output, OutputError
+from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
 from .shapes import Delta, ToolCallDelta
@@ -39,6 +40,7 @@ __all__ = [
     "ModelError",
     "Output",
     "OutputError",
+    "Part",
     "Provider",
     "ProviderError",
     "RateLimitError",

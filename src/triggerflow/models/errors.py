@@ -24,6 +24,10 @@ class MissingExtraError(ModelError, ImportError):
     """The SDK of a provider is not installed; the message names the extra to install."""
 
 
+class OutputError(ModelError, ValueError):
+    """The value given as `output` does not describe an answer. The message names the place and what to write."""
+
+
 class ResponseUsageError(ModelError, RuntimeError):
     """The call is not allowed in the present state of this response."""
 

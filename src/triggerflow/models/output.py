@@ -1,171 +1,227 @@
 """`Output`: the description of an answer, as text for the prompt, as JSON schema, and as a check of the answer.
 
-A description is a Pydantic model, a msgspec struct, a dataclass, any other type that msgspec knows, or the notation:
-`(type, "what it is")` for a value, a dict of descriptions for an object, a list with one description for a list.
+A description is a type, or the notation: `(type, "what it is")` for a value, a dict of descriptions for an object, a
+list with one description for a list. Types are what Pydantic and msgspec know: classes, unions, generics, literals.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, Union, cast
 
-import msgspec
+from .drawing import draw
+from .errors import OutputError, ResponseUsageError
+from .optional import drop_nulls, may_lack_keys
+from .places import PathStyle, Step, steps_of
+from .schemas import Definitions, Schema, closed, items_of, kinds, resolve, variants
+from .typed import Convert, inner_types, read_type
 
-from .errors import ModelError
-
-Schema = dict[str, Any]
-
-_NAMES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "null"}
+__all__ = ["Output", "OutputError", "Part"]
 
 
-class OutputError(ModelError, ValueError):
-    """The value given as `output` does not describe an answer. The message names the place and what to write."""
+class Part:
+    """The description of one place in an answer, made by `Output.part`."""
+
+    def __init__(self, schema: Schema, definitions: Definitions, converts: Sequence[Convert], where: str) -> None:
+        self._root = schema
+        self._definitions = definitions
+        self._converts = converts
+        self._where = where
+        self._lacks = may_lack_keys(schema, definitions)
+
+    @property
+    def schema(self) -> Schema:
+        """The JSON schema of the values there."""
+        # Some servers need the schema of the root itself, not a reference to it.
+        schema = closed(resolve(self._root, self._definitions))
+        if self._definitions:
+            schema["$defs"] = {name: closed(part) for name, part in self._definitions.items()}
+        return schema
+
+    def convert(self, data: Any, where: str | None = None) -> Any:
+        """Convert parsed JSON to the type described there. Notation stays plain data.
+
+        `where` names the place in errors, for instance the path of an event; by default the path of this part.
+        Raises `ValueError` for data that does not fit. An optional key may be null: then it counts as left out.
+        """
+        if self._lacks:
+            data = drop_nulls(data, self._root, self._definitions)
+        reasons: list[str] = []
+        for convert in self._converts:
+            try:
+                return convert(data, self._where if where is None else where)
+            except ValueError as error:
+                reasons.append(str(error))
+        raise ValueError("; or ".join(dict.fromkeys(reasons)))
 
 
 class Output:
     """The description of an answer. Raises `OutputError` for a value that is not a description."""
 
     def __init__(self, description: Any) -> None:
-        self._definitions: dict[str, Schema] = {}
-        schema, self._convert = self._read(description, "output")
+        self._definitions: Definitions = {}
+        self._node = self._read(description, "output")
         self.typed = not isinstance(description, dict | list | tuple)
         """Whether the answer is converted to an object of the described type; if not, it stays plain data."""
-        # Some servers need the schema of the root itself, not a reference to it.
-        name = str(schema.get("$ref", "")).rpartition("/")[2]
-        self._root = {**self._definitions.get(name, {}), **schema} if name else schema
-        self._root.pop("$ref", None)
-        if self._root.get("type") in _NAMES:
-            raise OutputError("output: an answer is an object or a list; describe a dict with one key instead")
+        self._all = Part(self._node.schema, self._definitions, [self._node.convert], "output")
+        self._parts: dict[tuple[Step, ...], Part] = {}
+        scalars = self._kinds - {"object", "array"}
+        if scalars:
+            raise OutputError(
+                f"output: an answer is an object or a list, and cannot be {' or '.join(sorted(scalars))}; describe a"
+                " dict with one key instead"
+            )
 
     @property
     def schema(self) -> Schema:
         """The JSON schema of the answer. Objects may have only the described keys."""
-        schema = cast("Schema", _closed(self._root))
-        if self._definitions:
-            schema["$defs"] = {name: _closed(part) for name, part in self._definitions.items()}
-        return schema
+        return self._all.schema
 
     @property
     def strict(self) -> bool:
         """Whether every key of every object is required; some servers need that before they constrain the answer."""
-        return all(_all_required(part) for part in (self._root, *self._definitions.values()))
+        return all(_all_required(part) for part in (self._node.schema, *self._definitions.values()))
 
     @property
     def root(self) -> Literal["object", "array"] | None:
         """ "object" or "array"; None if the answer may be either."""
-        kind = self._root.get("type")
-        return kind if kind in ("object", "array") else None
+        if len(self._kinds) != 1:
+            return None
+        return "object" if "object" in self._kinds else "array"
 
-    @property
+    @cached_property
+    def _kinds(self) -> set[str]:
+        """The JSON types that the answer may have; empty if it may have any."""
+        found = [kinds(part) for part in variants(self._node.schema, self._definitions)]
+        return set[str]().union(*found) if all(found) else set()
+
+    @cached_property
     def keys(self) -> frozenset[str]:
-        """The keys of the answer, if it is an object, or of the objects in it, if it is a list."""
-        part = self._resolve(self._root.get("items", {})) if self.root == "array" else self._root
-        return frozenset(part.get("properties", ()))
+        """The keys of the answer, if it is an object, or of the objects in it, if it is a list.
+
+        Empty if they are not known: if the answer, or a member of a union, may have any keys.
+        """
+        found: set[str] = set()
+        for part in variants(self._node.schema, self._definitions):
+            if part.get("type") == "array":
+                inner = [one for item in items_of(part) for one in variants(item, self._definitions)]
+                found.update(*(one.get("properties", ()) for one in inner))
+            elif not part.get("properties"):
+                return frozenset()
+            else:
+                found.update(part["properties"])
+        return frozenset(found)
 
     @property
     def prompt(self) -> str:
         """The structure of the answer for a prompt: JSON with types for values and descriptions as comments."""
-        return self._draw(self._root, "", ())
+        return draw(self._node.schema, self._definitions)
 
     def convert(self, data: Any) -> Any:
-        """Convert parsed JSON to the described type. Raises `ValueError`, which names the place, if it does not fit."""
-        return self._convert(data)
+        """Convert parsed JSON to the described type. Raises `ValueError`, which names the place, if it does not fit.
+
+        An optional key whose value cannot be null, and is null, counts as left out.
+        """
+        return self._all.convert(data)
+
+    def part(self, path: str | Sequence[str | int], style: PathStyle = "dot") -> Part:
+        """The description of one place of the answer: of `steps[*]` for one step, of `steps[*].tags[*]` for one tag.
+
+        `path` is a path of events, with or without wildcards, or an event's `keys`, which are exact where a key
+        contains a dot. Raises `ResponseUsageError` for a path that no answer has.
+        """
+        steps = steps_of(path, self.schema, style) if isinstance(path, str) else tuple(path)
+        part = self._parts.get(steps)
+        if part is None:
+            part = self._parts[steps] = self._find(steps, path if isinstance(path, str) else _dotted(steps))
+        return part
+
+    def _find(self, steps: tuple[Step, ...], path: str) -> Part:
+        node, rest = self._node, list(steps)
+        where = path or "output"
+        while rest and not node.typed:
+            inner = node.keys.get(rest[0]) if isinstance(rest[0], str) else node.item
+            if inner is None:
+                raise ResponseUsageError(f"the answer that `output` describes never has the path {path!r}")
+            node = inner
+            del rest[0]
+        if not rest:
+            return Part(node.schema, self._definitions, [node.convert], where)
+        types = [node.kind]
+        for step in rest:
+            types = [found for kind in types for found in inner_types(kind, step)]
+        types = [kind for index, kind in enumerate(types) if kind not in types[:index]]
+        if not types:
+            raise ResponseUsageError(f"the answer that `output` describes never has the path {path!r}")
+        definitions: Definitions = {}
+        try:
+            read = [read_type(Any if Any in types else Union[tuple(types)], where, definitions)]  # noqa: UP007
+        except OutputError:  # a union that no library reads, because its members come from several classes
+            read = [read_type(kind, where, definitions) for kind in types]
+        schemas = [schema for schema, _ in read]
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        return Part(schema, definitions, [convert for _, convert in read], where)
 
     # -- reading a description ---------------------------------------------------------------------------------------
 
-    def _read(self, description: Any, where: str) -> tuple[Schema, Callable[[Any], Any]]:
+    def _read(self, description: Any, where: str) -> "_Node":
         if isinstance(description, tuple):
             return self._read_value(cast("tuple[Any, ...]", description), where)
         if isinstance(description, Mapping):
             return self._read_object(cast("Mapping[Any, Any]", description), where)
         if isinstance(description, list):
             return self._read_list(cast("list[Any]", description), where)
-        return self._read_type(description, where)
+        schema, convert = read_type(description, where, self._definitions)
+        return _Node(schema, convert, kind=description, typed=True)
 
-    def _read_value(self, parts: tuple[Any, ...], where: str) -> tuple[Schema, Callable[[Any], Any]]:
+    def _read_value(self, parts: tuple[Any, ...], where: str) -> "_Node":
         if len(parts) not in (1, 2) or not isinstance(parts[-1], str if len(parts) == 2 else object):
             raise OutputError(f'{where}: write (type, "what it is"), not {parts!r}')
-        schema, convert = self._read(next(iter(parts)), where)
-        return ({**schema, "description": parts[-1]} if len(parts) == 2 else schema), convert
+        node = self._read(next(iter(parts)), where)
+        return replace(node, schema={**node.schema, "description": parts[-1]}) if len(parts) == 2 else node
 
-    def _read_object(self, parts: Mapping[Any, Any], where: str) -> tuple[Schema, Callable[[Any], Any]]:
+    def _read_object(self, parts: Mapping[Any, Any], where: str) -> "_Node":
         if not parts or not all(isinstance(key, str) for key in parts):
             raise OutputError(
                 f"{where}: an object is described by a dict of its keys, which are strings, not {parts!r}"
             )
         inner = {key: self._read(part, f"{where}.{key}") for key, part in parts.items()}
 
-        def convert(data: Any) -> Any:
+        def convert(data: Any, at: str) -> Any:
             if not isinstance(data, dict):
-                raise ValueError(f"{where}: expected an object, got {_kind(data)}")
+                raise ValueError(f"{at}: expected an object, got {_kind(data)}")
             found = cast("dict[str, Any]", data)
             missing = [key for key in inner if key not in found]
             if missing:
-                raise ValueError(f"{where}: the keys {missing} are missing")
-            return {**found, **{key: inner[key][1](found[key]) for key in inner}}
+                raise ValueError(f"{at}: the keys {missing} are missing")
+            return {**found, **{key: inner[key].convert(found[key], f"{at}.{key}") for key in inner}}
 
-        schema: Schema = {"type": "object", "properties": {key: part[0] for key, part in inner.items()}}
-        return {**schema, "required": list(inner)}, convert
+        schema: Schema = {"type": "object", "properties": {key: part.schema for key, part in inner.items()}}
+        return _Node({**schema, "required": list(inner)}, convert, keys=inner)
 
-    def _read_list(self, parts: list[Any], where: str) -> tuple[Schema, Callable[[Any], Any]]:
+    def _read_list(self, parts: list[Any], where: str) -> "_Node":
         if len(parts) != 1:
             raise OutputError(f"{where}: a list is described by a list with one item, not {len(parts)}")
-        schema, inner = self._read(parts[0], f"{where}[*]")
+        inner = self._read(parts[0], f"{where}[*]")
 
-        def convert(data: Any) -> Any:
+        def convert(data: Any, at: str) -> Any:
             if not isinstance(data, list):
-                raise ValueError(f"{where}: expected an array, got {_kind(data)}")
-            return [inner(item) for item in cast("list[Any]", data)]
+                raise ValueError(f"{at}: expected an array, got {_kind(data)}")
+            return [inner.convert(item, f"{at}[{index}]") for index, item in enumerate(cast("list[Any]", data))]
 
-        return {"type": "array", "items": schema}, convert
+        return _Node({"type": "array", "items": inner.schema}, convert, item=inner)
 
-    def _read_type(self, kind: Any, where: str) -> tuple[Schema, Callable[[Any], Any]]:
-        if hasattr(kind, "model_json_schema"):  # a Pydantic model: recognised without importing Pydantic
-            schema = cast("Schema", kind.model_json_schema())
-            self._definitions.update(schema.pop("$defs", {}))
-            return schema, kind.model_validate
-        if not isinstance(kind, type) and not hasattr(kind, "__origin__") and not hasattr(kind, "__args__"):
-            raise OutputError(f'{where}: {kind!r} is not a type; write a type, (type, "what it is"), a dict or a list')
-        try:
-            (schema,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-        except TypeError as error:
-            raise OutputError(f"{where}: {kind!r} has no JSON form: {error}") from None
-        self._definitions.update(definitions)
 
-        def convert(data: Any) -> Any:
-            try:
-                return msgspec.convert(data, cast("type[Any]", kind))
-            except msgspec.ValidationError as error:
-                raise ValueError(f"{where}: {error}") from error
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """One part of a description: an object or a list in notation, or a type."""
 
-        return schema, convert
-
-    # -- drawing -----------------------------------------------------------------------------------------------------
-
-    def _resolve(self, schema: Schema) -> Schema:
-        name = str(schema.get("$ref", "")).rpartition("/")[2]
-        return {**self._definitions.get(name, {}), **schema} if name else schema
-
-    def _draw(self, schema: Schema, indent: str, inside: tuple[str, ...]) -> str:
-        reference = schema.get("$ref")
-        if reference in inside:
-            return f"<another {str(reference).rpartition('/')[2]}>"  # a type that contains itself
-        inside = (*inside, str(reference)) if reference else inside
-        schema = self._resolve(schema)
-        deeper = indent + "  "
-        kind = schema.get("type")
-        if kind == "object" and schema.get("properties"):
-            lines: list[str] = []
-            for key, part in schema["properties"].items():
-                said = self._resolve(part).get("description")
-                note = f"  // {said}" if said else ""
-                lines.append(f'{deeper}"{key}": {self._draw(part, deeper, inside)},{note}')
-            return "{\n" + "\n".join(lines) + f"\n{indent}}}"
-        if kind == "array":
-            return f"[\n{deeper}{self._draw(schema.get('items') or {}, deeper, inside)},\n{deeper}...\n{indent}]"
-        if "enum" in schema:
-            return "<one of " + ", ".join(msgspec.json.encode(value).decode() for value in schema["enum"]) + ">"
-        if "anyOf" in schema:
-            return " or ".join(self._draw(part, indent, inside) for part in schema["anyOf"])
-        return f"<{_NAMES.get(str(kind), str(kind or 'any JSON value'))}>"
+    schema: Schema
+    convert: Convert
+    keys: Mapping[str, "_Node"] = field(default_factory=dict[str, "_Node"])
+    item: "_Node | None" = None
+    kind: Any = None
+    typed: bool = False
 
 
 def _kind(data: Any) -> str:
@@ -174,16 +230,8 @@ def _kind(data: Any) -> str:
     return f"the value {data!r:.40}"
 
 
-def _closed(part: Any) -> Any:
-    """A copy of the schema in which objects take only the described keys."""
-    if isinstance(part, list):
-        return [_closed(item) for item in cast("list[Any]", part)]
-    if not isinstance(part, dict):
-        return part
-    schema = {key: _closed(value) for key, value in cast("Schema", part).items()}
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        schema.setdefault("additionalProperties", False)
-    return schema
+def _dotted(keys: Sequence[Step]) -> str:
+    return "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in keys).removeprefix(".")
 
 
 def _all_required(part: Any) -> bool:

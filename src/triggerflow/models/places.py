@@ -3,17 +3,29 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Literal, Protocol
 
 from .errors import ResponseUsageError
-from .output import Output, Schema
+from .schemas import Definitions, Schema, choices, items_of, name_of, resolve
 
 PathStyle = Literal["dot", "slash"]
+Step = str | int | None
+"""A key, an index, or None for any index."""
 
 _INDEX = re.compile(r"\[\d+\]")
+_STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 
 
-def check_paths(paths: Iterable[str], output: Output | None, style: PathStyle) -> None:
+class Described(Protocol):
+    """What has a JSON schema: the `Output` of a response."""
+
+    @property
+    def schema(self) -> Schema:
+        """The JSON schema of the answer."""
+        ...
+
+
+def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle) -> None:
     """Raise `ResponseUsageError` for a path, like `items[*].title` or `items[0]`, that no event of this answer has."""
     known = None if output is None else places(output.schema, style)
     for path in paths:
@@ -24,39 +36,76 @@ def check_paths(paths: Iterable[str], output: Output | None, style: PathStyle) -
             )
         if known is None or general in known or any(inner and _is_in(general, at) for at, inner in known.items()):
             continue
-        near = difflib.get_close_matches(general, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"its paths are {[at for at in known if at]}"
-        raise ResponseUsageError(f"the answer that `output` describes never has the path {path!r}; {hint}")
+        raise _unknown(path, general, known)
+
+
+def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
+    """The steps from the root of an answer of this schema to the path. Raises `ResponseUsageError` like
+    `check_paths`."""
+    general = _INDEX.sub("[*]", path)
+    found = _walk(schema)
+    named = {_render(steps, style): steps for steps in reversed(found)}
+    at = general
+    if general not in named:
+        around = [place for place, steps in named.items() if found[steps] and _is_in(general, place)]
+        if not around:
+            raise _unknown(path, general, named)
+        at = max(around, key=len)
+    start, rest = named[at], general[len(at) :]
+    steps = [*start, *(key or None for _, key in _STEPS[style].findall(rest))]
+    indexes = iter(_INDEX.findall(path))
+    if "[*]" not in path:
+        steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]
+    return tuple(steps)
 
 
 def places(schema: Schema, style: PathStyle) -> dict[str, bool]:
     """The wildcard path of every place in an answer of this schema, and whether a value of any type may be there."""
     found: dict[str, bool] = {}
-    definitions: Schema = schema.get("$defs", {})
-
-    def walk(part: Schema, path: str, inside: frozenset[str]) -> None:
-        name = str(part.get("$ref", "")).rpartition("/")[2]
-        part = {**definitions.get(name, {}), **part}
-        properties, items = part.get("properties", {}), part.get("items")
-        choices = [choice for word in ("anyOf", "oneOf", "allOf") for choice in part.get(word, ())]
-        again = name in inside  # a type that contains itself has paths without end: stop here
-        found[path] = found.get(path, False) or again or (not choices and _takes_anything(part))
-        if again:
-            return
-        inside = inside | {name} if name else inside
-        for choice in choices:
-            walk(choice, path, inside)
-        for item in (*part.get("prefixItems", ()), *([cast("Schema", items)] if isinstance(items, dict) else ())):
-            walk(item, f"{path.rstrip('/')}/[*]" if style == "slash" else f"{path}[*]", inside)
-        for key, value in properties.items():
-            walk(value, f"{path.rstrip('/')}/{key}" if style == "slash" else f"{path}.{key}" if path else key, inside)
-
-    walk(schema, "/" if style == "slash" else "", frozenset())
+    for steps, inner in _walk(schema).items():
+        path = _render(steps, style)
+        found[path] = found.get(path, False) or inner
     return found
 
 
+def _walk(schema: Schema) -> dict[tuple[Step, ...], bool]:
+    found: dict[tuple[Step, ...], bool] = {}
+    definitions: Definitions = schema.get("$defs", {})
+
+    def walk(part: Schema, path: tuple[Step, ...], inside: frozenset[str]) -> None:
+        name = name_of(part)
+        part = resolve(part, definitions)
+        members = [*choices(part), *part.get("allOf", ())]
+        again = name in inside  # a type that contains itself has paths without end: stop here
+        found[path] = found.get(path, False) or again or (not members and _takes_anything(part))
+        if again:
+            return
+        inside = inside | {name} if name else inside
+        for member in members:
+            walk(member, path, inside)
+        for item in items_of(part):
+            walk(item, (*path, None), inside)
+        for key, value in part.get("properties", {}).items():
+            walk(value, (*path, key), inside)
+
+    walk(schema, (), frozenset())
+    return found
+
+
+def _render(steps: tuple[Step, ...], style: PathStyle) -> str:
+    if style == "slash":
+        return "".join("/[*]" if step is None else f"/{step}" for step in steps) or "/"
+    return "".join("[*]" if step is None else f".{step}" for step in steps).removeprefix(".")
+
+
+def _unknown(path: str, general: str, known: Iterable[str]) -> ResponseUsageError:
+    near = difflib.get_close_matches(general, list(known), 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"its paths are {[at for at in known if at]}"
+    return ResponseUsageError(f"the answer that `output` describes never has the path {path!r}; {hint}")
+
+
 def _takes_anything(part: Schema) -> bool:
-    kind: Any = part.get("type")
+    kind = part.get("type")
     if kind == "object":
         return "properties" not in part or part.get("additionalProperties", False) is not False
     if kind == "array":
