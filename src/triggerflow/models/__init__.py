@@ -23,6 +23,7 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
+from .instant import Problem
 from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
@@ -41,6 +42,7 @@ __all__ = [
     "Output",
     "OutputError",
     "Part",
+    "Problem",
     "Provider",
     "ProviderError",
     "RateLimitError",

@@ -3,6 +3,7 @@
 A response has one answer per attempt.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from io import StringIO
 from typing import Any, cast
 
 from .errors import AnswerError, InvalidResponseError, TruncatedResponseError
-from .instant import Event, InstantParser
+from .instant import Event, InstantParser, Problem
 from .output import Output
 from .places import PathStyle
 from .shapes import Delta, ToolCallDelta, get
@@ -33,11 +34,15 @@ class ToolCall:
 
 
 class Answer:
-    """The answer of one attempt."""
+    """The answer of one attempt. `strict`: it must be JSON and nothing else; `repair`: guesses are allowed."""
 
-    def __init__(self, parser: InstantParser, output: Output | None) -> None:
+    def __init__(
+        self, parser: InstantParser, output: Output | None, *, strict: bool = False, repair: bool = True
+    ) -> None:
         self.parser = parser
         self.output = output
+        self.strict = strict
+        self.repair = repair
         self.length = 0
         self.finished = False
         """Whether the answer has ended and has passed all checks."""
@@ -109,14 +114,36 @@ class Answer:
         return problem
 
     def json_problem(self) -> AnswerError | None:
-        """The error if the complete text cannot be read as JSON, or None."""
-        if self.parser.complete:
-            return None
-        if self.parser.value is not None:
+        """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
+        parser = self.parser
+        if parser.value is None:
+            found = parser.problems
+            reason = found[-1].message if found else "the response contains no JSON"
+            return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+        if not parser.complete and self.finish_reason is None:
             return self.cut("end", "the answer's text ended inside of its JSON")
-        found = self.parser.problems
-        reason = found[-1].message if found else "the response contains no JSON"
-        return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+        objection = parser.objection(repair=self.repair)
+        if objection is not None:
+            how = (
+                "the only reading is a guess, which repair=False refuses" if objection.repaired else "it is not certain"
+            )
+            return self.invalid(f"the answer is not JSON, and {how}: {objection.around(self.text)}")
+        if not parser.complete:
+            return self.invalid(f"the model ended the answer before the JSON was complete; it ends {self.text[-80:]!r}")
+        return self._strict_problem() if self.strict else None
+
+    def _strict_problem(self) -> AnswerError | None:
+        try:
+            json.loads(self.text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            return self.invalid(f"the answer is not JSON and nothing else, as strict=True demands: {error}")
+        return None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The places of the text so far that are not JSON, the first hundred of them."""
+        text = self.text
+        return tuple(problem.around(text) for problem in self.parser.problems)
 
     def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
         """The error of an answer that stopped before its end."""
@@ -124,7 +151,9 @@ class Answer:
 
     def invalid(self, message: str, missing: Sequence[str] = ()) -> InvalidResponseError:
         """The error of an answer that does not fit the description."""
-        return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
+        return InvalidResponseError(
+            message, text=self.text, data=self.parser.value, missing=missing, problems=self.problems
+        )
 
     def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
         """Which of these paths the data does not have. `[*]` means every item of a list."""
@@ -152,6 +181,10 @@ def slices(delta: Delta, size: int) -> Iterator[Delta]:
             yield Delta(piece)
         else:
             yield Delta(piece, finish_reason=delta.finish_reason, usage=delta.usage)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a value of JSON")
 
 
 def _named(raw: Any, name: str) -> Any:

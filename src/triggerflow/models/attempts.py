@@ -65,12 +65,15 @@ class Attempts:
         first_token_timeout: float | None,
         max_length: int,
         originals: bool,
+        strict: bool,
+        repair: bool,
     ) -> None:
         self._source = source
         self._repeatable = callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
         self._output = output
         self._adapter = adapter
         self._constrained = constrained
+        self._reading = {"strict": strict, "repair": repair}
         self._path_style: PathStyle = path_style
         self._max_retries = max_retries
         self._limits = stall_timeout, first_token_timeout
@@ -175,6 +178,8 @@ class Attempts:
     def _again(self) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
         attempt = self.answer.parser.attempt + 1
+        if self.answer.parser.objection() is not None:
+            self._constrained = False  # the server does not keep to JSON
         self.answer = self._new_answer(attempt)
         self.log.append(Restart(ResetEvent.announcing(attempt)))
 
@@ -187,7 +192,7 @@ class Attempts:
             trust_quotes=self._constrained,
             first_attempt=attempt,
         )
-        return Answer(parser, output)
+        return Answer(parser, output, **self._reading)
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:

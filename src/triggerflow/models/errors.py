@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from .._core.errors import TriggerFlowError
+from .instant import Problem
 
 
 class ModelError(TriggerFlowError):
@@ -108,9 +109,12 @@ class TruncatedResponseError(AnswerError):
 
 
 class InvalidResponseError(AnswerError, ValueError):
-    """The answer is complete, but contains no JSON, or not the JSON that `output` describes. `missing` lists absent
-    keys."""
+    """The answer is complete, but contains no JSON, not the JSON that `output` describes, or JSON with errors after which
+    its value is not certain. `missing` lists absent keys, `problems` the places of `text` that are not JSON."""
 
-    def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
+    def __init__(
+        self, message: str, *, text: str, data: Any, missing: Iterable[str] = (), problems: Iterable[Problem] = ()
+    ) -> None:
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
+        self.problems = tuple(problems)

@@ -16,7 +16,7 @@ from .answer import Answer
 from .attempts import Attempts, Need
 from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
-from .instant import EventLog
+from .instant import EventLog, Problem
 from .output import Output
 from .places import PathStyle, check_paths
 from .views import Item, StreamType, view
@@ -31,7 +31,10 @@ class Response:
     itself, which allows one attempt only. `adapter` is a function that turns chunks of an unknown shape into text or
     `Delta`s.
     `output`: the description of the answer, see `Output`; without it the answer is free text, which may contain JSON.
-    `constrained`: the server guarantees that the text is JSON of that schema.
+    `constrained`: the server guarantees that the text is JSON of that schema, so that a string is reported at its quote.
+    What follows is checked: if it contradicts that, the answer is invalid.
+    `strict`: the text must be JSON and nothing else. `repair=False`: text around the JSON, comments, trailing commas and
+    the like are allowed, but nothing that takes a guess, such as a quote that was not escaped.
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
     `max_retries`: the most attempts after the first one.
     `stall_timeout`: the longest silence of the server, in seconds. A chunk of any kind ends it and, with the SDKs'
@@ -58,6 +61,8 @@ class Response:
         first_token_timeout: float | None = 600.0,
         max_length: int = 8_000_000,
         originals: bool = True,
+        strict: bool = False,
+        repair: bool = True,
     ) -> None:
         self.output = output if output is None or isinstance(output, Output) else Output(output)
         """The description of the answer; None for free text."""
@@ -74,6 +79,8 @@ class Response:
             first_token_timeout=first_token_timeout,
             max_length=max_length,
             originals=originals,
+            strict=strict,
+            repair=repair,
         )
         self._logs: list[EventLog[Item]] = [self._attempts.log]
         """One log per call of `Attempts.run`. `_require` adds a log when it repeats a request whose answer had
@@ -90,6 +97,13 @@ class Response:
     def attempt(self) -> int:
         """The number of the answer that is being written, from 1."""
         return self._attempts.answer.parser.attempt
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Where the text of the present attempt, or of the last one, is not JSON, and what was made of it.
+
+        The first hundred places. One that is not `repaired` makes the answer invalid."""
+        return self._attempts.answer.problems
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

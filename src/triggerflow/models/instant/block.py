@@ -46,8 +46,8 @@ _NEXT_MEMBER = re.compile(r'\s*,\s*"([^"\\\x00-\x1f]*)"\s*:')
 _KEY = re.compile(r'"([^"\\\x00-\x1f]*)"\s*:')
 _NEXT_ITEM = re.compile(r"\s*,\s*(?=[^\s,\]/])")
 # A whole string and the character that proves its end; after a digit a comma is no proof, see quotes.py.
-_MEMBER_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,}])|\s*(?=\}|,\s*["}]))')
-_ITEM_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,\]])|\s*(?=\]|,\s*["\]]))')
+_MEMBER_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,}])|\s*(?=\}|,\s*["}])|\s+(?=,))')
+_ITEM_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,\]])|\s*(?=\]|,\s*["\]])|\s+(?=,))')
 _TRUSTED_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"')
 _WORD = re.compile(r"[^\s,\"'{}\[\]/`<]+")
 _BARE_KEY = re.compile(r"[\w$-]+")
@@ -83,6 +83,7 @@ class BlockReader:
         """Whether the parser has returned events of this block; then it must not drop the block without a reset
         event."""
         self.eligible = False
+        self._window = window
         self.problems = ProblemList(window)
         self.string = StringScanner(trust_quotes, self.problems, window)
         self.depth = 0
@@ -107,8 +108,12 @@ class BlockReader:
         """A key whose colon has not been seen yet: it may turn out to be prose."""
         self._key_quote = ""
         """The quotes around that key."""
+        self._key_start = 0
+        """Its offset."""
         self._muted = False
         """Whether the next value belongs to a repeated key: then it is read and compared, but not reported."""
+        self._repeated_at = 0
+        """The offset of that key."""
         self._after_comma = False
         """Whether the last thing that was read is a comma."""
         self._after: object = None
@@ -163,6 +168,7 @@ class BlockReader:
             if char == '"' and _KEY.match(text, pos):
                 return pos
             self._key_quote = char
+            self._key_start = self._window.start + pos
             self.string.begin(char, is_key=True, in_object=True)
             self._state = BlockReader._string
             return pos + 1
@@ -181,6 +187,7 @@ class BlockReader:
             return pos
         self._new_key = bare[0]
         self._key_quote = ""
+        self._key_start = self._window.start + pos
         self._state = BlockReader._colon
         return bare.end()
 
@@ -196,7 +203,7 @@ class BlockReader:
             self.problems.tolerate(pos, f"the key {self._new_key[:50]!r} is not in double quotes")
         if self._key_quote:
             self.has_quoted_key = True
-        self._take_key(self._new_key, pos)
+        self._take_key(self._new_key, self._key_start - self._window.start)
         self._state = BlockReader._member_value
         return pos + 1
 
@@ -209,7 +216,7 @@ class BlockReader:
         """After a value in an object: read a comma or the bracket that ends the object."""
         whole = _NEXT_MEMBER.match(text, pos)
         if whole is not None:
-            self._take_key(whole[1], whole.start(1))
+            self._take_key(whole[1], whole.start(1) - 1)
             self._state = BlockReader._member_value
             return whole.end()
         found = _VISIBLE.search(text, pos)
@@ -292,7 +299,7 @@ class BlockReader:
             return pos
         value = string.take()
         if node is None:
-            self._keep_repeated(value, pos)
+            self._keep_repeated(value)
         else:
             node.value = value
             node.parts = None
@@ -364,6 +371,8 @@ class BlockReader:
         if not self.eligible:
             self._match(key, pos)
         if key in self._top.value:
+            if not self._muted:
+                self._repeated_at = self._window.start + pos
             self._muted = True
 
     def _match(self, key: str, pos: int) -> None:
@@ -400,7 +409,7 @@ class BlockReader:
             whole = self._whole_string.match(text, pos)
             if whole is None:
                 return self._open_string(pos, char)
-            self._add_string(whole[1], pos)
+            self._add_string(whole[1])
             return whole.end()
         if char == "{":
             return self._open(pos, "object", {})
@@ -451,7 +460,7 @@ class BlockReader:
             top.value[self._key] = value
         return Node(self.document, top, self._key, kind, value)
 
-    def _keep_repeated(self, value: Any, pos: int) -> None:
+    def _keep_repeated(self, value: Any) -> None:
         """Keep a value inside of the value of a repeated key; compare that value itself with the first one."""
         top = self._top
         if top.muted:
@@ -459,12 +468,9 @@ class BlockReader:
                 top.value.append(value)
             else:
                 top.value[self._key] = value
-        else:
-            self._compare(self._key, value, pos)
-
-    def _compare(self, key: Any, value: Any, pos: int) -> None:
-        if not same(self._top.value[key], value):
-            self.problems.refuse(pos, f"the key {key[:50]!r} is repeated with another value")
+        elif not same(top.value[self._key], value):
+            at = self._repeated_at - self._window.start
+            self.problems.refuse(at, f"the key {str(self._key)[:50]!r} is repeated with another value")
 
     def _add_scalar(self, scalar: Scalar, pos: int) -> None:
         if scalar.guess:
@@ -472,15 +478,15 @@ class BlockReader:
         elif scalar.toleration:
             self.problems.tolerate(pos, scalar.toleration)
         if self._muted:
-            self._keep_repeated(scalar.value, pos)
+            self._keep_repeated(scalar.value)
         else:
             self.events.append(DoneEvent(self._add(scalar.kind, scalar.value)))
         self._after = scalar
         self._expect_next()
 
-    def _add_string(self, value: str, pos: int) -> None:
+    def _add_string(self, value: str) -> None:
         if self._muted:
-            self._keep_repeated(value, pos)
+            self._keep_repeated(value)
         else:
             node = self._add("string", value)
             if value:
@@ -545,11 +551,11 @@ class BlockReader:
                 return self._skip(pos, f"{text[pos]!r} without an opening bracket", 1)
             self.problems.refuse(pos, f"{text[pos]!r} leaves inner brackets open")
             while self._top is not outer:
-                self._pop(TruncatedEvent(self._top), pos)
-        self._pop(DoneEvent(self._top), pos)
+                self._pop(TruncatedEvent(self._top))
+        self._pop(DoneEvent(self._top))
         return pos + 1
 
-    def _pop(self, event: Event, pos: int) -> None:
+    def _pop(self, event: Event) -> None:
         node = self._top
         if not node.muted:
             self.events.append(event)
@@ -562,7 +568,7 @@ class BlockReader:
         self._after = None
         if node.muted:
             self._key = node.key if node.key is not None else ""
-            self._keep_repeated(node.value, pos)
+            self._keep_repeated(node.value)
         self._expect_next()
 
     # -- what is not JSON ------------------------------------------------------------------------------------------
@@ -570,8 +576,12 @@ class BlockReader:
     def _no_comma(self, pos: int, state: State, *, certain: bool) -> int:
         """Text where a comma was expected. `certain`: it begins a value or key, and cannot belong to what is before."""
         if self._trust or not certain:
-            return self._skip(pos, "text follows a complete value", 0)
-        self.problems.tolerate(pos, "there is no comma before this")
+            if self._untold():
+                return self._end(pos, "refused")
+            self.problems.refuse(pos, "text follows a complete value without a comma")
+        else:
+            self.problems.tolerate(pos, "there is no comma before this")
+        self._after = None
         self._state = state
         return pos
 

@@ -130,8 +130,9 @@ class InstantParser:
 
     @property
     def problems(self) -> list[Problem]:
-        """The first hundred places of the answer that are not JSON, in the order in which they were found."""
-        return [*self._problems.found, *(self._shown.problems.found if self._shown is not None else ())]
+        """The first hundred places of the answer that are not JSON, in the order of the text."""
+        found = [*self._problems.found, *(self._shown.problems.found if self._shown is not None else ())]
+        return sorted(found, key=lambda problem: problem.offset)
 
     def objection(self, *, repair: bool = True) -> Problem | None:
         """The first problem because of which the answer must not be used: its value is not certain, or, without
@@ -296,7 +297,7 @@ class InstantParser:
         if self._comma_follows and not self._unclosed and shown is not None and found[0] not in "`<":
             shown.problems.refuse(found.start(), "after the answer its text goes on with a comma")
         self._comma_follows = False
-        return found.start()
+        return self._seek(text, found.start())
 
     def _quote(self, text: str, pos: int) -> int:
         """Read a quote after the answer. Where the answer is inside of another object, it may begin one of its keys."""
@@ -337,7 +338,7 @@ class InstantParser:
 
     def _check_end(self, shown: BlockReader) -> None:
         """Note what the end of the response shows about the answer."""
-        if self._block is not None and self._is_rival(self._block):
+        if self._block is not None and (self._block.matched or self._is_rival(self._block)):
             shown.problems.refuse(0, "after the answer another one begins")
         if self._taken_back and self._text_follows and shown.document.complete:
             shown.problems.refuse(0, "the JSON comes before the end of the thinking, and other text after it")

@@ -18,24 +18,33 @@ LOOKAHEAD = 256
 _AFTER_KEY = frozenset(':/,}][{"-0123456789')
 _SPACE = re.compile(r"\s{0,256}")
 _S = r"\s{0,256}"
-_QUOTED_KEY = r"""(?:"[^"\n]{0,256}"|'[^'\n]{0,256}')"""
-_QUOTED_BEGUN = rf"""(?:"[^"\n]{{0,256}}(?:"{_S})?|'[^'\n]{{0,256}}(?:'{_S})?)"""
+_SINGLE = r"'(?:[^'\n]|(?<=\w)'(?=\w)){0,256}"  # with apostrophes
+_QUOTED_KEY = rf"""(?:"[^"\n]{{0,256}}"|{_SINGLE}')"""
+_QUOTED_BEGUN = rf"""(?:"[^"\n]{{0,256}}(?:"{_S})?|{_SINGLE}(?:'{_S})?)"""
 # A comment, or the end of the text around the JSON: its code fence, or the thinking that it is in.
 _BREAK = r"/[/*]|```|</think>"
 _BREAK_BEGUN = r"/|``?|<(?:/(?:t(?:h(?:i(?:nk?)?)?)?)?)?"
 # What follows the closing quote of a value in an object: its bracket, a comment, or the next key with its colon. Without
 # a comma before it, the key must be quoted: an unquoted word may be prose inside the string.
-_MEMBER_END = re.compile(rf"\}}|{_BREAK}|,{_S}(?:\}}|/[/*]|{_QUOTED_KEY}{_S}:|[\w$-]{{1,256}}{_S}:)|{_QUOTED_KEY}{_S}:")
-_MEMBER_END_BEGUN = re.compile(rf"(?:{_BREAK_BEGUN}|,{_S}(?:/|{_QUOTED_BEGUN}|[\w$-]{{1,256}}{_S})?|{_QUOTED_BEGUN})\Z")
+_MEMBER_END = re.compile(
+    rf"\}}|{_BREAK}|,{_S}(?:\}}|/[/*]|{_QUOTED_KEY}{_S}:|[\w$-]{{1,256}}{_S}(?::|/[/*]))|{_QUOTED_KEY}{_S}:"
+)
+_MEMBER_END_BEGUN = re.compile(
+    rf"(?:{_BREAK_BEGUN}|,{_S}(?:/|{_QUOTED_BEGUN}|[\w$-]{{1,256}}{_S}/?)?|{_QUOTED_BEGUN})\Z"
+)
 # What follows the closing quote of a value in an array: its bracket, a comment, or a comma and the beginning of a value.
 # A quoted text is a value if a separator follows it, or if it is longer than a quotation would be.
-_ITEM = rf"""(?:"[^"\n]{{0,256}}"{_S}[,\]]|'[^'\n]{{0,256}}'{_S}[,\]]|"[^"\n]{{257}}|'[^'\n]{{257}})"""
-_LITERAL = rf"(?:true|false|null|True|False|None){_S}[,\]]"
-_ITEM_END = re.compile(rf"\]|{_BREAK}|,{_S}(?:[\[\]{{]|/[/*]|-?[0-9]|{_LITERAL}|{_ITEM})|{_ITEM}")
-_ITEM_END_BEGUN = re.compile(rf"(?:{_BREAK_BEGUN}|,{_S}(?:/|-|[A-Za-z]{{1,5}}{_S}|{_QUOTED_BEGUN})?|{_QUOTED_BEGUN})\Z")
+_ITEM = rf"""(?:"[^"\n]{{0,256}}"{_S}[,\]]|{_SINGLE}'{_S}[,\]]|"[^"\n]{{257}}|'[^'\n]{{257}})"""
+_NUMBER = r"-?[0-9][0-9.eE+-]{0,60}"
+_LITERAL = rf"(?:true|false|null|True|False|None){_S}(?:[,\]]|/[/*])"
+_ITEM_END = re.compile(rf"\]|{_BREAK}|,{_S}(?:[\[\]{{]|/[/*]|{_NUMBER}{_S}(?:[,\]]|/[/*])|{_LITERAL}|{_ITEM})|{_ITEM}")
+_ITEM_END_BEGUN = re.compile(
+    rf"(?:{_BREAK_BEGUN}|,{_S}(?:/|-|{_NUMBER}{_S}/?|[A-Za-z]{{1,5}}{_S}/?|{_QUOTED_BEGUN})?|{_QUOTED_BEGUN})\Z"
+)
 _COMMA_AND_MORE = re.compile(rf",{_S}(\S)?")
 
 _OPENING = frozenset("([{<=-\u2013\u2014/:,;>|+*&")
+_SEPARATORS = frozenset(":,;}]\uff1a\uff0c\u3001\uff1b")
 _TEXT_SEEN = 256
 """How much text before a quote is searched for a typographic quote that it closes."""
 
@@ -71,12 +80,12 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool,
         if after == ("}" if in_object else "]"):
             return True
         if after == ",":
-            if not before.isdigit():
+            if not before.isdigit() or start > at + 1:
                 return True
             more = _COMMA_AND_MORE.match(text, start)
             if more is None or more[1] is None:
                 return None if len(text) - start <= LOOKAHEAD else True
-            if more[1] in ('"}' if in_object else '"]'):
+            if more[1] in ("\"',}" if in_object else "\"',]"):
                 return True
         elif after not in "\"'/`<":
             return False
@@ -120,7 +129,7 @@ class Quotations:
             if (spaced or last in _OPENING) and after.isalnum() and quote == '"':
                 self.certain = False
             self._open = False
-        elif quote == "'" and last.isalnum():
+        elif quote == "'" and last.isalnum() and (after.isalnum() or after.isspace()):
             pass  # an apostrophe
         elif before.rstrip()[-1:].isdigit() and not after.isalnum() and after != ":":
             pass  # inches
@@ -128,7 +137,7 @@ class Quotations:
             pass
         else:
             self._open = True
-            if after in ":,}]" or (after.isspace() and not spaced):
+            if after in _SEPARATORS or (after.isspace() and not spaced):
                 self.certain = False
 
 
