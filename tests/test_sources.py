@@ -662,6 +662,31 @@ def test_a_loop_that_is_closed_under_a_source_goes_in_silence(kind: str, wait: b
         gc.collect()
 
 
+@pytest.mark.parametrize("look", [True, False])
+@pytest.mark.parametrize("count", range(4))
+def test_a_loop_that_is_closed_before_its_workers_have_begun_goes_in_silence(count: int, look: bool) -> None:
+    """Nothing complains of the workers that would have run these items."""
+    flow = TriggerFlow()
+
+    async def items(data: Data) -> list[int]:
+        return list(range(8))
+
+    flow.to(items).for_each().to(sleeper).end_for_each()
+    execution = flow.create_execution()
+
+    async def main(execution: Execution = execution) -> None:
+        execution.begin(None)
+        await turns(count)
+
+    loop = VirtualTimeLoop()
+    loop.run_until_complete(main())
+    loop.close()
+    if look:
+        assert execution.get_status() == "cancelled"
+    del execution, main
+    gc.collect()
+
+
 async def sleeper(data: Data) -> None:
     await asyncio.sleep(100)
 

@@ -447,9 +447,9 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `retried`. An interrupt that has expired is asked again; open ones expire later by the time since the failure.
 
         Raises `UsageError` if the execution has not failed, if it is a sub-flow (retry its parent), and, unless `force`
-        is true, if an error route was running of which chunks had completed. Raises `RecordsTrimmed` if it was
-        compacted after it had begun to fail, `SnapshotError` if it or a sub-flow does not fit this definition; it is
-        still failed then. Also raises what `async_resume` raises. If that, or a cancellation, comes after the record
+        is true, if an error route was running and some of its chunks had completed. Raises `RecordsTrimmed` if it was
+        compacted after the failure that ended it, `SnapshotError` if it or a sub-flow does not fit this definition; it
+        is still failed then. Also raises what `async_resume` raises. If that, or a cancellation, comes after the record
         was written, the execution is `running` and has no owner: `async_resume` or a worker continues it. The other
         parameters are those of `async_resume`.
         """

@@ -34,6 +34,7 @@ class Random(Scenario):
 
 async def close(outside: Outside) -> None:
     """Nobody sends a signal."""
+    await asyncio.sleep(0)  # an eager task would close the execution before it is started
     with suppress(Exception):  # what the execution raises is told to who waits for its result
         await outside.execution.async_close()
 

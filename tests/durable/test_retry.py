@@ -653,7 +653,7 @@ async def test_one_that_was_compacted_while_it_closed_is_refused(opener: Opener)
         stop.set()
         with pytest.raises(ConnectionError):
             await execution.async_get_result()
-        with pytest.raises(RecordsTrimmed, match="begun to fail"):
+        with pytest.raises(RecordsTrimmed, match="after the failure that ended it"):
             await flow.async_retry(execution.id, store=store)
         assert (await store.find(execution.id)).owner is None
 

@@ -14,14 +14,25 @@ HANG = object()
 
 
 @dataclass
+class Unframed:
+    """In the events of a reply: bytes for the connection itself, which break the framing of the body."""
+
+    data: bytes
+
+
+@dataclass
 class Reply:
-    """`events` are data of server-sent events (str is sent as it is); or CUT, HANG, an `asyncio.Event` to wait for."""
+    """`events` are data of server-sent events (str is sent as it is); or bytes of the body, such as comments; or CUT,
+    HANG, `Unframed`, an `asyncio.Event` to wait for, a pause in seconds."""
 
     events: Sequence[Any] = ()
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     named: bool = False
     """Whether each event carries its type as the name, as Anthropic's do."""
+    newline: str = "\n"
+    size: int | None = None
+    """The body is sent in pieces of so many bytes; None sends a piece for each event."""
 
 
 class Provider:
@@ -64,7 +75,16 @@ class Provider:
                 await writer.drain()
                 continue
             writer.write(_head(200, {**headers, "transfer-encoding": "chunked"}))
-            for event in reply.events:
+            body = b""
+            for event in (*reply.events, b""):
+                if isinstance(event, bytes | str | dict):
+                    body += _bytes(reply, event)
+                    if reply.size is None or event == b"":
+                        await self._send(writer, body, reply.size)
+                        body = b""
+                    continue
+                await self._send(writer, body, reply.size)
+                body = b""
                 if event is CUT:
                     writer.transport.abort()
                     return
@@ -74,18 +94,34 @@ class Provider:
                     return
                 if isinstance(event, asyncio.Event):
                     await event.wait()
-                    continue
-                data = event if isinstance(event, str) else json.dumps(event)
-                name = f"event: {event['type']}\n" if reply.named else ""
-                writer.write(_chunk(f"{name}data: {data}\n\n".encode()))
-                await writer.drain()
+                elif isinstance(event, Unframed):
+                    writer.write(event.data)
+                    await writer.drain()
+                    return
+                else:
+                    await asyncio.sleep(event)
             writer.write(b"0\r\n\r\n")
             await writer.drain()
+
+    @staticmethod
+    async def _send(writer: asyncio.StreamWriter, body: bytes, size: int | None) -> None:
+        size = size or len(body) or 1
+        for at in range(0, len(body), size):
+            writer.write(_chunk(body[at : at + size]))
+        await writer.drain()
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:
     lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _bytes(reply: Reply, event: Any) -> bytes:
+    if isinstance(event, bytes):
+        return event
+    data = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
+    name = f"event: {event['type']}\n" if reply.named and not isinstance(event, str) else ""
+    return f"{name}data: {data}\n\n".replace("\n", reply.newline).encode()
 
 
 def _chunk(data: bytes) -> bytes:

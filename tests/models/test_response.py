@@ -112,7 +112,8 @@ async def test_views() -> None:
     ]
     for one in (["done"], "done"):
         assert await all_of(response, "specific", specific=one) == [("done", '{"a": 1}')]
-    meta = {"role": "assistant", "finish_reason": "stop", "usage": {"completion_tokens": 3}, "attempt": 1}
+    counted = {"finish_reason": "stop", "usage": {"completion_tokens": 3}}
+    meta = {"role": "assistant", **counted, "attempt": 1, "attempts": [{**counted, "failure": None}]}
     assert (await all_of(response, "all"))[-1] == ("meta", meta)
     assert await response.async_get_meta() == meta
     assert await response.async_get_data(type="original") == '{"a": 1}'
@@ -215,6 +216,9 @@ async def test_without_raising_the_last_answer_counts() -> None:
     assert data == {"a": 2}
     once = Response([TEXT])
     assert await once.async_get_data(ensure_keys=["zzz"], raise_ensure_failure=False) == ANSWER
+    with pytest.raises(InvalidResponseError, match=r"lacks \['zzz'\]"):
+        await once.async_get_data(ensure_keys=["zzz"])
+    assert await once.async_get_data() == ANSWER
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def end_missing(machine: Effects, run: RunChunk, error: events.ErrorInfo) -> Non
 def fail_pass(machine: Effects, instance: BlockInstance, error: events.ErrorInfo) -> None:
     """Handle an exception of the lazy source of a for_each: the block instance ends, and its operator has failed."""
     abandon_pass(machine, instance)
-    # In the branch around it, the value of a block is that of its end.
+    # The last operator of a block gives the value of the block to the branch around it. Here it gives none.
     at = instance.node if instance.node.block is None else instance.node.block
     # The source is consumed and cannot be recorded, so the error route gets no input value.
     _fail(machine, instance.id, instance.node, at, None, instance.outer, instance.group, error)

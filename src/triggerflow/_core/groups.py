@@ -61,7 +61,8 @@ def _shorten(group: CompletionGroup) -> None:
         skipped, ancestor = group.parent, group.parent.parent
         if group.live:
             skipped.live -= 1
-            # If `skipped` is idle now, this group takes its place as a busy member of `ancestor`.
+            # `ancestor` counts `skipped` as one busy child. If `skipped` is idle now, that count stands for this group
+            # instead. If `skipped` is still busy, `ancestor` counts this group as one more.
             if skipped.live and ancestor is not None:
                 enter_group(ancestor)
         group.parent = ancestor

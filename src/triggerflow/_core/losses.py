@@ -76,7 +76,7 @@ def lose_block(
 
 
 def first_lost(slots: Iterable[Any]) -> Lost | None:
-    """Return the outcome of a block of which some branches have no value; None if all have one.
+    """Return the outcome of a block in which some branches have no value; None if all have one.
 
     A failure that has to reach a collecting block comes before a branch that is only missing."""
     found: Lost | None = None

@@ -135,7 +135,7 @@ class Plan:
                 sources = [source for trigger in node.operator.listens for source in fired.get(trigger, [None])]
                 items = {_item_of(source, by_id) for source in sources}
                 node.block = items.pop() if len(items) == 1 else None
-        #: maximum nesting of blocks
+        #: the deepest nesting of blocks, plus one for the flow itself
         self.depth = max((_depth(node, by_id) for node in self.nodes), default=0) + 1
         self.start = tuple(listeners.get(START, ()))
         self.events = _named(listeners, "event")

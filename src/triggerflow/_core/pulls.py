@@ -15,7 +15,7 @@ from .state import BlockInstance, Status, Wait
 
 
 def receive_items(machine: Effects, event: events.SourceItems, ended: Callable[[Wait], None]) -> None:
-    """Take the next items of a source. `ended` is called for each wait that ends with the pull."""
+    """Take the next items of a source. `ended` is called for each wait that this ends, as the pull leaves its group."""
     instance = _pulling(machine, event.opening)
     if machine.state.closing is None:
         take_pulled(machine, instance, event.items, event.done)
@@ -54,5 +54,5 @@ def _pulling(machine: Effects, number: int) -> BlockInstance:
         )
     instance = (state.block_instances or {}).get(number)
     if instance is None or not instance.pulling:
-        raise ProtocolError(f"block instance {number} has no open pull")
+        raise ProtocolError(f"items came for block instance {number}, whose source was not asked for any")
     return instance

@@ -72,7 +72,7 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
     if before.closing is not None:
         raise ProtocolError(
             f"the state before record {event.failed} is of an execution that is closing ({before.closing.value}): a "
-            "retry needs the state before that"
+            "retry needs the state before the closing began"
         )
     if before.records != event.failed or event.failed >= now.records:
         raise ProtocolError(

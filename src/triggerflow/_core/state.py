@@ -30,7 +30,7 @@ from .errors import ProtocolError
 from .events import RULES, ErrorInfo, Failure
 from .frozen import FrozenList
 from .plan import Node
-from .signals import Trigger
+from .signals import FieldPlace, Trigger
 from .sparse import SparseAttribute
 from .values import items_of, type_name
 
@@ -59,7 +59,7 @@ class Lost:
         self.failure = failure
 
 
-#: The outcome of a branch of which an error route or `skip_exceptions` has taken the failure.
+#: The outcome of a branch whose failure an error route or `skip_exceptions` has handled.
 MISSING: Final = Lost(None)
 
 #: First value of `RunState.sent`: an execution to which no event is sent needs no set of its own.
@@ -151,8 +151,8 @@ class Provisional:
     """A provisional signal, and what it has started, for a retraction.
 
     `members` are runs, block instances and timers by their number, interrupts by their id (in a tuple), and provisional
-    signals inside this one that have members. `by` is the number of the run of which a later attempt can confirm or
-    retract the signal, or None.
+    signals inside this one that have members. `by` is the number of the run that sent the signal. A later attempt of
+    that run can confirm or retract it. None if there is no such run.
     """
 
     __slots__ = ("by", "group", "members", "outer", "signal")
@@ -311,9 +311,9 @@ class RunChunk:
         self.attempt = 1
         #: how many effects of each kind and name are recorded
         self.effects: dict[str, int] | None = None
-        #: the digests of these effects, in their order; a list may be shorter than the count (the rest is unknown)
+        #: for each key of `effects`: the digests of these effects in order; missing for the last ones if unknown
         self.digests: dict[str, array[int]] | None = None
-        #: of these effects, how many were made by attempts that have failed; a crash is no failure of an attempt
+        #: for each key of `effects`: how many of them failed attempts have made. A crash is no failure
         self.failed: dict[str, int] | None = None
         self.phase: Phase = RUNNING
         self.spawned: CompletionGroup | None = None
@@ -325,7 +325,10 @@ class RunChunk:
 
 
 class SubFlowPermit:
-    """A chunk inside the sub-flow that `step` runs, in the limits around that step: READY in a queue, or RUNNING."""
+    """The permit of a chunk inside the sub-flow that `step` runs, under the concurrency limits around `step`.
+
+    Its phase is READY while it waits in the queues of the limiters, and RUNNING once they have granted it.
+    """
 
     __slots__ = ("id", "limiters", "phase", "step")
 
@@ -353,13 +356,16 @@ class BlockInstance:
     by branch, the indexes of operators that failed in it and gave no value; it is None if nothing has failed. For a
     for_each, `source` is the sequence, `next` the position of the next item to start, and `open` the number of items in
     work. The items of a lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull
-    at a time (`pulling`). For a match whose cases run, `source` is the positions of these cases.
+    at a time (`pulling`). If a running chunk gives the items, `giver` is the number of its run, and `fields` has the
+    place of each item in `pulled`. For a match whose cases run, `source` is the positions of these cases.
     """
 
     __slots__ = (
         "exhausted",
         "failed",
         "feeding",
+        "fields",
+        "giver",
         "group",
         "id",
         "limiters",
@@ -390,6 +396,19 @@ class BlockInstance:
         self.pulled: deque[Any] | None = None
         self.pulling = False
         self.exhausted = True
+        self.giver: int | None = None
+        self.fields: deque[FieldPlace | None] | None = None
+
+
+class EarlyItems:
+    """The items that a running chunk gives to the for_each blocks that follow it: the number of their provisional
+    signal, and the block instances."""
+
+    __slots__ = ("instances", "signal")
+
+    def __init__(self, signal: int, instances: list[BlockInstance]) -> None:
+        self.signal = signal
+        self.instances = instances
 
 
 class Branch:
@@ -483,6 +502,8 @@ class RunState:
     provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
     #: provisional signals without members that no run can confirm or retract any more
     idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
+    #: what running chunks give to the for_each blocks that follow them, by the number of the run
+    early: SparseAttribute[dict[int, EarlyItems] | None] = SparseAttribute(None)
     #: permits of sub-flows, granted or queued, by the number of their step
     steps: SparseAttribute[dict[int, SubFlowPermits] | None] = SparseAttribute(None)
     #: the number of open interrupts

@@ -27,7 +27,7 @@ def _ids(*kinds: type[Any]) -> frozenset[int]:
     return frozenset(map(id, kinds))
 
 
-#: Ids of types whose `==` and `bool` run no user code, whatever they are compared with.
+#: Ids of builtin types. `bool` of their values, and `==` of two of them, run no user code.
 _BASIC: Final = _ids(object, type(None), bool, int, float, complex, str, bytes, bytearray, range)
 #: The basic types whose `==` with each other never raises. Bytes with text raise under `python -bb`.
 BUILTIN: Final = _BASIC - _ids(bytes, bytearray)

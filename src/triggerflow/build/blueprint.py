@@ -450,10 +450,10 @@ class Blueprint:
         return attached[0] if attached else self.chunks[name].trigger
 
     def _completions(self) -> dict[str, str]:
-        """The names of the triggers of chunks that `when` was given by name, where they differ from the name.
+        """For the chunks that were given to `when` by name or as a function: from that name to the name of the trigger.
 
-        Raises `UnknownChunkError` for a name of no chunk, and `DefinitionError` for a function that is not wired, and
-        for the name of several functions.
+        Names that are equal are left out. Raises `UnknownChunkError` if no chunk has the name, and `DefinitionError` if
+        several chunks have it or if a function is not wired in this flow.
         """
         found: dict[str, str] = {}
         for trigger, place in self._awaited.items():
@@ -675,7 +675,7 @@ class Blueprint:
         return msgspec.structs.replace(operator, emits=emits)
 
 
-#: The operators whose place in the user's program is kept for errors that come when the flow is finished.
+#: The kinds of operators whose line in the user's program is kept, to name it in errors that `freeze` raises.
 _TELL_LINE = frozenset(
     {
         OperatorKind.CHUNK,

@@ -119,8 +119,8 @@ class Cache:
     def _would_deadlock(self, shared: "_SharedRun", data: Any, waiting: "RunWaits", seen: "set[_SharedRun]") -> bool:
         """Whether this run must not wait for the leader of the shared run, because the leader may wait for this run.
 
-        That is so if the leader has caused this run, or has caused a run that waits for another leader of which the
-        same holds.
+        That is so if the leader has caused this run, or if it has caused a run that waits for another leader, and this
+        run must not wait for that one either.
         """
         leader = shared.leader
         if leader is None or not waiting.has_caused_any(leader):

@@ -39,9 +39,11 @@ def emitted_names(handler: Handler) -> frozenset[str]:
 
 
 def sent_names(handler: Handler) -> frozenset[str]:
-    """All names of events that the code of a handler may send: `emitted_names`, and strings where it asks a question.
+    """All names of events that the code of a handler may send: `emitted_names`, and more.
 
-    The answer of `pause_for(resume_event=...)` is sent as an event. For checks that must not refuse what is right.
+    If a function of the handler calls `pause_for`, all strings in it are included: `resume_event` may name the event
+    that carries the answer. So the result may hold strings that name no event, and a check that uses it never refuses
+    a correct flow.
     """
     asked: set[str] = set()
     for function in _functions(handler):

@@ -205,7 +205,7 @@ _SCALARS: dict[type[Any], Make] = {
     datetime.timedelta: lambda it: (it.days, it.seconds, it.microseconds),
     datetime.timezone: lambda it: (it.utcoffset(None), it.tzname(None)),
 }
-#: Base classes without data, or whose data is read before the bases are visited.
+#: Base classes that are skipped: they hold no data, or it is read separately (the fields of a struct).
 _BASES: frozenset[type[Any]] = frozenset({*msgspec.Struct.__mro__, *Generic.__mro__})
 _PARTS: frozenset[type[Any]] = frozenset(
     {*_SCALARS, dict, OrderedDict, list, tuple, set, frozenset, deque, slice, datetime.datetime, datetime.time}

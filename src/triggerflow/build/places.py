@@ -48,7 +48,7 @@ class Written:
 def settle(
     flow: str, operators: list[Operator], written: Written, alike: Callable[[Operator, Operator], bool]
 ) -> list[Operator]:
-    """The operators of the finished flow. `alike` tells whether two operators have the same handler."""
+    """The operators of a flow that is about to be frozen. `alike` tells whether two operators have the same handler."""
     kept = without_repeats(flow, operators, written, alike)
     return _Returns(flow, kept, written).resolved()
 

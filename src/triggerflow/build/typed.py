@@ -161,7 +161,7 @@ def _constrained(model: Any, hints: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, it in fields.items():
         rules: tuple[Any, ...] = tuple(getattr(it, "metadata", ()))
         if rules:
-            made[name] = Annotated.__class_getitem__((hints[name], *rules))  # pyright: ignore
+            made[name] = Annotated[hints[name], *rules]
     return made
 
 

@@ -25,7 +25,7 @@ _LINES = {"solid": "", "emit": "style=dashed", "side": "style=dotted"}
 
 
 def write(drawing: Drawing) -> str:
-    """The text, with a line break at the end."""
+    """The drawing in the DOT language of Graphviz. It ends with a line break."""
     fill, stroke, _ = COLOURS["block"]
     lines = [
         f"digraph {_quoted([drawing.name])} {{",

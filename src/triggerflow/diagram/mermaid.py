@@ -30,7 +30,7 @@ _ARROWS: dict[Style, tuple[str, str]] = {
 
 
 def write(drawing: Drawing) -> str:
-    """The text, with a line break at the end."""
+    """The drawing as Mermaid text. It ends with a line break."""
     lines = ["flowchart TD", *_level(drawing.contents(), None, "  ")]
     for line in drawing.lines:
         plain, labelled = _ARROWS[line.style]
@@ -41,7 +41,7 @@ def write(drawing: Drawing) -> str:
 
 
 def _level(contents: Contents, inside: str | None, indent: str) -> Iterable[str]:
-    """The text of the boxes and blocks in one block."""
+    """The Mermaid lines of all boxes and blocks that one block contains."""
     boxes, blocks = contents[inside]
     for box in boxes:
         yield f"{indent}{_box(box)}"

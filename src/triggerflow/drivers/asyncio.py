@@ -28,6 +28,7 @@ from .._core.definition import OperatorKind
 from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
 from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
+from ..run.dispatch import FieldItems, give_items
 from ..run.environment import Environment
 from ..run.ingress import submit, take
 from ..run.interrupts import ChunkPaused, StepWithoutValue
@@ -62,7 +63,6 @@ class AsyncioDriver:
     __slots__ = (
         "_base",
         "_burst",
-        "_hired",
         "_pumping",
         "_ready",
         "_yielding",
@@ -83,8 +83,7 @@ class AsyncioDriver:
         self.rare: dict[str, Any] | None = None
         self._base = own_context()
         self._pumping = False
-        #: the number of workers that have not started yet, and how many `_pump` starts next
-        self._hired = 0
+        #: how many workers `_pump` starts next
         self._burst = 1
         self._yielding = False
         self._ready: Ready | None = None
@@ -123,8 +122,8 @@ class AsyncioDriver:
             await wait()
         except (Exception, asyncio.CancelledError):
             self._end_external_wait(number)
-            # A chunk that has set itself a time limit for the wait goes on, and needs its permits for that. One whose
-            # policy has timed out ends now.
+            # If the user's code ended the wait, for example with its own time-out, the chunk goes on and needs its
+            # permits again. If the time-out of the policy ended it, the run ends now.
             if state.closing is None and state.run(run.id) is run and not timed_out(run):
                 await self._regained(number)
             raise
@@ -171,13 +170,12 @@ class AsyncioDriver:
         taken some in between.
         """
         self._pumping = False
-        waiting = len(self._ready or ()) - self._hired
+        waiting = 0 if self._ready is None else len(self._ready) - len(self._ready.workers)
         if waiting <= 0:
             self._burst = 1
         elif not self._yielding:
             count = min(waiting, self._burst)
             self._burst *= 2
-            self._hired += count
             for _ in range(count):
                 self._hire()
 
@@ -187,14 +185,20 @@ class AsyncioDriver:
         task = start_task(self.loop, self._work(run), self._base.copy(), name=WORKER)
         if run is not None:
             run.handle = task
+        elif self._ready is not None:
+            self._ready.workers.add(task)
 
     async def _work(self, run: RunChunk | None = None) -> None:
+        worker = asyncio.current_task()
         if run is None:
-            self._hired -= 1
-            run = self._ready.take(self.runtime.machine.state) if self._ready else None
+            ready = self._ready
+            if ready is None or worker is None:
+                return
+            ready.workers.discard(worker)
+            run = ready.take(self.runtime.machine.state)
             if run is None:
                 return
-        worker = run.handle = asyncio.current_task()
+        run.handle = worker
         runtime = self.runtime
         error: BaseException | None = None
         chunks = 0
@@ -204,6 +208,8 @@ class AsyncioDriver:
                 self.loop.call_soon(self._pump, context=self._base.copy())
             try:
                 value = await runtime.invoke(run)
+                if isinstance(value, FieldItems):
+                    value = await give_items(runtime, run, value)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
                 if self._falls_back(run, event):
@@ -221,7 +227,6 @@ class AsyncioDriver:
                 if self._ready is None:
                     self._ready = Ready()
                 self._ready.appendleft(run)
-                self._hired += 1
                 self._hire()
                 return
             chunks += 1
@@ -253,7 +258,7 @@ class AsyncioDriver:
         # Leave one run in the queue for each worker that is about to start. Without that, these workers would find the
         # queue empty, and a loop of emits would add a worker in each turn.
         ready = self._ready
-        if ready and len(ready) > self._hired:
+        if ready and len(ready) > len(ready.workers):
             if not ready.stale:
                 return ready.popleft()
             next_run = ready.take(self.runtime.machine.state)
@@ -342,6 +347,8 @@ class AsyncioDriver:
         assert isinstance(event, events.Failed)
         try:
             value = await fallback(self.runtime, run, event.error)
+            if isinstance(value, FieldItems):
+                value = await give_items(self.runtime, run, value)
         except BaseException as raised:
             if raised.__context__ is None and raised is not error:
                 raised.__context__ = error  # it was raised in a thread, where the first error was not being handled
@@ -576,6 +583,8 @@ class AsyncioDriver:
             runtime.durability.on_loop_lost(runtime, reason)
             return
         tasks: list[Any] = [run.handle for run in runtime.machine.state.runs.values() if run.handle is not None]
+        if self._ready is not None:
+            tasks += self._ready.workers
         following: list[commands.AnyCommand] = []
         now = runtime.environment.now()
         for event in (events.CancelRequested(now, reason), events.CleanupTimedOut(now)):

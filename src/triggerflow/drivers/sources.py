@@ -331,7 +331,7 @@ class _InTask:
             except asyncio.CancelledError:
                 if self._stopping:
                     return False
-                # A time-out or a task group of the generator cancels this task: raise that where the generator waits.
+                # A time-out or task group inside the generator has cancelled this task. So raise at its `yield`.
                 if not hasattr(iterator, "athrow"):
                     raise
                 item = await iterator.athrow(asyncio.CancelledError())
@@ -568,7 +568,8 @@ class _Reader:
         with self._changed:
             if self._stopping or len(self._items) < self._room:
                 return not self._stopping
-        # Never take the pool's lock while this one is held: the garbage collector may call `stop`, in any thread.
+        # The lock of the pool is taken before `_changed`, never after it: the garbage collector may call `stop`, which
+        # takes `_changed`, in a thread that holds the lock of the pool.
         with waiting_inside_engine(), self._changed:
             self._changed.wait_for(lambda: self._stopping or len(self._items) < self._room)
             return not self._stopping

@@ -253,7 +253,7 @@ def parse(data: bytes) -> tuple[list[ExecutionCopy], dict[str, bytes]]:
                 )
     if len(copies) != parsed[0].executions or not copies or copies[0].row.id != parsed[0].id:
         raise SnapshotError(
-            "line 1: the header lists other executions than the file contains; the file may be cut off or changed"
+            "line 1: the header does not match the executions in the file; the file may be cut off or changed"
         )
     return copies, definitions
 

@@ -1,4 +1,4 @@
-"""Copies an execution as it was after some record, with the sub-flows that ran at that moment.
+"""Copies an execution as it was after some record, with the sub-flows that ran then.
 
 When a sub-flow puts a stream item, opens an interrupt or gets an answer, the sub-flow and its parent both get a record
 of it, in the same commit and the same order. These are *shared* records. The copy of a sub-flow must have as many
@@ -186,7 +186,8 @@ async def _cut(reader: ExecutionReader, row: ExecutionRow, shared: int, at: floa
     """How many records of a sub-flow to copy, and how many of the shared records the next attempt of its step has."""
     if await reader.earliest(row) > 0:
         raise RecordsTrimmed(
-            f"sub-flow {row.id!r} was compacted: its state at that moment is not in the store any more"
+            f"sub-flow {row.id!r} was compacted: its state at the record where its parent is copied is not "
+            "in the store any more"
         )
     cut, over = 0, False
     async for step in reader.steps(row):

@@ -98,7 +98,7 @@ class History:
     async def state_at(self, id: str, records: int | None = None) -> StateView:
         """Return the state of the execution after its first `records` records (default: after all of them).
 
-        Raises `RecordsTrimmed` if a compaction has deleted the records before that, and `UsageError` if the execution
+        Raises `RecordsTrimmed` if a compaction has deleted what that state needs, and `UsageError` if the execution
         has fewer records.
         """
         row = await self._reader.row(id)

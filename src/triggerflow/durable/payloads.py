@@ -20,7 +20,7 @@ import msgspec
 from .._core.errors import StoreDamaged
 from ..stores.protocol import payload_digest
 
-#: Bytes above which a part becomes a payload; items in a block; characters in a piece of text.
+#: Bytes above which a part becomes a payload; items in a block of a long list; characters in a piece of a long text.
 PART, BLOCK, TEXT = 1024, 32, 4096
 
 #: Levels of a value after which its inner part becomes a payload, whatever its size.

@@ -70,8 +70,8 @@ class ExecutionReader:
         return row
 
     async def starts(self, row: ExecutionRow) -> list[Start]:
-        """The points from which an execution can be replayed, the earliest first. Records before that one are
-        trimmed."""
+        """The points from which an execution can be replayed, the earliest first. Records before
+        the earliest point are trimmed."""
         found: list[Start] = []
         definition, until = row.definition, row.records
         while until >= 0 and (snapshot := await self.store.snapshot(row.id, records=until)) is not None:

@@ -33,8 +33,8 @@ class _Plan(msgspec.Struct):
 
 
 class _Failure(NamedTuple):
-    """How an execution began to close: by record `number`, at a time in seconds since the epoch. `worked`: the error
-    routes of which a chunk had completed by then, see `_key`."""
+    """The record by which an execution began to close, and its number. `worked`: the error routes in which a chunk had
+    completed before that record, see `_key`."""
 
     number: int
     record: events.Record
@@ -108,8 +108,8 @@ async def _retry(
     ended = (await reader.restore(row, row.records)).machine
     if before.machine.plan.definition.fingerprint != ended.plan.definition.fingerprint:
         raise SnapshotError(
-            f"execution {row.id!r} was moved to another definition of its flow after it had begun to fail: its state "
-            "before that does not fit, so that it cannot be retried; start a new execution"
+            f"execution {row.id!r} was moved to another definition of its flow after the failure that ended it: the "
+            "state before that failure does not fit the new definition, so it cannot be retried; start a new execution"
         )
     state = before.machine.state
     run, expired = _failed_run(failed.record, state)
@@ -181,8 +181,8 @@ async def _failure(reader: ExecutionReader, row: ExecutionRow) -> _Failure:
                 found = step
     if found is None:
         raise RecordsTrimmed(
-            f"execution {row.id!r} was compacted after it had begun to fail, which deleted its state before that: it "
-            "cannot be retried; fork another execution, or start a new one"
+            f"execution {row.id!r} was compacted after the failure that ended it: the compaction deleted the state "
+            "before that failure, so it cannot be retried; fork another execution, or start a new one"
         )
     return _Failure(found.number, found.record, worked)
 
@@ -228,8 +228,8 @@ def _key(route: CompletionGroup, first: RunChunk) -> tuple[str, int]:
 
 
 def _keys(completed: RunChunk, state: RunState) -> Iterator[tuple[str, int]]:
-    """The error routes of which a run was a part that has completed. Without the routes whose first chunk is not open:
-    `_undone` knows those by that."""
+    """The error routes that contain a run that has completed. Routes without an open first chunk are left out, because
+    `_undone` recognises them without a key."""
     for route in _routes(completed.group):
         first = _first(route, (completed, *state.runs.values()))
         if first is not None:

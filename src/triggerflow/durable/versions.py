@@ -194,7 +194,9 @@ def _check_map(
     taken = [*chosen.values(), *(id for id in in_use(snapshot) if id not in chosen)]
     twice = sorted({new for new in taken if taken.count(new) > 1})
     if twice:
-        raise SnapshotError(f"operator_map replaces two operators by {twice[0]!r}; each needs a replacement of its own")
+        raise SnapshotError(
+            f"under operator_map, two operators would become {twice[0]!r}; map each to a different operator"
+        )
 
 
 def _listed(verdict: Verdict) -> str:
@@ -274,7 +276,7 @@ def _scopes(
 
 
 def _joins(snapshot: Mapping[str, Any], definition: Definition) -> Iterator[tuple[str, str]]:
-    """Check that a join still waits for every value that it holds."""
+    """Check that the definition has an input, in the same join, for every value that has already come to a join."""
     for join, *_, slots in snapshot["joins"]:
         gate = definition.by_id.get(join)
         if gate is not None and gate.kind is OperatorKind.GATE:

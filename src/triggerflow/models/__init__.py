@@ -8,6 +8,7 @@ from .answer import ToolCall
 from .errors import (
     AnswerError,
     AuthenticationError,
+    FieldsWithdrawnError,
     FirstTokenError,
     InvalidRequestError,
     InvalidResponseError,
@@ -23,17 +24,22 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
+from .fields import Fields
 from .instant import Problem
 from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
+from .retries import Attempt
 from .shapes import Delta, ToolCallDelta
 from .views import TextReset
 
 __all__ = [
     "AnswerError",
+    "Attempt",
     "AuthenticationError",
     "Delta",
+    "Fields",
+    "FieldsWithdrawnError",
     "FirstTokenError",
     "InvalidRequestError",
     "InvalidResponseError",

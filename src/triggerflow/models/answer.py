@@ -4,19 +4,19 @@ A response has one answer per attempt.
 """
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, cast
 
 from .errors import AnswerError, InvalidResponseError, TruncatedResponseError
 from .instant import Event, InstantParser, Problem
+from .misfits import misfits
 from .output import Output
-from .places import PathStyle
+from .places import STEPS, PathStyle
 from .shapes import Delta, ToolCallDelta, get
+from .usage import summed, with_total
 
-_STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _CUT = {
     "length": "the answer reached the token limit before its end; allow more tokens or ask for less",
     "content_filter": "the provider's content filter stopped the answer",
@@ -37,10 +37,18 @@ class Answer:
     """The answer of one attempt. `strict`: it must be JSON and nothing else; `repair`: guesses are allowed."""
 
     def __init__(
-        self, parser: InstantParser, output: Output | None, *, strict: bool = False, repair: bool = True
+        self,
+        parser: InstantParser,
+        output: Output | None,
+        earlier: Sequence[Mapping[str, Any]] = (),
+        *,
+        strict: bool = False,
+        repair: bool = True,
     ) -> None:
         self.parser = parser
         self.output = output
+        self.earlier = tuple(earlier)
+        """What `account` gave for each earlier attempt."""
         self.strict = strict
         self.repair = repair
         self.length = 0
@@ -68,12 +76,20 @@ class Answer:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """`id` and `model` if the provider says them, `role`, `finish_reason`, `usage`, and the attempt's number."""
+        """About this answer, and about all attempts that were made for it.
+
+        `id` and `model` if the provider says them, `role`, `finish_reason`; `attempt`, the number of the answer as in
+        events. `attempts` has an account of each attempt, in order. `usage` is the sum of theirs, in tokens.
+        """
+        attempts = [{**each, "usage": dict(each["usage"])} for each in (*self.earlier, self.account(None))]
         said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
-        usage = dict(self.usage)
-        if len(usage) == 2:  # merged: some providers send one count at the beginning and the other at the end
-            usage["total_tokens"] = sum(usage.values())
-        return {**said, "usage": usage, "attempt": self.parser.attempt}
+        usage = summed(each["usage"] for each in attempts)
+        return {**said, "usage": usage, "attempt": self.parser.attempt, "attempts": attempts}
+
+    def account(self, failure: str | None) -> dict[str, Any]:
+        """This attempt in the meta data: `usage` and `finish_reason`, as the provider has told so far, and `failure`:
+        in short why the answer cannot be used, or None."""
+        return {"usage": with_total(self.usage), "finish_reason": self.finish_reason, "failure": failure}
 
     def take(self, delta: Delta) -> list[Event]:
         """Add a delta; return the events that follow from it."""
@@ -95,7 +111,7 @@ class Answer:
 
     def problem(self) -> AnswerError | None:
         """The error of the complete answer, or None if it can be used. Sets `object`."""
-        complete = self.output is not None and self.parser.complete
+        complete = self.output is not None and self.parser.complete and self.parser.objection() is None
         if self.finish_reason in ("length", "content_filter") and not complete:
             return self.cut(self.finish_reason, _CUT[self.finish_reason])
         if self._has_chunks and self.finish_reason is None:
@@ -110,6 +126,7 @@ class Answer:
                 self.object = self.output.convert(self.parser.value)
             except ValueError as error:
                 problem = self.invalid(f"the answer does not fit its description: {error}")
+                problem.misfits = tuple(misfits(self.parser.value, self.output.schema))
                 problem.__cause__ = error
         return problem
 
@@ -155,10 +172,20 @@ class Answer:
             message, text=self.text, data=self.parser.value, missing=missing, problems=self.problems
         )
 
+    def misfit(self, error: ValueError) -> InvalidResponseError:
+        """The error of an answer of which one field has another type than the description says."""
+        problem = self.invalid(f"a field of the answer does not fit its description: {error}")
+        problem.__cause__ = error
+        return problem
+
+    def lacks(self, missing: Sequence[str]) -> InvalidResponseError:
+        """The error of an answer without these keys, which a reader requires."""
+        return self.invalid(f"the answer lacks {[*missing]}, which ensure_keys requires", missing)
+
     def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
         """Which of these paths the data does not have. `[*]` means every item of a list."""
         data = self.parser.value
-        return [path for path in paths if not _has(data, _STEPS[style].findall(path))]
+        return [path for path in paths if not _has(data, STEPS[style].findall(path))]
 
     def _add_call(self, piece: ToolCallDelta) -> None:
         call = self.tool_calls.setdefault(piece.index, ToolCall())

@@ -1,17 +1,18 @@
 """`Attempts`: the task of a response. It requests answers from a source until one fits the description.
 
 If an attempt fails with an error that a retry may cure (see `errors`), or its answer does not fit, the task opens the
-source again. A `Restart` in the log tells readers that the items before it are void. A
-connection that breaks after the first text is not retried: the
+source again, as far as the budget allows. After an answer that does not fit it tells the source why. A `Restart` in the
+log tells readers that the items before it are void. A connection that breaks after the first text is not retried: the
 response fails as truncated, because readers may have acted on that text.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from msgspec.structs import replace
+from msgspec.structs import replace as replace_field
 
 from .answer import Answer, slices
 from .deltas import Adapter, Source, read_deltas
@@ -23,11 +24,14 @@ from .errors import (
     StallError,
     TransportError,
 )
-from .instant import EventLog, InstantParser, ResetEvent
+from .fields import Check, check_of, make_check
+from .instant import Event, EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
+from .retries import Attempt, Budget, opener, shortly
 from .translate import translate
+from .usage import summed, tokens
 from .views import Item, Restart
 
 _BREATH = 8_192
@@ -49,6 +53,13 @@ class Need:
     """Whether the response fails if the last attempt lacks a key, too; if not, readers get its answer."""
 
 
+class Failure(NamedTuple):
+    """Why an attempt failed, and how many retries there may be because of it."""
+
+    error: Exception
+    max_retries: int
+
+
 class Attempts:
     """Requests the answers of a response, one per attempt. The last answer is the result. Options: see `Response`."""
 
@@ -60,7 +71,8 @@ class Attempts:
         adapter: Adapter | None,
         constrained: bool,
         path_style: PathStyle,
-        max_retries: int,
+        budget: Budget,
+        tell_why: bool,
         stall_timeout: float | None,
         first_token_timeout: float | None,
         max_length: int,
@@ -69,19 +81,30 @@ class Attempts:
         repair: bool,
     ) -> None:
         self._source = source
-        self._repeatable = callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
+        self._opener = opener(source)
         self._output = output
         self._adapter = adapter
         self._constrained = constrained
         self._reading = {"strict": strict, "repair": repair}
         self._path_style: PathStyle = path_style
-        self._max_retries = max_retries
+        self._budget = budget
+        self._tell_why = tell_why
         self._limits = stall_timeout, first_token_timeout
         self._max_length = max_length
         self._originals = originals
 
         self._needs: list[Need] = []
-        self._failures = 0
+        self._checks: dict[str, Check] = {}
+        """By path, the checks of the fields that readers want one by one."""
+        self._misfit: InvalidResponseError | None = None
+        """The error of the current answer that was found when a reader came: a field that it had before is wrong."""
+        self._attempt = Attempt()
+        self._accounts: list[dict[str, Any]] = []
+        """`Answer.account` of each earlier attempt."""
+        self._seconds = 0.0
+        """How long earlier calls of `run` took."""
+        self._started: float | None = None
+        """When the present call of `run` began, on the clock of the loop."""
         self.log: EventLog[Item] = EventLog()
         """What `run` writes: deltas, events, and at the end the answer."""
         self.answer = self._new_answer(1)
@@ -90,14 +113,11 @@ class Attempts:
     async def run(self) -> None:
         """Make attempts until an answer fits, or none is left; then close the log, with the error if there is one."""
         log = self.log
+        self._started = asyncio.get_running_loop().time()
         try:
-            while (problem := await self._attempt()) is not None:
-                self._failures += 1
-                wait = self._patience(problem)
-                if wait is None:
-                    raise problem
-                await asyncio.sleep(wait)
-                self._again()
+            while (failure := await self._make_attempt()) is not None:
+                await asyncio.sleep(self._wait(failure))
+                self._again(failure.error)
         except asyncio.CancelledError:
             log.close(ResponseCancelled("the task that reads the response was cancelled"))
             raise
@@ -105,6 +125,8 @@ class Attempts:
             log.close(error)
         else:
             log.close()
+        finally:
+            self._seconds, self._started = self._passed(), None
 
     def require(self, need: Need) -> bool:
         """Add keys that the answer must have.
@@ -113,16 +135,38 @@ class Attempts:
         new log, which the caller has to fill by calling `run` again.
         """
         self._needs.append(need)
-        may_ask = self.answer.finished and self._repeatable and self._failures < need.max_retries
-        if not may_ask or not self.answer.missing(need.keys, need.style):
+        failure = self._missing(self.answer) if self.answer.finished else None
+        if failure is None or self._limit(failure.max_retries) is not None:
             return False
-        self._failures += 1
         self.log = EventLog()
-        self._again()
+        self._again(failure.error)
         return True
 
-    async def _attempt(self) -> Exception | None:
-        """Read one answer to its end; return its error, or None."""
+    def watch(self, paths: Iterable[str]) -> dict[str, Check]:
+        """Check the fields at these paths as soon as they are complete; return the checks.
+
+        A field of another type makes the answer invalid at once: the rest of it is not read, and the next attempt
+        follows.
+        """
+        fresh = [path for path in paths if path not in self._checks]
+        self._checks.update((path, make_check(self._output, path, self._path_style)) for path in fresh)
+        if fresh and not self.log.closed:
+            attempt = self.answer.parser.attempt
+            events = [it for it in self.log.recorded() if isinstance(it, Event) and it.attempt == attempt]
+            self._misfit = self._misfit or self._first_misfit(self.answer, events)
+        return {path: self._checks[path] for path in paths}
+
+    def _first_misfit(self, answer: Answer, events: Iterable[Event]) -> InvalidResponseError | None:
+        for event in events:
+            if event.is_complete and (check := check_of(self._checks, event)) is not None:
+                try:
+                    check(event)
+                except ValueError as error:
+                    return answer.misfit(error)
+        return None
+
+    async def _make_attempt(self) -> Failure | None:
+        """Read one answer to its end; return None if it can be used."""
         answer, log = self.answer, self.log
         try:
             await self._read(answer)
@@ -133,21 +177,27 @@ class Attempts:
             problem = None
             reason = answer.finish_reason
         log.extend(answer.parser.finish(reason))
-        problem = problem or answer.problem() or self._missing(answer)
-        if problem is None:
+        problem = problem or answer.problem()
+        if problem is not None:
+            return Failure(problem, self._budget.max_retries)
+        failure = self._missing(answer)
+        if failure is None:
             answer.finished = True
             log.append(answer)
-        return problem
+        return failure
 
     async def _read(self, answer: Answer) -> None:
         log = self.log
         breath = _BREATH
         limits = TimeLimits(*self._limits)
-        async with aclosing(read_deltas(self._source, self._adapter, limits.alive)) as deltas, limits:
+        async with aclosing(read_deltas(self._open, self._adapter, limits.alive)) as deltas, limits:
             while (delta := await limits.next(deltas)) is not None:
                 for piece in slices(delta, _BREATH):
-                    kept = piece if self._originals else replace(piece, raw=None)
-                    log.extend((kept, *answer.take(piece)))
+                    kept = piece if self._originals else replace_field(piece, raw=None)
+                    events = answer.take(piece)
+                    log.extend((kept, *events))
+                    if self._checks and (misfit := self._misfit or self._first_misfit(answer, events)) is not None:
+                        raise misfit
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:
                         breath = _BREATH
@@ -155,33 +205,77 @@ class Attempts:
                 if answer.length > self._max_length:
                     raise answer.cut("length", f"the answer is longer than max_length={self._max_length} characters")
 
-    def _missing(self, answer: Answer) -> ModelError | None:
-        for need in self._needs:
-            missing = answer.missing(need.keys, need.style)
-            if missing and (need.fatal or (self._repeatable and self._failures < need.max_retries)):
-                return answer.invalid(f"the answer lacks {missing}, which ensure_keys requires", missing)
-        return None
+    def _open(self) -> Source:
+        return self._source if self._opener is None else self._opener(self._attempt)
 
-    def _patience(self, problem: Exception) -> float | None:
-        """The pause before the next attempt in seconds; None if no attempt is left."""
-        allowed = self._max_retries
-        if isinstance(problem, InvalidResponseError):
-            wait = 0.0
-            if problem.missing:
-                allowed = max(need.max_retries for need in self._needs)
-        elif isinstance(problem, RequestFailedError) and problem.retry:
-            wait = 0.5 * 2 ** (self._failures - 1) if problem.retry_after is None else problem.retry_after
-        else:
+    def _missing(self, answer: Answer) -> Failure | None:
+        """The failure of an answer that lacks required keys, unless it is good enough because no attempt is left."""
+        lacking = {need: missing for need in self._needs if (missing := answer.missing(need.keys, need.style))}
+        if not lacking:
             return None
-        return wait if self._repeatable and self._failures <= allowed and wait <= _LONGEST_WAIT else None
+        allowed = max(need.max_retries for need in lacking)
+        if not any(need.fatal for need in lacking) and self._limit(allowed) is not None:
+            return None
+        missing = [*dict.fromkeys(key for keys in lacking.values() for key in keys)]
+        return Failure(answer.lacks(missing), allowed)
 
-    def _again(self) -> None:
+    def _wait(self, failure: Failure) -> float:
+        """The pause before the next attempt in seconds. Raises the error if there is no next attempt."""
+        error = failure.error
+        if isinstance(error, InvalidResponseError):
+            wait = 0.0
+        elif isinstance(error, RequestFailedError) and error.retry:
+            wait = min(_LONGEST_WAIT, 0.5 * 2 ** min(self._attempt.number - 1, 10))
+            wait = wait if error.retry_after is None else error.retry_after
+        else:
+            raise self._last(error, None)
+        limit = self._limit(failure.max_retries, wait)
+        if limit is not None:
+            raise self._last(error, None if self._opener is None else limit)
+        return wait
+
+    def _limit(self, max_retries: int, wait: float = 0.0) -> str | None:
+        """What forbids another attempt after a pause of so many seconds; None if there may be one."""
+        if self._opener is None:
+            return "the source is not a function, so it can be read only once"
+        if wait > _LONGEST_WAIT:
+            return f"the provider asks for a pause of {wait:g} seconds, and the longest is {_LONGEST_WAIT:g}"
+        used = sum(tokens(usage) for usage in (*(each["usage"] for each in self._accounts), self.answer.usage))
+        seconds = self._passed() + wait
+        return self._budget.limit(self._attempt.number - 1, seconds, used, max_retries=max_retries)
+
+    def _passed(self) -> float:
+        """How many seconds the attempts took, with the pauses between them."""
+        now = 0.0 if self._started is None else asyncio.get_running_loop().time() - self._started
+        return self._seconds + now
+
+    def _last(self, error: Exception, limit: str | None) -> Exception:
+        """The error that ends the response: it says what was tried."""
+        if isinstance(error, ModelError):
+            accounts = [*self._accounts, self._account(error)]
+            error.attempts = tuple(each["failure"] for each in accounts)
+            error.ended_by = limit
+            error.usage = summed(each["usage"] for each in accounts)
+        return error
+
+    def _account(self, error: Exception) -> dict[str, Any]:
+        return self.answer.account(shortly(error) or type(error).__name__)
+
+    def _again(self, error: Exception) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
+        self._misfit = None
+        account = self._account(error)
+        self._accounts.append(account)
+        if isinstance(error, InvalidResponseError) and self._tell_why:
+            problems = tuple(self.answer.parser.problems)
+            self._attempt = Attempt(self._attempt.number + 1, error.reason, self.answer.text, problems)
+        else:  # a request that failed has brought no answer: the one before it is still to be corrected
+            self._attempt = replace(self._attempt, number=self._attempt.number + 1)
         attempt = self.answer.parser.attempt + 1
         if self.answer.parser.objection() is not None:
             self._constrained = False  # the server does not keep to JSON
         self.answer = self._new_answer(attempt)
-        self.log.append(Restart(ResetEvent.announcing(attempt)))
+        self.log.append(Restart(ResetEvent.announcing(attempt, account["failure"])))
 
     def _new_answer(self, attempt: int) -> Answer:
         output = self._output
@@ -192,7 +286,7 @@ class Attempts:
             trust_quotes=self._constrained,
             first_attempt=attempt,
         )
-        return Answer(parser, output, **self._reading)
+        return Answer(parser, output, self._accounts, **self._reading)
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:

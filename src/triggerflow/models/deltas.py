@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, I
 from contextlib import suppress
 from typing import Any, cast
 
+from .http import response_of, watched, watched_sync
 from .shapes import Delta, delta_of
 
 Source = Any
@@ -40,11 +41,12 @@ async def read_deltas(
     """
     opened = await _open(source)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    items = _items(opened)
+    response = response_of(opened)
+    items = _items(opened, response, alive)
     try:
         async for item in items:
             chunk = item
-            if adapter is not None:
+            if adapter is not None and not (response is not None and isinstance(item, Delta)):
                 chunk = adapter(item)
                 if chunk is None:
                     alive()
@@ -63,26 +65,33 @@ async def read_deltas(
                 await _close(opened)
 
 
+def is_function(source: Source) -> bool:
+    """Whether it is called to get a source; an iterable that happens to be callable is not."""
+    return callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
+
+
 async def _open(source: Source) -> Any:
     while True:
         if inspect.isawaitable(source):
             source = await source
-        elif callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__iter__"):
+        elif is_function(source):
             source = source()
         else:
             return source
 
 
-def _items(opened: Any) -> Any:
+def _items(opened: Any, response: Any, alive: Callable[[], None]) -> Any:
     kind = type(opened).__name__
     if isinstance(opened, AsyncIterable):
-        return aiter(cast("AsyncIterable[Any]", opened))
+        stream = cast("AsyncIterable[Any]", opened)
+        return aiter(stream) if response is None else watched(stream, response, alive)
     if isinstance(opened, str | bytes):
         return _inline((opened,))
     if isinstance(opened, list | tuple):
         return _inline(cast("list[Any]", opened))
     if isinstance(opened, Iterable) and not isinstance(opened, dict):
-        return _threaded(cast("Iterable[Any]", opened))
+        stream = cast("Iterable[Any]", opened)
+        return _threaded(stream, lambda: stream if response is None else watched_sync(stream, response, alive))
     raise TypeError(
         f"a response can be read from an async or sync iterator of text or chunks, from a coroutine that returns one,"
         f" or from a function that does, not from {kind}"
@@ -94,8 +103,11 @@ async def _inline(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
         yield item
 
 
-async def _threaded(iterable: Iterable[Any]) -> AsyncGenerator[Any, None]:
-    """Read an iterable in a thread of its own. In a thread pool, sources that stall could occupy all threads."""
+async def _threaded(iterable: Iterable[Any], read: Callable[[], Iterable[Any]]) -> AsyncGenerator[Any, None]:
+    """Read an iterable in a thread of its own. In a thread pool, sources that stall could occupy all threads.
+
+    `read` returns what yields its items; the iterable is closed at the end.
+    """
     loop = asyncio.get_running_loop()
     asked: queue.SimpleQueue[asyncio.Future[Any] | None] = queue.SimpleQueue()
 
@@ -113,7 +125,7 @@ async def _threaded(iterable: Iterable[Any]) -> AsyncGenerator[Any, None]:
             while (request := asked.get()) is not None:
                 item, error = _END, None
                 try:
-                    items = iter(iterable) if items is None else items
+                    items = iter(read()) if items is None else items
                     item = next(items, _END)
                 except BaseException as raised:  # any exception: it is raised in the reader that waits for the item
                     error = raised

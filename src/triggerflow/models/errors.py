@@ -7,7 +7,9 @@
 * `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from .._core.errors import TriggerFlowError
@@ -20,6 +22,26 @@ class ModelError(TriggerFlowError):
     retry: ClassVar[bool] = False
     """Whether the same request may succeed a little later."""
 
+    attempts: tuple[str, ...] = ()
+    """If this error ended a response: why each of its attempts failed, in short, the last one included."""
+    ended_by: str | None = None
+    """The limit that forbade another attempt, such as "max_retries=3"; None if none was to follow anyway."""
+    usage: Mapping[str, int] = MappingProxyType({})
+    """The tokens that these attempts used, as far as the provider has told."""
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        number = len(self.attempts)
+        if number < 2 and self.ended_by is None:
+            return said
+        parts = [f"attempt {number}" if self.ended_by is None else f"attempt {number}, the last one: {self.ended_by}"]
+        at = 1
+        for reason, same in groupby(self.attempts[:-1]):
+            last = at + len([*same]) - 1
+            parts.append(f"attempt {at}: {reason}" if at == last else f"attempts {at} to {last}: {reason}")
+            at = last + 1
+        return f"{said} [{'; '.join(parts)}]"
+
 
 class MissingExtraError(ModelError, ImportError):
     """The SDK of a provider is not installed; the message names the extra to install."""
@@ -30,7 +52,18 @@ class OutputError(ModelError, ValueError):
 
 
 class ResponseUsageError(ModelError, RuntimeError):
-    """The call is not allowed in the present state of this response."""
+    """The call is not allowed in the present state of this response, or has an option that is wrong."""
+
+
+class FieldsWithdrawnError(ModelError):
+    """Fields of `response.fields` are void, because their answer was dropped after they were handed out.
+
+    `attempt` is the number of the answer that follows, from 1.
+    """
+
+    def __init__(self, message: str, attempt: int) -> None:
+        super().__init__(message)
+        self.attempt = attempt
 
 
 class ResponseCancelled(ModelError):
@@ -54,8 +87,8 @@ class AuthenticationError(RequestFailedError):
 
 
 class InvalidRequestError(RequestFailedError):
-    """The provider does not accept the request as it is (any other HTTP 4xx), or what answers there is no model (HTTP 200
-    with a web page, for example)."""
+    """The provider does not accept the request as it is (any other HTTP 4xx), or what answers at that address is no
+    model (HTTP 200 with a web page, for example)."""
 
 
 class RateLimitError(RequestFailedError):
@@ -109,8 +142,8 @@ class TruncatedResponseError(AnswerError):
 
 
 class InvalidResponseError(AnswerError, ValueError):
-    """The answer is complete, but contains no JSON, not the JSON that `output` describes, or JSON with errors after which
-    its value is not certain. `missing` lists absent keys, `problems` the places of `text` that are not JSON."""
+    """The answer is complete, but contains no JSON, not the JSON that `output` describes, or JSON with errors after
+    which its value is not certain. `missing` lists absent keys, `problems` the places of `text` that are not JSON."""
 
     def __init__(
         self, message: str, *, text: str, data: Any, missing: Iterable[str] = (), problems: Iterable[Problem] = ()
@@ -118,3 +151,12 @@ class InvalidResponseError(AnswerError, ValueError):
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
         self.problems = tuple(problems)
+        self.misfits: tuple[str, ...] = ()
+        """If the answer has another structure: each place that does not fit, with what is expected and what came."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, in words for the model."""
+        if not self.misfits:
+            return str(self)
+        return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])

@@ -9,13 +9,16 @@ Each call returns a new request, so that several requests can be built on the sa
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from .deltas import Source
 from .output import Output
 from .response import Response
+from .retries import Attempt
 
 Message = Mapping[str, Any]
+LONGEST_QUOTE = 4_000
+"""How many characters of an answer are repeated when it has to be corrected. Of a longer one the middle is left out."""
 _LAST = ("info", "instruct", "input")
 
 
@@ -43,6 +46,8 @@ class Request:
     """The sections of the message by name. Sections with other names come before info, instruct and input."""
     described: Output | None = None
     attached: tuple[Mapping[str, Any], ...] = ()
+    correction: tuple[str, str] | None = None
+    """The last answer and why it cannot be used; see `correct`."""
 
     def history(self, messages: Sequence[Message]) -> "Request":
         """Add earlier messages of the conversation, oldest first."""
@@ -72,6 +77,13 @@ class Request:
         """Describe the answer; see `Output`. Raises `OutputError` for a value that is not a description."""
         return replace(self, described=Output(description))
 
+    def correct(self, text: str, reason: str) -> "Request":
+        """Ask again after an answer that cannot be used: its text, and why, follow as the last two messages.
+
+        Of a text of more than `LONGEST_QUOTE` characters the middle is left out. A later call replaces an earlier one.
+        """
+        return replace(self, correction=(text, reason))
+
     def to_messages(self, *, ask_for_json: bool) -> list[dict[str, Any]]:
         """The request as messages, the system prompt first. `ask_for_json`: describe the output in the prompt."""
         said = [dict(message) for message in self.messages]
@@ -91,13 +103,27 @@ class Request:
             said.append({"role": "user", "content": content})
         elif sections:
             said.append({"role": "user", "content": text})
+        if self.correction is not None:
+            answer, reason = self.correction
+            if answer.strip():  # providers refuse a message without text
+                _say(said, "assistant", _quote(answer))
+            _say(said, "user", f"Your last answer cannot be used: {reason}\n\nGive the whole answer again, corrected.")
         if self.system_prompt is not None:
             said.insert(0, {"role": "system", "content": self.system_prompt})
         return said
 
     def get_response(self, provider: Provider, **options: Any) -> Response:
-        """Return the response. The request is sent when the first reader reads. The options are those of `Response`."""
-        return Response(lambda: provider.open(self), output=self.described, constrained=provider.constrained, **options)
+        """Return the response. The request is sent when the first reader reads. The options are those of `Response`.
+
+        After an answer that cannot be used the provider gets this request with that answer and the reason added (see
+        `correct`); with `tell_why=False`, and after a request that has failed, it gets the same request again.
+        """
+
+        def send(attempt: Attempt) -> Source:
+            told = self if attempt.reason is None else self.correct(attempt.text, attempt.reason)
+            return provider.open(told)
+
+        return Response(send, output=self.described, constrained=provider.constrained, **options)
 
     def _with(self, name: str, part: Any) -> "Request":
         return replace(self, parts={**self.parts, name: part})
@@ -105,3 +131,24 @@ class Request:
 
 def _text(part: Any) -> str:
     return part if isinstance(part, str) else json.dumps(part, ensure_ascii=False, indent=2)
+
+
+def _say(messages: list[dict[str, Any]], role: str, text: str) -> None:
+    """Add a message. A last message of the same role is continued: many servers want the roles to alternate."""
+    last = messages[-1] if messages else {}
+    content: Any = last.get("content") if last.get("role") == role else None
+    if isinstance(content, str):
+        last["content"] = content + text if role == "assistant" else f"{content}\n\n{text}"
+    elif isinstance(content, list):
+        last["content"] = [*cast("list[Any]", content), {"type": "text", "text": text}]
+    else:
+        messages.append({"role": role, "content": text})
+
+
+def _quote(text: str) -> str:
+    """The text, shortened in its middle: an answer begins with its structure, and often goes wrong at its end."""
+    left_out = len(text) - LONGEST_QUOTE
+    if left_out <= 0:
+        return text.rstrip()  # Anthropic refuses a last message that ends with a space
+    half = LONGEST_QUOTE // 2
+    return f"{text[:half]}\n[... {left_out} characters are left out here ...]\n{text[-half:]}".rstrip()

@@ -10,16 +10,21 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from contextlib import aclosing
 from typing import Any, Literal, TypeVar, cast
 
+from .._core.signals import FieldPlace
 from ..drivers.tasks import start_task
+from ..run.dispatch import Field, Withdrawn
 from ..run.portal import iterate_sync, on_a_loop, run_sync
+from . import options
 from .answer import Answer
 from .attempts import Attempts, Need
 from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
-from .instant import EventLog, Problem
+from .fields import Fields, check_of
+from .instant import Event, EventLog, Problem
 from .output import Output
 from .places import PathStyle, check_paths
-from .views import Item, StreamType, view
+from .retries import Attempt, Budget
+from .views import Item, Restart, StreamType, view
 
 T = TypeVar("T")
 
@@ -27,16 +32,18 @@ T = TypeVar("T")
 class Response:
     """An answer of a model, complete or in progress.
 
-    `source`: a function without arguments that opens a source (see `read_deltas`), one for each attempt; or a source
-    itself, which allows one attempt only. `adapter` is a function that turns chunks of an unknown shape into text or
-    `Delta`s.
+    `source`: a function that opens a source (see `read_deltas`), one for each attempt; or a source itself, which allows
+    one attempt only. A function that needs an argument gets the `Attempt`. `adapter` is a function that turns chunks of
+    an unknown shape into text or `Delta`s.
     `output`: the description of the answer, see `Output`; without it the answer is free text, which may contain JSON.
-    `constrained`: the server guarantees that the text is JSON of that schema, so that a string is reported at its quote.
-    What follows is checked: if it contradicts that, the answer is invalid.
-    `strict`: the text must be JSON and nothing else. `repair=False`: text around the JSON, comments, trailing commas and
-    the like are allowed, but nothing that takes a guess, such as a quote that was not escaped.
+    `constrained`: the server guarantees that the text is JSON of that schema, so that a string is reported at its
+    quote. What follows is checked: if it contradicts that, the answer is invalid.
+    `strict`: the text must be JSON and nothing else. `repair=False`: text around the JSON, comments, trailing commas
+    and the like are allowed, but nothing that takes a guess, such as a quote that was not escaped.
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
-    `max_retries`: the most attempts after the first one.
+    `max_retries`: the most attempts after the first one. `retry_within`: no attempt begins later than so many seconds
+    after the first one. `retry_tokens`: none begins once so many tokens were used, as told by the provider. None is no
+    limit. `tell_why`: the next attempt is told why the last answer cannot be used; False repeats the request as it was.
     `stall_timeout`: the longest silence of the server, in seconds. A chunk of any kind ends it and, with the SDKs'
     streams, every byte, so that keep-alives do. `first_token_timeout`: the longest wait from the request to the first
     text, reasoning or tool call, in seconds, even while keep-alives come. None waits forever.
@@ -46,17 +53,23 @@ class Response:
 
     A response belongs to the event loop that reads it first. The methods without `async_` block the caller, for
     programs without an event loop; once the answer has ended they need not wait, and work in that loop, too.
+
+    Raises `ResponseUsageError` for an option of a wrong type or value, and for a source function that needs other
+    arguments than an attempt.
     """
 
     def __init__(
         self,
-        source: Source | Callable[[], Source],
+        source: Source | Callable[[], Source] | Callable[[Attempt], Source],
         *,
         output: Any = None,
         adapter: Adapter | None = None,
         constrained: bool = False,
         path_style: PathStyle = "dot",
         max_retries: int = 3,
+        retry_within: float | None = None,
+        retry_tokens: int | None = None,
+        tell_why: bool = True,
         stall_timeout: float | None = 60.0,
         first_token_timeout: float | None = 600.0,
         max_length: int = 8_000_000,
@@ -71,16 +84,21 @@ class Response:
         self._attempts = Attempts(
             source,
             output=self.output,
-            adapter=adapter,
-            constrained=constrained,
-            path_style=path_style,
-            max_retries=max_retries,
-            stall_timeout=stall_timeout,
-            first_token_timeout=first_token_timeout,
-            max_length=max_length,
-            originals=originals,
-            strict=strict,
-            repair=repair,
+            adapter=options.function("adapter", adapter),
+            constrained=options.switch("constrained", constrained),
+            path_style=options.one_of("path_style", path_style, ("dot", "slash")),
+            budget=Budget(
+                options.whole_number("max_retries", max_retries),
+                options.seconds("retry_within", retry_within),
+                None if retry_tokens is None else options.whole_number("retry_tokens", retry_tokens),
+            ),
+            tell_why=options.switch("tell_why", tell_why),
+            stall_timeout=options.seconds("stall_timeout", stall_timeout),
+            first_token_timeout=options.seconds("first_token_timeout", first_token_timeout),
+            max_length=options.whole_number("max_length", max_length, least=1),
+            originals=options.switch("originals", originals),
+            strict=options.switch("strict", strict),
+            repair=options.switch("repair", repair),
         )
         self._logs: list[EventLog[Item]] = [self._attempts.log]
         """One log per call of `Attempts.run`. `_require` adds a log when it repeats a request whose answer had
@@ -136,6 +154,62 @@ class Response:
                 for shown in expand(item):
                     yield shown
 
+    def fields(self, *paths: str, places: bool = False) -> Fields:
+        """Return the fields at these paths, each as soon as it is complete: an iterator, async or not.
+
+        `response.fields("steps[*]")` yields every step, `response.fields("title", "steps[*].tags[*]")` the title and
+        every tag, in the order in which the model completes them. A value has the type that the description has at its
+        path. A field of another type is never yielded: the answer is invalid at once, and the model is asked again.
+        With `places` the items are pairs of a `FieldPlace` (`path`, `wildcard_path`, `indexes`, `keys`) and the value.
+
+        A chunk may return it: the for_each behind the chunk gets the fields while the model is writing; see
+        `run.dispatch.give_items`. Raises `ResponseUsageError` without paths, and for a path that the described answer
+        can never have.
+        """
+        if not paths:
+            raise ResponseUsageError('fields() needs at least one path, like response.fields("steps[*]")')
+        self.check_paths(paths)
+        return Fields(self, paths, places)
+
+    def follow_fields(self, paths: Iterable[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+        """Yield the completed fields at these paths, and `Withdrawn` where an answer is dropped.
+
+        Raises `ResponseUsageError` at once for a path that the described answer can never have; at the end the error of
+        the response."""
+        paths = list(paths)
+        self.check_paths(paths)
+        return self._follow_fields(paths)
+
+    async def _follow_fields(self, paths: list[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+        checks = self._attempts.watch(paths)
+        misfit: Exception | None = None
+        async with aclosing(self._follow(0, 0)) as items:
+            async for item in items:
+                if isinstance(item, Restart):
+                    misfit = None
+                    yield Withdrawn(item.event.attempt, item.event.reason)
+                elif not isinstance(item, Event):
+                    continue
+                elif item.event_type == "reset":
+                    misfit = None
+                    yield Withdrawn(item.attempt, "another JSON follows in the same answer")
+                elif item.is_complete and misfit is None and item.attempt == self.attempt:
+                    if (check := check_of(checks, item)) is None:
+                        continue
+                    try:
+                        value = check(item)
+                    except ValueError as error:  # the answer is being dropped, or was read before this reader came
+                        misfit = self._attempts.answer.misfit(error)
+                    else:
+                        yield Field(FieldPlace(item.path, item.wildcard_path, item.keys), value)
+        if misfit is not None:
+            raise misfit
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop on which the response is read; None before the first reader."""
+        return self._loop
+
     async def async_get_text(self) -> str:
         """Wait for the end; return the whole text. Raises the error of the response."""
         return (await self._end()).text
@@ -157,11 +231,20 @@ class Response:
         `max_retries`; then the response fails, or with `raise_ensure_failure=False` the last answer is returned.
 
         Raises `InvalidResponseError` for an answer without JSON, of another schema, or with missing keys, and
-        `TruncatedResponseError` for an answer that was cut off; both carry the text and data that arrived.
+        `TruncatedResponseError` for an answer that was cut off; both carry the text and data that arrived. Raises
+        `ResponseUsageError` for an option of a wrong type or value.
         """
-        if ensure_keys:
-            self._require(Need(tuple(ensure_keys), key_style, max_retries, raise_ensure_failure))
+        keys = () if ensure_keys is None else options.paths("ensure_keys", ensure_keys)
+        options.one_of("key_style", key_style, ("dot", "slash"))
+        options.one_of("type", type, ("parsed", "original", "all"))
+        options.whole_number("max_retries", max_retries)
+        options.switch("raise_ensure_failure", raise_ensure_failure)
+        if keys:
+            self._require(Need(keys, key_style, max_retries, raise_ensure_failure))
         answer = await self._end()
+        missing = answer.missing(keys, key_style) if raise_ensure_failure else ()
+        if missing:
+            raise answer.lacks(missing)
         if type == "original":
             return answer.text
         problem = answer.json_problem()
@@ -184,7 +267,13 @@ class Response:
         return self._attempts.answer.object
 
     async def async_get_meta(self) -> dict[str, Any]:
-        """Wait for the end; return `id`, `model`, `role`, `finish_reason`, `usage` (in tokens) and `attempt`."""
+        """Wait for the end; return what the provider says of the answer, and what all attempts have cost.
+
+        `id` and `model` (None if the provider does not say them), `role`, `finish_reason`; `usage`: tokens of all
+        attempts together, by name (`prompt_tokens`, `completion_tokens`, `total_tokens`, and others that the provider
+        counts); `attempts`: for each attempt a dict of its own `usage`, `finish_reason` and `failure` (in short why it
+        failed, None for the last one); `attempt`: the number of the answer, as in events.
+        """
         return (await self._end()).meta
 
     # -- stopping ----------------------------------------------------------------------------------------------------

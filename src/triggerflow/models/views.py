@@ -30,16 +30,21 @@ View = Callable[[Item], Iterable[Any]]
 
 
 class TextReset(str):
-    """An empty string in a stream of text: the text before it is void, and the text of another attempt follows."""
+    """An empty string in a stream of text: the text before it is void, and the text of another attempt follows.
 
-    __slots__ = ("attempt",)
+    `reason` says why, in short.
+    """
+
+    __slots__ = ("attempt", "reason")
 
     attempt: int
+    reason: str
 
-    def __new__(cls, attempt: int) -> "TextReset":
+    def __new__(cls, attempt: int, reason: str = "") -> "TextReset":
         """Make the empty string; `attempt` is the number of the attempt that follows."""
         mark = super().__new__(cls)
         mark.attempt = attempt
+        mark.reason = reason
         return mark
 
 
@@ -74,7 +79,7 @@ def _events(item: Item) -> Iterable[Event]:
 
 def _texts(item: Item) -> Iterable[str]:
     if isinstance(item, Restart):
-        return (TextReset(item.event.attempt),)
+        return (TextReset(item.event.attempt, item.event.reason),)
     return (item.text,) if isinstance(item, Delta) and item.text else ()
 
 

@@ -56,7 +56,7 @@ class Execution(ResourceHolder, Generic[ResultT]):
 
     def __init__(self, runtime: ExecutionRuntime, run: RunChunk | None = None) -> None:
         self._runtime = runtime
-        #: The run of the chunk that got this handle as `data.execution`; None on a handle that the caller created.
+        #: The run whose `data.execution` is this handle. None on other handles, as from `create_execution`.
         self._run = run
 
     def __eq__(self, other: object) -> bool:

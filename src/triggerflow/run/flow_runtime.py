@@ -82,7 +82,9 @@ class FlowRuntime:
                     try:
                         self.state.require(key)
                     except ContractError as unknown:
-                        raise DefinitionError(f"flow {self.name!r}: when() cannot hear of it: {unknown}") from None
+                        raise DefinitionError(
+                            f"flow {self.name!r}: when() listens to an unknown key: {unknown}"
+                        ) from None
             program = Program(plan, blueprint, self.types, self.contract.copy(), dict(self.signals), self.state)
             compiled = self._compiled = (self.blueprint.version, program)
         return compiled[1]

@@ -126,4 +126,4 @@ def _equal_to(literal: Any) -> Handler:
 
 
 async def _no_handler(data: Any) -> Any:
-    raise NotImplementedError(f"{data!r} has no handler")
+    raise NotImplementedError(f"operator {data.chunk_name!r} has no handler to run")

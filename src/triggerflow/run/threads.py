@@ -303,7 +303,7 @@ class ThreadCall:
         if self.left:
             raise UsageError(
                 f"no caller waits for {self.what} any more: it timed out, or was cancelled and did not stop in time; "
-                "its thread should return, because its calls into the engine now raise this error"
+                "return from it: every call into the engine from its thread raises this error"
             )
 
     async def inside(self, make: Callable[[], Awaitable[T]]) -> T:

@@ -195,7 +195,7 @@ class _Resolver:
         return handler
 
     def sub_flow(self, operator: Operator, where: str) -> SubFlow | None:
-        """The handler that runs the flow of this name. If the flow is missing, it is added to `missing`: None."""
+        """The handler that runs the flow of this name. None if there is no such flow; it is added to `missing` then."""
         name = operator.options["flow"]
         flow = self.flows.get(name)
         if flow is None:

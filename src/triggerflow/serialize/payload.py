@@ -20,6 +20,7 @@ from .._core.errors import DefinitionError, PayloadError, SnapshotError
 from .._core.events import Failure
 from .._core.freezing import freeze
 from .._core.frozen import PLAIN, TAG
+from .._core.signals import FieldPlace
 from ..build.sources import Source, source_of
 
 #: How deep a value may be nested, in levels of its JSON text: a list or dict is one, other containers are two, a dict
@@ -84,6 +85,7 @@ class Types:
         #: classes without a name, with all classes that have the same
         self._clashes: dict[type[Any], list[type[Any]]] = {}
         self.register(Failure, "triggerflow.Failure")
+        self.register(FieldPlace, "triggerflow.FieldPlace")
 
     def register_source(self, function: Callable[..., Any], name: str) -> None:
         """Register the function of a `Source` by name. Raises `DefinitionError` if another function has the name."""
@@ -209,7 +211,9 @@ class Types:
         try:
             packed = self._pack(value, where, 0, checked)
         except RecursionError:  # called from deep inside a recursion of the user's
-            raise PayloadError(f"{where} is nested too deeply to be recorded here") from None
+            raise PayloadError(
+                f"{where} cannot be recorded: it and the calls around it exceed the recursion limit of Python"
+            ) from None
         if checked:
             self._check_read_back(packed, where, checked)
         return packed
@@ -333,7 +337,9 @@ class Types:
         try:
             return self._unpack(data, 0)
         except RecursionError:  # called from deep inside a recursion of the user's
-            raise SnapshotError("a recorded value is nested too deeply to be read here") from None
+            raise SnapshotError(
+                "a recorded value cannot be read: it and the calls around it exceed the recursion limit of Python"
+            ) from None
 
     def _unpack(self, data: Any, depth: int) -> Any:
         kind = cast("type[Any]", type(data))

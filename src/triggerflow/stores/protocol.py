@@ -26,7 +26,7 @@ import msgspec
 from .._core.errors import StoreConflict
 from .._core.state import StatusName
 
-#: The statuses of executions that have ended: no more records can be added to them.
+#: The statuses of executions that have ended. Only a retry adds more records to them: see `Append.reopens`.
 FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cancelled"))
 
 #: The statuses of executions that can run again: see `Append.reopens`.

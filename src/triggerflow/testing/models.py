@@ -10,14 +10,14 @@ import msgspec
 from .._core.errors import UsageError
 from ..models import Delta, Request
 
-#: Into pieces of so many characters `Reply.fields` cuts its JSON.
+#: `Reply.fields` cuts its JSON into pieces of this many characters.
 PIECE = 8
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """One answer of a `ScriptedModel`: what its stream brings, in order. An exception among the parts is raised.
+    """One answer of a `ScriptedModel`: the parts of its stream, in order. A part that is an exception is raised.
 
-    `pause`: so many seconds pass before each part; in virtual time that takes none.
+    `pause`: seconds to wait before each part. Virtual time skips them.
     """
 
     parts: tuple[str | Delta | BaseException, ...]
@@ -53,9 +53,9 @@ Scripted: TypeAlias = "Answer | Callable[[Request], Answer]"
 class ScriptedModel:
     """A provider that answers each request with the next reply of its script, and keeps the requests.
 
-    A reply is a `Reply`, or in short a text (`Reply.text`), a dict (`Reply.fields`) or an exception (`Reply.error`). A
-    function gets the request and returns one of these. A response that is tried again takes the next reply. When the
-    script is at its end, the next request fails with `UsageError`.
+    A reply is a `Reply`. A text stands for `Reply.text`, a dict for `Reply.fields`, an exception for `Reply.error`. A
+    function gets the request and returns one of these. Each attempt of a request takes the next reply. A request that
+    finds no reply left fails with `UsageError`.
     """
 
     def __init__(self, *replies: Scripted, constrained: bool = False) -> None:

@@ -6,10 +6,10 @@ up to which they consumed. If a method needs more characters to decide, it consu
 more text.
 
 The grammar allows more than JSON; every difference is noted as a problem (see `ProblemList`): as tolerated where the
-grammar leaves one reading (comments, trailing commas, keys without quotes), as repaired where the reader judges what the
-model meant (`quotes`, `scalars`), and else as refused: then the value is not certain, and the answer must not be used.
-After a value that was reported, only what JSON allows there counts as its end; anything else is a refused problem, because
-the value may have been read wrongly.
+grammar leaves one reading (comments, trailing commas, keys without quotes), as repaired where the reader judges what
+the model meant (`quotes`, `scalars`), and else as refused: then the value is not certain, and the answer must not be
+used. After a value that was reported, only what JSON allows there counts as its end; anything else is a refused
+problem, because the value may have been read wrongly.
 
 Text that this grammar does not allow ends the candidate if it has no events yet: then it was prose in braces. Else the
 reader notes a problem and resumes at the next comma or bracket.
@@ -17,7 +17,7 @@ reader notes a problem and resumes at the next comma or bracket.
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .errors import ProblemList, Window
 from .events import DeltaEvent, Document, DoneEvent, Event, Kind, Node, TruncatedEvent
@@ -34,11 +34,10 @@ from .scalars import (
     read_word,
 )
 from .strings import StringScanner
+from .thinking import ends_thinking
 
 Status = Literal["open", "closed", "refused", "broken", "too deep"]
 State = Callable[["BlockReader", str, int], int]
-
-THINK_END = "</think>"
 
 _VISIBLE = re.compile(r"\S")
 # The usual ways on, each in one step: the next key with its comma and colon, the next item with its comma.
@@ -49,10 +48,10 @@ _NEXT_ITEM = re.compile(r"\s*,\s*(?=[^\s,\]/])")
 _MEMBER_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,}])|\s*(?=\}|,\s*["}])|\s+(?=,))')
 _ITEM_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,\]])|\s*(?=\]|,\s*["\]])|\s+(?=,))')
 _TRUSTED_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"')
-_WORD = re.compile(r"[^\s,\"'{}\[\]/`<]+")
+_WORD = re.compile(r"[^\s,\"'{}\[\]/`<◁]+")
 _BARE_KEY = re.compile(r"[\w$-]+")
 _LINE_END = re.compile(r"[\r\n]")
-_RESUME = re.compile(r"[,}\]\"`<]")
+_RESUME = re.compile(r"[,}\]\"`<\[◁]")
 _MAX_COMMENT_SPACE = 20
 _COMMENT_SPACE = re.compile(r"[ \t*]{0,20}")
 
@@ -182,7 +181,7 @@ class BlockReader:
             return pos + 1
         bare = _BARE_KEY.match(text, pos)
         if bare is None:
-            return self._unexpected(text, pos, "a key")
+            return self._unexpected(text, pos, f"found {char!r} where a key was expected")
         if bare.end() == len(text) and len(bare[0]) <= MAX_WORD:
             return pos
         self._new_key = bare[0]
@@ -198,7 +197,7 @@ class BlockReader:
             return len(text)
         pos = found.start()
         if found[0] != ":":
-            return self._unexpected(text, pos, "a colon")
+            return self._unexpected(text, pos, f"found {found[0]!r} where a colon was expected")
         if self._key_quote != '"':
             self.problems.tolerate(pos, f"the key {self._new_key[:50]!r} is not in double quotes")
         if self._key_quote:
@@ -235,7 +234,7 @@ class BlockReader:
             return self._no_comma(pos, BlockReader._member, certain=True)
         if _BARE_KEY.match(text, pos):
             return self._no_comma(pos, BlockReader._member, certain=self._after is None)
-        return self._unexpected(text, pos, "a comma or '}'")
+        return self._unexpected(text, pos, f"found {char!r} where a comma or '}}' was expected")
 
     def _item(self, text: str, pos: int) -> int:
         """At the beginning of an array, or after a comma in it: read an item, or the bracket that ends the array."""
@@ -280,7 +279,7 @@ class BlockReader:
             return self._no_comma(pos, BlockReader._item, certain=True)
         if _WORD.match(text, pos):
             return self._no_comma(pos, BlockReader._item, certain=self._after is None)
-        return self._unexpected(text, pos, "a comma or ']'")
+        return self._unexpected(text, pos, f"found {char!r} where a comma or ']' was expected")
 
     def _string(self, text: str, pos: int) -> int:
         """Read on inside a key or a string value."""
@@ -350,12 +349,10 @@ class BlockReader:
             if closes:
                 self._expect_next()
             return pos + 1
-        if found[0] == "<":
-            tag = text[pos : pos + len(THINK_END)]
-            if not THINK_END.startswith(tag):
-                return pos + 1
-            if tag != THINK_END:
-                return pos
+        if found[0] in "<[◁":
+            ends = ends_thinking(text, pos)
+            if not ends:
+                return pos if ends is None else pos + 1
         self._expect_next()
         return pos
 
@@ -420,13 +417,13 @@ class BlockReader:
             if char == "'":
                 self.problems.tolerate(pos, "a string in single quotes")
                 return self._open_string(pos, char)
-            return self._unexpected(text, pos, "a value")
+            return self._unexpected(text, pos, f"found {char!r} where a value was expected")
         end = word.end()
         if end == len(text) and end - pos <= MAX_WORD:
             return pos
         scalar = read_word(word[0]) if end - pos <= MAX_WORD else None
         if scalar is None:
-            return self._skip(pos, f"{word[0][:40]!r} is not a value of JSON", 0)
+            return self._unexpected(text, pos, f"{word[0][:40]!r} is not a value of JSON")
         if text[end] == "," and self._top.kind == "object" and SHORT_NUMBER.fullmatch(word[0]):
             # `1,` may be the beginning of `1,000`.
             if end + 1 == len(text):
@@ -434,7 +431,7 @@ class BlockReader:
             if text[end + 1].isdigit():
                 return self._grouped(text, pos)
         elif text[end] in "\"'{[":
-            return self._skip(pos, f"text follows {word[0][:40]!r} directly", 0)
+            return self._unexpected(text, pos, f"text follows {word[0][:40]!r} directly")
         self._add_scalar(scalar, pos)
         return end
 
@@ -585,10 +582,16 @@ class BlockReader:
         self._state = state
         return pos
 
-    def _unexpected(self, text: str, pos: int, wanted: str) -> int:
-        """Handle text at `pos` that is not the expected `wanted`: skip a comment, stop at the end of the block, or stop
-        because the text is not JSON."""
+    def _unexpected(self, text: str, pos: int, message: str) -> int:
+        """Handle text at `pos` that is not expected: skip a comment, stop at the end of the block, or note the problem
+        `message`."""
         char = text[pos]
+        behind_bracket = self._top.kind == "array" and not self._top.value
+        ends = ends_thinking(text, pos, behind_bracket=behind_bracket)
+        if ends:
+            return self._break_off(pos, "thinking ends inside of JSON")
+        if ends is None:
+            return pos
         if char == "/":
             if pos + 1 == len(text):
                 return pos
@@ -598,13 +601,9 @@ class BlockReader:
                 return pos
         elif char == "`":
             return self._break_off(pos, "the code block ends before its JSON does")
-        elif char == "<" and text.startswith(THINK_END, pos):
-            return self._break_off(pos, "thinking ends inside of JSON")
-        elif char == "<" and THINK_END.startswith(text[pos : pos + len(THINK_END)]):
-            return pos
         elif char in "}]" and self._state is not BlockReader._member_value and self._state is not BlockReader._colon:
             return self._close(text, pos)
-        return self._skip(pos, f"found {char!r} where {wanted} was expected", 0)
+        return self._skip(pos, message, 0)
 
     def _skip(self, pos: int, message: str, length: int) -> int:
         """Skip text that is not JSON. If the block has no events yet, refuse the whole block as prose instead."""
@@ -634,7 +633,9 @@ def same(first: Any, second: Any) -> bool:
     if type(first) is not type(second):
         return False
     if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(part, second[key]) for key, part in first.items())
+        parts = cast("dict[str, Any]", first)
+        return parts.keys() == second.keys() and all(same(part, second[key]) for key, part in parts.items())
     if isinstance(first, list):
-        return len(first) == len(second) and all(map(same, first, second))
+        items = cast("list[Any]", first)
+        return len(items) == len(second) and all(map(same, items, second))
     return first == second

@@ -209,12 +209,15 @@ class TruncatedEvent(Event, frozen=True, eq=False, gc=False):
 class ResetEvent(Event, frozen=True, eq=False, gc=False):
     """All earlier events are void: their answer is abandoned. `attempt` is the number of the next answer."""
 
+    reason: str = ""
+    """Why the answer is abandoned."""
+
     event_type: ClassVar[EventType] = "reset"
 
     @classmethod
-    def announcing(cls, attempt: int) -> "ResetEvent":
+    def announcing(cls, attempt: int, reason: str = "") -> "ResetEvent":
         """The event that comes before those of answer number `attempt`."""
-        return cls(Node(Document(slash=False, attempt=attempt), None, None, "null", None))
+        return cls(Node(Document(slash=False, attempt=attempt), None, None, "null", None), reason)
 
 
 def joined(parts: list[str]) -> str:

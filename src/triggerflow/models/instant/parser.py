@@ -10,7 +10,7 @@ dropped, and the parser seeks on from there. The events of a candidate are held 
 seldom needed. If a later candidate replaces an answer that was reported already, a reset event comes before its events.
 That happens
 
-- after a `</think>` without a `<think>` before it: the text before it was thinking;
+- after a mark that ends thinking without one that begins it (`</think>`): the text before it was thinking;
 - after a block that broke off, because its code fence ended before its last bracket;
 - with `expect_keys`, when a later block has more of the keys.
 
@@ -23,18 +23,14 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
-from .block import THINK_END, BlockReader, same
+from .block import BlockReader, same
 from .errors import ParserFinishedError, Problem, ProblemList, Window
 from .events import DeltaEvent, Document, Event, Node, ResetEvent
+from .thinking import Thought, before_mark, mark_of, marks_or, may_begin_mark
 
-_THINK = "<think>"
-_CANDIDATES = {
-    None: re.compile(r"[{\[]|</?think>"),
-    "object": re.compile(r"\{|</?think>"),
-    "array": re.compile(r"\[|</?think>"),
-}
-_BRACKETS = re.compile(r"[{\[}\]]|</?think>")
-_AFTER_ANSWER = re.compile(r"[{\[}\]\"]|</?think>")
+_CANDIDATES = {None: marks_or(r"\{|\["), "object": marks_or(r"\{"), "array": marks_or(r"\[")}
+_BRACKETS = marks_or(r"\{|\[|\}|\]")
+_AFTER_ANSWER = marks_or(r"\{|\[|\}|\]|\"")
 _VISIBLE = re.compile(r"\S")
 _KEY_AHEAD = re.compile(r'"([^"\n]{1,256})"\s{0,256}:')
 _KEY_AHEAD_BEGUN = re.compile(r'"[^"\n]{0,256}(?:"\s{0,256})?\Z')
@@ -54,8 +50,8 @@ class InstantParser:
     `first_attempt`: the number of the first answer; more than 1 if the request repeats another one.
 
     `{}` and `[]` occur in prose: an empty block is taken for the answer only in `finish()`, when no other came.
-    A repeated key keeps its first value, because that one was already reported; if a later one differs, the answer is not
-    certain. `problems` says where the text was not JSON, and `objection` whether the answer can be used.
+    A repeated key keeps its first value, because that one was already reported; if a later one differs, the answer is
+    not certain. `problems` says where the text was not JSON, and `objection` whether the answer can be used.
     """
 
     def __init__(
@@ -84,7 +80,7 @@ class InstantParser:
         self._out: list[Event] = []
 
         self._candidate = _CANDIDATES[root]
-        self._thinking = False
+        self._thought: Thought | None = None
         self._bar = 0
         self._attempt = first_attempt
         self._shown: BlockReader | None = None
@@ -244,13 +240,12 @@ class InstantParser:
         return out
 
     def _seek(self, text: str, pos: int) -> int:
-        """Look for a bracket that opens a candidate, or for the tags around thinking; return the position behind it."""
-        if self._thinking:
-            end = text.find(THINK_END, pos)
-            if end < 0:
-                return _before_tag(text, pos)
-            self._thinking = False
-            return end + len(THINK_END)
+        """Look for a bracket that opens a candidate, or for marks of thinking; return the position behind it."""
+        thought = self._thought
+        if thought is not None:
+            pos = thought.skip(text, pos)
+            self._thought = None if thought.ended else thought
+            return pos
         if self._after_answer and self._comma_follows is not False:
             return self._seek_continuation(text, pos)
         if self._taken_back and _VISIBLE.search(text, pos):
@@ -258,21 +253,24 @@ class InstantParser:
         pattern = _AFTER_ANSWER if self._after_answer else _BRACKETS if self._unclosed else self._candidate
         found = pattern.search(text, pos)
         if found is None:
-            return _before_tag(text, pos)
-        mark = found[0]
-        if mark == _THINK:
-            self._thinking = True
-        elif mark == THINK_END:
+            return before_mark(text, pos)
+        char = found[0]
+        mark = mark_of(char)
+        if mark is not None and mark.begins:
+            self._thought = Thought(mark)
+        elif mark is not None:
             self._reopen()
-        elif mark == '"':
+        elif may_begin_mark(text, found.start()):
+            return found.start()
+        elif char == '"':
             return self._quote(text, found.start())
-        elif mark in "}]":
-            self._closing(found.start(), mark)
-        elif self._candidate.match(mark):
+        elif char in "}]":
+            self._closing(found.start(), char)
+        elif self._candidate.match(char):
             self._block_start = self._window.start + found.start()
             self._block = BlockReader(
                 Document(self._slash, self._attempt),
-                "object" if mark == "{" else "array",
+                "object" if char == "{" else "array",
                 self._window,
                 expected=self._expected,
                 bar=None if self._after_answer and not self._expected else self._bar,
@@ -327,14 +325,15 @@ class InstantParser:
     def _is_rival(self, block: BlockReader) -> bool:
         """Whether this block after the answer could be the answer as well, and is another one."""
         shown = self._shown
-        if shown is None or not self._after_answer or not block.document.value:
+        value: Any = block.document.value
+        if shown is None or not self._after_answer or not value:
             return False
         if self._expected:
             if len(block.matched) < max(1, self._bar):
                 return False
-        elif isinstance(block.document.value, list) and not isinstance(shown.document.value, list):
+        elif isinstance(value, list) and isinstance(shown.document.value, dict):
             return False  # after an object, brackets are more likely prose
-        return not same(block.document.value, shown.document.value)
+        return not same(value, shown.document.value)
 
     def _check_end(self, shown: BlockReader) -> None:
         """Note what the end of the response shows about the answer."""
@@ -393,14 +392,6 @@ class InstantParser:
         self._after_answer = False
         self._taken_back = self._shown is not None
         self._text_follows = False
-
-
-def _before_tag(text: str, pos: int) -> int:
-    """The end of the text, or the beginning of a tag at its end that the next delta may complete."""
-    at = text.rfind("<", max(pos, len(text) - len(THINK_END)))
-    if at >= 0 and (_THINK.startswith(text[at:]) or THINK_END.startswith(text[at:])):
-        return at
-    return len(text)
 
 
 def _top_keys(value: Any) -> set[str]:

@@ -1,9 +1,9 @@
 """Whether a quote ends its string, and whether the quotes inside of a string are what the model meant.
 
-JSON ends a string at the next unescaped quote. Models forget to escape: `"She said "hi" to me"`. So a quote is judged by
-what follows it. In JSON that is a comma or the bracket of the open container; if it is anything else, the quote belongs
-to the text. Once a string has such a quote, a comma proves no more (`"yes", and`): the next key, or the next item, has to
-follow.
+JSON ends a string at the next unescaped quote. Models forget to escape: `"She said "hi" to me"`. So a quote is judged
+by what follows it. In JSON that is a comma or the bracket of the open container; if it is anything else, the quote
+belongs to the text. Once a string has such a quote, a comma proves no more (`"yes", and`): the next key, or the next
+item, has to follow.
 
 If the characters that decide have not arrived yet, a function returns None. The caller calls it again, with the same
 text and more, when the next delta has arrived. Text that arrives later never changes a decision: that makes parsing
@@ -11,6 +11,8 @@ independent of where the deltas are cut. All look-ahead is bounded, so that a re
 """
 
 import re
+
+from .thinking import ends_thinking
 
 LOOKAHEAD = 256
 """The longest white space, key or quotation that a decision about a quote takes into account."""
@@ -21,19 +23,19 @@ _S = r"\s{0,256}"
 _SINGLE = r"'(?:[^'\n]|(?<=\w)'(?=\w)){0,256}"  # with apostrophes
 _QUOTED_KEY = rf"""(?:"[^"\n]{{0,256}}"|{_SINGLE}')"""
 _QUOTED_BEGUN = rf"""(?:"[^"\n]{{0,256}}(?:"{_S})?|{_SINGLE}(?:'{_S})?)"""
-# A comment, or the end of the text around the JSON: its code fence, or the thinking that it is in.
-_BREAK = r"/[/*]|```|</think>"
-_BREAK_BEGUN = r"/|``?|<(?:/(?:t(?:h(?:i(?:nk?)?)?)?)?)?"
-# What follows the closing quote of a value in an object: its bracket, a comment, or the next key with its colon. Without
-# a comma before it, the key must be quoted: an unquoted word may be prose inside the string.
+# A comment, or the end of the code block that the JSON is in.
+_BREAK = r"/[/*]|```"
+_BREAK_BEGUN = r"/|``?"
+# What follows the closing quote of a value in an object: its bracket, a comment, or the next key with its colon.
+# Without a comma before it, the key must be quoted: an unquoted word may be prose inside the string.
 _MEMBER_END = re.compile(
     rf"\}}|{_BREAK}|,{_S}(?:\}}|/[/*]|{_QUOTED_KEY}{_S}:|[\w$-]{{1,256}}{_S}(?::|/[/*]))|{_QUOTED_KEY}{_S}:"
 )
 _MEMBER_END_BEGUN = re.compile(
     rf"(?:{_BREAK_BEGUN}|,{_S}(?:/|{_QUOTED_BEGUN}|[\w$-]{{1,256}}{_S}/?)?|{_QUOTED_BEGUN})\Z"
 )
-# What follows the closing quote of a value in an array: its bracket, a comment, or a comma and the beginning of a value.
-# A quoted text is a value if a separator follows it, or if it is longer than a quotation would be.
+# What follows the closing quote of a value in an array: its bracket, a comment, or a comma and the beginning of a
+# value. A quoted text is a value if a separator follows it, or if it is longer than a quotation would be.
 _ITEM = rf"""(?:"[^"\n]{{0,256}}"{_S}[,\]]|{_SINGLE}'{_S}[,\]]|"[^"\n]{{257}}|'[^'\n]{{257}})"""
 _NUMBER = r"-?[0-9][0-9.eE+-]{0,60}"
 _LITERAL = rf"(?:true|false|null|True|False|None){_S}(?:[,\]]|/[/*])"
@@ -76,6 +78,8 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool,
     if text.startswith(text[at], at + 1):
         return False  # The next character is a quote, too, which may be the end.
     after = text[start]
+    if after in "<[\u25c1" and (ends := ends_thinking(text, start)) is not False:
+        return ends
     if not has_quotation:
         if after == ("}" if in_object else "]"):
             return True
@@ -87,7 +91,7 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool,
                 return None if len(text) - start <= LOOKAHEAD else True
             if more[1] in ("\"',}" if in_object else "\"',]"):
                 return True
-        elif after not in "\"'/`<":
+        elif after not in "\"'/`":
             return False
     end, begun = (_MEMBER_END, _MEMBER_END_BEGUN) if in_object else (_ITEM_END, _ITEM_END_BEGUN)
     if end.match(text, start):

@@ -47,8 +47,8 @@ _ASCII = {0x2212: "-", 0xFF0D: "-", 0xFF0B: "+", 0xFF0E: ".", **{0xFF10 + digit:
 """Full-width digits and signs, and the minus sign of typography."""
 _HEXADECIMAL = re.compile(r"([+-]?)0[xX]([0-9a-fA-F]+)")
 
-# A number with commas between its thousands, in an object: there a comma is followed by a key or by nothing, so that the
-# parts cannot be numbers of their own.
+# A number with commas between its thousands, in an object: there a comma is followed by a key or by nothing, so that
+# the parts cannot be numbers of their own.
 SHORT_NUMBER = re.compile(r"[+-]?[0-9]{1,3}")
 """What may come before the first comma."""
 GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![\w.+%-])")

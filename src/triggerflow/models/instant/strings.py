@@ -1,7 +1,7 @@
 """Reads one open string from text that arrives in pieces: decodes it, finds its end, and says how certain that is.
 
-A quote ends its string if what follows can only follow a string; see `quotes`. With `trust_quotes` every unescaped quote
-ends it, for servers whose output is constrained to valid JSON.
+A quote ends its string if what follows can only follow a string; see `quotes`. With `trust_quotes` every unescaped
+quote ends it, for servers whose output is constrained to valid JSON.
 """
 
 import re

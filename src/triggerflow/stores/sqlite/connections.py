@@ -134,4 +134,4 @@ def _require_open(connection: sqlite3.Connection | None, path: Path) -> sqlite3.
 
 
 def _renew_only(connection: sqlite3.Connection, ownership: Ownership) -> None:
-    """Does nothing: `Ownership.begin`, with which every transaction begins, renews the lease."""
+    """The body of a transaction that only renews the lease: `Ownership.begin`, which is called first, does that."""

@@ -25,14 +25,14 @@ class Claim(NamedTuple):
 
 
 class Ownership:
-    """This owner and its cached claims. Used only on the writer's thread, inside transactions."""
+    """One owner (an open store object) and a cache of its claims. Used on the writer's thread in transactions only."""
 
     def __init__(self, owner: str, lease: float, clock: Callable[[], float]) -> None:
         self.owner = owner
         self.lease = lease
         self.clock = clock
         self._held: dict[str, Claim] = {}
-        #: what the open transaction changes in `_held`; None if this owner releases the execution
+        #: what the open transaction changes in `_held`: the new claim on an execution, or None to remove it
         self._changes: dict[str, Claim | None] = {}
         self._renewed: float | None = None
 

@@ -69,7 +69,7 @@ async def _ok(outside: Outside) -> None:
 
 @scenario(value="text", outside=_ok, result="text is ok", stream=_ASKED)
 def pause_in_sub_flow(flow: TriggerFlow) -> None:
-    """An interrupt of a sub-flow is an interrupt of its parent, too, and is answered there."""
+    """The interrupt of a sub-flow appears in the parent execution as well. The caller answers it through the parent."""
     child = TriggerFlow(name="asker")
 
     async def ask(data: Any) -> None:
