@@ -134,7 +134,7 @@ class Answer:
                 self.object = self.output.convert(self.parser.value)
             except ValueError as error:
                 problem = self.invalid(f"the answer does not fit its description: {error}")
-                problem.misfits = tuple(misfits(self.parser.value, self.output.schema))
+                problem.misfits = tuple(misfits(self.parser.value, self.output.full_schema))
                 problem.__cause__ = error
         return problem
 

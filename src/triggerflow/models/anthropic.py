@@ -62,7 +62,7 @@ class AnthropicProvider:
         if request.system_prompt is not None:
             options["system"] = messages.pop(0)["content"]
         if request.described is not None and as_tool:
-            tool = {"name": _TOOL, "description": "Give the answer.", "input_schema": request.described.schema}
+            tool = {"name": _TOOL, "description": "Give the answer.", "input_schema": request.described.object_schema}
             options.update(tools=[tool], tool_choice={"type": "tool", "name": _TOOL})
         stream = await client.messages.create(messages=messages, stream=True, **options)
         return _answers(stream) if as_tool else stream
