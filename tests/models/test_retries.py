@@ -476,7 +476,9 @@ def counted(text: str, usage: dict[str, Any]) -> Reply:
 @pytest.mark.real_time
 async def test_cached_and_thought_tokens_of_openai_are_summed() -> None:
     usage = {
-        **{"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "total_tokens": 120,
         "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 12},
     }
