@@ -2,8 +2,10 @@
 
 * `MissingExtraError`, `ResponseUsageError`, `OutputError`: the program's.
 * `AuthenticationError`, `InvalidRequestError`: the request's; the same request fails again.
+* `QuotaError`: the account's; it has no credit left.
 * `RateLimitError`, `ProviderError`, `TransportError`, `StallError`: the provider's or the network's.
 * `TruncatedResponseError`, `InvalidResponseError`: the answer's; they carry the text and data that arrived.
+* `RefusalError`: the model's; it carries the text in which the model refuses.
 * `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
 """
 
@@ -97,8 +99,14 @@ class RateLimitError(RequestFailedError):
     retry: ClassVar[bool] = True
 
 
+class QuotaError(RateLimitError):
+    """The account has no credit left, or has reached its spending limit (HTTP 402). Waiting a little does not help."""
+
+    retry: ClassVar[bool] = False
+
+
 class ProviderError(RequestFailedError):
-    """The provider failed (HTTP 5xx, or an error in the middle of its stream)."""
+    """The provider failed (HTTP 5xx, an error in the middle of its stream, or a finish reason that says so)."""
 
     retry: ClassVar[bool] = True
 
@@ -132,8 +140,9 @@ class AnswerError(ModelError):
 class TruncatedResponseError(AnswerError):
     """The answer stopped before its end.
 
-    `finish_reason` is "length" or "content_filter" if the provider stopped it; "connection", "stall" or "error" if the
-    stream broke off, with the exception as `__cause__`; "end" if the text ended in the middle of its JSON.
+    `finish_reason` is "length", "content_filter" or "pause_turn" if the provider stopped it; "connection", "stall" or
+    "error" if the stream broke off, with the exception as `__cause__`; the provider's own word for a failure if it
+    ended the answer with one; "end" if the text ended in the middle of its JSON.
     """
 
     def __init__(self, message: str, *, text: str, data: Any, finish_reason: str) -> None:
@@ -160,3 +169,7 @@ class InvalidResponseError(AnswerError, ValueError):
         if not self.misfits:
             return str(self)
         return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])
+
+
+class RefusalError(AnswerError):
+    """The model refuses to answer; `text` is its refusal. The same request would be refused again: change it."""
