@@ -424,7 +424,7 @@ async def test_the_budget_holds_for_required_keys_too() -> None:
         response = Response(asked, **options)
         data = await response.async_get_data(ensure_keys=["title"], raise_ensure_failure=False)
         assert (data, len(asked.told)) == ({"n": 1}, 1)
-        with pytest.raises(InvalidResponseError, match="title"):
+        with pytest.raises(InvalidResponseError, match=f"title.*{next(iter(options))}"):
             await response.async_get_data(ensure_keys=["title"])
         assert len(asked.told) == 1
 

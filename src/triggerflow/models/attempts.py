@@ -142,6 +142,11 @@ class Attempts:
         self._again(failure.error)
         return True
 
+    def lack_at_end(self, need: Need) -> Exception | None:
+        """The error if the last answer lacks one of these keys and has to have it."""
+        missing = self.answer.missing(need.keys, need.style) if need.fatal else ()
+        return self._last(self.answer.lacks(missing), self._limit(need.max_retries)) if missing else None
+
     def watch(self, paths: Iterable[str]) -> dict[str, Check]:
         """Check the fields at these paths as soon as they are complete; return the checks.
 
@@ -231,13 +236,13 @@ class Attempts:
             raise self._last(error, None)
         limit = self._limit(failure.max_retries, wait)
         if limit is not None:
-            raise self._last(error, None if self._opener is None else limit)
+            raise self._last(error, limit)
         return wait
 
     def _limit(self, max_retries: int, wait: float = 0.0) -> str | None:
         """What forbids another attempt after a pause of so many seconds; None if there may be one."""
         if self._opener is None:
-            return "the source is not a function, so it can be read only once"
+            return "the source can be read only once"
         if wait > _LONGEST_WAIT:
             return f"the provider asks for a pause of {wait:g} seconds, and the longest is {_LONGEST_WAIT:g}"
         used = sum(tokens(usage) for usage in (*(each["usage"] for each in self._accounts), self.answer.usage))
@@ -254,7 +259,7 @@ class Attempts:
         if isinstance(error, ModelError):
             accounts = [*self._accounts, self._account(error)]
             error.attempts = tuple(each["failure"] for each in accounts)
-            error.ended_by = limit
+            error.ended_by = None if self._opener is None else limit
             error.usage = summed(each["usage"] for each in accounts)
         return error
 

@@ -166,6 +166,8 @@ class InvalidResponseError(AnswerError, ValueError):
     @property
     def reason(self) -> str:
         """What is wrong, in words for the model."""
+        if self.missing:
+            return f"it lacks the keys {[*self.missing]}"
         if not self.misfits:
             return str(self)
         return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])

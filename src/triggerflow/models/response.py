@@ -239,12 +239,12 @@ class Response:
         options.one_of("type", type, ("parsed", "original", "all"))
         options.whole_number("max_retries", max_retries)
         options.switch("raise_ensure_failure", raise_ensure_failure)
-        if keys:
-            self._require(Need(keys, key_style, max_retries, raise_ensure_failure))
+        need = Need(keys, key_style, max_retries, raise_ensure_failure) if keys else None
+        if need is not None:
+            self._require(need)
         answer = await self._end()
-        missing = answer.missing(keys, key_style) if raise_ensure_failure else ()
-        if missing:
-            raise answer.lacks(missing)
+        if need is not None and (lack := self._attempts.lack_at_end(need)) is not None:
+            raise lack
         if type == "original":
             return answer.text
         problem = answer.json_problem()
