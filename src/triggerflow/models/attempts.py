@@ -93,8 +93,8 @@ class Attempts:
         self._needs: list[Need] = []
         self._checks: dict[str, Check] = {}
         """By path, the checks of the fields that readers want one by one."""
-        self._misfit: InvalidResponseError | None = None
-        """The error of the current answer that was found when a reader came: a field that it had before is wrong."""
+        self.misfit: InvalidResponseError | None = None
+        """The error of the current answer if one of these fields is wrong."""
         self._attempt = Attempt()
         self._accounts: list[dict[str, Any]] = []
         """`Answer.account` of each earlier attempt."""
@@ -150,7 +150,7 @@ class Attempts:
         if fresh and not self.log.closed:
             attempt = self.answer.parser.attempt
             events = [it for it in self.log.recorded() if isinstance(it, Event) and it.attempt == attempt]
-            self._misfit = self._misfit or self._first_misfit(self.answer, events)
+            self.misfit = self.misfit or self._first_misfit(self.answer, events)
         return {path: self._checks[path] for path in paths}
 
     def _first_misfit(self, answer: Answer, events: Iterable[Event]) -> InvalidResponseError | None:
@@ -193,8 +193,10 @@ class Attempts:
                     kept = piece if self._originals else replace_field(piece, raw=None)
                     events = answer.take(piece)
                     log.extend((kept, *events))
-                    if self._checks and (misfit := self._misfit or self._first_misfit(answer, events)) is not None:
-                        raise misfit
+                    if self._checks:
+                        self.misfit = self.misfit or self._first_misfit(answer, events)
+                        if self.misfit is not None:
+                            raise self.misfit
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:
                         breath = _BREATH
@@ -260,7 +262,7 @@ class Attempts:
 
     def _again(self, error: Exception) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
-        self._misfit = None
+        self.misfit = None
         account = self._account(error)
         self._accounts.append(account)
         if isinstance(error, InvalidResponseError) and self._tell_why:

@@ -4,7 +4,6 @@ Returned by a chunk, they are the items of the for_each behind it (`run.dispatch
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from ..run.dispatch import Field, FieldItems, Withdrawn
@@ -44,12 +43,14 @@ class Fields(FieldItems):
     response, if there is one: only after the last field without an error are the fields those of a valid answer.
     """
 
-    __slots__ = ("_paths", "_places", "_response")
+    __slots__ = ("_paths", "_places", "_response", "_rest")
 
     def __init__(self, response: "Response", paths: Sequence[str], places: bool) -> None:
         self._response = response
         self._paths = paths
         self._places = places
+        self._rest: AsyncGenerator[Field | Withdrawn, None] | None = None
+        """What follows after `FieldsWithdrawnError`. It stays open, so that the response has a reader."""
 
     def follow(self) -> AsyncGenerator[Field | Withdrawn, None]:
         """See `FieldItems.follow`."""
@@ -66,18 +67,23 @@ class Fields(FieldItems):
         return iterate_sync(self._items, "async for ... in response.fields", self._response.loop)
 
     async def _items(self) -> AsyncGenerator[Any, None]:
-        given = 0
-        async with aclosing(self.follow()) as found:
+        given, rest = 0, None
+        found, self._rest = self._rest or self.follow(), None
+        try:
             async for it in found:
                 if not isinstance(it, Withdrawn):
                     given += 1
                     yield self.item(it)
                 elif given:
+                    rest = self._rest = found
                     raise FieldsWithdrawnError(
                         f"the answer was dropped after {given} of its fields were handed out ({it.reason}); "
                         f"iterate again to get the fields of attempt {it.attempt}",
                         it.attempt,
                     )
+        finally:
+            if rest is None:
+                await found.aclose()
 
     def __repr__(self) -> str:
         return f"<Fields {', '.join(map(repr, self._paths))}>"

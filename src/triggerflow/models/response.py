@@ -179,12 +179,13 @@ class Response:
                 elif item.event_type == "reset":
                     misfit = None
                     yield Withdrawn(item.attempt, "another JSON follows in the same answer")
-                elif item.is_complete and misfit is None and item.attempt == self.attempt:
-                    if (check := check_of(checks, item)) is None:
+                elif item.is_complete and item.attempt == self.attempt:  # else its answer was dropped
+                    check = check_of(checks, item)
+                    if check is None or misfit is not None or self._attempts.misfit is not None:
                         continue
                     try:
                         value = check(item)
-                    except ValueError as error:  # the answer is being dropped, or was read before this reader came
+                    except ValueError as error:  # the answer had ended before this reader came
                         misfit = self._attempts.answer.misfit(error)
                     else:
                         yield Field(FieldPlace(item.path, item.wildcard_path, item.keys), value)
