@@ -62,7 +62,7 @@ class AnthropicProvider:
         if request.system_prompt is not None:
             options["system"] = messages.pop(0)["content"]
         if request.described is not None and as_tool:
-            tool = {"name": _TOOL, "description": "Give the answer.", "input_schema": request.described.schema}
+            tool = {"name": _TOOL, "description": "Give the answer.", "input_schema": request.described.object_schema}
             options.update(tools=[tool], tool_choice={"type": "tool", "name": _TOOL})
         stream = await client.messages.create(messages=messages, stream=True, **options)
         return _answers(stream) if as_tool else stream
@@ -73,10 +73,14 @@ class AnthropicProvider:
 
 
 async def _answers(stream: Any) -> AsyncGenerator[Delta, None]:
-    """Yield the input of the tool as text deltas. It is the only tool that the model may call: its input is the
-    answer."""
+    """Yield the input of the tool as text deltas: it is the only tool that the model may call, and its input is the
+    answer. A model that answers in text instead has its text read. Beside an input, a text is no part of the answer."""
+    calls: set[int] = set()
     async with aclosing(read_deltas(stream)) as deltas:
         async for delta in deltas:
-            text = "".join(call.arguments for call in delta.tool_calls)
+            calls.update(call.index for call in delta.tool_calls)
+            text = "".join(call.arguments for call in delta.tool_calls if call.index == 0) or (
+                "" if calls else delta.text
+            )
             reason = "stop" if delta.finish_reason == "tool_calls" else delta.finish_reason
             yield replace(delta, text=text, tool_calls=(), finish_reason=reason)

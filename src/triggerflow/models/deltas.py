@@ -17,13 +17,17 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, I
 from contextlib import suppress
 from typing import Any, cast
 
+from msgspec.structs import replace
+
+from .errors import TransportError
 from .http import response_of, watched, watched_sync
-from .shapes import Delta, delta_of
+from .shapes import ChunkReader, Delta, failure_in, finish_reason
 
 Source = Any
 """An (async) iterable of text, bytes or chunks; a coroutine that returns one; or a function that returns either."""
 Adapter = Callable[[Any], Any]
-"""Turns one chunk of a source into a `Delta` or text; into None if the chunk has nothing to read."""
+"""Turns one chunk of a source into a `Delta`, text, or a chunk of a known shape; into None if the chunk has nothing to
+read."""
 
 _END = object()
 
@@ -36,33 +40,94 @@ async def read_deltas(
     `alive` is called for signs of life that yield no delta: an item without content, and bytes of the SDKs' streams.
 
     Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD. Raises `TypeError` for an
-    object that is not a source, and for an item that is neither text nor a chunk of a known shape; also the exceptions
-    of the source.
+    object that is not a source, and for an item that is neither text nor a chunk of a known shape; the error that a
+    chunk reports, after what else that chunk says; `TransportError` at the end of a stream of chunks of which none has
+    said why the answer ended; also the exceptions of the source.
     """
     opened = await _open(source)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     response = response_of(opened)
     items = _items(opened, response, alive)
+    reader = ChunkReader()
+    beside = _Beside()
     try:
         async for item in items:
             chunk = item
             if adapter is not None and not (response is not None and isinstance(item, Delta)):
+                said = beside.read(item)
                 chunk = adapter(item)
+                if said is not None and chunk is not item:
+                    chunk = _completed(chunk, said)
                 if chunk is None:
                     alive()
                     continue
             if isinstance(chunk, bytes | bytearray | memoryview):
                 chunk = decoder.decode(bytes(cast("bytes", chunk)))
-            yield delta_of(chunk)
+            delta = reader.read(chunk)
+            failure = reader.failure
+            if failure is None or delta.text or delta.reasoning or delta.tool_calls:
+                yield delta
+            if failure is not None:
+                raise failure
         rest = decoder.decode(b"", True)
         if rest:
             yield Delta(text=rest, raw=rest)
+        if reader.unfinished:
+            hint = (
+                "" if adapter is None else "; if your adapter reads the reason, return Delta(text, finish_reason=...)"
+            )
+            raise TransportError(f"the provider's stream ended without a finish reason: the connection was cut{hint}")
+        last = reader.end()
+        if last is not None:
+            yield last
     finally:
         try:
             await _close(items)
         finally:
             if isinstance(opened, AsyncIterable):  # the thread of a sync source has closed it already
                 await _close(opened)
+
+
+class _Beside:
+    """Reads the chunks for which the program has an adapter. The adapter says what the content is. If the shape is
+    known, the chunk still says how the answer ended, which errors there were, and what was counted."""
+
+    def __init__(self) -> None:
+        self._reader = ChunkReader()
+
+    def read(self, item: Any) -> Delta | None:
+        """What an item says, or None if its shape is not known. Raises the error that it reports."""
+        if isinstance(item, str | bytes | bytearray | memoryview | Delta):
+            return None
+        failure = failure_in(item)
+        said = None
+        if failure is None and self._reader.knows(item):
+            # The adapter may be there because the content of these chunks cannot be read.
+            with suppress(TypeError):
+                said = self._reader.read(item)
+            failure = self._reader.failure
+        if failure is not None:
+            raise failure
+        return said
+
+
+def _completed(adapted: Any, said: Delta) -> Any:
+    """What an adapter has made of a chunk, with what the chunk itself says; None if there is nothing to read."""
+    if adapted is None:
+        if not (said.finish_reason or said.usage or said.refusal):
+            return None
+        adapted = Delta()
+    elif isinstance(adapted, str):
+        adapted = Delta(adapted)
+    elif not isinstance(adapted, Delta):
+        return adapted
+    return replace(
+        adapted,
+        finish_reason=finish_reason(adapted.finish_reason) or said.finish_reason,
+        usage=adapted.usage or said.usage,
+        refusal=adapted.refusal or said.refusal,
+        raw=said.raw if adapted.raw is None else adapted.raw,
+    )
 
 
 def is_function(source: Source) -> bool:
