@@ -51,7 +51,11 @@ class DataPlan:
 
 
 NOTATION = {"title": str, "steps": [{"name": (str, "what to do"), "minutes": int, "tags": [str]}]}
-TYPED = {"pydantic": (PydanticPlan, PydanticStep), "msgspec": (StructPlan, StructStep), "dataclass": (DataPlan, DataStep)}
+TYPED = {
+    "pydantic": (PydanticPlan, PydanticStep),
+    "msgspec": (StructPlan, StructStep),
+    "dataclass": (DataPlan, DataStep),
+}
 
 PLAN = (
     '{"title": "T", "steps": [{"name": "a", "minutes": 4, "tags": ["x", "y"]},'

@@ -93,7 +93,7 @@ async def test_a_wrong_field_takes_all_back_and_the_next_answer_starts_anew(name
     [
         (CUT, TruncatedResponseError),
         ((CUT, ConnectionResetError("gone")), TruncatedResponseError),
-        (PLAN.replace("\"T\",", "\"T\" ;"), InvalidResponseError),
+        (PLAN.replace('"T",', '"T" ;'), InvalidResponseError),
         ((CUT, KeyError("mine")), KeyError),
         (PLAN.replace('"title": "T"', '"title": 1'), InvalidResponseError),
     ],
@@ -276,7 +276,9 @@ async def test_other_followers_get_the_list_when_the_answer_is_valid() -> None:
 
 async def test_without_a_for_each_the_fields_are_a_list() -> None:
     flow = TriggerFlow(name="f")
-    flow.to(lambda data: Response([PLAN], output=PydanticPlan).fields("steps[*].name")).to(lambda data: data.value).end()
+    flow.to(lambda data: Response([PLAN], output=PydanticPlan).fields("steps[*].name")).to(
+        lambda data: data.value
+    ).end()
     assert await flow.async_start() == ["a", "b", "c"]
 
 
@@ -287,7 +289,9 @@ async def test_two_blocks_behind_one_chunk() -> None:
     async def plan(data: Any) -> Any:
         return Response(answering(BAD, PLAN), output=PydanticPlan).fields("steps[*].name")
 
-    flow.to(plan).for_each().to(lambda data: data.value + "1").end_for_each().to(lambda data: data.state.set("one", data.value))
+    flow.to(plan).for_each().to(lambda data: data.value + "1").end_for_each().to(
+        lambda data: data.state.set("one", data.value)
+    )
     flow.to(plan).for_each().to(lambda data: data.value + "2").end_for_each().end()
     execution = flow.create_execution()
     assert await execution.async_start() == ["a2", "b2", "c2"]
