@@ -6,7 +6,7 @@ task is cancelled, which closes the provider's HTTP stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, Literal, TypeVar, cast
 
@@ -334,7 +334,7 @@ class Response:
                 log, after = log + 1, 0
 
     @contextmanager
-    def _reader(self) -> Iterator[None]:
+    def _reader(self) -> Generator[None]:
         """Count a reader: the first one starts the reading of the source, and the last one that leaves stops it."""
         self._start()
         self._readers += 1
