@@ -244,7 +244,8 @@ def _order_keys(schema: Schema) -> list[str]:
     unions: list[list[Schema]] = []
 
     def look(part: Schema) -> Schema:
-        members = [definitions.get(name_of(member), member) for member in part.get("anyOf", ())]
+        written: list[Schema] = part.get("anyOf", [])
+        members = [definitions.get(name_of(member), member) for member in written]
         unions.append([member for member in members if member.get("properties")])
         with_parts(part, look)
         return part
