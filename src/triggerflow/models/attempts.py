@@ -214,13 +214,16 @@ class Attempts:
     def _missing(self, answer: Answer) -> Failure | None:
         """The failure of an answer that lacks required keys, unless it is good enough because no attempt is left."""
         lacking = {need: missing for need in self._needs if (missing := answer.missing(need.keys, need.style))}
-        if not lacking:
-            return None
-        allowed = max(need.max_retries for need in lacking)
-        if not any(need.fatal for need in lacking) and self._limit(allowed) is not None:
-            return None
         missing = [*dict.fromkeys(key for keys in lacking.values() for key in keys)]
-        return Failure(answer.lacks(missing), allowed)
+        # Of free text only those who require keys want JSON.
+        problem = answer.lacks(missing) if missing else answer.json_problem() if self._needs else None
+        if problem is None:
+            return None
+        needs = [*lacking] or self._needs
+        allowed = max(need.max_retries for need in needs)
+        if not any(need.fatal for need in needs) and self._limit(allowed) is not None:
+            return None
+        return Failure(problem, allowed)
 
     def _wait(self, failure: Failure) -> float:
         """The pause before the next attempt in seconds. Raises the error if there is no next attempt."""
@@ -269,8 +272,8 @@ class Attempts:
         account = self._account(error)
         self._accounts.append(account)
         if isinstance(error, InvalidResponseError) and self._tell_why:
-            problems = tuple(self.answer.parser.problems)
-            self._attempt = Attempt(self._attempt.number + 1, error.reason, self.answer.text, problems)
+            told = error.reason, self.answer.text, self.answer.problems
+            self._attempt = Attempt(self._attempt.number + 1, *told)
         else:  # a request that failed has brought no answer: the one before it is still to be corrected
             self._attempt = replace(self._attempt, number=self._attempt.number + 1)
         attempt = self.answer.parser.attempt + 1
