@@ -27,6 +27,7 @@ from .errors import (
     TruncatedResponseError,
 )
 from .fields import Fields
+from .instant import Problem
 from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
@@ -49,6 +50,7 @@ __all__ = [
     "Output",
     "OutputError",
     "Part",
+    "Problem",
     "Provider",
     "ProviderError",
     "QuotaError",

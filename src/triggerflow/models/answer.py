@@ -3,6 +3,7 @@
 A response has one answer per attempt.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -16,7 +17,7 @@ from .errors import (
     RefusalError,
     TruncatedResponseError,
 )
-from .instant import Event, InstantParser
+from .instant import Event, InstantParser, Problem
 from .misfits import misfits
 from .output import Output
 from .places import STEPS, PathStyle
@@ -41,13 +42,23 @@ class ToolCall:
 
 
 class Answer:
-    """The answer of one attempt."""
+    """The answer of one attempt. `strict`: it must be JSON and nothing else; `repair`: guesses are allowed."""
 
-    def __init__(self, parser: InstantParser, output: Output | None, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        parser: InstantParser,
+        output: Output | None,
+        earlier: Sequence[Mapping[str, Any]] = (),
+        *,
+        strict: bool = False,
+        repair: bool = True,
+    ) -> None:
         self.parser = parser
         self.output = output
         self.earlier = tuple(earlier)
         """What `account` gave for each earlier attempt."""
+        self.strict = strict
+        self.repair = repair
         self.length = 0
         self.finished = False
         """Whether the answer has ended and has passed all checks."""
@@ -134,7 +145,7 @@ class Answer:
                 self.object = self.output.convert(self.parser.value)
             except ValueError as error:
                 problem = self.invalid(f"the answer does not fit its description: {error}")
-                problem.misfits = tuple(misfits(self.parser.value, self.output.schema))
+                problem.misfits = tuple(misfits(self.parser.value, self.output.full_schema))
                 problem.__cause__ = error
         return problem
 
@@ -151,18 +162,40 @@ class Answer:
         if ending == "failure":
             message = f"the provider ended the answer with the finish reason {reason!r}, which says that it failed"
             return self.cut(reason, message) if self.length else ProviderError(message)
-        complete = self.output is not None and self.parser.complete
+        complete = self.output is not None and self.parser.complete and self.parser.objection() is None
         return None if complete else self.cut(reason, _CUT[reason])
 
     def json_problem(self) -> AnswerError | None:
-        """The error if the complete text cannot be read as JSON, or None."""
-        if self.parser.complete:
-            return None
-        if self.parser.value is not None:
+        """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
+        parser = self.parser
+        if parser.value is None:
+            found = parser.problems
+            reason = found[-1].message if found else "the response contains no JSON"
+            return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+        if not parser.complete and self.finish_reason is None:
             return self.cut("end", "the answer's text ended inside of its JSON")
-        found = self.parser.problems
-        reason = found[-1].message if found else "the response contains no JSON"
-        return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+        objection = parser.objection(repair=self.repair)
+        if objection is not None:
+            how = (
+                "the only reading is a guess, which repair=False refuses" if objection.repaired else "it is not certain"
+            )
+            return self.invalid(f"the answer is not JSON, and {how}: {objection.around(self.text)}")
+        if not parser.complete:
+            return self.invalid(f"the model ended the answer before the JSON was complete; it ends {self.text[-80:]!r}")
+        return self._strict_problem() if self.strict else None
+
+    def _strict_problem(self) -> AnswerError | None:
+        try:
+            json.loads(self.text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            return self.invalid(f"the answer is not JSON and nothing else, as strict=True demands: {error}")
+        return None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The places of the text so far that are not JSON, the first hundred of them."""
+        text = self.text
+        return tuple(problem.around(text) for problem in self.parser.problems)
 
     def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
         """The error of an answer that stopped before its end."""
@@ -170,7 +203,9 @@ class Answer:
 
     def invalid(self, message: str, missing: Sequence[str] = ()) -> InvalidResponseError:
         """The error of an answer that does not fit the description."""
-        return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
+        return InvalidResponseError(
+            message, text=self.text, data=self.parser.value, missing=missing, problems=self.problems
+        )
 
     def misfit(self, error: ValueError) -> InvalidResponseError:
         """The error of an answer of which one field has another type than the description says."""
@@ -209,6 +244,10 @@ def slices(delta: Delta, size: int) -> Iterator[Delta]:
             yield Delta(piece)
         else:
             yield Delta(piece, finish_reason=delta.finish_reason, usage=delta.usage)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a value of JSON")
 
 
 def _has(data: Any, steps: list[tuple[str, str]]) -> bool:

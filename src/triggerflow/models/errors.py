@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from .._core.errors import TriggerFlowError
+from .instant import Problem
 
 
 class ModelError(TriggerFlowError):
@@ -150,18 +151,23 @@ class TruncatedResponseError(AnswerError):
 
 
 class InvalidResponseError(AnswerError, ValueError):
-    """The answer is complete, but contains no JSON, or not the JSON that `output` describes. `missing` lists absent
-    keys."""
+    """The answer is complete, but contains no JSON, not the JSON that `output` describes, or JSON with errors after
+    which its value is not certain. `missing` lists absent keys, `problems` the places of `text` that are not JSON."""
 
-    def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
+    def __init__(
+        self, message: str, *, text: str, data: Any, missing: Iterable[str] = (), problems: Iterable[Problem] = ()
+    ) -> None:
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
+        self.problems = tuple(problems)
         self.misfits: tuple[str, ...] = ()
         """If the answer has another structure: each place that does not fit, with what is expected and what came."""
 
     @property
     def reason(self) -> str:
         """What is wrong, in words for the model."""
+        if self.missing:
+            return f"it lacks the keys {[*self.missing]}"
         if not self.misfits:
             return str(self)
         return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])
