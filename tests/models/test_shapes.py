@@ -1,6 +1,6 @@
 """The chunks of every dialect are read right: as dicts, as objects, and as the types of the official SDKs.
 
-The samples are in `shapes/`, one file for each family. A sample has the chunks of one stream, and what they say: `text`,
+The samples are in `shapes/`, a file for each family. A sample has the chunks of one stream, and what they say: `text`,
 `reasoning`, `refusal`, `tool_calls` (id, name, arguments), `finish`, `usage`, or `error` (class and HTTP status).
 """
 
@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-import triggerflow.models
-from triggerflow.models import Delta, RequestFailedError, ToolCallDelta
+from triggerflow.models import RequestFailedError, ToolCallDelta
 from triggerflow.models.deltas import read_deltas
-from triggerflow.models.shapes import SHAPES, ending_of, shape_of
+from triggerflow.models.shapes import SHAPES, shape_of
 
 FOLDER = Path(__file__).parent / "shapes"
 SAMPLES = [
