@@ -1,6 +1,6 @@
 """The chunks of every dialect are read right: as dicts, as objects, and as the types of the official SDKs.
 
-The samples are in `shapes/`, a file for each family. A sample has the chunks of one stream, and what they say: `text`,
+The samples are in `shapes/`, a file for each family. A sample has the chunks of one stream and what they say: `text`,
 `reasoning`, `refusal`, `tool_calls` (id, name, arguments), `finish`, `usage`, or `error` (class and HTTP status).
 """
 
