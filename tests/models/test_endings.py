@@ -1,4 +1,4 @@
-"""How an answer ends: a finish reason means the same in the words of each provider; a refusal is an error of its own."""
+"""How an answer ends: a finish reason means the same in the words of each provider; a refusal is its own error."""
 
 from collections.abc import Callable
 from contextlib import suppress
