@@ -110,11 +110,32 @@ def _with_pydantic(kind: Any, plain: bool) -> tuple[Schema, Mapping[str, Schema]
             return adapter.validate_json(json.dumps(data), strict=strict)
         except pydantic.ValidationError as error:
             found: list[Any] = error.errors(include_url=False, include_context=False, include_input=False)
-            said = [f"{where}{_place(one, data)}: {one['msg']}" for one in found[:_MOST_ERRORS]]
-            more = f"; and {len(found) - _MOST_ERRORS} more" if len(found) > _MOST_ERRORS else ""
+            said = [f"{where}{place}: {one['msg']}" for place, one in _likely(found, data)]
+            more = f"; and {len(said) - _MOST_ERRORS} more" if len(said) > _MOST_ERRORS else ""
+            del said[_MOST_ERRORS:]
             raise ValueError("; ".join(said) + more) from error
 
     return schema, schema.pop("$defs", {}), convert
+
+
+def _likely(errors: list[Any], data: Any) -> list[tuple[str, Any]]:
+    """The mistakes with their places, without those in members of a union that the answer does not mean: whose tag is
+    another one, while that of another member is there."""
+    placed = [(_place(error, data), error) for error in errors]
+    members: dict[str, dict[str, bool]] = {}
+    for place, error in placed:
+        union, bracket, rest = place.partition(" (")
+        if bracket:
+            member = rest.partition(")")[0]
+            other = error["type"] == "literal_error"
+            members.setdefault(union, {})[member] = members.get(union, {}).get(member, False) or other
+    meant: list[tuple[str, Any]] = []
+    for place, error in placed:
+        union, bracket, rest = place.partition(" (")
+        other = bool(bracket) and members[union][rest.partition(")")[0]] and not all(members[union].values())
+        if not other:
+            meant.append((place, error))
+    return meant
 
 
 def _place(error: Any, data: Any) -> str:
@@ -128,7 +149,7 @@ def _place(error: Any, data: Any) -> str:
             data = items[step] if step < len(items) else None
         elif isinstance(data, dict) and (step in data or missing):
             path += f".{step}"
-            data = cast("dict[str, Any]", data).get(step)
+            data = cast("dict[Any, Any]", data).get(step)
         else:
             path += f" ({step})"
     return path
