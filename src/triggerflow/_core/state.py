@@ -162,7 +162,8 @@ class Provisional:
         self.group = group
         self.by = by
         self.outer = group.provisional
-        self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] = {}
+        #: None while there are none: most provisional signals wait for their confirmation after their work has ended
+        self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] | None = None
 
 
 class Wait(msgspec.Struct):

@@ -187,7 +187,11 @@ class Attempts:
         else:
             problem = None
             reason = answer.finish_reason
-        log.extend(answer.parser.finish(reason))
+        events = answer.parser.finish(reason)
+        log.extend(events)
+        self.checks.take(events)
+        if problem is None and self.checks.misfit is not None:
+            problem = answer.misfit(self.checks.misfit)
         problem = problem or answer.problem()
         if problem is not None:
             return Failure(problem, self._budget.max_retries)

@@ -95,10 +95,12 @@ class FieldSignals:
     def __init__(self, runtime: ExecutionRuntime, run: RunChunk, repeated: Attempt | None) -> None:
         self._of = runtime, run, repeated
 
-    def emit(self, name: str, value: Any, field: FieldPlace) -> Awaitable[int]:
+    async def emit(self, name: str, value: Any, field: FieldPlace) -> int:
         """Emit a provisional signal; return its number."""
         runtime, run, repeated = self._of
-        return ingress.emit(runtime, name, value, run, repeated, provisional=True, field=field)
+        number = await ingress.emit(runtime, name, value, run, repeated, provisional=True, field=field)
+        _hurry(runtime)
+        return number
 
     async def confirm(self, number: int) -> None:
         """Make a provisional signal final."""
@@ -157,6 +159,7 @@ async def give_items(runtime: ExecutionRuntime, run: RunChunk, fields: FieldItem
     def give(items: list[Any], places: list[FieldPlace | None]) -> None:
         if feeds:
             ingress.submit(runtime, events.ItemsGiven(runtime.environment.now(), run.id, items, places))
+            _hurry(runtime)
 
     try:
         async with aclosing(fields.follow()) as found:
@@ -174,6 +177,12 @@ async def give_items(runtime: ExecutionRuntime, run: RunChunk, fields: FieldItem
         take_back(runtime, run, failed(error))
         raise
     return given
+
+
+def _hurry(runtime: ExecutionRuntime) -> None:
+    """The reader of the answer waits next: start the work on the field at once."""
+    if runtime.driver is not None and ingress.is_here(runtime):
+        runtime.driver.hurry()
 
 
 def take_back(runtime: ExecutionRuntime, run: RunChunk, reason: str) -> None:
