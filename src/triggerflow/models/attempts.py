@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace as replace_field
 
-from ..run.dispatch import Withdrawn
+from ..run.dispatch import Field, Withdrawn
 from .answer import Answer, slices
 from .deltas import Adapter, Source, read_deltas
 from .errors import (
@@ -149,8 +149,9 @@ class Attempts:
         missing = self.answer.missing(need.keys, need.style) if need.fatal else ()
         return self._last(self.answer.lacks(missing), self._limit(need.max_retries)) if missing else None
 
-    def follow_fields(self, paths: Sequence[str]) -> Follower:
-        """A new reader of the fields at these paths. They are checked as soon as they are complete.
+    def follow_fields(self, paths: Sequence[str], now: Callable[[Field], bool] | None) -> Follower:
+        """A new reader of the fields at these paths. They are checked as soon as they are complete. `now`: see
+        `FieldChecks.follow`.
 
         A field of another type makes the answer invalid at once: the rest of it is not read, and the next attempt
         follows.
@@ -162,7 +163,7 @@ class Attempts:
                 items.clear()
             elif isinstance(item, Delta) or (isinstance(item, Event) and item.attempt == attempt):
                 items.append(item)
-        follower = self.checks.follow(paths, items)
+        follower = self.checks.follow(paths, items, now)
         if log.closed:
             error = log.error
             if error is None and self.checks.misfit is not None:
