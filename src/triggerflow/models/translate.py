@@ -90,10 +90,10 @@ def reported_error(said: Any, where: str = "in its stream", *, retry_after: floa
     )
 
 
-def shortened(text: str) -> str:
-    """The text on one line, of at most 500 characters: a proxy may report an error with a whole web page."""
-    text = " ".join(text[: 2 * _SHOWN].split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+def shortened(text: str, most: int = _SHOWN) -> str:
+    """The text on one line, of at most so many characters: a proxy may report an error with a whole web page."""
+    line = " ".join(text[: 2 * most].split())
+    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
@@ -122,7 +122,8 @@ def _error_of_status(status: int, said: str, wait: float | None) -> RequestFaile
         return RateLimitError(f"the provider's rate limit is reached: {said}", status=status, retry_after=wait)
     if status in (408, 409) or status >= 500:
         return ProviderError(f"the provider failed (HTTP {status}): {said}", status=status, retry_after=wait)
-    return InvalidRequestError(f"the provider refused the request (HTTP {status}): {said}", status=status)
+    hint = "; check base_url and the model's name" if status in (404, 405) else ""
+    return InvalidRequestError(f"the provider refused the request (HTTP {status}{hint}): {said}", status=status)
 
 
 def _kind(words: Sequence[str]) -> tuple[type[RequestFailedError], int | None]:
