@@ -375,7 +375,7 @@ async def test_the_error_names_the_number_of_attempts_and_why_each_failed() -> N
     assert len(error.attempts) == 3
     for reason, part in zip(error.attempts, ["no JSON", "gone", "title"], strict=True):
         assert part in reason
-        assert len(reason) <= 200
+        assert len(reason) <= 204
     for part in ("does not fit", "attempt 3, the last one: max_retries=2", "attempt 1: ", "no JSON", "gone"):
         assert part in str(error)
 

@@ -30,8 +30,8 @@ from .instant import Event, EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
-from .retries import Attempt, Budget, opener, shortly
-from .translate import translate
+from .retries import Attempt, Budget, opener
+from .translate import shortened, translate
 from .usage import summed, tokens
 from .views import Item, Restart
 
@@ -41,6 +41,8 @@ _CHUNK_COST = 64
 """What a delta costs in addition to its text, counted in characters."""
 _LONGEST_WAIT = 60.0
 """In seconds. If the provider asks for a longer pause before a retry, the response fails instead of waiting."""
+_LONGEST_REASON = 200
+"""In characters: why an attempt failed, as later errors and the meta data tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,7 @@ class Attempts:
         return error
 
     def _account(self, error: Exception) -> dict[str, Any]:
-        return self.answer.account(shortly(error) or type(error).__name__)
+        return self.answer.account(shortened(str(error), _LONGEST_REASON) or type(error).__name__)
 
     def _again(self, error: Exception) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""

@@ -149,7 +149,7 @@ def _place(error: Any, data: Any) -> str:
             data = items[step] if step < len(items) else None
         elif isinstance(data, dict) and (step in data or missing):
             path += f".{step}"
-            data = cast("dict[str, Any]", data).get(step)
+            data = cast("dict[Any, Any]", data).get(step)
         else:
             path += f" ({step})"
     return path
