@@ -302,6 +302,7 @@ class Attempts:
             path_style=self._path_style,
             trust_quotes=self._constrained,
             first_attempt=attempt,
+            wrapper=None if output is None else output.wrapper,
         )
         return Answer(parser, output, self._accounts, **self._reading)
 
