@@ -142,6 +142,13 @@ class ResultFixed(Command):
     by: int | str | None
 
 
+class ResultDropped(Command):
+    """The execution has another result, so this one was dropped. `chunk` has set it, or its value has reached an
+    `end()`; "" for a caller. The driver logs the first."""
+
+    chunk: str
+
+
 class Rested(Command):
     """An execution that is kept open, or was not started, is idle: no run is left."""
 
@@ -180,6 +187,7 @@ AnyCommand = (
     | ItemAfterStop
     | CheckResult
     | ResultFixed
+    | ResultDropped
     | Rested
     | Close
 )

@@ -41,7 +41,7 @@ from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_s
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
 from .limits import acquire
-from .operators import compile_plan, decide, enter_chunk, fix_result, for_each_around, stop_items
+from .operators import compile_plan, decide, drop_result, enter_chunk, fix_result, for_each_around, stop_items
 from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
@@ -519,9 +519,11 @@ class Machine(Runs):
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
         event.replace = bool(event.replace)
-        self._effect_of(event, event.run)
+        run = self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
+        else:
+            drop_result(self, "" if run is None else run.node.name, event.value)
         close_if_idle(self)
 
     def _result_checked(self, event: events.ResultChecked) -> None:
