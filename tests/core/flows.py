@@ -204,6 +204,8 @@ class _Author:
         effects = [self.effect(chain) for _ in range(self.one_of(1, 0, 1, 2))]
         if any(it.act == "guess" for it in effects):
             effects += [Effect(self.one_of("retract", "confirm"))] * self.number(0, 2)
+        if not self.ordered and not self.plain and self.rarely(3):
+            effects += [Effect(self.one_of("give", "give", "give", "take")) for _ in range(self.number(1, 4))]
         return self.chunks(name, value or "same", *effects, **options)
 
     def later(self, chain: int) -> int:

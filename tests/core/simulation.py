@@ -21,6 +21,7 @@ from triggerflow._core.limits import around
 from triggerflow._core.machine import FINAL, Machine
 from triggerflow._core.plan import Plan
 from triggerflow._core.recovery import outstanding
+from triggerflow._core.signals import FieldPlace
 from triggerflow._core.snapshot import decode, encode
 from triggerflow._core.state import UNSET, BlockInstance, Interrupt, RunChunk
 from triggerflow.run.interrupts import StepWithoutValue
@@ -35,7 +36,7 @@ Pick = Callable[[int], int]
 
 Act = Literal[
     "emit", "settle", "spawn", "delay", "loose", "drop", "set", "append", "delete", "flow",
-    "put", "stop", "result", "park", "guess", "confirm", "retract",
+    "put", "stop", "result", "park", "guess", "confirm", "retract", "give", "take",
 ]  # fmt: skip
 
 
@@ -44,7 +45,8 @@ class Effect:
     """One thing a chunk does before it returns.
 
     `spawn` is a settling emit in a task of its own; `park` waits for something outside, as for a slow reader; `guess`
-    is a provisional emit, which `confirm` and `retract` refer to.
+    is a provisional emit, which `confirm` and `retract` refer to; `give` gives an item to the for_each that follows the
+    chunk, and `take` takes back all that the chunk has given.
     """
 
     act: Act
@@ -460,6 +462,11 @@ class Simulation:
                 return events.Confirmed(at, run, guess)
             case "retract":
                 return events.Retracted(at, run, guess, "wrong")
+            case "give":
+                return events.ItemsGiven(at, run or 0, [value], [FieldPlace("a[0]", "a[*]", ("a", 0))])
+            case "take":
+                early = (self.machine.state.early or {}).get(run or 0)
+                return events.Retracted(at, run, -1 if early is None else early.signal, "wrong")
             case "park":
                 return events.ExternalWaitStarted(at, run or 0)
 

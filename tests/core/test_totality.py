@@ -97,6 +97,7 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
         for number in range(40)
         for items, done in (([1], False), ([], True))
     ],
+    events.ItemsGiven: lambda at, run: [events.ItemsGiven(at, run, items) for items in ([1], [])],
     events.SourceFailed: lambda at, run: [events.SourceFailed(at, number, ERROR) for number in range(40)],
     events.PermitsRequested: lambda at, run: [events.PermitsRequested(at, run, count) for count in (1, 3)],
     events.PermitsReturned: lambda at, run: [events.PermitsReturned(at, run, count) for count in (1, 3)],

@@ -40,6 +40,8 @@ def variants(record: events.Event, value: Any) -> Iterator[events.Event]:
             yield type(record)(**{it: value if it == name else getattr(record, it) for it in names})
     if isinstance(record, events.SourceItems):
         yield events.SourceItems(record.at, record.opening, [value, value], record.done)
+    if isinstance(record, events.ItemsGiven):
+        yield events.ItemsGiven(record.at, record.run, [value, value], [value])
 
 
 @pytest.mark.parametrize("situation", ["created", "running, one at a time", "closing"])

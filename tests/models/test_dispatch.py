@@ -2,15 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
 
 from tests.models.instant_support import pieces
+from triggerflow._core.signals import FieldPlace
 from triggerflow.models import Delta, InvalidResponseError, Response, TruncatedResponseError
-from triggerflow.run.dispatch import emit_fields
+from triggerflow.run.dispatch import Field, Withdrawn, emit_fields
 
 ANSWER = {"title": "Sails", "queries": ["thrust", "light"], "notes": [{"text": "a"}, {"text": "b"}]}
 TEXT = json.dumps(ANSWER)
@@ -24,17 +25,16 @@ class Recorder:
         self.times: list[float] = []
         self.numbers = 0
 
-    async def async_emit(self, name: str, value: Any = None, *, provisional: bool = False) -> int:
-        assert provisional
+    async def emit(self, name: str, value: Any, field: FieldPlace) -> int:
         self.numbers += 1
         self.calls.append(("emit", name, value))
         self.times.append(asyncio.get_running_loop().time())
         return self.numbers
 
-    async def async_confirm(self, number: int) -> None:
+    async def confirm(self, number: int) -> None:
         self.calls.append(("confirm", number, None))
 
-    async def async_retract(self, number: int, reason: str) -> None:
+    async def retract(self, number: int, reason: str) -> None:
         self.calls.append(("retract", number, reason))
 
     def of(self, kind: str) -> list[Any]:
@@ -156,14 +156,11 @@ async def test_every_retraction_says_why(error: BaseException, reason: str) -> N
     class Answering:
         """A response whose reader gets one field and then an error."""
 
-        def check_paths(self, paths: Any) -> None: ...
-
-        async def get_async_generator(self, type: Any = "delta") -> AsyncGenerator[Any, None]:
-            async with aclosing(Response([TEXT]).get_async_generator(type)) as events:
-                async for event in events:
-                    yield event
-                    if event.is_complete:
-                        raise error
+        async def follow_fields(self, paths: Iterable[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+            async with aclosing(Response([TEXT]).follow_fields(paths)) as fields:
+                async for field in fields:
+                    yield field
+                    raise error
 
         async def async_get_data(self) -> Any: ...
 

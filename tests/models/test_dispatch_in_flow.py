@@ -9,7 +9,6 @@ import pytest
 
 from triggerflow import TriggerFlow
 from triggerflow.models import Response, TruncatedResponseError
-from triggerflow.run.dispatch import emit_fields
 
 TEXT = json.dumps({"queries": ["thrust", "light"], "summary": "Light pushes."})
 OUTPUT = {"queries": [str], "summary": str}
@@ -25,7 +24,7 @@ class Searches:
 
         @flow.chunk("plan")
         async def plan(data: Any) -> Any:
-            answer = await emit_fields(data, response, {"queries[*]": "query_ready"})
+            answer = await data.async_emit_fields(response, {"queries[*]": "query_ready"})
             self.log.append(("answer", ""))
             return answer
 
@@ -94,7 +93,7 @@ def plans(response: Response) -> list[Any]:
         return await data.async_emit_fields(response, {"queries[*]": "query_ready", "summary": "unheard"})
 
     async def of_the_module(data: Any) -> Any:
-        return await emit_fields(data, response, FIELDS)
+        return await data.async_emit_fields(response, FIELDS)
 
     mine = dict(FIELDS)
 

@@ -14,7 +14,6 @@ from msgspec import Meta, Struct
 from triggerflow import TriggerFlow
 from triggerflow.models import Request, TruncatedResponseError
 from triggerflow.models.openai import OpenAIProvider
-from triggerflow.run.dispatch import emit_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-model" / "bin" / "python"
@@ -99,7 +98,7 @@ async def test_a_server_that_dies_in_the_middle_takes_everything_back() -> None:
 
         @flow.chunk("plan")
         async def plan(data: Any) -> Any:
-            return await emit_fields(data, REQUEST.get_response(server.model), {"queries[*]": "query_ready"})
+            return await data.async_emit_fields(REQUEST.get_response(server.model), {"queries[*]": "query_ready"})
 
         @flow.chunk("search")
         async def search(data: Any) -> None:

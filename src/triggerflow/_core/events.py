@@ -9,9 +9,16 @@ from typing import Any, Literal
 
 import msgspec
 
+from .signals import FieldPlace
+
 #: The deduplication key of stream items (see `Event.effect`). `Machine.receive_item` uses it
 #: directly, to save a call for each item.
 STREAM = "stream"
+
+#: The deduplication keys of what a run dispatches for fields of a model's answer: signals (with their name behind it),
+#: and items of for_each blocks.
+FIELD, ITEMS_GIVEN = "field:", "items_given"
+OF_FIELDS = (FIELD, ITEMS_GIVEN)
 
 
 #: The version of the rules by which the core applies records. A journal is replayed by the rules of its first record:
@@ -148,7 +155,8 @@ class Emitted(Event, tag="emitted"):
 
     With `delay` (seconds) a timer fires the signal later; `SignalsCancelled` cancels it by its name or its `label`.
     Without `keeps_open` neither the execution nor a wait waits for the timer. What a `provisional` signal starts can be
-    retracted until the signal is confirmed. Without `may_wait` the emitter is not suspended by back-pressure."""
+    retracted until the signal is confirmed. Without `may_wait` the emitter is not suspended by back-pressure. `field`:
+    the value is the field at this place of a model's answer."""
 
     at: float
     run: int | None
@@ -161,11 +169,12 @@ class Emitted(Event, tag="emitted"):
     label: str | None = None
     keeps_open: bool = True
     digest: int | None = None
+    field: FieldPlace | None = None
 
     @property
     def effect(self) -> str:
         """See `Event.effect`."""
-        return f"emitted:{self.name}"
+        return f"emitted:{self.name}" if self.field is None else f"{FIELD}{self.name}"
 
 
 class SignalsCancelled(Event, tag="signals_cancelled"):
@@ -397,6 +406,24 @@ class SourceFailed(Event, tag="pull_failed"):
     error: ErrorInfo
 
 
+class ItemsGiven(Event, tag="items_given"):
+    """A running chunk gives the next items to each for_each that follows it, before its value is complete.
+
+    The first record opens these for_each blocks, as one provisional signal with the number of this record: it is
+    confirmed when the chunk completes, and retracted by `Retracted`. `fields` has the place of each item in a model's
+    answer."""
+
+    at: float
+    run: int
+    items: list[Any]
+    fields: list[FieldPlace | None] = []
+
+    @property
+    def effect(self) -> str:
+        """See `Event.effect`."""
+        return ITEMS_GIVEN
+
+
 class PermitsRequested(Event, tag="places_wanted"):
     """The sub-flow inside `run` requests `count` permits of the limits around it."""
 
@@ -495,6 +522,7 @@ Record = (
     | TimerFired
     | SourceItems
     | SourceFailed
+    | ItemsGiven
     | PermitsRequested
     | PermitsReturned
     | PermitsGranted

@@ -33,6 +33,7 @@ from . import commands, events
 from .closing import FINAL, close_down, close_if_idle, end_missing, fail
 from .definition import Definition
 from .digests import forget_signal, note_digest
+from .early_items import drop_early, end_early, receive_early
 from .errors import ProtocolError, UsageError
 from .events import DECLARED, RULES, STREAM
 from .freezing import freeze
@@ -47,8 +48,8 @@ from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
 from .recovery import recover, retried
 from .retraction import confirm, retract
-from .runs import IDLE, MATCH_CASE, SUB_FLOW, Runs
-from .signals import START, Trigger
+from .runs import CHUNK, IDLE, MATCH_CASE, SUB_FLOW, Runs
+from .signals import START, FieldTrigger, Trigger
 from .state import (
     BACKOFF,
     NONE_SENT,
@@ -188,7 +189,8 @@ class Machine(Runs):
                 self._leave_emitted(run)
         if state.closing is None:
             trigger, scope = node.completes, run.scope
-            for listener in node.next:
+            early = state.rare is not None and state.early
+            for listener in end_early(self, run) if early and run.id in early else node.next:
                 listener.enter(self, listener, trigger, value, scope, group)
         if group is not None:
             if group.provisional is not None:
@@ -212,6 +214,8 @@ class Machine(Runs):
             self._after_retracted_end(event.run)
             return
         self._require_begun(run)
+        if state.early and state.closing is None:
+            drop_early(self, run, self._end_wait)
         if event.retry_in is not None and state.closing is None:
             due = event.at + seconds(event.retry_in, "the time to the next attempt")
             self._release_run(run)
@@ -332,6 +336,8 @@ class Machine(Runs):
             run = None
         else:
             effect, effects = self.plan.effects.get(name) or f"emitted:{name}", run.effects
+            if event.field is not None:
+                effect = event.effect
             if effects is None:
                 run.effects = {effect: 1}
             else:
@@ -354,6 +360,8 @@ class Machine(Runs):
             group = self._group_of(event, run, group)
         if event.delay is None:
             trigger = self.plan.event_triggers[name]
+            if event.field is not None:
+                trigger = FieldTrigger("event", name, event.field)
             for node in nodes:
                 node.enter(self, node, trigger, event.value, None, group)
         else:
@@ -482,6 +490,24 @@ class Machine(Runs):
         if state.closing is None and stop_items(self, instance) and instance.group is not None:
             leave_group(instance.group, self._end_wait)
 
+    def _items_given(self, event: events.ItemsGiven) -> None:
+        state = self._require_open()
+        if event.run in (state.retracted or ()):
+            return
+        run = state.run(event.run)
+        if run is None:
+            raise self._unknown_run(event.run)
+        self._require_begun(run)
+        if run.node.kind is not CHUNK:
+            raise ProtocolError(f"run {run.id} of {run.node.id!r} is not one of a chunk: it cannot give items")
+        if type(event.items) is not list or type(event.fields) is not list:  # pyright: ignore[reportUnnecessaryComparison]
+            raise ProtocolError(f"the items that run {run.id} of {run.node.id!r} gives are not in a list")
+        if state.closing is not None:
+            return
+        if run.id not in (state.early or ()):
+            self._effect_of(event, event.run)
+        receive_early(self, event, run)
+
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
         event.replace = bool(event.replace)
@@ -519,6 +545,8 @@ class Machine(Runs):
         if event.holds:
             pause(self, event, run)
             return
+        if state.early and state.closing is None:
+            drop_early(self, run, self._end_wait)
         run = self._end_run(event.run)
         if state.closing is None:
             pause(self, event, run)
@@ -630,6 +658,7 @@ class Machine(Runs):
         events.FlowDataChanged: _flow_data_changed,
         events.StreamPut: _stream_put,
         events.StreamStopped: _stream_stop,
+        events.ItemsGiven: _items_given,
         events.ItemsStopped: _items_stopped,
         events.ResultSet: _result_set,
         events.ResultChecked: _result_checked,

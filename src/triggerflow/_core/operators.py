@@ -23,7 +23,7 @@ from .limits import acquire, limiter_of_chunk
 from .losses import first_lost, lose, lose_block
 from .plan import Node, Plan
 from .provisional import take_member
-from .signals import ANY_CHUNK, PUBLIC_KIND, Trigger
+from .signals import ANY_CHUNK, PUBLIC_KIND, FieldPlace, FieldTrigger, Trigger
 from .state import MISSING, READY, UNSET, BlockInstance, Branch, CompletionGroup, Lost, RunChunk, RunState
 from .values import BUILTIN, equals, is_lazy, kind_of
 
@@ -95,6 +95,8 @@ def enter_gate(
             item = item.instance.outer
         if trigger.kind == "error" and trigger not in wanted:
             trigger = Trigger("error", ANY_CHUNK)
+        elif isinstance(trigger, FieldTrigger):
+            trigger = trigger.plain
         slots = fill_join(machine.state, node.id, item, trigger, value)
         if len(slots) < len(wanted):
             return
@@ -168,13 +170,15 @@ def _feed(machine: Effects, instance: BlockInstance) -> None:
         instance.next += 1
         instance.open += 1
         instance.slots.append(UNSET)
-        branch = Branch(instance, index)
+        branch, trigger = Branch(instance, index), node.trigger
         item = source[index] if pulled is None else pulled.popleft()
+        if instance.fields is not None and (field := instance.fields.popleft()) is not None:
+            trigger = FieldTrigger(trigger.kind, trigger.name, field)
         for listener in node.next:
-            listener.enter(machine, listener, node.trigger, item, branch, instance.group)
+            listener.enter(machine, listener, trigger, item, branch, instance.group)
     instance.feeding = False
     if pulled is not None and not instance.exhausted:
-        if instance.open < window and not instance.pulling:
+        if instance.open < window and not instance.pulling and instance.giver is None:
             instance.pulling = True
             machine.state.pulls += 1
             if instance.group is not None:  # the pull is a member, so that a wait lasts until all items have come
@@ -199,6 +203,28 @@ def take_pulled(machine: Effects, instance: BlockInstance, items: list[Any], don
     instance.exhausted = done
     if instance.pulled is not None:
         instance.pulled.extend(items)
+    _feed(machine, instance)
+
+
+def open_early(
+    machine: Effects, node: Node, giver: int, scope: Branch | None, group: CompletionGroup | None
+) -> BlockInstance:
+    """Open a for_each whose items a running chunk gives, one after another."""
+    instance = open_scope(machine.state, node, scope, group, 0)
+    instance.giver, instance.exhausted = giver, False
+    instance.pulled, instance.fields = deque(), deque()
+    return instance
+
+
+def take_given(
+    machine: Effects, instance: BlockInstance, items: list[Any], fields: list[FieldPlace | None], *, done: bool
+) -> None:
+    """Start items that a running chunk has given. A for_each that was stopped takes no more of them."""
+    if instance.exhausted or instance.pulled is None or instance.fields is None:
+        return
+    instance.pulled.extend(items)
+    instance.fields.extend(fields)
+    instance.exhausted = done
     _feed(machine, instance)
 
 
@@ -240,6 +266,8 @@ def stop_items(machine: Effects, instance: BlockInstance) -> bool:
         instance.source = ()
     else:
         instance.pulled.clear()
+        if instance.fields is not None:
+            instance.fields.clear()
     pulling = stop_pulling(machine, instance)
     if instance.id in (machine.state.block_instances or ()):
         _feed(machine, instance)

@@ -32,6 +32,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     provisional = decided(machine.state, number)
     if provisional is None:
         return
+    _drop_early(machine, provisional.by, number)
     found = members(provisional)
     for instance in sorted((it for it in found if isinstance(it, BlockInstance)), key=lambda it: it.id):
         _drop_instance(machine, instance, ended)
@@ -46,6 +47,13 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in runs)]
 
 
+def _drop_early(machine: Effects, run: int | None, signal: int | None = None) -> None:
+    """Forget what a run gives to the for_each blocks behind it; with `signal`, only if that is its signal."""
+    early = machine.state.early
+    if early and run in early and signal in (None, early[run].signal):
+        del early[run]
+
+
 def _drop_instance(machine: Effects, instance: BlockInstance, ended: Callable[[Wait], None]) -> None:
     drop_scope(machine.state, instance)
     if stop_pulling(machine, instance) and instance.group is not None:
@@ -57,6 +65,7 @@ def _stop(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> Non
     state = machine.state
     del state.runs[run.id]
     leave_emitter(state, run)
+    _drop_early(machine, run.id)
     if run.group is not None:
         drop_member(state, run.group, run.id)
     if run.phase is RUNNING or run.phase is WAITING:

@@ -23,7 +23,7 @@ from .state import KEPT, RUNNING, WAITING, CompletionGroup, RunChunk, RunState, 
 NOTHING: list[commands.AnyCommand] = []
 #: The value of `Runs.out` while no record is being received.
 IDLE = cast("list[commands.AnyCommand]", None)
-MATCH_CASE, SUB_FLOW = OperatorKind.MATCH_CASE, OperatorKind.SUB_FLOW
+CHUNK, MATCH_CASE, SUB_FLOW = OperatorKind.CHUNK, OperatorKind.MATCH_CASE, OperatorKind.SUB_FLOW
 
 
 class Runs:

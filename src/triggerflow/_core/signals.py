@@ -40,6 +40,35 @@ class Trigger(msgspec.Struct, frozen=True, order=True):
         return f"{self.kind}:{self.name}"
 
 
+class FieldPlace(msgspec.Struct, frozen=True):
+    """Where a field is in a model's answer.
+
+    `path` names this place (`steps[2].tags[0]`), `wildcard_path` all places that differ only in their indexes
+    (`steps[*].tags[*]`). `keys` has the keys and indexes from the root to the field: `("steps", 2, "tags", 0)`.
+    """
+
+    path: str
+    wildcard_path: str
+    keys: tuple[str | int, ...] = ()
+
+    @property
+    def indexes(self) -> tuple[int, ...]:
+        """The indexes of lists in the path, outermost first: `(2, 0)`."""
+        return tuple([key for key in self.keys if type(key) is int])
+
+
+class FieldTrigger(Trigger, frozen=True):
+    """The trigger of one occurrence: its value is the field at this place of a model's answer. No operator listens to
+    it; the listeners are those of `plain`."""
+
+    field: FieldPlace
+
+    @property
+    def plain(self) -> Trigger:
+        """What operators listen to."""
+        return Trigger(self.kind, self.name)
+
+
 START = Trigger("start", "")
 
 #: The trigger name of an error route for all chunks that have no route of their own.

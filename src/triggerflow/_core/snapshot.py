@@ -22,7 +22,7 @@ from .joins import is_over, joined
 from .limits import around, fill_queue, limiter_of_chunk
 from .plan import Node, Plan
 from .provisional import restore_provisional, take_member
-from .signals import Trigger
+from .signals import FieldPlace, FieldTrigger, Trigger
 from .state import (
     MISSING,
     NONE_SENT,
@@ -30,6 +30,7 @@ from .state import (
     BlockInstance,
     Branch,
     CompletionGroup,
+    EarlyItems,
     Interrupt,
     Joins,
     Limiter,
@@ -119,6 +120,7 @@ class _Encoder:
             **({"lost": True} if state.lost else {}),
             # Snapshots of earlier versions do not have these.
             **{name: value for name in _OPTIONAL if (value := getattr(state, name))},
+            **({"early": [[run, it.signal] for run, it in state.early.items()]} if state.early else {}),
             "status": state.status.value,
             "closing": state.closing.value if state.closing else None,
             "error": msgspec.to_builtins(state.error),
@@ -168,6 +170,7 @@ class _Encoder:
             "id": it.id,
             "operator": it.node.id,
             "trigger": [it.trigger.kind, it.trigger.name],
+            **({"field": msgspec.to_builtins(it.trigger.field)} if isinstance(it.trigger, FieldTrigger) else {}),
             "value": self.pack(it.value, f"the value of chunk {it.node.name!r}"),
             "signal": it.signal,
             "scope": _branch(it.scope),
@@ -215,6 +218,7 @@ class _Encoder:
             "pulled": None if it.pulled is None else [self.pack(item, what) for item in it.pulled],
             "pulling": it.pulling,
             "exhausted": it.exhausted,
+            **({} if it.giver is None else {"giver": it.giver, "fields": msgspec.to_builtins(list(it.fields or ()))}),
             "limiter": _limiter(it.limiters[0]) if it.node.concurrency is not None else None,
         }
 
@@ -276,6 +280,9 @@ class _Decoder:
         state.interrupts = {stored["id"]: self.interrupt(stored) for stored in snapshot["interrupts"]} or None
         for join in snapshot["joins"]:
             self.join(*join)
+        for number, signal in snapshot.get("early", ()):
+            given = [it for it in self.block_instances.values() if it.giver == number and not it.exhausted]
+            state.early = {**(state.early or {}), number: EarlyItems(signal, given)}
         self.link(snapshot)
         self.index()
 
@@ -304,6 +311,9 @@ class _Decoder:
         instance.pulling, instance.exhausted = stored["pulling"], stored["exhausted"]
         if stored["pulled"] is not None:
             instance.pulled = deque(self.unpack(item) for item in stored["pulled"])
+        if "giver" in stored:
+            instance.giver = stored["giver"]
+            instance.fields = deque(msgspec.convert(stored["fields"], list[FieldPlace | None]))
         instance.limiters = self.state.limiters if instance.outer is None else instance.outer.instance.limiters
         if stored["limiter"] is not None:
             instance.limiters = (Limiter(stored["limiter"]["limit"]), *instance.limiters)
@@ -323,6 +333,8 @@ class _Decoder:
         if node.concurrency is not None:
             limiters = (limiter_of_chunk(state, node.completes.name, node.concurrency), *limiters)
         trigger = Trigger(*stored["trigger"])
+        if "field" in stored:
+            trigger = FieldTrigger(trigger.kind, trigger.name, msgspec.convert(stored["field"], FieldPlace))
         value, group = self.unpack(stored["value"]), self.group(stored["group"])
         run = RunChunk(stored["id"], node, trigger, value, stored["signal"], scope, group, limiters)
         run.spawned = self.group(stored["spawned"])

@@ -30,7 +30,7 @@ from .errors import ProtocolError
 from .events import RULES, ErrorInfo, Failure
 from .frozen import FrozenList
 from .plan import Node
-from .signals import Trigger
+from .signals import FieldPlace, Trigger
 from .sparse import SparseAttribute
 from .values import items_of, type_name
 
@@ -356,13 +356,16 @@ class BlockInstance:
     by branch, the indexes of operators that failed in it and gave no value; it is None if nothing has failed. For a
     for_each, `source` is the sequence, `next` the position of the next item to start, and `open` the number of items in
     work. The items of a lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull
-    at a time (`pulling`). For a match whose cases run, `source` is the positions of these cases.
+    at a time (`pulling`). If a running chunk gives the items, `giver` is the number of its run, and `fields` has the
+    place of each item in `pulled`. For a match whose cases run, `source` is the positions of these cases.
     """
 
     __slots__ = (
         "exhausted",
         "failed",
         "feeding",
+        "fields",
+        "giver",
         "group",
         "id",
         "limiters",
@@ -393,6 +396,19 @@ class BlockInstance:
         self.pulled: deque[Any] | None = None
         self.pulling = False
         self.exhausted = True
+        self.giver: int | None = None
+        self.fields: deque[FieldPlace | None] | None = None
+
+
+class EarlyItems:
+    """The items that a running chunk gives to the for_each blocks that follow it: the number of their provisional
+    signal, and the block instances."""
+
+    __slots__ = ("instances", "signal")
+
+    def __init__(self, signal: int, instances: list[BlockInstance]) -> None:
+        self.signal = signal
+        self.instances = instances
 
 
 class Branch:
@@ -486,6 +502,8 @@ class RunState:
     provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
     #: provisional signals without members that no run can confirm or retract any more
     idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
+    #: what running chunks give to the for_each blocks that follow them, by the number of the run
+    early: SparseAttribute[dict[int, EarlyItems] | None] = SparseAttribute(None)
     #: permits of sub-flows, granted or queued, by the number of their step
     steps: SparseAttribute[dict[int, SubFlowPermits] | None] = SparseAttribute(None)
     #: the number of open interrupts

@@ -28,6 +28,7 @@ from .._core.definition import OperatorKind
 from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
 from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
+from ..run.dispatch import FieldItems, give_items
 from ..run.environment import Environment
 from ..run.ingress import submit, take
 from ..run.interrupts import ChunkPaused, StepWithoutValue
@@ -207,6 +208,8 @@ class AsyncioDriver:
                 self.loop.call_soon(self._pump, context=self._base.copy())
             try:
                 value = await runtime.invoke(run)
+                if isinstance(value, FieldItems):
+                    value = await give_items(runtime, run, value)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
                 if self._falls_back(run, event):
@@ -344,6 +347,8 @@ class AsyncioDriver:
         assert isinstance(event, events.Failed)
         try:
             value = await fallback(self.runtime, run, event.error)
+            if isinstance(value, FieldItems):
+                value = await give_items(self.runtime, run, value)
         except BaseException as raised:
             if raised.__context__ is None and raised is not error:
                 raised.__context__ = error  # it was raised in a thread, where the first error was not being handled

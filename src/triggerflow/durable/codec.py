@@ -30,6 +30,7 @@ VALUES: dict[type[events.Event], str] = {
     events.Paused: "payload",
     events.Resumed: "value",
     events.SourceItems: "items",
+    events.ItemsGiven: "items",
 }
 _PLAIN = (type(None), bool, int)
 #: The records that a repeated attempt of a run compares by value.
@@ -120,6 +121,8 @@ def _where(record: events.Event, state: RunState) -> str:
             return f"the answer to interrupt {interrupt!r}"
         case events.SourceItems():
             return "an item of a lazy for_each source"
+        case events.ItemsGiven():
+            return f"an item{by} for the for_each that follows it"
         case _:
             return "the result of the execution"
 

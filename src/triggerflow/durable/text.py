@@ -58,7 +58,7 @@ def describe(record: events.Record, width: int = 60) -> str:
         case events.Failed(error=error) | events.SourceFailed(error=error):
             again = getattr(record, "retry_in", None)
             return f"{error.type}: {error.message}" + (f", again in {again:g} s" if again is not None else "")
-        case events.SourceItems(items=items):
+        case events.SourceItems(items=items) | events.ItemsGiven(items=items):
             return short(items, width)
         case _:
             fields = [(name, getattr(record, name)) for name in record.__struct_fields__ if name not in _HIDDEN]

@@ -8,6 +8,7 @@ from .answer import ToolCall
 from .errors import (
     AnswerError,
     AuthenticationError,
+    FieldsWithdrawnError,
     FirstTokenError,
     InvalidRequestError,
     InvalidResponseError,
@@ -23,6 +24,7 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
+from .fields import Fields
 from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
@@ -35,6 +37,8 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "Delta",
+    "Fields",
+    "FieldsWithdrawnError",
     "FirstTokenError",
     "InvalidRequestError",
     "InvalidResponseError",

@@ -3,7 +3,6 @@
 A response has one answer per attempt.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -13,11 +12,10 @@ from .errors import AnswerError, InvalidResponseError, TruncatedResponseError
 from .instant import Event, InstantParser
 from .misfits import misfits
 from .output import Output
-from .places import PathStyle
+from .places import STEPS, PathStyle
 from .shapes import Delta, ToolCallDelta, get
 from .usage import summed, with_total
 
-_STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _CUT = {
     "length": "the answer reached the token limit before its end; allow more tokens or ask for less",
     "content_filter": "the provider's content filter stopped the answer",
@@ -139,6 +137,12 @@ class Answer:
         """The error of an answer that does not fit the description."""
         return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
 
+    def misfit(self, error: ValueError) -> InvalidResponseError:
+        """The error of an answer of which one field has another type than the description says."""
+        problem = self.invalid(f"a field of the answer does not fit its description: {error}")
+        problem.__cause__ = error
+        return problem
+
     def lacks(self, missing: Sequence[str]) -> InvalidResponseError:
         """The error of an answer without these keys, which a reader requires."""
         return self.invalid(f"the answer lacks {[*missing]}, which ensure_keys requires", missing)
@@ -146,7 +150,7 @@ class Answer:
     def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
         """Which of these paths the data does not have. `[*]` means every item of a list."""
         data = self.parser.value
-        return [path for path in paths if not _has(data, _STEPS[style].findall(path))]
+        return [path for path in paths if not _has(data, STEPS[style].findall(path))]
 
     def _add_call(self, piece: ToolCallDelta) -> None:
         call = self.tool_calls.setdefault(piece.index, ToolCall())

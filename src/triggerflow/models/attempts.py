@@ -7,7 +7,7 @@ response fails as truncated, because readers may have acted on that text.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -24,7 +24,8 @@ from .errors import (
     StallError,
     TransportError,
 )
-from .instant import EventLog, InstantParser, ResetEvent
+from .fields import Check, check_of, make_check
+from .instant import Event, EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
@@ -90,6 +91,10 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
+        self._checks: dict[str, Check] = {}
+        """By path, the checks of the fields that readers want one by one."""
+        self._misfit: InvalidResponseError | None = None
+        """The error of the current answer that was found when a reader came: a field that it had before is wrong."""
         self._attempt = Attempt()
         self._accounts: list[dict[str, Any]] = []
         """`Answer.account` of each earlier attempt."""
@@ -134,6 +139,29 @@ class Attempts:
         self._again(failure.error)
         return True
 
+    def watch(self, paths: Iterable[str]) -> dict[str, Check]:
+        """Check the fields at these paths as soon as they are complete; return the checks.
+
+        A field of another type makes the answer invalid at once: the rest of it is not read, and the next attempt
+        follows.
+        """
+        fresh = [path for path in paths if path not in self._checks]
+        self._checks.update((path, make_check(self._output, path, self._path_style)) for path in fresh)
+        if fresh and not self.log.closed:
+            attempt = self.answer.parser.attempt
+            events = [it for it in self.log.recorded() if isinstance(it, Event) and it.attempt == attempt]
+            self._misfit = self._misfit or self._first_misfit(self.answer, events)
+        return {path: self._checks[path] for path in paths}
+
+    def _first_misfit(self, answer: Answer, events: Iterable[Event]) -> InvalidResponseError | None:
+        for event in events:
+            if event.is_complete and (check := check_of(self._checks, event)) is not None:
+                try:
+                    check(event)
+                except ValueError as error:
+                    return answer.misfit(error)
+        return None
+
     async def _make_attempt(self) -> Failure | None:
         """Read one answer to its end; return None if it can be used."""
         answer, log = self.answer, self.log
@@ -163,7 +191,10 @@ class Attempts:
             while (delta := await limits.next(deltas)) is not None:
                 for piece in slices(delta, _BREATH):
                     kept = piece if self._originals else replace_field(piece, raw=None)
-                    log.extend((kept, *answer.take(piece)))
+                    events = answer.take(piece)
+                    log.extend((kept, *events))
+                    if self._checks and (misfit := self._misfit or self._first_misfit(answer, events)) is not None:
+                        raise misfit
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:
                         breath = _BREATH
@@ -229,6 +260,7 @@ class Attempts:
 
     def _again(self, error: Exception) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
+        self._misfit = None
         account = self._account(error)
         self._accounts.append(account)
         if isinstance(error, InvalidResponseError) and self._tell_why:

@@ -54,6 +54,17 @@ class ResponseUsageError(ModelError, RuntimeError):
     """The call is not allowed in the present state of this response, or has an option that is wrong."""
 
 
+class FieldsWithdrawnError(ModelError):
+    """Fields of `response.fields` are void, because their answer was dropped after they were handed out.
+
+    `attempt` is the number of the answer that follows, from 1.
+    """
+
+    def __init__(self, message: str, attempt: int) -> None:
+        super().__init__(message)
+        self.attempt = attempt
+
+
 class ResponseCancelled(ModelError):
     """The response was cancelled while the model was still writing."""
 

@@ -12,8 +12,8 @@ PathStyle = Literal["dot", "slash"]
 Step = str | int | None
 """A key, an index, or None for any index."""
 
+STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _INDEX = re.compile(r"\[\d+\]")
-_STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 
 
 class Described(Protocol):
@@ -52,7 +52,7 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
             raise _unknown(path, general, named)
         at = max(around, key=len)
     start, rest = named[at], general[len(at) :]
-    steps = [*start, *(key or None for _, key in _STEPS[style].findall(rest))]
+    steps = [*start, *(key or None for _, key in STEPS[style].findall(rest))]
     indexes = iter(_INDEX.findall(path))
     if "[*]" not in path:
         steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]

@@ -10,18 +10,21 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from contextlib import aclosing
 from typing import Any, Literal, TypeVar, cast
 
+from .._core.signals import FieldPlace
 from ..drivers.tasks import start_task
+from ..run.dispatch import Field, Withdrawn
 from ..run.portal import iterate_sync, on_a_loop, run_sync
 from . import options
 from .answer import Answer
 from .attempts import Attempts, Need
 from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
-from .instant import EventLog
+from .fields import Fields, check_of
+from .instant import Event, EventLog
 from .output import Output
 from .places import PathStyle, check_paths
 from .retries import Attempt, Budget
-from .views import Item, StreamType, view
+from .views import Item, Restart, StreamType, view
 
 T = TypeVar("T")
 
@@ -136,6 +139,62 @@ class Response:
             async for item in items:
                 for shown in expand(item):
                     yield shown
+
+    def fields(self, *paths: str, places: bool = False) -> Fields:
+        """Return the fields at these paths, each as soon as it is complete: an iterator, async or not.
+
+        `response.fields("steps[*]")` yields every step, `response.fields("title", "steps[*].tags[*]")` the title and
+        every tag, in the order in which the model completes them. A value has the type that the description has at its
+        path. A field of another type is never yielded: the answer is invalid at once, and the model is asked again.
+        With `places` the items are pairs of a `FieldPlace` (`path`, `wildcard_path`, `indexes`, `keys`) and the value.
+
+        A chunk may return it: the for_each behind the chunk gets the fields while the model is writing; see
+        `run.dispatch.give_items`. Raises `ResponseUsageError` without paths, and for a path that the described answer
+        can never have.
+        """
+        if not paths:
+            raise ResponseUsageError('fields() needs at least one path, like response.fields("steps[*]")')
+        self.check_paths(paths)
+        return Fields(self, paths, places)
+
+    def follow_fields(self, paths: Iterable[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+        """Yield the completed fields at these paths, and `Withdrawn` where an answer is dropped.
+
+        Raises `ResponseUsageError` at once for a path that the described answer can never have; at the end the error of
+        the response."""
+        paths = list(paths)
+        self.check_paths(paths)
+        return self._follow_fields(paths)
+
+    async def _follow_fields(self, paths: list[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+        checks = self._attempts.watch(paths)
+        misfit: Exception | None = None
+        async with aclosing(self._follow(0, 0)) as items:
+            async for item in items:
+                if isinstance(item, Restart):
+                    misfit = None
+                    yield Withdrawn(item.event.attempt, item.event.reason)
+                elif not isinstance(item, Event):
+                    continue
+                elif item.event_type == "reset":
+                    misfit = None
+                    yield Withdrawn(item.attempt, "another JSON follows in the same answer")
+                elif item.is_complete and misfit is None and item.attempt == self.attempt:
+                    if (check := check_of(checks, item)) is None:
+                        continue
+                    try:
+                        value = check(item)
+                    except ValueError as error:  # the answer is being dropped, or was read before this reader came
+                        misfit = self._attempts.answer.misfit(error)
+                    else:
+                        yield Field(FieldPlace(item.path, item.wildcard_path, item.keys), value)
+        if misfit is not None:
+            raise misfit
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop on which the response is read; None before the first reader."""
+        return self._loop
 
     async def async_get_text(self) -> str:
         """Wait for the end; return the whole text. Raises the error of the response."""

@@ -50,7 +50,8 @@ class _Earlier:
             digest = digests[place - 1] if place <= len(digests) else 0
             if digest:
                 self.by_digest.setdefault(digest, []).append(place)
-            if not digest or place > failed:
+            # What was retracted was taken back, and fits nothing.
+            if not digest or (place > failed and digest != UNLIKE):
                 self.by_count[place] = None
 
     def equal(self, digest: int | None) -> int:
@@ -98,7 +99,9 @@ class Attempt:
         earlier = self._earlier.get(event.effect)
         if earlier is None:
             return 0
-        return earlier.equal(digest) or earlier.next()
+        # Another answer of a model has other fields: only an equal one is the same.
+        is_field = type(event) is events.Emitted and event.field is not None
+        return earlier.equal(digest) or (0 if is_field else earlier.next())
 
     def _digest(self, event: events.Event) -> int | None:
         types = self._runtime.program.types

@@ -15,7 +15,7 @@ from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import UsageError
 from .._core.events import Failure
-from .._core.signals import PUBLIC_KIND
+from .._core.signals import PUBLIC_KIND, FieldPlace, FieldTrigger
 from .._core.state import RunChunk
 from ..build.arguments import text
 from ..build.former_names import DATA, refuse
@@ -117,6 +117,16 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """The type of the trigger: "event" (also for chunks), "runtime_data", "flow_data" or "collect"."""
         kind = PUBLIC_KIND[self._run.trigger.kind]
         return kind if kind in ("runtime_data", "flow_data", "collect") else "event"
+
+    @property
+    def field(self) -> FieldPlace | None:
+        """Where the value is in a model's answer: `path`, `wildcard_path`, `indexes` and `keys`.
+
+        None if the run was not triggered by a field: by a signal of `async_emit_fields`, or as the first chunk of an
+        item of `response.fields`.
+        """
+        trigger = self._run.trigger
+        return trigger.field if isinstance(trigger, FieldTrigger) else None
 
     @property
     def signal_id(self) -> int:
@@ -236,38 +246,26 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     async def async_emit_fields(self, response: FieldSource, fields: Mapping[str, str | Signal[Any]]) -> Any:
         """Emit a signal for each field of a model's response as soon as the field is complete.
 
-        `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. If the
-        response is retried, cut off or not valid, its signals are retracted: all that they started is cancelled. Raises
-        the errors of `run.dispatch.emit_fields`.
+        `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. A value
+        has the type that the response's description has at its path, and the chunks that it triggers find its place in
+        `data.field`. If the response is retried, cut off or not valid, its signals are retracted: all that they started
+        is cancelled. Raises the errors of `run.dispatch.emit_fields`.
         """
-        from .dispatch import emit_fields
+        from .dispatch import FieldSignals, emit_fields
 
-        return await emit_fields(self, response, {path: str(name) for path, name in fields.items()})
+        signals = FieldSignals(self._runtime, self._run, self._repeated)
+        return await emit_fields(signals, response, {path: str(name) for path, name in fields.items()})
 
     async def async_confirm(self, number: int) -> None:
         """Make a provisional signal final: it can no longer be retracted."""
-        if number < 0:  # what `async_emit` returns for a signal that an earlier attempt has decided on
-            return
-        await self._on_loop(lambda: self._record(events.Confirmed(self._now(), self._run.id, number)))
+        await self._on_loop(lambda: ingress.confirm(self._runtime, self._run, self._repeated, number))
 
     async def async_retract(self, number: int, reason: str) -> None:
         """Retract a provisional signal: all that it started is cancelled.
 
         Readers of the runtime stream get the item `{"type": "retraction", "signal": number, "reason": reason}`.
         """
-
-        if number < 0:
-            return
-
-        def retract() -> None:
-            known = number in (self._runtime.machine.state.provisional or ())
-            self._record(events.Retracted(self._now(), self._run.id, number, reason))
-            if known:
-                # The item is no effect of the run. A repeated attempt finds `known` false, so it puts no second item.
-                item = {"type": "retraction", "signal": number, "reason": reason}
-                ingress.submit(self._runtime, events.StreamPut(self._now(), None, item))
-
-        await self._on_loop(retract)
+        await self._on_loop(lambda: ingress.retract(self._runtime, self._run, self._repeated, number, reason))
 
     # -- runtime stream ----------------------------------------------------------------------------------------------
 

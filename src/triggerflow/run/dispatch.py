@@ -1,41 +1,69 @@
-"""Instant dispatch: fields of a model's answer become signals while the model is still writing.
+"""Instant dispatch: fields of a model's answer become signals, or items of a for_each, while the model is writing.
 
-A signal is emitted when its field is complete, so its value does not change any more. But the answer as a whole may
-still fail: it may be cut off, not fit the schema, or be replaced by a retry. Therefore the signals are provisional
-until the answer is valid. Then they are confirmed. Otherwise they are retracted: all that they started is cancelled.
+A field goes out when it is complete and has its own type, so its value does not change any more. But the answer as a
+whole may still fail: it may be cut off, not fit its description, or be replaced by a retry. Therefore what goes out is
+provisional until the answer is valid. Then it is confirmed. Otherwise it is retracted: all that it started is
+cancelled.
+
+Two ways lead out of a chunk: `emit_fields` emits signals, and `give_items` gives items to the for_each blocks that
+follow the chunk, if it returns `FieldItems`.
 """
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
-from contextlib import aclosing
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from .._core import events
+from .._core.early_items import FOR_EACH
+from .._core.errors import ExecutionClosed
+from .._core.signals import FieldPlace
+from .._core.state import RunChunk
+from . import ingress
+
+if TYPE_CHECKING:
+    from .attempts import Attempt
+    from .runtime import ExecutionRuntime
 
 
-class Emitter(Protocol):
-    """The methods of a chunk's `data` that `emit_fields` uses."""
+class Field(NamedTuple):
+    """A completed field of a model's answer: its value has the type that the answer's description says."""
 
-    def async_emit(self, name: str, value: Any = None, *, provisional: bool = False) -> Awaitable[int]:
-        """Emit a signal; return its number."""
-        ...
+    place: FieldPlace
+    value: Any
 
-    async def async_confirm(self, number: int) -> None:
-        """Make a provisional signal final."""
-        ...
 
-    async def async_retract(self, number: int, reason: str) -> None:
-        """Retract a provisional signal, and cancel all that it started."""
-        ...
+class Withdrawn(NamedTuple):
+    """All fields before this are void, and those of the next attempt follow."""
+
+    attempt: int
+    """The number of the attempt that follows, from 1."""
+    reason: str
+    """What was wrong."""
+
+
+class FieldItems:
+    """Base class of what a chunk returns to give fields to the for_each blocks that follow it; see `models.Fields`."""
+
+    __slots__ = ()
+
+    def follow(self) -> AsyncGenerator[Field | Withdrawn, None]:
+        """Yield the fields of the answer in the order in which they are completed. Raises the errors of the answer."""
+        raise NotImplementedError
+
+    def item(self, field: Field) -> Any:
+        """What the for_each gets for a field."""
+        raise NotImplementedError
 
 
 class FieldSource(Protocol):
     """The methods of a model's response that `emit_fields` uses; see `models.Response`."""
 
-    def check_paths(self, paths: Iterable[str]) -> None:
-        """Raise `ResponseUsageError` for a path that the described answer can never have."""
-        ...
-
-    def get_async_generator(self, type: Any = "delta") -> AsyncGenerator[Any, None]:
-        """The parser events of the answer."""
+    def follow_fields(self, paths: Iterable[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+        """The completed fields at these paths. Raises `ResponseUsageError` for a path that the described answer can
+        never have."""
         ...
 
     def async_get_data(self) -> Awaitable[Any]:
@@ -43,45 +71,134 @@ class FieldSource(Protocol):
         ...
 
 
-async def emit_fields(data: Emitter, response: FieldSource, fields: Mapping[str, str]) -> Any:
+class Emitter(Protocol):
+    """The methods of `FieldSignals` that `emit_fields` uses."""
+
+    def emit(self, name: str, value: Any, field: FieldPlace) -> Awaitable[int]:
+        """Emit a provisional signal; return its number."""
+        ...
+
+    async def confirm(self, number: int) -> None:
+        """Make a provisional signal final."""
+        ...
+
+    async def retract(self, number: int, reason: str) -> None:
+        """Retract a provisional signal, and cancel all that it started."""
+        ...
+
+
+class FieldSignals:
+    """The signals that a run emits for fields."""
+
+    def __init__(self, runtime: ExecutionRuntime, run: RunChunk, repeated: Attempt | None) -> None:
+        self._of = runtime, run, repeated
+
+    def emit(self, name: str, value: Any, field: FieldPlace) -> Awaitable[int]:
+        """Emit a provisional signal; return its number."""
+        runtime, run, repeated = self._of
+        return ingress.emit(runtime, name, value, run, repeated, provisional=True, field=field)
+
+    async def confirm(self, number: int) -> None:
+        """Make a provisional signal final."""
+        await ingress.here_or_carried(self._of[0], lambda: ingress.confirm(*self._of, number))
+
+    async def retract(self, number: int, reason: str) -> None:
+        """Retract a provisional signal, and cancel all that it started."""
+        await ingress.here_or_carried(self._of[0], lambda: ingress.retract(*self._of, number, reason))
+
+
+async def emit_fields(emitter: Emitter, response: FieldSource, fields: Mapping[str, str]) -> Any:
     """Emit a signal for each completed field of a response; return its data once it has ended and is valid.
 
     `fields` maps paths to signal names: `{"queries[*]": "query_ready", "title": "title_ready"}`. A path names one field
     (`queries[0]`), or all fields that differ only in their indexes (`queries[*]`), in the response's path style. Each
     field gives one signal with the field's value, in the order in which the fields are completed. If both kinds of path
-    match a field, the path of the one field is used.
+    match a field, the path of the one field is used. Where the response has a description, the value is converted to
+    the type that the description has at this path; a value of another type is never emitted, and the model is asked
+    again at once.
 
     Raises `ResponseUsageError`, before any signal is emitted, for a path that the described answer can never have. An
     error of the response is raised after all its signals were retracted; see `triggerflow.models`.
     """
-    response.check_paths(fields)
     sent: list[int] = []
     try:
-        async with aclosing(response.get_async_generator("instant")) as events:
-            async for event in events:
-                if event.event_type == "reset":
-                    why = f" ({event.reason})" if event.reason else ""
-                    await _retract(data, sent, f"the model's answer was dropped{why}; attempt {event.attempt} follows")
-                elif event.is_complete:
-                    name = fields.get(event.path) or fields.get(event.wildcard_path)
-                    if name is not None:
-                        sent.append(await data.async_emit(name, event.value, provisional=True))
+        async with aclosing(response.follow_fields(fields)) as found:
+            async for it in found:
+                if isinstance(it, Withdrawn):
+                    await _retract(emitter, sent, dropped(it))
+                else:
+                    name = fields.get(it.place.path) or fields[it.place.wildcard_path]
+                    sent.append(await emitter.emit(name, it.value, it.place))
         answer = await response.async_get_data()
     except BaseException as error:  # a cancelled chunk retracts its signals, too
-        await _retract(data, sent, _failure(error))
+        await _retract(emitter, sent, failed(error))
         raise
     for number in sent:
-        await data.async_confirm(number)
+        await emitter.confirm(number)
     return answer
 
 
-def _failure(error: BaseException) -> str:
-    """Why the signals are retracted, for readers of the runtime stream."""
+async def _retract(emitter: Emitter, sent: list[int], reason: str) -> None:
+    while sent:
+        await emitter.retract(sent.pop(), reason)
+
+
+async def give_items(runtime: ExecutionRuntime, run: RunChunk, fields: FieldItems) -> list[Any]:
+    """Give the fields that a chunk has returned to the for_each blocks that follow it, each as soon as it is complete.
+
+    Returns the list of them, which is the value of the chunk. If the response fails, or the chunk is cancelled, the
+    blocks and all that their items have started are taken back, and the error is raised. If the answer is replaced by
+    a retry, the blocks begin anew with the fields of the next answer.
+    """
+    feeds = any(node.kind is FOR_EACH for node in run.node.next)
+    given: list[Any] = []
+
+    def give(items: list[Any], places: list[FieldPlace | None]) -> None:
+        if feeds:
+            ingress.submit(runtime, events.ItemsGiven(runtime.environment.now(), run.id, items, places))
+
+    try:
+        async with aclosing(fields.follow()) as found:
+            async for it in found:
+                if isinstance(it, Withdrawn):
+                    given.clear()
+                    take_back(runtime, run, dropped(it))
+                else:
+                    item = fields.item(it)
+                    given.append(item)
+                    give([item], [it.place])
+        if not given:
+            give([], [])  # the blocks have no items, and end with an empty list
+    except BaseException as error:
+        take_back(runtime, run, failed(error))
+        raise
+    return given
+
+
+def take_back(runtime: ExecutionRuntime, run: RunChunk, reason: str) -> None:
+    """Retract all that a run has dispatched for fields and not confirmed yet."""
+    with suppress(ExecutionClosed):
+        for signal in list(undecided(runtime, run)):
+            ingress.retract(runtime, run, None, signal, reason)
+
+
+def undecided(runtime: ExecutionRuntime, run: RunChunk) -> Iterator[int]:
+    """The provisional signals for fields that a run has emitted and neither confirmed nor retracted, newest first."""
+    known = run.recorded_signals.by_signal if run.recorded_signals else {}
+    pending = runtime.machine.state.provisional or {}
+    for signal in reversed(known):
+        if signal in pending and known[signal].place[0].startswith(events.OF_FIELDS):
+            yield signal
+
+
+def dropped(withdrawn: Withdrawn) -> str:
+    """The reason of a retraction: the answer was dropped, and another one follows."""
+    why = f" ({withdrawn.reason})" if withdrawn.reason else ""
+    return f"the model's answer was dropped{why}; attempt {withdrawn.attempt} follows"
+
+
+def failed(error: BaseException) -> str:
+    """The reason of a retraction: no answer follows."""
     if isinstance(error, asyncio.CancelledError):
         return "the chunk that reads the model's answer was cancelled" + (f": {error}" if error.args else "")
     return f"the model's answer failed: {str(error) or type(error).__name__}"
-
-
-async def _retract(data: Emitter, sent: list[int], reason: str) -> None:
-    while sent:
-        await data.async_retract(sent.pop(), reason)

@@ -31,6 +31,7 @@ from .._core.freezing import freeze
 from .._core.groups import earlier_signal
 from .._core.machine import FINAL, cancelled_effect
 from .._core.recovery import outstanding
+from .._core.signals import FieldPlace
 from .._core.state import UNSET, RunChunk, Status
 from .._core.timers import pending_signals
 from ..build.arguments import seconds, text
@@ -313,6 +314,7 @@ async def emit(
     id: str | None = None,
     keeps_open: bool = True,
     provisional: bool = False,
+    field: FieldPlace | None = None,
 ) -> int:
     """A chunk emits a signal; see `TriggerFlowRuntimeData.async_emit`."""
     if runtime.thread != get_ident() and runtime.thread is not None:
@@ -320,7 +322,7 @@ async def emit(
             runtime,
             lambda: emit(
                 runtime, name, value, run, repeated,
-                settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional,
+                settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional, field=field,
             ),
         )  # fmt: skip
     if delay is not None or id is not None or keeps_open is not True:
@@ -330,6 +332,8 @@ async def emit(
         value = checked(runtime, name, value)
     if delay is None:
         event = events.Emitted(runtime.environment.now(), run.id, name, value, settle, None, provisional)
+        if field is not None:
+            event.field = field
     else:
         event = events.Emitted(
             runtime.environment.now(), run.id, name, value, settle, delay, provisional, True, id, keeps_open
@@ -432,6 +436,26 @@ def emit_from_outside_now(
     driver_of(runtime)
     now = runtime.environment.now()
     submit(runtime, events.Emitted(now, None, name, value, delay=delay, label=id, keeps_open=keeps_open))
+
+
+def confirm(runtime: ExecutionRuntime, run: RunChunk, repeated: Repeated, number: int) -> None:
+    """Make a provisional signal final, on the thread of the execution."""
+    if number >= 0:  # below 0: `emit` found that an earlier attempt has decided on the signal
+        record(
+            runtime, events.Confirmed(runtime.environment.now(), run.id, number), run, repeated, "data.async_confirm"
+        )
+
+
+def retract(runtime: ExecutionRuntime, run: RunChunk, repeated: Repeated, number: int, reason: str) -> None:
+    """Retract a provisional signal, on the thread of the execution; readers of the stream get an item that says so."""
+    if number < 0:
+        return
+    known, now = number in (runtime.machine.state.provisional or ()), runtime.environment.now
+    record(runtime, events.Retracted(now(), run.id, number, reason), run, repeated, "data.async_retract")
+    if known:
+        # Not recorded as an effect of the run: in a repeated attempt `known` is false, and no item is put.
+        item = {"type": "retraction", "signal": number, "reason": reason}
+        submit(runtime, events.StreamPut(now(), None, item))
 
 
 def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, repeated: Repeated = None) -> int:

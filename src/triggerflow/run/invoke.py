@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..build.chunk import Chunk, Handler, claims_to_be_async, is_coroutine_function
 from .data import run_of
+from .dispatch import FieldItems, give_items
 from .threads import ThreadCall, pool
 
 if TYPE_CHECKING:
@@ -32,9 +33,22 @@ def invoker(chunk: Chunk, owner: Any) -> Invoker:
         call = _inline(handler)
     else:
         call = _threaded(handler, chunk.name)
+    if chunk.cache is not None or chunk.timeout is not None:
+        call = _giving(call)
     if chunk.cache is not None:
         call = chunk.cache.wrap(call, chunk, owner, _Places())
     return call if chunk.timeout is None else _timed(call, chunk.timeout, chunk.name)
+
+
+def _giving(call: Invoker) -> Invoker:
+    """The invoker for a chunk with a cache or a time-out: giving the items that it returns is part of the call. (The
+    driver does it for other chunks.)"""
+
+    async def give(data: Any) -> Any:
+        value = await call(data)
+        return await give_items(*run_of(data), value) if isinstance(value, FieldItems) else value
+
+    return give
 
 
 class _Places:

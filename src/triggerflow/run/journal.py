@@ -88,7 +88,7 @@ class RingJournal(list[Event]):
                 continue
             if kind in _TEXT:
                 size += len(value)
-            elif type(record) is events.SourceItems:
+            elif type(record) is events.SourceItems or type(record) is events.ItemsGiven:
                 size += _size(value)
             else:
                 if self._skip:
@@ -124,6 +124,7 @@ _VALUES: dict[type[Event], str] = {
     events.FlowDataChanged: "value",
     events.StreamPut: "item",
     events.SourceItems: "items",
+    events.ItemsGiven: "items",
     events.ResultSet: "value",
     events.Paused: "payload",
     events.Resumed: "value",

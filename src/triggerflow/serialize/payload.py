@@ -20,6 +20,7 @@ from .._core.errors import DefinitionError, PayloadError, SnapshotError
 from .._core.events import Failure
 from .._core.freezing import freeze
 from .._core.frozen import PLAIN, TAG
+from .._core.signals import FieldPlace
 from ..build.sources import Source, source_of
 
 #: How deep a value may be nested, in levels of its JSON text: a list or dict is one, other containers are two, a dict
@@ -84,6 +85,7 @@ class Types:
         #: classes without a name, with all classes that have the same
         self._clashes: dict[type[Any], list[type[Any]]] = {}
         self.register(Failure, "triggerflow.Failure")
+        self.register(FieldPlace, "triggerflow.FieldPlace")
 
     def register_source(self, function: Callable[..., Any], name: str) -> None:
         """Register the function of a `Source` by name. Raises `DefinitionError` if another function has the name."""

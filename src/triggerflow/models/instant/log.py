@@ -6,7 +6,7 @@ lives as long as its response and holds its output, so that the output bounds it
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -37,6 +37,11 @@ class EventLog(Generic[T]):
     def closed(self) -> bool:
         """Whether the producer has closed the log."""
         return self._closed
+
+    def recorded(self) -> Iterator[T]:
+        """The items so far."""
+        for page in (*self._pages, self._page):
+            yield from page
 
     def append(self, item: T) -> None:
         """Record one item. Raises `RuntimeError` if the log is closed."""
