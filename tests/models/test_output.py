@@ -102,13 +102,17 @@ class Tree(msgspec.Struct):
     children: list["Tree"]
 
 
-def test_optional_keys_are_not_strict() -> None:
+def test_optional_keys_may_be_left_out() -> None:
     class Loose(msgspec.Struct):
         a: str
         b: int = 0
+        c: str | None = None
 
-    assert not Output(Loose).strict
-    assert Output(Loose).convert({"a": "x"}).b == 0
+    output = Output(Loose)
+    assert output.convert({"a": "x"}).b == 0
+    assert output.full_schema["required"] == ["a"]
+    assert '"b": <int>,  // may be null or left out: then it is 0' in output.prompt
+    assert '"c": <str> or <null>,  // may be left out' in output.prompt
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_every_path_of_an_answer_is_known(description: Any, answer: Any, style: 
 
 
 def test_the_places_of_a_description() -> None:
-    schema = Output({"title": str, "queries": [{"text": str, "meta": dict}]}).schema
+    schema = Output({"title": str, "queries": [{"text": str, "meta": dict}]}).full_schema
     assert places(schema, "dot") == {
         "": False,
         "title": False,

@@ -60,6 +60,31 @@ async def test_openai_answers_field_by_field() -> None:
     assert sent["response_format"]["json_schema"]["strict"]
 
 
+@pytest.mark.parametrize(
+    ("structured", "output", "root", "strict"),
+    [
+        ("json_schema", [{"title": str}], "object", True),
+        ("full_json_schema", [{"title": str}], "array", True),
+        ("json_schema", [{"title": str, "scores": dict[str, int]}], "object", False),
+        ("full_json_schema", [{"title": str, "scores": dict[str, int]}], "array", True),
+    ],
+)
+async def test_openai_gets_an_object_at_the_root_and_the_answer_is_the_list(
+    structured: Any, output: Any, root: str, strict: bool
+) -> None:
+    answer = [{"title": "a", "scores": {"x": 1}}, {"title": "b", "scores": {}}]
+    text = json.dumps({"answer": answer} if root == "object" else answer)
+    async with provider(Reply(openai_events(pieces(text, 3)))) as server:
+        model = OpenAIProvider("small", base_url=server.url, api_key="k", structured=structured)
+        response = Request().input("x").output(output).get_response(model)
+        done = [event.path async for event in response.get_async_generator("instant") if event.is_complete]
+        assert (done[0], done[-1]) == ("[0].title", "")
+        assert await response.async_get_data() == answer
+        await model.aclose()
+    sent = server.requests[0]["response_format"]["json_schema"]
+    assert (sent["schema"]["type"], sent["strict"]) == (root, strict)
+
+
 async def test_openai_can_be_asked_at_any_address_without_a_key() -> None:
     async with provider(*[Reply(openai_events(PIECES))] * 3) as server:
         root = server.url.removesuffix("/v1")
@@ -250,6 +275,18 @@ async def test_anthropic_answers_field_by_field(structured: Any, kind: str) -> N
     assert sent["system"] == "You plan."
     assert [message["role"] for message in sent["messages"]] == ["user"]
     assert ("tools" in sent) is (structured == "tool")
+
+
+async def test_the_input_of_an_anthropic_tool_is_an_object_and_the_answer_is_the_list() -> None:
+    text = json.dumps({"answer": [1, 2]})
+    async with provider(Reply(anthropic_events("tool_use", pieces(text, 3), "tool_use"), named=True)) as server:
+        model = AnthropicProvider("small", base_url=server.url, api_key="k")
+        response = Request().input("x").output([int]).get_response(model)
+        done = [event.path async for event in response.get_async_generator("instant") if event.is_complete]
+        assert done == ["[0]", "[1]", ""]
+        assert await response.async_get_data() == [1, 2]
+        await model.aclose()
+    assert server.requests[0]["tools"][0]["input_schema"]["type"] == "object"
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, AuthenticationError), (429, RateLimitError), (529, ProviderError)])

@@ -424,7 +424,7 @@ async def test_the_budget_holds_for_required_keys_too() -> None:
         response = Response(asked, **options)
         data = await response.async_get_data(ensure_keys=["title"], raise_ensure_failure=False)
         assert (data, len(asked.told)) == ({"n": 1}, 1)
-        with pytest.raises(InvalidResponseError, match="title"):
+        with pytest.raises(InvalidResponseError, match=f"title.*{next(iter(options))}"):
             await response.async_get_data(ensure_keys=["title"])
         assert len(asked.told) == 1
 
@@ -465,6 +465,47 @@ async def test_the_usage_of_all_attempts_is_summed() -> None:
     assert (third["usage"]["total_tokens"], third["finish_reason"], third["failure"]) == (40, "stop", None)
     pairs = [item async for item in response.get_async_generator("all")]
     assert pairs[-1] == ("meta", meta)
+
+
+def counted(text: str, usage: dict[str, Any]) -> Reply:
+    """An answer of OpenAI's with these token counts."""
+    *events, counts, end = openai_events([text])
+    return Reply([*events, {**counts, "usage": usage}, end])
+
+
+@pytest.mark.real_time
+async def test_cached_and_thought_tokens_of_openai_are_summed() -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "total_tokens": 120,
+        "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 12},
+    }
+    async with provider(counted(WRONG, usage), Reply(status=503), counted(RIGHT, usage)) as server:
+        model = OpenAIProvider("small", base_url=server.url, api_key="k")
+        meta = await REQUEST.get_response(model).async_get_meta()
+        await model.aclose()
+    parts = {"prompt_tokens": 200, "completion_tokens": 40, "total_tokens": 240}
+    assert meta["usage"] == {**parts, "cached_tokens": 128, "reasoning_tokens": 24}
+    assert [attempt["usage"].get("cached_tokens") for attempt in meta["attempts"]] == [64, None, 64]
+    assert "503" in meta["attempts"][1]["failure"]
+
+
+@pytest.mark.real_time
+async def test_cached_tokens_of_anthropic_are_summed() -> None:
+    replies: list[Reply] = []
+    for text in (WRONG, RIGHT):
+        first, *events = anthropic_events("tool_use", [text], "end_turn")
+        usage = {"input_tokens": 7, "cache_read_input_tokens": 30, "output_tokens": 1}
+        replies.append(Reply([{**first, "message": {**first["message"], "usage": usage}}, *events], named=True))
+    async with provider(*replies) as server:
+        model = AnthropicProvider("small", base_url=server.url, api_key="k")
+        meta = await REQUEST.get_response(model).async_get_meta()
+        await model.aclose()
+    each = meta["attempts"][0]["usage"]
+    assert (each["prompt_tokens"], each["cached_tokens"]) == (37, 30)
+    assert meta["usage"] == {name: 2 * count for name, count in each.items()}
 
 
 async def test_of_counts_that_grow_within_an_attempt_the_last_one_counts() -> None:

@@ -129,8 +129,10 @@ async def test_providers_shapes_as_dicts_and_as_objects(chunks: list[Any], objec
     ids=["openai", "anthropic", "gemini", "ollama"],
 )
 async def test_tool_calls_in_all_shapes(chunks: list[Any]) -> None:
-    pieces = [piece for delta in await deltas_of(chunks) for piece in delta.tool_calls]
+    end = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+    pieces = [piece for delta in await deltas_of([*chunks, end]) for piece in delta.tool_calls]
     assert pieces[0].name == "f"
+    assert [piece.done for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     assert "".join(piece.arguments for piece in pieces) == '{"a": 1}'
 
 

@@ -10,6 +10,7 @@ from triggerflow.models import (
     AuthenticationError,
     InvalidRequestError,
     ProviderError,
+    QuotaError,
     RateLimitError,
     RequestFailedError,
     TransportError,
@@ -25,7 +26,7 @@ REQUEST = httpx2.Request("POST", "http://localhost/v1")
         # OpenAI
         ({"message": "m", "type": "server_error", "param": None, "code": None}, ProviderError, None),
         ({"message": "m", "type": "tokens", "code": "rate_limit_exceeded"}, RateLimitError, None),
-        ({"message": "m", "type": "insufficient_quota", "code": "insufficient_quota"}, RateLimitError, None),
+        ({"message": "m", "type": "insufficient_quota", "code": "insufficient_quota"}, QuotaError, None),
         ({"message": "m", "type": "invalid_request_error", "code": "invalid_api_key"}, AuthenticationError, None),
         (
             {"message": "m", "type": "invalid_request_error", "code": "context_length_exceeded"},

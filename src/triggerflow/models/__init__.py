@@ -16,7 +16,9 @@ from .errors import (
     ModelError,
     OutputError,
     ProviderError,
+    QuotaError,
     RateLimitError,
+    RefusalError,
     RequestFailedError,
     ResponseCancelled,
     ResponseUsageError,
@@ -25,6 +27,7 @@ from .errors import (
     TruncatedResponseError,
 )
 from .fields import Fields
+from .instant import Problem
 from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
@@ -47,9 +50,12 @@ __all__ = [
     "Output",
     "OutputError",
     "Part",
+    "Problem",
     "Provider",
     "ProviderError",
+    "QuotaError",
     "RateLimitError",
+    "RefusalError",
     "Request",
     "RequestFailedError",
     "Response",

@@ -3,55 +3,74 @@
 A response has one answer per attempt.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, cast
 
-from .errors import AnswerError, InvalidResponseError, TruncatedResponseError
-from .instant import Event, InstantParser
+from .errors import (
+    AnswerError,
+    InvalidResponseError,
+    ModelError,
+    ProviderError,
+    RefusalError,
+    TruncatedResponseError,
+)
+from .instant import Event, InstantParser, Problem
 from .misfits import misfits
 from .output import Output
 from .places import STEPS, PathStyle
-from .shapes import Delta, ToolCallDelta, get
+from .shapes import Delta, ToolCallDelta, ending_of, named
 from .usage import summed, with_total
 
 _CUT = {
     "length": "the answer reached the token limit before its end; allow more tokens or ask for less",
     "content_filter": "the provider's content filter stopped the answer",
-    "connection": "the provider's stream ended without a finish reason: the connection was cut",
+    "pause_turn": "the provider paused the answer before its end, and waits for a request to go on",
 }
 
 
 @dataclass(slots=True)
 class ToolCall:
-    """A tool call, complete when the answer is complete. `arguments` is JSON text."""
+    """A tool call. `arguments` is JSON text; it is complete when `done` is True."""
 
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    done: bool = False
 
 
 class Answer:
-    """The answer of one attempt."""
+    """The answer of one attempt. `strict`: it must be JSON and nothing else; `repair`: guesses are allowed."""
 
-    def __init__(self, parser: InstantParser, output: Output | None, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        parser: InstantParser,
+        output: Output | None,
+        earlier: Sequence[Mapping[str, Any]] = (),
+        *,
+        strict: bool = False,
+        repair: bool = True,
+    ) -> None:
         self.parser = parser
         self.output = output
         self.earlier = tuple(earlier)
         """What `account` gave for each earlier attempt."""
+        self.strict = strict
+        self.repair = repair
         self.length = 0
         self.finished = False
         """Whether the answer has ended and has passed all checks."""
-        self.tool_calls: dict[int, ToolCall] = {}
+        self._calls: dict[int, tuple[ToolCall, StringIO]] = {}
         self.finish_reason: str | None = None
         self.usage: dict[str, int] = {}
         self.object: Any = None
         """The answer as the object that `output` describes; None before it was checked."""
         self._text = StringIO()
         self._reasoning = StringIO()
-        self._named: dict[str, Any] = {}
-        self._has_chunks = False
+        self._refusal = StringIO()
+        self._named: dict[str, Any] | None = None
 
     @property
     def text(self) -> str:
@@ -64,6 +83,18 @@ class Answer:
         return self._reasoning.getvalue()
 
     @property
+    def refusal(self) -> str:
+        """The text in which the model refuses to answer; empty if it does not."""
+        return self._refusal.getvalue()
+
+    @property
+    def tool_calls(self) -> dict[int, ToolCall]:
+        """The tool calls so far, by number."""
+        for call, arguments in self._calls.values():
+            call.arguments = arguments.getvalue()
+        return {number: call for number, (call, _) in self._calls.items()}
+
+    @property
     def meta(self) -> dict[str, Any]:
         """About this answer, and about all attempts that were made for it.
 
@@ -71,7 +102,7 @@ class Answer:
         events. `attempts` has an account of each attempt, in order. `usage` is the sum of theirs, in tokens.
         """
         attempts = [{**each, "usage": dict(each["usage"])} for each in (*self.earlier, self.account(None))]
-        said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
+        said = {**(self._named or {}), "role": "assistant", "finish_reason": self.finish_reason}
         usage = summed(each["usage"] for each in attempts)
         return {**said, "usage": usage, "attempt": self.parser.attempt, "attempts": attempts}
 
@@ -84,28 +115,27 @@ class Answer:
         """Add a delta; return the events that follow from it."""
         if delta.reasoning:
             self._reasoning.write(delta.reasoning)
+        if delta.refusal:
+            self._refusal.write(delta.refusal)
         for piece in delta.tool_calls:
             self._add_call(piece)
         if delta.usage:
             self.usage.update(delta.usage)
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
-        if not self._has_chunks and delta.raw is not None and not isinstance(delta.raw, str):
-            self._has_chunks = True
-            self._named = {name: _named(delta.raw, name) for name in ("id", "model")}
+        if self._named is None and delta.raw is not None and not isinstance(delta.raw, str):
+            self._named = named(delta.raw)
         if not delta.text:
             return []
         self.length += self._text.write(delta.text)
         return self.parser.feed(delta.text)
 
-    def problem(self) -> AnswerError | None:
+    def problem(self) -> ModelError | None:
         """The error of the complete answer, or None if it can be used. Sets `object`."""
-        complete = self.output is not None and self.parser.complete
-        if self.finish_reason in ("length", "content_filter") and not complete:
-            return self.cut(self.finish_reason, _CUT[self.finish_reason])
-        if self._has_chunks and self.finish_reason is None:
-            return self.cut("connection", _CUT["connection"])
-        if not self.length and not self.tool_calls:
+        problem = self._ending()
+        if problem is not None:
+            return problem
+        if not self.length and not self._calls:
             return self.invalid("the answer is empty")
         if self.output is None:
             return None
@@ -115,19 +145,57 @@ class Answer:
                 self.object = self.output.convert(self.parser.value)
             except ValueError as error:
                 problem = self.invalid(f"the answer does not fit its description: {error}")
-                problem.misfits = tuple(misfits(self.parser.value, self.output.schema))
+                problem.misfits = tuple(misfits(self.parser.value, self.output.full_schema))
                 problem.__cause__ = error
         return problem
 
-    def json_problem(self) -> AnswerError | None:
-        """The error if the complete text cannot be read as JSON, or None."""
-        if self.parser.complete:
+    def _ending(self) -> ModelError | None:
+        """The error if the answer did not end as an answer should."""
+        reason = self.finish_reason
+        ending = "end" if reason is None else ending_of(reason)
+        if self.refusal or ending == "refusal":
+            refusal = self.refusal or self.text
+            said = f": {refusal:.200}" if refusal else ", without a text"
+            return RefusalError(f"the model refuses to answer{said}", text=refusal, data=self.parser.value)
+        if reason is None or ending == "end":
             return None
-        if self.parser.value is not None:
+        if ending == "failure":
+            message = f"the provider ended the answer with the finish reason {reason!r}, which says that it failed"
+            return self.cut(reason, message) if self.length else ProviderError(message)
+        complete = self.output is not None and self.parser.complete and self.parser.objection() is None
+        return None if complete else self.cut(reason, _CUT[reason])
+
+    def json_problem(self) -> AnswerError | None:
+        """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
+        parser = self.parser
+        if parser.value is None:
+            found = parser.problems
+            reason = found[-1].message if found else "the response contains no JSON"
+            return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+        if not parser.complete and self.finish_reason is None:
             return self.cut("end", "the answer's text ended inside of its JSON")
-        found = self.parser.problems
-        reason = found[-1].message if found else "the response contains no JSON"
-        return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+        objection = parser.objection(repair=self.repair)
+        if objection is not None:
+            how = (
+                "the only reading is a guess, which repair=False refuses" if objection.repaired else "it is not certain"
+            )
+            return self.invalid(f"the answer is not JSON, and {how}: {objection.around(self.text)}")
+        if not parser.complete:
+            return self.invalid(f"the model ended the answer before the JSON was complete; it ends {self.text[-80:]!r}")
+        return self._strict_problem() if self.strict else None
+
+    def _strict_problem(self) -> AnswerError | None:
+        try:
+            json.loads(self.text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            return self.invalid(f"the answer is not JSON and nothing else, as strict=True demands: {error}")
+        return None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The places of the text so far that are not JSON, the first hundred of them."""
+        text = self.text
+        return tuple(problem.around(text) for problem in self.parser.problems)
 
     def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
         """The error of an answer that stopped before its end."""
@@ -135,7 +203,9 @@ class Answer:
 
     def invalid(self, message: str, missing: Sequence[str] = ()) -> InvalidResponseError:
         """The error of an answer that does not fit the description."""
-        return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
+        return InvalidResponseError(
+            message, text=self.text, data=self.parser.value, missing=missing, problems=self.problems
+        )
 
     def misfit(self, error: ValueError) -> InvalidResponseError:
         """The error of an answer of which one field has another type than the description says."""
@@ -153,10 +223,11 @@ class Answer:
         return [path for path in paths if not _has(data, STEPS[style].findall(path))]
 
     def _add_call(self, piece: ToolCallDelta) -> None:
-        call = self.tool_calls.setdefault(piece.index, ToolCall())
+        call, arguments = self._calls.setdefault(piece.index, (ToolCall(), StringIO()))
         call.id = call.id or piece.id
-        call.name = call.name or piece.name
-        call.arguments += piece.arguments
+        call.name = (call.name or "") + piece.name if piece.name else call.name
+        arguments.write(piece.arguments)
+        call.done = call.done or piece.done
 
 
 def slices(delta: Delta, size: int) -> Iterator[Delta]:
@@ -168,17 +239,15 @@ def slices(delta: Delta, size: int) -> Iterator[Delta]:
     for start in range(0, len(text), size):
         piece = text[start : start + size]
         if start == 0:
-            yield Delta(piece, delta.reasoning, delta.tool_calls, None, raw=delta.raw)
+            yield Delta(piece, delta.reasoning, delta.tool_calls, None, raw=delta.raw, refusal=delta.refusal)
         elif start + size < len(text):
             yield Delta(piece)
         else:
             yield Delta(piece, finish_reason=delta.finish_reason, usage=delta.usage)
 
 
-def _named(raw: Any, name: str) -> Any:
-    """The field of this name in the provider's first chunk, or in the message in that chunk (Anthropic, Ollama)."""
-    found = get(raw, name)
-    return get(raw, "message", name) if found is None else found
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a value of JSON")
 
 
 def _has(data: Any, steps: list[tuple[str, str]]) -> bool:

@@ -77,12 +77,15 @@ class Attempts:
         first_token_timeout: float | None,
         max_length: int,
         originals: bool,
+        strict: bool,
+        repair: bool,
     ) -> None:
         self._source = source
         self._opener = opener(source)
         self._output = output
         self._adapter = adapter
         self._constrained = constrained
+        self._reading = {"strict": strict, "repair": repair}
         self._path_style: PathStyle = path_style
         self._budget = budget
         self._tell_why = tell_why
@@ -138,6 +141,11 @@ class Attempts:
         self.log = EventLog()
         self._again(failure.error)
         return True
+
+    def lack_at_end(self, need: Need) -> Exception | None:
+        """The error if the last answer lacks one of these keys and has to have it."""
+        missing = self.answer.missing(need.keys, need.style) if need.fatal else ()
+        return self._last(self.answer.lacks(missing), self._limit(need.max_retries)) if missing else None
 
     def watch(self, paths: Iterable[str]) -> dict[str, Check]:
         """Check the fields at these paths as soon as they are complete; return the checks.
@@ -228,13 +236,13 @@ class Attempts:
             raise self._last(error, None)
         limit = self._limit(failure.max_retries, wait)
         if limit is not None:
-            raise self._last(error, None if self._opener is None else limit)
+            raise self._last(error, limit)
         return wait
 
     def _limit(self, max_retries: int, wait: float = 0.0) -> str | None:
         """What forbids another attempt after a pause of so many seconds; None if there may be one."""
         if self._opener is None:
-            return "the source is not a function, so it can be read only once"
+            return "the source can be read only once"
         if wait > _LONGEST_WAIT:
             return f"the provider asks for a pause of {wait:g} seconds, and the longest is {_LONGEST_WAIT:g}"
         used = sum(tokens(usage) for usage in (*(each["usage"] for each in self._accounts), self.answer.usage))
@@ -251,7 +259,7 @@ class Attempts:
         if isinstance(error, ModelError):
             accounts = [*self._accounts, self._account(error)]
             error.attempts = tuple(each["failure"] for each in accounts)
-            error.ended_by = limit
+            error.ended_by = None if self._opener is None else limit
             error.usage = summed(each["usage"] for each in accounts)
         return error
 
@@ -269,6 +277,8 @@ class Attempts:
         else:  # a request that failed has brought no answer: the one before it is still to be corrected
             self._attempt = replace(self._attempt, number=self._attempt.number + 1)
         attempt = self.answer.parser.attempt + 1
+        if self.answer.parser.objection() is not None:
+            self._constrained = False  # the server does not keep to JSON
         self.answer = self._new_answer(attempt)
         self.log.append(Restart(ResetEvent.announcing(attempt, account["failure"])))
 
@@ -281,7 +291,7 @@ class Attempts:
             trust_quotes=self._constrained,
             first_attempt=attempt,
         )
-        return Answer(parser, output, self._accounts)
+        return Answer(parser, output, self._accounts, **self._reading)
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:

@@ -2,8 +2,10 @@
 
 * `MissingExtraError`, `ResponseUsageError`, `OutputError`: the program's.
 * `AuthenticationError`, `InvalidRequestError`: the request's; the same request fails again.
+* `QuotaError`: the account's; it has no credit left.
 * `RateLimitError`, `ProviderError`, `TransportError`, `StallError`: the provider's or the network's.
 * `TruncatedResponseError`, `InvalidResponseError`: the answer's; they carry the text and data that arrived.
+* `RefusalError`: the model's; it carries the text in which the model refuses.
 * `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
 """
 
@@ -13,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from .._core.errors import TriggerFlowError
+from .instant import Problem
 
 
 class ModelError(TriggerFlowError):
@@ -96,8 +99,14 @@ class RateLimitError(RequestFailedError):
     retry: ClassVar[bool] = True
 
 
+class QuotaError(RateLimitError):
+    """The account has no credit left, or has reached its spending limit (HTTP 402). Waiting a little does not help."""
+
+    retry: ClassVar[bool] = False
+
+
 class ProviderError(RequestFailedError):
-    """The provider failed (HTTP 5xx, or an error in the middle of its stream)."""
+    """The provider failed (HTTP 5xx, an error in the middle of its stream, or a finish reason that says so)."""
 
     retry: ClassVar[bool] = True
 
@@ -131,8 +140,9 @@ class AnswerError(ModelError):
 class TruncatedResponseError(AnswerError):
     """The answer stopped before its end.
 
-    `finish_reason` is "length" or "content_filter" if the provider stopped it; "connection", "stall" or "error" if the
-    stream broke off, with the exception as `__cause__`; "end" if the text ended in the middle of its JSON.
+    `finish_reason` is "length", "content_filter" or "pause_turn" if the provider stopped it; "connection", "stall" or
+    "error" if the stream broke off, with the exception as `__cause__`; the provider's own word for a failure if it
+    ended the answer with one; "end" if the text ended in the middle of its JSON.
     """
 
     def __init__(self, message: str, *, text: str, data: Any, finish_reason: str) -> None:
@@ -141,18 +151,27 @@ class TruncatedResponseError(AnswerError):
 
 
 class InvalidResponseError(AnswerError, ValueError):
-    """The answer is complete, but contains no JSON, or not the JSON that `output` describes. `missing` lists absent
-    keys."""
+    """The answer is complete, but contains no JSON, not the JSON that `output` describes, or JSON with errors after
+    which its value is not certain. `missing` lists absent keys, `problems` the places of `text` that are not JSON."""
 
-    def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
+    def __init__(
+        self, message: str, *, text: str, data: Any, missing: Iterable[str] = (), problems: Iterable[Problem] = ()
+    ) -> None:
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
+        self.problems = tuple(problems)
         self.misfits: tuple[str, ...] = ()
         """If the answer has another structure: each place that does not fit, with what is expected and what came."""
 
     @property
     def reason(self) -> str:
         """What is wrong, in words for the model."""
+        if self.missing:
+            return f"it lacks the keys {[*self.missing]}"
         if not self.misfits:
             return str(self)
         return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])
+
+
+class RefusalError(AnswerError):
+    """The model refuses to answer; `text` is its refusal. The same request would be refused again: change it."""

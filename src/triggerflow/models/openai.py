@@ -10,14 +10,17 @@ from .clients import Clients
 from .deltas import Source
 from .errors import MissingExtraError
 from .request import Request
+from .schemas import Schema
 
 
 class OpenAIProvider:
     """A model behind the chat completions API.
 
     `base_url` and `api_key` as in the SDK, which reads OPENAI_BASE_URL and OPENAI_API_KEY by default.
-    `structured`: how the description of the answer is sent. "json_schema" lets the server constrain the text;
-    "json_object" only asks the server for JSON, and "prompt" asks the model in words.
+    `structured`: how the description of the answer is sent. "json_schema" lets the server constrain the text, by a
+    schema in the strict dialect (see `Output.schema`) if it can be written in it; "full_json_schema" sends all
+    of the schema, for servers that take any, such as llama.cpp and vLLM. "json_object" only asks the server for JSON,
+    and "prompt" asks the model in words.
     `api_key=""`: for servers without a key. `url`: the address of requests, if it is not `/chat/completions` behind
     `base_url`. `http`: options of the HTTP client, such as `proxy`, `timeout` (seconds) and `verify`.
     `client`: your own `AsyncOpenAI`, which replaces all of these; it is used on every loop, and not closed.
@@ -34,7 +37,7 @@ class OpenAIProvider:
         api_key: str | None = None,
         url: str | None = None,
         http: Mapping[str, Any] | None = None,
-        structured: Literal["json_schema", "json_object", "prompt"] = "json_schema",
+        structured: Literal["json_schema", "full_json_schema", "json_object", "prompt"] = "json_schema",
         client: Any = None,
         **options: Any,
     ) -> None:
@@ -68,7 +71,7 @@ class OpenAIProvider:
     @property
     def constrained(self) -> bool:
         """Whether the server makes the answer fit the JSON schema."""
-        return self._structured == "json_schema"
+        return self._structured in ("json_schema", "full_json_schema")
 
     async def open(self, request: Request) -> Source:
         """Send the request; return the SDK's stream of chunks."""
@@ -76,8 +79,9 @@ class OpenAIProvider:
         options: dict[str, Any] = {"stream_options": {"include_usage": True}, **self._options}
         output = request.described
         if output is not None and self._structured == "json_schema":
-            schema = {"name": "answer", "schema": output.schema, "strict": output.strict}
-            options["response_format"] = {"type": "json_schema", "json_schema": schema}
+            options["response_format"] = _schema(output.schema, output.strict)
+        elif output is not None and self._structured == "full_json_schema":
+            options["response_format"] = _schema(output.full_schema, True)
         elif output is not None and self._structured == "json_object":
             options["response_format"] = {"type": "json_object"}
         # Describe the output in the prompt even if the server constrains the text: not every server shows the schema,
@@ -88,3 +92,7 @@ class OpenAIProvider:
     async def aclose(self) -> None:
         """Close the connections that were opened on the running loop."""
         await self._clients.aclose()
+
+
+def _schema(schema: Schema, strict: bool) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": strict}}

@@ -14,6 +14,7 @@ from .errors import OutputError, ResponseUsageError
 from .optional import drop_nulls, may_lack_keys
 from .places import PathStyle, Step, steps_of
 from .schemas import Definitions, Schema, closed, items_of, kinds, resolve, variants
+from .strict import to_strict
 from .typed import Convert, inner_types, read_type
 
 __all__ = ["Output", "OutputError", "Part"]
@@ -74,13 +75,61 @@ class Output:
 
     @property
     def schema(self) -> Schema:
-        """The JSON schema of the answer. Objects may have only the described keys."""
+        """The JSON schema to send, together with `strict`.
+
+        If `strict`, it is in the dialect that OpenAI's structured outputs accept: the root is an object, every key is
+        required, and an optional one may be null. If not, it is `object_schema`.
+        """
+        return self._strict[0] if self.strict else self.object_schema
+
+    @property
+    def full_schema(self) -> Schema:
+        """The JSON schema of the answer itself, for servers that take any. Objects may have only the described keys."""
         return self._all.schema
 
     @property
+    def object_schema(self) -> Schema:
+        """`full_schema` for servers that take objects only: a list, or a union, is put into an object with one key.
+
+        The parser finds the answer in there: paths and data are those of the answer itself.
+        """
+        schema = self.full_schema
+        if self._wrapper is None:
+            return schema
+        definitions = {"$defs": schema.pop("$defs")} if "$defs" in schema else {}
+        key = self._wrapper
+        wrapped: Schema = {"type": "object", "properties": {key: schema}, "required": [key]}
+        return {**wrapped, "additionalProperties": False, **definitions}
+
+    @property
     def strict(self) -> bool:
-        """Whether every key of every object is required; some servers need that before they constrain the answer."""
-        return all(_all_required(part) for part in (self._node.schema, *self._definitions.values()))
+        """Whether a server that takes the strict dialect only can be given the schema; if not, see `not_strict`."""
+        return not self.not_strict
+
+    @property
+    def not_strict(self) -> tuple[str, ...]:
+        """The places that the strict dialect cannot express, each with the reason; empty if it can express all."""
+        return tuple(self._strict[1])
+
+    @cached_property
+    def _strict(self) -> tuple[Schema, list[str]]:
+        if self._wrapper is None and self.root != "object":
+            return {}, ["output may be an object or a list"]
+        return to_strict(self._node.schema, self._definitions, self._wrapper)
+
+    @cached_property
+    def _wrapper(self) -> str | None:
+        """The key of the object around an answer that is not a single object; None if there is none around it.
+
+        There can be none if the parser could not tell that object from the answer.
+        """
+        one_object = len(list(variants(self._node.schema, self._definitions))) == 1 and self.root == "object"
+        if one_object or not (self.root == "array" or (self.root == "object" and self.keys)):
+            return None
+        name = "answer"
+        while name in self.keys:
+            name += "_"
+        return name
 
     @property
     def root(self) -> Literal["object", "array"] | None:
@@ -130,7 +179,7 @@ class Output:
         `path` is a path of events, with or without wildcards, or an event's `keys`, which are exact where a key
         contains a dot. Raises `ResponseUsageError` for a path that no answer has.
         """
-        steps = steps_of(path, self.schema, style) if isinstance(path, str) else tuple(path)
+        steps = steps_of(path, self.full_schema, style) if isinstance(path, str) else tuple(path)
         part = self._parts.get(steps)
         if part is None:
             part = self._parts[steps] = self._find(steps, path if isinstance(path, str) else _dotted(steps))
@@ -232,16 +281,3 @@ def _kind(data: Any) -> str:
 
 def _dotted(keys: Sequence[Step]) -> str:
     return "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in keys).removeprefix(".")
-
-
-def _all_required(part: Any) -> bool:
-    if isinstance(part, list):
-        return all(_all_required(item) for item in cast("list[Any]", part))
-    if not isinstance(part, dict):
-        return True
-    schema = cast("Schema", part)
-    if schema.get("type") == "object" and set(schema.get("properties", ())) != set(schema.get("required", ())):
-        return False
-    if schema.get("type") == "object" and not schema.get("properties"):
-        return False  # a dict with any keys
-    return all(_all_required(value) for value in schema.values())

@@ -20,14 +20,14 @@ class Described(Protocol):
     """What has a JSON schema: the `Output` of a response."""
 
     @property
-    def schema(self) -> Schema:
+    def full_schema(self) -> Schema:
         """The JSON schema of the answer."""
         ...
 
 
 def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle) -> None:
     """Raise `ResponseUsageError` for a path, like `items[*].title` or `items[0]`, that no event of this answer has."""
-    known = None if output is None else places(output.schema, style)
+    known = None if output is None else places(output.full_schema, style)
     for path in paths:
         general = _INDEX.sub("[*]", path)
         if general != path and "[*]" in path:

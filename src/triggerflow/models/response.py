@@ -20,7 +20,7 @@ from .attempts import Attempts, Need
 from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
 from .fields import Fields, check_of
-from .instant import Event, EventLog
+from .instant import Event, EventLog, Problem
 from .output import Output
 from .places import PathStyle, check_paths
 from .retries import Attempt, Budget
@@ -36,7 +36,10 @@ class Response:
     one attempt only. A function that needs an argument gets the `Attempt`. `adapter` is a function that turns chunks of
     an unknown shape into text or `Delta`s.
     `output`: the description of the answer, see `Output`; without it the answer is free text, which may contain JSON.
-    `constrained`: the server guarantees that the text is JSON of that schema.
+    `constrained`: the server guarantees that the text is JSON of that schema, so that a string is reported at its
+    quote. What follows is checked: if it contradicts that, the answer is invalid.
+    `strict`: the text must be JSON and nothing else. `repair=False`: text around the JSON, comments, trailing commas
+    and the like are allowed, but nothing that takes a guess, such as a quote that was not escaped.
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
     `max_retries`: the most attempts after the first one. `retry_within`: no attempt begins later than so many seconds
     after the first one. `retry_tokens`: none begins once so many tokens were used, as told by the provider. None is no
@@ -71,6 +74,8 @@ class Response:
         first_token_timeout: float | None = 600.0,
         max_length: int = 8_000_000,
         originals: bool = True,
+        strict: bool = False,
+        repair: bool = True,
     ) -> None:
         self.output = output if output is None or isinstance(output, Output) else Output(output)
         """The description of the answer; None for free text."""
@@ -92,6 +97,8 @@ class Response:
             first_token_timeout=options.seconds("first_token_timeout", first_token_timeout),
             max_length=options.whole_number("max_length", max_length, least=1),
             originals=options.switch("originals", originals),
+            strict=options.switch("strict", strict),
+            repair=options.switch("repair", repair),
         )
         self._logs: list[EventLog[Item]] = [self._attempts.log]
         """One log per call of `Attempts.run`. `_require` adds a log when it repeats a request whose answer had
@@ -108,6 +115,13 @@ class Response:
     def attempt(self) -> int:
         """The number of the answer that is being written, from 1."""
         return self._attempts.answer.parser.attempt
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Where the text of the present attempt, or of the last one, is not JSON, and what was made of it.
+
+        The first hundred places. One that is not `repaired` makes the answer invalid."""
+        return self._attempts.answer.problems
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -225,12 +239,12 @@ class Response:
         options.one_of("type", type, ("parsed", "original", "all"))
         options.whole_number("max_retries", max_retries)
         options.switch("raise_ensure_failure", raise_ensure_failure)
-        if keys:
-            self._require(Need(keys, key_style, max_retries, raise_ensure_failure))
+        need = Need(keys, key_style, max_retries, raise_ensure_failure) if keys else None
+        if need is not None:
+            self._require(need)
         answer = await self._end()
-        missing = answer.missing(keys, key_style) if raise_ensure_failure else ()
-        if missing:
-            raise answer.lacks(missing)
+        if need is not None and (lack := self._attempts.lack_at_end(need)) is not None:
+            raise lack
         if type == "original":
             return answer.text
         problem = answer.json_problem()

@@ -6,7 +6,7 @@ one that says nothing; the code or type in the JSON decides.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -16,6 +16,7 @@ from .errors import (
     InvalidRequestError,
     ModelError,
     ProviderError,
+    QuotaError,
     RateLimitError,
     RequestFailedError,
     TransportError,
@@ -24,6 +25,10 @@ from .errors import (
 CONNECTION = {"APIConnectionError", "TransportError", "DecodingError", "ClientConnectionError", "ClientPayloadError"}
 """Names of the connection errors of HTTP libraries and SDKs. Compared by name: none of them is imported here."""
 KINDS: dict[type[RequestFailedError], tuple[str, ...]] = {
+    QuotaError: (
+        *("insufficientquota", "exceededcurrentquota", "billing", "paymentrequired", "insufficientbalance"),
+        "insufficientcredit",
+    ),
     AuthenticationError: (
         *("authentication", "permission", "apikey", "unauthorized", "unauthenticated", "forbidden", "accessdenied"),
         *("accesstoken", "invalidtoken", "expiredtoken"),
@@ -33,12 +38,12 @@ KINDS: dict[type[RequestFailedError], tuple[str, ...]] = {
         *("invalidrequest", "badrequest", "invalidargument", "invalidparameter", "invalidvalue", "invalidprompt"),
         *("invalidimage", "invalidschema", "notfound", "notexist", "toolarge", "toolong", "contextlength"),
         *("contextwindow", "unsupported", "missingrequired", "failedprecondition", "unprocessable", "validation"),
-        *("unknownparameter", "billing", "paymentrequired", "insufficientbalance", "contentpolicy", "abovemax"),
+        *("unknownparameter", "policy", "abovemax", "contextsize", "image", "dataresidency"),
     ),
 }
 """What the code or type of a reported error contains, without case and punctuation. Any other is a failure of the
 provider, which a retry may cure."""
-_WORDS = ("code", "type", "status", "error_code", "__type")
+_WORDS = ("code", "type", "status", "error_code", "error_type", "status_code", "__type")
 _TEXTS = ("message", "msg", "error_msg", "detail", "error_description")
 _SHOWN = 500
 
@@ -111,6 +116,8 @@ def _error_of_status(status: int, said: str, wait: float | None) -> RequestFaile
         return AuthenticationError(
             f"the provider refused the key (HTTP {status}); check api_key: {said}", status=status
         )
+    if status == 402:
+        return QuotaError(f"the provider's account has no credit left: {said}", status=status)
     if status == 429:
         return RateLimitError(f"the provider's rate limit is reached: {said}", status=status, retry_after=wait)
     if status in (408, 409) or status >= 500:
@@ -118,15 +125,17 @@ def _error_of_status(status: int, said: str, wait: float | None) -> RequestFaile
     return InvalidRequestError(f"the provider refused the request (HTTP {status}): {said}", status=status)
 
 
-def _kind(words: Iterable[str]) -> tuple[type[RequestFailedError], int | None]:
+def _kind(words: Sequence[str]) -> tuple[type[RequestFailedError], int | None]:
+    """The class and the HTTP status for the words of an error. A lack of credit is often given as HTTP 429, too."""
+    kinds: list[type[RequestFailedError]] = []
+    statuses = [int(word) for word in words if re.fullmatch(r"[45]\d\d", word)]
     for word in words:
         if re.fullmatch(r"[45]\d\d", word):
-            return type(_error_of_status(int(word), "", None)), int(word)
+            kinds.append(type(_error_of_status(int(word), "", None)))
         plain = re.sub(r"[^a-z]", "", word.lower())
-        for kind, parts in KINDS.items():
-            if any(part in plain for part in parts):
-                return kind, None
-    return ProviderError, None
+        kinds.extend(kind for kind, parts in KINDS.items() if any(part in plain for part in parts))
+    kind = QuotaError if QuotaError in kinds else next(iter(kinds), ProviderError)
+    return kind, next(iter(statuses), None)
 
 
 def _opened(said: Any) -> Any:

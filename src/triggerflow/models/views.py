@@ -66,7 +66,7 @@ def view(type: StreamType, specific: str | Sequence[str]) -> View:
 
 
 _PAIRS = {
-    *("original_delta", "delta", "reasoning_delta", "tool_calls"),
+    *("original_delta", "delta", "reasoning_delta", "refusal_delta", "tool_calls"),
     *("reasoning_done", "done", "meta", "reset"),
 }
 
@@ -99,6 +99,8 @@ def _pairs(item: Item) -> Iterator[tuple[str, Any]]:
             yield "reasoning_delta", item.reasoning
         if item.text:
             yield "delta", item.text
+        if item.refusal:
+            yield "refusal_delta", item.refusal
         if item.tool_calls:
             yield "tool_calls", item.tool_calls
     elif isinstance(item, Answer):

@@ -7,6 +7,7 @@ the answer must have the key (4.1), and changes nothing: it must have every key 
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from types import NoneType, SimpleNamespace
@@ -55,9 +56,9 @@ class Notation(Output):
     def _read(self, description: Any, where: str) -> Any:
         match description:
             case tuple() if description and (more := [*map(str, filter(None, description[1:2]))]):
-                schema, convert = self._read(description[0], where)
-                more = [*filter(None, [schema.get("description", ""), *more])]
-                return {**schema, "description": "; ".join(more)}, convert
+                node = self._read(description[0], where)
+                more = [*filter(None, [node.schema.get("description", ""), *more])]
+                return replace(node, schema={**node.schema, "description": "; ".join(more)})
             case tuple() if description:
                 return self._read(description[0], where)
             case set() | list() if len(description) > 1:
@@ -82,23 +83,23 @@ class Notation(Output):
         return reduce(or_, kinds) if all(isinstance(it, type) for it in kinds) else Any, said
 
     def _read_object(self, parts: Mapping[Any, Any], where: str) -> Any:
-        schema, convert = super()._read_object(parts, where)
+        node = super()._read_object(parts, where)
         values = {key: it[2] for key, it in parts.items() if isinstance(it, tuple) and len(cast("Any", it)) > 2}
         values = {key: it for key, it in values.items() if not isinstance(it, bool)}
         if not values:
-            return schema, convert
+            return node
         must = [key for key in parts if key not in values]
-        alone = {key: self._read(part, f"{where}.{key}")[1] for key, part in parts.items() if key in values}
-        rest = super()._read_object({key: parts[key] for key in must}, where)[1] if must else None
+        rest = super()._read_object({key: parts[key] for key in must}, where).convert if must else None
 
-        def filled(data: Any) -> Any:
+        def filled(data: Any, at: str) -> Any:
             if not isinstance(data, dict):
-                return convert(data)  # which says what is wrong
+                return node.convert(data, at)  # which says what is wrong
             given = cast("dict[str, Any]", data)
-            made = given if rest is None else rest(given)
-            return {**values, **made, **{key: alone[key](given[key]) for key in values if key in given}}
+            made = given if rest is None else rest(given, at)
+            own = {key: node.keys[key].convert(given[key], f"{at}.{key}") for key in values if key in given}
+            return {**values, **made, **own}
 
-        return {**schema, "required": must}, filled
+        return replace(node, schema={**node.schema, "required": must}, convert=filled)
 
 
 def output_of(description: Any) -> Output | TextOutput | None:

@@ -1,41 +1,52 @@
-"""Reads one open string from text that arrives in pieces: decodes it, and finds its end.
+"""Reads one open string from text that arrives in pieces: decodes it, finds its end, and says how certain that is.
 
-In valid JSON the next unescaped quote ends a string, so that is reported at once. But models forget to escape:
-`"She said "hi" to me"`. A quote is therefore doubted
-
-- where a quotation would open: after white space, an opening bracket, or `=`;
-- when the string is empty so far, as it may become a triple-quoted one;
-- in a single-quoted string, where an apostrophe looks the same;
-- always, once the string was found to contain a quotation.
-
-A doubted quote is decided by the next
-character that is not white space or, in a string with quotations, by the next key or
-item. `trust_quotes` switches doubt off, for servers whose output is constrained to valid JSON.
+A quote ends its string if what follows can only follow a string; see `quotes`. With `trust_quotes` every unescaped
+quote ends it, for servers whose output is constrained to valid JSON.
 """
 
 import re
 
+from .errors import ProblemList, Window
+from .escapes import unescape
 from .events import Node
-from .lexical import key_quote_closes, unescape, value_quote_closes
+from .quotes import Quotations, key_quote_closes, recent, value_quote_closes
 
+# JSON has no control characters in strings. After the first one, which is noted, they count as text.
 _STOPS = {
-    '"': re.compile(r'["\\]'),
-    "'": re.compile(r"['\\]"),
+    '"': re.compile(r'["\\\x00-\x1f]'),
+    "'": re.compile(r"['\\\x00-\x1f]"),
     '"""': re.compile(r'"+|\\'),
     "'''": re.compile(r"'+|\\"),
 }
+_STOPS_AFTER_CONTROL = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 # A line break ends a key: the text is not a key, but prose with a quote in it. The answer may begin in the next line.
 _KEY_STOPS = {'"': re.compile(r'["\\\n]'), "'": re.compile(r"['\\\n]")}
-_INVITES_QUOTATION = frozenset(" \t\r\n([{=")
 
 
 class StringScanner:
-    """One open string at a time; `begin` starts the next one."""
+    """One open string at a time; `begin` starts the next one. Problems are noted in `problems` when the string ends."""
 
-    __slots__ = ("_has_quotation", "_in_object", "_quote", "_trust", "closed", "is_key", "node", "parts", "stop")
+    __slots__ = (
+        "_decoded",
+        "_in_object",
+        "_kept",
+        "_problems",
+        "_quotations",
+        "_quote",
+        "_trust",
+        "_uncertain",
+        "_window",
+        "closed",
+        "is_key",
+        "node",
+        "parts",
+        "stop",
+    )
 
-    def __init__(self, trust_quotes: bool) -> None:
+    def __init__(self, trust_quotes: bool, problems: ProblemList, window: Window) -> None:
         self._trust = trust_quotes
+        self._problems = problems
+        self._window = window
         self.begin('"', is_key=False, in_object=False)
 
     def begin(self, quote: str, *, is_key: bool, in_object: bool) -> None:
@@ -43,7 +54,12 @@ class StringScanner:
         quote."""
         self._quote = quote
         self._in_object = in_object
-        self._has_quotation = False
+        self._quotations: Quotations | None = None
+        self._decoded = False
+        """Whether an escape was decoded that is also an ordinary backslash and letter."""
+        self._kept: int | None = None
+        """The offset of the first backslash that JSON does not know, and that was kept."""
+        self._uncertain: tuple[int, str] | None = None
         self.is_key = is_key
         self.closed = False
         self.node: Node | None = None
@@ -67,8 +83,11 @@ class StringScanner:
                 break
             at = found.start()
             pieces.append(text[pos:at])
-            if text[at] == "\\":
-                step = unescape(text, at)
+            char = text[at]
+            if char == "\\":
+                step = self._escape(text, at)
+            elif char < " " and not self.is_key:
+                step = self._control_character(at)
             elif len(self._quote) == 3:
                 step = self._run_of_quotes(text, at, found.end())
             else:
@@ -81,11 +100,38 @@ class StringScanner:
         gained = "".join(pieces)
         if gained:
             self.parts.append(gained)
+        if self.closed:
+            self._note_problems()
         return gained, pos
 
     def take(self) -> str:
         """The whole text, once closed."""
         return "".join(self.parts)
+
+    def _escape(self, text: str, at: int) -> tuple[str, int] | None:
+        step = unescape(text, at)
+        if step is None:
+            return None
+        piece, pos, sort = step
+        if sort == "json":
+            self._decoded = self._decoded or text[at + 1] != "/"
+        elif sort == "quote":
+            if self._quotations is not None:
+                self._quotations.escaped()
+        elif sort == "kept":
+            if self._kept is None:
+                self._kept = self._window.start + at
+        elif sort == "decoded":
+            self._problems.tolerate(at, f"JSON has no escape {text[at:pos]}")
+        elif self._uncertain is None:
+            half = "half of a character (a surrogate without its pair)"
+            self._uncertain = self._window.start + at, half if sort == "half" else "an escape that JSON does not have"
+        return piece, pos
+
+    def _control_character(self, at: int) -> tuple[str, int]:
+        self._problems.tolerate(at, "a line break or control character inside of a string")
+        self.stop = _STOPS_AFTER_CONTROL[self._quote].search
+        return "", at
 
     def _run_of_quotes(self, text: str, at: int, end: int) -> tuple[str, int] | None:
         """In a triple-quoted string: the last three of a run of quotes end it, the others belong to the text."""
@@ -98,28 +144,45 @@ class StringScanner:
         """Decide on a quote that may be the end, or on a line break in a key.
 
         Returns the text to add and the next position; None if more characters are needed."""
-        if text[at] == "\n":
+        if text[at] == "\n" or (self._trust and not self.is_key):
             closes = True
         elif self.is_key:
             closes = key_quote_closes(text, at)
         else:
             before = next(filter(None, reversed(pieces)), None) or (self.parts[-1] if self.parts else "")
-            if self._trust or not self._doubts(before):
-                closes = True
-            elif not before and text.startswith(self._quote, at + 1):
+            if not before and text.startswith(self._quote, at + 1):
                 self._quote *= 3
                 self.stop = _STOPS[self._quote].search
+                self._problems.tolerate(at - 1, "a string in three quotes")
                 return "", at + 2
-            else:
-                closes = value_quote_closes(text, at, self._in_object, self._has_quotation)
+            closes = value_quote_closes(text, at, self._in_object, self._quotations is not None, before[-1:])
         if closes is None:
             return None
         if closes:
             self.closed = True
             return "", at + 1
-        self._has_quotation = True
+        if self._quotations is None:
+            self._quotations = Quotations(self._window.start + at)
+        self._quotations.add(self._quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
         return self._quote, at + 1
 
-    def _doubts(self, before: str) -> bool:
-        """Whether a quote after this text may be part of the string, and not its end."""
-        return not before or self._has_quotation or self._quote == "'" or before[-1] in _INVITES_QUOTATION
+    def _note_problems(self) -> None:
+        """Note what was not JSON in the string that has just ended."""
+        start = self._window.start
+        problems = self._problems
+        quotations = self._quotations
+        if quotations is not None:
+            at = quotations.at - start
+            if quotations.paired:
+                problems.repair(at, "a quote that was not escaped was read as a part of its string")
+            else:
+                problems.refuse(at, "a quote inside of a string is not escaped, and the string may end elsewhere")
+        if self._kept is not None:
+            at = self._kept - start
+            if self._decoded:
+                problems.refuse(at, "backslashes of which some are escapes of JSON and others are not")
+            else:
+                problems.repair(at, "a backslash that begins no escape of JSON was kept as it is")
+        if self._uncertain is not None:
+            offset, what = self._uncertain
+            problems.refuse(offset - start, what)

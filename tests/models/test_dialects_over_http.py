@@ -1,0 +1,224 @@
+"""The official SDKs against servers of each dialect: all ways to call them, all framings, errors in the middle."""
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import anthropic
+import openai
+import pytest
+
+from tests.models import dialects
+from tests.models.instant_support import pieces
+from tests.models.sse_server import CUT, Provider, Reply, Unframed, provider
+from triggerflow.models import (
+    AuthenticationError,
+    InvalidRequestError,
+    ModelError,
+    ProviderError,
+    RateLimitError,
+    Request,
+    Response,
+    TransportError,
+    TruncatedResponseError,
+)
+from triggerflow.models.anthropic import AnthropicProvider
+from triggerflow.models.openai import OpenAIProvider
+
+pytestmark = pytest.mark.real_time
+
+VALUE = {"title": "Sonnensegel — 太阳帆 ⛵", "queries": ["thrust", "pressure"]}
+PIECES = pieces(json.dumps(VALUE, ensure_ascii=False), 5)
+OUTPUT = {"title": str, "queries": [str]}
+ASKED: Any = [{"role": "user", "content": "x"}]
+
+
+class Way(NamedTuple):
+    """A way to call an SDK, and the API that its server speaks."""
+
+    name: str
+    sdk: str
+    source: Callable[[Any], Any]
+    """Makes the source of a response with a client of the SDK."""
+
+
+def chat(client: Any) -> Any:
+    return client.chat.completions.create(model="m", messages=ASKED, stream=True)
+
+
+def responses(client: Any) -> Any:
+    return client.responses.create(model="m", input="x", stream=True)
+
+
+def messages(client: Any) -> Any:
+    return client.messages.create(model="m", messages=ASKED, max_tokens=9, stream=True)
+
+
+CHAT = [
+    Way("chat", "openai", chat),
+    Way("chat helper", "openai", lambda client: client.chat.completions.stream(model="m", messages=ASKED)),
+    Way("provider", "openai", lambda client: OpenAIProvider("m", client=client).open(Request().input("x"))),
+]
+RESPONSES = [
+    Way("responses", "openai", responses),
+    Way("responses helper", "openai", lambda client: client.responses.stream(model="m", input="x")),
+]
+MESSAGES = [
+    Way("messages", "anthropic", messages),
+    Way(
+        "messages helper",
+        "anthropic",
+        lambda client: client.messages.stream(model="m", messages=ASKED, max_tokens=9),
+    ),
+    Way("provider", "anthropic", lambda client: AnthropicProvider("m", client=client).open(Request().input("x"))),
+]
+ALL = [
+    *((way, dialect) for dialect in (dialects.openai, dialects.openrouter) for way in CHAT),
+    *((CHAT[0], dialect) for dialect in (dialects.vllm, dialects.llama_cpp, dialects.without_done)),
+    *((way, dialects.responses) for way in RESPONSES),
+    *((way, dialects.anthropic) for way in MESSAGES),
+]
+EACH = pytest.mark.parametrize(("way", "dialect"), ALL, ids=[f"{way.name}-{dialect.__name__}" for way, dialect in ALL])
+
+
+def reply(dialect: Any, events: Any, **options: Any) -> Reply:
+    return Reply(events, named=dialect in (dialects.anthropic, dialects.responses), **options)
+
+
+@asynccontextmanager
+async def client_of(way: Way, server: Provider) -> AsyncGenerator[Any, None]:
+    if way.sdk == "openai":
+        async with openai.AsyncOpenAI(base_url=server.url, api_key="k", max_retries=0) as client:
+            yield client
+    else:
+        async with anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0) as other:
+            yield other
+
+
+async def failure(way: Way, *replies: Reply, **options: Any) -> tuple[Any, int]:
+    async with provider(*replies) as server, client_of(way, server) as client:
+        with pytest.raises(ModelError) as caught:
+            await Response(lambda: way.source(client), output=OUTPUT, **options).async_get_data()
+    return caught.value, len(server.requests)
+
+
+@EACH
+async def test_an_answer_in_every_framing(way: Way, dialect: Any) -> None:
+    events = dialect(PIECES)
+    replies = [reply(dialect, events, size=size, newline=end) for size in (1, None, 10**6) for end in ("\n", "\r\n")]
+    async with provider(*replies) as server, client_of(way, server) as client:
+        for _ in replies:
+            response = Response(lambda: way.source(client), output=OUTPUT)
+            done = [event.path async for event in response.get_async_generator("instant") if event.is_complete]
+            assert done == ["title", "queries[0]", "queries[1]", "queries", ""]
+            assert await response.async_get_data() == VALUE
+            meta = await response.async_get_meta()
+            assert (meta["id"], meta["model"], meta["finish_reason"]) == ("c1", "m", "stop")
+            if "helper" not in way.name:
+                assert (meta["usage"]["prompt_tokens"], meta["usage"]["completion_tokens"]) == (5, 7)
+    assert len(server.requests) == len(replies)
+
+
+def halves(dialect: Any) -> list[tuple[str, list[Any]]]:
+    """The events of an answer up to the first text, and up to its middle."""
+    events = dialect(PIECES)
+    places = [at for at, event in enumerate(events) if dialects.is_text(event)]
+    return [("before the text", events[: places[0]]), ("in the text", events[: places[3]])]
+
+
+def of(body: Any, kind: Any) -> Any:
+    return pytest.param(body, kind, id=f"{kind.__name__}-{json.dumps(body)[:60]}")
+
+
+OPENAI_ERRORS = [
+    of({"error": {"message": "told", "type": "server_error", "code": None}}, ProviderError),
+    of({"error": {"message": "told", "code": 502, "metadata": {"provider_name": "P"}}}, ProviderError),
+    of({"error": {"message": "told", "type": "tokens", "code": "rate_limit_exceeded"}}, RateLimitError),
+    of({"error": {"message": "told", "code": 400, "type": "BadRequestError", "object": "error"}}, InvalidRequestError),
+    of({"error": {"message": "told", "code": "context_length_exceeded"}}, InvalidRequestError),
+    of({"error": {"message": "told", "code": "invalid_api_key"}}, AuthenticationError),
+    of({"error": "told"}, ProviderError),
+]
+ANTHROPIC_ERRORS = [
+    of({"type": "error", "error": {"type": name, "message": "told"}}, kind)
+    for name, kind in {
+        "overloaded_error": ProviderError,
+        "api_error": ProviderError,
+        "timeout_error": ProviderError,
+        "rate_limit_error": RateLimitError,
+        "invalid_request_error": InvalidRequestError,
+        "authentication_error": AuthenticationError,
+    }.items()
+]
+RESPONSES_ERRORS = [
+    of(
+        {"type": "error", "code": "server_error", "message": "told", "param": None, "sequence_number": 3}, ProviderError
+    ),
+    of({"type": "error", "code": "rate_limit_exceeded", "message": "told", "param": None}, RateLimitError),
+    of({"type": "error", "error": {"code": "invalid_prompt", "message": "told"}}, InvalidRequestError),
+]
+
+
+async def check_error(way: Way, dialect: Any, body: Any, kind: Any) -> None:
+    (_, early), (_, late) = halves(dialect)
+    broken = reply(dialect, [*early, body])
+    error, asked = await failure(way, broken, max_retries=0)
+    assert (type(error), asked) == (kind, 1)
+    assert "told" in str(error)
+    if kind.retry:
+        async with provider(broken, reply(dialect, dialect(PIECES))) as server, client_of(way, server) as client:
+            assert await Response(lambda: way.source(client), output=OUTPUT).async_get_data() == VALUE
+    error, asked = await failure(way, reply(dialect, [*late, body]))
+    assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, "error", 1)
+    assert "told" in str(error)
+    assert error.text == "".join(PIECES[:3])
+
+
+@pytest.mark.parametrize("way", CHAT, ids=lambda way: way.name)
+@pytest.mark.parametrize(("body", "kind"), OPENAI_ERRORS)
+async def test_errors_in_the_stream_of_chat(way: Way, body: Any, kind: Any) -> None:
+    await check_error(way, dialects.openai, body, kind)
+
+
+@pytest.mark.parametrize("way", MESSAGES, ids=lambda way: way.name)
+@pytest.mark.parametrize(("body", "kind"), ANTHROPIC_ERRORS)
+async def test_errors_in_the_stream_of_messages(way: Way, body: Any, kind: Any) -> None:
+    await check_error(way, dialects.anthropic, body, kind)
+
+
+@pytest.mark.parametrize("way", RESPONSES, ids=lambda way: way.name)
+@pytest.mark.parametrize(("body", "kind"), RESPONSES_ERRORS)
+async def test_errors_in_the_stream_of_responses(way: Way, body: Any, kind: Any) -> None:
+    await check_error(way, dialects.responses, body, kind)
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("broken", "kind"),
+    [
+        (CUT, TransportError),
+        (Unframed(b"zz\r\n"), TransportError),
+        (Unframed(b"ff\r\nda"), TransportError),
+        (b'event: x\ndata: {"choices": [{"del\n\n', ProviderError),
+        (b"event: x\ndata: <html>\n\n", ProviderError),
+        (b'event: x\ndata: "\xff\xfe"\n\n', ProviderError),
+    ],
+    ids=["reset", "no chunk size", "half a chunk", "half an event", "a page", "no UTF-8"],
+)
+async def test_a_stream_that_breaks(way: Way, dialect: Any, broken: Any, kind: Any) -> None:
+    (_, early), (_, late) = halves(dialect)
+    error, _ = await failure(way, reply(dialect, [*early, broken]), max_retries=0)
+    assert type(error) is kind
+    error, asked = await failure(way, reply(dialect, [*late, broken]))
+    reason = "connection" if kind is TransportError else "error"
+    assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, reason, 1)
+    assert error.text == "".join(PIECES[:3])
+
+
+@EACH
+async def test_a_stream_that_just_ends(way: Way, dialect: Any) -> None:
+    _, (_, late) = halves(dialect)
+    error, asked = await failure(way, reply(dialect, late))
+    assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, "connection", 1)
+    assert error.text == "".join(PIECES[:3])
