@@ -1,7 +1,9 @@
 """The answer is the input of the tool, or the text in its place, however a server of Anthropic's API gives it."""
 
+import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -151,8 +153,6 @@ async def test_calls_of_other_tools_stay_calls() -> None:
 
 
 async def test_an_answer_of_defaults_only_is_empty_input() -> None:
-    from dataclasses import dataclass
-
     @dataclass
     class Defaults:
         a: int = 5
@@ -169,6 +169,33 @@ async def test_a_cut_answer_is_cut_in_both_forms(blocks: Sequence[Any], end: str
             await response.async_get_data()
     has_text = bool(blocks[0][1])
     assert isinstance(caught.value, Cut) or not has_text or end is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": "I call it."}, {"type": "tool_use", "id": "t", "name": "answer", "input": VALUE}],
+        [{"type": "text", "text": "".join(JSON)}],
+    ],
+    ids=["tool", "text"],
+)
+async def test_a_whole_message_in_place_of_a_stream(content: Any) -> None:
+    whole = {**START["message"], "content": content, "stop_reason": "tool_use"}
+    reply = Reply([json.dumps(whole).encode()], headers={"content-type": "application/json"})
+    async with response_to(reply) as response:
+        assert await response.async_get_data() == VALUE
+        assert (await response.async_get_meta())["finish_reason"] == "stop"
+
+
+async def test_leaving_early_closes_the_http_stream() -> None:
+    events = message(tool(*JSON)).events
+    async with provider(Reply([*events[:4], HANG], named=True)) as server:
+        model = AnthropicProvider("m", base_url=server.url, api_key="k")
+        async with aclosing(REQUEST.get_response(model).get_async_generator("instant")) as found:
+            async for _ in found:
+                break
+        await server.left.wait()
+        await model.aclose()
 
 
 # -- pings -------------------------------------------------------------------------------------------------------------

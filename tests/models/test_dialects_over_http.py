@@ -1,25 +1,29 @@
 """The official SDKs against servers of each dialect: all ways to call them, all framings, errors in the middle."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple
 
 import anthropic
 import openai
+import pydantic
 import pytest
 
 from tests.models import dialects
 from tests.models.instant_support import pieces
-from tests.models.sse_server import CUT, Provider, Reply, Unframed, provider
+from tests.models.sse_server import CUT, HANG, Provider, Reply, Unframed, provider
 from triggerflow.models import (
     AuthenticationError,
+    FirstTokenError,
     InvalidRequestError,
     ModelError,
     ProviderError,
     RateLimitError,
     Request,
     Response,
+    StallError,
     TransportError,
     TruncatedResponseError,
 )
@@ -222,3 +226,86 @@ async def test_a_stream_that_just_ends(way: Way, dialect: Any) -> None:
     error, asked = await failure(way, reply(dialect, late))
     assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, "connection", 1)
     assert error.text == "".join(PIECES[:3])
+
+
+@EACH
+async def test_leaving_early_closes_the_http_stream(way: Way, dialect: Any) -> None:
+    _, (_, late) = halves(dialect)
+    async with provider(reply(dialect, [*late, HANG])) as server, client_of(way, server) as client:
+        async with aclosing(Response(lambda: way.source(client)).get_async_generator("delta")) as found:
+            async for _ in found:
+                break
+        await server.left.wait()  # the server sees the connection end, and not because the client was closed
+
+
+@EACH
+async def test_keep_alives_are_signs_of_life(way: Way, dialect: Any) -> None:
+    (_, early), _ = halves(dialect)
+    events = dialect(PIECES)
+    comments = [item for _ in range(6) for item in (0.3, b": keep-alive\n\n")]
+    replies = [reply(dialect, [*comments, *events]), reply(dialect, [*early, *comments, *events[len(early) :]])]
+    async with provider(*replies) as server, client_of(way, server) as client:
+        for _ in replies:
+            response = Response(lambda: way.source(client), output=OUTPUT, stall_timeout=1.2, max_retries=0)
+            assert await response.async_get_data() == VALUE
+
+
+@EACH
+async def test_keep_alives_do_not_move_the_limit_of_the_first_token(way: Way, dialect: Any) -> None:
+    comments = [item for _ in range(60) for item in (0.1, b": keep-alive\n\n")]
+    error, _ = await failure(way, reply(dialect, comments), first_token_timeout=0.8, max_retries=0)
+    assert type(error) is FirstTokenError
+    error, _ = await failure(way, reply(dialect, [b": once\n\n", HANG]), stall_timeout=0.4, max_retries=0)
+    assert type(error) is StallError
+
+
+@pytest.mark.parametrize("helper", [False, True])
+@pytest.mark.parametrize(("sdk", "dialect"), [("openai", dialects.openai), ("anthropic", dialects.anthropic)])
+async def test_sync_clients_are_read_in_a_thread(sdk: str, dialect: Any, helper: bool) -> None:
+    comments = [item for _ in range(4) for item in (0.3, b": keep-alive\n\n")]
+    replies = [reply(dialect, [*comments, *dialect(PIECES)]), Reply([b"<html>"], headers={"content-type": "text/html"})]
+    async with provider(*replies) as server:
+        if sdk == "openai":
+            client: Any = openai.OpenAI(base_url=server.url, api_key="k", max_retries=0)
+            calls = client.chat.completions
+        else:
+            client = anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0)
+            calls = client.messages
+        options = {"model": "m", "messages": ASKED, "max_tokens": 9}
+
+        async def source() -> Any:
+            if helper:
+                return calls.stream(**options)  # sends the request when it is entered, in the thread
+            return await asyncio.to_thread(lambda: calls.create(**options, stream=True))
+
+        assert await Response(source, output=OUTPUT, stall_timeout=1.0).async_get_data() == VALUE
+        with pytest.raises(InvalidRequestError, match="a web page"):
+            await Response(source).async_get_text()
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "way"), [("length", CHAT[1]), ("content_filter", CHAT[1])], ids=["length", "filter"]
+)
+async def test_the_helper_that_raises_at_a_limit_ends_with_its_reason(reason: str, way: Way) -> None:
+    class Answer(pydantic.BaseModel):
+        title: str
+
+    _, (_, late) = halves(dialects.openai)
+    ended = reply(dialects.openai, [*late, dialects.chunk(finish=reason), "[DONE]"])
+    async with provider(ended) as server, client_of(way, server) as client:
+        helper = client.chat.completions.stream
+        response = Response(lambda: helper(model="m", messages=ASKED, response_format=Answer), output=OUTPUT)
+        with pytest.raises(TruncatedResponseError) as caught:
+            await response.async_get_data()
+    assert caught.value.finish_reason == reason
+    assert caught.value.text == "".join(PIECES[:3])
+
+
+@pytest.mark.parametrize(("way", "status"), [(CHAT[0], 502), (MESSAGES[0], 502), (CHAT[0], 404)], ids=str)
+async def test_an_error_page_of_a_proxy_is_shortened(way: Way, status: int) -> None:
+    page = b"<html>" + b"<p>nginx</p>" * 10_000
+    error, _ = await failure(way, Reply([page], status=status, headers={"content-type": "text/html"}), max_retries=0)
+    assert type(error) is (ProviderError if status == 502 else InvalidRequestError)
+    assert len(str(error)) < 1_000
+    assert ("check base_url" in str(error)) is (status == 404)

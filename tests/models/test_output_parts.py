@@ -200,3 +200,21 @@ def test_a_place_may_be_named_by_the_keys_of_an_event() -> None:
 def test_a_path_that_no_answer_has_is_refused(path: str) -> None:
     with pytest.raises(ResponseUsageError, match="never has the path"):
         Output(Plan).part(path)
+
+
+def test_a_value_that_fits_several_members_of_a_union_stays_json() -> None:
+    class Cat(msgspec.Struct, tag=True):
+        toy: StepStruct
+
+    class Dog(msgspec.Struct, tag=True):
+        toy: dict[str, Any]
+
+    class Cow(msgspec.Struct, tag=True):
+        toy: list[int]
+
+    part = Output({"pet": Cat | Dog | Cow}).part("pet.toy")
+    assert part.convert(GOOD) == GOOD
+    assert part.convert([1]) == [1]
+    assert part.convert(BAD) == BAD
+    with pytest.raises(ValueError, match=r"pet\.toy: Expected"):
+        part.convert("ball")

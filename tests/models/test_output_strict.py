@@ -37,6 +37,10 @@ class Step(pydantic.BaseModel):
     name: str
 
 
+class Other(pydantic.BaseModel):
+    name: int
+
+
 class Plan(pydantic.BaseModel):
     first: Step = pydantic.Field(description="where to begin")
     then: list[Step]
@@ -196,6 +200,7 @@ def test_objects_of_a_union_begin_with_their_tag() -> None:
         (Both, r"more may have keys"),
         (list[int] | Step, "output may be an object or a list"),
         (Any, "output may be an object or a list"),
+        ({"ends": tuple[Step, Other]}, "objects of a union begin with the same key 'name', which is no tag"),
         ({"deep": Annotated[int, msgspec.Meta(extra_json_schema={"not": {"const": 3}})]}, "the keyword 'not'"),
         ({"many": Literal[tuple(f"value {n}" for n in range(1_001))]}, "1001 values to choose from"),
         ({"long": Literal[tuple(f"{n:080}" for n in range(300))]}, "more than 15000 characters"),

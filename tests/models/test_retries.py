@@ -28,6 +28,7 @@ from triggerflow.models import (
     ResponseCancelled,
     ResponseUsageError,
     TextReset,
+    ToolCallDelta,
     TransportError,
     TruncatedResponseError,
 )
@@ -201,6 +202,43 @@ def test_roles_alternate_whatever_the_request_ends_with() -> None:
     spoken = messages(Request().history([{"role": "user", "content": [image]}]).correct("", "empty"))
     assert len(spoken) == 1
     assert spoken[0]["content"][0] == image
+
+
+async def test_every_place_that_is_not_json_is_told() -> None:
+    asked = Asked(['{"title": "Sails", "a": 12x4, "b": tru, "c": 1}'], [RIGHT])
+    assert await Response(asked, output={"title": str}).async_get_data() == ANSWER
+    assert "12x4" in str(asked.told[1].reason)
+    assert "tru" in str(asked.told[1].reason)
+    assert [problem.offset for problem in asked.told[1].problems if not problem.repaired] == [24, 35]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"title" "Sails"}', "at character 9"),
+        ('Sure: {"title": <str>}', "at character 16"),
+        ("[" * 100_000, "no JSON"),
+        ('{"n": ' + "9" * 10_000 + "]", "no JSON"),
+        ("Sorry.", "Sorry."),
+    ],
+)
+async def test_an_answer_without_json_is_told_where_it_goes_wrong(text: str, place: str) -> None:
+    asked = Asked([text], [RIGHT])
+    assert await Response(asked, output={"title": str}).async_get_data() == ANSWER
+    assert place in str(asked.told[1].reason)
+
+
+async def test_required_keys_of_free_text_are_those_of_sound_json() -> None:
+    asked = Asked(['{"title": "Sails", "n": 12x4}'], [RIGHT])
+    assert await Response(asked).async_get_data(ensure_keys=["title"]) == ANSWER
+    assert "12x4" in str(asked.told[1].reason)
+
+
+async def test_an_answer_of_tool_calls_only_is_told_to_write_text() -> None:
+    call = Delta(tool_calls=(ToolCallDelta(0, "{}", "c1", "search"),), finish_reason="tool_calls")
+    asked = Asked([call], [RIGHT])
+    assert await Response(asked, output={"title": str}).async_get_data() == ANSWER
+    assert "['search']" in str(asked.told[1].reason)
 
 
 # -- source functions --------------------------------------------------------------------------------------------------
@@ -546,6 +584,8 @@ async def test_an_answer_that_is_asked_for_later_again_counts_too() -> None:
         ("max_length", [0, "1000", None]),
         ("originals", ["no", None]),
         ("constrained", ["no"]),
+        ("strict", ["no"]),
+        ("repair", ["no"]),
         ("path_style", ["dots", None, 5]),
         ("adapter", ["text", 5]),
     ],

@@ -168,16 +168,21 @@ class Answer:
     def json_problem(self) -> AnswerError | None:
         """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
         parser = self.parser
+        if parser.value is None and not self.length:
+            names = [call.name for call in self.tool_calls.values()]
+            return self.invalid(f"the answer has no text, but calls of the tools {names}")
         if parser.value is None:
             found = parser.problems
             reason = found[-1].message if found else "the response contains no JSON"
-            return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+            return self.invalid(f"{reason}; it begins {self.text[:80]!r}{_first_mistake(self.text)}")
         if not parser.complete and self.finish_reason is None:
             return self.cut("end", "the answer's text ended inside of its JSON")
         objection = parser.objection(repair=self.repair)
         if objection is not None:
             how = (
-                "the only reading is a guess, which repair=False refuses" if objection.repaired else "it is not certain"
+                "the only reading is a guess, which repair=False refuses"
+                if objection.repaired
+                else "its value is not certain"
             )
             return self.invalid(f"the answer is not JSON, and {how}: {objection.around(self.text)}")
         if not parser.complete:
@@ -244,6 +249,21 @@ def slices(delta: Delta, size: int) -> Iterator[Delta]:
             yield Delta(piece)
         else:
             yield Delta(piece, finish_reason=delta.finish_reason, usage=delta.usage)
+
+
+def _first_mistake(text: str) -> str:
+    """Where what the first bracket opens is not JSON; empty if there is no bracket, or all of it is JSON."""
+    start = min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=None)
+    if start is None:
+        return ""
+    try:
+        json.JSONDecoder().raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        shown = text[max(0, error.pos - 20) : error.pos + 20]
+        return f"; what its first bracket opens is not JSON at character {error.pos} ({shown!r}): {error.msg}"
+    except (ValueError, RecursionError):  # a number of too many digits, or brackets nested too deep
+        return ""
+    return ""
 
 
 def _refuse_constant(name: str) -> None:

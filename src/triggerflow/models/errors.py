@@ -168,9 +168,10 @@ class InvalidResponseError(AnswerError, ValueError):
         """What is wrong, in words for the model."""
         if self.missing:
             return f"it lacks the keys {[*self.missing]}"
-        if not self.misfits:
-            return str(self)
-        return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])
+        if self.misfits:
+            return "\n- ".join(["it does not have the structure that was asked for:", *self.misfits])
+        uncertain = [str(problem) for problem in self.problems if not problem.repaired]
+        return "\n- ".join([str(self), *uncertain[1:10]])  # the message has the first
 
 
 class RefusalError(AnswerError):

@@ -6,11 +6,10 @@ task is cancelled, which closes the provider's HTTP stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, Literal, TypeVar, cast
 
-from .._core.signals import FieldPlace
 from ..drivers.tasks import start_task
 from ..run.dispatch import Field, Withdrawn
 from ..run.portal import iterate_sync, on_a_loop, run_sync
@@ -19,12 +18,12 @@ from .answer import Answer
 from .attempts import Attempts, Need
 from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
-from .fields import Fields, check_of
-from .instant import Event, EventLog, Problem
+from .fields import Fields
+from .instant import EventLog, Problem
 from .output import Output
 from .places import PathStyle, check_paths
 from .retries import Attempt, Budget
-from .views import Item, Restart, StreamType, view
+from .views import Item, StreamType, view
 
 T = TypeVar("T")
 
@@ -181,29 +180,14 @@ class Response:
         return self._follow_fields(paths)
 
     async def _follow_fields(self, paths: list[str]) -> AsyncGenerator[Field | Withdrawn, None]:
-        checks = self._attempts.watch(paths)
-        misfit: Exception | None = None
-        async with aclosing(self._follow(0, 0)) as items:
-            async for item in items:
-                if isinstance(item, Restart):
-                    misfit = None
-                    yield Withdrawn(item.event.attempt, item.event.reason)
-                elif not isinstance(item, Event):
-                    continue
-                elif item.event_type == "reset":
-                    misfit = None
-                    yield Withdrawn(item.attempt, "another JSON follows in the same answer")
-                elif item.is_complete and misfit is None and item.attempt == self.attempt:
-                    if (check := check_of(checks, item)) is None:
-                        continue
-                    try:
-                        value = check(item)
-                    except ValueError as error:  # the answer is being dropped, or was read before this reader came
-                        misfit = self._attempts.answer.misfit(error)
-                    else:
-                        yield Field(FieldPlace(item.path, item.wildcard_path, item.keys), value)
-        if misfit is not None:
-            raise misfit
+        with self._reader():
+            follower = self._attempts.follow_fields(paths)
+            try:
+                async with aclosing(follower.items()) as items:
+                    async for item in items:
+                        yield item
+            finally:
+                self._attempts.checks.leave(follower)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -342,14 +326,20 @@ class Response:
 
     async def _follow(self, log: int, after: int) -> AsyncGenerator[Item, None]:
         """Yield the items of log number `log` from position `after` on, then all items of the later logs."""
-        self._start()
-        self._readers += 1
-        try:
+        with self._reader():
             while log < len(self._logs):
                 async with aclosing(self._logs[log].follow(after)) as items:
                     async for item in items:
                         yield item
                 log, after = log + 1, 0
+
+    @contextmanager
+    def _reader(self) -> Generator[None]:
+        """Count a reader: the first one starts the reading of the source, and the last one that leaves stops it."""
+        self._start()
+        self._readers += 1
+        try:
+            yield
         finally:
             self._readers -= 1
             if not self._readers and not self._log.closed:
@@ -359,7 +349,7 @@ class Response:
                 )
 
     def _stop(self, reason: str) -> None:
-        self._log.close(ResponseCancelled(reason))
+        self._attempts.close(ResponseCancelled(reason))
         if self._task is not None:
             self._task.cancel()
 

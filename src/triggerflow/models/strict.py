@@ -71,8 +71,7 @@ def to_strict(schema: Schema, definitions: Definitions, wrapper: str | None) -> 
     if strict.definitions:
         result["$defs"] = strict.definitions
     if not strict.reasons:
-        _order_keys(result, strict.definitions)
-        strict.reasons += _beyond_limits(result)
+        strict.reasons += [*_order_keys(result), *_beyond_limits(result)]
     return result, list(dict.fromkeys(strict.reasons))
 
 
@@ -239,27 +238,38 @@ def _in_short(schema: Schema, definitions: Definitions) -> str:
     return str(part.get("description") or part.get("title") or name_of(schema) or part.get("type") or "a value")
 
 
-def _order_keys(schema: Schema, definitions: Definitions) -> None:
-    """Let the objects of a union begin with different keys, or with a tag: some servers refuse others."""
+def _order_keys(schema: Schema) -> list[str]:
+    """Let the objects of each union begin with different keys, or with a tag, because OpenAI refuses others; return
+    the reasons why that is not possible."""
+    definitions: Definitions = schema.get("$defs", {})
+    unions: list[list[Schema]] = []
 
     def look(part: Schema) -> Schema:
-        objects = [one for one in (resolve_in_place(member) for member in part.get("anyOf", ())) if "properties" in one]
-        firsts = [next(iter(one["properties"]), "") for one in objects]
-        if len(set(firsts)) < len(firsts):
-            shared = set[str](objects[0]["properties"]).intersection(*(one["properties"] for one in objects[1:]))
-            tags = [key for key in objects[0]["properties"] if key in shared and _is_tag(key, objects)]
-            for one in objects:
-                alone = [key for key in one["properties"] if sum(key in other["properties"] for other in objects) == 1]
-                first = (tags or alone or [next(iter(one["properties"]))])[0]
-                one["properties"] = {first: one["properties"][first], **one["properties"]}
-                one["required"] = list(one["properties"])
+        members = [definitions.get(name_of(member), member) for member in part.get("anyOf", ())]
+        unions.append([member for member in members if member.get("properties")])
         with_parts(part, look)
         return part
 
-    def resolve_in_place(part: Schema) -> Schema:
-        return definitions.get(name_of(part), part)
-
     look(schema)
+    for objects in unions:
+        if _told_apart(objects):
+            continue
+        shared = set[str](objects[0]["properties"]).intersection(*(one["properties"] for one in objects[1:]))
+        tags = [key for key in objects[0]["properties"] if key in shared and _is_tag(key, objects)]
+        for one in objects:
+            alone = [key for key in one["properties"] if sum(key in other["properties"] for other in objects) == 1]
+            first = (tags or alone or [next(iter(one["properties"]))])[0]
+            one["properties"] = {first: one["properties"][first], **one["properties"]}
+            one["required"] = list(one["properties"])
+    alike = {str(next(iter(objects[0]["properties"]))) for objects in unions if not _told_apart(objects)}
+    return [f"objects of a union begin with the same key {key!r}, which is no tag" for key in sorted(alike)]
+
+
+def _told_apart(objects: list[Schema]) -> bool:
+    groups: dict[str, list[Schema]] = {}
+    for one in objects:
+        groups.setdefault(next(iter(one["properties"])), []).append(one)
+    return all(len(group) == 1 or _is_tag(first, group) for first, group in groups.items())
 
 
 def _is_tag(key: str, objects: list[Schema]) -> bool:

@@ -122,7 +122,8 @@ def _error_of_status(status: int, said: str, wait: float | None) -> RequestFaile
         return RateLimitError(f"the provider's rate limit is reached: {said}", status=status, retry_after=wait)
     if status in (408, 409) or status >= 500:
         return ProviderError(f"the provider failed (HTTP {status}): {said}", status=status, retry_after=wait)
-    return InvalidRequestError(f"the provider refused the request (HTTP {status}): {said}", status=status)
+    hint = "; check base_url and the model's name" if status in (404, 405) else ""
+    return InvalidRequestError(f"the provider refused the request (HTTP {status}{hint}): {said}", status=status)
 
 
 def _kind(words: Sequence[str]) -> tuple[type[RequestFailedError], int | None]:

@@ -92,7 +92,8 @@ def _with_msgspec(kind: Any, plain: bool) -> tuple[Schema, Mapping[str, Schema],
             said, _, place = str(error).rpartition(" - at `$")
             if not said:
                 raise ValueError(f"{where}: {error}") from error
-            raise ValueError(f"{where}{place.removesuffix('`')}: {said}") from error
+            further = "" if said[0] in ".[" else ": "  # a Pydantic type inside has begun with the rest of the place
+            raise ValueError(f"{where}{place.removesuffix('`')}{further}{said}") from error
 
     return schema, more, convert
 
@@ -109,22 +110,23 @@ def _with_pydantic(kind: Any, plain: bool) -> tuple[Schema, Mapping[str, Schema]
             return adapter.validate_json(json.dumps(data), strict=strict)
         except pydantic.ValidationError as error:
             found: list[Any] = error.errors(include_url=False, include_context=False, include_input=False)
-            said = [f"{where}{_place(one['loc'], data)}: {one['msg']}" for one in found[:_MOST_ERRORS]]
+            said = [f"{where}{_place(one, data)}: {one['msg']}" for one in found[:_MOST_ERRORS]]
             more = f"; and {len(found) - _MOST_ERRORS} more" if len(found) > _MOST_ERRORS else ""
             raise ValueError("; ".join(said) + more) from error
 
     return schema, schema.pop("$defs", {}), convert
 
 
-def _place(steps: Iterable[str | int], data: Any) -> str:
-    """The place of a mistake as a path. Pydantic also names the tried members of a union, which are no part of it."""
-    path = ""
-    for step in steps:
-        if isinstance(step, int):
+def _place(error: Any, data: Any) -> str:
+    """The place of a mistake as a path. Pydantic also names the member of a union, which is put in brackets."""
+    path, steps = "", list(error["loc"])
+    for index, step in enumerate(steps):
+        missing = error["type"] == "missing" and index == len(steps) - 1
+        if isinstance(step, int) and isinstance(data, list):
             path += f"[{step}]"
-            items = cast("list[Any]", data) if isinstance(data, list) else []
+            items = cast("list[Any]", data)
             data = items[step] if step < len(items) else None
-        elif isinstance(data, dict):
+        elif isinstance(data, dict) and (step in data or missing):
             path += f".{step}"
             data = cast("dict[str, Any]", data).get(step)
         else:
