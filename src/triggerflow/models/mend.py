@@ -1,9 +1,9 @@
 """Mending text that is nearly JSON, once it is there as a whole: other quotes, other punctuation, wrong brackets.
 
-The text is split into tokens, which reads what stands for itself: `“title”：“Sails”` has the same tokens as
-`"title": "Sails"`. The tokens are then followed as JSON. Where one does not fit, each way to go on with a bracket or comma
-more or less is tried, and costs one. The cheapest way that leads to the end is the reading, if its value is the only one
-of that cost. A bracket that is missing at the very end is never added: more may be missing there.
+The text is split into tokens, which reads what stands for itself: curly quotes and a full-width colon give the same
+tokens as those of JSON. The tokens are then followed as JSON. Where one does not fit, each way to go on with a bracket
+or comma more or less is tried, and costs one. The cheapest way that leads to the end is the reading, if all ways of
+that cost lead to the same value. A bracket that is missing at the very end is never added: more may be missing there.
 """
 
 import json
@@ -17,11 +17,10 @@ MAX_COST = 3
 _MAX_STEPS = 20_000
 _SPACE = re.compile(r"(?:[\s\u200b-\u200f\u2060\ufeff]|<br\s*/?>|//[^\n]*|#[^\n]*|/\*.*?\*/|<!--.*?-->)*", re.DOTALL)
 _ELLIPSIS = re.compile(r"\.\.\.|…")
-_SIGNS = {
-    **dict(zip("｛｝［］（），、；：", "{}[](),,,:", strict=True)),
-    **{sign: sign for sign in "{}[](),:+"},
-    **{";": ",", "=": ":", "=>": ":"},
-}
+_FULL_WIDTH = dict(zip("\uff5b\uff5d\uff3b\uff3d\uff08\uff09\uff0c\u3001\uff1b\uff1a", "{}[](),,,:", strict=True))
+_SIGNS = {**{sign: sign for sign in "{}[](),:+"}, **_FULL_WIDTH, ";": ",", "=": ":", "=>": ":"}
+_COMMA = r"[,;\uff0c\u3001\uff1b]"
+_COLON = r"[:=\uff1a]"
 _SIGN = re.compile("=>|[" + re.escape("".join(sign for sign in _SIGNS if len(sign) == 1)) + "]")
 _CLOSING = {
     '"': '"',
@@ -41,18 +40,21 @@ _GOES_ON = ("{", "[", ",", ":")
 _OPENING = "".join(_CLOSING)
 _ANY_QUOTE = "".join({*_OPENING, *"".join(_CLOSING.values())})
 _S = r"(?:[\s\u200b-\u200f\u2060\ufeff]|<br\s*/?>)*"
-_COLON = "[:：=]"
 _KEY = rf"(?:[{_ANY_QUOTE}][^{_ANY_QUOTE}\n]{{1,100}}[{_ANY_QUOTE}]?|[^\W\d][\w$-]{{0,100}}[{_ANY_QUOTE}]?){_S}{_COLON}"
-_END = rf"(?:[}}\]｝］]|[)）]{_S}[}}\]])"
+_END = rf"(?:[}}\]\uff5d\uff3d]|[)\uff09]{_S}[}}\]])"
 _AFTER_KEY = re.compile(rf"{_S}{_COLON}")
-_AFTER_MEMBER = re.compile(rf"{_S}(?:{_END}|[,，、；;]{_S}(?:{_KEY}|{_END}|//|#|/\*|<!--)|//|#|/\*|\n{_S}{_KEY}|\+)")
-_AFTER_ITEM = re.compile(rf"{_S}(?:{_END}|[,，、；;]{_S}(?:[{_OPENING}{{\[]|{_END}|//|#|/\*)|\n{_S}[{_OPENING}]|//|#|/\*|\+)")
+_AFTER_MEMBER = re.compile(rf"{_S}(?:{_END}|{_COMMA}{_S}(?:{_KEY}|{_END}|//|#|/\*|<!--)|//|#|/\*|\n{_S}{_KEY}|\+)")
+_AFTER_ITEM = re.compile(
+    rf"{_S}(?:{_END}|{_COMMA}{_S}(?:[{_OPENING}{{\[]|{_END}|//|#|/\*)|\n{_S}[{_OPENING}]|//|#|/\*|\+)"
+)
 _BARE_KEY = re.compile(rf'([^\W\d][\w$-]{{0,100}})"?(?={_S}{_COLON})')
 _KEY_WITHOUT_END = re.compile(rf'"([^\W\d][\w$-]{{0,100}}):(?=\s*(?:[{_OPENING}\[{{0-9-]|true|false|null))')
 _LINE_WITHOUT_END = re.compile(r'"([^"\n]+),[ \t]*\n(?=\s*"[^"\n]{1,100}"\s*:)')
-_WORD = re.compile(r"[^\s\u200b-\u200f\u2060\ufeff<,，、；;}\]｝］:：\"]+")
+_WORD = re.compile(r"[^\s\u200b-\u200f\u2060\ufeff<,;\uff0c\u3001\uff1b}\]\uff5d\uff3d:\uff1a\"]+")
 _TEXT_WITHOUT_BEGIN = re.compile(rf'([^\W\d][^{_ANY_QUOTE}\n{{}}\[\]]*)"(?={_S}(?:,|{_END}))')
-_BARE_MEMBER = re.compile(rf"([^\W\d](?:[^{_ANY_QUOTE}\n{{}}\[\](),]|,(?!{_S}{_KEY}))*)(?={_S}(?:,{_S}{_KEY}|{_END}|\n))")
+_BARE_MEMBER = re.compile(
+    rf"([^\W\d](?:[^{_ANY_QUOTE}\n{{}}\[\](),]|,(?!{_S}{_KEY}))*)(?={_S}(?:,{_S}{_KEY}|{_END}|\n))"
+)
 _BARE_ITEM = re.compile(rf"([^\W\d][^{_ANY_QUOTE}\n{{}}\[\](),:]*)(?={_S}(?:,|{_END}))")
 _NO_TEXT = re.compile(
     r"(?:str|string|int|integer|float|number|bool|boolean|list|array|object|dict|any|null|none|nil|nan|undefined|true|false"
@@ -136,7 +138,9 @@ def _string(text: str, at: int, before: str) -> list[tuple[_Token, int]] | None:
             return [(_Token("text", found[1], at=at), found.end() - 1)]
     if text.startswith(text[at] * 3, at) and (end := text.find(text[at] * 3, at + 3)) > 0:
         return [(_Token("text", text[at + 3 : end], at=at), end + 3)]
-    after = (_AFTER_MEMBER,) if before == ":" else (_AFTER_KEY, _AFTER_ITEM, *([_AFTER_MEMBER] if before == "+" else ()))
+    after = (
+        (_AFTER_MEMBER,) if before == ":" else (_AFTER_KEY, _AFTER_ITEM, *([_AFTER_MEMBER] if before == "+" else ()))
+    )
     pos = at + 1
     while pos < len(text):
         char = text[pos]
@@ -156,7 +160,9 @@ def _string(text: str, at: int, before: str) -> list[tuple[_Token, int]] | None:
 
 
 def _decoded(content: str) -> str:
-    plain = re.sub(r'\\.|"', lambda found: r"\"" if found[0] == '"' else "'" if found[0] == r"\'" else found[0], content)
+    plain = re.sub(
+        r'\\.|"', lambda found: r"\"" if found[0] == '"' else "'" if found[0] == r"\'" else found[0], content
+    )
     try:
         return json.loads(f'"{plain}"', strict=False)
     except ValueError:
@@ -184,6 +190,13 @@ def _unquoted(text: str, at: int, before: str) -> list[tuple[_Token, int]] | Non
 # -- structure ---------------------------------------------------------------------------------------------------------
 
 
+class _Written(NamedTuple):
+    """The JSON so far, backwards: ways that branch share what they have in common."""
+
+    before: "_Written | None"
+    text: str
+
+
 class _State(NamedTuple):
     """A point on one way through the tokens.
 
@@ -194,8 +207,24 @@ class _State(NamedTuple):
     token: int
     stack: str
     phase: str
-    written: tuple[str, ...]
+    written: _Written | None
     cost: int
+
+    def write(self, *texts: str) -> "_Written | None":
+        """What was written, and these texts."""
+        written = self.written
+        for text in texts:
+            written = _Written(written, text)
+        return written
+
+    def back(self, *texts: str) -> "_State":
+        """The state without the last text written, or the last one that is one of `texts`."""
+        written = self.written
+        while written is not None and not written.text:
+            written = written.before
+        if written is not None and (not texts or written.text in texts):
+            written = written.before
+        return self._replace(written=written)
 
 
 class _Search:
@@ -208,7 +237,7 @@ class _Search:
 
     def readings(self) -> Iterator[tuple[int, Any, int]]:
         """The cost, the value, and the end in the text of each."""
-        open_states = [_State(0, "", "value", (), 0)]
+        open_states = [_State(0, "", "value", None, 0)]
         while open_states:
             state = open_states.pop()
             self._steps += 1
@@ -218,9 +247,9 @@ class _Search:
             if state.cost > MAX_COST:
                 continue
             token = self._tokens[state.token]
-            if state.phase == "after" and not state.stack and self._is_end(state.token):
-                if (value := _value(state.written)) is not None:
-                    yield state.cost, value, token.at
+            ended = state.phase == "after" and not state.stack and self._is_end(state.token)
+            if ended and (value := _value(state.written)) is not None:
+                yield state.cost, value, token.at
             open_states.extend(self._next(state, token))
 
     def _is_end(self, token: int) -> bool:
@@ -256,7 +285,7 @@ class _Search:
             elif kind == "," and phase == "key":
                 yield self._go(state, "", "key")  # a comma twice
             elif kind == "{" and phase == "key" and "[" in stack:
-                closed = (*_without_comma(state).written, "}", ",")  # the object before was not closed
+                closed = state.back(",").write("}", ",")  # the object before was not closed
                 yield _State(state.token, stack[:-1], "value", closed, state.cost + 1)
             return
         if kind in "{[":
@@ -266,11 +295,11 @@ class _Search:
 
     def _go(self, state: _State, written: str, phase: str, stack: str | None = None, cost: int = 0) -> _State:
         stack = state.stack if stack is None else stack
-        return _State(state.token + 1, stack, phase, (*state.written, written), state.cost + cost)
+        return _State(state.token + 1, stack, phase, state.write(written), state.cost + cost)
 
     def _insert(self, state: _State, bracket: str) -> _State:
         """Close the innermost container although its bracket is missing."""
-        return _State(state.token, state.stack[:-1], "after", (*state.written, bracket), state.cost + 1)
+        return _State(state.token, state.stack[:-1], "after", state.write(bracket), state.cost + 1)
 
     def _close(self, state: _State, kind: str) -> Iterator[_State]:
         stack, phase = state.stack, state.phase
@@ -281,7 +310,7 @@ class _Search:
         if phase == "value" and stack[-1] == "{":
             return  # a value is missing
         if phase in ("key", "value"):
-            state = _without_comma(state)
+            state = state.back(",")
         right = "}" if stack[-1] == "{" else "]"
         if kind == right:
             yield self._go(state, right, "after", stack[:-1])
@@ -296,7 +325,7 @@ class _Search:
         before = self._tokens[state.token - 1]
         following = self._tokens[min(state.token + 1, len(self._tokens) - 1)]
         if not stack:
-            reopened = state._replace(stack="{" if state.written[-1] == "}" else "[", written=state.written[:-1])
+            reopened = state.back()._replace(stack="{" if _last(state) == "}" else "[")
             if kind == "," and following.kind in ("text", "{"):
                 yield self._go(reopened, ",", "key" if reopened.stack == "{" else "value", cost=1)  # closed too early
             elif kind == "{" == reopened.stack:
@@ -305,35 +334,32 @@ class _Search:
         if kind == ",":
             yield self._go(state, ",", "key" if stack[-1] == "{" else "value")
         elif kind == "+" and before.kind == following.kind == "text":
-            joined = json.dumps(json.loads(state.written[-1]) + following.value)
-            written = (*state.written[:-1], joined)
-            yield _State(state.token + 2, stack, "after", written, state.cost)
+            joined = json.dumps(json.loads(_last(state)) + following.value)
+            yield _State(state.token + 2, stack, "after", state.back().write(joined), state.cost)
         elif kind == ":" and stack[-1] == "[" and before.kind in ("text", "bare"):
-            key = state.written[-1]
-            shorter = state._replace(written=state.written[:-1])
+            key = _last(state)
+            shorter = state.back()
             if stack.endswith("{["):  # the list was not closed before this key
-                closed = _without_comma(shorter)
-                written = (*closed.written, "]", ",", key, ":")
-                yield _State(state.token + 1, stack[:-1], "value", written, state.cost + 1)
-            opened = (*shorter.written, "{", key, ":")  # the object was not opened before this key
+                closed = shorter.back(",").write("]", ",", key, ":")
+                yield _State(state.token + 1, stack[:-1], "value", closed, state.cost + 1)
+            opened = shorter.write("{", key, ":")  # the object was not opened before this key
             yield _State(state.token + 1, stack + "{", "value", opened, state.cost + 1)
         elif stack[-1] == "{" and kind in ("text", "bare") and following.kind == ":":
-            yield state._replace(phase="key", written=(*state.written, ","), cost=state.cost + 1)
-        elif stack[-1] == "[" and (token.new_line or (kind == "{" and before.kind == "}")):
-            if kind in ("text", "scalar", "{", "["):
-                yield state._replace(phase="value", written=(*state.written, ","))
+            yield state._replace(phase="key", written=state.write(","), cost=state.cost + 1)
+        elif stack[-1] == "[" and (token.new_line or (kind, before.kind) == ("{", "}")) and kind != "bare":
+            yield state._replace(phase="value", written=state.write(","))  # a comma is missing
 
 
-def _without_comma(state: _State) -> _State:
-    written = list(state.written)
-    while written and written[-1] == "":
-        written.pop()
-    if written and written[-1] == ",":
-        written.pop()
-    return state._replace(written=tuple(written))
+def _last(state: _State) -> str:
+    """The last text that was written."""
+    written = state.written
+    while written is not None and not written.text:
+        written = written.before
+    assert written is not None
+    return written.text
 
 
-def _value(written: tuple[str, ...]) -> Any:
+def _value(written: _Written | None) -> Any:
     """The value; None if one of its objects has a key twice."""
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -341,7 +367,11 @@ def _value(written: tuple[str, ...]) -> Any:
             raise ValueError("a key twice")
         return dict(pairs)
 
+    texts: list[str] = []
+    while written is not None:
+        texts.append(written.text)
+        written = written.before
     try:
-        return json.loads("".join(written), object_pairs_hook=members)
+        return json.loads("".join(reversed(texts)), object_pairs_hook=members)
     except (ValueError, RecursionError):
         return None

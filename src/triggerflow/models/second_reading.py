@@ -1,22 +1,22 @@
 """A second reading of an answer that the parser could not read, or not with certainty, when it is there as a whole.
 
 The parser reads while the model writes, and cannot wait for what comes later. When an answer has ended and would be
-invalid, it is looked at as a whole. If that gives one value that fits the description, nothing that was reported counts,
-and the events of that value follow. If there is a doubt, the answer stays invalid.
+invalid, it is looked at as a whole. If that gives one value that fits the description, what was reported is void, and
+the events of that value follow. If there is a doubt, the answer stays invalid.
 """
 
 import html
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from .instant.thinking import mark_of, marks_or
 from .mend import mend
 
 Fits = Callable[[Any], bool]
 
-MAX_LENGTH = 50_000
+MAX_LENGTH = 20_000
 """In characters. Longer answers are not read a second time: that would hold up the event loop."""
 _MARK = marks_or(r"(?!)")
 _UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
@@ -26,8 +26,8 @@ _DOUBLED_KEY = re.compile(r'[{,]\s*""\w[^"\n]{0,100}""\s*:')
 _FIRST_MEMBER = re.compile(r'"[^"\\\n]{1,256}"\s*:')
 _BETWEEN_ITEMS = re.compile(r"[\s,]*")
 _BRACKET = re.compile(r"[{\[]")
-_BEGINNING = re.compile(r"[{｛]\s*[^\s\d})｝,.]|[\[［]\s*[^\s\w)）,.]")
-_MORE = re.compile("[\"\u201c{\\[]")
+_BEGINNING = re.compile(r"[{\uff5b]\s*[^\s\d})\uff5d,.]|[\[\uff3b]\s*[^\s\w)\uff09,.]")
+_MORE = re.compile('["\u201c{\\[]')
 """After the answer: what may be more of it, or another one."""
 _FINAL = re.compile(
     r"(?:\b(?:final|correct(?:ed)?|actual|real|revised|answer|result)\b[^\n{}\[\]]{0,40}|\bagain\b[^\n{}\[\]]{0,20}):\s*"
@@ -122,7 +122,11 @@ def _among_others(body: str, root: str | None, keys: frozenset[str], fits: Fits)
     """Read the one JSON of several that fits, or the last one if it is called the answer."""
     blocks = list(_blocks(body, 0))
     fitting = [value for _, value in blocks if fits(value)]
-    if len(fitting) == 1 and len(blocks) > 1 and not any(_related(it, keys) for _, it in blocks if it is not fitting[0]):
+    if (
+        len(fitting) == 1
+        and len(blocks) > 1
+        and not any(_related(it, keys) for _, it in blocks if it is not fitting[0])
+    ):
         return fitting[0], "only one of several values in the answer is of the form that was asked for"
     finals = [found.end() for found in _FINAL.finditer(body)]
     last = list(_blocks(body, finals[-1])) if finals else []
@@ -144,7 +148,7 @@ def _blocks(body: str, at: int) -> Iterator[tuple[int, Any]]:
 def _related(value: Any, keys: frozenset[str]) -> bool:
     """Whether a value could be a draft of the answer."""
     if isinstance(value, list):
-        return any(_related(item, keys) for item in value)
+        return any(_related(item, keys) for item in cast("list[Any]", value))
     return isinstance(value, dict) and bool(keys & value.keys())
 
 
