@@ -5,13 +5,13 @@ import itertools
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
-from typing import Annotated, Any, Literal, NewType, Optional, Union
+from typing import Annotated, Any, Literal, NewType, NotRequired, Optional, Union
 from uuid import UUID
 
 import msgspec
 import pydantic
 from hypothesis import strategies as st
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 _numbers = itertools.count()
 KEYS = st.sampled_from(["a", "b", "title", "type", "items", "properties", "$ref", "default", "enum", "a b", "größe"])

@@ -100,11 +100,23 @@ async def client_of(way: Way, server: Provider) -> AsyncGenerator[Any, None]:
             yield other
 
 
+@asynccontextmanager
+async def asking(way: Way) -> AsyncGenerator[Callable[..., Any], None]:
+    """A function that gives the error of a response to some replies, and the number of its requests."""
+    async with provider() as server, client_of(way, server) as client:
+
+        async def failure(*replies: Reply, **options: Any) -> tuple[Any, int]:
+            server.replies, server.requests = [*replies], []
+            with pytest.raises(ModelError) as caught:
+                await Response(lambda: way.source(client), output=OUTPUT, **options).async_get_data()
+            return caught.value, len(server.requests)
+
+        yield failure
+
+
 async def failure(way: Way, *replies: Reply, **options: Any) -> tuple[Any, int]:
-    async with provider(*replies) as server, client_of(way, server) as client:
-        with pytest.raises(ModelError) as caught:
-            await Response(lambda: way.source(client), output=OUTPUT, **options).async_get_data()
-    return caught.value, len(server.requests)
+    async with asking(way) as ask:
+        return await ask(*replies, **options)
 
 
 @EACH
@@ -131,21 +143,17 @@ def halves(dialect: Any) -> list[tuple[str, list[Any]]]:
     return [("before the text", events[: places[0]]), ("in the text", events[: places[3]])]
 
 
-def of(body: Any, kind: Any) -> Any:
-    return pytest.param(body, kind, id=f"{kind.__name__}-{json.dumps(body)[:60]}")
-
-
 OPENAI_ERRORS = [
-    of({"error": {"message": "told", "type": "server_error", "code": None}}, ProviderError),
-    of({"error": {"message": "told", "code": 502, "metadata": {"provider_name": "P"}}}, ProviderError),
-    of({"error": {"message": "told", "type": "tokens", "code": "rate_limit_exceeded"}}, RateLimitError),
-    of({"error": {"message": "told", "code": 400, "type": "BadRequestError", "object": "error"}}, InvalidRequestError),
-    of({"error": {"message": "told", "code": "context_length_exceeded"}}, InvalidRequestError),
-    of({"error": {"message": "told", "code": "invalid_api_key"}}, AuthenticationError),
-    of({"error": "told"}, ProviderError),
+    ({"error": {"message": "told", "type": "server_error", "code": None}}, ProviderError),
+    ({"error": {"message": "told", "code": 502, "metadata": {"provider_name": "P"}}}, ProviderError),
+    ({"error": {"message": "told", "type": "tokens", "code": "rate_limit_exceeded"}}, RateLimitError),
+    ({"error": {"message": "told", "code": 400, "type": "BadRequestError", "object": "error"}}, InvalidRequestError),
+    ({"error": {"message": "told", "code": "context_length_exceeded"}}, InvalidRequestError),
+    ({"error": {"message": "told", "code": "invalid_api_key"}}, AuthenticationError),
+    ({"error": "told"}, ProviderError),
 ]
 ANTHROPIC_ERRORS = [
-    of({"type": "error", "error": {"type": name, "message": "told"}}, kind)
+    ({"type": "error", "error": {"type": name, "message": "told"}}, kind)
     for name, kind in {
         "overloaded_error": ProviderError,
         "api_error": ProviderError,
@@ -156,68 +164,59 @@ ANTHROPIC_ERRORS = [
     }.items()
 ]
 RESPONSES_ERRORS = [
-    of(
-        {"type": "error", "code": "server_error", "message": "told", "param": None, "sequence_number": 3}, ProviderError
-    ),
-    of({"type": "error", "code": "rate_limit_exceeded", "message": "told", "param": None}, RateLimitError),
-    of({"type": "error", "error": {"code": "invalid_prompt", "message": "told"}}, InvalidRequestError),
+    ({"type": "error", "code": "server_error", "message": "told", "param": None, "sequence_number": 3}, ProviderError),
+    ({"type": "error", "code": "rate_limit_exceeded", "message": "told", "param": None}, RateLimitError),
+    ({"type": "error", "error": {"code": "invalid_prompt", "message": "told"}}, InvalidRequestError),
 ]
 
 
-async def check_error(way: Way, dialect: Any, body: Any, kind: Any) -> None:
+@pytest.mark.parametrize(
+    ("way", "dialect", "errors"),
+    [
+        *((way, dialects.openai, OPENAI_ERRORS) for way in CHAT),
+        *((way, dialects.responses, RESPONSES_ERRORS) for way in RESPONSES),
+        *((way, dialects.anthropic, ANTHROPIC_ERRORS) for way in MESSAGES),
+    ],
+    ids=[f"{way.name}-{way.sdk}" for way in (*CHAT, *RESPONSES, *MESSAGES)],
+)
+async def test_errors_in_the_stream(way: Way, dialect: Any, errors: Any) -> None:
     (_, early), (_, late) = halves(dialect)
-    broken = reply(dialect, [*early, body])
-    error, asked = await failure(way, broken, max_retries=0)
-    assert (type(error), asked) == (kind, 1)
-    assert "told" in str(error)
-    if kind.retry:
-        async with provider(broken, reply(dialect, dialect(PIECES))) as server, client_of(way, server) as client:
-            assert await Response(lambda: way.source(client), output=OUTPUT).async_get_data() == VALUE
-    error, asked = await failure(way, reply(dialect, [*late, body]))
-    assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, "error", 1)
-    assert "told" in str(error)
-    assert error.text == "".join(PIECES[:3])
-
-
-@pytest.mark.parametrize("way", CHAT, ids=lambda way: way.name)
-@pytest.mark.parametrize(("body", "kind"), OPENAI_ERRORS)
-async def test_errors_in_the_stream_of_chat(way: Way, body: Any, kind: Any) -> None:
-    await check_error(way, dialects.openai, body, kind)
-
-
-@pytest.mark.parametrize("way", MESSAGES, ids=lambda way: way.name)
-@pytest.mark.parametrize(("body", "kind"), ANTHROPIC_ERRORS)
-async def test_errors_in_the_stream_of_messages(way: Way, body: Any, kind: Any) -> None:
-    await check_error(way, dialects.anthropic, body, kind)
-
-
-@pytest.mark.parametrize("way", RESPONSES, ids=lambda way: way.name)
-@pytest.mark.parametrize(("body", "kind"), RESPONSES_ERRORS)
-async def test_errors_in_the_stream_of_responses(way: Way, body: Any, kind: Any) -> None:
-    await check_error(way, dialects.responses, body, kind)
+    async with asking(way) as failure:
+        for body, kind in errors:
+            error, asked = await failure(reply(dialect, [*early, body]), max_retries=0)
+            assert (type(error), "told" in str(error), asked) == (kind, True, 1), body
+            error, asked = await failure(reply(dialect, [*late, body]))
+            assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, "error", 1), body
+            assert ("told" in str(error), error.text) == (True, "".join(PIECES[:3])), body
 
 
 @EACH
-@pytest.mark.parametrize(
-    ("broken", "kind"),
-    [
-        (CUT, TransportError),
-        (Unframed(b"zz\r\n"), TransportError),
-        (Unframed(b"ff\r\nda"), TransportError),
-        (b'event: x\ndata: {"choices": [{"del\n\n', ProviderError),
-        (b"event: x\ndata: <html>\n\n", ProviderError),
-        (b'event: x\ndata: "\xff\xfe"\n\n', ProviderError),
-    ],
-    ids=["reset", "no chunk size", "half a chunk", "half an event", "a page", "no UTF-8"],
-)
-async def test_a_stream_that_breaks(way: Way, dialect: Any, broken: Any, kind: Any) -> None:
+async def test_an_error_before_the_text_is_asked_again(way: Way, dialect: Any) -> None:
+    (_, early), _ = halves(dialect)
+    told = {"type": "error", "error": {"type": "overloaded_error", "message": "told"}}
+    replies = [reply(dialect, [*early, told]), reply(dialect, [*early, CUT]), reply(dialect, dialect(PIECES))]
+    async with provider(*replies) as server, client_of(way, server) as client:
+        assert await Response(lambda: way.source(client), output=OUTPUT).async_get_data() == VALUE
+
+
+@EACH
+async def test_a_stream_that_breaks(way: Way, dialect: Any) -> None:
     (_, early), (_, late) = halves(dialect)
-    error, _ = await failure(way, reply(dialect, [*early, broken]), max_retries=0)
-    assert type(error) is kind
-    error, asked = await failure(way, reply(dialect, [*late, broken]))
-    reason = "connection" if kind is TransportError else "error"
-    assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, reason, 1)
-    assert error.text == "".join(PIECES[:3])
+    async with asking(way) as failure:
+        for broken, kind in (
+            (CUT, TransportError),
+            (Unframed(b"zz\r\n"), TransportError),
+            (Unframed(b"ff\r\nda"), TransportError),
+            (b'event: x\ndata: {"choices": [{"del\n\n', ProviderError),
+            (b"event: x\ndata: <html>\n\n", ProviderError),
+            (b'event: x\ndata: "\xff\xfe"\n\n', ProviderError),
+        ):
+            error, _ = await failure(reply(dialect, [*early, broken]), max_retries=0)
+            assert type(error) is kind, broken
+            error, asked = await failure(reply(dialect, [*late, broken]))
+            reason = "connection" if kind is TransportError else "error"
+            assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, reason, 1), broken
+            assert error.text == "".join(PIECES[:3])
 
 
 @EACH
@@ -242,21 +241,23 @@ async def test_leaving_early_closes_the_http_stream(way: Way, dialect: Any) -> N
 async def test_keep_alives_are_signs_of_life(way: Way, dialect: Any) -> None:
     (_, early), _ = halves(dialect)
     events = dialect(PIECES)
-    comments = [item for _ in range(6) for item in (0.3, b": keep-alive\n\n")]
+    comments = [item for _ in range(7) for item in (0.2, b": keep-alive\n\n")]
     replies = [reply(dialect, [*comments, *events]), reply(dialect, [*early, *comments, *events[len(early) :]])]
     async with provider(*replies) as server, client_of(way, server) as client:
-        for _ in replies:
-            response = Response(lambda: way.source(client), output=OUTPUT, stall_timeout=1.2, max_retries=0)
-            assert await response.async_get_data() == VALUE
+        answers = (
+            Response(lambda: way.source(client), output=OUTPUT, stall_timeout=1.0, max_retries=0) for _ in replies
+        )
+        assert await asyncio.gather(*(answer.async_get_data() for answer in answers)) == [VALUE, VALUE]
 
 
 @EACH
 async def test_keep_alives_do_not_move_the_limit_of_the_first_token(way: Way, dialect: Any) -> None:
-    comments = [item for _ in range(60) for item in (0.1, b": keep-alive\n\n")]
-    error, _ = await failure(way, reply(dialect, comments), first_token_timeout=0.8, max_retries=0)
-    assert type(error) is FirstTokenError
-    error, _ = await failure(way, reply(dialect, [b": once\n\n", HANG]), stall_timeout=0.4, max_retries=0)
-    assert type(error) is StallError
+    comments = [item for _ in range(40) for item in (0.1, b": keep-alive\n\n")]
+    async with asking(way) as failure:
+        error, _ = await failure(reply(dialect, comments), first_token_timeout=0.6, max_retries=0)
+        assert type(error) is FirstTokenError
+        error, _ = await failure(reply(dialect, [b": once\n\n", HANG]), stall_timeout=0.4, max_retries=0)
+        assert type(error) is StallError
 
 
 @pytest.mark.parametrize("helper", [False, True])

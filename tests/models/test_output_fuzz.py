@@ -1,4 +1,4 @@
-"""Random descriptions with random answers: each is drawn, sent by the rules, converted, and found again in its parts."""
+"""Random descriptions with random answers: each is drawn, sent by the rules, converted, and found in its parts."""
 
 import dataclasses
 import json

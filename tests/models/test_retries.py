@@ -375,15 +375,17 @@ async def test_the_error_names_the_number_of_attempts_and_why_each_failed() -> N
     assert len(error.attempts) == 3
     for reason, part in zip(error.attempts, ["no JSON", "gone", "title"], strict=True):
         assert part in reason
-        assert len(reason) <= 200
+        assert len(reason) <= 204
     for part in ("does not fit", "attempt 3, the last one: max_retries=2", "attempt 1: ", "no JSON", "gone"):
         assert part in str(error)
 
 
 async def test_equal_reasons_are_told_once() -> None:
     error, _ = await ended_by(Asked(*[["Sorry."]] * 4))
-    assert "attempts 1 to 3: " in str(error)
-    assert str(error).count("Sorry.") == 2
+    assert "attempts 1 to 3: the same" in str(error)
+    assert str(error).count("Sorry.") == 1
+    error, _ = await ended_by(Asked(["Sorry."], ["Sorry."], ["No."], ["Sorry."]))
+    assert "; attempts 1 to 2: the same; attempt 3: " in str(error)
 
 
 async def test_an_error_that_no_retry_follows_names_no_limit() -> None:

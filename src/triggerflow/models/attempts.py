@@ -7,7 +7,7 @@ response fails as truncated, because readers may have acted on that text.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -30,8 +30,9 @@ from .instant import Event, EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
-from .retries import Attempt, Budget, opener, shortly
-from .translate import translate
+from .retries import Attempt, Budget, opener
+from .shapes import Delta
+from .translate import shortened, translate
 from .usage import summed, tokens
 from .views import Item, Restart
 
@@ -41,6 +42,8 @@ _CHUNK_COST = 64
 """What a delta costs in addition to its text, counted in characters."""
 _LONGEST_WAIT = 60.0
 """In seconds. If the provider asks for a longer pause before a retry, the response fails instead of waiting."""
+_LONGEST_REASON = 200
+"""In characters: why an attempt failed, as later errors and the meta data tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Attempts:
         source: Source | Callable[[], Source],
         *,
         output: Output | None,
+        tools: Mapping[str, Output],
         adapter: Adapter | None,
         constrained: bool,
         path_style: PathStyle,
@@ -95,7 +99,7 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
-        self.checks = FieldChecks(output, path_style)
+        self.checks = FieldChecks(output, tools, path_style)
         """The checks of the fields that readers follow."""
         self._attempt = Attempt()
         self._accounts: list[dict[str, Any]] = []
@@ -152,8 +156,13 @@ class Attempts:
         follows.
         """
         attempt, log = self.answer.parser.attempt, self.log
-        events = [it for it in log.recorded() if isinstance(it, Event) and it.attempt == attempt]
-        follower = self.checks.follow(paths, events)
+        items: list[Event | Delta] = []
+        for item in log.recorded():
+            if isinstance(item, Restart):
+                items.clear()
+            elif isinstance(item, Delta) or (isinstance(item, Event) and item.attempt == attempt):
+                items.append(item)
+        follower = self.checks.follow(paths, items)
         if log.closed:
             error = log.error
             if error is None and self.checks.misfit is not None:
@@ -205,6 +214,8 @@ class Attempts:
                     events = answer.take(piece)
                     log.extend((kept, *events))
                     self.checks.take(events)
+                    if piece.tool_calls:
+                        self.checks.take_calls(piece.tool_calls)
                     if self.checks.misfit is not None:
                         raise answer.misfit(self.checks.misfit)
                     breath -= len(piece.text) + _CHUNK_COST
@@ -271,7 +282,7 @@ class Attempts:
         return error
 
     def _account(self, error: Exception) -> dict[str, Any]:
-        return self.answer.account(shortly(error) or type(error).__name__)
+        return self.answer.account(shortened(str(error), _LONGEST_REASON) or type(error).__name__)
 
     def _again(self, error: Exception) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
@@ -300,6 +311,7 @@ class Attempts:
             path_style=self._path_style,
             trust_quotes=self._constrained,
             first_attempt=attempt,
+            wrapper=None if output is None else output.wrapper,
         )
 
 

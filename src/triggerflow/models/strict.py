@@ -11,7 +11,7 @@ import re
 from typing import Any, cast
 
 from .optional import may_be_null
-from .schemas import NOTES, Definitions, Schema, choices, kinds, name_of, resolve, with_parts
+from .schemas import NOTES, Definitions, Schema, choices, kinds, name_of, resolve, values_of, with_parts
 
 MAX_PROPERTIES = 5_000
 MAX_DEPTH = 10
@@ -113,7 +113,7 @@ class _Strict:
             read = [self.read(member, where) for member in members]
             flat = [inner for member in read for inner in (member["anyOf"] if set(member) == {"anyOf"} else [member])]
             return _described(_union(flat), schema, [])
-        if "const" in schema or "enum" in schema:
+        if values_of(schema):
             return self._constants(schema, where)
         if kind == "object":
             return self._object(schema, where)
@@ -172,9 +172,8 @@ class _Strict:
         return self._limited({"type": "array", "items": inner}, schema, where, notes)
 
     def _constants(self, schema: Schema, where: str) -> Schema:
-        values: list[Any] = schema["enum"] if "enum" in schema else [schema["const"]]
         groups: dict[str, list[Any]] = {}
-        for value in values:
+        for value in values_of(schema):
             groups.setdefault(next(iter(kinds({"const": value}))), []).append(value)
         if groups.keys() & {"object", "array"}:
             self.reasons.append(f"{where} has constants that are objects or lists")
@@ -245,7 +244,8 @@ def _order_keys(schema: Schema) -> list[str]:
     unions: list[list[Schema]] = []
 
     def look(part: Schema) -> Schema:
-        members = [definitions.get(name_of(member), member) for member in part.get("anyOf", ())]
+        written: list[Schema] = part.get("anyOf", [])
+        members = [definitions.get(name_of(member), member) for member in written]
         unions.append([member for member in members if member.get("properties")])
         with_parts(part, look)
         return part
@@ -277,7 +277,7 @@ def _is_tag(key: str, objects: list[Schema]) -> bool:
     values: list[str] = []
     for one in objects:
         part = one["properties"][key]
-        found = part.get("enum", [part["const"]] if "const" in part else [])
+        found = values_of(part)
         values += [json.dumps(found[0])] if len(found) == 1 else []
     return len(set(values)) == len(objects)
 
@@ -291,7 +291,7 @@ def _beyond_limits(schema: Schema) -> list[str]:
         nonlocal properties, names, constants, long_enum
         properties += len(part.get("properties", ()))
         names += sum(map(len, part.get("properties", ())))
-        values = part.get("enum", [part["const"]] if "const" in part else [])
+        values = values_of(part)
         length = sum(len(str(value)) for value in values)
         names += length
         constants += len(part.get("enum", ()))

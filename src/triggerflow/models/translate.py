@@ -90,10 +90,10 @@ def reported_error(said: Any, where: str = "in its stream", *, retry_after: floa
     )
 
 
-def shortened(text: str) -> str:
-    """The text on one line, of at most 500 characters: a proxy may report an error with a whole web page."""
-    text = " ".join(text[: 2 * _SHOWN].split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+def shortened(text: str, most: int = _SHOWN) -> str:
+    """The text on one line, of at most so many characters: a proxy may report an error with a whole web page."""
+    line = " ".join(text[: 2 * most].split())
+    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
