@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 
@@ -348,6 +349,30 @@ async def test_an_adapter_of_the_sdks_objects_is_not_asked_about_a_whole_answer(
         )
         assert await response.async_get_text() == '{"a": 1}'
         await client.close()
+
+
+@pytest.mark.parametrize("method", ["aiter_bytes", "aiter_raw", "aiter_lines", "aiter_text"])
+async def test_what_is_like_an_sdk_reads_its_body_in_its_own_way(method: str) -> None:
+    class Stream:
+        """A stream of a client of its own."""
+
+        def __init__(self, response: httpx2.Response) -> None:
+            self.response = response
+
+        async def __aiter__(self) -> AsyncGenerator[Any, None]:
+            async for piece in getattr(self.response, method)():
+                yield piece
+
+    async with provider(body('data: {"a"\ndata: : 1}\n', "text/event-stream"), body(PAGE, "text/html")) as server:
+        async with httpx2.AsyncClient() as client:
+            for _ in range(2):
+                async with client.stream("POST", server.url, json={}) as response:
+                    reading = Response(Stream(response)).async_get_text()
+                    if _ == 0:
+                        assert (await reading).replace("\n", "") == 'data: {"a"data: : 1}'
+                    else:
+                        with pytest.raises(InvalidRequestError, match="a web page"):
+                            await reading
 
 
 @pytest.mark.parametrize("sdk", ["openai", "anthropic"])
