@@ -99,10 +99,10 @@ class Output:
         The parser finds the answer in there: paths and data are those of the answer itself.
         """
         schema = self.full_schema
-        if self._wrapper is None:
+        if self.wrapper is None:
             return schema
         definitions = {"$defs": schema.pop("$defs")} if "$defs" in schema else {}
-        key = self._wrapper
+        key = self.wrapper
         wrapped: Schema = {"type": "object", "properties": {key: schema}, "required": [key]}
         return {**wrapped, "additionalProperties": False, **definitions}
 
@@ -118,12 +118,12 @@ class Output:
 
     @cached_property
     def _strict(self) -> tuple[Schema, list[str]]:
-        if self._wrapper is None and self.root != "object":
+        if self.wrapper is None and self.root != "object":
             return {}, ["output may be an object or a list"]
-        return to_strict(self._node.schema, self._definitions, self._wrapper)
+        return to_strict(self._node.schema, self._definitions, self.wrapper)
 
     @cached_property
-    def _wrapper(self) -> str | None:
+    def wrapper(self) -> str | None:
         """The key of the object around an answer that is not a single object; None if there is none around it.
 
         There can be none if the parser could not tell that object from the answer.
