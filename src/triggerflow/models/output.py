@@ -41,7 +41,8 @@ class Part:
 
     def convert(self, data: Any, where: str | None = None) -> Any:
         """Convert parsed JSON to the type described there. Notation stays plain data, and so does a value that fits
-        several types because the members of a union have different ones there.
+        several types because the members of a union have different ones there. Validators of the class around the
+        value run when the answer is complete.
 
         `where` names the place in errors, for instance the path of an event; by default the path of this part.
         Raises `ValueError` for data that does not fit. An optional key may be null: then it counts as left out.
