@@ -95,6 +95,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
+def test_the_pattern_of_instant_dispatch_takes_at_most_15_lines() -> None:
+    _, block = blocks(ROOT / "docs" / "models.md")[0]
+    assert '.fields("' in block.code
+    assert len([line for line in block.code.splitlines() if line]) <= 15
+
+
 def test_paths_in_the_architecture_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     spans = {match["text"] for match in CODE_SPAN.finditer(text)}

@@ -1,6 +1,6 @@
 """A research brief: the model plans the searches, and each one starts while the model is still writing the next.
 
-    plan --"query_ready", one for each finished query--> search --state "found"--> compile --> result
+    plan --> for_each finished query: search --> compile --> result
 
     python examples/research_brief/main.py                                     # a recorded answer, typed out
     python examples/research_brief/main.py --base-url http://127.0.0.1:8080/v1 "reading CSV files"
@@ -51,45 +51,36 @@ flow = TriggerFlow(name="research_brief")
 
 
 @flow.chunk("plan")
-async def plan(data: TriggerFlowRuntimeData[bool]) -> None:
+async def plan(data: TriggerFlowRuntimeData[bool]) -> Any:
     """Ask the model. Each complete query starts its search at once, or, for comparison, after the whole answer."""
     response: Response = data.require_resource("response")
-    if data.value:
-        answer = await data.async_emit_fields(response, {"queries[*]": "query_ready"})
-    else:
-        answer = await response.async_get_data()
-        for query in answer["queries"]:
-            await data.async_emit("query_ready", query)
-    await data.state.async_set("plan", answer)
+    return response.fields("queries[*]") if data.value else (await response.async_get_data_object()).queries
 
 
 @flow.chunk("search")
-async def search_docs(data: TriggerFlowRuntimeData[str]) -> None:
+async def search_docs(data: TriggerFlowRuntimeData[str]) -> tuple[str, list[Hit]]:
     """Search for one query."""
     await data.async_put_into_stream({"stage": "searching", "query": data.value})
     await asyncio.sleep(SEARCH_SECONDS)
     hits = await asyncio.to_thread(search, data.value)
     await data.async_put_into_stream({"stage": "found", "query": data.value, "hits": len(hits)})
-    await data.state.async_append("found", (data.value, hits))
+    return data.value, hits
 
 
 @flow.chunk("compile")
-async def compile_brief(data: TriggerFlowRuntimeData[Any]) -> None:
-    """Write the brief when the plan and a search result for each of its queries have come."""
-    answer, found = data.state.get("plan"), data.state.get("found") or []
-    if answer is not None and len(found) == len(answer["queries"]):
-        await data.async_set_result(render(answer, dict(found)))
+async def compile_brief(data: TriggerFlowRuntimeData[list[tuple[str, list[Hit]]]]) -> str:
+    """Write the brief from the plan and the hits of its queries, which come in the order of the queries."""
+    response: Response = data.require_resource("response")
+    return render(await response.async_get_data_object(), data.value)
 
 
-flow.to(plan)
-flow.when("query_ready").to(search_docs)
-flow.when({"runtime_data": ["plan", "found"]}, mode="simple_or").to(compile_brief)
+flow.to(plan).for_each().to(search_docs).end_for_each().to(compile_brief).end()
 
 
-def render(answer: dict[str, Any], found: dict[str, list[Hit]]) -> str:
-    lines = [f"# {answer['title']}", "", answer["summary"], ""]
-    for query in answer["queries"]:
-        lines += [f"## {query}", *(f"- `{hit.name}`: {hit.line}" for hit in found[query]), ""]
+def render(answer: Plan, found: list[tuple[str, list[Hit]]]) -> str:
+    lines = [f"# {answer.title}", "", answer.summary, ""]
+    for query, hits in found:
+        lines += [f"## {query}", *(f"- `{hit.name}`: {hit.line}" for hit in hits), ""]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ._core.definition import Definition, Operator
 from ._core.errors import TriggerFlowError
 from ._core.events import Failure
+from ._core.signals import FieldPlace
 from .build.chain import Chain
 from .build.chunk import Chunk
 from .flow import TriggerFlow
@@ -35,6 +36,7 @@ __all__ = [
     "Environment",
     "Execution",
     "Failure",
+    "FieldPlace",
     "Operator",
     "Retry",
     "Signal",

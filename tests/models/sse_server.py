@@ -68,13 +68,13 @@ class Provider:
             self.requests.append(json.loads(await reader.readexactly(length)))
             reply = self.replies.pop(0)
             headers = {"content-type": "text/event-stream", **reply.headers}
-            if reply.status != 200:
+            if reply.status != 200 and not reply.events:
                 body = json.dumps({"error": {"message": f"status {reply.status}", "type": "x"}}).encode()
                 headers |= {"content-type": "application/json", "content-length": str(len(body))}
                 writer.write(_head(reply.status, headers) + body)
                 await writer.drain()
                 continue
-            writer.write(_head(200, {**headers, "transfer-encoding": "chunked"}))
+            writer.write(_head(reply.status, {**headers, "transfer-encoding": "chunked"}))
             body = b""
             for event in (*reply.events, b""):
                 if isinstance(event, bytes | str | dict):

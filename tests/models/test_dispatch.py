@@ -62,10 +62,11 @@ async def test_each_completed_path_is_one_signal() -> None:
     assert data.calls[-4:] == [("confirm", number, None) for number in (1, 2, 3, 4)]
 
 
-async def test_a_signal_goes_out_with_the_character_that_closes_its_field() -> None:
+async def test_a_signal_goes_out_with_the_character_that_proves_the_end_of_its_field() -> None:
     data = Recorder()
     await emit_fields(data, Response(slowly(list(TEXT))), FIELDS)
-    closings = [TEXT.index(mark) + len(mark) for mark in ('"Sails"', '"thrust"', '"light"', '"b"')]
+    # The closing quote, and the comma or bracket behind it that proves it.
+    closings = [TEXT.index(mark) + len(mark) + 1 for mark in ('"Sails"', '"thrust"', '"light"', '"b"')]
     assert data.times == closings  # one character a second
 
 
@@ -162,7 +163,7 @@ async def test_every_retraction_says_why(error: BaseException, reason: str) -> N
                     yield field
                     raise error
 
-        async def async_get_data(self) -> Any: ...
+        async def answer_of_fields(self, paths: Iterable[str]) -> Any: ...
 
     data = Recorder()
     with pytest.raises(type(error)):

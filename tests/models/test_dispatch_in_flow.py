@@ -60,7 +60,7 @@ async def test_searches_begin_while_the_model_writes() -> None:
 
 
 async def test_a_cut_connection_cancels_the_searches_and_tells_the_stream() -> None:
-    run = Searches(Response(typed([*TEXT[:30], ConnectionResetError("gone")]), output=OUTPUT))
+    run = Searches(Response(typed([*TEXT[:31], ConnectionResetError("gone")]), output=OUTPUT))
     items: list[Any] = []
 
     async def follow() -> None:

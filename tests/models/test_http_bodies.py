@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 
@@ -72,9 +73,14 @@ async def asking(sdk: str, *replies: Reply) -> AsyncGenerator[tuple[Provider, An
 
 async def failure(sdk: str, *replies: Reply, **options: Any) -> tuple[Any, int]:
     """The error of a response, and how often it asked."""
-    async with asking(sdk, *replies) as (server, model):
-        with pytest.raises(ModelError) as caught:
-            await REQUEST.get_response(model, **options).async_get_data()
+    async with asking(sdk) as (server, model):
+        return await failure_at(server, model, *replies, **options)
+
+
+async def failure_at(server: Provider, model: Any, *replies: Reply, **options: Any) -> tuple[Any, int]:
+    server.replies, server.requests = [*replies], []
+    with pytest.raises(ModelError) as caught:
+        await REQUEST.get_response(model, **options).async_get_data()
     return caught.value, len(server.requests)
 
 
@@ -85,15 +91,16 @@ SDKS = pytest.mark.parametrize("sdk", ["openai", "anthropic"])
 
 
 @SDKS
-@pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8", "text/event-stream", "application/json", ""])
-async def test_a_web_page_says_that_the_address_is_wrong(sdk: str, kind: str) -> None:
-    error, asked = await failure(sdk, body(PAGE, kind))
-    assert (type(error), error.status, asked) == (InvalidRequestError, 200, 1)
-    assert "the server answered with a web page: is base_url right" in str(error)
-    assert "<title>Open WebUI</title>" in str(error)
-    assert len(str(error)) < 1_000
-    assert ("…/v1" in str(error)) is (sdk == "openai")
-    assert "/v1/chat/completions" in str(error) or "/v1/messages" in str(error)
+async def test_a_web_page_says_that_the_address_is_wrong(sdk: str) -> None:
+    async with asking(sdk) as (server, model):
+        for kind in ("text/html", "text/html; charset=utf-8", "text/event-stream", "application/json", ""):
+            error, asked = await failure_at(server, model, body(PAGE, kind))
+            assert (type(error), error.status, asked) == (InvalidRequestError, 200, 1)
+            assert "the server answered with a web page: is base_url right" in str(error)
+            assert "<title>Open WebUI</title>" in str(error)
+            assert len(str(error)) < 1_000
+            assert ("…/v1" in str(error)) is (sdk == "openai")
+            assert "/v1/chat/completions" in str(error) or "/v1/messages" in str(error)
 
 
 @SDKS
@@ -105,13 +112,12 @@ async def test_a_compressed_web_page(sdk: str) -> None:
 
 
 @SDKS
-@pytest.mark.parametrize(
-    "text", ["Ollama is running", "d", "404 page not found\n", "events will follow", "[error] no route"]
-)
-async def test_plain_text(sdk: str, text: str) -> None:
-    error, asked = await failure(sdk, body(text, "text/plain"))
-    assert (type(error), asked) == (InvalidRequestError, 1)
-    assert repr(text.strip())[1:-1] in str(error)
+async def test_plain_text(sdk: str) -> None:
+    async with asking(sdk) as (server, model):
+        for text in ("Ollama is running", "d", "404 page not found\n", "events will follow", "[error] no route"):
+            error, asked = await failure_at(server, model, body(text, "text/plain"))
+            assert (type(error), asked) == (InvalidRequestError, 1)
+            assert repr(text.strip())[1:-1] in str(error)
 
 
 @SDKS
@@ -122,53 +128,56 @@ async def test_nothing_at_all(sdk: str) -> None:
 
 
 @SDKS
-@pytest.mark.parametrize("content", ["", "\n\n", ": PROCESSING\n\n", ": a\r\n\r\n: b\r\n\r\n", "retry: 3000\n\n"])
-async def test_a_stream_without_events_is_the_providers_and_asked_again(sdk: str, content: str) -> None:
-    reply = body(content, "text/event-stream")
-    error, asked = await failure(sdk, reply, reply, max_retries=1)
-    assert (type(error), asked) == (ProviderError, 2)
+async def test_a_stream_without_events_is_the_providers_and_asked_again(sdk: str) -> None:
+    async with asking(sdk) as (server, model):
+        for content in ("", "\n\n", ": PROCESSING\n\n", ": a\r\n\r\n: b\r\n\r\n", "retry: 3000\n\n"):
+            reply = body(content, "text/event-stream")
+            error, asked = await failure_at(server, model, reply, reply, max_retries=1)
+            assert (type(error), asked) == (ProviderError, 2), content
+
+
+ERRORS = [
+    ({"error": {"message": "told", "code": 404}}, InvalidRequestError),
+    ({"error": {"message": "told", "type": "invalid_request_error", "code": "model_not_found"}}, InvalidRequestError),
+    ({"error": {"message": "told", "code": "invalid_api_key"}}, AuthenticationError),
+    ({"error": {"message": "told", "code": 401}}, AuthenticationError),
+    ({"error": {"message": "told", "code": 429}}, RateLimitError),
+    ({"error": {"message": "told", "code": 502}}, ProviderError),
+    ({"error": "told"}, ProviderError),
+    ({"type": "error", "error": {"type": "overloaded_error", "message": "told"}}, ProviderError),
+    ({"type": "error", "error": {"type": "invalid_request_error", "message": "told"}}, InvalidRequestError),
+    ({"object": "error", "message": "told", "type": "BadRequestError", "code": 400}, InvalidRequestError),
+    ([{"error": {"message": "told", "code": 503, "status": "UNAVAILABLE"}}], ProviderError),
+]
 
 
 @SDKS
-@pytest.mark.parametrize(
-    ("said", "kind"),
-    [
-        ({"error": {"message": "told", "code": 404}}, InvalidRequestError),
-        (
-            {"error": {"message": "told", "type": "invalid_request_error", "code": "model_not_found"}},
-            InvalidRequestError,
-        ),
-        ({"error": {"message": "told", "code": "invalid_api_key"}}, AuthenticationError),
-        ({"error": {"message": "told", "code": 401}}, AuthenticationError),
-        ({"error": {"message": "told", "code": 429}}, RateLimitError),
-        ({"error": {"message": "told", "code": 502}}, ProviderError),
-        ({"error": "told"}, ProviderError),
-        ({"type": "error", "error": {"type": "overloaded_error", "message": "told"}}, ProviderError),
-        ({"type": "error", "error": {"type": "invalid_request_error", "message": "told"}}, InvalidRequestError),
-        ({"object": "error", "message": "told", "type": "BadRequestError", "code": 400}, InvalidRequestError),
-        ([{"error": {"message": "told", "code": 503, "status": "UNAVAILABLE"}}], ProviderError),
-    ],
-    ids=str,
-)
 @pytest.mark.parametrize("content_type", ["application/json", "text/event-stream", "text/plain"])
-async def test_an_error_object_is_that_error(sdk: str, said: Any, kind: Any, content_type: str) -> None:
-    reply = body(json.dumps(said, indent=2), content_type)
-    error, asked = await failure(sdk, reply, reply, max_retries=1)
-    assert type(error) is kind
-    assert asked == (2 if kind.retry else 1)
-    assert "in place of an answer (HTTP 200): told" in str(error)
+async def test_an_error_object_is_that_error(sdk: str, content_type: str) -> None:
+    async with asking(sdk) as (server, model):
+        for said, kind in ERRORS:
+            reply = body(json.dumps(said, indent=2), content_type)
+            error, _ = await failure_at(server, model, reply, max_retries=0)
+            assert type(error) is kind, said
+            assert "in place of an answer (HTTP 200): told" in str(error)
 
 
 @SDKS
-@pytest.mark.parametrize(
-    "said", [{"status": "ok"}, {"message": "no Route matched"}, {}, [], [5], {"choices": 5}], ids=str
-)
-async def test_json_that_is_no_answer_is_shown(sdk: str, said: Any) -> None:
-    error, asked = await failure(sdk, body(said), max_retries=0)
-    assert asked == 1
-    if said:
-        assert type(error) is InvalidRequestError
-        assert json.dumps(said).strip("[]") in str(error)
+async def test_only_the_errors_of_the_provider_are_asked_again(sdk: str) -> None:
+    for said, kind in (ERRORS[0], ERRORS[5]):
+        _, asked = await failure(sdk, body(said), body(said), max_retries=1)
+        assert asked == (2 if kind is ProviderError else 1)
+
+
+@SDKS
+async def test_json_that_is_no_answer_is_shown(sdk: str) -> None:
+    async with asking(sdk) as (server, model):
+        for said in ({"status": "ok"}, {"message": "no Route matched"}, {}, [], [5], {"choices": 5}, {"a": [1]}):
+            error, asked = await failure_at(server, model, body(said), max_retries=0)
+            assert asked == 1
+            if said:
+                assert type(error) is InvalidRequestError, said
+                assert json.dumps(said).strip("[]") in str(error)
 
 
 @SDKS
@@ -184,18 +193,19 @@ async def test_a_stream_of_another_api(sdk: str) -> None:
 
 
 @SDKS
-@pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("whole", [COMPLETION, MESSAGE], ids=["completion", "message"])
-async def test_a_whole_answer_is_read(sdk: str, whole: Any, indent: int | None) -> None:
-    async with asking(sdk, body(json.dumps(whole, indent=indent))) as (server, model):
-        response = REQUEST.get_response(model)
-        done = [event.path async for event in response.get_async_generator("instant") if event.is_complete]
-        assert done == ["a", ""]
-        assert await response.async_get_data() == {"a": 1}
-        meta = await response.async_get_meta()
-        assert (meta["id"], meta["model"], meta["finish_reason"]) == ("c1", "small", "stop")
-        assert (meta["usage"]["prompt_tokens"], meta["usage"]["completion_tokens"]) == (5, 7)
-        assert len(server.requests) == 1
+async def test_a_whole_answer_is_read(sdk: str) -> None:
+    async with asking(sdk) as (server, model):
+        for whole in (COMPLETION, MESSAGE):
+            for indent in (None, 2):
+                server.replies = [body(json.dumps(whole, indent=indent))]
+                response = REQUEST.get_response(model)
+                done = [event.path async for event in response.get_async_generator("instant") if event.is_complete]
+                assert done == ["a", ""]
+                assert await response.async_get_data() == {"a": 1}
+                meta = await response.async_get_meta()
+                assert (meta["id"], meta["model"], meta["finish_reason"]) == ("c1", "small", "stop")
+                assert (meta["usage"]["prompt_tokens"], meta["usage"]["completion_tokens"]) == (5, 7)
+        assert len(server.requests) == 4
 
 
 async def test_a_whole_answer_with_tool_calls_and_reasoning() -> None:
@@ -227,12 +237,12 @@ async def test_a_whole_answer_that_breaks_off_is_asked_for_again(sdk: str) -> No
 
 @SDKS
 @pytest.mark.parametrize("kind", ["application/x-ndjson", "application/json", "text/plain", "text/event-stream"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n", "\n\n"])
-async def test_one_chunk_per_line(sdk: str, kind: str, newline: str) -> None:
+async def test_one_chunk_per_line(sdk: str, kind: str) -> None:
     chunks = [openai_chunk('{"a"'), openai_chunk(": 1}"), openai_chunk(finish="stop")]
-    lines = newline.join(json.dumps(chunk) for chunk in chunks)
-    async with asking(sdk, body(lines, kind)) as (_, model):
-        assert await REQUEST.get_response(model).async_get_data() == {"a": 1}
+    async with asking(sdk) as (server, model):
+        for newline in ("\n", "\r\n", "\n\n"):
+            server.replies = [body(newline.join(json.dumps(chunk) for chunk in chunks), kind)]
+            assert await REQUEST.get_response(model).async_get_data() == {"a": 1}
 
 
 async def test_lines_are_read_as_they_come() -> None:
@@ -270,11 +280,12 @@ async def test_gemini_gives_its_chunks_as_one_list() -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "application/json", ""])
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\n\n", b": hi\n\n", b"id: 1\n", b"retry: 5\nevent: x\n"])
-async def test_events_are_read_whatever_their_content_type(kind: str, before: bytes) -> None:
-    reply = Reply([before, *openai_events(['{"a"', ": 1}"])], headers={"content-type": kind}, size=3)
-    async with asking("openai", reply) as (_, model):
-        assert await REQUEST.get_response(model).async_get_data() == {"a": 1}
+async def test_events_are_read_whatever_their_content_type(kind: str) -> None:
+    async with asking("openai") as (server, model):
+        for before in (b"", b"\xef\xbb\xbf", b"\n\n", b": hi\n\n", b"id: 1\n", b"retry: 5\nevent: x\n"):
+            events = openai_events(['{"a"', ": 1}"])
+            server.replies = [Reply([before, *events], headers={"content-type": kind}, size=3)]
+            assert await REQUEST.get_response(model).async_get_data() == {"a": 1}
 
 
 # -- connections -------------------------------------------------------------------------------------------------------
@@ -338,6 +349,28 @@ async def test_an_adapter_of_the_sdks_objects_is_not_asked_about_a_whole_answer(
         )
         assert await response.async_get_text() == '{"a": 1}'
         await client.close()
+
+
+@pytest.mark.parametrize("method", ["aiter_bytes", "aiter_raw", "aiter_lines", "aiter_text"])
+async def test_what_is_like_an_sdk_reads_its_body_in_its_own_way(method: str) -> None:
+    class Stream:
+        """A stream of a client of its own."""
+
+        def __init__(self, response: httpx2.Response) -> None:
+            self.response = response
+
+        async def __aiter__(self) -> AsyncGenerator[Any, None]:
+            async for piece in getattr(self.response, method)():
+                yield piece
+
+    events = body('data: {"a"\ndata: : 1}\n', "text/event-stream")
+    async with provider(events, body(PAGE, "text/html")) as server, httpx2.AsyncClient() as client:
+        async with client.stream("POST", server.url, json={}) as response:
+            text = await Response(Stream(response)).async_get_text()
+            assert text.replace("\n", "") == 'data: {"a"data: : 1}'
+        async with client.stream("POST", server.url, json={}) as response:
+            with pytest.raises(InvalidRequestError, match="a web page"):
+                await Response(Stream(response)).async_get_text()
 
 
 @pytest.mark.parametrize("sdk", ["openai", "anthropic"])

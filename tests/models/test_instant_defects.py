@@ -59,7 +59,7 @@ def test_fields_in_another_order_complete_at_their_own_end() -> None:
     parser = InstantParser(expect_keys=["title", "tags", "summary"])
     assert [event.path for event in parser.feed('{"summary": "s", ') if event.is_complete] == ["summary"]
     assert [event.path for event in parser.feed('"tags": [], ') if event.is_complete] == ["tags"]
-    assert [event.path for event in parser.feed('"title": "t"') if event.is_complete] == ["title"]
+    assert [event.path for event in parser.feed('"title": "t"}') if event.is_complete] == ["title", ""]
 
 
 def test_an_array_item_that_is_an_object_is_done_at_its_bracket() -> None:

@@ -79,7 +79,7 @@ def test_kinds() -> None:
 def test_a_string_tells_each_feed_once_and_its_value_so_far() -> None:
     parser = InstantParser()
     parser.feed('{"t": "')
-    events = [*parser.feed("ab\\ncd"), *parser.feed("ef"), *parser.feed('g" ')]
+    events = [*parser.feed("ab\\ncd"), *parser.feed("ef"), *parser.feed('g" ,')]
     assert [(event.event_type, event.delta, event.value) for event in events] == [
         ("delta", "ab\ncd", "ab\ncd"),
         ("delta", "ef", "ab\ncdef"),
@@ -130,16 +130,19 @@ def test_of_a_repeated_key_the_first_value_stands() -> None:
     assert parser.value == {"a": 1, "b": [{"x": "p"}], "c": [4]}
     assert [keys[0] for keys in follower.done if len(keys) == 1] == ["a", "b", "c"]
     assert [problem.message for problem in parser.problems] == [
-        "the key 'a' is repeated: its first value is kept",
-        "the key 'b' is repeated: its first value is kept",
+        "the key 'a' is repeated with another value",
+        "the key 'b' is repeated with another value",
     ]
 
 
 LAG = [
     # text, path, the character that proves it (from the start)
-    ('{"t": "abc", "u": 1}', "t", 10),
-    ('{"t": "a\\nb\\u00e9", "u": 1}', "t", 17),
-    ('{"n": 123, "u": 1}', "n", 9),
+    ('{"t": "abc", "u": 1}', "t", 11),
+    ('{"t": "a\\nb\\u00e9", "u": 1}', "t", 18),
+    ('{"n": 1234, "u": 1}', "n", 10),
+    # A short number may go on behind its comma, as in `1,000`.
+    ('{"n": 123, "u": 1}', "n", 10),
+    ('{"n": [123, 1]}', "n[0]", 10),
     ('{"n": 123}', "n", 9),
     ('{"n": -1.5e3 , "u": 1}', "n", 12),
     ('{"b": true, "u": 1}', "b", 10),
@@ -147,11 +150,14 @@ LAG = [
     ('{"o": {"x": 1}, "u": 1}', "o", 13),
     ('{"o": {}, "u": 1}', "o", 7),
     ('{"l": ["x", "y"], "u": 1}', "l", 15),
-    ('{"l": ["xz", "y"], "u": 1}', "l[0]", 10),
+    ('{"l": ["xz", "y"], "u": 1}', "l[0]", 11),
     ('{"s": [{"x": 1}, {"x": 2}], "u": 1}', "s[0]", 14),
     ('{"s": [{"x": 1}, {"x": 2}], "u": 1}', "s[1]", 24),
     ('[{"x": 1}, 2]', "", 12),
-    # A quote that could open a quotation, or a triple-quoted string, is doubted until the next visible character.
+    # A quote is doubted until the next visible character, and after a digit (inches) until the one after the comma.
+    ('{"t": "a"\n\n}', "t", 11),
+    ('{"t": "a1", "u": 1}', "t", 12),
+    ('{"t": "a1"}', "t", 10),
     ('{"t": "", "u": 1}', "t", 8),
     ('{"t": "a " , "u": 1}', "t", 11),
 ]

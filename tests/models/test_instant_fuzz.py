@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.models.fuzz_instant import check
 from tests.models.instant_support import follow, pieces, same
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
 DOCUMENTS = st.dictionaries(st.text(), VALUES, min_size=1) | st.lists(VALUES, min_size=1)
 CUTS = st.randoms(use_true_random=False)

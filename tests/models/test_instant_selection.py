@@ -68,7 +68,7 @@ def test_events_are_held_until_a_key_matches() -> None:
 
 def test_an_object_around_the_answer_is_looked_through() -> None:
     parser = InstantParser(expect_keys={"title"})
-    events = parser.feed('{"status": "ok", "result": {"title": "T"')
+    events = parser.feed('{"status": "ok", "result": {"title": "T",')
     assert [(event.path, event.event_type) for event in events] == [("title", "delta"), ("title", "done")]
     events = parser.feed("}}")
     assert [(event.path, event.value) for event in events] == [("", {"title": "T"})]

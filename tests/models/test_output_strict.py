@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from tests.models.instant_support import pieces
 from tests.models.strict_rules import check_strict
-from triggerflow.models import Output, Request, Response
+from triggerflow.models import AnswerError, Output, Request, Response
 
 T = TypeVar("T")
 
@@ -35,6 +35,10 @@ class Step(pydantic.BaseModel):
     """One thing to do."""
 
     name: str
+
+
+class Other(pydantic.BaseModel):
+    name: int
 
 
 class Plan(pydantic.BaseModel):
@@ -196,6 +200,7 @@ def test_objects_of_a_union_begin_with_their_tag() -> None:
         (Both, r"more may have keys"),
         (list[int] | Step, "output may be an object or a list"),
         (Any, "output may be an object or a list"),
+        ({"ends": tuple[Step, Other]}, "objects of a union begin with the same key 'name', which is no tag"),
         ({"deep": Annotated[int, msgspec.Meta(extra_json_schema={"not": {"const": 3}})]}, "the keyword 'not'"),
         ({"many": Literal[tuple(f"value {n}" for n in range(1_001))]}, "1001 values to choose from"),
         ({"long": Literal[tuple(f"{n:080}" for n in range(300))]}, "more than 15000 characters"),
@@ -256,6 +261,9 @@ def test_a_null_that_the_description_allows_stays() -> None:
 WRAPPED: list[tuple[Any, Any]] = [
     (list[Step], [{"name": "a"}, {"name": "b"}]),
     ([str], ["a", "b"]),
+    ([str], []),
+    ([str], ["answer"]),
+    ([{"x": str}], [{"x": '{"answer": ['}]),
     (list[list[int]], [[1], [2, 3]]),
     (tuple[int, str], [1, "a"]),
     (Cat | Dog, {"kind": "dog", "name": "Rex", "barks": 3}),
@@ -282,8 +290,34 @@ async def test_an_answer_that_is_no_single_object_is_wrapped_and_unwrapped(
             assert paths[-1] == ""
             assert not any(path.startswith((f"{key}.", f"{key}[")) for path in paths)
             assert await response.async_get_data_object() == output.convert(data)
+            assert response.problems == (), "the object around the answer is our own"
 
 
 def test_the_prompt_draws_the_answer_and_not_its_wrapper() -> None:
     (message,) = Request().output(list[Step]).to_messages(ask_for_json=True)
     assert '[\n  {\n    "name": <str>,\n  },  // One thing to do.\n  ...\n]' in message["content"]
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ('{"answer": "none", "others": [1, 2]}', [1, 2]),
+        ('{"answer": [1], "answer_": [2]}', None),
+        ('{"answer": [1]} or {"answer": [2]}', None),
+        ('```json\n{"answer": [1]}\n```', [1]),
+        ('<think>{"answer": [2]}</think>{"answer": [1]}', [1]),
+        ('{"answer":', None),
+        ('{"answer": [1', None),
+        ('{ "answer"', None),
+        ('{"answer":' + " " * 600, None),
+        (" " * 600 + '{"answer": [1]}', [1]),
+    ],
+)
+async def test_other_text_around_the_list_is_read_as_ever(text: str, data: Any) -> None:
+    for size in (1, 2, 5, len(text)):
+        response = Response(pieces(text, size), output=[int], max_retries=0)
+        if data is None:
+            with pytest.raises(AnswerError):
+                await response.async_get_data()
+        else:
+            assert await response.async_get_data() == data

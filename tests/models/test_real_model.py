@@ -36,7 +36,8 @@ class Served:
         self.process = process
         self.killed = False
         self.url = f"http://127.0.0.1:{port}/v1"
-        self.model = OpenAIProvider("local", base_url=self.url, api_key="none", temperature=0, max_tokens=300)
+        options: Any = {"structured": "full_json_schema", "temperature": 0, "max_tokens": 300}
+        self.model = OpenAIProvider("local", base_url=self.url, api_key="none", **options)
 
     def kill(self) -> None:
         """Once only: a second `Popen.kill` may reap the child before the loop's watcher does, which then complains."""
@@ -87,6 +88,21 @@ async def test_fields_arrive_before_the_answer_is_complete() -> None:
         meta = await response.async_get_meta()
         assert meta["finish_reason"] == "stop"
         assert meta["usage"]["completion_tokens"] > 10
+
+
+async def test_a_retry_that_is_told_why() -> None:
+    async with served() as server:
+        response = REQUEST.get_response(server.model)
+        first = await response.async_get_data()
+        # No answer has this key: the server keeps to the schema. So the second attempt is told, and lacks it, too.
+        again = await response.async_get_data(ensure_keys=["sources"], max_retries=1, raise_ensure_failure=False)
+        assert first.keys() == again.keys()
+        meta = await response.async_get_meta()
+    plain, told = (attempt["usage"] for attempt in meta["attempts"])
+    assert "sources" in meta["attempts"][0]["failure"]
+    # The second prompt holds the first one, the first answer and the reason.
+    assert told["prompt_tokens"] > plain["prompt_tokens"] + plain["completion_tokens"]
+    assert meta["usage"]["total_tokens"] == plain["total_tokens"] + told["total_tokens"]
 
 
 async def test_a_server_that_dies_in_the_middle_takes_everything_back() -> None:

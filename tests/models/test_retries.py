@@ -28,6 +28,7 @@ from triggerflow.models import (
     ResponseCancelled,
     ResponseUsageError,
     TextReset,
+    ToolCallDelta,
     TransportError,
     TruncatedResponseError,
 )
@@ -203,6 +204,43 @@ def test_roles_alternate_whatever_the_request_ends_with() -> None:
     assert spoken[0]["content"][0] == image
 
 
+async def test_every_place_that_is_not_json_is_told() -> None:
+    asked = Asked(['{"title": "Sails", "a": 12x4, "b": tru, "c": 1}'], [RIGHT])
+    assert await Response(asked, output={"title": str}).async_get_data() == ANSWER
+    assert "12x4" in str(asked.told[1].reason)
+    assert "tru" in str(asked.told[1].reason)
+    assert [problem.offset for problem in asked.told[1].problems if not problem.repaired] == [24, 35]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"title" "Sails"}', "at character 9"),
+        ('Sure: {"title": <str>}', "at character 16"),
+        ("[" * 100_000, "no JSON"),
+        ('{"n": ' + "9" * 10_000 + "]", "no JSON"),
+        ("Sorry.", "Sorry."),
+    ],
+)
+async def test_an_answer_without_json_is_told_where_it_goes_wrong(text: str, place: str) -> None:
+    asked = Asked([text], [RIGHT])
+    assert await Response(asked, output={"title": str}).async_get_data() == ANSWER
+    assert place in str(asked.told[1].reason)
+
+
+async def test_required_keys_of_free_text_are_those_of_sound_json() -> None:
+    asked = Asked(['{"title": "Sails", "n": 12x4}'], [RIGHT])
+    assert await Response(asked).async_get_data(ensure_keys=["title"]) == ANSWER
+    assert "12x4" in str(asked.told[1].reason)
+
+
+async def test_an_answer_of_tool_calls_only_is_told_to_write_text() -> None:
+    call = Delta(tool_calls=(ToolCallDelta(0, "{}", "c1", "search"),), finish_reason="tool_calls")
+    asked = Asked([call], [RIGHT])
+    assert await Response(asked, output={"title": str}).async_get_data() == ANSWER
+    assert "['search']" in str(asked.told[1].reason)
+
+
 # -- source functions --------------------------------------------------------------------------------------------------
 
 
@@ -337,15 +375,17 @@ async def test_the_error_names_the_number_of_attempts_and_why_each_failed() -> N
     assert len(error.attempts) == 3
     for reason, part in zip(error.attempts, ["no JSON", "gone", "title"], strict=True):
         assert part in reason
-        assert len(reason) <= 200
+        assert len(reason) <= 204
     for part in ("does not fit", "attempt 3, the last one: max_retries=2", "attempt 1: ", "no JSON", "gone"):
         assert part in str(error)
 
 
 async def test_equal_reasons_are_told_once() -> None:
     error, _ = await ended_by(Asked(*[["Sorry."]] * 4))
-    assert "attempts 1 to 3: " in str(error)
-    assert str(error).count("Sorry.") == 2
+    assert "attempts 1 to 3: the same" in str(error)
+    assert str(error).count("Sorry.") == 1
+    error, _ = await ended_by(Asked(["Sorry."], ["Sorry."], ["No."], ["Sorry."]))
+    assert "; attempts 1 to 2: the same; attempt 3: " in str(error)
 
 
 async def test_an_error_that_no_retry_follows_names_no_limit() -> None:
@@ -424,7 +464,7 @@ async def test_the_budget_holds_for_required_keys_too() -> None:
         response = Response(asked, **options)
         data = await response.async_get_data(ensure_keys=["title"], raise_ensure_failure=False)
         assert (data, len(asked.told)) == ({"n": 1}, 1)
-        with pytest.raises(InvalidResponseError, match="title"):
+        with pytest.raises(InvalidResponseError, match=f"title.*{next(iter(options))}"):
             await response.async_get_data(ensure_keys=["title"])
         assert len(asked.told) == 1
 
@@ -546,6 +586,8 @@ async def test_an_answer_that_is_asked_for_later_again_counts_too() -> None:
         ("max_length", [0, "1000", None]),
         ("originals", ["no", None]),
         ("constrained", ["no"]),
+        ("strict", ["no"]),
+        ("repair", ["no"]),
         ("path_style", ["dots", None, 5]),
         ("adapter", ["text", 5]),
     ],

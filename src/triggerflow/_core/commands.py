@@ -126,6 +126,13 @@ class ItemAfterStop(Command):
     item: Any
 
 
+class TakenBack(Command):
+    """A provisional signal for fields was retracted, because the process that read the model's answer has ended. The
+    driver tells the readers of the runtime stream."""
+
+    signal: int
+
+
 class CheckResult(Command):
     """Check a result that reached the `end()` with the id `by` against the declared type.
 
@@ -185,6 +192,7 @@ AnyCommand = (
     | Skipped
     | LateFailure
     | ItemAfterStop
+    | TakenBack
     | CheckResult
     | ResultFixed
     | ResultDropped

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from . import events
+from . import commands, events
 from .definition import OperatorKind
+from .digests import forget_signal
 from .groups import record_signal, spawn_group
 from .operators import Effects, open_early, take_given
 from .plan import Node
 from .provisional import note_provisional
 from .retraction import confirm, retract
 from .signals import FieldPlace
-from .state import EarlyItems, RunChunk, Wait
+from .state import EarlyItems, RunChunk, RunState, Wait
 
 FOR_EACH = OperatorKind.FOR_EACH_SPLIT
 
@@ -46,6 +47,26 @@ def end_early(machine: Effects, run: RunChunk) -> Sequence[Node]:
     for instance in early.instances:
         take_given(machine, instance, [], [], done=True)
     return [node for node in run.node.next if node.kind is not FOR_EACH]
+
+
+def undecided(state: RunState, run: RunChunk) -> list[int]:
+    """The provisional signals for fields that a run has neither confirmed nor retracted, newest first."""
+    known = run.recorded_signals.by_signal if run.recorded_signals else {}
+    pending = state.provisional or {}
+    return [it for it in reversed(known) if it in pending and known[it].place[0].startswith(events.OF_FIELDS)]
+
+
+def take_back_after_crash(machine: Effects) -> None:
+    """Retract what unfinished runs have dispatched for fields: a repeated run asks the model again.
+
+    What is retracted has ended with its process, so there is nothing to cancel."""
+    state = machine.state
+    for run in [*state.runs.values()]:
+        for signal in undecided(state, run) if run.id in state.runs else ():
+            forget_signal(state, signal)
+            retract(machine, signal, lambda wait: None)
+            machine.out.append(commands.TakenBack(signal))
+    machine.out[:] = [it for it in machine.out if not isinstance(it, commands.CancelRun)]
 
 
 def drop_early(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:

@@ -508,7 +508,7 @@ class Machine(Runs):
         self._require_begun(run)
         if run.node.kind is not CHUNK:
             raise ProtocolError(f"run {run.id} of {run.node.id!r} is not one of a chunk: it cannot give items")
-        if type(event.items) is not list or type(event.fields) is not list:  # pyright: ignore[reportUnnecessaryComparison]
+        if type(event.items) is not list or type(event.fields) is not list:
             raise ProtocolError(f"the items that run {run.id} of {run.node.id!r} gives are not in a list")
         if state.closing is not None:
             return

@@ -5,6 +5,7 @@ from typing import Any
 
 from . import commands, events
 from .closing import stays_open
+from .early_items import take_back_after_crash
 from .errors import ProtocolError
 from .groups import end_waits_of, enter_group, give_up_runs, leave_group
 from .interrupts import close
@@ -19,11 +20,14 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
     """Issue again all commands that are not finished.
 
     Runs keep their permits, except the permits between a sub-flow and its parent. Both sides drop those, and the
-    sub-flow requests them again, because one side may have lost records that the other side has. A run that waited for
+    sub-flow requests them again, because one side may have lost records that the other side has. What an unfinished run
+    has dispatched for fields of a model's answer is retracted: it asks the model again. A run that waited for
     its signals starts again without that wait. A run that lost its permits queues for them, ahead of runs that have not
     begun. `resumed` is called for each queued run that gets a permit which was returned here.
     """
     state = machine.state
+    if state.provisional and state.closing is None:
+        take_back_after_crash(machine)
     begun = [run for run in state.runs.values() if run.phase is RUNNING or run.phase is WAITING]
     displaced = [run for run in begun if run.phase is WAITING or state.grant is not None]
     for run in begun:

@@ -33,6 +33,7 @@ _SAME_COMMIT = frozenset(
         commands.OpenInterrupt,
         commands.CloseInterrupt,
         commands.Answer,
+        commands.TakenBack,
         commands.CheckResult,
         commands.RequestPermits,
         commands.ReturnPermits,

@@ -4,7 +4,6 @@
 send requests with the vendors' SDKs, which are optional extras.
 """
 
-from .answer import ToolCall
 from .errors import (
     AnswerError,
     AuthenticationError,
@@ -27,11 +26,13 @@ from .errors import (
     TruncatedResponseError,
 )
 from .fields import Fields
+from .instant import Problem
 from .output import Output, Part
 from .request import Provider, Request
 from .response import Response
 from .retries import Attempt
 from .shapes import Delta, ToolCallDelta
+from .tool_calls import ToolCall
 from .views import TextReset
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Output",
     "OutputError",
     "Part",
+    "Problem",
     "Provider",
     "ProviderError",
     "QuotaError",

@@ -3,8 +3,8 @@
 A response has one answer per attempt.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, cast
 
@@ -16,11 +16,13 @@ from .errors import (
     RefusalError,
     TruncatedResponseError,
 )
-from .instant import Event, InstantParser
+from .instant import Event, InstantParser, Problem, ResetEvent
 from .misfits import misfits
 from .output import Output
 from .places import STEPS, PathStyle
+from .second_reading import second_reading
 from .shapes import Delta, ToolCallDelta, ending_of, named
+from .tool_calls import ToolCall
 from .usage import summed, with_total
 
 _CUT = {
@@ -30,24 +32,24 @@ _CUT = {
 }
 
 
-@dataclass(slots=True)
-class ToolCall:
-    """A tool call. `arguments` is JSON text; it is complete when `done` is True."""
-
-    id: str | None = None
-    name: str | None = None
-    arguments: str = ""
-    done: bool = False
-
-
 class Answer:
-    """The answer of one attempt."""
+    """The answer of one attempt. `strict`: it must be JSON and nothing else; `repair`: guesses are allowed."""
 
-    def __init__(self, parser: InstantParser, output: Output | None, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        parser: InstantParser,
+        output: Output | None,
+        earlier: Sequence[Mapping[str, Any]] = (),
+        *,
+        strict: bool = False,
+        repair: bool = True,
+    ) -> None:
         self.parser = parser
         self.output = output
         self.earlier = tuple(earlier)
         """What `account` gave for each earlier attempt."""
+        self.strict = strict
+        self.repair = repair
         self.length = 0
         self.finished = False
         """Whether the answer has ended and has passed all checks."""
@@ -60,6 +62,8 @@ class Answer:
         self._reasoning = StringIO()
         self._refusal = StringIO()
         self._named: dict[str, Any] | None = None
+        self._second: Problem | None = None
+        """What was wrong with the text, if the value is from a second reading of it."""
 
     @property
     def text(self) -> str:
@@ -151,18 +155,74 @@ class Answer:
         if ending == "failure":
             message = f"the provider ended the answer with the finish reason {reason!r}, which says that it failed"
             return self.cut(reason, message) if self.length else ProviderError(message)
-        complete = self.output is not None and self.parser.complete
+        complete = self.output is not None and self.parser.complete and self.parser.objection() is None
         return None if complete else self.cut(reason, _CUT[reason])
 
+    def read_again(self, new_parser: Callable[[int], InstantParser]) -> list[Event]:
+        """Read an invalid answer a second time, as a whole; return the events of what came of it, if anything did.
+
+        `new_parser` makes a parser for an attempt with this number. If the first reading has reported something, the
+        second one has the next number, and begins with a reset event.
+        """
+        output, first = self.output, self.parser
+        reason = self.finish_reason
+        if output is None or self.strict or not self.repair or (reason is not None and ending_of(reason) != "end"):
+            return []
+        found = second_reading(self.text, output.root, output.keys, self._fits)
+        if found is None:
+            return []
+        value, wrong = found
+        reported = first.value is not None
+        self.parser = new_parser(first.attempt + reported)
+        self._second = Problem(0, f"{wrong}; it was read as a whole", repaired=True, guessed=True)
+        events = self.parser.feed(json.dumps(value, ensure_ascii=False))
+        return [ResetEvent.announcing(self.parser.attempt, wrong)] * reported + events
+
+    def _fits(self, data: Any) -> bool:
+        assert self.output is not None
+        try:
+            self.output.convert(data)
+        except ValueError:
+            return False
+        return True
+
     def json_problem(self) -> AnswerError | None:
-        """The error if the complete text cannot be read as JSON, or None."""
-        if self.parser.complete:
-            return None
-        if self.parser.value is not None:
+        """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
+        parser = self.parser
+        if parser.value is None and not self.length:
+            names = [call.name for call in self.tool_calls.values()]
+            return self.invalid(f"the answer has no text, but calls of the tools {names}")
+        if parser.value is None:
+            found = parser.problems
+            reason = found[-1].message if found else "the response contains no JSON"
+            return self.invalid(f"{reason}; it begins {self.text[:80]!r}{_first_mistake(self.text)}")
+        if not parser.complete and self.finish_reason is None:
             return self.cut("end", "the answer's text ended inside of its JSON")
-        found = self.parser.problems
-        reason = found[-1].message if found else "the response contains no JSON"
-        return self.invalid(f"{reason}; it begins {self.text[:80]!r}")
+        objection = parser.objection(repair=self.repair)
+        if objection is not None:
+            how = (
+                "the only reading is a guess, which repair=False refuses"
+                if objection.repaired
+                else "its value is not certain"
+            )
+            return self.invalid(f"the answer is not JSON, and {how}: {objection.around(self.text)}")
+        if not parser.complete:
+            return self.invalid(f"the model ended the answer before the JSON was complete; it ends {self.text[-80:]!r}")
+        return self._strict_problem() if self.strict else None
+
+    def _strict_problem(self) -> AnswerError | None:
+        try:
+            json.loads(self.text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            return self.invalid(f"the answer is not JSON and nothing else, as strict=True demands: {error}")
+        return None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The places of the text so far that are not JSON, the first hundred of them."""
+        text = self.text
+        found = self.parser.problems if self._second is None else [self._second]
+        return tuple(problem.around(text) for problem in found)
 
     def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
         """The error of an answer that stopped before its end."""
@@ -170,7 +230,9 @@ class Answer:
 
     def invalid(self, message: str, missing: Sequence[str] = ()) -> InvalidResponseError:
         """The error of an answer that does not fit the description."""
-        return InvalidResponseError(message, text=self.text, data=self.parser.value, missing=missing)
+        return InvalidResponseError(
+            message, text=self.text, data=self.parser.value, missing=missing, problems=self.problems
+        )
 
     def misfit(self, error: ValueError) -> InvalidResponseError:
         """The error of an answer of which one field has another type than the description says."""
@@ -209,6 +271,25 @@ def slices(delta: Delta, size: int) -> Iterator[Delta]:
             yield Delta(piece)
         else:
             yield Delta(piece, finish_reason=delta.finish_reason, usage=delta.usage)
+
+
+def _first_mistake(text: str) -> str:
+    """Where what the first bracket opens is not JSON; empty if there is no bracket, or all of it is JSON."""
+    start = min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=None)
+    if start is None:
+        return ""
+    try:
+        json.JSONDecoder().raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        shown = text[max(0, error.pos - 20) : error.pos + 20]
+        return f"; what its first bracket opens is not JSON at character {error.pos} ({shown!r}): {error.msg}"
+    except (ValueError, RecursionError):  # a number of too many digits, or brackets nested too deep
+        return ""
+    return ""
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a value of JSON")
 
 
 def _has(data: Any, steps: list[tuple[str, str]]) -> bool:

@@ -7,13 +7,14 @@ response fails as truncated, because readers may have acted on that text.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace as replace_field
 
+from ..run.dispatch import Withdrawn
 from .answer import Answer, slices
 from .deltas import Adapter, Source, read_deltas
 from .errors import (
@@ -24,13 +25,14 @@ from .errors import (
     StallError,
     TransportError,
 )
-from .fields import Check, check_of, make_check
+from .fields import FieldChecks, Follower
 from .instant import Event, EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
-from .retries import Attempt, Budget, opener, shortly
-from .translate import translate
+from .retries import Attempt, Budget, opener
+from .shapes import Delta
+from .translate import shortened, translate
 from .usage import summed, tokens
 from .views import Item, Restart
 
@@ -40,6 +42,8 @@ _CHUNK_COST = 64
 """What a delta costs in addition to its text, counted in characters."""
 _LONGEST_WAIT = 60.0
 """In seconds. If the provider asks for a longer pause before a retry, the response fails instead of waiting."""
+_LONGEST_REASON = 200
+"""In characters: why an attempt failed, as later errors and the meta data tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Attempts:
         source: Source | Callable[[], Source],
         *,
         output: Output | None,
+        tools: Mapping[str, Output],
         adapter: Adapter | None,
         constrained: bool,
         path_style: PathStyle,
@@ -77,12 +82,15 @@ class Attempts:
         first_token_timeout: float | None,
         max_length: int,
         originals: bool,
+        strict: bool,
+        repair: bool,
     ) -> None:
         self._source = source
         self._opener = opener(source)
         self._output = output
         self._adapter = adapter
         self._constrained = constrained
+        self._reading = {"strict": strict, "repair": repair}
         self._path_style: PathStyle = path_style
         self._budget = budget
         self._tell_why = tell_why
@@ -91,10 +99,8 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
-        self._checks: dict[str, Check] = {}
-        """By path, the checks of the fields that readers want one by one."""
-        self._misfit: InvalidResponseError | None = None
-        """The error of the current answer that was found when a reader came: a field that it had before is wrong."""
+        self.checks = FieldChecks(output, tools, path_style)
+        """The checks of the fields that readers follow."""
         self._attempt = Attempt()
         self._accounts: list[dict[str, Any]] = []
         """`Answer.account` of each earlier attempt."""
@@ -109,19 +115,18 @@ class Attempts:
 
     async def run(self) -> None:
         """Make attempts until an answer fits, or none is left; then close the log, with the error if there is one."""
-        log = self.log
         self._started = asyncio.get_running_loop().time()
         try:
             while (failure := await self._make_attempt()) is not None:
                 await asyncio.sleep(self._wait(failure))
                 self._again(failure.error)
         except asyncio.CancelledError:
-            log.close(ResponseCancelled("the task that reads the response was cancelled"))
+            self.close(ResponseCancelled("the task that reads the response was cancelled"))
             raise
         except Exception as error:
-            log.close(error)
+            self.close(error)
         else:
-            log.close()
+            self.close()
         finally:
             self._seconds, self._started = self._passed(), None
 
@@ -139,28 +144,37 @@ class Attempts:
         self._again(failure.error)
         return True
 
-    def watch(self, paths: Iterable[str]) -> dict[str, Check]:
-        """Check the fields at these paths as soon as they are complete; return the checks.
+    def lack_at_end(self, need: Need) -> Exception | None:
+        """The error if the last answer lacks one of these keys and has to have it."""
+        missing = self.answer.missing(need.keys, need.style) if need.fatal else ()
+        return self._last(self.answer.lacks(missing), self._limit(need.max_retries)) if missing else None
+
+    def follow_fields(self, paths: Sequence[str]) -> Follower:
+        """A new reader of the fields at these paths. They are checked as soon as they are complete.
 
         A field of another type makes the answer invalid at once: the rest of it is not read, and the next attempt
         follows.
         """
-        fresh = [path for path in paths if path not in self._checks]
-        self._checks.update((path, make_check(self._output, path, self._path_style)) for path in fresh)
-        if fresh and not self.log.closed:
-            attempt = self.answer.parser.attempt
-            events = [it for it in self.log.recorded() if isinstance(it, Event) and it.attempt == attempt]
-            self._misfit = self._misfit or self._first_misfit(self.answer, events)
-        return {path: self._checks[path] for path in paths}
+        attempt, log = self.answer.parser.attempt, self.log
+        items: list[Event | Delta] = []
+        for item in log.recorded():
+            if isinstance(item, Restart):
+                items.clear()
+            elif isinstance(item, Delta) or (isinstance(item, Event) and item.attempt == attempt):
+                items.append(item)
+        follower = self.checks.follow(paths, items)
+        if log.closed:
+            error = log.error
+            if error is None and self.checks.misfit is not None:
+                error = self.answer.misfit(self.checks.misfit)
+            follower.close(error)
+        return follower
 
-    def _first_misfit(self, answer: Answer, events: Iterable[Event]) -> InvalidResponseError | None:
-        for event in events:
-            if event.is_complete and (check := check_of(self._checks, event)) is not None:
-                try:
-                    check(event)
-                except ValueError as error:
-                    return answer.misfit(error)
-        return None
+    def close(self, error: BaseException | None = None) -> None:
+        """End the log and all readers of fields. Only the first call counts."""
+        if not self.log.closed:
+            self.log.close(error)
+            self.checks.close(error)
 
     async def _make_attempt(self) -> Failure | None:
         """Read one answer to its end; return None if it can be used."""
@@ -174,7 +188,13 @@ class Attempts:
             problem = None
             reason = answer.finish_reason
         log.extend(answer.parser.finish(reason))
-        problem = problem or answer.problem()
+        if problem is None:
+            problem = answer.problem()
+            if isinstance(problem, InvalidResponseError) and (events := answer.read_again(self._new_parser)):
+                log.extend(events)
+                self.checks.take(events)
+                misfit = self.checks.misfit
+                problem = answer.problem() if misfit is None else answer.misfit(misfit)
         if problem is not None:
             return Failure(problem, self._budget.max_retries)
         failure = self._missing(answer)
@@ -193,8 +213,11 @@ class Attempts:
                     kept = piece if self._originals else replace_field(piece, raw=None)
                     events = answer.take(piece)
                     log.extend((kept, *events))
-                    if self._checks and (misfit := self._misfit or self._first_misfit(answer, events)) is not None:
-                        raise misfit
+                    self.checks.take(events)
+                    if piece.tool_calls:
+                        self.checks.take_calls(piece.tool_calls)
+                    if self.checks.misfit is not None:
+                        raise answer.misfit(self.checks.misfit)
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:
                         breath = _BREATH
@@ -208,13 +231,16 @@ class Attempts:
     def _missing(self, answer: Answer) -> Failure | None:
         """The failure of an answer that lacks required keys, unless it is good enough because no attempt is left."""
         lacking = {need: missing for need in self._needs if (missing := answer.missing(need.keys, need.style))}
-        if not lacking:
-            return None
-        allowed = max(need.max_retries for need in lacking)
-        if not any(need.fatal for need in lacking) and self._limit(allowed) is not None:
-            return None
         missing = [*dict.fromkeys(key for keys in lacking.values() for key in keys)]
-        return Failure(answer.lacks(missing), allowed)
+        # Of free text only those who require keys want JSON.
+        problem = answer.lacks(missing) if missing else answer.json_problem() if self._needs else None
+        if problem is None:
+            return None
+        needs = [*lacking] or self._needs
+        allowed = max(need.max_retries for need in needs)
+        if not any(need.fatal for need in needs) and self._limit(allowed) is not None:
+            return None
+        return Failure(problem, allowed)
 
     def _wait(self, failure: Failure) -> float:
         """The pause before the next attempt in seconds. Raises the error if there is no next attempt."""
@@ -228,13 +254,13 @@ class Attempts:
             raise self._last(error, None)
         limit = self._limit(failure.max_retries, wait)
         if limit is not None:
-            raise self._last(error, None if self._opener is None else limit)
+            raise self._last(error, limit)
         return wait
 
     def _limit(self, max_retries: int, wait: float = 0.0) -> str | None:
         """What forbids another attempt after a pause of so many seconds; None if there may be one."""
         if self._opener is None:
-            return "the source is not a function, so it can be read only once"
+            return "the source can be read only once"
         if wait > _LONGEST_WAIT:
             return f"the provider asks for a pause of {wait:g} seconds, and the longest is {_LONGEST_WAIT:g}"
         used = sum(tokens(usage) for usage in (*(each["usage"] for each in self._accounts), self.answer.usage))
@@ -251,37 +277,42 @@ class Attempts:
         if isinstance(error, ModelError):
             accounts = [*self._accounts, self._account(error)]
             error.attempts = tuple(each["failure"] for each in accounts)
-            error.ended_by = limit
+            error.ended_by = None if self._opener is None else limit
             error.usage = summed(each["usage"] for each in accounts)
         return error
 
     def _account(self, error: Exception) -> dict[str, Any]:
-        return self.answer.account(shortly(error) or type(error).__name__)
+        return self.answer.account(shortened(str(error), _LONGEST_REASON) or type(error).__name__)
 
     def _again(self, error: Exception) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
-        self._misfit = None
         account = self._account(error)
         self._accounts.append(account)
         if isinstance(error, InvalidResponseError) and self._tell_why:
-            problems = tuple(self.answer.parser.problems)
-            self._attempt = Attempt(self._attempt.number + 1, error.reason, self.answer.text, problems)
+            told = error.reason, self.answer.text, self.answer.problems
+            self._attempt = Attempt(self._attempt.number + 1, *told)
         else:  # a request that failed has brought no answer: the one before it is still to be corrected
             self._attempt = replace(self._attempt, number=self._attempt.number + 1)
         attempt = self.answer.parser.attempt + 1
+        if self.answer.parser.objection() is not None:
+            self._constrained = False  # the server does not keep to JSON
         self.answer = self._new_answer(attempt)
         self.log.append(Restart(ResetEvent.announcing(attempt, account["failure"])))
+        self.checks.begin(Withdrawn(attempt, account["failure"]))
 
     def _new_answer(self, attempt: int) -> Answer:
+        return Answer(self._new_parser(attempt), self._output, self._accounts, **self._reading)
+
+    def _new_parser(self, attempt: int) -> InstantParser:
         output = self._output
-        parser = InstantParser(
+        return InstantParser(
             root=None if output is None else output.root,
             expect_keys=None if output is None else output.keys,
             path_style=self._path_style,
             trust_quotes=self._constrained,
             first_attempt=attempt,
+            wrapper=None if output is None else output.wrapper,
         )
-        return Answer(parser, output, self._accounts)
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:

@@ -1,8 +1,9 @@
 """Any source of a model's answer, read as a stream of `Delta`s.
 
-A source is an iterator, async or sync, or a coroutine or a function without arguments that returns one. Async iterators
-are read on the event loop. A sync iterator may block on a socket, so it is read in a thread of its own, which takes an
-item only when the reader asks for one. Lists, tuples and strings cannot block and are read on the event loop.
+A source is an iterator, async or sync, a context manager that gives one, or a coroutine or a function without arguments
+that returns one. Async iterators are read on the event loop. A sync iterator may block on a socket, so it is read in a
+thread of its own, which takes an item only when the reader asks for one. Lists, tuples and strings cannot block and are
+read on the event loop.
 
 A reader that stops early closes the source: the iterator first, then the object that it came from, because the streams
 of the SDKs hold their HTTP response there. A busy sync source is closed by its thread when its call returns.
@@ -13,14 +14,15 @@ import codecs
 import inspect
 import queue
 import threading
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
 from msgspec.structs import replace
 
 from .errors import TransportError
-from .http import response_of, watched, watched_sync
+from .http import Plain, response_of, watched, watched_sync
 from .shapes import ChunkReader, Delta, failure_in, finish_reason
 
 Source = Any
@@ -30,6 +32,16 @@ Adapter = Callable[[Any], Any]
 read."""
 
 _END = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A source that reads another one with `read_deltas` and changes its deltas.
+
+    `read` returns the deltas; its argument is the function to call for signs of life.
+    """
+
+    read: Callable[[Callable[[], None]], AsyncGenerator[Delta, None]]
 
 
 async def read_deltas(
@@ -46,14 +58,15 @@ async def read_deltas(
     """
     opened = await _open(source)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    response = response_of(opened)
-    items = _items(opened, response, alive)
+    items = _items(opened, alive)
     reader = ChunkReader()
     beside = _Beside()
     try:
         async for item in items:
             chunk = item
-            if adapter is not None and not (response is not None and isinstance(item, Delta)):
+            if isinstance(item, Plain):
+                chunk = item.chunk
+            elif adapter is not None:
                 said = beside.read(item)
                 chunk = adapter(item)
                 if said is not None and chunk is not item:
@@ -145,22 +158,54 @@ async def _open(source: Source) -> Any:
             return source
 
 
-def _items(opened: Any, response: Any, alive: Callable[[], None]) -> Any:
+def _items(opened: Any, alive: Callable[[], None]) -> Any:
     kind = type(opened).__name__
+    if isinstance(opened, Relayed):
+        return opened.read(alive)
     if isinstance(opened, AsyncIterable):
-        stream = cast("AsyncIterable[Any]", opened)
-        return aiter(stream) if response is None else watched(stream, response, alive)
+        return _stream(cast("AsyncIterable[Any]", opened), alive)
     if isinstance(opened, str | bytes):
         return _inline((opened,))
     if isinstance(opened, list | tuple):
         return _inline(cast("list[Any]", opened))
     if isinstance(opened, Iterable) and not isinstance(opened, dict):
         stream = cast("Iterable[Any]", opened)
-        return _threaded(stream, lambda: stream if response is None else watched_sync(stream, response, alive))
+        return _threaded(stream, lambda: _sync_stream(stream, alive))
+    if hasattr(cast("object", opened), "__aenter__"):
+        return _entered(opened, alive)
+    if hasattr(cast("object", opened), "__enter__"):
+        entered = _sync_entered(opened, alive)
+        return _threaded(entered, lambda: entered)
     raise TypeError(
         f"a response can be read from an async or sync iterator of text or chunks, from a coroutine that returns one,"
         f" or from a function that does, not from {kind}"
     )
+
+
+def _stream(stream: AsyncIterable[Any], alive: Callable[[], None]) -> Any:
+    response = response_of(stream)
+    return aiter(stream) if response is None else watched(stream, response, alive)
+
+
+def _sync_stream(stream: Iterable[Any], alive: Callable[[], None]) -> Iterable[Any]:
+    response = response_of(stream)
+    return stream if response is None else watched_sync(stream, response, alive)
+
+
+async def _entered(manager: Any, alive: Callable[[], None]) -> AsyncGenerator[Any, None]:
+    """The items of the stream that a context manager gives, as the stream helpers of the SDKs are."""
+    async with manager as stream:
+        items = _stream(stream, alive)
+        try:
+            async for item in items:
+                yield item
+        finally:
+            await _close(items)
+
+
+def _sync_entered(manager: Any, alive: Callable[[], None]) -> Generator[Any, None, None]:
+    with manager as stream:
+        yield from _sync_stream(stream, alive)
 
 
 async def _inline(items: Iterable[Any]) -> AsyncGenerator[Any, None]:

@@ -4,7 +4,7 @@ import json
 from typing import Any, cast
 
 from .optional import may_be_null
-from .schemas import Definitions, Schema, choices, name_of, resolve, with_parts
+from .schemas import Definitions, Schema, choices, name_of, resolve, values_of, with_parts
 
 _NAMES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "null"}
 _BUDGET = 8_000
@@ -44,7 +44,7 @@ class _Drawing:
         if isinstance(part.get("type"), list):
             drawn = [self._value({**part, "type": kind}, indent, inside, said) for kind in part["type"]]
             return " or ".join(dict.fromkeys(drawn))
-        if "const" in part or "enum" in part:
+        if values_of(part):
             text = _constants(part)
         elif part.get("type") == "object":
             text = self._object(part, indent, inside, self._heading(name, part, said))
@@ -142,7 +142,7 @@ def _scalar(part: Schema) -> str:
 
 
 def _constants(part: Schema) -> str:
-    values: list[Any] = part["enum"] if "enum" in part else [part["const"]]
+    values = values_of(part)
     if len(values) == 1:
         return _json(values[0])
     return "<one of " + ", ".join(_json(value) for value in values) + ">"

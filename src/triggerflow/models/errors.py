@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from .._core.errors import TriggerFlowError
+from .instant import Problem
 
 
 class ModelError(TriggerFlowError):
@@ -39,6 +40,7 @@ class ModelError(TriggerFlowError):
         at = 1
         for reason, same in groupby(self.attempts[:-1]):
             last = at + len([*same]) - 1
+            reason = "the same" if reason == self.attempts[-1] else reason
             parts.append(f"attempt {at}: {reason}" if at == last else f"attempts {at} to {last}: {reason}")
             at = last + 1
         return f"{said} [{'; '.join(parts)}]"
@@ -150,21 +152,27 @@ class TruncatedResponseError(AnswerError):
 
 
 class InvalidResponseError(AnswerError, ValueError):
-    """The answer is complete, but contains no JSON, or not the JSON that `output` describes. `missing` lists absent
-    keys."""
+    """The answer is complete, but contains no JSON, not the JSON that `output` describes, or JSON with errors after
+    which its value is not certain. `missing` lists absent keys, `problems` the places of `text` that are not JSON."""
 
-    def __init__(self, message: str, *, text: str, data: Any, missing: Iterable[str] = ()) -> None:
+    def __init__(
+        self, message: str, *, text: str, data: Any, missing: Iterable[str] = (), problems: Iterable[Problem] = ()
+    ) -> None:
         super().__init__(message, text=text, data=data)
         self.missing = tuple(missing)
+        self.problems = tuple(problems)
         self.misfits: tuple[str, ...] = ()
         """If the answer has another structure: each place that does not fit, with what is expected and what came."""
 
     @property
     def reason(self) -> str:
         """What is wrong, in words for the model."""
-        if not self.misfits:
-            return str(self)
-        return "\n".join(["it does not have the structure that was asked for:", *(f"- {one}" for one in self.misfits)])
+        if self.missing:
+            return f"it lacks the keys {[*self.missing]}"
+        if self.misfits:
+            return "\n- ".join(["it does not have the structure that was asked for:", *self.misfits])
+        uncertain = [str(problem) for problem in self.problems if not problem.repaired]
+        return "\n- ".join([str(self), *uncertain[1:10]])  # the message has the first
 
 
 class RefusalError(AnswerError):

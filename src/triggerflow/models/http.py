@@ -12,12 +12,11 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from .errors import InvalidRequestError, ProviderError, TransportError
-from .shapes import Delta, delta_of
+from .shapes import Delta, shape_of
 from .translate import reported_error, reports_error, shortened
-from .whole import chunks_of
 
 _EVENT_STREAM = "text/event-stream"
 _FIELDS = (b"data", b"event", b"id", b"retry")
@@ -32,6 +31,12 @@ _ENDS = {"LengthFinishReasonError": "length", "ContentFilterFinishReasonError": 
 """Names of the errors with which the stream helpers of OpenAI's SDK end at a limit or a filter -> the finish reason."""
 
 
+class Plain(NamedTuple):
+    """A chunk that is no object of the SDK, so that an adapter for these cannot read it."""
+
+    chunk: Any
+
+
 def response_of(stream: Any) -> Any:
     """The HTTP response behind a stream; None for any other source, and for a response that was begun already."""
     for holder in (stream, getattr(stream, "_raw_stream", None)):  # the stream helpers of the SDKs hold a stream
@@ -42,7 +47,7 @@ def response_of(stream: Any) -> Any:
 
 
 async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[], None]) -> AsyncGenerator[Any, None]:
-    """Yield the items of an SDK's stream, or `Delta`s if the body is JSON. `alive` is called for every piece of it.
+    """Yield the items of an SDK's stream, or `Plain` chunks of a body of JSON. `alive` is called for every piece of it.
 
     Raises `InvalidRequestError` for a body that is no answer, the error that the body reports, `ProviderError` for a
     stream without events or with an event that is no JSON, `TransportError` for JSON that was cut, and the exceptions
@@ -50,7 +55,7 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
     """
     body = _Body(response)
 
-    async def read() -> AsyncGenerator[bytes, None]:
+    async def read(*_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
         yield body.beginning
         async for piece in pieces:
             alive()
@@ -64,13 +69,14 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
         if body.kind == "json":
             values = _JsonValues()
             async for piece in read():
-                for delta in values.take(piece):
-                    yield delta
-            for delta in values.end():
-                yield delta
+                for chunk in values.take(piece):
+                    yield chunk
+            for chunk in values.end():
+                yield chunk
             return
         body.require_events()
-        response.aiter_bytes = read  # the SDK reads the body by this method
+        response.aiter_bytes = read  # the SDK reads the body by this method; what is like an SDK may use the other one
+        response.aiter_raw = read
         try:
             async for item in stream:
                 body.has_events = True
@@ -78,7 +84,7 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
         except Exception as error:
             yield body.ending(error)
         finally:
-            del response.aiter_bytes
+            del response.aiter_bytes, response.aiter_raw
         body.require_an_event()
 
 
@@ -86,7 +92,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
     """What `watched` does, for a sync stream."""
     body = _Body(response)
 
-    def read() -> Generator[bytes, None, None]:
+    def read(*_: Any, **__: Any) -> Generator[bytes, None, None]:
         yield body.beginning
         for piece in pieces:
             alive()
@@ -104,7 +110,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
             yield from values.end()
             return
         body.require_events()
-        response.iter_bytes = read
+        response.iter_bytes = response.iter_raw = read
         try:
             for item in stream:
                 body.has_events = True
@@ -112,7 +118,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
         except Exception as error:
             yield body.ending(error)
         finally:
-            del response.iter_bytes
+            del response.iter_bytes, response.iter_raw
         body.require_an_event()
 
 
@@ -164,8 +170,8 @@ class _Body:
             raise ProviderError("the provider's stream ended before its first event")
         raise self._no_answer("a stream in which the SDK finds no event")
 
-    def ending(self, error: Exception) -> Delta:
-        """The delta that an exception of the SDK stands for; raises the exception if it is an error."""
+    def ending(self, error: Exception) -> Plain:
+        """The chunk that an exception of the SDK stands for; raises the exception if it is an error."""
         if isinstance(error, json.JSONDecodeError):
             raise ProviderError(
                 f"the provider's stream contains an event that is no JSON: {shortened(error.doc)!r}"
@@ -176,7 +182,7 @@ class _Body:
         if reason is None:
             raise error
         self.has_events = True
-        return Delta(finish_reason=reason, raw=error)
+        return Plain(Delta(finish_reason=reason, raw=error))
 
     def _no_answer(self, what: str) -> InvalidRequestError:
         request = self._response.request
@@ -199,8 +205,8 @@ class _JsonValues:
         self._by_line: bool | None = None
         """Whether the first line is a value by itself; None while it is not known."""
 
-    def take(self, piece: bytes) -> Iterator[Delta]:
-        """Add a piece; yield the deltas of the lines that end in it."""
+    def take(self, piece: bytes) -> Iterator[Plain]:
+        """Add a piece; yield the chunks in the lines that end in it."""
         self._size += len(piece)
         if self._size > _LONGEST:
             raise InvalidRequestError(f"the server answered with more than {_LONGEST} bytes of JSON", status=200)
@@ -215,11 +221,11 @@ class _JsonValues:
             for line in lines:
                 yield from self._read(line)
 
-    def end(self) -> Iterator[Delta]:
-        """Yield the deltas of what remains. Raises `TransportError` if it is the beginning of a value only."""
+    def end(self) -> Iterator[Plain]:
+        """Yield the chunks in what remains. Raises `TransportError` if it is the beginning of a value only."""
         yield from self._read(b"".join(self._pieces))
 
-    def _read(self, text: bytes) -> Iterator[Delta]:
+    def _read(self, text: bytes) -> Iterator[Plain]:
         if not text.strip():
             return
         try:
@@ -234,7 +240,7 @@ class _JsonValues:
                 f"the server answered with text that is neither JSON nor a stream of events ({error}): {shown}",
                 status=200,
             ) from None
-        yield from _deltas(value)
+        yield from _chunks(value)
 
 
 def _is_json(line: bytes) -> bool:
@@ -245,16 +251,14 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _deltas(value: Any) -> Iterator[Delta]:
+def _chunks(value: Any) -> Iterator[Plain]:
     for body in cast("list[Any]", value) if isinstance(value, list) else [value]:  # Gemini gives its chunks as a list
         if isinstance(body, Mapping) and reports_error(cast("Mapping[str, Any]", body)):
             raise reported_error(body, "in place of an answer (HTTP 200)")
-        try:
-            deltas = [delta_of(chunk) for chunk in chunks_of(cast("Mapping[str, Any]", body))]
-        except (TypeError, AttributeError):
+        if not isinstance(body, Mapping) or shape_of(body) is None:
             raise InvalidRequestError(
-                f"the server answered with JSON that is no answer (HTTP 200); is base_url right? It is:"
+                "the server answered with JSON that is no answer (HTTP 200): is base_url right? It is"
                 f" {shortened(json.dumps(body, ensure_ascii=False))}",
                 status=200,
-            ) from None
-        yield from deltas
+            )
+        yield Plain(body)

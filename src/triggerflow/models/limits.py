@@ -48,7 +48,7 @@ class TimeLimits:
             delta = await anext(deltas, None)
         finally:
             self._waiting = False
-        if self._first_due != inf and delta is not None and (delta.text or delta.reasoning or delta.tool_calls):
+        if self._first_due != inf and delta is not None and _is_token(delta):
             self._first_due = inf
         return delta
 
@@ -98,3 +98,7 @@ class TimeLimits:
             f" alive (last sign {now - self._heard:.1f} seconds ago); if the model may think for longer, give a larger"
             " first_token_timeout"
         )
+
+
+def _is_token(delta: Delta) -> bool:
+    return bool(delta.text or delta.reasoning or delta.tool_calls or delta.refusal or delta.finish_reason)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import ge, gt, le, lt
 from typing import Any, cast
 
-from .schemas import Definitions, Schema, kinds, variants
+from .schemas import Definitions, Schema, item_of, kinds, values_of, variants
 
 _MOST = 20
 """How many places are named."""
@@ -66,10 +66,9 @@ class _Search:
         return min((self._inside(data, part, place) for part in of_its_tag or of_its_kind), key=len)
 
     def _inside(self, data: Any, part: Schema, place: str) -> list[str]:
-        if "const" in part or "enum" in part:
-            allowed = cast("list[Any]", part["enum"] if "enum" in part else [part["const"]])
-            if not any(type(one) is type(data) and one == data for one in allowed):
-                return [_misfit(place, _expected(part), data)]
+        values = values_of(part)
+        if values and not any(type(one) is type(data) and one == data for one in values):
+            return [_misfit(place, _expected(part), data)]
         found = [line for inner in part.get("allOf", ()) for line in self.look(data, inner, place)]
         if isinstance(data, dict):
             found += self._inside_object(cast("dict[str, Any]", data), part, place)
@@ -77,7 +76,7 @@ class _Search:
             items = cast("list[Any]", data)
             found += _beyond(_SIZES, len(items), items, part, place)
             for index, item in enumerate(items):
-                found += self.look(item, _item(part, index), f"{place}[{index}]")
+                found += self.look(item, item_of(part, index), f"{place}[{index}]")
         elif isinstance(data, str):
             found += _beyond(_SIZES, len(data), data, part, place)
         elif isinstance(data, int | float) and not isinstance(data, bool):
@@ -110,16 +109,10 @@ def _fits_tag(data: Any, part: Schema) -> bool:
     if not isinstance(data, dict):
         return True
     for key, inner in part.get("properties", {}).items():
-        values: list[Any] = [inner["const"]] if "const" in inner else inner.get("enum", ())
+        values = values_of(inner)
         if len(values) == 1 and cast("dict[str, Any]", data).get(key) != values[0]:
             return False
     return True
-
-
-def _item(part: Schema, index: int) -> Schema:
-    fixed = part.get("prefixItems", ())
-    inner = fixed[index] if index < len(fixed) else part.get("items")
-    return cast("Schema", inner) if isinstance(inner, dict) else {}
 
 
 def _kinds_of(data: Any) -> set[str]:
@@ -135,10 +128,8 @@ def _kinds_of(data: Any) -> set[str]:
 
 
 def _expected(part: Schema) -> str:
-    if "const" in part or "enum" in part:
-        values = part["enum"] if "enum" in part else [part["const"]]
-        return _either(json.dumps(value, ensure_ascii=False) for value in values)
-    return _either(_NAMES.get(kind, kind) for kind in sorted(kinds(part))) or "another value"
+    values = [json.dumps(value, ensure_ascii=False) for value in values_of(part)]
+    return _either(values or (_NAMES.get(kind, kind) for kind in sorted(kinds(part)))) or "another value"
 
 
 def _either(words: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ description does not allow means: this key is left out.
 
 from typing import Any, cast
 
-from .schemas import Definitions, Schema, kinds, resolve, variants, with_parts
+from .schemas import Definitions, Schema, item_of, kinds, resolve, values_of, variants, with_parts
 
 
 def may_be_null(schema: Schema, definitions: Definitions) -> bool:
@@ -38,7 +38,7 @@ def drop_nulls(data: Any, schema: Schema, definitions: Definitions) -> Any:
     if isinstance(data, list):
         lists = [part for part in variants(schema, definitions) if "array" in kinds(part)]
         return [
-            drop_nulls(item, _any_of(_item(part, index) for part in lists), definitions)
+            drop_nulls(item, _any_of(item_of(part, index) for part in lists), definitions)
             for index, item in enumerate(cast("list[Any]", data))
         ]
     if not isinstance(data, dict):
@@ -63,8 +63,8 @@ def _may_be(data: dict[str, Any], part: Schema, definitions: Definitions) -> boo
     """Whether the constants of this object, such as the tag of a member of a union, are those of the data."""
     for key, inner in part.get("properties", {}).items():
         inner = resolve(inner, definitions)
-        values = [inner["const"]] if "const" in inner else inner.get("enum")
-        if values is not None and key in data and data[key] is not None and data[key] not in values:
+        values = values_of(inner)
+        if values and key in data and data[key] is not None and data[key] not in values:
             return False
     return all(data.get(key) is not None or key in data for key in part.get("required", ()))
 
@@ -72,12 +72,6 @@ def _may_be(data: dict[str, Any], part: Schema, definitions: Definitions) -> boo
 def _member(part: Schema, key: str) -> Schema | None:
     inner = part.get("properties", {}).get(key, part.get("additionalProperties"))
     return cast("Schema", inner) if isinstance(inner, dict) else None
-
-
-def _item(part: Schema, index: int) -> Schema:
-    fixed = part.get("prefixItems", ())
-    inner = fixed[index] if index < len(fixed) else part.get("items")
-    return cast("Schema", inner) if isinstance(inner, dict) else {}
 
 
 def _any_of(parts: Any) -> Schema:

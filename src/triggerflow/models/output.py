@@ -7,7 +7,7 @@ list with one description for a list. Types are what Pydantic and msgspec know: 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Union, cast
+from typing import Any, Literal, cast
 
 from .drawing import draw
 from .errors import OutputError, ResponseUsageError
@@ -40,20 +40,26 @@ class Part:
         return schema
 
     def convert(self, data: Any, where: str | None = None) -> Any:
-        """Convert parsed JSON to the type described there. Notation stays plain data.
+        """Convert parsed JSON to the type described there. Notation stays plain data, and so does a value that fits
+        several types because the members of a union have different ones there. Validators of the class around the
+        value run when the answer is complete.
 
         `where` names the place in errors, for instance the path of an event; by default the path of this part.
         Raises `ValueError` for data that does not fit. An optional key may be null: then it counts as left out.
         """
         if self._lacks:
             data = drop_nulls(data, self._root, self._definitions)
+        made: list[Any] = []
         reasons: list[str] = []
         for convert in self._converts:
             try:
-                return convert(data, self._where if where is None else where)
+                made.append(convert(data, self._where if where is None else where))
             except ValueError as error:
                 reasons.append(str(error))
-        raise ValueError("; or ".join(dict.fromkeys(reasons)))
+        if not made:
+            raise ValueError("; or ".join(dict.fromkeys(reasons)))
+        sure = all(type(other) is type(made[0]) and other == made[0] for other in made)
+        return made[0] if sure else data
 
 
 class Output:
@@ -65,7 +71,7 @@ class Output:
         self.typed = not isinstance(description, dict | list | tuple)
         """Whether the answer is converted to an object of the described type; if not, it stays plain data."""
         self._all = Part(self._node.schema, self._definitions, [self._node.convert], "output")
-        self._parts: dict[tuple[Step, ...], Part] = {}
+        self._parts: dict[tuple[object, ...], Part] = {}
         scalars = self._kinds - {"object", "array"}
         if scalars:
             raise OutputError(
@@ -94,10 +100,10 @@ class Output:
         The parser finds the answer in there: paths and data are those of the answer itself.
         """
         schema = self.full_schema
-        if self._wrapper is None:
+        if self.wrapper is None:
             return schema
         definitions = {"$defs": schema.pop("$defs")} if "$defs" in schema else {}
-        key = self._wrapper
+        key = self.wrapper
         wrapped: Schema = {"type": "object", "properties": {key: schema}, "required": [key]}
         return {**wrapped, "additionalProperties": False, **definitions}
 
@@ -113,12 +119,12 @@ class Output:
 
     @cached_property
     def _strict(self) -> tuple[Schema, list[str]]:
-        if self._wrapper is None and self.root != "object":
+        if self.wrapper is None and self.root != "object":
             return {}, ["output may be an object or a list"]
-        return to_strict(self._node.schema, self._definitions, self._wrapper)
+        return to_strict(self._node.schema, self._definitions, self.wrapper)
 
     @cached_property
-    def _wrapper(self) -> str | None:
+    def wrapper(self) -> str | None:
         """The key of the object around an answer that is not a single object; None if there is none around it.
 
         There can be none if the parser could not tell that object from the answer.
@@ -179,10 +185,11 @@ class Output:
         `path` is a path of events, with or without wildcards, or an event's `keys`, which are exact where a key
         contains a dot. Raises `ResponseUsageError` for a path that no answer has.
         """
-        steps = steps_of(path, self.full_schema, style) if isinstance(path, str) else tuple(path)
-        part = self._parts.get(steps)
+        asked = (path, style) if isinstance(path, str) else ("", *path)
+        part = self._parts.get(asked)
         if part is None:
-            part = self._parts[steps] = self._find(steps, path if isinstance(path, str) else _dotted(steps))
+            steps = steps_of(path, self.full_schema, style) if isinstance(path, str) else tuple(path)
+            part = self._parts[asked] = self._find(steps, path if isinstance(path, str) else _dotted(steps))
         return part
 
     def _find(self, steps: tuple[Step, ...], path: str) -> Part:
@@ -203,10 +210,9 @@ class Output:
         if not types:
             raise ResponseUsageError(f"the answer that `output` describes never has the path {path!r}")
         definitions: Definitions = {}
-        try:
-            read = [read_type(Any if Any in types else Union[tuple(types)], where, definitions)]  # noqa: UP007
-        except OutputError:  # a union that no library reads, because its members come from several classes
-            read = [read_type(kind, where, definitions) for kind in types]
+        if Any in types:
+            types = [Any]
+        read = [read_type(kind, where, definitions) for kind in types]
         schemas = [schema for schema, _ in read]
         schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         return Part(schema, definitions, [convert for _, convert in read], where)

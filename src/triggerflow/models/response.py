@@ -6,11 +6,10 @@ task is cancelled, which closes the provider's HTTP stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, Literal, TypeVar, cast
 
-from .._core.signals import FieldPlace
 from ..drivers.tasks import start_task
 from ..run.dispatch import Field, Withdrawn
 from ..run.portal import iterate_sync, on_a_loop, run_sync
@@ -19,12 +18,13 @@ from .answer import Answer
 from .attempts import Attempts, Need
 from .deltas import Adapter, Source
 from .errors import ResponseCancelled, ResponseUsageError
-from .fields import Fields, check_of
-from .instant import Event, EventLog
+from .fields import Fields
+from .instant import EventLog, Problem
 from .output import Output
 from .places import PathStyle, check_paths
 from .retries import Attempt, Budget
-from .views import Item, Restart, StreamType, view
+from .tool_calls import is_tool_path, read_tool_path
+from .views import Item, StreamType, view
 
 T = TypeVar("T")
 
@@ -36,7 +36,11 @@ class Response:
     one attempt only. A function that needs an argument gets the `Attempt`. `adapter` is a function that turns chunks of
     an unknown shape into text or `Delta`s.
     `output`: the description of the answer, see `Output`; without it the answer is free text, which may contain JSON.
-    `constrained`: the server guarantees that the text is JSON of that schema.
+    `constrained`: the server guarantees that the text is JSON of that schema, so that a string is reported at its
+    quote. What follows is checked: if it contradicts that, the answer is invalid.
+    `tools`: the descriptions of the arguments of tools, by the tool's name; fields of tool calls are checked by them.
+    `strict`: the text must be JSON and nothing else. `repair=False`: text around the JSON, comments, trailing commas
+    and the like are allowed, but nothing that takes a guess, such as a quote that was not escaped.
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
     `max_retries`: the most attempts after the first one. `retry_within`: no attempt begins later than so many seconds
     after the first one. `retry_tokens`: none begins once so many tokens were used, as told by the provider. None is no
@@ -60,6 +64,7 @@ class Response:
         source: Source | Callable[[], Source] | Callable[[Attempt], Source],
         *,
         output: Any = None,
+        tools: Mapping[str, Any] | None = None,
         adapter: Adapter | None = None,
         constrained: bool = False,
         path_style: PathStyle = "dot",
@@ -71,14 +76,21 @@ class Response:
         first_token_timeout: float | None = 600.0,
         max_length: int = 8_000_000,
         originals: bool = True,
+        strict: bool = False,
+        repair: bool = True,
     ) -> None:
         self.output = output if output is None or isinstance(output, Output) else Output(output)
         """The description of the answer; None for free text."""
+        self.tools: Mapping[str, Output] = {
+            name: it if isinstance(it, Output) else Output(it) for name, it in (tools or {}).items()
+        }
+        """The descriptions of the arguments of tools, by the tool's name."""
         self.path_style: PathStyle = path_style
         self._originals = originals
         self._attempts = Attempts(
             source,
             output=self.output,
+            tools=self.tools,
             adapter=options.function("adapter", adapter),
             constrained=options.switch("constrained", constrained),
             path_style=options.one_of("path_style", path_style, ("dot", "slash")),
@@ -92,6 +104,8 @@ class Response:
             first_token_timeout=options.seconds("first_token_timeout", first_token_timeout),
             max_length=options.whole_number("max_length", max_length, least=1),
             originals=options.switch("originals", originals),
+            strict=options.switch("strict", strict),
+            repair=options.switch("repair", repair),
         )
         self._logs: list[EventLog[Item]] = [self._attempts.log]
         """One log per call of `Attempts.run`. `_require` adds a log when it repeats a request whose answer had
@@ -102,12 +116,25 @@ class Response:
 
     def check_paths(self, paths: Iterable[str]) -> None:
         """Raise `ResponseUsageError` for a path, like `items[*].title`, that no event of this answer can have."""
-        check_paths(paths, self.output, self.path_style)
+        of_answer: list[str] = []
+        for path in paths:
+            if is_tool_path(path, self.path_style):
+                read_tool_path(path, self.tools, self.path_style)
+            else:
+                of_answer.append(path)
+        check_paths(of_answer, self.output, self.path_style)
 
     @property
     def attempt(self) -> int:
         """The number of the answer that is being written, from 1."""
         return self._attempts.answer.parser.attempt
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Where the text of the present attempt, or of the last one, is not JSON, and what was made of it.
+
+        The first hundred places. One that is not `repaired` makes the answer invalid."""
+        return self._attempts.answer.problems
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -146,6 +173,8 @@ class Response:
         `response.fields("steps[*]")` yields every step, `response.fields("title", "steps[*].tags[*]")` the title and
         every tag, in the order in which the model completes them. A value has the type that the description has at its
         path. A field of another type is never yielded: the answer is invalid at once, and the model is asked again.
+        `"$tool_calls[*]"` yields every tool call when it is complete, and `"$tool_calls.search.queries[*]"` a place in
+        the arguments of the tool `search`; see `models.tool_calls`.
         With `places` the items are pairs of a `FieldPlace` (`path`, `wildcard_path`, `indexes`, `keys`) and the value.
 
         A chunk may return it: the for_each behind the chunk gets the fields while the model is writing; see
@@ -167,29 +196,23 @@ class Response:
         return self._follow_fields(paths)
 
     async def _follow_fields(self, paths: list[str]) -> AsyncGenerator[Field | Withdrawn, None]:
-        checks = self._attempts.watch(paths)
-        misfit: Exception | None = None
-        async with aclosing(self._follow(0, 0)) as items:
-            async for item in items:
-                if isinstance(item, Restart):
-                    misfit = None
-                    yield Withdrawn(item.event.attempt, item.event.reason)
-                elif not isinstance(item, Event):
-                    continue
-                elif item.event_type == "reset":
-                    misfit = None
-                    yield Withdrawn(item.attempt, "another JSON follows in the same answer")
-                elif item.is_complete and misfit is None and item.attempt == self.attempt:
-                    if (check := check_of(checks, item)) is None:
-                        continue
-                    try:
-                        value = check(item)
-                    except ValueError as error:  # the answer is being dropped, or was read before this reader came
-                        misfit = self._attempts.answer.misfit(error)
-                    else:
-                        yield Field(FieldPlace(item.path, item.wildcard_path, item.keys), value)
-        if misfit is not None:
-            raise misfit
+        with self._reader():
+            follower = self._attempts.follow_fields(paths)
+            try:
+                async with aclosing(follower.items()) as items:
+                    async for item in items:
+                        yield item
+            finally:
+                self._attempts.checks.leave(follower)
+
+    async def answer_of_fields(self, paths: Iterable[str]) -> Any:
+        """Wait for the end; return the JSON of the answer, or its tool calls if all of these paths are paths of calls.
+
+        Raises the error of the response."""
+        if any(not is_tool_path(path, self.path_style) for path in paths):
+            return await self.async_get_data()
+        calls = (await self._end()).tool_calls
+        return [calls[number] for number in sorted(calls)]
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -225,12 +248,12 @@ class Response:
         options.one_of("type", type, ("parsed", "original", "all"))
         options.whole_number("max_retries", max_retries)
         options.switch("raise_ensure_failure", raise_ensure_failure)
-        if keys:
-            self._require(Need(keys, key_style, max_retries, raise_ensure_failure))
+        need = Need(keys, key_style, max_retries, raise_ensure_failure) if keys else None
+        if need is not None:
+            self._require(need)
         answer = await self._end()
-        missing = answer.missing(keys, key_style) if raise_ensure_failure else ()
-        if missing:
-            raise answer.lacks(missing)
+        if need is not None and (lack := self._attempts.lack_at_end(need)) is not None:
+            raise lack
         if type == "original":
             return answer.text
         problem = answer.json_problem()
@@ -328,14 +351,20 @@ class Response:
 
     async def _follow(self, log: int, after: int) -> AsyncGenerator[Item, None]:
         """Yield the items of log number `log` from position `after` on, then all items of the later logs."""
-        self._start()
-        self._readers += 1
-        try:
+        with self._reader():
             while log < len(self._logs):
                 async with aclosing(self._logs[log].follow(after)) as items:
                     async for item in items:
                         yield item
                 log, after = log + 1, 0
+
+    @contextmanager
+    def _reader(self) -> Generator[None]:
+        """Count a reader: the first one starts the reading of the source, and the last one that leaves stops it."""
+        self._start()
+        self._readers += 1
+        try:
+            yield
         finally:
             self._readers -= 1
             if not self._readers and not self._log.closed:
@@ -345,7 +374,7 @@ class Response:
                 )
 
     def _stop(self, reason: str) -> None:
-        self._log.close(ResponseCancelled(reason))
+        self._attempts.close(ResponseCancelled(reason))
         if self._task is not None:
             self._task.cancel()
 

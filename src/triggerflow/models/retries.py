@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from .deltas import Source, is_function
 from .errors import ResponseUsageError
@@ -83,9 +82,3 @@ def opener(source: Source | Callable[..., Source]) -> Callable[[Attempt], Source
             " the others, as in functools.partial(function, value) or lambda attempt: function(attempt, value)"
         )
     return source
-
-
-def shortly(text: Any, limit: int = 200) -> str:
-    """A text on one line, of at most so many characters."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= limit else f"{line[: limit - 3]}..."

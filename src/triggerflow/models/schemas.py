@@ -56,13 +56,24 @@ def items_of(schema: Schema) -> list[Schema]:
     return [*schema.get("prefixItems", ()), *([cast("Schema", further)] if isinstance(further, dict) else ())]
 
 
+def item_of(schema: Schema, index: int) -> Schema:
+    """The schema of the item at this index of an array; empty, which any value fits, if the array has none for it."""
+    fixed = schema.get("prefixItems", ())
+    inner = fixed[index] if index < len(fixed) else schema.get("items")
+    return cast("Schema", inner) if isinstance(inner, dict) else {}
+
+
+def values_of(schema: Schema) -> list[Any]:
+    """The values that this schema (without reference or union) lists; empty if it lists none."""
+    return schema["enum"] if "enum" in schema else [schema["const"]] if "const" in schema else []
+
+
 def kinds(schema: Schema) -> set[str]:
     """The JSON types that a value of this schema (without reference or union) may have; empty if any."""
     kind: Any = schema.get("type")
     if kind is not None:
         return set(cast("list[str]", kind)) if isinstance(kind, list) else {kind}
-    values = schema["enum"] if "enum" in schema else [schema["const"]] if "const" in schema else []
-    return {_KINDS.get(cast("type[Any]", type(value)), "array") for value in values}
+    return {_KINDS.get(cast("type[Any]", type(value)), "array") for value in values_of(schema)}
 
 
 _ONE = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")

@@ -11,7 +11,7 @@ import re
 from typing import Any, cast
 
 from .optional import may_be_null
-from .schemas import NOTES, Definitions, Schema, choices, kinds, name_of, resolve, with_parts
+from .schemas import NOTES, Definitions, Schema, choices, kinds, name_of, resolve, values_of, with_parts
 
 MAX_PROPERTIES = 5_000
 MAX_DEPTH = 10
@@ -71,8 +71,7 @@ def to_strict(schema: Schema, definitions: Definitions, wrapper: str | None) -> 
     if strict.definitions:
         result["$defs"] = strict.definitions
     if not strict.reasons:
-        _order_keys(result, strict.definitions)
-        strict.reasons += _beyond_limits(result)
+        strict.reasons += [*_order_keys(result), *_beyond_limits(result)]
     return result, list(dict.fromkeys(strict.reasons))
 
 
@@ -114,7 +113,7 @@ class _Strict:
             read = [self.read(member, where) for member in members]
             flat = [inner for member in read for inner in (member["anyOf"] if set(member) == {"anyOf"} else [member])]
             return _described(_union(flat), schema, [])
-        if "const" in schema or "enum" in schema:
+        if values_of(schema):
             return self._constants(schema, where)
         if kind == "object":
             return self._object(schema, where)
@@ -173,9 +172,8 @@ class _Strict:
         return self._limited({"type": "array", "items": inner}, schema, where, notes)
 
     def _constants(self, schema: Schema, where: str) -> Schema:
-        values: list[Any] = schema["enum"] if "enum" in schema else [schema["const"]]
         groups: dict[str, list[Any]] = {}
-        for value in values:
+        for value in values_of(schema):
             groups.setdefault(next(iter(kinds({"const": value}))), []).append(value)
         if groups.keys() & {"object", "array"}:
             self.reasons.append(f"{where} has constants that are objects or lists")
@@ -239,27 +237,39 @@ def _in_short(schema: Schema, definitions: Definitions) -> str:
     return str(part.get("description") or part.get("title") or name_of(schema) or part.get("type") or "a value")
 
 
-def _order_keys(schema: Schema, definitions: Definitions) -> None:
-    """Let the objects of a union begin with different keys, or with a tag: some servers refuse others."""
+def _order_keys(schema: Schema) -> list[str]:
+    """Let the objects of each union begin with different keys, or with a tag, because OpenAI refuses others; return
+    the reasons why that is not possible."""
+    definitions: Definitions = schema.get("$defs", {})
+    unions: list[list[Schema]] = []
 
     def look(part: Schema) -> Schema:
-        objects = [one for one in (resolve_in_place(member) for member in part.get("anyOf", ())) if "properties" in one]
-        firsts = [next(iter(one["properties"]), "") for one in objects]
-        if len(set(firsts)) < len(firsts):
-            shared = set[str](objects[0]["properties"]).intersection(*(one["properties"] for one in objects[1:]))
-            tags = [key for key in objects[0]["properties"] if key in shared and _is_tag(key, objects)]
-            for one in objects:
-                alone = [key for key in one["properties"] if sum(key in other["properties"] for other in objects) == 1]
-                first = (tags or alone or [next(iter(one["properties"]))])[0]
-                one["properties"] = {first: one["properties"][first], **one["properties"]}
-                one["required"] = list(one["properties"])
+        written: list[Schema] = part.get("anyOf", [])
+        members = [definitions.get(name_of(member), member) for member in written]
+        unions.append([member for member in members if member.get("properties")])
         with_parts(part, look)
         return part
 
-    def resolve_in_place(part: Schema) -> Schema:
-        return definitions.get(name_of(part), part)
-
     look(schema)
+    for objects in unions:
+        if _told_apart(objects):
+            continue
+        shared = set[str](objects[0]["properties"]).intersection(*(one["properties"] for one in objects[1:]))
+        tags = [key for key in objects[0]["properties"] if key in shared and _is_tag(key, objects)]
+        for one in objects:
+            alone = [key for key in one["properties"] if sum(key in other["properties"] for other in objects) == 1]
+            first = (tags or alone or [next(iter(one["properties"]))])[0]
+            one["properties"] = {first: one["properties"][first], **one["properties"]}
+            one["required"] = list(one["properties"])
+    alike = {str(next(iter(objects[0]["properties"]))) for objects in unions if not _told_apart(objects)}
+    return [f"objects of a union begin with the same key {key!r}, which is no tag" for key in sorted(alike)]
+
+
+def _told_apart(objects: list[Schema]) -> bool:
+    groups: dict[str, list[Schema]] = {}
+    for one in objects:
+        groups.setdefault(next(iter(one["properties"])), []).append(one)
+    return all(len(group) == 1 or _is_tag(first, group) for first, group in groups.items())
 
 
 def _is_tag(key: str, objects: list[Schema]) -> bool:
@@ -267,7 +277,7 @@ def _is_tag(key: str, objects: list[Schema]) -> bool:
     values: list[str] = []
     for one in objects:
         part = one["properties"][key]
-        found = part.get("enum", [part["const"]] if "const" in part else [])
+        found = values_of(part)
         values += [json.dumps(found[0])] if len(found) == 1 else []
     return len(set(values)) == len(objects)
 
@@ -281,7 +291,7 @@ def _beyond_limits(schema: Schema) -> list[str]:
         nonlocal properties, names, constants, long_enum
         properties += len(part.get("properties", ()))
         names += sum(map(len, part.get("properties", ())))
-        values = part.get("enum", [part["const"]] if "const" in part else [])
+        values = values_of(part)
         length = sum(len(str(value)) for value in values)
         names += length
         constants += len(part.get("enum", ()))

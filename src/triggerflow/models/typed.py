@@ -92,7 +92,8 @@ def _with_msgspec(kind: Any, plain: bool) -> tuple[Schema, Mapping[str, Schema],
             said, _, place = str(error).rpartition(" - at `$")
             if not said:
                 raise ValueError(f"{where}: {error}") from error
-            raise ValueError(f"{where}{place.removesuffix('`')}: {said}") from error
+            further = "" if said[0] in ".[" else ": "  # a Pydantic type inside has begun with the rest of the place
+            raise ValueError(f"{where}{place.removesuffix('`')}{further}{said}") from error
 
     return schema, more, convert
 
@@ -109,24 +110,46 @@ def _with_pydantic(kind: Any, plain: bool) -> tuple[Schema, Mapping[str, Schema]
             return adapter.validate_json(json.dumps(data), strict=strict)
         except pydantic.ValidationError as error:
             found: list[Any] = error.errors(include_url=False, include_context=False, include_input=False)
-            said = [f"{where}{_place(one['loc'], data)}: {one['msg']}" for one in found[:_MOST_ERRORS]]
-            more = f"; and {len(found) - _MOST_ERRORS} more" if len(found) > _MOST_ERRORS else ""
+            said = [f"{where}{place}: {one['msg']}" for place, one in _likely(found, data)]
+            more = f"; and {len(said) - _MOST_ERRORS} more" if len(said) > _MOST_ERRORS else ""
+            del said[_MOST_ERRORS:]
             raise ValueError("; ".join(said) + more) from error
 
     return schema, schema.pop("$defs", {}), convert
 
 
-def _place(steps: Iterable[str | int], data: Any) -> str:
-    """The place of a mistake as a path. Pydantic also names the tried members of a union, which are no part of it."""
-    path = ""
-    for step in steps:
-        if isinstance(step, int):
+def _likely(errors: list[Any], data: Any) -> list[tuple[str, Any]]:
+    """The mistakes with their places, without those in members of a union that the answer does not mean: whose tag is
+    another one, while that of another member is there."""
+    placed = [(_place(error, data), error) for error in errors]
+    members: dict[str, dict[str, bool]] = {}
+    for place, error in placed:
+        union, bracket, rest = place.partition(" (")
+        if bracket:
+            member = rest.partition(")")[0]
+            other = error["type"] == "literal_error"
+            members.setdefault(union, {})[member] = members.get(union, {}).get(member, False) or other
+    meant: list[tuple[str, Any]] = []
+    for place, error in placed:
+        union, bracket, rest = place.partition(" (")
+        other = bool(bracket) and members[union][rest.partition(")")[0]] and not all(members[union].values())
+        if not other:
+            meant.append((place, error))
+    return meant
+
+
+def _place(error: Any, data: Any) -> str:
+    """The place of a mistake as a path. Pydantic also names the member of a union, which is put in brackets."""
+    path, steps = "", list(error["loc"])
+    for index, step in enumerate(steps):
+        missing = error["type"] == "missing" and index == len(steps) - 1
+        if isinstance(step, int) and isinstance(data, list):
             path += f"[{step}]"
-            items = cast("list[Any]", data) if isinstance(data, list) else []
+            items = cast("list[Any]", data)
             data = items[step] if step < len(items) else None
-        elif isinstance(data, dict):
+        elif isinstance(data, dict) and (step in data or missing):
             path += f".{step}"
-            data = cast("dict[str, Any]", data).get(step)
+            data = cast("dict[Any, Any]", data).get(step)
         else:
             path += f" ({step})"
     return path
@@ -140,12 +163,25 @@ def inner_types(kind: Any, step: str | int | None) -> list[Any]:
 
     An optional key may be None as well. Empty if nothing can stand there; `[Any]` if the type does not say.
     """
-    kind = _plain(kind)
+    found = _inside(_plain(kind), step)
+    # A name in an alias that refers to itself; another name is not known here, and the whole answer is checked anyway.
+    names = (str, typing.ForwardRef)
+    return [
+        (kind if _name(one) == getattr(kind, "__name__", "") else Any) if isinstance(one, names) else one
+        for one in found
+    ]
+
+
+def _name(reference: Any) -> str:
+    return reference if isinstance(reference, str) else reference.__forward_arg__
+
+
+def _inside(kind: Any, step: str | int | None) -> list[Any]:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return [found for member in arguments for found in inner_types(member, step)]
+        return [found for member in arguments for found in _inside(_plain(member), step)]
     owner: Any = origin or kind
-    if kind is Any or owner is object:
+    if kind is Any or owner is object or isinstance(kind, str):  # a string is an alias that is not evaluated
         return [Any]
     if not isinstance(owner, type):
         return []
@@ -218,7 +254,8 @@ def _further(owner: Any) -> list[Any]:
 
 def _alias(field: Any) -> str | None:
     alias = field.validation_alias or field.alias
-    return alias if isinstance(alias, str) else None
+    first = alias.choices[0] if hasattr(alias, "choices") else alias  # of several, the schema names the first
+    return first if isinstance(first, str) else None
 
 
 def _field_type(field: Any) -> Any:

@@ -12,12 +12,12 @@ follow the chunk, if it returns `FieldItems`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .._core import events
-from .._core.early_items import FOR_EACH
+from .._core.early_items import FOR_EACH, undecided
 from .._core.errors import ExecutionClosed
 from .._core.signals import FieldPlace
 from .._core.state import RunChunk
@@ -33,6 +33,8 @@ class Field(NamedTuple):
 
     place: FieldPlace
     value: Any
+    path: str
+    """The path by which it was followed."""
 
 
 class Withdrawn(NamedTuple):
@@ -66,8 +68,8 @@ class FieldSource(Protocol):
         never have."""
         ...
 
-    def async_get_data(self) -> Awaitable[Any]:
-        """The data of the answer, once it has ended and is valid."""
+    def answer_of_fields(self, paths: Iterable[str]) -> Awaitable[Any]:
+        """The answer of which these are the paths, once it has ended and is valid."""
         ...
 
 
@@ -127,9 +129,8 @@ async def emit_fields(emitter: Emitter, response: FieldSource, fields: Mapping[s
                 if isinstance(it, Withdrawn):
                     await _retract(emitter, sent, dropped(it))
                 else:
-                    name = fields.get(it.place.path) or fields[it.place.wildcard_path]
-                    sent.append(await emitter.emit(name, it.value, it.place))
-        answer = await response.async_get_data()
+                    sent.append(await emitter.emit(fields[it.path], it.value, it.place))
+        answer = await response.answer_of_fields(fields)
     except BaseException as error:  # a cancelled chunk retracts its signals, too
         await _retract(emitter, sent, failed(error))
         raise
@@ -178,17 +179,8 @@ async def give_items(runtime: ExecutionRuntime, run: RunChunk, fields: FieldItem
 def take_back(runtime: ExecutionRuntime, run: RunChunk, reason: str) -> None:
     """Retract all that a run has dispatched for fields and not confirmed yet."""
     with suppress(ExecutionClosed):
-        for signal in list(undecided(runtime, run)):
+        for signal in undecided(runtime.machine.state, run):
             ingress.retract(runtime, run, None, signal, reason)
-
-
-def undecided(runtime: ExecutionRuntime, run: RunChunk) -> Iterator[int]:
-    """The provisional signals for fields that a run has emitted and neither confirmed nor retracted, newest first."""
-    known = run.recorded_signals.by_signal if run.recorded_signals else {}
-    pending = runtime.machine.state.provisional or {}
-    for signal in reversed(known):
-        if signal in pending and known[signal].place[0].startswith(events.OF_FIELDS):
-            yield signal
 
 
 def dropped(withdrawn: Withdrawn) -> str:

@@ -476,9 +476,16 @@ def retract(runtime: ExecutionRuntime, run: RunChunk, repeated: Repeated, number
     known, now = number in (runtime.machine.state.provisional or ()), runtime.environment.now
     record(runtime, events.Retracted(now(), run.id, number, reason), run, repeated, "data.async_retract")
     if known:
-        # Not recorded as an effect of the run: in a repeated attempt `known` is false, and no item is put.
-        item = {"type": "retraction", "signal": number, "reason": reason}
-        submit(runtime, events.StreamPut(now(), None, item))
+        put_retraction(runtime, number, reason)
+
+
+def put_retraction(runtime: ExecutionRuntime, number: int, reason: str) -> None:
+    """Tell the readers of the stream that a signal was retracted.
+
+    The item is no effect of a run: a repeated attempt finds that the signal is not known any more, and puts no second
+    item."""
+    item = {"type": "retraction", "signal": number, "reason": reason}
+    submit(runtime, events.StreamPut(runtime.environment.now(), None, item))
 
 
 def cancel_signal(runtime: ExecutionRuntime, name: Any, run: RunChunk | None, repeated: Repeated = None) -> int:

@@ -35,7 +35,6 @@ from .._core.timers import at_work
 from ..build.contract import Check
 from . import ingress
 from .data import TriggerFlowRuntimeData, finishing
-from .dispatch import take_back
 from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
 from .interrupts import describe_interrupt
@@ -557,15 +556,9 @@ class ExecutionRuntime:
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
         """Call the handler of a run."""
-        if run.attempt > 1:
-            return self._invoke_again(run)
-        return self.program.invokers[run.node.index](TriggerFlowRuntimeData(self, run))
-
-    async def _invoke_again(self, run: RunChunk) -> Any:
-        if run.recorded_signals is not None:
-            take_back(self, run, "the process that read the model's answer has ended; the model is asked again")
         data = TriggerFlowRuntimeData(self, run)
-        return await finishing(data, self.program.invokers[run.node.index](data))
+        call = self.program.invokers[run.node.index](data)
+        return call if run.attempt == 1 else finishing(data, call)
 
     def handle_for(self, run: RunChunk) -> Execution:
         """The handle that a chunk gets as `data.execution`."""
@@ -601,6 +594,9 @@ class ExecutionRuntime:
                     self.rested()
                 else:
                     self.wake()
+            case commands.TakenBack(signal=signal):
+                why = "the process that read the model's answer has ended; the model is asked again"
+                ingress.put_retraction(self, signal, why)
             case commands.CheckResult(value=value):
                 self._check_result(value)
             case commands.ResultFixed(by=by):

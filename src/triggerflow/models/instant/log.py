@@ -38,6 +38,11 @@ class EventLog(Generic[T]):
         """Whether the producer has closed the log."""
         return self._closed
 
+    @property
+    def error(self) -> BaseException | None:
+        """The error with which the producer has closed the log."""
+        return self._error
+
     def recorded(self) -> Iterator[T]:
         """The items so far."""
         for page in (*self._pages, self._page):

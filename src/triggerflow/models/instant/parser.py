@@ -13,6 +13,9 @@ That happens
 - after a mark that ends thinking without one that begins it (`</think>`): the text before it was thinking;
 - after a block that broke off, because its code fence ended before its last bracket;
 - with `expect_keys`, when a later block has more of the keys.
+
+What stands around the answer can show that it is not the answer, or not the whole of it: another answer behind it, a
+bracket or comma that continues it, a JSON around it that could not be read. That is a problem of the answer.
 """
 
 import codecs
@@ -20,13 +23,19 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
-from .block import BlockReader
-from .errors import ParserFinishedError, Problem, ProblemList
+from .block import BlockReader, same
+from .errors import ParserFinishedError, Problem, ProblemList, Window
 from .events import DeltaEvent, Document, Event, Node, ResetEvent
 from .thinking import Thought, before_mark, mark_of, marks_or, may_begin_mark
 
 _CANDIDATES = {None: marks_or(r"\{|\["), "object": marks_or(r"\{"), "array": marks_or(r"\[")}
-_MARKS_ONLY = marks_or(r"(?!)")
+_BRACKETS = marks_or(r"\{|\[|\}|\]")
+_AFTER_ANSWER = marks_or(r"\{|\[|\}|\]|\"")
+_VISIBLE = re.compile(r"\S")
+_KEY_AHEAD = re.compile(r'"([^"\n]{1,256})"\s{0,256}:')
+_KEY_AHEAD_BEGUN = re.compile(r'"[^"\n]{0,256}(?:"\s{0,256})?\Z')
+_LONGEST_WRAPPER = 512
+"""In characters: so long may the beginning of the object around the answer be."""
 _NOTHING = re.compile(r"(?!)")
 
 
@@ -41,9 +50,11 @@ class InstantParser:
     `max_depth`: where brackets nest deeper, reading stops, and open values are truncated.
     `trust_quotes`: every unescaped quote ends its string at once; for output that is constrained to valid JSON.
     `first_attempt`: the number of the first answer; more than 1 if the request repeats another one.
+    `wrapper`: the key of an object that may stand around the answer, because the server takes objects only.
 
     `{}` and `[]` occur in prose: an empty block is taken for the answer only in `finish()`, when no other came.
-    A repeated key keeps its first value, because that one was already reported; later ones are noted in `problems`.
+    A repeated key keeps its first value, because that one was already reported; if a later one differs, the answer is
+    not certain. `problems` says where the text was not JSON, and `objection` whether the answer can be used.
     """
 
     def __init__(
@@ -55,6 +66,7 @@ class InstantParser:
         max_depth: int = 128,
         trust_quotes: bool = False,
         first_attempt: int = 1,
+        wrapper: str | None = None,
     ) -> None:
         self._root_kind = root
         self._expected = frozenset(expect_keys or ())
@@ -62,7 +74,9 @@ class InstantParser:
         self._max_depth = max_depth
         self._trust_quotes = trust_quotes
 
-        self._problems = ProblemList()
+        self._window = Window()
+        self._problems = ProblemList(self._window)
+        """Of the response as a whole; each block has its own."""
         self._decoder: codecs.IncrementalDecoder | None = None
         self._finished = False
         self._length = 0
@@ -75,7 +89,26 @@ class InstantParser:
         self._attempt = first_attempt
         self._shown: BlockReader | None = None
         self._block: BlockReader | None = None
+        self._block_start = 0
         self._fallback: BlockReader | None = None
+
+        # What is known of the text around the answer.
+        self._unclosed = 0
+        """The number of brackets that were opened outside of the answer and are not closed yet."""
+        self._wrapper = wrapper
+        """The key of the object that may begin the text; None once that is decided."""
+        self._wrapped = 0
+        """The number of brackets of that object that were opened: 1 or 0."""
+        self._inside_refused = False
+        """Whether one of them opened text that looked like JSON and could not be read."""
+        self._taken_back = False
+        """Whether the answer that is reported was said to be none: it was thinking, or broke off."""
+        self._text_follows = False
+        """Whether other text came after that."""
+        self._after_answer = False
+        self._comma_follows: bool | None = None
+        """After the answer: whether the first visible character is a comma; None if there was none yet."""
+        self._quote_follows = False
 
         # For the fast path of `feed`, plain text inside a string. `_text_node` is None when the next delta cannot use
         # it.
@@ -101,8 +134,18 @@ class InstantParser:
 
     @property
     def problems(self) -> list[Problem]:
-        """The first hundred places that are not JSON and could not be used, in the order of the text."""
-        return list(self._problems.found)
+        """The first hundred places of the answer that are not JSON, in the order of the text."""
+        found = [*self._problems.found, *(self._shown.problems.found if self._shown is not None else ())]
+        return sorted(found, key=lambda problem: problem.offset)
+
+    def objection(self, *, repair: bool = True) -> Problem | None:
+        """The first problem because of which the answer must not be used: its value is not certain, or, without
+        `repair`, it was found by a guess. None if there is none."""
+        for problems in (self._problems, *((self._shown.problems,) if self._shown is not None else ())):
+            found = problems.uncertain or (None if repair else problems.guess)
+            if found is not None:
+                return found
+        return None
 
     def feed(self, delta: str | bytes | bytearray | memoryview) -> list[Event]:
         """Take the next piece of the response, of any length; return the events that follow from it.
@@ -143,11 +186,13 @@ class InstantParser:
         if self._shown is None and fallback is not None:
             self._accept(fallback)
         shown = self._shown
+        self._window.start, self._window.text = self._length, ""
         if shown is None:
-            self._problems.start = self._length
             keys = f" with any of the keys {sorted(self._expected)}" if self._expected else ""
-            self._problems.note(0, f"the response contains no JSON {self._root_kind or 'object or array'}{keys}")
-        elif not shown.document.complete:
+            self._problems.refuse(0, f"the response contains no JSON {self._root_kind or 'object or array'}{keys}")
+            return events
+        self._check_end(shown)
+        if not shown.document.complete:
             shown.document.finish_reason = finish_reason
             events.extend(shown.truncate())
         return events
@@ -166,10 +211,12 @@ class InstantParser:
         return self._decoder.decode(delta)
 
     def _advance(self, text: str) -> list[Event]:
-        self._problems.start = self._length - len(self._rest)
+        window = self._window
+        window.start = self._length - len(self._rest)
         self._length += len(text)
         if self._rest:
             text = self._rest + text
+        window.text = text
         out: list[Event] = []
         self._out = out
         block = self._block
@@ -207,28 +254,120 @@ class InstantParser:
             pos = thought.skip(text, pos)
             self._thought = None if thought.ended else thought
             return pos
-        found = self._candidate.search(text, pos)
+        if self._wrapper is not None:
+            return self._seek_wrapper(text, pos, self._wrapper)
+        if self._after_answer and self._comma_follows is not False:
+            return self._seek_continuation(text, pos)
+        if self._taken_back and _VISIBLE.search(text, pos):
+            self._text_follows = True
+        pattern = _AFTER_ANSWER if self._after_answer else _BRACKETS if self._unclosed else self._candidate
+        found = pattern.search(text, pos)
         if found is None:
             return before_mark(text, pos)
-        text_found = found[0]
-        mark = mark_of(text_found)
+        char = found[0]
+        mark = mark_of(char)
         if mark is not None and mark.begins:
             self._thought = Thought(mark)
         elif mark is not None:
             self._reopen()
         elif may_begin_mark(text, found.start()):
             return found.start()
-        else:
+        elif char == '"':
+            return self._quote(text, found.start())
+        elif char in "}]":
+            self._closing(found.start(), char)
+        elif self._candidate.match(char):
+            self._block_start = self._window.start + found.start()
             self._block = BlockReader(
                 Document(self._slash, self._attempt),
-                "object" if text_found == "{" else "array",
-                self._problems,
+                "object" if char == "{" else "array",
+                self._window,
                 expected=self._expected,
-                bar=self._bar,
+                bar=None if self._after_answer and not self._expected else self._bar,
                 max_depth=self._max_depth,
                 trust_quotes=self._trust_quotes,
             )
+        else:
+            self._unclosed += 1
         return found.end()
+
+    def _seek_wrapper(self, text: str, pos: int, key: str) -> int:
+        """At the beginning of the text: skip the beginning of the object around the answer, if it is there."""
+        at = pos
+        for wanted in ("{", f'"{key}"', ":", ""):
+            at = _after_space(text, at)
+            if len(text) - at < max(1, len(wanted)) and wanted.startswith(text[at:]) and at - pos < _LONGEST_WRAPPER:
+                return pos
+            if not text.startswith(wanted, at):
+                break
+            at += len(wanted)
+        else:
+            if at < len(text) and self._candidate.match(text[at]):
+                self._wrapped = self._unclosed = 1
+                pos = at
+        self._wrapper = None
+        return self._seek(text, pos)
+
+    # -- the text around the answer --------------------------------------------------------------------------------
+
+    def _seek_continuation(self, text: str, pos: int) -> int:
+        """At the beginning of the text after the answer: a comma and more text would continue the answer."""
+        found = _VISIBLE.search(text, pos)
+        if found is None:
+            return len(text)
+        if found[0] == "," and self._comma_follows is None:
+            self._comma_follows = True
+            return found.end()
+        shown = self._shown
+        if self._comma_follows and not self._unclosed and shown is not None and found[0] not in "`<":
+            shown.problems.refuse(found.start(), "after the answer its text goes on with a comma")
+        self._comma_follows = False
+        return self._seek(text, found.start())
+
+    def _quote(self, text: str, pos: int) -> int:
+        """Read a quote after the answer. Where the answer is inside of another object, it may begin one of its keys."""
+        self._quote_follows = True
+        shown = self._shown
+        if shown is not None and shown.around and self._unclosed:
+            key = _KEY_AHEAD.match(text, pos)
+            if key is None and _KEY_AHEAD_BEGUN.match(text, pos):
+                return pos
+            if key is not None and key[1] in self._expected:
+                shown.problems.refuse(pos, f"the object around the answer has the key {key[1]!r}, too")
+        return pos + 1
+
+    def _closing(self, pos: int, bracket: str) -> None:
+        """Read a bracket that closes something outside of the answer."""
+        shown = self._shown
+        if self._unclosed:
+            self._unclosed -= 1
+            if not self._unclosed:
+                self._inside_refused = False
+        elif shown is not None and self._after_answer:
+            if self._quote_follows:
+                shown.problems.refuse(pos, f"after the answer there is the end of another text in JSON: {bracket!r}")
+            else:
+                shown.problems.tolerate(pos, f"{bracket!r} without an opening bracket after the answer")
+
+    def _is_rival(self, block: BlockReader) -> bool:
+        """Whether this block after the answer could be the answer as well, and is another one."""
+        shown = self._shown
+        value: Any = block.document.value
+        if shown is None or not self._after_answer or not value:
+            return False
+        if self._expected:
+            if len(block.matched) < max(1, self._bar):
+                return False
+        elif isinstance(value, list) and isinstance(shown.document.value, dict):
+            return False  # after an object, brackets are more likely prose
+        return not same(value, shown.document.value)
+
+    def _check_end(self, shown: BlockReader) -> None:
+        """Note what the end of the response shows about the answer."""
+        if self._block is not None and (self._block.matched or self._is_rival(self._block)):
+            shown.problems.refuse(0, "after the answer another one begins")
+        if self._taken_back and self._text_follows and shown.document.complete:
+            shown.problems.refuse(0, "the JSON comes before the end of the thinking, and other text after it")
 
     # -- which candidate is the answer -----------------------------------------------------------------------------
 
@@ -240,6 +379,10 @@ class InstantParser:
             out.append(ResetEvent.announcing(self._attempt))
         block.document.attempt = self._attempt
         self._shown = block
+        self._after_answer = self._taken_back = self._text_follows = False
+        if self._inside_refused:
+            at = self._block_start - self._window.start
+            block.problems.refuse(at, "the answer is inside of text in JSON that cannot be read")
         out.extend(block.events)
         block.events = out
         block.reported = True
@@ -251,12 +394,21 @@ class InstantParser:
             self._reopen()
         elif block.status == "too deep":
             self._candidate = _NOTHING
+        elif block.status == "refused":
+            self._unclosed += block.depth + block.around
+            self._inside_refused = self._inside_refused or block.has_quoted_key
         elif block.status == "closed":
             value = block.document.value
             if block.reported:
                 self._bar = len(self._expected.intersection(_top_keys(value)))
-                if self._bar == len(self._expected):
-                    self._candidate = _MARKS_ONLY
+                self._after_answer = True
+                self._unclosed = block.around + self._wrapped
+                self._comma_follows = None
+                self._quote_follows = False
+            elif self._is_rival(block):
+                assert self._shown is not None
+                at = self._block_start - self._window.start
+                self._shown.problems.refuse(at, "after the answer another one follows")
             elif not value:
                 self._fallback = block
 
@@ -264,6 +416,14 @@ class InstantParser:
         """Let the next candidate replace the answer that was reported, whether that is complete or not."""
         self._bar = 0
         self._candidate = _CANDIDATES[self._root_kind]
+        self._after_answer = False
+        self._taken_back = self._shown is not None
+        self._text_follows = False
+
+
+def _after_space(text: str, pos: int) -> int:
+    found = _VISIBLE.search(text, pos)
+    return len(text) if found is None else found.start()
 
 
 def _top_keys(value: Any) -> set[str]:

@@ -1,41 +1,55 @@
-"""Reads one open string from text that arrives in pieces: decodes it, and finds its end.
+"""Reads one open string from text that arrives in pieces: decodes it, finds its end, and says how certain that is.
 
-In valid JSON the next unescaped quote ends a string, so that is reported at once. But models forget to escape:
-`"She said "hi" to me"`. A quote is therefore doubted
-
-- where a quotation would open: after white space, an opening bracket, or `=`;
-- when the string is empty so far, as it may become a triple-quoted one;
-- in a single-quoted string, where an apostrophe looks the same;
-- always, once the string was found to contain a quotation.
-
-A doubted quote is decided by the next
-character that is not white space or, in a string with quotations, by the next key or
-item. `trust_quotes` switches doubt off, for servers whose output is constrained to valid JSON.
+A quote ends its string if what follows can only follow a string; see `quotes`. With `trust_quotes` every unescaped
+quote ends it, for servers whose output is constrained to valid JSON.
 """
 
 import re
 
+from .errors import ProblemList, Window
+from .escapes import CODE, CODE_BEGUN, JSON_ESCAPES, unescape
 from .events import Node
-from .lexical import key_quote_closes, unescape, value_quote_closes
+from .quotes import Quotations, key_quote_closes, recent, value_quote_closes
 
+# JSON has no control characters in strings. After the first one, which is noted, they count as text.
 _STOPS = {
-    '"': re.compile(r'["\\]'),
-    "'": re.compile(r"['\\]"),
+    '"': re.compile(r'["\\\x00-\x1f]'),
+    "'": re.compile(r"['\\\x00-\x1f]"),
     '"""': re.compile(r'"+|\\'),
     "'''": re.compile(r"'+|\\"),
 }
+_STOPS_AFTER_CONTROL = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 # A line break ends a key: the text is not a key, but prose with a quote in it. The answer may begin in the next line.
 _KEY_STOPS = {'"': re.compile(r'["\\\n]'), "'": re.compile(r"['\\\n]")}
-_INVITES_QUOTATION = frozenset(" \t\r\n([{=")
 
 
 class StringScanner:
-    """One open string at a time; `begin` starts the next one."""
+    """One open string at a time; `begin` starts the next one. Problems are noted in `problems` when the string ends."""
 
-    __slots__ = ("_has_quotation", "_in_object", "_quote", "_trust", "closed", "is_key", "node", "parts", "stop")
+    __slots__ = (
+        "_decoded",
+        "_ends",
+        "_flawed",
+        "_in_object",
+        "_kept",
+        "_problems",
+        "_quotations",
+        "_quote",
+        "_trust",
+        "_uncertain",
+        "_window",
+        "closed",
+        "is_key",
+        "node",
+        "parts",
+        "stop",
+    )
 
-    def __init__(self, trust_quotes: bool) -> None:
+    def __init__(self, trust_quotes: bool, problems: ProblemList, window: Window) -> None:
         self._trust = trust_quotes
+        self._problems = problems
+        self._window = window
+        self._forget()
         self.begin('"', is_key=False, in_object=False)
 
     def begin(self, quote: str, *, is_key: bool, in_object: bool) -> None:
@@ -43,8 +57,11 @@ class StringScanner:
         quote."""
         self._quote = quote
         self._in_object = in_object
-        self._has_quotation = False
+        if self._flawed or self._decoded:
+            self._forget()
         self.is_key = is_key
+        self._ends = ":" if is_key else "" if self._trust else ",}" if in_object else ",]"
+        """What proves the quote before it to be the end."""
         self.closed = False
         self.node: Node | None = None
         """The node of the string; None for keys, and for values that are not reported."""
@@ -53,39 +70,112 @@ class StringScanner:
         self.stop = (_KEY_STOPS if is_key else _STOPS)[quote].search
         """Finds the first character that is not plain text."""
 
+    def _forget(self) -> None:
+        """Forget what was noted about the last string."""
+        self._flawed = False
+        """Whether there is something to note when the string ends."""
+        self._quotations: Quotations | None = None
+        self._decoded = False
+        """Whether an escape was decoded that is also an ordinary backslash and letter."""
+        self._kept: int | None = None
+        """The offset of the first backslash that JSON does not know, and that was kept."""
+        self._uncertain: tuple[int, str] | None = None
+
     def scan(self, text: str, pos: int) -> tuple[str, int]:
         """Read on from `pos`; return the decoded text that this adds, and where reading stopped.
 
         Sets `closed` when it found the end. Stops before the end of `text` if more characters are needed to decide.
         """
+        found = self.stop(text, pos)
+        # The usual cases: plain text, and a quote that the next character proves to be the end.
+        if found is None:
+            gained = text[pos:]
+            self.parts.append(gained)
+            return gained, len(text)
+        at = found.start()
+        if text[at] == '"' and text[at + 1 : at + 2] in self._ends and not self._flawed and at + 1 < len(text):
+            before = text[at - 1] if at > pos else self.parts[-1][-1] if self.parts else ""
+            if text[at + 1] != "," or not before.isdigit():
+                self.closed = True
+                gained = text[pos:at]
+                if gained:
+                    self.parts.append(gained)
+                return gained, at + 1
         pieces: list[str] = []
-        while pos < len(text) and not self.closed:
-            found = self.stop(text, pos)
-            if found is None:
-                pieces.append(text[pos:])
-                pos = len(text)
-                break
+        end = len(text)
+        while found is not None:
             at = found.start()
-            pieces.append(text[pos:at])
-            if text[at] == "\\":
-                step = unescape(text, at)
-            elif len(self._quote) == 3:
-                step = self._run_of_quotes(text, at, found.end())
+            if at > pos:
+                pieces.append(text[pos:at])
+            piece = JSON_ESCAPES.get(text[at + 1 : at + 2]) if text[at] == "\\" else None
+            if piece is not None:
+                self._decoded = True
+                pos = at + 2
             else:
-                step = self._one_quote(text, at, pieces)
-            if step is None:
-                pos = at
+                step = self._stopped(text, at, found.end(), pieces)
+                if step is None:
+                    pos = at
+                    break
+                piece, pos = step
+            if piece:
+                pieces.append(piece)
+            if self.closed or pos == end:
                 break
-            piece, pos = step
-            pieces.append(piece)
+            found = self.stop(text, pos)
+        else:
+            pieces.append(text[pos:])
+            pos = end
         gained = "".join(pieces)
         if gained:
             self.parts.append(gained)
+        if self.closed and self._flawed:
+            self._note_problems()
         return gained, pos
+
+    def _stopped(self, text: str, at: int, end: int, pieces: list[str]) -> tuple[str, int] | None:
+        """Decide on the character at `at`, or the run of quotes from there to `end`, which is not plain text.
+
+        Returns the text to add and the next position; None if more characters are needed."""
+        char = text[at]
+        if char == "\\":
+            code = CODE.match(text, at + 1)
+            if code is not None:
+                return chr(int(code[0][1:], 16)), at + 6
+            return None if CODE_BEGUN.match(text, at + 1) else self._escape(text, at)
+        if char < " " and not self.is_key:
+            return self._control_character(at)
+        if len(self._quote) == 3:
+            return self._run_of_quotes(text, at, end)
+        return self._one_quote(text, at, pieces)
 
     def take(self) -> str:
         """The whole text, once closed."""
         return "".join(self.parts)
+
+    def _escape(self, text: str, at: int) -> tuple[str, int] | None:
+        step = unescape(text, at)
+        if step is None:
+            return None
+        piece, pos, sort = step
+        if sort == "quote":
+            if self._quotations is not None:
+                self._quotations.escaped()
+        elif sort == "kept":
+            if self._kept is None:
+                self._kept = self._window.start + at
+                self._flawed = True
+        elif sort == "decoded":
+            self._problems.tolerate(at, f"JSON has no escape {text[at:pos]}")
+        elif sort != "json" and self._uncertain is None:
+            half = "half of a character (a surrogate without its pair)"
+            self._flawed = True
+            self._uncertain = self._window.start + at, half if sort == "half" else "an escape that JSON does not have"
+        return piece, pos
+
+    def _control_character(self, at: int) -> tuple[str, int]:
+        self._problems.tolerate(at, "a line break or control character inside of a string")
+        self.stop = _STOPS_AFTER_CONTROL[self._quote].search
+        return "", at
 
     def _run_of_quotes(self, text: str, at: int, end: int) -> tuple[str, int] | None:
         """In a triple-quoted string: the last three of a run of quotes end it, the others belong to the text."""
@@ -95,31 +185,48 @@ class StringScanner:
         return (text[at : end - 3] if self.closed else text[at:end]), end
 
     def _one_quote(self, text: str, at: int, pieces: list[str]) -> tuple[str, int] | None:
-        """Decide on a quote that may be the end, or on a line break in a key.
-
-        Returns the text to add and the next position; None if more characters are needed."""
-        if text[at] == "\n":
+        """Decide on a quote that may be the end, or on a line break in a key."""
+        if text[at] == "\n" or (self._trust and not self.is_key):
             closes = True
         elif self.is_key:
             closes = key_quote_closes(text, at)
         else:
-            before = next(filter(None, reversed(pieces)), None) or (self.parts[-1] if self.parts else "")
-            if self._trust or not self._doubts(before):
-                closes = True
-            elif not before and text.startswith(self._quote, at + 1):
+            before = pieces[-1][-1] if pieces else self.parts[-1][-1] if self.parts else ""
+            if not before and text.startswith(self._quote, at + 1):
                 self._quote *= 3
+                self._ends = ""
                 self.stop = _STOPS[self._quote].search
+                self._problems.tolerate(at - 1, "a string in three quotes")
                 return "", at + 2
-            else:
-                closes = value_quote_closes(text, at, self._in_object, self._has_quotation)
+            closes = value_quote_closes(text, at, self._in_object, self._quotations is not None, before)
         if closes is None:
             return None
         if closes:
             self.closed = True
             return "", at + 1
-        self._has_quotation = True
+        if self._quotations is None:
+            self._quotations = Quotations(self._window.start + at)
+            self._flawed = True
+        self._quotations.add(self._quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
         return self._quote, at + 1
 
-    def _doubts(self, before: str) -> bool:
-        """Whether a quote after this text may be part of the string, and not its end."""
-        return not before or self._has_quotation or self._quote == "'" or before[-1] in _INVITES_QUOTATION
+    def _note_problems(self) -> None:
+        """Note what was not JSON in the string that has just ended."""
+        start = self._window.start
+        problems = self._problems
+        quotations = self._quotations
+        if quotations is not None:
+            at = quotations.at - start
+            if quotations.paired:
+                problems.repair(at, "a quote that was not escaped was read as a part of its string")
+            else:
+                problems.refuse(at, "a quote inside of a string is not escaped, and the string may end elsewhere")
+        if self._kept is not None:
+            at = self._kept - start
+            if self._decoded:
+                problems.refuse(at, "backslashes of which some are escapes of JSON and others are not")
+            else:
+                problems.repair(at, "a backslash that begins no escape of JSON was kept as it is")
+        if self._uncertain is not None:
+            offset, what = self._uncertain
+            problems.refuse(offset - start, what)

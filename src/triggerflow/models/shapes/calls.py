@@ -14,18 +14,34 @@ first. At the first two its arguments must be complete JSON as well: Anthropic c
 cut like any other, and some servers announce all calls before they write the first.
 """
 
-import json
+import re
 from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from .delta import ToolCallDelta
 
+_TOKEN = re.compile(r'[{}\[\]"]|\\.', re.DOTALL)
+
 
 class _Call:
-    """A call so far. Its arguments are kept as they came: to join them for every piece would take quadratic time."""
+    """A call so far. Its arguments are kept as they came, and each piece is looked at once: to join them each time
+    would take quadratic time."""
 
-    __slots__ = ("done", "id", "index", "last", "name", "number", "pieces", "waiting")
+    __slots__ = (
+        "depth",
+        "done",
+        "first",
+        "id",
+        "in_string",
+        "index",
+        "last",
+        "name",
+        "number",
+        "pieces",
+        "rest",
+        "waiting",
+    )
 
     def __init__(self, number: int, index: int) -> None:
         self.number = number
@@ -33,11 +49,15 @@ class _Call:
         self.id: str | None = None
         self.name: str | None = None
         self.pieces: list[str] = []
-        self.last = ""
-        """The last visible character of the arguments."""
+        self.first = self.last = ""
+        """The first and the last visible character of the arguments."""
         self.done = False
         self.waiting: str | None = None
         """A name that was repeated after the arguments were complete: that of a new call, if arguments follow."""
+        self.rest: list[str] = []
+        """The pieces that were not looked at yet."""
+        self.depth = 0
+        self.in_string = False
 
     @property
     def text(self) -> str:
@@ -47,17 +67,27 @@ class _Call:
     def add(self, arguments: str) -> None:
         """Add a piece of the arguments."""
         self.pieces.append(arguments)
-        self.last = arguments.rstrip()[-1:] or self.last
+        self.rest.append(arguments)
+        visible = arguments.strip()
+        self.first = self.first or visible[:1]
+        self.last = visible[-1:] or self.last
 
     def is_complete(self) -> bool:
-        """Whether the arguments are a complete JSON object."""
-        if self.last != "}":
+        """Whether the arguments are a complete JSON object: as many brackets are closed as were opened."""
+        if self.last != "}" or self.first != "{":
             return False
-        try:
-            json.loads(self.text)
-        except ValueError:
-            return False
-        return True
+        text = "".join(self.rest)
+        # A backslash belongs to the character after it, which may come later.
+        left = len(text) - len(text.rstrip("\\"))
+        end = len(text) - left % 2
+        for token in _TOKEN.finditer(text, 0, end):
+            mark = token[0]
+            if mark == '"':
+                self.in_string = not self.in_string
+            elif not self.in_string and len(mark) == 1:
+                self.depth += 1 if mark in "{[" else -1
+        self.rest = [text[end:]]
+        return self.depth <= 0 and not self.in_string
 
 
 class CallNumbers:
@@ -124,7 +154,8 @@ class CallNumbers:
     def _repeats(call: _Call, piece: ToolCallDelta) -> bool:
         """Whether the arguments of a piece are those that the call has already, sent once more as a whole."""
         given = piece.arguments.strip()
-        return given[:1] == "{" and call.last == "}" and given == call.text and (not piece.id or piece.id == call.id)
+        may = given[:1] == "{" and (not piece.id or piece.id == call.id)
+        return may and call.is_complete() and given == call.text
 
     def _add(self, call: _Call, piece: ToolCallDelta) -> ToolCallDelta | None:
         """Add a piece to a call; return it as it is shown, or None if it says nothing new."""

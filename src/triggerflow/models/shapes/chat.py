@@ -1,5 +1,6 @@
 """OpenAI's chat completions and text completions, and all that speak them; the events of the SDK's stream helper."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from ..translate import reported_error
@@ -25,13 +26,21 @@ def is_chat(chunk: Any) -> bool:
     kind = get(chunk, "object")
     if isinstance(kind, str) and kind.startswith(("chat.completion", "text_completion")):
         return True
-    usage = get(chunk, "usage")
-    return get(usage, "prompt_tokens") is not None or (type(chunk) is dict and "choices" in chunk)
+    if get(chunk, "usage", "prompt_tokens") is not None:
+        return True
+    # The SDK makes an object without choices of whatever comes: it is a chunk if anything else is known of it.
+    has_choices = "choices" in chunk if isinstance(chunk, Mapping) else hasattr(chunk, "choices")
+    return has_choices and any(get(chunk, name) is not None for name in ("id", "model", "created"))
 
 
 def read_chat(chunk: Any, seen: Seen) -> Delta:
     """Read a chunk, or a whole completion."""
-    counted = get(chunk, "usage") or get(chunk, "x_groq", "usage")
+    counted = get(chunk, "usage")
+    groq = get(chunk, "x_groq")
+    if groq is not None:
+        counted = counted or get(groq, "usage")
+        if error := get(groq, "error"):
+            seen.failure = reported_error(error)
     choice = _choice(chunk, seen)
     if choice is None:
         return Delta(usage=usage_of(counted), raw=seen.raw)
