@@ -48,9 +48,9 @@ class Tuple(NamedTuple):
 @dataclasses.dataclass
 class Outer:
     inner: Decision
-    many: list[Struct] = dataclasses.field(default_factory=list)
+    many: list[Struct] = dataclasses.field(default_factory=list[Struct])
     anything: Any = None
-    free: dict[str, Any] = dataclasses.field(default_factory=dict)
+    free: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
 
 @dataclasses.dataclass

@@ -27,7 +27,7 @@ class _Field(NamedTuple):
 def fit(value: Any, expected: Any) -> Any:
     """Return a value, converted to a type by msgspec. Raises `msgspec.ValidationError` if it does not fit, and
     `TypeError` if msgspec does not know the type."""
-    result = msgspec.convert(value, cast("Any", expected))
+    result = msgspec.convert(value, expected)
     _compare(value, result, expected, "$")
     return result
 
@@ -95,12 +95,13 @@ def _fields_of(kind: type[Any]) -> Mapping[str, _Field] | None:
     defaults: dict[str, Any]
     if dataclasses.is_dataclass(kind):
         defaults = {it.name: it.default for it in dataclasses.fields(kind)}
-    elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        defaults = {name: kind._field_defaults.get(name, dataclasses.MISSING) for name in kind._fields}
+    elif issubclass(kind, tuple) and hasattr(cast("Any", kind), "_fields"):
+        named = cast("Any", kind)
+        defaults = {name: named._field_defaults.get(name, dataclasses.MISSING) for name in named._fields}
     else:
         return None
     try:
-        hints = get_type_hints(kind, include_extras=True)
+        hints = get_type_hints(cast("Any", kind), include_extras=True)
     except Exception:  # an annotation of a module that only type checkers import
         hints = {}
     return {name: _Field(name, hints.get(name, Any), default) for name, default in defaults.items()}

@@ -208,7 +208,7 @@ class AsyncioDriver:
                 self.loop.call_soon(self._pump, context=self._base.copy())
             try:
                 value = await runtime.invoke(run)
-                if isinstance(value, FieldItems):
+                if issubclass(type(value), FieldItems):  # `isinstance` would ask the value for its class
                     value = await give_items(runtime, run, value)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
@@ -347,7 +347,7 @@ class AsyncioDriver:
         assert isinstance(event, events.Failed)
         try:
             value = await fallback(self.runtime, run, event.error)
-            if isinstance(value, FieldItems):
+            if issubclass(type(value), FieldItems):
                 value = await give_items(self.runtime, run, value)
         except BaseException as raised:
             if raised.__context__ is None and raised is not error:
