@@ -163,7 +163,7 @@ async def test_every_retraction_says_why(error: BaseException, reason: str) -> N
                     yield field
                     raise error
 
-        async def async_get_data(self) -> Any: ...
+        async def answer_of_fields(self, paths: Iterable[str]) -> Any: ...
 
     data = Recorder()
     with pytest.raises(type(error)):

@@ -4,7 +4,6 @@
 send requests with the vendors' SDKs, which are optional extras.
 """
 
-from .answer import ToolCall
 from .errors import (
     AnswerError,
     AuthenticationError,
@@ -33,6 +32,7 @@ from .request import Provider, Request
 from .response import Response
 from .retries import Attempt
 from .shapes import Delta, ToolCallDelta
+from .tool_calls import ToolCall
 from .views import TextReset
 
 __all__ = [

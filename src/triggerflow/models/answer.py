@@ -5,7 +5,6 @@ A response has one answer per attempt.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from io import StringIO
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from .misfits import misfits
 from .output import Output
 from .places import STEPS, PathStyle
 from .shapes import Delta, ToolCallDelta, ending_of, named
+from .tool_calls import ToolCall
 from .usage import summed, with_total
 
 _CUT = {
@@ -29,16 +29,6 @@ _CUT = {
     "content_filter": "the provider's content filter stopped the answer",
     "pause_turn": "the provider paused the answer before its end, and waits for a request to go on",
 }
-
-
-@dataclass(slots=True)
-class ToolCall:
-    """A tool call. `arguments` is JSON text; it is complete when `done` is True."""
-
-    id: str | None = None
-    name: str | None = None
-    arguments: str = ""
-    done: bool = False
 
 
 class Answer:

@@ -7,7 +7,7 @@ response fails as truncated, because readers may have acted on that text.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from .limits import TimeLimits
 from .output import Output
 from .places import PathStyle
 from .retries import Attempt, Budget, opener
+from .shapes import Delta
 from .translate import shortened, translate
 from .usage import summed, tokens
 from .views import Item, Restart
@@ -71,6 +72,7 @@ class Attempts:
         source: Source | Callable[[], Source],
         *,
         output: Output | None,
+        tools: Mapping[str, Output],
         adapter: Adapter | None,
         constrained: bool,
         path_style: PathStyle,
@@ -97,7 +99,7 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
-        self.checks = FieldChecks(output, path_style)
+        self.checks = FieldChecks(output, tools, path_style)
         """The checks of the fields that readers follow."""
         self._attempt = Attempt()
         self._accounts: list[dict[str, Any]] = []
@@ -154,8 +156,13 @@ class Attempts:
         follows.
         """
         attempt, log = self.answer.parser.attempt, self.log
-        events = [it for it in log.recorded() if isinstance(it, Event) and it.attempt == attempt]
-        follower = self.checks.follow(paths, events)
+        items: list[Event | Delta] = []
+        for item in log.recorded():
+            if isinstance(item, Restart):
+                items.clear()
+            elif isinstance(item, Delta) or (isinstance(item, Event) and item.attempt == attempt):
+                items.append(item)
+        follower = self.checks.follow(paths, items)
         if log.closed:
             error = log.error
             if error is None and self.checks.misfit is not None:
@@ -201,6 +208,8 @@ class Attempts:
                     events = answer.take(piece)
                     log.extend((kept, *events))
                     self.checks.take(events)
+                    if piece.tool_calls:
+                        self.checks.take_calls(piece.tool_calls)
                     if self.checks.misfit is not None:
                         raise answer.misfit(self.checks.misfit)
                     breath -= len(piece.text) + _CHUNK_COST
@@ -293,6 +302,7 @@ class Attempts:
             path_style=self._path_style,
             trust_quotes=self._constrained,
             first_attempt=attempt,
+            wrapper=None if output is None else output.wrapper,
         )
         return Answer(parser, output, self._accounts, **self._reading)
 

@@ -5,7 +5,7 @@ Returned by a chunk, they are the items of the for_each behind it (`run.dispatch
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._core.signals import FieldPlace
@@ -14,12 +14,15 @@ from ..run.portal import iterate_sync
 from .errors import FieldsWithdrawnError
 from .instant import ResetEvent
 from .places import STEPS
+from .shapes import Delta
+from .tool_calls import CallReader, is_tool_path, read_tool_path
 
 if TYPE_CHECKING:
     from .instant import Event
     from .output import Output
     from .places import PathStyle
     from .response import Response
+    from .shapes import ToolCallDelta
 
 Check = Callable[["Event"], Any]
 """Returns the value of an event as the type that the description has at its path; raises `ValueError` if it does not
@@ -40,11 +43,13 @@ class Follower:
         self._closed = False
         self._error: BaseException | None = None
 
-    def put(self, field: Field) -> None:
-        """A field is complete."""
-        if field.place.wildcard_path in self._wanted or field.place.path in self._wanted:
-            self._ready.append(field)
-            self._wake()
+    def put(self, place: FieldPlace, value: Any, names: tuple[str, ...]) -> None:
+        """A field is complete. `names` are the paths by which it may be followed, the path of the one field first."""
+        for name in names:
+            if name in self._wanted:
+                self._ready.append(Field(place, value, name))
+                self._wake()
+                return
 
     def drop(self, withdrawn: Withdrawn | None = None) -> None:
         """The fields of the current answer are void: those that the reader has not taken yet are not handed out."""
@@ -88,17 +93,20 @@ class FieldChecks:
     `misfit` says what is wrong with the first field of another type in the current answer.
     """
 
-    def __init__(self, output: "Output | None", style: "PathStyle") -> None:
+    def __init__(self, output: "Output | None", tools: "Mapping[str, Output]", style: "PathStyle") -> None:
         self._output = output
+        self._tools = tools
         self._style: PathStyle = style
         self._checks: dict[str, Check] = {}
         self._ends: set[Any] = set()
         """The last steps of the paths, by which most other events are told apart: keys, and `int` for an index."""
+        self._calls: CallReader | None = None
+        """Reads the tool calls of the current answer, if a reader follows them."""
         self._followers: list[Follower] = []
         self.misfit: ValueError | None = None
 
-    def follow(self, paths: Sequence[str], events: Sequence["Event"]) -> Follower:
-        """A new reader of the fields at these paths. `events` are those that the current answer has given so far."""
+    def follow(self, paths: Sequence[str], items: "Iterable[Event | Delta]") -> Follower:
+        """A new reader of the fields at these paths. `items` are those that the current answer has given so far."""
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
@@ -106,7 +114,14 @@ class FieldChecks:
                 self._ends.add(key or (int if index else None))
         follower = Follower(frozenset(paths))
         others, self._followers = self._followers, [follower]
-        self.take(events)
+        of_calls = any(is_tool_path(path, self._style) for path in paths)
+        if of_calls:
+            self._calls = CallReader(self._style)  # it reads the pieces so far again, for this reader
+        for item in items:
+            if not isinstance(item, Delta):
+                self.take((item,))
+            elif of_calls:
+                self.take_calls(item.tool_calls)
         self._followers = [*others, follower]
         if self.misfit is not None:
             self._drop(None)
@@ -134,16 +149,42 @@ class FieldChecks:
             try:
                 value = check(event)
             except ValueError as error:
-                self.misfit = self.misfit or error
-                self._drop(None)
+                self._refuse(error)
                 return
-            field = Field(FieldPlace(path, wildcard_path, event.node.keys), value)
+            place = FieldPlace(path, wildcard_path, event.node.keys)
             for follower in self._followers:
-                follower.put(field)
+                follower.put(place, value, (path, wildcard_path))
+
+    def take_calls(self, pieces: Iterable["ToolCallDelta"]) -> None:
+        """Check what these pieces of tool calls complete, and give it to the readers."""
+        if self._calls is None:
+            return
+        try:
+            for piece in pieces:
+                for found in self._calls.take(piece):
+                    check = next((self._checks[name] for name in found.names if name in self._checks), None)
+                    if check is None:
+                        continue
+                    if found.event is not None:
+                        value = check(found.event)
+                    else:
+                        value = found.call
+                        if found.tool in self._tools:
+                            self._tools[found.tool].part("").convert(found.arguments, found.place.path)
+                    for follower in self._followers:
+                        follower.put(found.place, value, found.names)
+        except ValueError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: ValueError) -> None:
+        self.misfit = self.misfit or error
+        self._drop(None)
 
     def begin(self, withdrawn: Withdrawn) -> None:
         """The answer is dropped, and another one begins."""
         self.misfit = None
+        if self._calls is not None:
+            self._calls = CallReader(self._style)
         self._drop(withdrawn)
 
     def close(self, error: BaseException | None) -> None:
@@ -156,9 +197,13 @@ class FieldChecks:
             follower.drop(withdrawn)
 
     def _make(self, path: str) -> Check:
-        if self._output is None:
+        output = self._output
+        if is_tool_path(path, self._style):
+            of_tool = read_tool_path(path, self._tools, self._style)
+            output, path = self._tools.get(of_tool.tool or ""), of_tool.inner or ""
+        if output is None:
             return lambda event: event.value
-        part = self._output.part(path, self._style)
+        part = output.part(path, self._style)
         return lambda event: part.convert(event.node.value, event.node.paths[0])
 
 

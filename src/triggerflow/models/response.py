@@ -6,7 +6,7 @@ task is cancelled, which closes the provider's HTTP stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, Literal, TypeVar, cast
 
@@ -23,6 +23,7 @@ from .instant import EventLog, Problem
 from .output import Output
 from .places import PathStyle, check_paths
 from .retries import Attempt, Budget
+from .tool_calls import is_tool_path, read_tool_path
 from .views import Item, StreamType, view
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Response:
     `output`: the description of the answer, see `Output`; without it the answer is free text, which may contain JSON.
     `constrained`: the server guarantees that the text is JSON of that schema, so that a string is reported at its
     quote. What follows is checked: if it contradicts that, the answer is invalid.
+    `tools`: the descriptions of the arguments of tools, by the tool's name; fields of tool calls are checked by them.
     `strict`: the text must be JSON and nothing else. `repair=False`: text around the JSON, comments, trailing commas
     and the like are allowed, but nothing that takes a guess, such as a quote that was not escaped.
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
@@ -62,6 +64,7 @@ class Response:
         source: Source | Callable[[], Source] | Callable[[Attempt], Source],
         *,
         output: Any = None,
+        tools: Mapping[str, Any] | None = None,
         adapter: Adapter | None = None,
         constrained: bool = False,
         path_style: PathStyle = "dot",
@@ -78,11 +81,16 @@ class Response:
     ) -> None:
         self.output = output if output is None or isinstance(output, Output) else Output(output)
         """The description of the answer; None for free text."""
+        self.tools: Mapping[str, Output] = {
+            name: it if isinstance(it, Output) else Output(it) for name, it in (tools or {}).items()
+        }
+        """The descriptions of the arguments of tools, by the tool's name."""
         self.path_style: PathStyle = path_style
         self._originals = originals
         self._attempts = Attempts(
             source,
             output=self.output,
+            tools=self.tools,
             adapter=options.function("adapter", adapter),
             constrained=options.switch("constrained", constrained),
             path_style=options.one_of("path_style", path_style, ("dot", "slash")),
@@ -108,7 +116,13 @@ class Response:
 
     def check_paths(self, paths: Iterable[str]) -> None:
         """Raise `ResponseUsageError` for a path, like `items[*].title`, that no event of this answer can have."""
-        check_paths(paths, self.output, self.path_style)
+        of_answer: list[str] = []
+        for path in paths:
+            if is_tool_path(path, self.path_style):
+                read_tool_path(path, self.tools, self.path_style)
+            else:
+                of_answer.append(path)
+        check_paths(of_answer, self.output, self.path_style)
 
     @property
     def attempt(self) -> int:
@@ -159,6 +173,8 @@ class Response:
         `response.fields("steps[*]")` yields every step, `response.fields("title", "steps[*].tags[*]")` the title and
         every tag, in the order in which the model completes them. A value has the type that the description has at its
         path. A field of another type is never yielded: the answer is invalid at once, and the model is asked again.
+        `"$tool_calls[*]"` yields every tool call when it is complete, and `"$tool_calls.search.queries[*]"` a place in
+        the arguments of the tool `search`; see `models.tool_calls`.
         With `places` the items are pairs of a `FieldPlace` (`path`, `wildcard_path`, `indexes`, `keys`) and the value.
 
         A chunk may return it: the for_each behind the chunk gets the fields while the model is writing; see
@@ -188,6 +204,15 @@ class Response:
                         yield item
             finally:
                 self._attempts.checks.leave(follower)
+
+    async def answer_of_fields(self, paths: Iterable[str]) -> Any:
+        """Wait for the end; return the JSON of the answer, or its tool calls if all of these paths are paths of calls.
+
+        Raises the error of the response."""
+        if any(not is_tool_path(path, self.path_style) for path in paths):
+            return await self.async_get_data()
+        calls = (await self._end()).tool_calls
+        return [calls[number] for number in sorted(calls)]
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:

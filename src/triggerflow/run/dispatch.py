@@ -33,6 +33,8 @@ class Field(NamedTuple):
 
     place: FieldPlace
     value: Any
+    path: str
+    """The path by which it was followed."""
 
 
 class Withdrawn(NamedTuple):
@@ -66,8 +68,8 @@ class FieldSource(Protocol):
         never have."""
         ...
 
-    def async_get_data(self) -> Awaitable[Any]:
-        """The data of the answer, once it has ended and is valid."""
+    def answer_of_fields(self, paths: Iterable[str]) -> Awaitable[Any]:
+        """The answer of which these are the paths, once it has ended and is valid."""
         ...
 
 
@@ -127,9 +129,8 @@ async def emit_fields(emitter: Emitter, response: FieldSource, fields: Mapping[s
                 if isinstance(it, Withdrawn):
                     await _retract(emitter, sent, dropped(it))
                 else:
-                    name = fields.get(it.place.path) or fields[it.place.wildcard_path]
-                    sent.append(await emitter.emit(name, it.value, it.place))
-        answer = await response.async_get_data()
+                    sent.append(await emitter.emit(fields[it.path], it.value, it.place))
+        answer = await response.answer_of_fields(fields)
     except BaseException as error:  # a cancelled chunk retracts its signals, too
         await _retract(emitter, sent, failed(error))
         raise

@@ -1,0 +1,157 @@
+"""Tool calls as fields: the arguments of each call are parsed while the model writes them.
+
+The paths, in the style "dot" (in the style "slash": `/$tool_calls/search/queries/[*]`):
+
+* `$tool_calls[*]`: every call when it is complete, as a `ToolCall`; `$tool_calls[0]`: the first one;
+* `$tool_calls.search`: the arguments of each call of the tool `search`, as an object;
+* `$tool_calls.search.queries[*]`: a place in them, as soon as it is complete.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .._core.signals import FieldPlace
+from .errors import ResponseUsageError
+from .instant import Event, InstantParser
+from .output import Output
+from .places import PathStyle, check_paths
+from .shapes import ToolCallDelta
+
+_ROOT = {"dot": "$tool_calls", "slash": "/$tool_calls"}
+_WHOLE = {"dot": re.compile(r"\[(\*|\d+)\]"), "slash": re.compile(r"/\[(\*|\d+)\]")}
+_TOOL = {"dot": re.compile(r"\.([^.\[\]]+)(?:\.|(?=\[)|$)(.*)"), "slash": re.compile(r"/([^/\[\]]+)(/.*)?")}
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A tool call. `arguments` is JSON text; it is complete when `done` is True."""
+
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    done: bool = False
+
+
+def is_tool_path(path: str, style: PathStyle) -> bool:
+    """Whether the path is one of tool calls, and not of the answer's JSON."""
+    root = _ROOT[style]
+    return path.startswith(root) and path[len(root) : len(root) + 1] in ("", ".", "[", "/")
+
+
+class ToolPath(NamedTuple):
+    """A path of tool calls: the tool, and the path in its arguments; both None for whole calls."""
+
+    tool: str | None
+    inner: str | None
+
+
+def read_tool_path(path: str, tools: Mapping[str, Output], style: PathStyle) -> ToolPath:
+    """Raises `ResponseUsageError` for a path that no tool call has."""
+    rest = path[len(_ROOT[style]) :]
+    if _WHOLE[style].fullmatch(rest):
+        return ToolPath(None, None)
+    found = _TOOL[style].fullmatch(rest)
+    if found is None:
+        name = "/search/queries/[*]" if style == "slash" else ".search.queries[*]"
+        whole = "/[*]" if style == "slash" else "[*]"
+        raise ResponseUsageError(
+            f"the path {path!r} is none of tool calls: write {_ROOT[style]}{whole} for whole calls, or"
+            f" {_ROOT[style]}{name} for a place in the arguments of the tool search"
+        )
+    tool, inner = found[1], found[2] or ("/" if style == "slash" else "")
+    if tools and tool not in tools:
+        raise ResponseUsageError(f"the path {path!r} names no tool of this response; its `tools` are {[*tools]}")
+    if inner not in ("", "/"):
+        check_paths([inner], tools.get(tool), style)
+    return ToolPath(tool, inner)
+
+
+class CallEvent(NamedTuple):
+    """A completed place of a tool call: the paths by which a reader may follow it, the exact one first."""
+
+    tool: str
+    event: Event | None
+    """The place in the arguments; None for the whole call."""
+    place: FieldPlace
+    names: tuple[str, ...]
+    call: ToolCall
+    arguments: Any = None
+    """Of a whole call: its arguments, parsed."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A call that is being read."""
+
+    parser: InstantParser
+    name: str = ""
+    id: str | None = None
+    texts: list[str] = field(default_factory=list[str])
+
+
+class CallReader:
+    """Reads the tool calls of one answer."""
+
+    def __init__(self, style: PathStyle) -> None:
+        self._style: PathStyle = style
+        self._calls: dict[int, _Reading] = {}
+
+    def take(self, piece: ToolCallDelta) -> Iterator[CallEvent]:
+        """Yield what a piece of a call completes. Raises `ValueError` if the arguments are not JSON."""
+        call = self._calls.get(piece.index)
+        if call is None:
+            call = self._calls[piece.index] = _Reading(InstantParser(root="object", path_style=self._style))
+        call.name += piece.name or ""
+        call.id = call.id or piece.id
+        if piece.arguments:
+            call.texts.append(piece.arguments)
+            yield from self._places(piece.index, call, call.parser.feed(piece.arguments))
+        if piece.done:
+            yield from self._end(piece.index, call)
+
+    def _places(self, number: int, call: _Reading, events: list[Event]) -> Iterator[CallEvent]:
+        for event in events:
+            if event.event_type == "reset":
+                raise ValueError(f"the arguments of tool call {number} ({call.name!r}) are more than one JSON object")
+            if event.is_complete:
+                path, wildcard = event.node.paths
+                root = _ROOT[self._style]
+                tool = f"{root}/{call.name}" if self._style == "slash" else f"{root}.{call.name}"
+                at = f"{root}/[{number}]" if self._style == "slash" else f"{root}[{number}]"
+                names = (self._join(tool, path), self._join(tool, wildcard))
+                place = FieldPlace(self._join(at, path), names[1], ("$tool_calls", number, *event.node.keys))
+                yield CallEvent(call.name, event, place, names, ToolCall(call.id, call.name))
+
+    def _join(self, start: str, path: str) -> str:
+        if self._style == "slash":
+            return start if path == "/" else start + path
+        return f"{start}.{path}" if path and path[0] != "[" else start + path
+
+    def _end(self, number: int, call: _Reading) -> Iterator[CallEvent]:
+        text = "".join(call.texts)
+        if not text.strip():  # a tool without parameters
+            yield from self._places(number, call, call.parser.feed("{}"))
+        yield from self._places(number, call, call.parser.finish("stop"))
+        problem = call.parser.objection()
+        if problem is not None or not call.parser.complete or _goes_on(text):
+            why = "they end inside of their JSON" if not call.parser.complete else "other text follows"
+            why = why if problem is None else problem.message
+            raise ValueError(f"the arguments of tool call {number} ({call.name!r}) are not one JSON object: {why}")
+        root = _ROOT[self._style]
+        slash = "/" if self._style == "slash" else ""
+        names = (f"{root}{slash}[{number}]", f"{root}{slash}[*]")
+        place = FieldPlace(*names, ("$tool_calls", number))
+        whole = ToolCall(call.id, call.name or None, text, True)
+        yield CallEvent(call.name, None, place, names, whole, call.parser.value)
+
+
+def _goes_on(text: str) -> bool:
+    """Whether more than one JSON value is in the text."""
+    try:
+        json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        return error.msg == "Extra data"
+    return False
