@@ -19,7 +19,11 @@ from tests.models.instant_support import Keys, follow, same
 LETTERS = "abcXYZ019 .,:;-_/\\\"'`{}[]()<>=#\n\t\r\x00\x7fäß日本語😀\u2028"
 BEFORE = (
     *("", "", "", "", "Sure!\n", "Sure!\n", "```json\n", "```json\n", "Using {x} and {y: z}: ", "{{", "<th", "[TH"),
-    *('<think>maybe {"n": 9}</think>', '[THINK]maybe {"n": 9}[/THINK]', '<|channel|>analysis {"n": 9}<|channel|>final '),
+    *(
+        '<think>maybe {"n": 9}</think>',
+        '[THINK]maybe {"n": 9}[/THINK]',
+        '<|channel|>analysis {"n": 9}<|channel|>final ',
+    ),
 )
 AFTER = ("", "", "\n```\nDone {x}.", " bye", "\n", ' {"n": 9}')
 SECOND_BLOCK = ("", '</think>{"title": "b", "items": []}', '[/THINK]{"title": "b", "items": []}', '\n```\n{"items": 1}')
