@@ -303,7 +303,11 @@ async def test_the_helper_that_raises_at_a_limit_ends_with_its_reason(reason: st
     assert caught.value.text == "".join(PIECES[:3])
 
 
-@pytest.mark.parametrize(("way", "status"), [(CHAT[0], 502), (MESSAGES[0], 502), (CHAT[0], 404)], ids=str)
+@pytest.mark.parametrize(
+    ("way", "status"),
+    [(CHAT[0], 502), (MESSAGES[0], 502), (CHAT[0], 404)],
+    ids=["chat-502", "messages-502", "chat-404"],
+)
 async def test_an_error_page_of_a_proxy_is_shortened(way: Way, status: int) -> None:
     page = b"<html>" + b"<p>nginx</p>" * 10_000
     error, _ = await failure(way, Reply([page], status=status, headers={"content-type": "text/html"}), max_retries=0)

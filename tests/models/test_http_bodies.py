@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 
@@ -348,6 +349,28 @@ async def test_an_adapter_of_the_sdks_objects_is_not_asked_about_a_whole_answer(
         )
         assert await response.async_get_text() == '{"a": 1}'
         await client.close()
+
+
+@pytest.mark.parametrize("method", ["aiter_bytes", "aiter_raw", "aiter_lines", "aiter_text"])
+async def test_what_is_like_an_sdk_reads_its_body_in_its_own_way(method: str) -> None:
+    class Stream:
+        """A stream of a client of its own."""
+
+        def __init__(self, response: httpx2.Response) -> None:
+            self.response = response
+
+        async def __aiter__(self) -> AsyncGenerator[Any, None]:
+            async for piece in getattr(self.response, method)():
+                yield piece
+
+    events = body('data: {"a"\ndata: : 1}\n', "text/event-stream")
+    async with provider(events, body(PAGE, "text/html")) as server, httpx2.AsyncClient() as client:
+        async with client.stream("POST", server.url, json={}) as response:
+            text = await Response(Stream(response)).async_get_text()
+            assert text.replace("\n", "") == 'data: {"a"data: : 1}'
+        async with client.stream("POST", server.url, json={}) as response:
+            with pytest.raises(InvalidRequestError, match="a web page"):
+                await Response(Stream(response)).async_get_text()
 
 
 @pytest.mark.parametrize("sdk", ["openai", "anthropic"])

@@ -89,7 +89,20 @@ class Tree(msgspec.Struct):
     children: list["Tree"] = []
 
 
+class Named(pydantic.BaseModel):
+    one: Step = pydantic.Field(validation_alias=pydantic.AliasChoices("first", "second"))
+    json_value: pydantic.JsonValue = None
+
+
+@pydantic.dataclasses.dataclass
+class StepsClass:
+    steps: list[Step]
+
+
 Steps = TypeAliasType("Steps", list[Step])
+Both = TypeAliasType("Both", tuple[T, T], type_params=(T,))
+Nested = TypeAliasType("Nested", dict[str, "Nested"] | list[Step])
+Quoted = TypeAliasType("Quoted", "dict[str, Quoted] | list[Step]")
 Names = NewType("Names", list[str])
 GOOD, BAD = {"name": "go", "cost": 2}, {"name": "go", "cost": "much"}
 
@@ -106,6 +119,10 @@ GOOD, BAD = {"name": "go", "cost": 2}, {"name": "go", "cost": "much"}
         (Root, "[*]", Step),
         (list[Step], "[*]", Step),
         (Steps, "[*]", Step),
+        ({"both": Both[Step]}, "both[*]", Step),
+        ({"nested": Nested}, "nested.a[*]", Step),
+        (Named, "first", Step),
+        (StepsClass, "steps[*]", Step),
         ([Step], "[*]", Step),
         ({"steps": list[Step]}, "steps[*]", Step),
         ({"steps": [Step]}, "steps[*]", Step),
@@ -183,7 +200,13 @@ def test_an_optional_key_may_be_null_and_then_counts_as_left_out() -> None:
 
 
 def test_any_value_fits_where_the_type_does_not_say() -> None:
-    for description, path in [(dict, "a.b[*]"), (Any, "a"), ({"x": Any}, "x.y"), ({"x": list}, "x[*]")]:
+    for description, path in [
+        (Named, "json_value.a.b"),
+        (dict, "a.b[*]"),
+        (Any, "a"),
+        ({"x": Any}, "x.y"),
+        ({"x": list}, "x[*]"),
+    ]:
         assert Output(description).part(path).convert({"any": [1]}) == {"any": [1]}
 
 

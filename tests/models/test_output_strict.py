@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from tests.models.instant_support import pieces
 from tests.models.strict_rules import check_strict
-from triggerflow.models import Output, Request, Response
+from triggerflow.models import AnswerError, Output, Request, Response
 
 T = TypeVar("T")
 
@@ -261,6 +261,9 @@ def test_a_null_that_the_description_allows_stays() -> None:
 WRAPPED: list[tuple[Any, Any]] = [
     (list[Step], [{"name": "a"}, {"name": "b"}]),
     ([str], ["a", "b"]),
+    ([str], []),
+    ([str], ["answer"]),
+    ([{"x": str}], [{"x": '{"answer": ['}]),
     (list[list[int]], [[1], [2, 3]]),
     (tuple[int, str], [1, "a"]),
     (Cat | Dog, {"kind": "dog", "name": "Rex", "barks": 3}),
@@ -287,8 +290,34 @@ async def test_an_answer_that_is_no_single_object_is_wrapped_and_unwrapped(
             assert paths[-1] == ""
             assert not any(path.startswith((f"{key}.", f"{key}[")) for path in paths)
             assert await response.async_get_data_object() == output.convert(data)
+            assert response.problems == (), "the object around the answer is our own"
 
 
 def test_the_prompt_draws_the_answer_and_not_its_wrapper() -> None:
     (message,) = Request().output(list[Step]).to_messages(ask_for_json=True)
     assert '[\n  {\n    "name": <str>,\n  },  // One thing to do.\n  ...\n]' in message["content"]
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ('{"answer": "none", "others": [1, 2]}', [1, 2]),
+        ('{"answer": [1], "answer_": [2]}', None),
+        ('{"answer": [1]} or {"answer": [2]}', None),
+        ('```json\n{"answer": [1]}\n```', [1]),
+        ('<think>{"answer": [2]}</think>{"answer": [1]}', [1]),
+        ('{"answer":', None),
+        ('{"answer": [1', None),
+        ('{ "answer"', None),
+        ('{"answer":' + " " * 600, None),
+        (" " * 600 + '{"answer": [1]}', [1]),
+    ],
+)
+async def test_other_text_around_the_list_is_read_as_ever(text: str, data: Any) -> None:
+    for size in (1, 2, 5, len(text)):
+        response = Response(pieces(text, size), output=[int], max_retries=0)
+        if data is None:
+            with pytest.raises(AnswerError):
+                await response.async_get_data()
+        else:
+            assert await response.async_get_data() == data

@@ -382,8 +382,10 @@ async def test_the_error_names_the_number_of_attempts_and_why_each_failed() -> N
 
 async def test_equal_reasons_are_told_once() -> None:
     error, _ = await ended_by(Asked(*[["Sorry."]] * 4))
-    assert "attempts 1 to 3: " in str(error)
-    assert str(error).count("Sorry.") == 2
+    assert "attempts 1 to 3: the same" in str(error)
+    assert str(error).count("Sorry.") == 1
+    error, _ = await ended_by(Asked(["Sorry."], ["Sorry."], ["No."], ["Sorry."]))
+    assert "; attempts 1 to 2: the same; attempt 3: " in str(error)
 
 
 async def test_an_error_that_no_retry_follows_names_no_limit() -> None:

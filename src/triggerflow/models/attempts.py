@@ -191,9 +191,12 @@ class Attempts:
         events = answer.parser.finish(reason)
         log.extend(events)
         self.checks.take(events)
-        if problem is None and self.checks.misfit is not None:
-            problem = answer.misfit(self.checks.misfit)
-        problem = problem or answer.problem()
+        if problem is None:
+            problem = self._problem(answer)
+            if isinstance(problem, InvalidResponseError) and (events := answer.read_again(self._new_parser)):
+                log.extend(events)
+                self.checks.take(events)
+                problem = self._problem(answer)
         if problem is not None:
             return Failure(problem, self._budget.max_retries)
         failure = self._missing(answer)
@@ -201,6 +204,11 @@ class Attempts:
             answer.finished = True
             log.append(answer)
         return failure
+
+    def _problem(self, answer: Answer) -> Exception | None:
+        """The error of the complete answer, or None if it can be used."""
+        misfit = self.checks.misfit
+        return answer.problem() if misfit is None else answer.misfit(misfit)
 
     async def _read(self, answer: Answer) -> None:
         log = self.log
@@ -300,15 +308,18 @@ class Attempts:
         self.checks.begin(Withdrawn(attempt, account["failure"]))
 
     def _new_answer(self, attempt: int) -> Answer:
+        return Answer(self._new_parser(attempt), self._output, self._accounts, **self._reading)
+
+    def _new_parser(self, attempt: int) -> InstantParser:
         output = self._output
-        parser = InstantParser(
+        return InstantParser(
             root=None if output is None else output.root,
             expect_keys=None if output is None else output.keys,
             path_style=self._path_style,
             trust_quotes=self._constrained,
             first_attempt=attempt,
+            wrapper=None if output is None else output.wrapper,
         )
-        return Answer(parser, output, self._accounts, **self._reading)
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:

@@ -40,6 +40,7 @@ class ModelError(TriggerFlowError):
         at = 1
         for reason, same in groupby(self.attempts[:-1]):
             last = at + len([*same]) - 1
+            reason = "the same" if reason == self.attempts[-1] else reason
             parts.append(f"attempt {at}: {reason}" if at == last else f"attempts {at} to {last}: {reason}")
             at = last + 1
         return f"{said} [{'; '.join(parts)}]"

@@ -151,6 +151,7 @@ class FieldChecks:
         for event in events:
             if not event.is_complete:
                 if isinstance(event, ResetEvent):
+                    self.misfit = None
                     self._drop(Withdrawn(event.attempt, "another JSON follows in the same answer"))
                 continue
             end = event.node.key

@@ -55,7 +55,7 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
     """
     body = _Body(response)
 
-    async def read() -> AsyncGenerator[bytes, None]:
+    async def read(*_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
         yield body.beginning
         async for piece in pieces:
             alive()
@@ -75,7 +75,8 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
                 yield chunk
             return
         body.require_events()
-        response.aiter_bytes = read  # the SDK reads the body by this method
+        response.aiter_bytes = read  # the SDK reads the body by this method; what is like an SDK may use the other one
+        response.aiter_raw = read
         try:
             async for item in stream:
                 body.has_events = True
@@ -83,7 +84,7 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
         except Exception as error:
             yield body.ending(error)
         finally:
-            del response.aiter_bytes
+            del response.aiter_bytes, response.aiter_raw
         body.require_an_event()
 
 
@@ -91,7 +92,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
     """What `watched` does, for a sync stream."""
     body = _Body(response)
 
-    def read() -> Generator[bytes, None, None]:
+    def read(*_: Any, **__: Any) -> Generator[bytes, None, None]:
         yield body.beginning
         for piece in pieces:
             alive()
@@ -109,7 +110,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
             yield from values.end()
             return
         body.require_events()
-        response.iter_bytes = read
+        response.iter_bytes = response.iter_raw = read
         try:
             for item in stream:
                 body.has_events = True
@@ -117,7 +118,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
         except Exception as error:
             yield body.ending(error)
         finally:
-            del response.iter_bytes
+            del response.iter_bytes, response.iter_raw
         body.require_an_event()
 
 

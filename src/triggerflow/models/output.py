@@ -41,7 +41,8 @@ class Part:
 
     def convert(self, data: Any, where: str | None = None) -> Any:
         """Convert parsed JSON to the type described there. Notation stays plain data, and so does a value that fits
-        several types because the members of a union have different ones there.
+        several types because the members of a union have different ones there. Validators of the class around the
+        value run when the answer is complete.
 
         `where` names the place in errors, for instance the path of an event; by default the path of this part.
         Raises `ValueError` for data that does not fit. An optional key may be null: then it counts as left out.
@@ -99,10 +100,10 @@ class Output:
         The parser finds the answer in there: paths and data are those of the answer itself.
         """
         schema = self.full_schema
-        if self._wrapper is None:
+        if self.wrapper is None:
             return schema
         definitions = {"$defs": schema.pop("$defs")} if "$defs" in schema else {}
-        key = self._wrapper
+        key = self.wrapper
         wrapped: Schema = {"type": "object", "properties": {key: schema}, "required": [key]}
         return {**wrapped, "additionalProperties": False, **definitions}
 
@@ -118,12 +119,12 @@ class Output:
 
     @cached_property
     def _strict(self) -> tuple[Schema, list[str]]:
-        if self._wrapper is None and self.root != "object":
+        if self.wrapper is None and self.root != "object":
             return {}, ["output may be an object or a list"]
-        return to_strict(self._node.schema, self._definitions, self._wrapper)
+        return to_strict(self._node.schema, self._definitions, self.wrapper)
 
     @cached_property
-    def _wrapper(self) -> str | None:
+    def wrapper(self) -> str | None:
         """The key of the object around an answer that is not a single object; None if there is none around it.
 
         There can be none if the parser could not tell that object from the answer.

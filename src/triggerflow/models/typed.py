@@ -163,12 +163,25 @@ def inner_types(kind: Any, step: str | int | None) -> list[Any]:
 
     An optional key may be None as well. Empty if nothing can stand there; `[Any]` if the type does not say.
     """
-    kind = _plain(kind)
+    found = _inside(_plain(kind), step)
+    # A name in an alias that refers to itself; another name is not known here, and the whole answer is checked anyway.
+    names = (str, typing.ForwardRef)
+    return [
+        (kind if _name(one) == getattr(kind, "__name__", "") else Any) if isinstance(one, names) else one
+        for one in found
+    ]
+
+
+def _name(reference: Any) -> str:
+    return reference if isinstance(reference, str) else reference.__forward_arg__
+
+
+def _inside(kind: Any, step: str | int | None) -> list[Any]:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return [found for member in arguments for found in inner_types(member, step)]
+        return [found for member in arguments for found in _inside(_plain(member), step)]
     owner: Any = origin or kind
-    if kind is Any or owner is object:
+    if kind is Any or owner is object or isinstance(kind, str):  # a string is an alias that is not evaluated
         return [Any]
     if not isinstance(owner, type):
         return []
@@ -241,7 +254,8 @@ def _further(owner: Any) -> list[Any]:
 
 def _alias(field: Any) -> str | None:
     alias = field.validation_alias or field.alias
-    return alias if isinstance(alias, str) else None
+    first = alias.choices[0] if hasattr(alias, "choices") else alias  # of several, the schema names the first
+    return first if isinstance(first, str) else None
 
 
 def _field_type(field: Any) -> Any:

@@ -40,10 +40,14 @@ Status = Literal["open", "closed", "refused", "broken", "too deep"]
 State = Callable[["BlockReader", str, int], int]
 
 _VISIBLE = re.compile(r"\S")
-# The usual ways on, each in one step: the next key with its comma and colon, the next item with its comma.
-_NEXT_MEMBER = re.compile(r'\s*,\s*"([^"\\\x00-\x1f]*)"\s*:')
-_KEY = re.compile(r'"([^"\\\x00-\x1f]*)"\s*:')
-_NEXT_ITEM = re.compile(r"\s*,\s*(?=[^\s,\]/])")
+# The usual ways on, each in one step: a comma and the next key with its colon; a comma; a scalar and its terminator.
+_NEXT_MEMBER = re.compile(r'\s*,\s*(?:"([^"\\\x00-\x1f]*)"\s*:\s*)?')
+_KEY = re.compile(r'\s*"([^"\\\x00-\x1f]*)"\s*:\s*')
+_COMMA = re.compile(r"\s*,\s*")
+_PLAIN = re.compile(
+    r"(?:(true)|(false)|(null)|-?(?:0|[1-9][0-9]{0,17})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?)(?=[\s,}\]])"
+)
+_LITERALS: tuple[tuple[Kind, Any], ...] = (("boolean", True), ("boolean", False), ("null", None))
 # A whole string and the character that proves its end; after a digit a comma is no proof, see quotes.py.
 _MEMBER_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,}])|\s*(?=\}|,\s*["}])|\s+(?=,))')
 _ITEM_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,\]])|\s*(?=\]|,\s*["\]])|\s+(?=,))')
@@ -156,16 +160,15 @@ class BlockReader:
         whole = _KEY.match(text, pos)
         if whole is not None:
             self.has_quoted_key = True
-            self._take_key(whole[1], pos)
+            self._take_key(whole[1], whole.start(1) - 1)
             self._state = BlockReader._member_value
-            return whole.end()
+            end = whole.end()
+            return self._value(text, end) if end < len(text) else end
         found = _VISIBLE.search(text, pos)
         if found is None:
             return len(text)
         pos, char = found.start(), found[0]
         if char in "\"'":
-            if char == '"' and _KEY.match(text, pos):
-                return pos
             self._key_quote = char
             self._key_start = self._window.start + pos
             self.string.begin(char, is_key=True, in_object=True)
@@ -215,19 +218,20 @@ class BlockReader:
         """After a value in an object: read a comma or the bracket that ends the object."""
         whole = _NEXT_MEMBER.match(text, pos)
         if whole is not None:
+            end = whole.end()
+            if whole[1] is None:
+                self._after_comma = True
+                self._state = BlockReader._member
+                return end
             self._take_key(whole[1], whole.start(1) - 1)
             self._state = BlockReader._member_value
-            return whole.end()
+            return self._value(text, end) if end < len(text) else end
         found = _VISIBLE.search(text, pos)
         if "\n" in text[pos : len(text) if found is None else found.start()]:
             self._after = None
         if found is None:
             return len(text)
         pos, char = found.start(), found[0]
-        if char == ",":
-            self._after_comma = True
-            self._state = BlockReader._member
-            return pos + 1
         if char == "}":
             return self._close(text, pos)
         if char in "\"'":
@@ -257,22 +261,21 @@ class BlockReader:
 
     def _after_item(self, text: str, pos: int) -> int:
         """After a value in an array: read a comma or the bracket that ends the array."""
-        found = _NEXT_ITEM.match(text, pos)
+        found = _COMMA.match(text, pos)
         if found is not None:
             self._after_comma = True
-            self._begin_item()
-            self._state = BlockReader._item  # where reading goes on if the value needs more text
-            return self._value(text, found.end())
+            self._state = BlockReader._item
+            end = found.end()
+            if end < len(text) and text[end] not in "],":
+                self._begin_item()
+                return self._value(text, end)
+            return end
         found = _VISIBLE.search(text, pos)
         if "\n" in text[pos : len(text) if found is None else found.start()]:
             self._after = None
         if found is None:
             return len(text)
         pos, char = found.start(), found[0]
-        if char == ",":
-            self._after_comma = True
-            self._state = BlockReader._item
-            return pos + 1
         if char == "]":
             return self._close(text, pos)
         if char in "\"'{[":
@@ -421,6 +424,9 @@ class BlockReader:
         end = word.end()
         if end == len(text) and end - pos <= MAX_WORD:
             return pos
+        plain = _PLAIN.match(text, pos)
+        if plain is not None and self._add_plain(text, plain):
+            return end
         scalar = read_word(word[0]) if end - pos <= MAX_WORD else None
         if scalar is None:
             return self._unexpected(text, pos, f"{word[0][:40]!r} is not a value of JSON")
@@ -468,6 +474,27 @@ class BlockReader:
         elif not same(top.value[self._key], value):
             at = self._repeated_at - self._window.start
             self.problems.refuse(at, f"the key {str(self._key)[:50]!r} is repeated with another value")
+
+    def _add_plain(self, text: str, plain: re.Match[str]) -> bool:
+        """Add a number or literal of JSON, unless what follows has to be read with it."""
+        group = plain.lastindex
+        kind: Kind = "number"
+        value: Any
+        if self._muted:
+            return False
+        if group is None:
+            end = plain.end()
+            if text[end] == "," and end - plain.start() <= 4 and self._top.kind == "object":
+                return False  # it may be the beginning of `1,000`
+            value = int(plain[0])
+        elif group > 3:
+            value = float(plain[0])
+        else:
+            kind, value = _LITERALS[group - 1]
+        self.events.append(DoneEvent(self._add(kind, value)))
+        self._after = plain
+        self._expect_next()
+        return True
 
     def _add_scalar(self, scalar: Scalar, pos: int) -> None:
         if scalar.guess:

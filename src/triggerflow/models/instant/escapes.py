@@ -7,19 +7,14 @@ Sort = Literal["json", "kept", "decoded", "quote", "half", "uncertain"]
 """How an escape was read: as JSON says; kept as written, because JSON does not know it and models write patterns and
 formulas unescaped; decoded as other languages do; a quote; half of a surrogate pair; or in no way that is certain."""
 
-_SIMPLE: dict[str, tuple[str, Sort]] = {
-    '"': ('"', "quote"),
-    "\\": ("\\", "json"),
-    "/": ("/", "json"),
-    "b": ("\b", "json"),
-    "f": ("\f", "json"),
-    "n": ("\n", "json"),
-    "r": ("\r", "json"),
-    "t": ("\t", "json"),
-    "'": ("'", "decoded"),
-}
-_HEX = re.compile(r"[0-9a-fA-F]{4}")
-_HEX_BEGUN = re.compile(r"[0-9a-fA-F]{0,3}\Z")
+JSON_ESCAPES = {"\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+"""What the letters (and the backslash) of JSON mean after a backslash."""
+_OTHERS: dict[str, tuple[str, Sort]] = {'"': ('"', "quote"), "/": ("/", "json"), "'": ("'", "decoded")}
+CODE = re.compile(r"u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}")
+"""The escape of a character by its number, without the backslash; not half of a surrogate pair."""
+CODE_BEGUN = re.compile(r"(?:u[0-9a-fA-F]{0,3})?\Z")
+"""The beginning of such an escape, or nothing yet."""
+_HALF = re.compile(r"[dD][89a-fA-F][0-9a-fA-F]{2}")
 _LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _LOW_SURROGATE_BEGUN = re.compile(r"(?:\\(?:u(?:[dD](?:[c-fC-F][0-9a-fA-F]?)?)?)?)?\Z")
 # Escapes of Python and JavaScript with hexadecimal digits.
@@ -28,23 +23,20 @@ _FOREIGN_BEGUN = re.compile(r"(?:x[0-9a-fA-F]?|U[0-9a-fA-F]{0,7}|u(?:\{[0-9a-fA-
 
 
 def unescape(text: str, at: int) -> tuple[str, int, Sort] | None:
-    """Decode the escape whose backslash is at `at`; return its meaning, the position after it, and how it was read.
+    """Decode an escape other than `JSON_ESCAPES` and `CODE`; its backslash is at `at`.
 
+    Returns its meaning, the position after it, and how it was read.
     Surrogate pairs are joined. Half a pair becomes U+FFFD, so that every string that leaves the parser can be encoded.
     None if the characters that decide have not arrived yet.
     """
-    if at + 1 == len(text):
-        return None
     char = text[at + 1]
-    simple = _SIMPLE.get(char)
+    if char == "u":
+        half = _HALF.match(text, at + 2)
+        if half is not None:
+            return _pair(text, int(half[0], 16), at + 6)
+    simple = _OTHERS.get(char)
     if simple is not None:
         return simple[0], at + 2, simple[1]
-    if char == "u":
-        digits = _HEX.match(text, at + 2)
-        if digits is not None:
-            return _character(text, int(digits[0], 16), at + 6)
-        if _HEX_BEGUN.match(text, at + 2):
-            return None
     if char in "xUu":
         if _FOREIGN_BEGUN.match(text, at + 1):
             return None
@@ -57,9 +49,8 @@ def unescape(text: str, at: int) -> tuple[str, int, Sort] | None:
     return "\\", at + 1, "uncertain" if char.isdigit() or char in "\r\n" else "kept"
 
 
-def _character(text: str, code: int, end: int) -> tuple[str, int, Sort] | None:
-    if not 0xD800 <= code < 0xE000:
-        return chr(code), end, "json"
+def _pair(text: str, code: int, end: int) -> tuple[str, int, Sort] | None:
+    """Decode the half of a surrogate pair that ends at `end`, and the other half behind it."""
     if code < 0xDC00:
         low = _LOW_SURROGATE.match(text, end)
         if low is not None:

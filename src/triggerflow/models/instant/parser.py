@@ -34,6 +34,8 @@ _AFTER_ANSWER = marks_or(r"\{|\[|\}|\]|\"")
 _VISIBLE = re.compile(r"\S")
 _KEY_AHEAD = re.compile(r'"([^"\n]{1,256})"\s{0,256}:')
 _KEY_AHEAD_BEGUN = re.compile(r'"[^"\n]{0,256}(?:"\s{0,256})?\Z')
+_LONGEST_WRAPPER = 512
+"""In characters: so long may the beginning of the object around the answer be."""
 _NOTHING = re.compile(r"(?!)")
 
 
@@ -48,6 +50,7 @@ class InstantParser:
     `max_depth`: where brackets nest deeper, reading stops, and open values are truncated.
     `trust_quotes`: every unescaped quote ends its string at once; for output that is constrained to valid JSON.
     `first_attempt`: the number of the first answer; more than 1 if the request repeats another one.
+    `wrapper`: the key of an object that may stand around the answer, because the server takes objects only.
 
     `{}` and `[]` occur in prose: an empty block is taken for the answer only in `finish()`, when no other came.
     A repeated key keeps its first value, because that one was already reported; if a later one differs, the answer is
@@ -63,6 +66,7 @@ class InstantParser:
         max_depth: int = 128,
         trust_quotes: bool = False,
         first_attempt: int = 1,
+        wrapper: str | None = None,
     ) -> None:
         self._root_kind = root
         self._expected = frozenset(expect_keys or ())
@@ -91,6 +95,10 @@ class InstantParser:
         # What is known of the text around the answer.
         self._unclosed = 0
         """The number of brackets that were opened outside of the answer and are not closed yet."""
+        self._wrapper = wrapper
+        """The key of the object that may begin the text; None once that is decided."""
+        self._wrapped = 0
+        """The number of brackets of that object that were opened: 1 or 0."""
         self._inside_refused = False
         """Whether one of them opened text that looked like JSON and could not be read."""
         self._taken_back = False
@@ -246,6 +254,8 @@ class InstantParser:
             pos = thought.skip(text, pos)
             self._thought = None if thought.ended else thought
             return pos
+        if self._wrapper is not None:
+            return self._seek_wrapper(text, pos, self._wrapper)
         if self._after_answer and self._comma_follows is not False:
             return self._seek_continuation(text, pos)
         if self._taken_back and _VISIBLE.search(text, pos):
@@ -280,6 +290,23 @@ class InstantParser:
         else:
             self._unclosed += 1
         return found.end()
+
+    def _seek_wrapper(self, text: str, pos: int, key: str) -> int:
+        """At the beginning of the text: skip the beginning of the object around the answer, if it is there."""
+        at = pos
+        for wanted in ("{", f'"{key}"', ":", ""):
+            at = _after_space(text, at)
+            if len(text) - at < max(1, len(wanted)) and wanted.startswith(text[at:]) and at - pos < _LONGEST_WRAPPER:
+                return pos
+            if not text.startswith(wanted, at):
+                break
+            at += len(wanted)
+        else:
+            if at < len(text) and self._candidate.match(text[at]):
+                self._wrapped = self._unclosed = 1
+                pos = at
+        self._wrapper = None
+        return self._seek(text, pos)
 
     # -- the text around the answer --------------------------------------------------------------------------------
 
@@ -375,7 +402,7 @@ class InstantParser:
             if block.reported:
                 self._bar = len(self._expected.intersection(_top_keys(value)))
                 self._after_answer = True
-                self._unclosed = block.around
+                self._unclosed = block.around + self._wrapped
                 self._comma_follows = None
                 self._quote_follows = False
             elif self._is_rival(block):
@@ -392,6 +419,11 @@ class InstantParser:
         self._after_answer = False
         self._taken_back = self._shown is not None
         self._text_follows = False
+
+
+def _after_space(text: str, pos: int) -> int:
+    found = _VISIBLE.search(text, pos)
+    return len(text) if found is None else found.start()
 
 
 def _top_keys(value: Any) -> set[str]:

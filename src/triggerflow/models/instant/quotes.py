@@ -70,14 +70,19 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool,
     if there is one. After a digit the quote may stand for inches (`5", 6" and 7"`), so that a comma needs a key or
     another item after it.
     """
-    start = _after_space(text, at)
-    if start - at > LOOKAHEAD:
-        return True
+    start = at + 1
     if start == len(text):
         return None
-    if text.startswith(text[at], at + 1):
-        return False  # The next character is a quote, too, which may be the end.
     after = text[start]
+    if after == text[at]:
+        return False  # it may be the end
+    if after.isspace():
+        start = _after_space(text, at)
+        if start - at > LOOKAHEAD:
+            return True
+        if start == len(text):
+            return None
+        after = text[start]
     if after in "<[\u25c1" and (ends := ends_thinking(text, start)) is not False:
         return ends
     if not has_quotation:

@@ -7,7 +7,7 @@ quote ends it, for servers whose output is constrained to valid JSON.
 import re
 
 from .errors import ProblemList, Window
-from .escapes import unescape
+from .escapes import CODE, CODE_BEGUN, JSON_ESCAPES, unescape
 from .events import Node
 from .quotes import Quotations, key_quote_closes, recent, value_quote_closes
 
@@ -28,6 +28,8 @@ class StringScanner:
 
     __slots__ = (
         "_decoded",
+        "_ends",
+        "_flawed",
         "_in_object",
         "_kept",
         "_problems",
@@ -47,6 +49,7 @@ class StringScanner:
         self._trust = trust_quotes
         self._problems = problems
         self._window = window
+        self._forget()
         self.begin('"', is_key=False, in_object=False)
 
     def begin(self, quote: str, *, is_key: bool, in_object: bool) -> None:
@@ -54,13 +57,11 @@ class StringScanner:
         quote."""
         self._quote = quote
         self._in_object = in_object
-        self._quotations: Quotations | None = None
-        self._decoded = False
-        """Whether an escape was decoded that is also an ordinary backslash and letter."""
-        self._kept: int | None = None
-        """The offset of the first backslash that JSON does not know, and that was kept."""
-        self._uncertain: tuple[int, str] | None = None
+        if self._flawed or self._decoded:
+            self._forget()
         self.is_key = is_key
+        self._ends = ":" if is_key else "" if self._trust else ",}" if in_object else ",]"
+        """What proves the quote before it to be the end."""
         self.closed = False
         self.node: Node | None = None
         """The node of the string; None for keys, and for values that are not reported."""
@@ -69,40 +70,83 @@ class StringScanner:
         self.stop = (_KEY_STOPS if is_key else _STOPS)[quote].search
         """Finds the first character that is not plain text."""
 
+    def _forget(self) -> None:
+        """Forget what was noted about the last string."""
+        self._flawed = False
+        """Whether there is something to note when the string ends."""
+        self._quotations: Quotations | None = None
+        self._decoded = False
+        """Whether an escape was decoded that is also an ordinary backslash and letter."""
+        self._kept: int | None = None
+        """The offset of the first backslash that JSON does not know, and that was kept."""
+        self._uncertain: tuple[int, str] | None = None
+
     def scan(self, text: str, pos: int) -> tuple[str, int]:
         """Read on from `pos`; return the decoded text that this adds, and where reading stopped.
 
         Sets `closed` when it found the end. Stops before the end of `text` if more characters are needed to decide.
         """
+        found = self.stop(text, pos)
+        # The usual cases: plain text, and a quote that the next character proves to be the end.
+        if found is None:
+            gained = text[pos:]
+            self.parts.append(gained)
+            return gained, len(text)
+        at = found.start()
+        if text[at] == '"' and text[at + 1 : at + 2] in self._ends and not self._flawed and at + 1 < len(text):
+            before = text[at - 1] if at > pos else self.parts[-1][-1] if self.parts else ""
+            if text[at + 1] != "," or not before.isdigit():
+                self.closed = True
+                gained = text[pos:at]
+                if gained:
+                    self.parts.append(gained)
+                return gained, at + 1
         pieces: list[str] = []
-        while pos < len(text) and not self.closed:
-            found = self.stop(text, pos)
-            if found is None:
-                pieces.append(text[pos:])
-                pos = len(text)
-                break
+        end = len(text)
+        while found is not None:
             at = found.start()
-            pieces.append(text[pos:at])
-            char = text[at]
-            if char == "\\":
-                step = self._escape(text, at)
-            elif char < " " and not self.is_key:
-                step = self._control_character(at)
-            elif len(self._quote) == 3:
-                step = self._run_of_quotes(text, at, found.end())
+            if at > pos:
+                pieces.append(text[pos:at])
+            piece = JSON_ESCAPES.get(text[at + 1 : at + 2]) if text[at] == "\\" else None
+            if piece is not None:
+                self._decoded = True
+                pos = at + 2
             else:
-                step = self._one_quote(text, at, pieces)
-            if step is None:
-                pos = at
+                step = self._stopped(text, at, found.end(), pieces)
+                if step is None:
+                    pos = at
+                    break
+                piece, pos = step
+            if piece:
+                pieces.append(piece)
+            if self.closed or pos == end:
                 break
-            piece, pos = step
-            pieces.append(piece)
+            found = self.stop(text, pos)
+        else:
+            pieces.append(text[pos:])
+            pos = end
         gained = "".join(pieces)
         if gained:
             self.parts.append(gained)
-        if self.closed:
+        if self.closed and self._flawed:
             self._note_problems()
         return gained, pos
+
+    def _stopped(self, text: str, at: int, end: int, pieces: list[str]) -> tuple[str, int] | None:
+        """Decide on the character at `at`, or the run of quotes from there to `end`, which is not plain text.
+
+        Returns the text to add and the next position; None if more characters are needed."""
+        char = text[at]
+        if char == "\\":
+            code = CODE.match(text, at + 1)
+            if code is not None:
+                return chr(int(code[0][1:], 16)), at + 6
+            return None if CODE_BEGUN.match(text, at + 1) else self._escape(text, at)
+        if char < " " and not self.is_key:
+            return self._control_character(at)
+        if len(self._quote) == 3:
+            return self._run_of_quotes(text, at, end)
+        return self._one_quote(text, at, pieces)
 
     def take(self) -> str:
         """The whole text, once closed."""
@@ -113,18 +157,18 @@ class StringScanner:
         if step is None:
             return None
         piece, pos, sort = step
-        if sort == "json":
-            self._decoded = self._decoded or text[at + 1] != "/"
-        elif sort == "quote":
+        if sort == "quote":
             if self._quotations is not None:
                 self._quotations.escaped()
         elif sort == "kept":
             if self._kept is None:
                 self._kept = self._window.start + at
+                self._flawed = True
         elif sort == "decoded":
             self._problems.tolerate(at, f"JSON has no escape {text[at:pos]}")
-        elif self._uncertain is None:
+        elif sort != "json" and self._uncertain is None:
             half = "half of a character (a surrogate without its pair)"
+            self._flawed = True
             self._uncertain = self._window.start + at, half if sort == "half" else "an escape that JSON does not have"
         return piece, pos
 
@@ -141,21 +185,20 @@ class StringScanner:
         return (text[at : end - 3] if self.closed else text[at:end]), end
 
     def _one_quote(self, text: str, at: int, pieces: list[str]) -> tuple[str, int] | None:
-        """Decide on a quote that may be the end, or on a line break in a key.
-
-        Returns the text to add and the next position; None if more characters are needed."""
+        """Decide on a quote that may be the end, or on a line break in a key."""
         if text[at] == "\n" or (self._trust and not self.is_key):
             closes = True
         elif self.is_key:
             closes = key_quote_closes(text, at)
         else:
-            before = next(filter(None, reversed(pieces)), None) or (self.parts[-1] if self.parts else "")
+            before = pieces[-1][-1] if pieces else self.parts[-1][-1] if self.parts else ""
             if not before and text.startswith(self._quote, at + 1):
                 self._quote *= 3
+                self._ends = ""
                 self.stop = _STOPS[self._quote].search
                 self._problems.tolerate(at - 1, "a string in three quotes")
                 return "", at + 2
-            closes = value_quote_closes(text, at, self._in_object, self._quotations is not None, before[-1:])
+            closes = value_quote_closes(text, at, self._in_object, self._quotations is not None, before)
         if closes is None:
             return None
         if closes:
@@ -163,6 +206,7 @@ class StringScanner:
             return "", at + 1
         if self._quotations is None:
             self._quotations = Quotations(self._window.start + at)
+            self._flawed = True
         self._quotations.add(self._quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
         return self._quote, at + 1
 
