@@ -149,6 +149,8 @@ class FieldChecks:
 
     def take(self, events: Iterable["Event"]) -> None:
         """Check the fields that these events complete, and give them to the readers that follow their paths."""
+        if not self._checks:
+            return
         for event in events:
             if not event.is_complete:
                 if isinstance(event, ResetEvent):
