@@ -364,6 +364,41 @@ async def test_an_execution_fails_at_its_time_limit_whatever_it_waits_for(kind: 
         await read(execution.get_async_runtime_stream())
 
 
+@pytest.mark.parametrize("left", ["nothing", "question", "expiring", "timer", "signal", "chunk", "retry"])
+@pytest.mark.parametrize("keep_open", [False, True])
+async def test_an_execution_with_its_result_fails_at_its_limit_only_if_work_is_left(left: str, keep_open: bool) -> None:
+    """An open question is no work: "it completes with its result, and its open questions are closed"."""
+    flow = TriggerFlow()
+
+    async def goes_on(data: Data) -> None:
+        if left in ("question", "expiring"):
+            data.pause_for(interrupt_id="q", expires=1_000 if left == "expiring" else None)
+        elif left == "signal":
+            await data.async_emit("later", delay=1_000)
+        elif left == "chunk":
+            await asyncio.sleep(1_000)
+        elif left == "retry":
+            raise ValueError("again")
+
+    flow.to(echo).end()
+    flow.to(flow.chunk("goes on", retry=Retry(9, initial_interval=1_000, maximum_interval=1_000))(goes_on))
+    flow.when("later").to(echo)
+    if left == "timer":
+        flow.when({"timer": 1_000}).to(echo)
+    execution = flow.create_execution(execution_timeout=20, keep_open=keep_open)
+    await execution.async_begin("result")
+    await asyncio.sleep(21)
+    if left in ("signal", "chunk", "retry"):
+        assert execution.get_status() == "failed"
+    else:
+        assert (await execution.async_get_result(), execution.get_status()) == ("result", "completed")
+        assert execution.get_pending_interrupts() == {}
+    if left == "question":
+        assert execution.get_interrupt("q")["status"] == "retracted"
+        with pytest.raises(ExecutionClosed):
+            await execution.async_continue_with("q", "late")
+
+
 async def test_chunks_clean_up_after_the_time_limit() -> None:
     """`cleanup_timeout` is the other limit: what they have for that."""
     flow, seen = TriggerFlow(), list[Any]()

@@ -93,7 +93,7 @@ async def test_a_wrong_field_takes_all_back_and_the_next_answer_starts_anew(name
     [
         (CUT, TruncatedResponseError),
         ((CUT, ConnectionResetError("gone")), TruncatedResponseError),
-        (PLAN.replace('"T",', '"T" ;'), InvalidResponseError),
+        (PLAN.replace('"minutes": 5', '"minutes": 5-7'), InvalidResponseError),
         ((CUT, KeyError("mine")), KeyError),
         (PLAN.replace('"title": "T"', '"title": 1'), InvalidResponseError),
     ],

@@ -4,7 +4,7 @@ A response has one answer per attempt.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, cast
 
@@ -16,10 +16,11 @@ from .errors import (
     RefusalError,
     TruncatedResponseError,
 )
-from .instant import Event, InstantParser, Problem
+from .instant import Event, InstantParser, Problem, ResetEvent
 from .misfits import misfits
 from .output import Output
 from .places import STEPS, PathStyle
+from .second_reading import second_reading
 from .shapes import Delta, ToolCallDelta, ending_of, named
 from .tool_calls import ToolCall
 from .usage import summed, with_total
@@ -61,6 +62,8 @@ class Answer:
         self._reasoning = StringIO()
         self._refusal = StringIO()
         self._named: dict[str, Any] | None = None
+        self._second: Problem | None = None
+        """What was wrong with the text, if the value is from a second reading of it."""
 
     @property
     def text(self) -> str:
@@ -155,6 +158,34 @@ class Answer:
         complete = self.output is not None and self.parser.complete and self.parser.objection() is None
         return None if complete else self.cut(reason, _CUT[reason])
 
+    def read_again(self, new_parser: Callable[[int], InstantParser]) -> list[Event]:
+        """Read an invalid answer a second time, as a whole; return the events of what came of it, if anything did.
+
+        `new_parser` makes a parser for an attempt with this number. If the first reading has reported something, the
+        second one has the next number, and begins with a reset event.
+        """
+        output, first = self.output, self.parser
+        reason = self.finish_reason
+        if output is None or self.strict or not self.repair or (reason is not None and ending_of(reason) != "end"):
+            return []
+        found = second_reading(self.text, output.root, output.keys, self._fits)
+        if found is None:
+            return []
+        value, wrong = found
+        reported = first.value is not None
+        self.parser = new_parser(first.attempt + reported)
+        self._second = Problem(0, f"{wrong}; it was read as a whole", repaired=True, guessed=True)
+        events = self.parser.feed(json.dumps(value, ensure_ascii=False))
+        return [ResetEvent.announcing(self.parser.attempt, wrong)] * reported + events
+
+    def _fits(self, data: Any) -> bool:
+        assert self.output is not None
+        try:
+            self.output.convert(data)
+        except ValueError:
+            return False
+        return True
+
     def json_problem(self) -> AnswerError | None:
         """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
         parser = self.parser
@@ -190,7 +221,8 @@ class Answer:
     def problems(self) -> tuple[Problem, ...]:
         """The places of the text so far that are not JSON, the first hundred of them."""
         text = self.text
-        return tuple(problem.around(text) for problem in self.parser.problems)
+        found = self.parser.problems if self._second is None else [self._second]
+        return tuple(problem.around(text) for problem in found)
 
     def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
         """The error of an answer that stopped before its end."""

@@ -188,7 +188,13 @@ class Attempts:
             problem = None
             reason = answer.finish_reason
         log.extend(answer.parser.finish(reason))
-        problem = problem or answer.problem()
+        if problem is None:
+            problem = answer.problem()
+            if isinstance(problem, InvalidResponseError) and (events := answer.read_again(self._new_parser)):
+                log.extend(events)
+                self.checks.take(events)
+                misfit = self.checks.misfit
+                problem = answer.problem() if misfit is None else answer.misfit(misfit)
         if problem is not None:
             return Failure(problem, self._budget.max_retries)
         failure = self._missing(answer)
@@ -295,8 +301,11 @@ class Attempts:
         self.checks.begin(Withdrawn(attempt, account["failure"]))
 
     def _new_answer(self, attempt: int) -> Answer:
+        return Answer(self._new_parser(attempt), self._output, self._accounts, **self._reading)
+
+    def _new_parser(self, attempt: int) -> InstantParser:
         output = self._output
-        parser = InstantParser(
+        return InstantParser(
             root=None if output is None else output.root,
             expect_keys=None if output is None else output.keys,
             path_style=self._path_style,
@@ -304,7 +313,6 @@ class Attempts:
             first_attempt=attempt,
             wrapper=None if output is None else output.wrapper,
         )
-        return Answer(parser, output, self._accounts, **self._reading)
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:
