@@ -125,7 +125,7 @@ async def test_where_there_is_doubt_the_answer_stays_invalid(text: str) -> None:
         r"{\"title\": \"Sails\", \"tags\": [\"light\", \"thrust\"]}",
         r'"{\"title\": \"Sails\", \"tags\": [\"light\", \"thrust\"]}"',
         'My draft: {"title": "S", "tags": []}\nFinal answer: {"title": "Sails", "tags": ["light", "thrust"]}',
-        'First: {"title": "S", "tags": []}. That was wrong. **The right one:** {"title": "Sails", "tags": ["light", "thrust"]}',
+        'First: {"title": "S", "tags": []}. No. **The right one:** {"title": "Sails", "tags": ["light", "thrust"]}',
         "<think>{\u201ctitle\u201d: \u201cno\u201d}</think>" + CURLY,
     ],
 )
