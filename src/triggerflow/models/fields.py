@@ -170,7 +170,7 @@ class FieldChecks:
                 self._refuse(error)
                 return
             place = FieldPlace(path, wildcard_path, event.node.keys)
-            for follower in self._followers:
+            for follower in (*self._followers,):  # what a field starts may begin or end a reader
                 follower.put(place, value, (path, wildcard_path))
 
     def take_calls(self, pieces: Iterable["ToolCallDelta"]) -> None:
@@ -189,7 +189,7 @@ class FieldChecks:
                         value = found.call
                         if found.tool in self._tools:
                             self._tools[found.tool].part("").convert(found.arguments, found.place.path)
-                    for follower in self._followers:
+                    for follower in (*self._followers,):
                         follower.put(found.place, value, found.names)
         except ValueError as error:
             self._refuse(error)
