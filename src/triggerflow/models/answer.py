@@ -17,7 +17,7 @@ from .errors import (
     TruncatedResponseError,
 )
 from .instant import Event, InstantParser, Problem, ResetEvent
-from .misfits import misfits
+from .misfits import Misfit, misfits
 from .output import Output
 from .places import STEPS, PathStyle
 from .second_reading import second_reading
@@ -245,6 +245,7 @@ class Answer:
     def misfit(self, error: ValueError) -> InvalidResponseError:
         """The error of an answer of which one field has another type than the description says."""
         problem = self.invalid(f"a field of the answer does not fit its description: {error}")
+        problem.misfits = error.places if isinstance(error, Misfit) else ()
         problem.__cause__ = error
         return problem
 

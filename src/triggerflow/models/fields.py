@@ -13,6 +13,7 @@ from ..run.dispatch import Field, FieldItems, Withdrawn
 from ..run.portal import iterate_sync
 from .errors import FieldsWithdrawnError
 from .instant import ResetEvent
+from .misfits import Misfit, misfits
 from .places import STEPS
 from .shapes import Delta
 from .tool_calls import CallReader, is_tool_path, read_tool_path
@@ -204,7 +205,15 @@ class FieldChecks:
         if output is None:
             return lambda event: event.value
         part = output.part(path, self._style)
-        return lambda event: part.convert(event.node.value, event.node.paths[0])
+
+        def check(event: "Event") -> Any:
+            value, place = event.node.value, event.node.paths[0]
+            try:
+                return part.convert(value, place)
+            except ValueError as error:
+                raise Misfit(str(error), misfits(value, part.schema, place)) from error
+
+        return check
 
 
 class Fields(FieldItems):

@@ -30,7 +30,9 @@ _BEGINNING = re.compile(r"[{\uff5b]\s*[^\s\d})\uff5d,.]|[\[\uff3b]\s*[^\s\w)\uff
 _MORE = re.compile('["\u201c{\\[]')
 """After the answer: what may be more of it, or another one."""
 _FINAL = re.compile(
-    r"(?:\b(?:final|correct(?:ed)?|actual|real|revised|answer|result)\b[^\n{}\[\]]{0,40}|\bagain\b[^\n{}\[\]]{0,20}):\s*"
+    # Not a key of JSON, which a quote would end.
+    r"(?:\b(?:final|correct(?:ed)?|actual|real|revised|answer|result)\b[^\n\"{}\[\]]{0,40}"
+    r"|\bagain\b[^\n\"{}\[\]]{0,20}):\s*"
     r"(?:(?:```|~~~)\w*\s*)?(?=[{\[])",
     re.IGNORECASE,
 )
