@@ -13,7 +13,7 @@ import pytest
 
 from tests.models import dialects
 from tests.models.instant_support import pieces
-from tests.models.sse_server import CUT, HANG, Provider, Reply, Unframed, provider
+from tests.models.sse_server import CUT, HANG, Provider, Reply, Unframed, event_bytes, provider
 from triggerflow.models import (
     AuthenticationError,
     FirstTokenError,
@@ -225,6 +225,20 @@ async def test_a_stream_that_just_ends(way: Way, dialect: Any) -> None:
     error, asked = await failure(way, reply(dialect, late))
     assert (type(error), error.finish_reason, asked) == (TruncatedResponseError, "connection", 1)
     assert error.text == "".join(PIECES[:3])
+
+
+@EACH
+async def test_a_body_that_ends_at_any_byte_is_an_answer_only_if_that_was_whole(way: Way, dialect: Any) -> None:
+    whole = b"".join(event_bytes(reply(dialect, ()), event) for event in dialect(PIECES))
+    texts: list[str] = []
+    async with asking(way) as failure:
+        for at in range(0, len(whole) * 2 // 3, 41):
+            error, _ = await failure(Reply([whole[:at]] if at else []), max_retries=0)
+            cut = isinstance(error, TruncatedResponseError) and error.finish_reason in ("connection", "error")
+            assert cut or type(error) in (TransportError, ProviderError), (at, error)
+            texts.append(getattr(error, "text", ""))
+    assert all("".join(PIECES).startswith(text) for text in texts)
+    assert [len(text) for text in texts] == sorted(len(text) for text in texts)
 
 
 @EACH

@@ -163,6 +163,11 @@ class AsyncioDriver:
         self._burst = max(1, len(self._ready or ()))
         self._pump()
 
+    def hurry(self) -> None:
+        """See `Driver.hurry`."""
+        if self._pumping:
+            self._pump()
+
     def _pump(self) -> None:
         """Start workers for the runs in `_ready`, twice as many each time in a row.
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace as replace_field
 
-from ..run.dispatch import Withdrawn
+from ..run.dispatch import Field, Withdrawn
 from .answer import Answer, slices
 from .deltas import Adapter, Source, read_deltas
 from .errors import (
@@ -149,8 +149,9 @@ class Attempts:
         missing = self.answer.missing(need.keys, need.style) if need.fatal else ()
         return self._last(self.answer.lacks(missing), self._limit(need.max_retries)) if missing else None
 
-    def follow_fields(self, paths: Sequence[str]) -> Follower:
-        """A new reader of the fields at these paths. They are checked as soon as they are complete.
+    def follow_fields(self, paths: Sequence[str], now: Callable[[Field], bool] | None) -> Follower:
+        """A new reader of the fields at these paths. They are checked as soon as they are complete. `now`: see
+        `FieldChecks.follow`.
 
         A field of another type makes the answer invalid at once: the rest of it is not read, and the next attempt
         follows.
@@ -162,7 +163,7 @@ class Attempts:
                 items.clear()
             elif isinstance(item, Delta) or (isinstance(item, Event) and item.attempt == attempt):
                 items.append(item)
-        follower = self.checks.follow(paths, items)
+        follower = self.checks.follow(paths, items, now)
         if log.closed:
             error = log.error
             if error is None and self.checks.misfit is not None:
@@ -187,14 +188,15 @@ class Attempts:
         else:
             problem = None
             reason = answer.finish_reason
-        log.extend(answer.parser.finish(reason))
+        events = answer.parser.finish(reason)
+        log.extend(events)
+        self.checks.take(events)
         if problem is None:
-            problem = answer.problem()
+            problem = self._problem(answer)
             if isinstance(problem, InvalidResponseError) and (events := answer.read_again(self._new_parser)):
                 log.extend(events)
                 self.checks.take(events)
-                misfit = self.checks.misfit
-                problem = answer.problem() if misfit is None else answer.misfit(misfit)
+                problem = self._problem(answer)
         if problem is not None:
             return Failure(problem, self._budget.max_retries)
         failure = self._missing(answer)
@@ -202,6 +204,11 @@ class Attempts:
             answer.finished = True
             log.append(answer)
         return failure
+
+    def _problem(self, answer: Answer) -> Exception | None:
+        """The error of the complete answer, or None if it can be used."""
+        misfit = self.checks.misfit
+        return answer.problem() if misfit is None else answer.misfit(misfit)
 
     async def _read(self, answer: Answer) -> None:
         log = self.log

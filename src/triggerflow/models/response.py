@@ -186,18 +186,25 @@ class Response:
         self.check_paths(paths)
         return Fields(self, paths, places)
 
-    def follow_fields(self, paths: Iterable[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+    def follow_fields(
+        self, paths: Iterable[str], now: Callable[[Field], bool] | None = None
+    ) -> AsyncGenerator[Field | Withdrawn, None]:
         """Yield the completed fields at these paths, and `Withdrawn` where an answer is dropped.
+
+        `now` is called with a field, by the task that reads the answer, while the reader waits for the next one. If it
+        returns True, it has taken the field, which is not yielded then.
 
         Raises `ResponseUsageError` at once for a path that the described answer can never have; at the end the error of
         the response."""
         paths = list(paths)
         self.check_paths(paths)
-        return self._follow_fields(paths)
+        return self._follow_fields(paths, now)
 
-    async def _follow_fields(self, paths: list[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+    async def _follow_fields(
+        self, paths: list[str], now: Callable[[Field], bool] | None
+    ) -> AsyncGenerator[Field | Withdrawn, None]:
         with self._reader():
-            follower = self._attempts.follow_fields(paths)
+            follower = self._attempts.follow_fields(paths, now)
             try:
                 async with aclosing(follower.items()) as items:
                     async for item in items:

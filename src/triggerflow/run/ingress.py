@@ -382,6 +382,17 @@ async def emit(
     return number
 
 
+def emit_field(runtime: ExecutionRuntime, name: str, value: Any, run: RunChunk, field: FieldPlace) -> int:
+    """A chunk that is not repeated emits a provisional signal for a field, on the thread of the execution. Unlike
+    `emit` it does not wait where this one signal has started more than `max_pending` runs."""
+    if runtime.program.signals or type(name) is not str:
+        name = text(name)
+        value = checked(runtime, name, value)
+    number, now = runtime.machine.state.records, runtime.environment.now()
+    submit(runtime, events.Emitted(now, run.id, name, value, provisional=True, may_wait=False, field=field))
+    return number
+
+
 async def _settled(runtime: ExecutionRuntime, number: int) -> bool:
     """If the record `number` has begun a wait, wait until it ends. Returns False if the execution ends before."""
     waits, driver = runtime.machine.state.waits, runtime.driver
