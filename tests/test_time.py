@@ -847,6 +847,34 @@ async def test_a_delayed_start_counts_on_while_no_process_runs_the_execution(ope
     assert seen == ["value"]
 
 
+@pytest.mark.parametrize("sync", [False, True])
+async def test_a_chunk_sees_the_time_that_due_times_are_on(open_store: Callable[[], Any], sync: bool) -> None:
+    """ "The time left" works in virtual time, and after a restart."""
+    flow = TriggerFlow("time left")
+
+    @flow.chunk("begin")
+    async def begin(data: Data) -> None:
+        data.state.set("until", data.now() + 3 * DAY)
+        data.pause_for(interrupt_id="q", expires=3 * DAY)
+
+    def left(data: Data) -> float:
+        return data.state.get("until") - data.now()
+
+    async def left_async(data: Data) -> float:
+        return left(data)
+
+    flow.to(begin).to(("left", left if sync else left_async)).end()
+    async with open_store() as store:
+        await flow.create_execution(id="run", store=store).async_begin()
+        await asyncio.sleep(1)
+    await asyncio.sleep(2 * DAY)
+    async with open_store() as store:
+        execution = await flow.async_resume("run", store=store)
+        assert execution.get_interrupt("q")["expires"] == pytest.approx(execution.state.get("until"), abs=1)
+        await execution.async_continue_with("q")
+        assert await execution.async_get_result() == pytest.approx(DAY, abs=5)
+
+
 async def test_a_signal_that_keeps_nothing_open_wakes_a_parked_execution(open_store: Callable[[], Any]) -> None:
     flow, seen = TriggerFlow("asking"), list[Any]()
 

@@ -209,7 +209,7 @@ Language models that are asked for JSON write quotes that they forget to escape,
 half an answer. `Response` reads such an answer in the only sensible way, or calls it invalid: then the model is asked
 again, and what was reported is retracted. It does not return another value as if it were the answer.
 
-The corpus in `tests/models/corpus` has {messy} messy answers of fifteen kinds, and valid ones that look messy. What
+The corpus in `tests/models/corpus` has {messy} messy answers of many kinds, and valid ones that look messy. What
 would be right was written down before a parser saw them. Each answer is delivered whole, in every cut in two, and in
 pieces of 1, 3, 7 and 16 characters, with the same outcome each time.
 

@@ -59,15 +59,15 @@ def test_the_corpus_is_large_and_its_names_are_unique() -> None:
     assert len({sample.id for sample in SAMPLES}) == len(SAMPLES)
 
 
-@pytest.mark.seeds(1, 20)
+@pytest.mark.seeds(1, 60)
 async def test_answers_that_are_messy_in_several_ways(seed: int) -> None:
     verdicts: Counter[str] = Counter()
-    for number in range(1000 * seed, 1000 * seed + 1000):
+    for number in range(300 * seed, 300 * seed + 300):
         sample = messy(number)
-        outcomes = [await answers.deliver(sample, pieces) for pieces in ([sample.text], *sample.in_sizes())]
+        outcomes = [await answers.deliver(sample, pieces) for pieces in ([sample.text], *list(sample.in_sizes())[:3])]
         assert len({str(outcome) for outcome in outcomes}) == 1, f"{number} depends on the cut"
         found = answers.verdict(sample, outcomes[0])
         assert found == "right" or not sample.clean, number
         verdicts[found] += 1
-    assert verdicts["wrong"] <= 5
-    assert verdicts["right"] >= 750
+    assert verdicts["wrong"] <= 3
+    assert verdicts["right"] >= 225

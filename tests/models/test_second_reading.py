@@ -100,6 +100,8 @@ async def test_an_answer_that_was_cut_off_is_not_read_again(finish: str | None) 
         "{\u201ctitle\u201d: \u201cSails\u201d, \u201ctags\u201d: [\u201clight\u201d, ...]}",
         '{"title": "Sails", "tags": ["light"} {"title": "Kites", "tags": []}',
         '{"tags": ["light"], "tags": ["thrust"}, "title": "Sails"}',
+        '{"title": "Sails", "tags": []}\nAnother answer: {"title": "Kites", "tags": []}',
+        'Option one: {"title": "Sails", "tags": []}\nOption two: {"title": "Kites", "tags": []}',
     ],
 )
 async def test_where_there_is_doubt_the_answer_stays_invalid(text: str) -> None:
@@ -123,6 +125,7 @@ async def test_where_there_is_doubt_the_answer_stays_invalid(text: str) -> None:
         r"{\"title\": \"Sails\", \"tags\": [\"light\", \"thrust\"]}",
         r'"{\"title\": \"Sails\", \"tags\": [\"light\", \"thrust\"]}"',
         'My draft: {"title": "S", "tags": []}\nFinal answer: {"title": "Sails", "tags": ["light", "thrust"]}',
+        'First: {"title": "S", "tags": []}. No. **The right one:** {"title": "Sails", "tags": ["light", "thrust"]}',
         "<think>{\u201ctitle\u201d: \u201cno\u201d}</think>" + CURLY,
     ],
 )

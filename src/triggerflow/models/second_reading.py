@@ -31,11 +31,15 @@ _MORE = re.compile('["\u201c{\\[]')
 """After the answer: what may be more of it, or another one."""
 _FINAL = re.compile(
     # Not a key of JSON, which a quote would end.
-    r"(?:\b(?:final|correct(?:ed)?|actual|real|revised|answer|result)\b[^\n\"{}\[\]]{0,40}"
-    r"|\bagain\b[^\n\"{}\[\]]{0,20}):\s*"
-    r"(?:(?:```|~~~)\w*\s*)?(?=[{\[])",
+    r"\b(?:(?:final|corrected|correct|right|actual|real|revised|fixed|updated|answer|result|output)\b[^\n\"{}\[\]]{0,40}"
+    r"|again\b[^\n\"{}\[\]]{0,20}):[*_]*\s*(?:(?:```|~~~)\w*\s*)?(?=[{\[])",
     re.IGNORECASE,
 )
+_SENTENCE_END = re.compile(r"[.!?]\s|\n")
+_NOT_FINAL = re.compile(
+    r"\b(?:another|alternative\w*|option|or|other|example|second|previous|wrong|not)\b", re.IGNORECASE
+)
+"""Words before what is called the answer that make it one of several."""
 
 
 def second_reading(text: str, root: str | None, keys: frozenset[str], fits: Fits) -> tuple[Any, str] | None:
@@ -130,11 +134,17 @@ def _among_others(body: str, root: str | None, keys: frozenset[str], fits: Fits)
         and not any(_related(it, keys) for _, it in blocks if it is not fitting[0])
     ):
         return fitting[0], "only one of several values in the answer is of the form that was asked for"
-    finals = [found.end() for found in _FINAL.finditer(body)]
+    finals = [found.end() for found in _FINAL.finditer(body) if not _NOT_FINAL.search(_sentence(body, found))]
     last = list(_blocks(body, finals[-1])) if finals else []
     if last and last[0][0] == finals[-1] and fits(last[0][1]) and not any(_related(it, keys) for _, it in last[1:]):
         return last[0][1], "the answer has drafts before the value that it calls final"
     return None
+
+
+def _sentence(body: str, found: re.Match[str]) -> str:
+    """The sentence in which a match begins, to the end of the match."""
+    before = _SENTENCE_END.split(body[max(0, found.start() - 200) : found.start()])[-1]
+    return before + found[0]
 
 
 def _blocks(body: str, at: int) -> Iterator[tuple[int, Any]]:
