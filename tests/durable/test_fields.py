@@ -21,10 +21,8 @@ OTHER = PLAN.replace('"a"', '"d"').replace('"b"', '"e"')
 
 
 def works_on(source: Any, kind: str = "pydantic", seconds: float = 1000.0) -> Works:
-    plan, step = TYPED[kind]
-    works = Works(planning(source, plan), seconds=seconds)
-    works.flow.register_type(step)
-    return works
+    plan, _ = TYPED[kind]
+    return Works(planning(source, plan), seconds=seconds)
 
 
 @pytest.mark.parametrize("kind", TYPED)
@@ -143,13 +141,11 @@ async def test_a_repeated_crash_loses_and_doubles_nothing(open_store: Open) -> N
 
 
 async def test_an_item_of_an_unregistered_class_fails_the_chunk_and_names_it(open_store: Open) -> None:
-    works = Works(planning(answering(PLAN)))
+    flow = TriggerFlow(name="unregistered")
+    flow.to(lambda data: Response([PLAN], output=PydanticPlan).fields("steps[*]")).for_each().end_for_each().end()
     async with open_store() as store:
-        items, result = await works.run(store=store)
-    assert isinstance(result, PayloadError)
-    assert "for_each" in str(result)
-    assert "PydanticStep" in str(result)
-    assert items == []
+        with pytest.raises(PayloadError, match=r"for_each that follows it is a .*PydanticStep.*register_type"):
+            await flow.create_execution(store=store).async_start()
 
 
 async def test_places_are_recorded_with_their_items(open_store: Open) -> None:
