@@ -16,12 +16,12 @@ reader notes a problem and resumes at the next comma or bracket.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
 from .errors import ProblemList, Window
 from .events import DeltaEvent, Document, DoneEvent, Event, Kind, Node, TruncatedEvent
-from .quotes import value_quote_closes
+from .quotes import COLONS, COMMAS, TYPOGRAPHIC, value_quote_closes
 from .scalars import (
     AFTER_GROUPED,
     AFTER_GROUPED_BEGUN,
@@ -52,8 +52,9 @@ _LITERALS: tuple[tuple[Kind, Any], ...] = (("boolean", True), ("boolean", False)
 _MEMBER_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,}])|\s*(?=\}|,\s*["}])|\s+(?=,))')
 _ITEM_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,\]])|\s*(?=\]|,\s*["\]])|\s+(?=,))')
 _TRUSTED_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"')
-_WORD = re.compile(r"[^\s,\"'{}\[\]/`<◁]+")
+_WORD = re.compile(r"[^\s,\"'{}\[\]/`<◁\u201c\u201e\u2018\u00ab\u300c\uff0c\u3001\uff1b;]+")
 _BARE_KEY = re.compile(r"[\w$-]+")
+_KEY_QUOTES = frozenset({'"', "'", *TYPOGRAPHIC} - {"`"})
 _LINE_END = re.compile(r"[\r\n]")
 _RESUME = re.compile(r"[,}\]\"`<\[◁]")
 _MAX_COMMENT_SPACE = 20
@@ -113,6 +114,7 @@ class BlockReader:
         """The quotes around that key."""
         self._key_start = 0
         """Its offset."""
+        self._closed_early: list[tuple[Any, int]] = []
         self._muted = False
         """Whether the next value belongs to a repeated key: then it is read and compared, but not reported."""
         self._repeated_at = 0
@@ -138,6 +140,12 @@ class BlockReader:
                 break  # the state needs more text, or this block has ended
             pos = new
         return pos
+
+    @property
+    def grew_after_repair(self) -> bool:
+        """Whether values came after a bracket that was taken to close an inner container, too. If in the end a bracket
+        is left over, it was not."""
+        return any(len(value) > length for value, length in self._closed_early)
 
     def truncate(self) -> list[Event]:
         """Return a truncated event for each value that is still open, innermost first."""
@@ -168,7 +176,7 @@ class BlockReader:
         if found is None:
             return len(text)
         pos, char = found.start(), found[0]
-        if char in "\"'":
+        if char in _KEY_QUOTES:
             self._key_quote = char
             self._key_start = self._window.start + pos
             self.string.begin(char, is_key=True, in_object=True)
@@ -199,7 +207,15 @@ class BlockReader:
         if found is None:
             return len(text)
         pos = found.start()
-        if found[0] != ":":
+        if found[0] in COLONS and self._key_quote:
+            end = pos + 1
+            if found[0] == "=" and end == len(text):
+                return pos
+            if text.startswith("=>", pos):
+                end += 1
+            self.problems.tolerate(pos, f"{text[pos:end]!r} in place of a colon")
+            pos = end - 1
+        elif found[0] != ":":
             return self._unexpected(text, pos, f"found {found[0]!r} where a colon was expected")
         if self._key_quote != '"':
             self.problems.tolerate(pos, f"the key {self._new_key[:50]!r} is not in double quotes")
@@ -234,7 +250,9 @@ class BlockReader:
         pos, char = found.start(), found[0]
         if char == "}":
             return self._close(text, pos)
-        if char in "\"'":
+        if char in COMMAS:
+            return self._other_comma(pos, char, BlockReader._member)
+        if char in _KEY_QUOTES:
             return self._no_comma(pos, BlockReader._member, certain=True)
         if _BARE_KEY.match(text, pos):
             return self._no_comma(pos, BlockReader._member, certain=self._after is None)
@@ -278,7 +296,9 @@ class BlockReader:
         pos, char = found.start(), found[0]
         if char == "]":
             return self._close(text, pos)
-        if char in "\"'{[":
+        if char in COMMAS:
+            return self._other_comma(pos, char, BlockReader._item)
+        if char in "{[" or char in _KEY_QUOTES:
             return self._no_comma(pos, BlockReader._item, certain=True)
         if _WORD.match(text, pos):
             return self._no_comma(pos, BlockReader._item, certain=self._after is None)
@@ -417,8 +437,10 @@ class BlockReader:
             return self._open(pos, "array", [])
         word = _WORD.match(text, pos)
         if word is None:
-            if char == "'":
-                self.problems.tolerate(pos, "a string in single quotes")
+            if char == "`" and "```".startswith(text[pos : pos + 3]) and len(text) - pos < 3:
+                return pos
+            if char == "'" or (char in TYPOGRAPHIC and not text.startswith("```", pos)):
+                self.problems.tolerate(pos, f"a string that begins with {char} in place of a double quote")
                 return self._open_string(pos, char)
             return self._unexpected(text, pos, f"found {char!r} where a value was expected")
         end = word.end()
@@ -573,7 +595,12 @@ class BlockReader:
                 outer = outer.parent
             if outer is None:
                 return self._skip(pos, f"{text[pos]!r} without an opening bracket", 1)
-            self.problems.refuse(pos, f"{text[pos]!r} leaves inner brackets open")
+            if self._top.parent is outer and self._top.value:
+                self.problems.repair(pos, f"{text[pos]!r} closes an inner bracket, too")
+                self._pop(DoneEvent(self._top))
+                self._closed_early = [(node.value, len(node.value)) for node in _chain(outer)]
+            else:
+                self.problems.refuse(pos, f"{text[pos]!r} leaves inner brackets open")
             while self._top is not outer:
                 self._pop(TruncatedEvent(self._top))
         self._pop(DoneEvent(self._top))
@@ -608,6 +635,15 @@ class BlockReader:
         self._after = None
         self._state = state
         return pos
+
+    def _other_comma(self, pos: int, char: str, state: State) -> int:
+        """Read what the model wrote in place of a comma."""
+        if self._untold():
+            return self._end(pos, "refused")
+        self.problems.tolerate(pos, f"{char!r} in place of a comma")
+        self._after_comma = True
+        self._state = state
+        return pos + 1
 
     def _unexpected(self, text: str, pos: int, message: str) -> int:
         """Handle text at `pos` that is not expected: skip a comment, stop at the end of the block, or note the problem
@@ -653,6 +689,13 @@ class BlockReader:
         self.status = status
         self._state = BlockReader._ended
         return pos
+
+
+def _chain(node: Node | None) -> Iterator[Node]:
+    """The node and the containers around it."""
+    while node is not None:
+        yield node
+        node = node.parent
 
 
 def same(first: Any, second: Any) -> bool:

@@ -344,8 +344,8 @@ class InstantParser:
             if not self._unclosed:
                 self._inside_refused = False
         elif shown is not None and self._after_answer:
-            if self._quote_follows:
-                shown.problems.refuse(pos, f"after the answer there is the end of another text in JSON: {bracket!r}")
+            if self._quote_follows or shown.grew_after_repair:
+                shown.problems.refuse(pos, f"the answer goes on behind its end: {bracket!r}")
             else:
                 shown.problems.tolerate(pos, f"{bracket!r} without an opening bracket after the answer")
 

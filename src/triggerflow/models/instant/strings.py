@@ -9,18 +9,27 @@ import re
 from .errors import ProblemList, Window
 from .escapes import CODE, CODE_BEGUN, JSON_ESCAPES, unescape
 from .events import Node
-from .quotes import Quotations, key_quote_closes, recent, value_quote_closes
+from .quotes import TYPOGRAPHIC, Quotations, key_quote_closes, recent, value_quote_closes
 
 # JSON has no control characters in strings. After the first one, which is noted, they count as text.
 _STOPS = {
+    **{begin: re.compile(rf'["\\\x00-\x1f{end}]') for begin, end in TYPOGRAPHIC.items()},
     '"': re.compile(r'["\\\x00-\x1f]'),
     "'": re.compile(r"['\\\x00-\x1f]"),
     '"""': re.compile(r'"+|\\'),
     "'''": re.compile(r"'+|\\"),
 }
-_STOPS_AFTER_CONTROL = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
+_STOPS_AFTER_CONTROL = {
+    **{begin: re.compile(rf'["\\{end}]') for begin, end in TYPOGRAPHIC.items()},
+    '"': re.compile(r'["\\]'),
+    "'": re.compile(r"['\\]"),
+}
 # A line break ends a key: the text is not a key, but prose with a quote in it. The answer may begin in the next line.
-_KEY_STOPS = {'"': re.compile(r'["\\\n]'), "'": re.compile(r"['\\\n]")}
+_KEY_STOPS = {
+    **{begin: re.compile(rf'["\\\n{end}]') for begin, end in TYPOGRAPHIC.items()},
+    '"': re.compile(r'["\\\n]'),
+    "'": re.compile(r"['\\\n]"),
+}
 
 
 class StringScanner:
@@ -29,6 +38,7 @@ class StringScanner:
     __slots__ = (
         "_decoded",
         "_ends",
+        "_escaped",
         "_flawed",
         "_in_object",
         "_kept",
@@ -57,7 +67,7 @@ class StringScanner:
         quote."""
         self._quote = quote
         self._in_object = in_object
-        if self._flawed or self._decoded:
+        if self._flawed or self._decoded or self._escaped:
             self._forget()
         self.is_key = is_key
         self._ends = ":" if is_key else "" if self._trust else ",}" if in_object else ",]"
@@ -75,6 +85,8 @@ class StringScanner:
         self._flawed = False
         """Whether there is something to note when the string ends."""
         self._quotations: Quotations | None = None
+        self._escaped = False
+        """Whether an odd number of quotes was escaped."""
         self._decoded = False
         """Whether an escape was decoded that is also an ordinary backslash and letter."""
         self._kept: int | None = None
@@ -158,6 +170,7 @@ class StringScanner:
             return None
         piece, pos, sort = step
         if sort == "quote":
+            self._escaped = not self._escaped
             if self._quotations is not None:
                 self._quotations.escaped()
         elif sort == "kept":
@@ -192,23 +205,29 @@ class StringScanner:
             closes = key_quote_closes(text, at)
         else:
             before = pieces[-1][-1] if pieces else self.parts[-1][-1] if self.parts else ""
-            if not before and text.startswith(self._quote, at + 1):
+            if self._quote in TYPOGRAPHIC and text[at] == '"':
+                closes = value_quote_closes(text, at, self._in_object, True, before)
+                if closes is False:
+                    return '"', at + 1  # in such a string it needs no escape
+            elif not before and text.startswith(self._quote, at + 1) and self._quote in "\"'":
                 self._quote *= 3
                 self._ends = ""
                 self.stop = _STOPS[self._quote].search
                 self._problems.tolerate(at - 1, "a string in three quotes")
                 return "", at + 2
-            closes = value_quote_closes(text, at, self._in_object, self._quotations is not None, before)
+            else:
+                in_quotation = self._quotations is not None and self._quotations.open
+                closes = value_quote_closes(text, at, self._in_object, in_quotation, before)
         if closes is None:
             return None
         if closes:
             self.closed = True
             return "", at + 1
         if self._quotations is None:
-            self._quotations = Quotations(self._window.start + at)
+            self._quotations = Quotations(self._window.start + at, self._escaped)
             self._flawed = True
-        self._quotations.add(self._quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
-        return self._quote, at + 1
+        self._quotations.add(text[at], recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
+        return text[at], at + 1
 
     def _note_problems(self) -> None:
         """Note what was not JSON in the string that has just ended."""
