@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
 from .errors import ProblemList, Window
+from .escapes import ESCAPED_QUOTE, ESCAPED_QUOTE_BEGUN
 from .events import DeltaEvent, Document, DoneEvent, Event, Kind, Node, TruncatedEvent
 from .quotes import COLONS, COMMAS, TYPOGRAPHIC, value_quote_closes
 from .scalars import (
@@ -28,7 +29,10 @@ from .scalars import (
     GROUPED,
     GROUPED_BEGUN,
     MAX_WORD,
+    NO_TEXT,
     SHORT_NUMBER,
+    UNQUOTED,
+    UNQUOTED_BEGUN,
     Scalar,
     read_grouped,
     read_word,
@@ -36,7 +40,7 @@ from .scalars import (
 from .strings import StringScanner
 from .thinking import ends_thinking
 
-Status = Literal["open", "closed", "refused", "broken", "too deep"]
+Status = Literal["open", "closed", "refused", "broken", "too deep", "escaped"]
 State = Callable[["BlockReader", str, int], int]
 
 _VISIBLE = re.compile(r"\S")
@@ -52,9 +56,16 @@ _LITERALS: tuple[tuple[Kind, Any], ...] = (("boolean", True), ("boolean", False)
 _MEMBER_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,}])|\s*(?=\}|,\s*["}])|\s+(?=,))')
 _ITEM_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,\]])|\s*(?=\]|,\s*["\]])|\s+(?=,))')
 _TRUSTED_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"')
-_WORD = re.compile(r"[^\s,\"'{}\[\]/`<◁\u201c\u201e\u2018\u00ab\u300c\uff0c\u3001\uff1b;]+")
+_WORD = re.compile(
+    r"[^\s,\"'{}\[\]/`<◁\u201c\u201e\u2018\u00ab\u300c\uff0c\u3001\uff1b;\\\u200b\u2060\ufeff\u200e\u200f]+"
+)
 _BARE_KEY = re.compile(r"[\w$-]+")
 _KEY_QUOTES = frozenset({'"', "'", *TYPOGRAPHIC} - {"`"})
+# What some models leave between the parts of a JSON: characters without width, line breaks as in a string or in HTML.
+_NOISE = re.compile(r"[\u200b\u2060\ufeff\u200e\u200f]+|\\[nrt]|<br ?/?>|<!--[^>]{0,200}-->")
+_NOISE_BEGUN = re.compile(r"(?:\\|<(?:b(?:r ?/?)?)?|<!(?:-(?:-[^>]{0,200})?)?)\Z")
+_NOISE_BEGINS = frozenset("\u200b\u2060\ufeff\u200e\u200f\\<")
+_QUOTE_AND_COLON = re.compile(r'"\s{0,256}(?:(:)|\Z)')
 _LINE_END = re.compile(r"[\r\n]")
 _RESUME = re.compile(r"[,}\]\"`<\[◁]")
 _MAX_COMMENT_SPACE = 20
@@ -191,6 +202,11 @@ class BlockReader:
             self._after_comma = True
             return pos + 1
         bare = _BARE_KEY.match(text, pos)
+        if char == "\\" and self._top is self._root and not self._root.value:
+            if ESCAPED_QUOTE.match(text, pos):
+                return self._end(pos, "escaped")
+            if ESCAPED_QUOTE_BEGUN.match(text, pos):
+                return pos
         if bare is None:
             return self._unexpected(text, pos, f"found {char!r} where a key was expected")
         if bare.end() == len(text) and len(bare[0]) <= MAX_WORD:
@@ -215,6 +231,13 @@ class BlockReader:
                 end += 1
             self.problems.tolerate(pos, f"{text[pos:end]!r} in place of a colon")
             pos = end - 1
+        elif found[0] == '"' and not self._key_quote and (colon := _QUOTE_AND_COLON.match(text, pos)) is not None:
+            if not colon[1]:
+                return pos
+            self.problems.repair(pos, f"the key {self._new_key[:50]!r} lacks its first quote")
+            self._take_key(self._new_key, self._key_start - self._window.start)
+            self._state = BlockReader._member_value
+            return colon.end()
         elif found[0] != ":":
             return self._unexpected(text, pos, f"found {found[0]!r} where a colon was expected")
         if self._key_quote != '"':
@@ -239,6 +262,7 @@ class BlockReader:
                 self._after_comma = True
                 self._state = BlockReader._member
                 return end
+            self.has_quoted_key = True
             self._take_key(whole[1], whole.start(1) - 1)
             self._state = BlockReader._member_value
             return self._value(text, end) if end < len(text) else end
@@ -348,7 +372,8 @@ class BlockReader:
 
     def _comment(self, text: str, pos: int) -> int:
         """Read the beginning of a comment, which may say that something was left out."""
-        start = _COMMENT_SPACE.match(text, pos + 2)
+        mark = text[pos : pos + 1] if text[pos] == "#" else text[pos : pos + 2]
+        start = _COMMENT_SPACE.match(text, pos + len(mark))
         begun = "" if start is None else text[start.end() : start.end() + 3]
         if len(begun) < 3 and len(text) - pos < 2 * _MAX_COMMENT_SPACE and "...".startswith(begun):
             return pos
@@ -356,8 +381,8 @@ class BlockReader:
             self.problems.refuse(pos, "a comment says that something was left out")
         else:
             self.problems.tolerate(pos, "a comment")
-        self._state = BlockReader._line_comment if text[pos + 1] == "/" else BlockReader._block_comment
-        return pos + 2
+        self._state = BlockReader._block_comment if mark == "/*" else BlockReader._line_comment
+        return pos + len(mark)
 
     def _resuming(self, text: str, pos: int) -> int:
         """After text that is not JSON, skip to where a value may begin or end."""
@@ -451,7 +476,7 @@ class BlockReader:
             return end
         scalar = read_word(word[0]) if end - pos <= MAX_WORD else None
         if scalar is None:
-            return self._unexpected(text, pos, f"{word[0][:40]!r} is not a value of JSON")
+            return self._unquoted(text, pos, word[0])
         if text[end] == "," and self._top.kind == "object" and SHORT_NUMBER.fullmatch(word[0]):
             # `1,` may be the beginning of `1,000`.
             if end + 1 == len(text):
@@ -462,6 +487,18 @@ class BlockReader:
             return self._unexpected(text, pos, f"text follows {word[0][:40]!r} directly")
         self._add_scalar(scalar, pos)
         return end
+
+    def _unquoted(self, text: str, pos: int, word: str) -> int:
+        """Read a text without quotes, or without the first one, up to the next key or the end of its object."""
+        if self._top.kind == "object" and self.has_quoted_key and not self._trust:
+            whole = UNQUOTED.match(text, pos)
+            if whole is None and UNQUOTED_BEGUN.match(text, pos):
+                return pos
+            if whole is not None and whole[1].lower() not in NO_TEXT and not ends_thinking(text, pos):
+                self.problems.repair(pos, "a text without quotes")
+                self._add_string(whole[1])
+                return whole.end()
+        return self._unexpected(text, pos, f"{word[:40]!r} is not a value of JSON")
 
     def _grouped(self, text: str, pos: int) -> int:
         """Read a number that has a comma before its next digits."""
@@ -593,6 +630,9 @@ class BlockReader:
             outer = self._top.parent
             while outer is not None and outer.kind != kind:
                 outer = outer.parent
+            if outer is None and self._ends_list():
+                self.problems.repair(pos, f"{text[pos]!r} once more than lists were opened")
+                return pos + 1
             if outer is None:
                 return self._skip(pos, f"{text[pos]!r} without an opening bracket", 1)
             if self._top.parent is outer and self._top.value:
@@ -605,6 +645,11 @@ class BlockReader:
                 self._pop(TruncatedEvent(self._top))
         self._pop(DoneEvent(self._top))
         return pos + 1
+
+    def _ends_list(self) -> bool:
+        """Whether the last thing in the open object is a list, without a comma behind it."""
+        members: Any = self._top.value
+        return not self._after_comma and bool(members) and isinstance(next(reversed(members.values())), list)
 
     def _pop(self, event: Event) -> None:
         node = self._top
@@ -662,6 +707,19 @@ class BlockReader:
                 self._after_comment = self._state
                 self._state = BlockReader._comment
                 return pos
+        elif char in _NOISE_BEGINS:
+            noise = _NOISE.match(text, pos)
+            if noise is not None and not self._untold():
+                self.problems.tolerate(pos, f"{noise[0][:40]!r} outside of a string")
+                return noise.end()
+            if noise is not None and char not in "\\<":
+                return noise.end()
+            if _NOISE_BEGUN.match(text, pos):
+                return pos
+        elif char == "#":
+            self._after_comment = self._state
+            self._state = BlockReader._comment
+            return pos
         elif char == "`":
             return self._break_off(pos, "the code block ends before its JSON does")
         elif char in "}]" and self._state is not BlockReader._member_value and self._state is not BlockReader._colon:

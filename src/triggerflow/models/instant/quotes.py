@@ -172,8 +172,10 @@ class Quotations:
             if (spaced or last in _OPENING) and after.isalnum() and quote == '"':
                 self.certain = False
             self._open = False
-        elif quote == "'" and last.isalnum() and (after.isalnum() or after.isspace()):
+        elif quote in "'\u2019" and last.isalnum() and (after.isalnum() or after.isspace()):
             pass  # an apostrophe
+        elif quote in "'\u2019" and last in "sS" and after == ",":
+            pass  # of a plural
         elif before.rstrip()[-1:].isdigit() and not after.isalnum() and after != ":":
             pass  # inches
         elif self._escaped and not spaced:

@@ -11,6 +11,7 @@ from .escapes import CODE, CODE_BEGUN, JSON_ESCAPES, unescape
 from .events import Node
 from .quotes import TYPOGRAPHIC, Quotations, key_quote_closes, recent, value_quote_closes
 
+_PATH = re.compile(r"[A-Za-z]:\\")
 # JSON has no control characters in strings. After the first one, which is noted, they count as text.
 _STOPS = {
     **{begin: re.compile(rf'["\\\x00-\x1f{end}]') for begin, end in TYPOGRAPHIC.items()},
@@ -41,12 +42,12 @@ class StringScanner:
         "_escaped",
         "_flawed",
         "_in_object",
-        "_kept",
         "_problems",
         "_quotations",
         "_quote",
         "_trust",
         "_uncertain",
+        "_unknown",
         "_window",
         "closed",
         "is_key",
@@ -89,8 +90,9 @@ class StringScanner:
         """Whether an odd number of quotes was escaped."""
         self._decoded = False
         """Whether an escape was decoded that is also an ordinary backslash and letter."""
-        self._kept: int | None = None
-        """The offset of the first backslash that JSON does not know, and that was kept."""
+        self._unknown: dict[str, int] = {}
+        """The offset of the first escape that JSON does not know and that was kept, and of the first one of which the
+        backslash was dropped."""
         self._uncertain: tuple[int, str] | None = None
 
     def scan(self, text: str, pos: int) -> tuple[str, int]:
@@ -120,7 +122,9 @@ class StringScanner:
             if at > pos:
                 pieces.append(text[pos:at])
             piece = JSON_ESCAPES.get(text[at + 1 : at + 2]) if text[at] == "\\" else None
-            if piece is not None:
+            if piece is not None and "kept" in self._unknown and (piece in "\f\b" or self._is_path(pieces)):
+                piece, pos = "\\", at + 1  # nobody means these, and a backslash was meant as such before
+            elif piece is not None:
                 self._decoded = True
                 pos = at + 2
             else:
@@ -160,6 +164,10 @@ class StringScanner:
             return self._run_of_quotes(text, at, end)
         return self._one_quote(text, at, pieces)
 
+    def _is_path(self, pieces: list[str]) -> bool:
+        """Whether the text so far begins as a path of Windows does."""
+        return _PATH.match("".join([*self.parts[:4], *pieces[:4]])) is not None
+
     def take(self) -> str:
         """The whole text, once closed."""
         return "".join(self.parts)
@@ -173,9 +181,10 @@ class StringScanner:
             self._escaped = not self._escaped
             if self._quotations is not None:
                 self._quotations.escaped()
-        elif sort == "kept":
-            if self._kept is None:
-                self._kept = self._window.start + at
+        elif sort in ("kept", "dropped"):
+            kinds = self._unknown
+            if sort not in kinds:
+                kinds[sort] = self._window.start + at
                 self._flawed = True
         elif sort == "decoded":
             self._problems.tolerate(at, f"JSON has no escape {text[at:pos]}")
@@ -240,12 +249,11 @@ class StringScanner:
                 problems.repair(at, "a quote that was not escaped was read as a part of its string")
             else:
                 problems.refuse(at, "a quote inside of a string is not escaped, and the string may end elsewhere")
-        if self._kept is not None:
-            at = self._kept - start
-            if self._decoded:
-                problems.refuse(at, "backslashes of which some are escapes of JSON and others are not")
+        for sort, offset in self._unknown.items():
+            if len(self._unknown) > 1 or (sort == "kept" and self._decoded):
+                problems.refuse(offset - start, "backslashes of which some are escapes and others are not")
             else:
-                problems.repair(at, "a backslash that begins no escape of JSON was kept as it is")
+                problems.repair(offset - start, f"a backslash that begins no escape of JSON was {sort}")
         if self._uncertain is not None:
             offset, what = self._uncertain
             problems.refuse(offset - start, what)
