@@ -30,9 +30,12 @@ from .scalars import (
     GROUPED_BEGUN,
     MAX_WORD,
     NO_TEXT,
+    OMISSION,
     SHORT_NUMBER,
     UNQUOTED,
     UNQUOTED_BEGUN,
+    UNQUOTED_ITEM,
+    UNQUOTED_ITEM_BEGUN,
     Scalar,
     read_grouped,
     read_word,
@@ -62,7 +65,7 @@ _WORD = re.compile(
 _BARE_KEY = re.compile(r"[\w$-]+")
 _KEY_QUOTES = frozenset({'"', "'", *TYPOGRAPHIC} - {"`"})
 # What some models leave between the parts of a JSON: characters without width, line breaks as in a string or in HTML.
-_NOISE = re.compile(r"[\u200b\u2060\ufeff\u200e\u200f]+|\\[nrt]|<br ?/?>|<!--[^>]{0,200}-->")
+_NOISE = re.compile(r"(?:[\u200b\u2060\ufeff\u200e\u200f]+|\\[nrt]|<br ?/?>|<!--[^>]{0,200}-->)\s{0,256}(\")?")
 _NOISE_BEGUN = re.compile(r"(?:\\|<(?:b(?:r ?/?)?)?|<!(?:-(?:-[^>]{0,200})?)?)\Z")
 _NOISE_BEGINS = frozenset("\u200b\u2060\ufeff\u200e\u200f\\<")
 _QUOTE_AND_COLON = re.compile(r'"\s{0,256}(?:(:)|\Z)')
@@ -126,6 +129,8 @@ class BlockReader:
         self._key_start = 0
         """Its offset."""
         self._closed_early: list[tuple[Any, int]] = []
+        self._unquoted_list: Any = None
+        """A list of which no item has quotes."""
         self._muted = False
         """Whether the next value belongs to a repeated key: then it is read and compared, but not reported."""
         self._repeated_at = 0
@@ -202,7 +207,7 @@ class BlockReader:
             self._after_comma = True
             return pos + 1
         bare = _BARE_KEY.match(text, pos)
-        if char == "\\" and self._top is self._root and not self._root.value:
+        if char in "\\&" and self._top is self._root and not self._root.value:
             if ESCAPED_QUOTE.match(text, pos):
                 return self._end(pos, "escaped")
             if ESCAPED_QUOTE_BEGUN.match(text, pos):
@@ -498,6 +503,17 @@ class BlockReader:
                 self.problems.repair(pos, "a text without quotes")
                 self._add_string(whole[1])
                 return whole.end()
+        elif (
+            self.has_quoted_key and not self._trust and (not self._top.value or self._top.value is self._unquoted_list)
+        ):
+            whole = UNQUOTED_ITEM.match(text, pos)
+            if whole is None and UNQUOTED_ITEM_BEGUN.match(text, pos):
+                return pos
+            if whole is not None and whole[1].lower() not in NO_TEXT and not OMISSION.search(whole[1]):
+                self.problems.repair(pos, "a text without quotes")
+                self._unquoted_list = self._top.value
+                self._add_string(whole[1])
+                return whole.end()
         return self._unexpected(text, pos, f"{word[:40]!r} is not a value of JSON")
 
     def _grouped(self, text: str, pos: int) -> int:
@@ -649,7 +665,9 @@ class BlockReader:
     def _ends_list(self) -> bool:
         """Whether the last thing in the open object is a list, without a comma behind it."""
         members: Any = self._top.value
-        return not self._after_comma and bool(members) and isinstance(next(reversed(members.values())), list)
+        if self._after_comma or self._top.kind != "object" or not members:
+            return False
+        return isinstance(next(reversed(members.values())), list)
 
     def _pop(self, event: Event) -> None:
         node = self._top
@@ -709,13 +727,16 @@ class BlockReader:
                 return pos
         elif char in _NOISE_BEGINS:
             noise = _NOISE.match(text, pos)
-            if noise is not None and not self._untold():
-                self.problems.tolerate(pos, f"{noise[0][:40]!r} outside of a string")
-                return noise.end()
-            if noise is not None and char not in "\\<":
-                return noise.end()
-            if _NOISE_BEGUN.match(text, pos):
+            if noise is None and _NOISE_BEGUN.match(text, pos):
                 return pos
+            if noise is not None and self._untold() and char in "\\<":
+                # Before the first key, this may be prose.
+                if noise[1] is None and noise.end() == len(text):
+                    return pos
+                noise = noise if noise[1] else None
+            if noise is not None:
+                self.problems.tolerate(pos, f"{noise[0][:40]!r} outside of a string")
+                return noise.end() - len(noise[1] or "")
         elif char == "#":
             self._after_comment = self._state
             self._state = BlockReader._comment

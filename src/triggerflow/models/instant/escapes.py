@@ -12,9 +12,12 @@ JSON_ESCAPES = {"\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t
 """What the letters (and the backslash) of JSON mean after a backslash."""
 _OTHERS: dict[str, tuple[str, Sort]] = {'"': ('"', "quote"), "/": ("/", "json"), "'": ("'", "decoded")}
 _LEVEL = {**JSON_ESCAPES, '"': '"', "/": "/"}
-ESCAPED_QUOTE = re.compile(r'(?:\\[nrt]|\s){0,40}\\"')
-"""The first quote in an object that is escaped as a whole, as in `{\\"title\\": ...`."""
-ESCAPED_QUOTE_BEGUN = re.compile(r"(?:\\[nrt]|\s){0,40}\\?\Z")
+ESCAPED_QUOTE = re.compile(r'(?:\\[nrt]|\s){0,40}\\"|&quot;')
+"""The first quote in an object that is escaped as a whole, as in `{\\"title\\": ...` or `{&quot;title&quot;: ...`."""
+ESCAPED_QUOTE_BEGUN = re.compile(r"(?:(?:\\[nrt]|\s){0,40}\\?|&(?:q(?:u(?:ot?)?)?)?)\Z")
+_ENTITIES = {"quot": '"', "amp": "&", "lt": "<", "gt": ">", "apos": "'", "#39": "'", "#x27": "'"}
+_ENTITY = re.compile(r"&(quot|amp|lt|gt|apos|#39|#x27);")
+_ENTITY_BEGUN = re.compile(r"&[a-z0-9#]{0,5}\Z")
 CODE = re.compile(r"u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}")
 """The escape of a character by its number, without the backslash; not half of a surrogate pair."""
 CODE_BEGUN = re.compile(r"(?:u[0-9a-fA-F]{0,3})?\Z")
@@ -57,14 +60,20 @@ def unescape(text: str, at: int) -> tuple[str, int, Sort] | None:
 
 
 class Unescaper:
-    """Takes one level of escapes off a JSON that was escaped as a whole, such as one in a string of another JSON."""
+    """Takes one level of escapes off a JSON that was escaped as a whole, as in a string of another JSON or for HTML."""
 
-    def __init__(self) -> None:
+    def __init__(self, begin: str) -> None:
+        self._html = begin == "&"
         self._rest = ""
 
     def feed(self, text: str) -> str:
-        """The text without that level. A backslash at its end is kept until the next call."""
+        """The text without that level. The beginning of an escape at its end is kept until the next call."""
         text = self._rest + text
+        if self._html:
+            begun = _ENTITY_BEGUN.search(text)
+            self._rest = "" if begun is None else begun[0]
+            whole = text[: len(text) - len(self._rest)]
+            return _ENTITY.sub(lambda entity: _ENTITIES[entity[1]], whole)
         self._rest = "\\" if (len(text) - len(text.rstrip("\\"))) % 2 else ""
         whole = text[: len(text) - len(self._rest)]
         return re.sub(r"\\(.)", lambda pair: _LEVEL.get(pair[1], pair[0]), whole, flags=re.DOTALL)

@@ -332,7 +332,7 @@ class InstantParser:
 
     def _unescape(self, text: str) -> str:
         """Take one level of escapes off the text from here to the end of the block, which begins with it."""
-        self._unescaper = Unescaper()
+        self._unescaper = Unescaper(text[0])
         self._block = self._new_block("object")
         self._block.problems.repair(0, "the whole answer is escaped, as if in a string")
         plain = self._unescaper.feed(text)

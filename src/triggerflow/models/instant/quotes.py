@@ -114,7 +114,8 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool,
         if after == "}" or (after == "]" and not in_object):
             return True  # in an array, "}" shows that the model forgot the bracket of the array
         if after == ",":
-            if not before.isdigit() or start > at + 1:
+            plural = text[at] in "'\u2019" and before in "sS"  # `the sisters', and ...`
+            if not (before.isdigit() or plural) or start > at + 1:
                 return True
             more = _COMMA_AND_MORE.match(text, start)
             if more is None or more[1] is None:

@@ -157,7 +157,17 @@ class StringScanner:
             code = CODE.match(text, at + 1)
             if code is not None:
                 return chr(int(code[0][1:], 16)), at + 6
-            return None if CODE_BEGUN.match(text, at + 1) else self._escape(text, at)
+            if CODE_BEGUN.match(text, at + 1):
+                return None
+            if text[at + 1] == '"' and "kept" in self._unknown and self._is_path(pieces):
+                # The last backslash of a path, and the end of the string.
+                closes = value_quote_closes(text, at + 1, self._in_object, True, "")
+                if closes is None:
+                    return None
+                if closes:
+                    self.closed = True
+                    return "\\", at + 2
+            return self._escape(text, at)
         if char < " " and not self.is_key:
             return self._control_character(at)
         if len(self._quote) == 3:
