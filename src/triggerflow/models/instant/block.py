@@ -26,6 +26,7 @@ from .quotes import COLONS, COMMAS, TYPOGRAPHIC, value_quote_closes
 from .scalars import (
     AFTER_GROUPED,
     AFTER_GROUPED_BEGUN,
+    COMMENT,
     GROUPED,
     GROUPED_BEGUN,
     MAX_WORD,
@@ -496,10 +497,10 @@ class BlockReader:
     def _unquoted(self, text: str, pos: int, word: str) -> int:
         """Read a text without quotes, or without the first one, up to the next key or the end of its object."""
         if self._top.kind == "object" and self.has_quoted_key and not self._trust:
-            whole = UNQUOTED.match(text, pos)
-            if whole is None and UNQUOTED_BEGUN.match(text, pos):
+            if UNQUOTED_BEGUN.match(text, pos):  # before a later end is found, the first has to be ruled out
                 return pos
-            if whole is not None and whole[1].lower() not in NO_TEXT and not ends_thinking(text, pos):
+            whole = UNQUOTED.match(text, pos)
+            if whole is not None and self._is_text(whole[1]) and not ends_thinking(text, pos):
                 self.problems.repair(pos, "a text without quotes")
                 self._add_string(whole[1])
                 return whole.end()
@@ -509,12 +510,16 @@ class BlockReader:
             whole = UNQUOTED_ITEM.match(text, pos)
             if whole is None and UNQUOTED_ITEM_BEGUN.match(text, pos):
                 return pos
-            if whole is not None and whole[1].lower() not in NO_TEXT and not OMISSION.search(whole[1]):
+            if whole is not None and self._is_text(whole[1]) and not OMISSION.search(whole[1]):
                 self.problems.repair(pos, "a text without quotes")
                 self._unquoted_list = self._top.value
                 self._add_string(whole[1])
                 return whole.end()
         return self._unexpected(text, pos, f"{word[:40]!r} is not a value of JSON")
+
+    @staticmethod
+    def _is_text(text: str) -> bool:
+        return text.lower() not in NO_TEXT and text[-1] != "," and COMMENT.search(text) is None
 
     def _grouped(self, text: str, pos: int) -> int:
         """Read a number that has a comma before its next digits."""
@@ -735,7 +740,7 @@ class BlockReader:
                     return pos
                 noise = noise if noise[1] else None
             if noise is not None:
-                self.problems.tolerate(pos, f"{noise[0][:40]!r} outside of a string")
+                self.problems.tolerate(pos, "an escape, a tag or an invisible character between the parts of the JSON")
                 return noise.end() - len(noise[1] or "")
         elif char == "#":
             self._after_comment = self._state

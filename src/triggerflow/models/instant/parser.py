@@ -114,6 +114,9 @@ class InstantParser:
         self._replaces_draft = False
         """Whether the present candidate was announced as the answer, after another one."""
         self._unescaper: Unescaper | None = None
+        """Takes a level of escapes off the rest of the text, from the first candidate on that is escaped as a whole."""
+        self._escaped: BlockReader | None = None
+        """That candidate."""
         self._comma_follows: bool | None = None
         """After the answer: whether the first visible character is a comma; None if there was none yet."""
         self._quote_follows = False
@@ -334,7 +337,9 @@ class InstantParser:
         """Take one level of escapes off the text from here to the end of the block, which begins with it."""
         self._unescaper = Unescaper(text[0])
         self._block = self._new_block("object")
-        self._block.problems.repair(0, "the whole answer is escaped, as if in a string")
+        self._escaped = self._block
+        at = self._block_start - self._window.start
+        self._block.problems.repair(at, "the whole answer is escaped, as if in a string")
         plain = self._unescaper.feed(text)
         self._length += len(plain) - len(text)
         return plain
@@ -414,6 +419,9 @@ class InstantParser:
         if self._replaces_draft:
             at = self._block_start - self._window.start
             block.problems.repair(at, "the JSON before it was taken for a draft")
+        if self._unescaper is not None and block is not self._escaped:
+            at = self._block_start - self._window.start
+            block.problems.refuse(at, "the JSON before the answer was escaped as a whole, and the answer may be, too")
         if self._inside_refused:
             at = self._block_start - self._window.start
             block.problems.refuse(at, "the answer is inside of text in JSON that cannot be read")
@@ -424,7 +432,6 @@ class InstantParser:
     def _end_block(self, block: BlockReader) -> None:
         """A candidate has ended: decide what the parser looks for next, an answer or a better one."""
         self._block = None
-        self._unescaper = None
         self._before = ""
         if block.status == "broken":
             self._reopen()

@@ -14,11 +14,12 @@ UNQUOTED = re.compile(
     r'([^\W\d_][^"\n{}\[\]`<(+|$]{0,200}?)\s{0,9}(?:"\s{0,9})?(?=\}|,\s{0,256}(?:\}|"[^"\n]{0,256}"\s{0,256}:))'
 )
 UNQUOTED_BEGUN = re.compile(
-    r'[^\W\d_][^"\n{}\[\]`<(+|$]{0,210}(?:"\s{0,9})?(?:,\s{0,256}(?:"[^"\n]{0,256}(?:"\s{0,256})?)?)?\Z'
+    r'[^\W\d_][^"\n{}\[\]`<(+|$]{0,200}\s{0,9}(?:"\s{0,9})?(?:,\s{0,256}(?:"[^"\n]{0,256}(?:"\s{0,256})?)?)?\Z'
 )
 # The same as an item of a list, of words only.
 UNQUOTED_ITEM = re.compile(r"([^\W\d_][\w '\u2019-]{0,80}?)\s{0,9}(?=[,\]])")
 UNQUOTED_ITEM_BEGUN = re.compile(r"[^\W\d_][\w '\u2019-]{0,80}\s{0,9}\Z")
+COMMENT = re.compile(r"(?:^|\s)(?://|/\*|#)")
 OMISSION = re.compile(r"\b(?:and|more|others?|rest|so on|remaining)\b", re.IGNORECASE)
 NO_TEXT = frozenset(
     {

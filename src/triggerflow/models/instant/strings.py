@@ -71,7 +71,10 @@ class StringScanner:
         if self._flawed or self._decoded or self._escaped:
             self._forget()
         self.is_key = is_key
-        self._ends = ":" if is_key else "" if self._trust else ",}" if in_object else ",]"
+        if quote != '"':
+            self._ends = ""
+        else:
+            self._ends = ":" if is_key else "" if self._trust else ",}" if in_object else ",]"
         """What proves the quote before it to be the end."""
         self.closed = False
         self.node: Node | None = None
