@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import external, now, read, turns
-from triggerflow import TriggerFlow, TriggerFlowRuntimeData
+from triggerflow import Retry, TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.errors import ExecutionClosed
 
 Data = TriggerFlowRuntimeData[Any]
@@ -41,6 +41,67 @@ async def test_s05_falsy_results_are_results(value: Any, way: str) -> None:
 
     flow.to(chunk).end().to(second).end()
     assert await flow.async_start() is value
+
+
+@pytest.mark.parametrize("way", ["end", "set_result", "outside", "error route", "checked", "kept open"])
+async def test_a_result_that_is_dropped_is_logged(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Once for an execution, with the chunk and the execution: the work behind the second one was done as well."""
+    flow = TriggerFlow("orders")
+    if way == "checked":
+        flow.set_contract(result=str)
+
+    @flow.chunk("late")
+    async def late(data: Data) -> Any:
+        await asyncio.sleep(data.value)
+        if way == "set_result":
+            data.set_result(f"late {data.value}")
+            return None
+        return f"late {data.value}"
+
+    @flow.chunk("first")
+    async def first(data: Data) -> str:
+        if way == "error route":
+            raise ValueError("the mail server is down")
+        return "first"
+
+    flow.to(first).end()
+    flow.on_error(("failed", echo)).end()
+    for _ in range(2):
+        flow.to(("later", lambda data: data.value)).to(late).end()
+    execution = flow.create_execution(keep_open=way == "kept open")
+    with caplog.at_level(logging.WARNING, "triggerflow"):
+        await execution.async_begin(1)
+        await asyncio.sleep(0.5)
+        if way == "outside":
+            await execution.async_set_result("from outside")
+        await execution.async_settled()
+        await execution.async_close()
+    (line,) = [it.getMessage() for it in caplog.records]
+    by = "a caller" if way == "outside" else "chunk 'late'"
+    assert line.startswith(f"{execution!r}: the result of {by} was dropped")
+
+
+@pytest.mark.parametrize("way", ["same", "own", "replaced", "repeated", "no value"])
+async def test_a_result_that_loses_nothing_is_not_logged(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    flow = TriggerFlow()
+
+    @flow.chunk("chunk", retry=Retry(2, initial_interval=0.1))
+    async def chunk(data: Data) -> Any:
+        data.set_result({"answer": [1]})
+        if way == "repeated" and data.attempt == 1:
+            raise ValueError("again")
+        if way == "replaced":
+            data.set_result("other", replace=True)
+        return {"answer": [1]} if way == "same" else None
+
+    flow.to(chunk)
+    if way in ("same", "own"):
+        flow.when(chunk).end()
+    if way == "no value":
+        flow.to(("nothing", lambda data: asyncio.sleep(1))).end()
+    with caplog.at_level(logging.WARNING, "triggerflow"):
+        assert await flow.async_start() == ("other" if way == "replaced" else {"answer": [1]})
+    assert caplog.records == []
 
 
 async def test_s05_the_first_end_reached_fixes_the_result() -> None:

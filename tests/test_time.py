@@ -364,6 +364,41 @@ async def test_an_execution_fails_at_its_time_limit_whatever_it_waits_for(kind: 
         await read(execution.get_async_runtime_stream())
 
 
+@pytest.mark.parametrize("left", ["nothing", "question", "expiring", "timer", "signal", "chunk", "retry"])
+@pytest.mark.parametrize("keep_open", [False, True])
+async def test_an_execution_with_its_result_fails_at_its_limit_only_if_work_is_left(left: str, keep_open: bool) -> None:
+    """An open question is no work: "it completes with its result, and its open questions are closed"."""
+    flow = TriggerFlow()
+
+    async def goes_on(data: Data) -> None:
+        if left in ("question", "expiring"):
+            data.pause_for(interrupt_id="q", expires=1_000 if left == "expiring" else None)
+        elif left == "signal":
+            await data.async_emit("later", delay=1_000)
+        elif left == "chunk":
+            await asyncio.sleep(1_000)
+        elif left == "retry":
+            raise ValueError("again")
+
+    flow.to(echo).end()
+    flow.to(flow.chunk("goes on", retry=Retry(9, initial_interval=1_000, maximum_interval=1_000))(goes_on))
+    flow.when("later").to(echo)
+    if left == "timer":
+        flow.when({"timer": 1_000}).to(echo)
+    execution = flow.create_execution(execution_timeout=20, keep_open=keep_open)
+    await execution.async_begin("result")
+    await asyncio.sleep(21)
+    if left in ("signal", "chunk", "retry"):
+        assert execution.get_status() == "failed"
+    else:
+        assert (await execution.async_get_result(), execution.get_status()) == ("result", "completed")
+        assert execution.get_pending_interrupts() == {}
+    if left == "question":
+        assert execution.get_interrupt("q")["status"] == "retracted"
+        with pytest.raises(ExecutionClosed):
+            await execution.async_continue_with("q", "late")
+
+
 async def test_chunks_clean_up_after_the_time_limit() -> None:
     """`cleanup_timeout` is the other limit: what they have for that."""
     flow, seen = TriggerFlow(), list[Any]()
@@ -810,6 +845,34 @@ async def test_a_delayed_start_counts_on_while_no_process_runs_the_execution(ope
         assert seen == []
         assert await status_of(store, "run", 120) == "completed"
     assert seen == ["value"]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+async def test_a_chunk_sees_the_time_that_due_times_are_on(open_store: Callable[[], Any], sync: bool) -> None:
+    """ "The time left" works in virtual time, and after a restart."""
+    flow = TriggerFlow("time left")
+
+    @flow.chunk("begin")
+    async def begin(data: Data) -> None:
+        data.state.set("until", data.now() + 3 * DAY)
+        data.pause_for(interrupt_id="q", expires=3 * DAY)
+
+    def left(data: Data) -> float:
+        return data.state.get("until") - data.now()
+
+    async def left_async(data: Data) -> float:
+        return left(data)
+
+    flow.to(begin).to(("left", left if sync else left_async)).end()
+    async with open_store() as store:
+        await flow.create_execution(id="run", store=store).async_begin()
+        await asyncio.sleep(1)
+    await asyncio.sleep(2 * DAY)
+    async with open_store() as store:
+        execution = await flow.async_resume("run", store=store)
+        assert execution.get_interrupt("q")["expires"] == pytest.approx(execution.state.get("until"), abs=1)
+        await execution.async_continue_with("q")
+        assert await execution.async_get_result() == pytest.approx(DAY, abs=5)
 
 
 async def test_a_signal_that_keeps_nothing_open_wakes_a_parked_execution(open_store: Callable[[], Any]) -> None:

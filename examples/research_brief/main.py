@@ -6,7 +6,8 @@
     python examples/research_brief/main.py --base-url http://127.0.0.1:8080/v1 "reading CSV files"
 
 `make demo-model` starts a small local model and runs this example with it. Each run shows the answer twice, at the same
-pace: the second time the searches wait until the answer is complete, to show the difference in time.
+pace: the second time the searches wait until the answer is complete, to show the difference in time. In the end
+the model is asked for a second idea: it is told that its first answer cannot be used, and why.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from corpus import Hit, open_corpus, search
 from msgspec import Meta, Struct
 
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.models import Request, Response
+from triggerflow.models import InvalidResponseError, Provider, Request, Response
 
 SEARCH_SECONDS = 0.5
 """The time of a search service on a network, in seconds; the local corpus answers in a millisecond."""
@@ -131,13 +132,38 @@ class Run:
             self.pieces.append((perf_counter() - started, text))
 
 
+async def second_idea(request: Request, model: Provider) -> None:
+    """Ask for a plan whose title is not the first one that the model thinks of; print what the attempts have cost."""
+    taken: list[str] = []
+
+    class NewPlan(Plan):
+        __doc__ = Plan.__doc__
+
+        def __post_init__(self) -> None:
+            if self.title in taken or not taken:
+                taken.append(self.title)
+                raise ValueError(f"the title {self.title!r} is taken: write another one")
+
+    response = request.output(NewPlan).get_response(model, max_retries=5)
+    try:
+        plan = await response.async_get_data_object()
+    except InvalidResponseError as error:
+        print(f"No second idea: {error}; {error.usage.get('total_tokens')} tokens.")
+        return
+    print(f"A second idea, after {taken[0]!r}: {plan.title!r}")
+    for number, attempt in enumerate((await response.async_get_meta())["attempts"], 1):
+        usage, failure = attempt["usage"], attempt["failure"] or "fits"
+        print(f"  attempt {number}: {usage['prompt_tokens']} + {usage['completion_tokens']} tokens, {failure}")
+
+
 async def main(topic: str, base_url: str | None) -> None:
     open_corpus()
     model = None
     if base_url is not None:
         from triggerflow.models.openai import OpenAIProvider
 
-        model = OpenAIProvider("local", base_url=base_url, api_key="none", temperature=0, max_tokens=400)
+        options: dict[str, Any] = {"structured": "full_json_schema", "temperature": 0.8, "seed": 1, "max_tokens": 400}
+        model = OpenAIProvider("local", base_url=base_url, api_key="none", **options)
     request = (
         Request().instruct("Plan a brief from the documentation of Python's standard library.").input(topic)
     ).output(Plan)
@@ -151,6 +177,7 @@ async def main(topic: str, base_url: str | None) -> None:
     print(f"Time to brief {run.seconds:.2f} s, when every search waits {waiting.seconds:.2f} s, ", end="")
     print(f"ratio {run.seconds / waiting.seconds:.2f}.")
     if model is not None:
+        await second_idea(request, model)
         await model.aclose()
 
 

@@ -188,7 +188,7 @@ async def test_a_real_model_is_read_field_by_field() -> None:
     async with test_real_model.served() as server:
         agent = Agently.create_agent()
         endpoint = {"base_url": server.url, "model": "local"}
-        limits = {"temperature": 0, "max_tokens": 300, "structured": "json_schema"}
+        limits = {"temperature": 0, "max_tokens": 300, "structured": "full_json_schema"}
         agent.set_settings("OpenAICompatible", {**endpoint, "request_options": limits})
         response = agent.instruct("Plan searches.").input("How do I read CSV files?").output(
             test_real_model.Plan

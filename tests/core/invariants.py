@@ -37,6 +37,10 @@ def check(state: RunState) -> None:
             f"wait {number} belongs to a run that has ended"
         )
     check_timers(state)
+    for number, early in (state.early or {}).items():
+        assert number in state.runs, f"run {number} has ended, and still gives items"
+        assert early.signal in (state.provisional or {}), f"the items of run {number} cannot be taken back any more"
+        assert all(it.giver == number for it in early.instances)
 
 
 def check_timers(state: RunState) -> None:

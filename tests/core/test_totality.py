@@ -91,7 +91,9 @@ RECORDS: dict[type[events.Event], Callable[[float, int], list[events.Event]]] = 
         for name in ("open", "answered", "expired", "nowhere")
         for request in (None, "r", "other")
     ],
-    events.TimerFired: lambda at, run: [events.TimerFired(at, number) for number in range(40)],
+    events.TimerFired: lambda at, run: [
+        events.TimerFired(at, number, grace) for number in range(40) for grace in (None, 1.0)
+    ],
     events.SourceItems: lambda at, run: [
         events.SourceItems(at, number, items, done)
         for number in range(40)

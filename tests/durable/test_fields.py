@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.models.fields_support import PLAN, TYPED, PydanticPlan, PydanticStep,
 from triggerflow import FieldPlace, TriggerFlow
 from triggerflow.errors import PayloadError
 from triggerflow.models import Response
+from triggerflow.stores import SQLiteStore
 
 Open = Callable[[], Any]
 OTHER = PLAN.replace('"a"', '"d"').replace('"b"', '"e"')
@@ -186,3 +189,31 @@ async def test_a_saved_execution_goes_on_elsewhere(after: int) -> None:
     assert await execution.async_get_result() == ("D+E+C" if after < 100 else "A+B+C")
     assert again.names("begin") == (["d", "e", "c"] if after < 100 else ["a", "b", "c"])
     assert again.fields[0] == FieldPlace("steps[0]", "steps[*]", ("steps", 0))
+
+
+def leave(folder: Path) -> None:
+    """Copy the files of the store."""
+    for file in folder.glob("runs.db*"):
+        shutil.copy(file, folder / f"left-{file.name}")
+
+
+@pytest.mark.parametrize("after", [5, 20, 36, 40, 44, 60])
+async def test_a_crash_at_any_moment(tmp_path: Path, after: int) -> None:
+    """The files as they are at that moment are what a killed process leaves."""
+    source = answering(PLAN, OTHER)
+    first, again = works_on(source), works_on(source, seconds=1.0)
+    async with SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL") as store:
+        execution = first.flow.create_execution(store=store, id="run")
+        await execution.async_begin()
+        await asyncio.sleep(after)
+        leave(tmp_path)
+        await execution.async_cancel("this process is not the one of the test")
+    await asyncio.sleep(1000)  # until the lease of the dead process is over
+    async with SQLiteStore(tmp_path / "left-runs.db", synchronous="NORMAL") as store:
+        execution = await again.flow.async_resume("run", store=store)
+        items = [item async for item in execution.get_async_runtime_stream(after=0, timeout=None)]
+        assert await execution.async_get_result() == ("A+B+C" if after >= 44 else "D+E+C")
+    assert sorted(again.log) == sorted(
+        (kind, name) for name in ("abc" if after >= 44 else "dec") for kind in ("begin", "end")
+    )
+    assert [item["type"] for item in items] == ["retraction"] * (20 <= after < 44)

@@ -17,10 +17,20 @@ from typing import Any
 from tests.models.instant_support import Keys, follow, same
 
 LETTERS = "abcXYZ019 .,:;-_/\\\"'`{}[]()<>=#\n\t\r\x00\x7fäß日本語😀\u2028"
-BEFORE = ("", "", "Sure!\n", "```json\n", "Using {x} and {y: z}: ", '<think>maybe {"n": 9}</think>', "{{", "<th")
+BEFORE = (
+    *("", "", "", "", "Sure!\n", "Sure!\n", "```json\n", "```json\n", "Using {x} and {y: z}: ", "{{", "<th", "[TH"),
+    *(
+        '<think>maybe {"n": 9}</think>',
+        '[THINK]maybe {"n": 9}[/THINK]',
+        '<|channel|>analysis {"n": 9}<|channel|>final ',
+    ),
+)
 AFTER = ("", "", "\n```\nDone {x}.", " bye", "\n", ' {"n": 9}')
-SECOND_BLOCK = ("", '</think>{"title": "b", "items": []}', '\n```\n{"items": 1}')
-DAMAGING_PIECES = ("</think>", "<think>", "```", '"""', '"quoted"', ' "q", ', "\\u", "\\ud83d")
+SECOND_BLOCK = ("", '</think>{"title": "b", "items": []}', '[/THINK]{"title": "b", "items": []}', '\n```\n{"items": 1}')
+DAMAGING_PIECES = (
+    *("</think>", "<think>", "```", '"""', '"quoted"', ' "q", ', "\\u", "\\ud83d"),
+    *("[THINK]", "[/THINK]", "◁/think▷", "<|channel|>final", "assistantfinal", "[/THI", "◁"),
+)
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},
     {},
@@ -185,10 +195,8 @@ def random_cuts(rng: random.Random, text: str) -> list[str]:
 
 
 def surrounded(rng: random.Random) -> tuple[str, str]:
-    before = rng.choice(
-        ("", "", "Sure!\n", "```json\n", "Using {x} and {y: z}: ", '<think>maybe {"n": 9}</think>', "{{", "<th")
-    )
-    after = rng.choice(("", "", "\n```\nDone {x}.", " bye", "\n", ' {"n": 9}'))
+    before = rng.choice(BEFORE)
+    after = rng.choice(AFTER)
     return before, after
 
 
@@ -253,9 +261,7 @@ def check_damage(rng: random.Random, lenient: bool) -> None:
     before, after = surrounded(rng)
     writer.put(before)
     writer.write({"title": random_text(rng), "items": random_value(rng, 3)})
-    chars = list(
-        writer.finish().text + after + rng.choice(("", '</think>{"title": "b", "items": []}', '\n```\n{"items": 1}'))
-    )
+    chars = list(writer.finish().text + after + rng.choice(SECOND_BLOCK))
     for _ in range(rng.choice((1, 1, 2, 3, 10))):
         position = rng.randrange(len(chars) + 1)
         roll = rng.random()
@@ -264,9 +270,7 @@ def check_damage(rng: random.Random, lenient: bool) -> None:
         elif roll < 0.8:
             del chars[position : position + rng.choice((1, 1, 3))]
         else:
-            chars[position:position] = rng.choice(
-                ("</think>", "<think>", "```", '"""', '"quoted"', ' "q", ', "\\u", "\\ud83d")
-            )
+            chars[position:position] = rng.choice(DAMAGING_PIECES)
     text = "".join(chars)
     options = rng.choice(OPTIONS)
     outcomes: list[object] = []

@@ -78,7 +78,7 @@ class Provider:
             body = b""
             for event in (*reply.events, b""):
                 if isinstance(event, bytes | str | dict):
-                    body += _bytes(reply, event)
+                    body += event_bytes(reply, event)
                     if reply.size is None or event == b"":
                         await self._send(writer, body, reply.size)
                         body = b""
@@ -116,7 +116,8 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def _bytes(reply: Reply, event: Any) -> bytes:
+def event_bytes(reply: Reply, event: Any) -> bytes:
+    """What is sent for an event."""
     if isinstance(event, bytes):
         return event
     data = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)

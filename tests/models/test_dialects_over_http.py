@@ -13,7 +13,7 @@ import pytest
 
 from tests.models import dialects
 from tests.models.instant_support import pieces
-from tests.models.sse_server import CUT, HANG, Provider, Reply, Unframed, provider
+from tests.models.sse_server import CUT, HANG, Provider, Reply, Unframed, event_bytes, provider
 from triggerflow.models import (
     AuthenticationError,
     FirstTokenError,
@@ -228,6 +228,20 @@ async def test_a_stream_that_just_ends(way: Way, dialect: Any) -> None:
 
 
 @EACH
+async def test_a_body_that_ends_at_any_byte_is_an_answer_only_if_that_was_whole(way: Way, dialect: Any) -> None:
+    whole = b"".join(event_bytes(reply(dialect, ()), event) for event in dialect(PIECES))
+    texts: list[str] = []
+    async with asking(way) as failure:
+        for at in range(0, len(whole) * 2 // 3, 41):
+            error, _ = await failure(Reply([whole[:at]] if at else []), max_retries=0)
+            cut = isinstance(error, TruncatedResponseError) and error.finish_reason in ("connection", "error")
+            assert cut or type(error) in (TransportError, ProviderError), (at, error)
+            texts.append(getattr(error, "text", ""))
+    assert all("".join(PIECES).startswith(text) for text in texts)
+    assert [len(text) for text in texts] == sorted(len(text) for text in texts)
+
+
+@EACH
 async def test_leaving_early_closes_the_http_stream(way: Way, dialect: Any) -> None:
     _, (_, late) = halves(dialect)
     async with provider(reply(dialect, [*late, HANG])) as server, client_of(way, server) as client:
@@ -303,7 +317,11 @@ async def test_the_helper_that_raises_at_a_limit_ends_with_its_reason(reason: st
     assert caught.value.text == "".join(PIECES[:3])
 
 
-@pytest.mark.parametrize(("way", "status"), [(CHAT[0], 502), (MESSAGES[0], 502), (CHAT[0], 404)], ids=str)
+@pytest.mark.parametrize(
+    ("way", "status"),
+    [(CHAT[0], 502), (MESSAGES[0], 502), (CHAT[0], 404)],
+    ids=["chat-502", "messages-502", "chat-404"],
+)
 async def test_an_error_page_of_a_proxy_is_shortened(way: Way, status: int) -> None:
     page = b"<html>" + b"<p>nginx</p>" * 10_000
     error, _ = await failure(way, Reply([page], status=status, headers={"content-type": "text/html"}), max_retries=0)

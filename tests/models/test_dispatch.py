@@ -31,6 +31,9 @@ class Recorder:
         self.times.append(asyncio.get_running_loop().time())
         return self.numbers
 
+    def emit_now(self, name: str, value: Any, field: FieldPlace) -> None:
+        """This one always has to wait."""
+
     async def confirm(self, number: int) -> None:
         self.calls.append(("confirm", number, None))
 
@@ -157,7 +160,7 @@ async def test_every_retraction_says_why(error: BaseException, reason: str) -> N
     class Answering:
         """A response whose reader gets one field and then an error."""
 
-        async def follow_fields(self, paths: Iterable[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+        async def follow_fields(self, paths: Iterable[str], now: Any = None) -> AsyncGenerator[Field | Withdrawn, None]:
             async with aclosing(Response([TEXT]).follow_fields(paths)) as fields:
                 async for field in fields:
                     yield field

@@ -5,6 +5,7 @@ import asyncio
 import json
 from typing import Any
 
+import pydantic
 import pytest
 
 from tests.models.fields_support import (
@@ -93,7 +94,7 @@ async def test_a_wrong_field_takes_all_back_and_the_next_answer_starts_anew(name
     [
         (CUT, TruncatedResponseError),
         ((CUT, ConnectionResetError("gone")), TruncatedResponseError),
-        (PLAN.replace('"T",', '"T" ;'), InvalidResponseError),
+        (PLAN.replace('"minutes": 5', '"minutes": 5-7'), InvalidResponseError),
         ((CUT, KeyError("mine")), KeyError),
         (PLAN.replace('"title": "T"', '"title": 1'), InvalidResponseError),
     ],
@@ -436,3 +437,30 @@ async def test_a_wrong_field_of_signals_is_not_emitted() -> None:
     execution = flow.create_execution()
     await execution.async_start()
     assert seen == ["a", "b", "a", "b", "c"]
+
+
+async def test_as_a_start_value_fields_are_an_ordinary_source() -> None:
+    flow = TriggerFlow(name="f")
+    flow.for_each().to(lambda data: data.value.upper()).end_for_each().end()
+    assert await flow.async_start(Response([PLAN], output=PydanticPlan).fields("steps[*].name")) == ["A", "B", "C"]
+    with pytest.raises(TruncatedResponseError):
+        await flow.async_start(Response(typed(CUT), output=PydanticPlan).fields("steps[*].name"))
+
+
+async def test_a_reader_that_comes_late_makes_no_wrong_answer_valid() -> None:
+    """A field that does not fit by itself, in an answer that a validator around it puts right."""
+
+    class Lenient(pydantic.BaseModel):
+        steps: list[PydanticStep]
+
+        @pydantic.field_validator("steps", mode="before")
+        @classmethod
+        def filled(cls, steps: Any) -> Any:
+            return [{"minutes": 1, **step} for step in steps]
+
+    text = '{"steps": [{"name": "a"}]}'
+    whole = Response([text], output=Lenient)
+    assert (await whole.async_get_data_object()).steps[0].minutes == 1
+    for response in (whole, Response([text], output=Lenient)):
+        with pytest.raises(InvalidResponseError, match="minutes"):
+            [step async for step in response.fields("steps[*]")]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 
@@ -181,11 +182,14 @@ async def test_json_that_is_no_answer_is_shown(sdk: str) -> None:
 
 @SDKS
 async def test_a_stream_of_another_api(sdk: str) -> None:
-    """Each SDK finds nothing in the other's events, or events without text."""
+    """Anthropic's SDK finds nothing in events without a name, and OpenAI's no end of the answer."""
     other = body('data: {"type": "message_start"}\n\n', "text/event-stream")
-    error, asked = await failure(sdk, other, max_retries=0)
-    assert asked == 1
-    assert isinstance(error, ModelError)
+    error, asked = await failure(sdk, other, other, max_retries=1)
+    if sdk == "anthropic":
+        assert (type(error), asked) == (InvalidRequestError, 1)
+        assert "a stream in which the SDK finds no event: is base_url right" in str(error)
+    else:
+        assert (type(error), asked) == (TransportError, 2)
 
 
 # -- answers without a stream ------------------------------------------------------------------------------------------
@@ -348,6 +352,28 @@ async def test_an_adapter_of_the_sdks_objects_is_not_asked_about_a_whole_answer(
         )
         assert await response.async_get_text() == '{"a": 1}'
         await client.close()
+
+
+@pytest.mark.parametrize("method", ["aiter_bytes", "aiter_raw", "aiter_lines", "aiter_text"])
+async def test_what_is_like_an_sdk_reads_its_body_in_its_own_way(method: str) -> None:
+    class Stream:
+        """A stream of a client of its own."""
+
+        def __init__(self, response: httpx2.Response) -> None:
+            self.response = response
+
+        async def __aiter__(self) -> AsyncGenerator[Any, None]:
+            async for piece in getattr(self.response, method)():
+                yield piece
+
+    events = body('data: {"a"\ndata: : 1}\n', "text/event-stream")
+    async with provider(events, body(PAGE, "text/html")) as server, httpx2.AsyncClient() as client:
+        async with client.stream("POST", server.url, json={}) as response:
+            text = await Response(Stream(response)).async_get_text()
+            assert text.replace("\n", "") == 'data: {"a"data: : 1}'
+        async with client.stream("POST", server.url, json={}) as response:
+            with pytest.raises(InvalidRequestError, match="a web page"):
+                await Response(Stream(response)).async_get_text()
 
 
 @pytest.mark.parametrize("sdk", ["openai", "anthropic"])

@@ -15,6 +15,8 @@ from typing_extensions import TypedDict
 
 from triggerflow.models import Output
 from triggerflow.models.instant.thinking import FAMILIES
+from triggerflow.models.shapes import SHAPES
+from triggerflow.models.shapes.finish import FAILURES, NOTHING, WORDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
 T = TypeVar("T")
@@ -80,3 +82,19 @@ def test_the_marks_of_thinking() -> None:
 
     shown = rows("| models | thinking begins | and ends |")
     assert shown == [[family.about, cell(family.begin), cell(family.end)] for family in FAMILIES]
+
+
+def test_the_dialects() -> None:
+    shown = rows("| dialect | from | known by |")
+    assert shown == [[shape.name, shape.spoken_by, shape.known_by] for shape in SHAPES]
+
+
+def test_the_finish_reasons() -> None:
+    *shown, failures, nothing = [[row[0].strip("`"), *row[1:]] for row in rows("| finish reason |")]
+    assert [(reason, words) for reason, _, words in shown] == [
+        (reason, ", ".join(sorted({*words} - {reason}))) for reason, (_, words) in WORDS.items()
+    ]
+    means = {ending: means.split(":")[0] for (_, means, _), (ending, _) in zip(shown, WORDS.values(), strict=True)}
+    assert means == {"end": "is whole", "cut": "was cut", "filter": "was cut", "refusal": "is a refusal"}
+    assert failures[2] == ", ".join(sorted(FAILURES))
+    assert nothing[2] == ", ".join(["an empty text", *sorted(NOTHING - {""})])

@@ -163,3 +163,13 @@ def test_a_plain_question_is_sent_as_it_is() -> None:
     said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     request = Request().history(said).input("What now?")
     assert request.to_messages(ask_for_json=True) == [*said, {"role": "user", "content": "What now?"}]
+
+
+class Documented(msgspec.Struct):
+    """What it is."""
+
+    text: str
+
+
+def test_a_description_of_the_whole_is_drawn_once() -> None:
+    assert Output(Documented).prompt == '// What it is.\n{\n  "text": <str>,\n}'

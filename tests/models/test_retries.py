@@ -643,6 +643,16 @@ async def test_what_a_dropped_answer_started_is_retracted_with_the_reason() -> N
     assert "attempt 2 follows" in items[0]["reason"]
 
 
+async def test_every_mistake_of_a_field_is_told_before_the_answer_is_complete() -> None:
+    item = '{"type": "search", "query": 5, "limit": 11}'
+    asked = Asked([f'{{"steps": [{item}, ', 1.0, "never read"], ['{"steps": []}'])
+    response = Response(asked, output={"steps": [Search]})
+    assert [step async for step in response.fields("steps[*]")] == []
+    told = str(asked.told[1].reason)
+    assert "steps[0].query: expected a string, got 5" in told
+    assert "steps[0].limit: expected at most 10, got 11" in told
+
+
 async def test_readers_are_told_why_an_answer_is_dropped() -> None:
     response = Response(Asked([WRONG], [RIGHT]), output={"title": str})
     marks = [item async for item in response.get_async_generator() if isinstance(item, TextReset)]

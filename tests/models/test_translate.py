@@ -121,6 +121,43 @@ def test_a_connection_error_tells_its_cause() -> None:
     assert str(translate(error)) == ("the connection to the provider failed: Connection error. peer closed connection")
 
 
+@pytest.mark.parametrize(
+    "cause",
+    [
+        httpx2.UnsupportedProtocol("Request URL is missing an 'http://' or 'https://' protocol."),
+        httpx2.LocalProtocolError("Illegal header value b'Bearer secret\\n'"),
+        httpx2.InvalidURL("Invalid port: ':1'"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_request_that_cannot_be_sent_is_not_asked_again_and_shows_no_key(cause: Exception) -> None:
+    error = type("APIConnectionError", (Exception,), {})("Connection error.")
+    error.__cause__ = cause
+    for raised in (error, cause):
+        told = translate(raised)
+        assert type(told) is InvalidRequestError
+        assert "check base_url" in str(told)
+        assert "secret" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_pause_that_a_server_asks_for(headers: dict[str, str], seconds: float | None) -> None:
+    told: Any = translate(SdkError(response=httpx2.Response(429, headers=headers)))
+    assert (type(told), told.retry_after) == (RateLimitError, seconds)
+
+
 @pytest.mark.parametrize("error", [KeyError("mine"), ValueError("mine"), RuntimeError("mine")])
 def test_other_exceptions_stay_as_they_are(error: Exception) -> None:
     assert translate(error) is error

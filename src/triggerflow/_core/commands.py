@@ -149,6 +149,13 @@ class ResultFixed(Command):
     by: int | str | None
 
 
+class ResultDropped(Command):
+    """The execution has another result, so this one was dropped. `chunk` has set it, or its value has reached an
+    `end()`; "" for a caller. The driver logs the first."""
+
+    chunk: str
+
+
 class Rested(Command):
     """An execution that is kept open, or was not started, is idle: no run is left."""
 
@@ -188,6 +195,7 @@ AnyCommand = (
     | TakenBack
     | CheckResult
     | ResultFixed
+    | ResultDropped
     | Rested
     | Close
 )

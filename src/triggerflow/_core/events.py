@@ -28,13 +28,16 @@ OF_FIELDS = (FIELD, ITEMS_GIVEN)
 #: 2: an idle execution waits for the external events that its definition declares. By rules 0 and 1 it waits for the
 #:    events that no chunk is known to emit;
 #: 3: a failed branch gives no value (decision 0018). Before, it gave None where an error route or `skip_exceptions` had
-#:    taken the failure, a condition that raised counted as false, and no route took what failed in the work of a route.
-RULES = 3
+#:    taken the failure, a condition that raised counted as false, and no route took what failed in the work of a route;
+#: 4: an execution that has its result and waits only for answers completes at its time limit. Before, it failed.
+RULES = 4
 
 #: The first version of the rules with declared external events.
 DECLARED = 2
 #: The first version of the rules in which a failed branch gives no value.
 NO_VALUE = 3
+#: The first version of the rules in which the time limit completes an execution that waits only for answers.
+LIMIT_COMPLETES = 4
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -383,10 +386,15 @@ class InterruptClosed(Event, tag="withdrawn"):
 
 
 class TimerFired(Event, tag="timer_fired"):
-    """A timer is due."""
+    """A timer is due.
+
+    `grace`: the time limit of the execution fires late, together with timers that were due before it. What these have
+    started has so many seconds more; see `timers.extend_limit`.
+    """
 
     at: float
     timer: int
+    grace: float | None = None
 
 
 class SourceItems(Event, tag="pulled"):

@@ -18,6 +18,7 @@ from .state import (
     RUNNING,
     WAITING,
     CompletionGroup,
+    Provisional,
     RecordedSignal,
     RecordedSignals,
     RunChunk,
@@ -81,18 +82,22 @@ def record_signal(state: RunState, run: RunChunk, effect: str, group: Completion
     known = run.recorded_signals
     if known is None or len(known.by_effect) >= known.limit:
         known = run.recorded_signals = RecordedSignals(dict(usable_signals(state, run)))
-    it = RecordedSignal(state.records, group, (effect, (run.effects or {})[effect]))
+    place, it = (effect, (run.effects or {})[effect]), group.provisional
+    if it is not None and it.group is group:
+        it.place = place
+    else:
+        it = RecordedSignal(state.records, group, place)
     known.by_signal[it.signal] = known.by_effect[it.place] = it
 
 
-def usable_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal]]:
+def usable_signals(state: RunState, run: RunChunk) -> Iterator[tuple[tuple[str, int], RecordedSignal | Provisional]]:
     """Yield the signals that a later attempt of a run can still wait for or retract, with (effect, count) of each."""
     for count, recorded in run.recorded_signals.by_effect.items() if run.recorded_signals else ():
         if _is_usable(state, recorded):
             yield count, recorded
 
 
-def earlier_signal(state: RunState, run: RunChunk, effect: str, count: int) -> RecordedSignal | None:
+def earlier_signal(state: RunState, run: RunChunk, effect: str, count: int) -> RecordedSignal | Provisional | None:
     """Return the signal that an earlier attempt emitted as the `count`-th effect of this name.
 
     None if there is no such signal, or if it can neither be waited for nor retracted any more."""
@@ -100,7 +105,7 @@ def earlier_signal(state: RunState, run: RunChunk, effect: str, count: int) -> R
     return recorded if recorded is not None and _is_usable(state, recorded) else None
 
 
-def _is_usable(state: RunState, recorded: RecordedSignal) -> bool:
+def _is_usable(state: RunState, recorded: RecordedSignal | Provisional) -> bool:
     return recorded.group.live > 0 or recorded.signal in (state.provisional or ())
 
 

@@ -35,13 +35,13 @@ from .definition import Definition
 from .digests import forget_signal, note_digest
 from .early_items import drop_early, end_early, receive_early
 from .errors import ProtocolError, UsageError
-from .events import DECLARED, RULES, STREAM
+from .events import DECLARED, LIMIT_COMPLETES, RULES, STREAM
 from .freezing import freeze
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
 from .limits import acquire
-from .operators import compile_plan, decide, enter_chunk, fix_result, for_each_around, stop_items
+from .operators import compile_plan, decide, drop_result, enter_chunk, fix_result, for_each_around, stop_items
 from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
@@ -65,7 +65,15 @@ from .state import (
     Status,
     Wait,
 )
-from .timers import cancel_signals, leave_timer, start_timer, take_timer
+from .timers import (
+    EXTENDED,
+    awaits_answers_only,
+    cancel_signals,
+    extend_limit,
+    leave_timer,
+    start_timer,
+    take_timer,
+)
 from .values import key as plain_key
 from .values import seconds, text, truth
 
@@ -511,9 +519,11 @@ class Machine(Runs):
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
         event.replace = bool(event.replace)
-        self._effect_of(event, event.run)
+        run = self._effect_of(event, event.run)
         if state.result is UNSET or event.replace:
             fix_result(self, event.run, event.value)
+        else:
+            drop_result(self, "" if run is None else run.node.name, event.value)
         close_if_idle(self)
 
     def _result_checked(self, event: events.ResultChecked) -> None:
@@ -572,6 +582,8 @@ class Machine(Runs):
 
     def _timer_fired(self, event: events.TimerFired) -> None:
         state = self._require_open()
+        if event.grace is not None:
+            event.grace = seconds(event.grace, "the time after a late time limit")
         timer = take_timer(state, event.timer)
         if timer is None:
             raise ProtocolError(f"timer {event.timer} is not running; it has fired before or was cancelled")
@@ -587,6 +599,10 @@ class Machine(Runs):
             leave_timer(self.state, timer, self._end_wait)
         elif timer.what == "start":
             self._begin_work(event.at, timer.value)
+        elif timer.what == "limit" and event.grace is not None and timer.name != EXTENDED:
+            extend_limit(self, timer, event.at, event.grace)
+        elif timer.what == "limit" and self._completes_at_limit():
+            close_down(self, Status.COMPLETED)
         elif timer.what == "limit":
             limit = state.execution_timeout or 0
             state.error = events.ErrorInfo("ExecutionTimedOut", f"it had not ended {limit:g} s after its start")
@@ -604,6 +620,11 @@ class Machine(Runs):
             info = events.ErrorInfo("InterruptExpired", f"nobody answered interrupt {timer.name!r} in time")
             fail(self, interrupt.run, msgspec.structs.replace(info, chunk=interrupt.run.node.name))
         self._after_signal()
+
+    def _completes_at_limit(self) -> bool:
+        """Whether the execution has its result, and at most questions are open: nobody waits for their answers then."""
+        state = self.state
+        return state.rules >= LIMIT_COMPLETES and state.result is not UNSET and awaits_answers_only(state)
 
     def _source_items(self, event: events.SourceItems) -> None:
         receive_items(self, event, self._end_wait)

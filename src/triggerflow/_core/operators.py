@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultFixed
+from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultDropped, ResultFixed
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
@@ -429,6 +429,8 @@ def enter_result(
             machine.out.append(CheckResult(node.id, value))
     elif state.result is UNSET:
         fix_result(machine, node.id, value)
+    elif value is not None:  # a chunk that has set the result itself returns None
+        drop_result(machine, trigger.name, value)
     for listener in node.next:
         listener.enter(machine, listener, trigger, value, scope, group)
 
@@ -438,6 +440,13 @@ def fix_result(machine: Effects, by: int | str | None, value: Any) -> None:
     machine.state.result = value
     if machine.state.keep_open:
         machine.out.append(ResultFixed(by))
+
+
+def drop_result(machine: Effects, chunk: str, value: Any) -> None:
+    """Report a result that is dropped because the execution has another one. `chunk`: "" for a caller."""
+    fixed = machine.state.result
+    if fixed is not value and equals(fixed, value) is not True:
+        machine.out.append(ResultDropped(chunk))
 
 
 def end_without_value(

@@ -34,10 +34,10 @@ def take_member(
     """Add a member to the provisional signal of its group."""
     provisional, it = group.provisional, member
     while provisional is not None:
-        first = not provisional.members
-        provisional.members[key] = it
-        if not first:
+        if provisional.members is not None:
+            provisional.members[key] = it
             return
+        provisional.members = {key: it}
         if state.idle_provisional is not None:
             state.idle_provisional.pop(provisional.signal, None)
         key = it = provisional
@@ -47,7 +47,10 @@ def take_member(
 def drop_member(state: RunState, group: CompletionGroup, key: Any) -> None:
     """Remove a member that has ended or was retracted. A missing member is ignored."""
     provisional = group.provisional
-    while provisional is not None and provisional.members.pop(key, None) is not None and not provisional.members:
+    while provisional is not None and provisional.members is not None:
+        if provisional.members.pop(key, None) is None or provisional.members:
+            return
+        provisional.members = None
         _note_idle(state, provisional)
         key, provisional = provisional, provisional.outer
 
@@ -76,7 +79,7 @@ def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer |
     found: list[RunChunk | BlockInstance | Timer | Interrupt] = []
     rest = [provisional]
     while rest:
-        for member in rest.pop().members.values():
+        for member in (rest.pop().members or {}).values():
             if isinstance(member, Provisional):
                 rest.append(member)
             else:

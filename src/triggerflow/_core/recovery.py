@@ -115,7 +115,7 @@ def _shift_times(state: RunState, event: events.Retried) -> None:
     ended = 0.0 if event.ended is None else max(0.0, event.at - event.ended)
     for timer in (state.timers or {}).values():
         if timer.what == "limit":  # it counts from the retry
-            timer.due = event.at + (state.execution_timeout or 0)
+            timer.due, timer.name = event.at + (state.execution_timeout or 0), ""
         elif timer.what in ("expiry", "deadline"):
             timer.due += ended
     state.dues = None  # `next_due` builds it again

@@ -37,6 +37,7 @@ from .state import (
     Lost,
     PermitGrant,
     Phase,
+    Provisional,
     RecordedSignal,
     RecordedSignals,
     RunChunk,
@@ -344,7 +345,7 @@ class _Decoder:
             run.digests = {name: array("Q", all) for name, all in stored["digests"].items()}
         run.failed = stored.get("failed")
         kept: list[tuple[str, int, int, int]] = stored["kept"]
-        signals = {
+        signals: dict[tuple[str, int], RecordedSignal | Provisional] = {
             (effect, n): RecordedSignal(signal, self.groups[group], (effect, n)) for effect, n, signal, group in kept
         }
         run.recorded_signals = RecordedSignals(signals) if signals else None

@@ -153,16 +153,19 @@ class Provisional:
     `members` are runs, block instances and timers by their number, interrupts by their id (in a tuple), and provisional
     signals inside this one that have members. `by` is the number of the run that sent the signal. A later attempt of
     that run can confirm or retract it. None if there is no such run.
+    `place` says which effect of that run it is, as in `RecordedSignal`.
     """
 
-    __slots__ = ("by", "group", "members", "outer", "signal")
+    __slots__ = ("by", "group", "members", "outer", "place", "signal")
 
     def __init__(self, signal: int, group: CompletionGroup, by: int | None) -> None:
         self.signal = signal
         self.group = group
         self.by = by
         self.outer = group.provisional
-        self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] = {}
+        self.place: tuple[str, int] = ("", 0)
+        #: None while there are none: most provisional signals wait for their confirmation after their work has ended
+        self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] | None = None
 
 
 class Wait(msgspec.Struct):
@@ -199,13 +202,14 @@ class RecordedSignal(msgspec.Struct, frozen=True):
 
 
 class RecordedSignals:
-    """Recorded signals of a run that a later attempt can use: by (effect, count), and by number.
+    """Recorded signals of a run that a later attempt can use: by (effect, count), and by number. A provisional signal
+    stands for itself.
 
     At `limit` entries, those that no attempt can use any more are dropped."""
 
     __slots__ = ("by_effect", "by_signal", "limit")
 
-    def __init__(self, by_effect: dict[tuple[str, int], RecordedSignal]) -> None:
+    def __init__(self, by_effect: dict[tuple[str, int], RecordedSignal | Provisional]) -> None:
         self.by_effect = by_effect
         self.by_signal = {it.signal: it for it in by_effect.values()}
         self.limit = 8 + 2 * len(by_effect)

@@ -10,6 +10,9 @@ from .operators import Effects
 from .provisional import drop_member
 from .state import UNSET, RunState, Timer, Wait
 
+#: The name of the timer of a time limit that fired late and was extended.
+EXTENDED = "extended"
+
 
 def start_timer(machine: Effects, due: float, what: Any, **details: Any) -> int:
     """Start a timer that is due at `due` (seconds since the epoch), and return its number."""
@@ -49,6 +52,21 @@ def take_timer(state: RunState, number: int) -> Timer | None:
             if not numbers:
                 del state.delayed[name]
     return timer
+
+
+def extend_limit(machine: Effects, limit: Timer, at: float, grace: float) -> None:
+    """The time limit has fired late, and what was due before it has only begun: the limit fires again after `grace`
+    seconds, once and for all. What was due after the limit moves behind it by the same time, so that nothing overtakes
+    it."""
+    state, late = machine.state, max(0.0, at - limit.due)
+    for timer in (state.timers or {}).values():
+        timer.due += late
+        machine.out += (CancelTimer(timer.id), StartTimer(timer.id, timer.due))
+    for interrupt in (state.interrupts or {}).values():
+        if interrupt.status == "waiting" and interrupt.timer is not None and interrupt.expires is not None:
+            interrupt.expires += late
+    state.dues = None  # `first_due` builds it again
+    start_timer(machine, at + grace, "limit", name=EXTENDED, keeps_open=False)
 
 
 def cancel_timer(machine: Effects, number: int | None) -> None:
@@ -102,7 +120,15 @@ def count_timers(state: RunState) -> None:
 
 
 def next_due(state: RunState) -> float | None:
-    """Return when the first timer is due; None if there is none. The first call builds a heap for later calls."""
+    """Return when the first timer is due; None if there is none."""
+    first = first_due(state)
+    return None if first is None else first[0]
+
+
+def first_due(state: RunState) -> tuple[float, int] | None:
+    """Return when the timer is due that comes first, and its number; None if there is none.
+
+    The first call builds a heap for later calls."""
     timers, dues = state.timers, state.dues
     if not timers:
         return None
@@ -111,7 +137,7 @@ def next_due(state: RunState) -> float | None:
         heapify(dues)
     while dues[0][1] not in timers:
         heappop(dues)
-    return dues[0][0]
+    return dues[0]
 
 
 def holds_open(machine: Effects) -> bool:
@@ -125,6 +151,13 @@ def holds_open(machine: Effects) -> bool:
     if not timers:
         return False
     return len(timers) > (state.loose if state.result is UNSET else state.loose + state.deadlines)
+
+
+def awaits_answers_only(state: RunState) -> bool:
+    """Whether no work is left that has begun or will begin by itself; questions may be open."""
+    if not state.idle() or state.pulls or state.retracted or state.unchecked is not None:
+        return False
+    return not any(it.keeps_open and it.what not in ("expiry", "deadline") for it in (state.timers or {}).values())
 
 
 def at_work(state: RunState) -> bool:

@@ -1,7 +1,8 @@
 """`Contract`: the declared types of a flow's start value, stream items and result, and how values are checked.
 
 Any type can be declared. Pydantic validates and coerces types that contain its models, if the program has imported it.
-msgspec does so for builtin types, dataclasses and structs. For any other class the value must be an instance.
+msgspec does so for builtin types, dataclasses and structs; the fields of an instance are checked too, and unknown keys
+do not fit (see `fitting`). For any other class the value must be an instance.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from typing import Any, cast, get_args, is_typeddict
 import msgspec
 
 from .._core.errors import ContractError
+from .fitting import fit, fit_instance
 
 Check = Callable[[Any], Any]
+
+
+#: Types whose instances have no parts.
+_SIMPLE = frozenset[Any]({str, int, float, bool, bytes})
 
 
 class Contract:
@@ -83,10 +89,12 @@ def _converter(expected: Any) -> Check:
         msgspec.json.Decoder(cast("Any", expected))  # now, and not at the first value, for names that are not there
 
     def convert(value: Any) -> Any:
-        if kind is not None and isinstance(value, kind):
+        if kind is not None and isinstance(value, kind) and (type(value) is not bool or kind in (bool, object)):
+            if kind not in _SIMPLE:
+                fit_instance(value)
             return value
         try:
-            return msgspec.convert(value, cast("Any", expected))
+            return fit(value, expected)
         except TypeError:  # msgspec does not know the class
             raise TypeError(f"expected {expected!r}, got {type(value).__qualname__}: {value!r}") from None
 

@@ -30,7 +30,7 @@ from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
 from ..run.dispatch import FieldItems, give_items
 from ..run.environment import Environment
-from ..run.ingress import submit, take
+from ..run.ingress import fire_timer, submit, take
 from ..run.interrupts import ChunkPaused, StepWithoutValue
 from ..run.invoke import timed_out
 from ..run.runtime import ExecutionRuntime
@@ -163,6 +163,11 @@ class AsyncioDriver:
         self._burst = max(1, len(self._ready or ()))
         self._pump()
 
+    def hurry(self) -> None:
+        """See `Driver.hurry`."""
+        if self._pumping:
+            self._pump()
+
     def _pump(self) -> None:
         """Start workers for the runs in `_ready`, twice as many each time in a row.
 
@@ -208,7 +213,7 @@ class AsyncioDriver:
                 self.loop.call_soon(self._pump, context=self._base.copy())
             try:
                 value = await runtime.invoke(run)
-                if isinstance(value, FieldItems):
+                if issubclass(type(value), FieldItems):  # `isinstance` would ask the value for its class
                     value = await give_items(runtime, run, value)
             except BaseException as raised:
                 error, event = self._ended(run, raised)
@@ -347,7 +352,7 @@ class AsyncioDriver:
         assert isinstance(event, events.Failed)
         try:
             value = await fallback(self.runtime, run, event.error)
-            if isinstance(value, FieldItems):
+            if issubclass(type(value), FieldItems):
                 value = await give_items(self.runtime, run, value)
         except BaseException as raised:
             if raised.__context__ is None and raised is not error:
@@ -470,13 +475,16 @@ class AsyncioDriver:
         self._timers.set(number, delay, then, *args)
 
     def _start_timer(self, command: commands.StartTimer) -> None:
-        self._set_timer(command.timer, command.due - self.runtime.environment.now(), self._timer_fired, command.timer)
+        self._set_timer(
+            command.timer, command.due - self.runtime.environment.now(), self._timer_fired, command.timer, command.due
+        )
 
-    def _timer_fired(self, number: int) -> None:
+    def _timer_fired(self, number: int, due: float) -> None:
         if self.runtime.driver is not self:  # the execution has moved to another loop, which has its timers
             return
-        if number in (self.runtime.machine.state.timers or ()):  # otherwise a `CancelTimer` command follows
-            submit(self.runtime, events.TimerFired(self.runtime.environment.now(), number))
+        timer = (self.runtime.machine.state.timers or {}).get(number)
+        if timer is not None and timer.due == due:  # otherwise a `CancelTimer` command follows
+            fire_timer(self.runtime, number)
 
     def _cancel_timer(self, command: commands.CancelTimer) -> None:
         if self._timers is not None:

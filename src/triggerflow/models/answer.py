@@ -4,7 +4,7 @@ A response has one answer per attempt.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, cast
 
@@ -16,10 +16,11 @@ from .errors import (
     RefusalError,
     TruncatedResponseError,
 )
-from .instant import Event, InstantParser, Problem
-from .misfits import misfits
+from .instant import Event, InstantParser, Problem, ResetEvent
+from .misfits import Misfit, misfits
 from .output import Output
 from .places import STEPS, PathStyle
+from .second_reading import second_reading
 from .shapes import Delta, ToolCallDelta, ending_of, named
 from .tool_calls import ToolCall
 from .usage import summed, with_total
@@ -50,6 +51,9 @@ class Answer:
         self.strict = strict
         self.repair = repair
         self.length = 0
+        """The number of characters of text."""
+        self.written = 0
+        """The number of characters on which readers may have acted: of the text and of arguments of tools."""
         self.finished = False
         """Whether the answer has ended and has passed all checks."""
         self._calls: dict[int, tuple[ToolCall, StringIO]] = {}
@@ -60,7 +64,11 @@ class Answer:
         self._text = StringIO()
         self._reasoning = StringIO()
         self._refusal = StringIO()
-        self._named: dict[str, Any] | None = None
+        self._named: dict[str, Any] = {}
+        self._unnamed = 5
+        """So many chunks are still looked at for the names. Some servers leave them empty in the first one."""
+        self._second: Problem | None = None
+        """What was wrong with the text, if the value is from a second reading of it."""
 
     @property
     def text(self) -> str:
@@ -92,7 +100,7 @@ class Answer:
         events. `attempts` has an account of each attempt, in order. `usage` is the sum of theirs, in tokens.
         """
         attempts = [{**each, "usage": dict(each["usage"])} for each in (*self.earlier, self.account(None))]
-        said = {**(self._named or {}), "role": "assistant", "finish_reason": self.finish_reason}
+        said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
         usage = summed(each["usage"] for each in attempts)
         return {**said, "usage": usage, "attempt": self.parser.attempt, "attempts": attempts}
 
@@ -113,11 +121,14 @@ class Answer:
             self.usage.update(delta.usage)
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
-        if self._named is None and delta.raw is not None and not isinstance(delta.raw, str):
-            self._named = named(delta.raw)
+        if self._unnamed and delta.raw is not None and not isinstance(delta.raw, str):
+            self._unnamed -= 1
+            for name, found in named(delta.raw).items():
+                self._named[name] = self._named.get(name) or found
         if not delta.text:
             return []
         self.length += self._text.write(delta.text)
+        self.written += len(delta.text)
         return self.parser.feed(delta.text)
 
     def problem(self) -> ModelError | None:
@@ -151,9 +162,37 @@ class Answer:
             return None
         if ending == "failure":
             message = f"the provider ended the answer with the finish reason {reason!r}, which says that it failed"
-            return self.cut(reason, message) if self.length else ProviderError(message)
+            return self.cut(reason, message) if self.written else ProviderError(message)
         complete = self.output is not None and self.parser.complete and self.parser.objection() is None
         return None if complete else self.cut(reason, _CUT[reason])
+
+    def read_again(self, new_parser: Callable[[int], InstantParser]) -> list[Event]:
+        """Read an invalid answer a second time, as a whole; return the events of what came of it, if anything did.
+
+        `new_parser` makes a parser for an attempt with this number. If the first reading has reported something, the
+        second one has the next number, and begins with a reset event.
+        """
+        output, first = self.output, self.parser
+        reason = self.finish_reason
+        if output is None or self.strict or not self.repair or (reason is not None and ending_of(reason) != "end"):
+            return []
+        found = second_reading(self.text, output.root, output.keys, self._fits)
+        if found is None:
+            return []
+        value, wrong = found
+        reported = first.value is not None
+        self.parser = new_parser(first.attempt + reported)
+        self._second = Problem(0, f"{wrong}; it was read as a whole", repaired=True, guessed=True)
+        events = self.parser.feed(json.dumps(value, ensure_ascii=False))
+        return [ResetEvent.announcing(self.parser.attempt, wrong)] * reported + events
+
+    def _fits(self, data: Any) -> bool:
+        assert self.output is not None
+        try:
+            self.output.convert(data)
+        except ValueError:
+            return False
+        return True
 
     def json_problem(self) -> AnswerError | None:
         """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
@@ -190,7 +229,8 @@ class Answer:
     def problems(self) -> tuple[Problem, ...]:
         """The places of the text so far that are not JSON, the first hundred of them."""
         text = self.text
-        return tuple(problem.around(text) for problem in self.parser.problems)
+        found = self.parser.problems if self._second is None else [self._second]
+        return tuple(problem.around(text) for problem in found)
 
     def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
         """The error of an answer that stopped before its end."""
@@ -205,6 +245,7 @@ class Answer:
     def misfit(self, error: ValueError) -> InvalidResponseError:
         """The error of an answer of which one field has another type than the description says."""
         problem = self.invalid(f"a field of the answer does not fit its description: {error}")
+        problem.misfits = error.places if isinstance(error, Misfit) else ()
         problem.__cause__ = error
         return problem
 
@@ -221,7 +262,7 @@ class Answer:
         call, arguments = self._calls.setdefault(piece.index, (ToolCall(), StringIO()))
         call.id = call.id or piece.id
         call.name = (call.name or "") + piece.name if piece.name else call.name
-        arguments.write(piece.arguments)
+        self.written += arguments.write(piece.arguments)
         call.done = call.done or piece.done
 
 

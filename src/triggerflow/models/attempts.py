@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace as replace_field
 
-from ..run.dispatch import Withdrawn
+from ..run.dispatch import Field, Withdrawn
 from .answer import Answer, slices
 from .deltas import Adapter, Source, read_deltas
 from .errors import (
@@ -149,8 +149,9 @@ class Attempts:
         missing = self.answer.missing(need.keys, need.style) if need.fatal else ()
         return self._last(self.answer.lacks(missing), self._limit(need.max_retries)) if missing else None
 
-    def follow_fields(self, paths: Sequence[str]) -> Follower:
-        """A new reader of the fields at these paths. They are checked as soon as they are complete.
+    def follow_fields(self, paths: Sequence[str], now: Callable[[Field], bool] | None) -> Follower:
+        """A new reader of the fields at these paths. They are checked as soon as they are complete. `now`: see
+        `FieldChecks.follow`.
 
         A field of another type makes the answer invalid at once: the rest of it is not read, and the next attempt
         follows.
@@ -162,7 +163,7 @@ class Attempts:
                 items.clear()
             elif isinstance(item, Delta) or (isinstance(item, Event) and item.attempt == attempt):
                 items.append(item)
-        follower = self.checks.follow(paths, items)
+        follower = self.checks.follow(paths, items, now)
         if log.closed:
             error = log.error
             if error is None and self.checks.misfit is not None:
@@ -187,8 +188,15 @@ class Attempts:
         else:
             problem = None
             reason = answer.finish_reason
-        log.extend(answer.parser.finish(reason))
-        problem = problem or answer.problem()
+        events = answer.parser.finish(reason)
+        log.extend(events)
+        self.checks.take(events)
+        if problem is None:
+            problem = self._problem(answer)
+            if isinstance(problem, InvalidResponseError) and (events := answer.read_again(self._new_parser)):
+                log.extend(events)
+                self.checks.take(events)
+                problem = self._problem(answer)
         if problem is not None:
             return Failure(problem, self._budget.max_retries)
         failure = self._missing(answer)
@@ -196,6 +204,11 @@ class Attempts:
             answer.finished = True
             log.append(answer)
         return failure
+
+    def _problem(self, answer: Answer) -> Exception | None:
+        """The error of the complete answer, or None if it can be used."""
+        misfit = self.checks.misfit
+        return answer.problem() if misfit is None else answer.misfit(misfit)
 
     async def _read(self, answer: Answer) -> None:
         log = self.log
@@ -216,7 +229,7 @@ class Attempts:
                     if breath < 0:
                         breath = _BREATH
                         await asyncio.sleep(0)
-                if answer.length > self._max_length:
+                if answer.written > self._max_length:
                     raise answer.cut("length", f"the answer is longer than max_length={self._max_length} characters")
 
     def _open(self) -> Source:
@@ -295,8 +308,11 @@ class Attempts:
         self.checks.begin(Withdrawn(attempt, account["failure"]))
 
     def _new_answer(self, attempt: int) -> Answer:
+        return Answer(self._new_parser(attempt), self._output, self._accounts, **self._reading)
+
+    def _new_parser(self, attempt: int) -> InstantParser:
         output = self._output
-        parser = InstantParser(
+        return InstantParser(
             root=None if output is None else output.root,
             expect_keys=None if output is None else output.keys,
             path_style=self._path_style,
@@ -304,13 +320,12 @@ class Attempts:
             first_attempt=attempt,
             wrapper=None if output is None else output.wrapper,
         )
-        return Answer(parser, output, self._accounts, **self._reading)
 
 
 def _explain(answer: Answer, error: Exception) -> Exception:
     """The error for an exception of the source: a failed request before the first text, a truncated answer after it."""
     problem = translate(error)
-    if isinstance(problem, RequestFailedError) and answer.length:
+    if isinstance(problem, RequestFailedError) and answer.written:
         stalled, broken = isinstance(problem, StallError), isinstance(problem, TransportError)
         reason = "stall" if stalled else "connection" if broken else "error"
         problem = answer.cut(reason, f"the answer broke off: {problem}")

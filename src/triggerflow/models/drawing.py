@@ -26,8 +26,8 @@ class _Drawing:
 
     def root(self, schema: Schema) -> str:
         self._named = _recursive(self._definitions)
-        said = resolve(schema, self._definitions).get("description")
-        return (f"// {_line(said)}\n" if said else "") + self._value(schema, "", (), "")
+        said = _line(resolve(schema, self._definitions).get("description", ""))
+        return (f"// {said}\n" if said else "") + self._value(schema, "", (), said)
 
     def _value(self, schema: Schema, indent: str, inside: tuple[str, ...], said: str) -> str:
         """Draw a value. `said` is what is written beside it already, `inside` the definitions around it."""

@@ -13,6 +13,7 @@ from ..run.dispatch import Field, FieldItems, Withdrawn
 from ..run.portal import iterate_sync
 from .errors import FieldsWithdrawnError
 from .instant import ResetEvent
+from .misfits import Misfit, misfits
 from .places import STEPS
 from .shapes import Delta
 from .tool_calls import CallReader, is_tool_path, read_tool_path
@@ -36,8 +37,9 @@ _TURN = 256
 class Follower:
     """One reader of fields: what is ready for it, and its wait for more."""
 
-    def __init__(self, wanted: frozenset[str]) -> None:
+    def __init__(self, wanted: frozenset[str], now: Callable[[Field], bool] | None) -> None:
         self._wanted = wanted
+        self._now = now
         self._ready: deque[Field | Withdrawn] = deque()
         self._news: asyncio.Future[None] | None = None
         self._closed = False
@@ -47,9 +49,19 @@ class Follower:
         """A field is complete. `names` are the paths by which it may be followed, the path of the one field first."""
         for name in names:
             if name in self._wanted:
-                self._ready.append(Field(place, value, name))
-                self._wake()
+                field = Field(place, value, name)
+                if self._now is None or self._news is None or self._news.done() or not self._taken(self._now, field):
+                    self._ready.append(field)
+                    self._wake()
                 return
+
+    def _taken(self, now: Callable[[Field], bool], field: Field) -> bool:
+        """Whether the reader, which waits for the next field, has taken this one without being woken."""
+        try:
+            return now(field)
+        except Exception as error:
+            self.close(error)
+            return True
 
     def drop(self, withdrawn: Withdrawn | None = None) -> None:
         """The fields of the current answer are void: those that the reader has not taken yet are not handed out."""
@@ -105,14 +117,17 @@ class FieldChecks:
         self._followers: list[Follower] = []
         self.misfit: ValueError | None = None
 
-    def follow(self, paths: Sequence[str], items: "Iterable[Event | Delta]") -> Follower:
-        """A new reader of the fields at these paths. `items` are those that the current answer has given so far."""
+    def follow(
+        self, paths: Sequence[str], items: "Iterable[Event | Delta]", now: Callable[[Field], bool] | None
+    ) -> Follower:
+        """A new reader of the fields at these paths. `items` are those that the current answer has given so far. `now`
+        is called with a field while the reader waits; if it returns False, the reader gets the field."""
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
                 index, key = (STEPS[self._style].findall(path) or [("", "")])[-1]
                 self._ends.add(key or (int if index else None))
-        follower = Follower(frozenset(paths))
+        follower = Follower(frozenset(paths), now)
         others, self._followers = self._followers, [follower]
         of_calls = any(is_tool_path(path, self._style) for path in paths)
         if of_calls:
@@ -134,9 +149,12 @@ class FieldChecks:
 
     def take(self, events: Iterable["Event"]) -> None:
         """Check the fields that these events complete, and give them to the readers that follow their paths."""
+        if not self._checks:
+            return
         for event in events:
             if not event.is_complete:
                 if isinstance(event, ResetEvent):
+                    self.misfit = None
                     self._drop(Withdrawn(event.attempt, "another JSON follows in the same answer"))
                 continue
             end = event.node.key
@@ -152,7 +170,7 @@ class FieldChecks:
                 self._refuse(error)
                 return
             place = FieldPlace(path, wildcard_path, event.node.keys)
-            for follower in self._followers:
+            for follower in (*self._followers,):  # what a field starts may begin or end a reader
                 follower.put(place, value, (path, wildcard_path))
 
     def take_calls(self, pieces: Iterable["ToolCallDelta"]) -> None:
@@ -171,7 +189,7 @@ class FieldChecks:
                         value = found.call
                         if found.tool in self._tools:
                             self._tools[found.tool].part("").convert(found.arguments, found.place.path)
-                    for follower in self._followers:
+                    for follower in (*self._followers,):
                         follower.put(found.place, value, found.names)
         except ValueError as error:
             self._refuse(error)
@@ -204,7 +222,15 @@ class FieldChecks:
         if output is None:
             return lambda event: event.value
         part = output.part(path, self._style)
-        return lambda event: part.convert(event.node.value, event.node.paths[0])
+
+        def check(event: "Event") -> Any:
+            value, place = event.node.value, event.node.paths[0]
+            try:
+                return part.convert(value, place)
+            except ValueError as error:
+                raise Misfit(str(error), misfits(value, part.schema, place)) from error
+
+        return check
 
 
 class Fields(FieldItems):
@@ -225,9 +251,9 @@ class Fields(FieldItems):
         self._rest: AsyncGenerator[Field | Withdrawn, None] | None = None
         """What follows after `FieldsWithdrawnError`. It stays open, so that the response has a reader."""
 
-    def follow(self) -> AsyncGenerator[Field | Withdrawn, None]:
+    def follow(self, now: Callable[[Field], bool] | None = None) -> AsyncGenerator[Field | Withdrawn, None]:
         """See `FieldItems.follow`."""
-        return self._response.follow_fields(self._paths)
+        return self._response.follow_fields(self._paths, now)
 
     def item(self, field: Field) -> Any:
         """See `FieldItems.item`."""

@@ -23,8 +23,11 @@ _FIELDS = (b"data", b"event", b"id", b"retry")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _SAYS_NOTHING = re.compile(rb"(?:\s|(?:|id|retry):[^\r\n]*)*")
 """Comments and blank lines, which keep a connection alive, and fields for reconnecting."""
+_EVENT = re.compile(rb"^data:.*?(\n\n|\r\r|\r\n\r\n)", re.DOTALL | re.MULTILINE)
 _KEPT = 1_000
-"""So many bytes of the beginning are kept for error messages."""
+"""So many bytes of the beginning are shown in error messages."""
+_LOOKED_AT = 64_000
+"""The most bytes among which the end of the first event is looked for."""
 _LONGEST = 64_000_000
 """The most bytes of a whole answer."""
 _ENDS = {"LengthFinishReasonError": "length", "ContentFilterFinishReasonError": "content_filter"}
@@ -55,10 +58,11 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
     """
     body = _Body(response)
 
-    async def read() -> AsyncGenerator[bytes, None]:
+    async def read(*_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
         yield body.beginning
         async for piece in pieces:
             alive()
+            body.note(piece)
             yield piece
 
     async with aclosing(response.aiter_bytes()) as pieces:
@@ -75,7 +79,8 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
                 yield chunk
             return
         body.require_events()
-        response.aiter_bytes = read  # the SDK reads the body by this method
+        response.aiter_bytes = read  # the SDK reads the body by this method; what is like an SDK may use the other one
+        response.aiter_raw = read
         try:
             async for item in stream:
                 body.has_events = True
@@ -83,7 +88,7 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
         except Exception as error:
             yield body.ending(error)
         finally:
-            del response.aiter_bytes
+            del response.aiter_bytes, response.aiter_raw
         body.require_an_event()
 
 
@@ -91,10 +96,11 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
     """What `watched` does, for a sync stream."""
     body = _Body(response)
 
-    def read() -> Generator[bytes, None, None]:
+    def read(*_: Any, **__: Any) -> Generator[bytes, None, None]:
         yield body.beginning
         for piece in pieces:
             alive()
+            body.note(piece)
             yield piece
 
     with closing(response.iter_bytes()) as pieces:
@@ -109,7 +115,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
             yield from values.end()
             return
         body.require_events()
-        response.iter_bytes = read
+        response.iter_bytes = response.iter_raw = read
         try:
             for item in stream:
                 body.has_events = True
@@ -117,7 +123,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
         except Exception as error:
             yield body.ending(error)
         finally:
-            del response.iter_bytes
+            del response.iter_bytes, response.iter_raw
         body.require_an_event()
 
 
@@ -151,6 +157,11 @@ class _Body:
                 self.kind = "events" if self._type == _EVENT_STREAM else "text"
         return self.kind is not None and (self.kind in ("events", "json") or len(self.beginning) >= _KEPT)
 
+    def note(self, piece: bytes) -> None:
+        """Add a piece that the SDK reads, as long as it has found no event."""
+        if not self.has_events and len(self.beginning) < _LOOKED_AT:
+            self.beginning += piece
+
     def require_events(self) -> None:
         """Raise the error of a body that is no event stream."""
         announced = self._type == _EVENT_STREAM
@@ -167,6 +178,8 @@ class _Body:
             return
         if _SAYS_NOTHING.fullmatch(self.beginning):
             raise ProviderError("the provider's stream ended before its first event")
+        if not _EVENT.search(self.beginning):
+            raise TransportError("the provider's stream broke off in the middle of its first event")
         raise self._no_answer("a stream in which the SDK finds no event")
 
     def ending(self, error: Exception) -> Plain:

@@ -5,7 +5,7 @@ an attempt for each of them.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import ge, gt, le, lt
 from typing import Any, cast
 
@@ -39,12 +39,21 @@ _SIZES: _Limits = {
 }
 
 
-def misfits(data: Any, schema: Schema) -> list[str]:
+class Misfit(ValueError):
+    """A part of an answer does not fit. `places` are its `misfits`."""
+
+    def __init__(self, message: str, places: Sequence[str]) -> None:
+        super().__init__(message)
+        self.places = tuple(places)
+
+
+def misfits(data: Any, schema: Schema, place: str = "") -> list[str]:
     """The places that do not fit, each as "place: expected ..., got ...", and the keys that are missing.
 
-    Empty if the schema does not say what is wrong: a type may have checks that are functions.
+    `place` is the path of the data in the answer. Empty if the schema does not say what is wrong: a type may
+    have checks that are functions.
     """
-    found = _Search(schema.get("$defs", {})).look(data, schema, "")
+    found = _Search(schema.get("$defs", {})).look(data, schema, place)
     return found if len(found) <= _MOST else [*found[:_MOST], f"and {len(found) - _MOST} more"]
 
 

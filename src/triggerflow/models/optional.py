@@ -33,6 +33,14 @@ def may_lack_keys(schema: Schema, definitions: Definitions) -> bool:
     return found
 
 
+def has_null(data: Any) -> bool:
+    """Whether null stands anywhere in the data."""
+    if isinstance(data, dict | list):
+        parts: Any = cast("Any", data.values() if isinstance(data, dict) else data)
+        return any(part is None or (isinstance(part, dict | list) and has_null(part)) for part in parts)
+    return data is None
+
+
 def drop_nulls(data: Any, schema: Schema, definitions: Definitions) -> Any:
     """The data without the optional keys that are null and cannot be."""
     if isinstance(data, list):

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 from .drawing import draw
 from .errors import OutputError, ResponseUsageError
-from .optional import drop_nulls, may_lack_keys
+from .optional import drop_nulls, has_null, may_lack_keys
 from .places import PathStyle, Step, steps_of
 from .schemas import Definitions, Schema, closed, items_of, kinds, resolve, variants
 from .strict import to_strict
@@ -47,13 +47,16 @@ class Part:
         `where` names the place in errors, for instance the path of an event; by default the path of this part.
         Raises `ValueError` for data that does not fit. An optional key may be null: then it counts as left out.
         """
-        if self._lacks:
+        if self._lacks and has_null(data):
             data = drop_nulls(data, self._root, self._definitions)
         made: list[Any] = []
         reasons: list[str] = []
         for convert in self._converts:
             try:
-                made.append(convert(data, self._where if where is None else where))
+                try:
+                    made.append(convert(data, ""))  # without places, which are needed in errors only
+                except ValueError:
+                    made.append(convert(data, self._where if where is None else where))
             except ValueError as error:
                 reasons.append(str(error))
         if not made:
@@ -249,7 +252,7 @@ class Output:
             missing = [key for key in inner if key not in found]
             if missing:
                 raise ValueError(f"{at}: the keys {missing} are missing")
-            return {**found, **{key: inner[key].convert(found[key], f"{at}.{key}") for key in inner}}
+            return {**found, **{key: inner[key].convert(found[key], f"{at}.{key}" if at else "") for key in inner}}
 
         schema: Schema = {"type": "object", "properties": {key: part.schema for key, part in inner.items()}}
         return _Node({**schema, "required": list(inner)}, convert, keys=inner)
@@ -262,7 +265,8 @@ class Output:
         def convert(data: Any, at: str) -> Any:
             if not isinstance(data, list):
                 raise ValueError(f"{at}: expected an array, got {_kind(data)}")
-            return [inner.convert(item, f"{at}[{index}]") for index, item in enumerate(cast("list[Any]", data))]
+            items = cast("list[Any]", data)
+            return [inner.convert(item, f"{at}[{index}]" if at else "") for index, item in enumerate(items)]
 
         return _Node({"type": "array", "items": inner.schema}, convert, item=inner)
 

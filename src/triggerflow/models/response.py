@@ -48,9 +48,9 @@ class Response:
     `stall_timeout`: the longest silence of the server, in seconds. A chunk of any kind ends it and, with the SDKs'
     streams, every byte, so that keep-alives do. `first_token_timeout`: the longest wait from the request to the first
     text, reasoning or tool call, in seconds, even while keep-alives come. None waits forever.
-    `max_length`: the most characters of text; a longer answer is an error. `originals`: keep the provider's own chunks,
-    for the view "original" and as "original_delta" in "all". The chunk of an SDK is many times as large as its text:
-    switch it off to read hundreds of responses at once.
+    `max_length`: the most characters of text and of arguments of tools; a longer answer is an error. `originals`: keep
+    the provider's own chunks, for the view "original" and as "original_delta" in "all". The chunk of an SDK is many
+    times as large as its text: switch it off to read hundreds of responses at once.
 
     A response belongs to the event loop that reads it first. The methods without `async_` block the caller, for
     programs without an event loop; once the answer has ended they need not wait, and work in that loop, too.
@@ -186,18 +186,25 @@ class Response:
         self.check_paths(paths)
         return Fields(self, paths, places)
 
-    def follow_fields(self, paths: Iterable[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+    def follow_fields(
+        self, paths: Iterable[str], now: Callable[[Field], bool] | None = None
+    ) -> AsyncGenerator[Field | Withdrawn, None]:
         """Yield the completed fields at these paths, and `Withdrawn` where an answer is dropped.
+
+        `now` is called with a field, by the task that reads the answer, while the reader waits for the next one. If it
+        returns True, it has taken the field, which is not yielded then.
 
         Raises `ResponseUsageError` at once for a path that the described answer can never have; at the end the error of
         the response."""
         paths = list(paths)
         self.check_paths(paths)
-        return self._follow_fields(paths)
+        return self._follow_fields(paths, now)
 
-    async def _follow_fields(self, paths: list[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+    async def _follow_fields(
+        self, paths: list[str], now: Callable[[Field], bool] | None
+    ) -> AsyncGenerator[Field | Withdrawn, None]:
         with self._reader():
-            follower = self._attempts.follow_fields(paths)
+            follower = self._attempts.follow_fields(paths, now)
             try:
                 async with aclosing(follower.items()) as items:
                     async for item in items:

@@ -24,6 +24,8 @@ from .errors import (
 
 CONNECTION = {"APIConnectionError", "TransportError", "DecodingError", "ClientConnectionError", "ClientPayloadError"}
 """Names of the connection errors of HTTP libraries and SDKs. Compared by name: none of them is imported here."""
+UNSENDABLE = {"UnsupportedProtocol", "LocalProtocolError", "InvalidURL"}
+"""Names of the errors of `httpx` for a request that cannot be sent: its address or a header is wrong."""
 KINDS: dict[type[RequestFailedError], tuple[str, ...]] = {
     QuotaError: (
         *("insufficientquota", "exceededcurrentquota", "billing", "paymentrequired", "insufficientbalance"),
@@ -53,6 +55,13 @@ def translate(error: Exception) -> Exception:
     if isinstance(error, ModelError):
         return error
     names = {kind.__name__ for kind in type(error).__mro__}
+    caused = {type(error).__name__, type(error.__cause__).__name__}
+    if unsendable := caused & UNSENDABLE:
+        # The text is not shown: it may quote a header with the key in it.
+        return InvalidRequestError(
+            f"the request cannot be sent ({unsendable.pop()}): check base_url, which begins with http:// or https://,"
+            " and api_key and headers, which may not contain line breaks"
+        )
     if isinstance(error, OSError | EOFError) or names & CONNECTION:
         told = dict.fromkeys(str(part) or type(part).__name__ for part in (error, error.__cause__) if part is not None)
         return TransportError(f"the connection to the provider failed: {shortened(' '.join(told))}")
@@ -97,12 +106,12 @@ def shortened(text: str, most: int = _SHOWN) -> str:
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """The seconds that a `Retry-After` header asks for, given as a number or as a date; None without a usable one."""
-    text = (headers or {}).get("retry-after")
-    if text is None:
-        return None
+    """The seconds that a server asks to wait: `retry-after-ms`, or `Retry-After` as a number or a date; None without a
+    usable one."""
+    headers = headers or {}
+    text = headers.get("retry-after", "")
     try:
-        seconds = float(text)
+        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(text)
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()

@@ -97,6 +97,13 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         """1 for the first try of this run, 2 for the second, and so on."""
         return self._run.attempt
 
+    def now(self) -> float:
+        """The time on the clock of the execution, in seconds since the epoch: due times are on the same clock.
+
+        It goes on while no process runs the execution, and jumps in virtual time.
+        """
+        return self._runtime.environment.now()
+
     @property
     def chunk_name(self) -> str:
         """The name of the chunk that is running."""
@@ -314,7 +321,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an
         item of one.
         """
-        self._record(events.ItemsStopped(self._now(), self._run.id))
+        self._record(events.ItemsStopped(self.now(), self._run.id))
 
     # -- result ------------------------------------------------------------------------------------------------------
 
@@ -371,10 +378,8 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         name = prepare_interrupt(self._runtime, number, schema)
         if expires is not None:
             ingress.check_delay(expires)
-        until = None if expires is None else self._now() + expires
-        raise ChunkPaused(
-            events.Paused(self._now(), self._run.id, number, type, payload, event, resume_to, name, until)
-        )
+        until = None if expires is None else self.now() + expires
+        raise ChunkPaused(events.Paused(self.now(), self._run.id, number, type, payload, event, resume_to, name, until))
 
     async def async_pause_for(self, **question: Any) -> NoReturn:
         """See `pause_for`."""
@@ -404,9 +409,6 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         return require_resource(self._runtime, key)
 
     # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _now(self) -> float:
-        return self._runtime.environment.now()
 
     def _record(self, event: events.Event) -> None:
         ingress.record(self._runtime, event, self._run, self._repeated, "data.async_retract")
@@ -440,8 +442,8 @@ class FallbackData(TriggerFlowRuntimeData[Any, Any, Any]):
         again."""
         if expires is not None:
             raise UsageError(
-                f"the fallback of chunk {self.chunk_name!r} cannot pause with expires=; let the chunk fail, and ask in "
-                "its error route"
+                f"the fallback of chunk {self.chunk_name!r} cannot pause with expires=; let the fallback emit an "
+                "event, and ask in the chain that listens to it"
             )
         super().pause_for(**question)
 

@@ -12,7 +12,7 @@ follow the chunk, if it returns `FieldItems`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -51,8 +51,9 @@ class FieldItems:
 
     __slots__ = ()
 
-    def follow(self) -> AsyncGenerator[Field | Withdrawn, None]:
-        """Yield the fields of the answer in the order in which they are completed. Raises the errors of the answer."""
+    def follow(self, now: Callable[[Field], bool] | None = None) -> AsyncGenerator[Field | Withdrawn, None]:
+        """Yield the fields of the answer in the order in which they are completed. Raises the errors of the answer.
+        `now`: see `FieldSource.follow_fields`."""
         raise NotImplementedError
 
     def item(self, field: Field) -> Any:
@@ -63,9 +64,11 @@ class FieldItems:
 class FieldSource(Protocol):
     """The methods of a model's response that `emit_fields` uses; see `models.Response`."""
 
-    def follow_fields(self, paths: Iterable[str]) -> AsyncGenerator[Field | Withdrawn, None]:
+    def follow_fields(
+        self, paths: Iterable[str], now: Callable[[Field], bool] | None = None
+    ) -> AsyncGenerator[Field | Withdrawn, None]:
         """The completed fields at these paths. Raises `ResponseUsageError` for a path that the described answer can
-        never have."""
+        never have. While the reader waits, `now` is called with a field; it returns whether it has taken the field."""
         ...
 
     def answer_of_fields(self, paths: Iterable[str]) -> Awaitable[Any]:
@@ -78,6 +81,10 @@ class Emitter(Protocol):
 
     def emit(self, name: str, value: Any, field: FieldPlace) -> Awaitable[int]:
         """Emit a provisional signal; return its number."""
+        ...
+
+    def emit_now(self, name: str, value: Any, field: FieldPlace) -> int | None:
+        """Emit a provisional signal without waiting; return its number, or None if that needs `emit`."""
         ...
 
     async def confirm(self, number: int) -> None:
@@ -99,6 +106,15 @@ class FieldSignals:
         """Emit a provisional signal; return its number."""
         runtime, run, repeated = self._of
         return ingress.emit(runtime, name, value, run, repeated, provisional=True, field=field)
+
+    def emit_now(self, name: str, value: Any, field: FieldPlace) -> int | None:
+        """Emit a provisional signal without waiting; return its number, or None if that needs `emit`."""
+        runtime, run, repeated = self._of
+        if repeated is not None or not ingress.is_here(runtime):
+            return None
+        number = ingress.emit_field(runtime, name, value, run, field)
+        _hurry(runtime)
+        return number
 
     async def confirm(self, number: int) -> None:
         """Make a provisional signal final."""
@@ -123,8 +139,15 @@ async def emit_fields(emitter: Emitter, response: FieldSource, fields: Mapping[s
     error of the response is raised after all its signals were retracted; see `triggerflow.models`.
     """
     sent: list[int] = []
+
+    def at_once(field: Field) -> bool:
+        number = emitter.emit_now(fields[field.path], field.value, field.place)
+        if number is not None:
+            sent.append(number)
+        return number is not None
+
     try:
-        async with aclosing(response.follow_fields(fields)) as found:
+        async with aclosing(response.follow_fields(fields, at_once)) as found:
             async for it in found:
                 if isinstance(it, Withdrawn):
                     await _retract(emitter, sent, dropped(it))
@@ -157,23 +180,34 @@ async def give_items(runtime: ExecutionRuntime, run: RunChunk, fields: FieldItem
     def give(items: list[Any], places: list[FieldPlace | None]) -> None:
         if feeds:
             ingress.submit(runtime, events.ItemsGiven(runtime.environment.now(), run.id, items, places))
+            _hurry(runtime)
+
+    def take(field: Field) -> bool:
+        item = fields.item(field)
+        given.append(item)
+        give([item], [field.place])
+        return True
 
     try:
-        async with aclosing(fields.follow()) as found:
+        async with aclosing(fields.follow(take)) as found:
             async for it in found:
                 if isinstance(it, Withdrawn):
                     given.clear()
                     take_back(runtime, run, dropped(it))
                 else:
-                    item = fields.item(it)
-                    given.append(item)
-                    give([item], [it.place])
+                    take(it)
         if not given:
             give([], [])  # the blocks have no items, and end with an empty list
     except BaseException as error:
         take_back(runtime, run, failed(error))
         raise
     return given
+
+
+def _hurry(runtime: ExecutionRuntime) -> None:
+    """Start the work on a field at once: the task that reads the answer waits for the model next."""
+    if runtime.driver is not None:
+        runtime.driver.hurry()
 
 
 def take_back(runtime: ExecutionRuntime, run: RunChunk, reason: str) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._core import events
 from .._core.commands import AnyCommand, ItemAfterStop
+from .._core.definition import OperatorKind
 from .._core.errors import BlockingCallError, ExecutionClosed, UsageError, WrongLoopError
 from .._core.freezing import freeze
 from .._core.groups import earlier_signal
@@ -33,7 +34,7 @@ from .._core.machine import FINAL, cancelled_effect
 from .._core.recovery import outstanding
 from .._core.signals import FieldPlace
 from .._core.state import UNSET, RunChunk, Status
-from .._core.timers import pending_signals
+from .._core.timers import awaits_answers_only, first_due, pending_signals
 from ..build.arguments import seconds, text
 from .attempts import Attempt
 from .interrupts import admit, describe_interrupt
@@ -127,17 +128,39 @@ def moves_here(runtime: ExecutionRuntime) -> bool:
     return here is not None and here is not driver.loop
 
 
-def _fire_overdue(runtime: ExecutionRuntime) -> None:
-    """Fire the timers that came due while no driver served the execution, in the order of their due times.
+def fire_timer(runtime: ExecutionRuntime, number: int) -> None:
+    """Fire a timer for whose time the driver has waited, on the thread of the execution.
 
-    Without this, an answer that comes with the first use would be taken although the time for it was over.
+    If the execution has a time limit, what is due before fires before: an event loop that was blocked can be late."""
+    state = runtime.machine.state
+    if state.execution_timeout is None:
+        submit(runtime, events.TimerFired(runtime.environment.now(), number))
+    else:
+        _fire_due(runtime, max(runtime.environment.now(), (state.timers or {})[number].due), loaded=False)
+
+
+def _fire_due(runtime: ExecutionRuntime, until: float, *, loaded: bool) -> None:
+    """Fire the timers that are due by `until`, in the order of their due times; decision 0020.
+
+    `loaded`: no driver served the execution before. Without this call, an answer that comes with the first use would
+    be taken although the time for it was over. Sub-flows are loaded after their parent, so that it cannot know yet
+    what was due in them.
     """
-    state, now = runtime.machine.state, runtime.environment.now()
+    state, now, others = runtime.machine.state, runtime.environment.now, False
     while state.status not in FINAL:
-        due = min(((it.due, it.id) for it in (state.timers or {}).values() if it.due <= now), default=None)
-        if due is None:
+        first = first_due(state)
+        if first is None or first[0] > until:
             return
-        submit(runtime, events.TimerFired(now, due[1]))
+        event = events.TimerFired(now(), first[1])
+        if (state.timers or {})[first[1]].what != "limit":
+            others = True
+        elif (others and not awaits_answers_only(state)) or (loaded and _runs_sub_flow(runtime)):
+            event.grace = runtime.options.cleanup_timeout
+        submit(runtime, event)
+
+
+def _runs_sub_flow(runtime: ExecutionRuntime) -> bool:
+    return any(run.node.kind is OperatorKind.SUB_FLOW for run in runtime.machine.state.runs.values())
 
 
 def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
@@ -168,7 +191,7 @@ def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
             submit(runtime, events.Recovered(runtime.environment.now()))
         else:
             driver.perform(again)
-        _fire_overdue(runtime)
+        _fire_due(runtime, runtime.environment.now(), loaded=True)
     elif not starting:
         submit(runtime, events.Created(runtime.environment.now(), *runtime.recorded_options()))
         model = runtime.program.state
@@ -356,6 +379,17 @@ async def emit(
         runtime.driver.perform(commands)
     if state.waits and number in state.waits:
         await _settled(runtime, number)
+    return number
+
+
+def emit_field(runtime: ExecutionRuntime, name: str, value: Any, run: RunChunk, field: FieldPlace) -> int:
+    """A chunk that is not repeated emits a provisional signal for a field, on the thread of the execution. Unlike
+    `emit` it does not wait where this one signal has started more than `max_pending` runs."""
+    if runtime.program.signals or type(name) is not str:
+        name = text(name)
+        value = checked(runtime, name, value)
+    number, now = runtime.machine.state.records, runtime.environment.now()
+    submit(runtime, events.Emitted(now, run.id, name, value, provisional=True, may_wait=False, field=field))
     return number
 
 

@@ -32,6 +32,11 @@ class Driver(Protocol):
         """Perform the commands of the core, in order."""
         ...
 
+    def hurry(self) -> None:
+        """Start the runs that may start now, without waiting for the next turn of the loop. For a caller that is about
+        to wait."""
+        ...
+
     def current_run(self) -> RunChunk | None:
         """The run whose chunk is executed by the calling task; None in any other task."""
         ...

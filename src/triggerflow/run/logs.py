@@ -29,6 +29,13 @@ def log_notice(execution: Any, command: commands.AnyCommand, heard: Iterable[str
                 "%r: chunk %r failed after the block that collects its failure had ended, so no result shows it: %s: %s"
             )
             logger.warning(text, execution, it.chunk, it.type, it.message)
+        case commands.ResultDropped(chunk=chunk):
+            by = f"chunk {chunk!r}" if chunk else "a caller"
+            text = (
+                "%r: the result of %s was dropped, because the execution has another one: the first end() or "
+                "set_result counts; set_result(value, replace=True) replaces it"
+            )
+            logger.warning(text, execution, by)
         case commands.ItemAfterStop():
             logger.warning("%r: an item was put into its stream after the stream was stopped", execution)
         case _:

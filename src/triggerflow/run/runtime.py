@@ -90,6 +90,8 @@ class ExecutionRuntime:
     own_resources: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
     #: whether the execution has ended, but its sources are still being closed
     closes_sources: SparseAttribute[bool] = SparseAttribute(False)
+    #: whether a result was dropped because the execution has another one: the first is logged
+    dropped_result: SparseAttribute[bool] = SparseAttribute(False)
     #: how the records of the execution are stored
     durability: SparseAttribute[Durability] = SparseAttribute(IN_MEMORY)
     #: snapshots of sub-flows that were running when this execution was saved, by path
@@ -599,6 +601,11 @@ class ExecutionRuntime:
                 self._check_result(value)
             case commands.ResultFixed(by=by):
                 self.result_fixed(by)
+            case commands.ResultDropped() if self.dropped_result:  # the first is logged below
+                pass
+            case commands.ResultDropped():
+                self.dropped_result = True
+                log_notice(self, command, ())
             case commands.CloseInterrupt(interrupt=interrupt) if self.schemas and interrupt.id in self.schemas:
                 del self.schemas[interrupt.id]
                 self.notice(command)

@@ -56,7 +56,9 @@ class Link:
             case commands.CloseInterrupt(interrupt=asked):
                 number = self._under(asked.id)
                 self.asked.pop(number, None)
-                if self.parent.children.pop(number, None) is not None:
+                self.parent.children.pop(number, None)  # not there yet, if the child closes it while it is opened
+                known = (self.parent.machine.state.interrupts or {}).get(number)
+                if known is not None and known.status == "waiting":
                     self._submit(events.InterruptClosed(self._now(), number, asked.status == "expired"))
             case commands.RequestPermits(count=count):
                 self._submit(events.PermitsRequested(self._now(), self.run, count))

@@ -208,17 +208,17 @@ def delta_of(chunk: Any) -> Delta:
 def _not_known(chunk: Any) -> str:
     kind = cast("type[object]", type(chunk))
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(chunk, dict):
-        has = f" with the keys {', '.join(map(str, chunk)) or '(none)'}"  # pyright: ignore
-    else:
-        fields = [name for name in getattr(chunk, "__dict__", ()) if not name.startswith("_")]
-        has = f" with the fields {', '.join(fields)}" if fields else ""
+    is_dict = isinstance(chunk, dict)
+    fields = cast("dict[Any, Any]", chunk) if is_dict else getattr(chunk, "__dict__", {})
+    names = [str(field) for field in fields if not str(field).startswith("_")]
+    has = f" with the {'keys' if is_dict else 'fields'} {', '.join(names) or '(none)'}" if is_dict or names else ""
     known = ", ".join(shape.name for shape in SHAPES[:-1])
+    text = next((field for field in names if isinstance(fields.get(field), str)), "text")
     return (
         f"a delta must be text (str or UTF-8 bytes), a Delta, or a chunk of a known shape ({known}), not"
         f" {name}{has[:200]}: {_shown(chunk)}. Pass a function that turns your chunks into text, as"
-        f" adapter=lambda chunk: chunk{'[...]' if isinstance(chunk, dict) else '.text'}, or into"
-        f" triggerflow.models.Delta(text, reasoning=..., tool_calls=..., finish_reason=...); None skips a chunk."
+        f" adapter=lambda chunk: chunk{f'[{text!r}]' if is_dict else f'.{text}'}, or into"
+        " triggerflow.models.Delta(text, reasoning=..., tool_calls=..., finish_reason=...); None skips a chunk"
     )
 
 
@@ -231,11 +231,11 @@ def _shown(chunk: Any) -> str:
 
 
 def named(raw: Any) -> dict[str, Any]:
-    """`id` and `model` of the answer, as the first chunk says them; None for what it does not say."""
+    """`id` and `model` of the answer, as a chunk says them; None for what it does not say."""
     inner = [raw, *(get(raw, name) for name in ("message", "response", "chunk", "data"))]
     ids = (get(place, name) for place in inner for name in ("id", "responseId", "response_id"))
     models = (get(place, name) for place in inner for name in ("model", "modelVersion", "model_version"))
     return {
-        "id": next((found for found in ids if isinstance(found, str)), None),
-        "model": next((found for found in models if isinstance(found, str)), None),
+        "id": next((found for found in ids if found and isinstance(found, str)), None),
+        "model": next((found for found in models if found and isinstance(found, str)), None),
     }
