@@ -16,27 +16,19 @@ reader notes a problem and resumes at the next comma or bracket.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from .errors import ProblemList, Window
-from .escapes import ESCAPED_QUOTE, ESCAPED_QUOTE_BEGUN
 from .events import DeltaEvent, Document, DoneEvent, Event, Kind, Node, TruncatedEvent
-from .quotes import COLONS, COMMAS, TYPOGRAPHIC, value_quote_closes
+from .quotes import value_quote_closes
 from .scalars import (
     AFTER_GROUPED,
     AFTER_GROUPED_BEGUN,
-    COMMENT,
     GROUPED,
     GROUPED_BEGUN,
     MAX_WORD,
-    NO_TEXT,
-    OMISSION,
     SHORT_NUMBER,
-    UNQUOTED,
-    UNQUOTED_BEGUN,
-    UNQUOTED_ITEM,
-    UNQUOTED_ITEM_BEGUN,
     Scalar,
     read_grouped,
     read_word,
@@ -44,7 +36,7 @@ from .scalars import (
 from .strings import StringScanner
 from .thinking import ends_thinking
 
-Status = Literal["open", "closed", "refused", "broken", "too deep", "escaped"]
+Status = Literal["open", "closed", "refused", "broken", "too deep"]
 State = Callable[["BlockReader", str, int], int]
 
 _VISIBLE = re.compile(r"\S")
@@ -60,16 +52,8 @@ _LITERALS: tuple[tuple[Kind, Any], ...] = (("boolean", True), ("boolean", False)
 _MEMBER_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,}])|\s*(?=\}|,\s*["}])|\s+(?=,))')
 _ITEM_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"(?:(?<!\d")\s*(?=[,\]])|\s*(?=\]|,\s*["\]])|\s+(?=,))')
 _TRUSTED_STRING = re.compile(r'"([^"\\\x00-\x1f]*)"')
-_WORD = re.compile(
-    r"[^\s,\"'{}\[\]/`<◁\u201c\u201e\u2018\u00ab\u300c\uff0c\u3001\uff1b;\\\u200b\u2060\ufeff\u200e\u200f]+"
-)
+_WORD = re.compile(r"[^\s,\"'{}\[\]/`<◁]+")
 _BARE_KEY = re.compile(r"[\w$-]+")
-_KEY_QUOTES = frozenset({'"', "'", *TYPOGRAPHIC} - {"`"})
-# What some models leave between the parts of a JSON: characters without width, line breaks as in a string or in HTML.
-_NOISE = re.compile(r"(?:[\u200b\u2060\ufeff\u200e\u200f]+|\\[nrt]|<br ?/?>|<!--[^>]{0,200}-->)\s{0,256}(\")?")
-_NOISE_BEGUN = re.compile(r"(?:\\|<(?:b(?:r ?/?)?)?|<!(?:-(?:-[^>]{0,200})?)?)\Z")
-_NOISE_BEGINS = frozenset("\u200b\u2060\ufeff\u200e\u200f\\<")
-_QUOTE_AND_COLON = re.compile(r'"\s{0,256}(?:(:)|\Z)')
 _LINE_END = re.compile(r"[\r\n]")
 _RESUME = re.compile(r"[,}\]\"`<\[◁]")
 _MAX_COMMENT_SPACE = 20
@@ -129,9 +113,6 @@ class BlockReader:
         """The quotes around that key."""
         self._key_start = 0
         """Its offset."""
-        self._closed_early: list[tuple[Any, int]] = []
-        self._unquoted_list: Any = None
-        """A list of which no item has quotes."""
         self._muted = False
         """Whether the next value belongs to a repeated key: then it is read and compared, but not reported."""
         self._repeated_at = 0
@@ -157,12 +138,6 @@ class BlockReader:
                 break  # the state needs more text, or this block has ended
             pos = new
         return pos
-
-    @property
-    def grew_after_repair(self) -> bool:
-        """Whether values came after a bracket that was taken to close an inner container, too. If in the end a bracket
-        is left over, it was not."""
-        return any(len(value) > length for value, length in self._closed_early)
 
     def truncate(self) -> list[Event]:
         """Return a truncated event for each value that is still open, innermost first."""
@@ -193,7 +168,7 @@ class BlockReader:
         if found is None:
             return len(text)
         pos, char = found.start(), found[0]
-        if char in _KEY_QUOTES:
+        if char in "\"'":
             self._key_quote = char
             self._key_start = self._window.start + pos
             self.string.begin(char, is_key=True, in_object=True)
@@ -208,11 +183,6 @@ class BlockReader:
             self._after_comma = True
             return pos + 1
         bare = _BARE_KEY.match(text, pos)
-        if char in "\\&" and self._top is self._root and not self._root.value:
-            if ESCAPED_QUOTE.match(text, pos):
-                return self._end(pos, "escaped")
-            if ESCAPED_QUOTE_BEGUN.match(text, pos):
-                return pos
         if bare is None:
             return self._unexpected(text, pos, f"found {char!r} where a key was expected")
         if bare.end() == len(text) and len(bare[0]) <= MAX_WORD:
@@ -229,22 +199,7 @@ class BlockReader:
         if found is None:
             return len(text)
         pos = found.start()
-        if found[0] in COLONS and self._key_quote:
-            end = pos + 1
-            if found[0] == "=" and end == len(text):
-                return pos
-            if text.startswith("=>", pos):
-                end += 1
-            self.problems.tolerate(pos, f"{text[pos:end]!r} in place of a colon")
-            pos = end - 1
-        elif found[0] == '"' and not self._key_quote and (colon := _QUOTE_AND_COLON.match(text, pos)) is not None:
-            if not colon[1]:
-                return pos
-            self.problems.repair(pos, f"the key {self._new_key[:50]!r} lacks its first quote")
-            self._take_key(self._new_key, self._key_start - self._window.start)
-            self._state = BlockReader._member_value
-            return colon.end()
-        elif found[0] != ":":
+        if found[0] != ":":
             return self._unexpected(text, pos, f"found {found[0]!r} where a colon was expected")
         if self._key_quote != '"':
             self.problems.tolerate(pos, f"the key {self._new_key[:50]!r} is not in double quotes")
@@ -280,9 +235,7 @@ class BlockReader:
         pos, char = found.start(), found[0]
         if char == "}":
             return self._close(text, pos)
-        if char in COMMAS:
-            return self._other_comma(pos, char, BlockReader._member)
-        if char in _KEY_QUOTES:
+        if char in "\"'":
             return self._no_comma(pos, BlockReader._member, certain=True)
         if _BARE_KEY.match(text, pos):
             return self._no_comma(pos, BlockReader._member, certain=self._after is None)
@@ -326,9 +279,7 @@ class BlockReader:
         pos, char = found.start(), found[0]
         if char == "]":
             return self._close(text, pos)
-        if char in COMMAS:
-            return self._other_comma(pos, char, BlockReader._item)
-        if char in "{[" or char in _KEY_QUOTES:
+        if char in "\"'{[":
             return self._no_comma(pos, BlockReader._item, certain=True)
         if _WORD.match(text, pos):
             return self._no_comma(pos, BlockReader._item, certain=self._after is None)
@@ -378,8 +329,7 @@ class BlockReader:
 
     def _comment(self, text: str, pos: int) -> int:
         """Read the beginning of a comment, which may say that something was left out."""
-        mark = text[pos : pos + 1] if text[pos] == "#" else text[pos : pos + 2]
-        start = _COMMENT_SPACE.match(text, pos + len(mark))
+        start = _COMMENT_SPACE.match(text, pos + 2)
         begun = "" if start is None else text[start.end() : start.end() + 3]
         if len(begun) < 3 and len(text) - pos < 2 * _MAX_COMMENT_SPACE and "...".startswith(begun):
             return pos
@@ -387,8 +337,8 @@ class BlockReader:
             self.problems.refuse(pos, "a comment says that something was left out")
         else:
             self.problems.tolerate(pos, "a comment")
-        self._state = BlockReader._block_comment if mark == "/*" else BlockReader._line_comment
-        return pos + len(mark)
+        self._state = BlockReader._line_comment if text[pos + 1] == "/" else BlockReader._block_comment
+        return pos + 2
 
     def _resuming(self, text: str, pos: int) -> int:
         """After text that is not JSON, skip to where a value may begin or end."""
@@ -468,10 +418,8 @@ class BlockReader:
             return self._open(pos, "array", [])
         word = _WORD.match(text, pos)
         if word is None:
-            if char == "`" and "```".startswith(text[pos : pos + 3]) and len(text) - pos < 3:
-                return pos
-            if char == "'" or (char in TYPOGRAPHIC and not text.startswith("```", pos)):
-                self.problems.tolerate(pos, f"a string that begins with {char} in place of a double quote")
+            if char == "'":
+                self.problems.tolerate(pos, "a string in single quotes")
                 return self._open_string(pos, char)
             return self._unexpected(text, pos, f"found {char!r} where a value was expected")
         end = word.end()
@@ -482,7 +430,7 @@ class BlockReader:
             return end
         scalar = read_word(word[0]) if end - pos <= MAX_WORD else None
         if scalar is None:
-            return self._unquoted(text, pos, word[0])
+            return self._unexpected(text, pos, f"{word[0][:40]!r} is not a value of JSON")
         if text[end] == "," and self._top.kind == "object" and SHORT_NUMBER.fullmatch(word[0]):
             # `1,` may be the beginning of `1,000`.
             if end + 1 == len(text):
@@ -493,33 +441,6 @@ class BlockReader:
             return self._unexpected(text, pos, f"text follows {word[0][:40]!r} directly")
         self._add_scalar(scalar, pos)
         return end
-
-    def _unquoted(self, text: str, pos: int, word: str) -> int:
-        """Read a text without quotes, or without the first one, up to the next key or the end of its object."""
-        if self._top.kind == "object" and self.has_quoted_key and not self._trust:
-            if UNQUOTED_BEGUN.match(text, pos):  # before a later end is found, the first has to be ruled out
-                return pos
-            whole = UNQUOTED.match(text, pos)
-            if whole is not None and self._is_text(whole[1]) and not ends_thinking(text, pos):
-                self.problems.repair(pos, "a text without quotes")
-                self._add_string(whole[1])
-                return whole.end()
-        elif (
-            self.has_quoted_key and not self._trust and (not self._top.value or self._top.value is self._unquoted_list)
-        ):
-            whole = UNQUOTED_ITEM.match(text, pos)
-            if whole is None and UNQUOTED_ITEM_BEGUN.match(text, pos):
-                return pos
-            if whole is not None and self._is_text(whole[1]) and not OMISSION.search(whole[1]):
-                self.problems.repair(pos, "a text without quotes")
-                self._unquoted_list = self._top.value
-                self._add_string(whole[1])
-                return whole.end()
-        return self._unexpected(text, pos, f"{word[:40]!r} is not a value of JSON")
-
-    @staticmethod
-    def _is_text(text: str) -> bool:
-        return text.lower() not in NO_TEXT and text[-1] != "," and COMMENT.search(text) is None
 
     def _grouped(self, text: str, pos: int) -> int:
         """Read a number that has a comma before its next digits."""
@@ -651,28 +572,13 @@ class BlockReader:
             outer = self._top.parent
             while outer is not None and outer.kind != kind:
                 outer = outer.parent
-            if outer is None and self._ends_list():
-                self.problems.repair(pos, f"{text[pos]!r} once more than lists were opened")
-                return pos + 1
             if outer is None:
                 return self._skip(pos, f"{text[pos]!r} without an opening bracket", 1)
-            if self._top.parent is outer and self._top.value:
-                self.problems.repair(pos, f"{text[pos]!r} closes an inner bracket, too")
-                self._pop(DoneEvent(self._top))
-                self._closed_early = [(node.value, len(node.value)) for node in _chain(outer)]
-            else:
-                self.problems.refuse(pos, f"{text[pos]!r} leaves inner brackets open")
+            self.problems.refuse(pos, f"{text[pos]!r} leaves inner brackets open")
             while self._top is not outer:
                 self._pop(TruncatedEvent(self._top))
         self._pop(DoneEvent(self._top))
         return pos + 1
-
-    def _ends_list(self) -> bool:
-        """Whether the last thing in the open object is a list, without a comma behind it."""
-        members: Any = self._top.value
-        if self._after_comma or self._top.kind != "object" or not members:
-            return False
-        return isinstance(next(reversed(members.values())), list)
 
     def _pop(self, event: Event) -> None:
         node = self._top
@@ -704,15 +610,6 @@ class BlockReader:
         self._state = state
         return pos
 
-    def _other_comma(self, pos: int, char: str, state: State) -> int:
-        """Read what the model wrote in place of a comma."""
-        if self._untold():
-            return self._end(pos, "refused")
-        self.problems.tolerate(pos, f"{char!r} in place of a comma")
-        self._after_comma = True
-        self._state = state
-        return pos + 1
-
     def _unexpected(self, text: str, pos: int, message: str) -> int:
         """Handle text at `pos` that is not expected: skip a comment, stop at the end of the block, or note the problem
         `message`."""
@@ -730,22 +627,6 @@ class BlockReader:
                 self._after_comment = self._state
                 self._state = BlockReader._comment
                 return pos
-        elif char in _NOISE_BEGINS:
-            noise = _NOISE.match(text, pos)
-            if noise is None and _NOISE_BEGUN.match(text, pos):
-                return pos
-            if noise is not None and self._untold() and char in "\\<":
-                # Before the first key, this may be prose.
-                if noise[1] is None and noise.end() == len(text):
-                    return pos
-                noise = noise if noise[1] else None
-            if noise is not None:
-                self.problems.tolerate(pos, "an escape, a tag or an invisible character between the parts of the JSON")
-                return noise.end() - len(noise[1] or "")
-        elif char == "#":
-            self._after_comment = self._state
-            self._state = BlockReader._comment
-            return pos
         elif char == "`":
             return self._break_off(pos, "the code block ends before its JSON does")
         elif char in "}]" and self._state is not BlockReader._member_value and self._state is not BlockReader._colon:
@@ -773,13 +654,6 @@ class BlockReader:
         self.status = status
         self._state = BlockReader._ended
         return pos
-
-
-def _chain(node: Node | None) -> Iterator[Node]:
-    """The node and the containers around it."""
-    while node is not None:
-        yield node
-        node = node.parent
 
 
 def same(first: Any, second: Any) -> bool:

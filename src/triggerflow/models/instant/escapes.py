@@ -3,21 +3,13 @@
 import re
 from typing import Literal
 
-Sort = Literal["json", "kept", "dropped", "decoded", "quote", "half", "uncertain"]
+Sort = Literal["json", "kept", "decoded", "quote", "half", "uncertain"]
 """How an escape was read: as JSON says; kept as written, because JSON does not know it and models write patterns and
-formulas unescaped; without its backslash, which belongs to Markdown; decoded as other languages do; a quote; half of a
-surrogate pair; or in no way that is certain."""
+formulas unescaped; decoded as other languages do; a quote; half of a surrogate pair; or in no way that is certain."""
 
 JSON_ESCAPES = {"\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 """What the letters (and the backslash) of JSON mean after a backslash."""
 _OTHERS: dict[str, tuple[str, Sort]] = {'"': ('"', "quote"), "/": ("/", "json"), "'": ("'", "decoded")}
-_LEVEL = {**JSON_ESCAPES, '"': '"', "/": "/"}
-ESCAPED_QUOTE = re.compile(r'(?:\\[nrt]|\s){0,40}\\"|&quot;')
-"""The first quote in an object that is escaped as a whole, as in `{\\"title\\": ...` or `{&quot;title&quot;: ...`."""
-ESCAPED_QUOTE_BEGUN = re.compile(r"(?:(?:\\[nrt]|\s){0,40}\\?|&(?:q(?:u(?:ot?)?)?)?)\Z")
-_ENTITIES = {"quot": '"', "amp": "&", "lt": "<", "gt": ">", "apos": "'", "#39": "'", "#x27": "'"}
-_ENTITY = re.compile(r"&(quot|amp|lt|gt|apos|#39|#x27);")
-_ENTITY_BEGUN = re.compile(r"&[a-z0-9#]{0,5}\Z")
 CODE = re.compile(r"u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}")
 """The escape of a character by its number, without the backslash; not half of a surrogate pair."""
 CODE_BEGUN = re.compile(r"(?:u[0-9a-fA-F]{0,3})?\Z")
@@ -45,8 +37,6 @@ def unescape(text: str, at: int) -> tuple[str, int, Sort] | None:
     simple = _OTHERS.get(char)
     if simple is not None:
         return simple[0], at + 2, simple[1]
-    if char in "_$&#-":
-        return char, at + 2, "dropped"
     if char in "xUu":
         if _FOREIGN_BEGUN.match(text, at + 1):
             return None
@@ -57,26 +47,6 @@ def unescape(text: str, at: int) -> tuple[str, int, Sort] | None:
         if char == "u" and text[at + 2] in "0123456789abcdefABCDEF{":
             return "\\", at + 1, "uncertain"  # digits of a character are missing
     return "\\", at + 1, "uncertain" if char.isdigit() or char in "\r\n" else "kept"
-
-
-class Unescaper:
-    """Takes one level of escapes off a JSON that was escaped as a whole, as in a string of another JSON or for HTML."""
-
-    def __init__(self, begin: str) -> None:
-        self._html = begin == "&"
-        self._rest = ""
-
-    def feed(self, text: str) -> str:
-        """The text without that level. The beginning of an escape at its end is kept until the next call."""
-        text = self._rest + text
-        if self._html:
-            begun = _ENTITY_BEGUN.search(text)
-            self._rest = "" if begun is None else begun[0]
-            whole = text[: len(text) - len(self._rest)]
-            return _ENTITY.sub(lambda entity: _ENTITIES[entity[1]], whole)
-        self._rest = "\\" if (len(text) - len(text.rstrip("\\"))) % 2 else ""
-        whole = text[: len(text) - len(self._rest)]
-        return re.sub(r"\\(.)", lambda pair: _LEVEL.get(pair[1], pair[0]), whole, flags=re.DOTALL)
 
 
 def _pair(text: str, code: int, end: int) -> tuple[str, int, Sort] | None:

@@ -12,8 +12,7 @@ That happens
 
 - after a mark that ends thinking without one that begins it (`</think>`): the text before it was thinking;
 - after a block that broke off, because its code fence ended before its last bracket;
-- with `expect_keys`, when a later block has more of the keys;
-- when a later block is announced as the final answer.
+- with `expect_keys`, when a later block has more of the keys.
 
 What stands around the answer can show that it is not the answer, or not the whole of it: another answer behind it, a
 bracket or comma that continues it, a JSON around it that could not be read. That is a problem of the answer.
@@ -24,11 +23,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
-from .announcement import ANNOUNCEMENT, announces_answer
 from .block import BlockReader, same
 from .errors import ParserFinishedError, Problem, ProblemList, Window
-from .escapes import Unescaper
-from .events import DeltaEvent, Document, Event, Kind, Node, ResetEvent
+from .events import DeltaEvent, Document, Event, Node, ResetEvent
 from .thinking import Thought, before_mark, mark_of, marks_or, may_begin_mark
 
 _CANDIDATES = {None: marks_or(r"\{|\["), "object": marks_or(r"\{"), "array": marks_or(r"\[")}
@@ -109,14 +106,6 @@ class InstantParser:
         self._text_follows = False
         """Whether other text came after that."""
         self._after_answer = False
-        self._before = ""
-        """After the answer: the last characters before the next candidate."""
-        self._replaces_draft = False
-        """Whether the present candidate was announced as the answer, after another one."""
-        self._unescaper: Unescaper | None = None
-        """Takes a level of escapes off the rest of the text, from the first candidate on that is escaped as a whole."""
-        self._escaped: BlockReader | None = None
-        """That candidate."""
         self._comma_follows: bool | None = None
         """After the answer: whether the first visible character is a comma; None if there was none yet."""
         self._quote_follows = False
@@ -222,8 +211,6 @@ class InstantParser:
         return self._decoder.decode(delta)
 
     def _advance(self, text: str) -> list[Event]:
-        if self._unescaper is not None:
-            text = self._unescaper.feed(text)
         window = self._window
         window.start = self._length - len(self._rest)
         self._length += len(text)
@@ -248,16 +235,12 @@ class InstantParser:
                     self._accept(block)
                 if block.status == "open":
                     break
-                if block.status == "escaped" and self._unescaper is None:
-                    text = window.text = text[:pos] + self._unescape(text[pos:])
-                    end = len(text)
-                else:
-                    self._end_block(block)
+                self._end_block(block)
         self._rest = text[pos:]
         self._text_node = None
         block = self._block
         # No fast path for a block that is eligible but not reported yet: it is reported here, with its first event.
-        if block is not None and pos == end and self._unescaper is None and (block.reported or not block.eligible):
+        if block is not None and pos == end and (block.reported or not block.eligible):
             self._text_node = block.string.node
             self._text_parts = block.string.parts
             self._text_stop = block.string.stop
@@ -279,9 +262,6 @@ class InstantParser:
             self._text_follows = True
         pattern = _AFTER_ANSWER if self._after_answer else _BRACKETS if self._unclosed else self._candidate
         found = pattern.search(text, pos)
-        if self._after_answer:
-            read = before_mark(text, pos) if found is None else found.start()
-            self._before = (self._before + text[pos:read])[-ANNOUNCEMENT:]
         if found is None:
             return before_mark(text, pos)
         char = found[0]
@@ -298,8 +278,15 @@ class InstantParser:
             self._closing(found.start(), char)
         elif self._candidate.match(char):
             self._block_start = self._window.start + found.start()
-            self._replaces_draft = self._after_answer and announces_answer(self._before)
-            self._block = self._new_block("object" if char == "{" else "array")
+            self._block = BlockReader(
+                Document(self._slash, self._attempt),
+                "object" if char == "{" else "array",
+                self._window,
+                expected=self._expected,
+                bar=None if self._after_answer and not self._expected else self._bar,
+                max_depth=self._max_depth,
+                trust_quotes=self._trust_quotes,
+            )
         else:
             self._unclosed += 1
         return found.end()
@@ -320,29 +307,6 @@ class InstantParser:
                 pos = at
         self._wrapper = None
         return self._seek(text, pos)
-
-    def _new_block(self, kind: Kind) -> BlockReader:
-        bar = None if self._after_answer and not self._expected else self._bar
-        return BlockReader(
-            Document(self._slash, self._attempt),
-            kind,
-            self._window,
-            expected=self._expected,
-            bar=0 if self._replaces_draft else bar,
-            max_depth=self._max_depth,
-            trust_quotes=self._trust_quotes,
-        )
-
-    def _unescape(self, text: str) -> str:
-        """Take one level of escapes off the text from here to the end of the block, which begins with it."""
-        self._unescaper = Unescaper(text[0])
-        self._block = self._new_block("object")
-        self._escaped = self._block
-        at = self._block_start - self._window.start
-        self._block.problems.repair(at, "the whole answer is escaped, as if in a string")
-        plain = self._unescaper.feed(text)
-        self._length += len(plain) - len(text)
-        return plain
 
     # -- the text around the answer --------------------------------------------------------------------------------
 
@@ -380,8 +344,8 @@ class InstantParser:
             if not self._unclosed:
                 self._inside_refused = False
         elif shown is not None and self._after_answer:
-            if self._quote_follows or shown.grew_after_repair:
-                shown.problems.refuse(pos, f"the answer goes on behind its end: {bracket!r}")
+            if self._quote_follows:
+                shown.problems.refuse(pos, f"after the answer there is the end of another text in JSON: {bracket!r}")
             else:
                 shown.problems.tolerate(pos, f"{bracket!r} without an opening bracket after the answer")
 
@@ -416,12 +380,6 @@ class InstantParser:
         block.document.attempt = self._attempt
         self._shown = block
         self._after_answer = self._taken_back = self._text_follows = False
-        if self._replaces_draft:
-            at = self._block_start - self._window.start
-            block.problems.repair(at, "the JSON before it was taken for a draft")
-        if self._unescaper is not None and block is not self._escaped:
-            at = self._block_start - self._window.start
-            block.problems.refuse(at, "the JSON before the answer was escaped as a whole, and the answer may be, too")
         if self._inside_refused:
             at = self._block_start - self._window.start
             block.problems.refuse(at, "the answer is inside of text in JSON that cannot be read")
@@ -432,7 +390,6 @@ class InstantParser:
     def _end_block(self, block: BlockReader) -> None:
         """A candidate has ended: decide what the parser looks for next, an answer or a better one."""
         self._block = None
-        self._before = ""
         if block.status == "broken":
             self._reopen()
         elif block.status == "too deep":
@@ -460,6 +417,8 @@ class InstantParser:
         self._bar = 0
         self._candidate = _CANDIDATES[self._root_kind]
         self._after_answer = False
+        self._unclosed = 0
+        self._inside_refused = False
         self._taken_back = self._shown is not None
         self._text_follows = False
 

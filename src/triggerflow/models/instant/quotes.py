@@ -2,7 +2,7 @@
 
 JSON ends a string at the next unescaped quote. Models forget to escape: `"She said "hi" to me"`. So a quote is judged
 by what follows it. In JSON that is a comma or the bracket of the open container; if it is anything else, the quote
-belongs to the text. Once a string has such a quote, a comma proves no more (`"yes", and`): the next key, or the next
+belongs to the text. While a quotation is open, a comma proves no more (`"yes", and`): the next key, or the next
 item, has to follow.
 
 If the characters that decide have not arrived yet, a function returns None. The caller calls it again, with the same
@@ -17,61 +17,36 @@ from .thinking import ends_thinking
 LOOKAHEAD = 256
 """The longest white space, key or quotation that a decision about a quote takes into account."""
 
-TYPOGRAPHIC = {
-    "\u201c": "\u201d",
-    "\u201e": "\u201c\u201d",
-    "\u2018": "\u2019",
-    "\u00ab": "\u00bb",
-    "\u300c": "\u300d",
-    "`": "`",
-}
-"""Quotes that models write in place of those of JSON, with those that close them."""
-COMMAS = "\uff0c\u3001\uff1b;"
-"""What models write in place of a comma: those of full width, and semicolons."""
-COLONS = "\uff1a="
-"""What models write in place of a colon."""
-
-_AFTER_KEY = frozenset(':/,}][{"-0123456789' + COLONS)
+_AFTER_KEY = frozenset(':/,}][{"-0123456789')
 _SPACE = re.compile(r"\s{0,256}")
 _S = r"\s{0,256}"
 _SINGLE = r"'(?:[^'\n]|(?<=\w)'(?=\w)){0,256}"  # with apostrophes
-_TYPOGRAPHIC = r"[\u201c\u201e\u2018\u00ab\u300c`][^\n\u201d\u201c\u2019\u00bb\u300d`]{0,256}"
-_TYPOGRAPHIC_END = r"[\u201d\u201c\u2019\u00bb\u300d`]"
-_QUOTED_KEY = rf"""(?:"[^"\n]{{0,256}}"|{_SINGLE}'|{_TYPOGRAPHIC}{_TYPOGRAPHIC_END})"""
-_QUOTED_BEGUN = rf"""(?:"[^"\n]{{0,256}}(?:"{_S})?|{_SINGLE}(?:'{_S})?|{_TYPOGRAPHIC}(?:{_TYPOGRAPHIC_END}{_S})?)"""
-_COMMA = f"[,{COMMAS}]"
-_COLON = f"[:{COLONS}]"
+_QUOTED_KEY = rf"""(?:"[^"\n]{{0,256}}"|{_SINGLE}')"""
+_QUOTED_BEGUN = rf"""(?:"[^"\n]{{0,256}}(?:"{_S})?|{_SINGLE}(?:'{_S})?)"""
 # A comment, or the end of the code block that the JSON is in.
 _BREAK = r"/[/*]|```"
 _BREAK_BEGUN = r"/|``?"
 # What follows the closing quote of a value in an object: its bracket, a comment, or the next key with its colon.
 # Without a comma before it, the key must be quoted: an unquoted word may be prose inside the string.
 _MEMBER_END = re.compile(
-    rf"\}}|{_BREAK}|{_COMMA}{_S}(?:\}}|/[/*]|{_QUOTED_KEY}{_S}{_COLON}|[\w$-]{{1,256}}{_S}(?::|/[/*]))"
-    rf"|{_QUOTED_KEY}{_S}:"
+    rf"\}}|{_BREAK}|,{_S}(?:\}}|/[/*]|{_QUOTED_KEY}{_S}:|[\w$-]{{1,256}}{_S}(?::|/[/*]))|{_QUOTED_KEY}{_S}:"
 )
 _MEMBER_END_BEGUN = re.compile(
-    rf"(?:{_BREAK_BEGUN}|{_COMMA}{_S}(?:/|{_QUOTED_BEGUN}|[\w$-]{{1,256}}{_S}/?)?|{_QUOTED_BEGUN})\Z"
+    rf"(?:{_BREAK_BEGUN}|,{_S}(?:/|{_QUOTED_BEGUN}|[\w$-]{{1,256}}{_S}/?)?|{_QUOTED_BEGUN})\Z"
 )
 # What follows the closing quote of a value in an array: its bracket, a comment, or a comma and the beginning of a
-# value. A quoted text is a value if a separator or the end of its line follows it, or if it is longer than a quotation
-# would be.
-_ITEM_ENDS = rf"(?:{_S}[,\]{COMMAS}]|[ \t\r]{{0,256}}\n)"
-_ITEM = rf"""(?:{_QUOTED_KEY}{_ITEM_ENDS}|"[^"\n]{{257}}|'[^'\n]{{257}})"""
+# value. A quoted text is a value if a separator follows it, or if it is longer than a quotation would be.
+_ITEM = rf"""(?:"[^"\n]{{0,256}}"{_S}[,\]]|{_SINGLE}'{_S}[,\]]|"[^"\n]{{257}}|'[^'\n]{{257}})"""
 _NUMBER = r"-?[0-9][0-9.eE+-]{0,60}"
 _LITERAL = rf"(?:true|false|null|True|False|None){_S}(?:[,\]]|/[/*])"
-_ITEM_END = re.compile(
-    rf"\]|{_BREAK}|{_COMMA}{_S}(?:[\[\]{{]|/[/*]|{_NUMBER}{_S}(?:[,\]]|/[/*])|{_LITERAL}|{_ITEM})|{_ITEM}"
-)
+_ITEM_END = re.compile(rf"\]|{_BREAK}|,{_S}(?:[\[\]{{]|/[/*]|{_NUMBER}{_S}(?:[,\]]|/[/*])|{_LITERAL}|{_ITEM})|{_ITEM}")
 _ITEM_END_BEGUN = re.compile(
-    rf"(?:{_BREAK_BEGUN}|{_COMMA}{_S}(?:/|-|{_NUMBER}{_S}/?|[A-Za-z]{{1,5}}{_S}/?|{_QUOTED_BEGUN})?|{_QUOTED_BEGUN})\Z"
+    rf"(?:{_BREAK_BEGUN}|,{_S}(?:/|-|{_NUMBER}{_S}/?|[A-Za-z]{{1,5}}{_S}/?|{_QUOTED_BEGUN})?|{_QUOTED_BEGUN})\Z"
 )
 _COMMA_AND_MORE = re.compile(rf",{_S}(\S)?")
 
-_MAY_FOLLOW = frozenset("\"'/`\u201c\u201e\u2018\u00ab\u300c" + COMMAS)
-"""What may follow the end of a string besides a comma and a bracket, if more follows that."""
 _OPENING = frozenset("([{<=-\u2013\u2014/:,;>|+*&")
-_SEPARATORS = frozenset(":,}]" + COMMAS + COLONS)
+_SEPARATORS = frozenset(":,;}]\uff1a\uff0c\u3001\uff1b")
 _TEXT_SEEN = 256
 """How much text before a quote is searched for a typographic quote that it closes."""
 
@@ -88,10 +63,10 @@ def key_quote_closes(text: str, at: int) -> bool | None:
     return text[start] in _AFTER_KEY if start < len(text) else None
 
 
-def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool, before: str) -> bool | None:
+def value_quote_closes(text: str, at: int, in_object: bool, in_quotation: bool, before: str) -> bool | None:
     """Whether the quote at `at` ends the string value it is in.
 
-    `has_quotation`: an earlier quote was found to belong to this text. `before`: the last character before the quote,
+    `in_quotation`: an earlier quote opened a quotation in this text. `before`: the last character before the quote,
     if there is one. After a digit the quote may stand for inches (`5", 6" and 7"`), so that a comma needs a key or
     another item after it.
     """
@@ -110,19 +85,18 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool,
         after = text[start]
     if after in "<[\u25c1" and (ends := ends_thinking(text, start)) is not False:
         return ends
-    if not has_quotation:
-        if after == "}" or (after == "]" and not in_object):
-            return True  # in an array, "}" shows that the model forgot the bracket of the array
+    if not in_quotation:
+        if after == ("}" if in_object else "]"):
+            return True
         if after == ",":
-            plural = text[at] in "'\u2019" and before in "sS"  # `the sisters', and ...`
-            if not (before.isdigit() or plural) or start > at + 1:
+            if not before.isdigit() or start > at + 1:
                 return True
             more = _COMMA_AND_MORE.match(text, start)
             if more is None or more[1] is None:
                 return None if len(text) - start <= LOOKAHEAD else True
             if more[1] in ("\"',}" if in_object else "\"',]"):
                 return True
-        elif after not in _MAY_FOLLOW:
+        elif after not in "\"'/`":
             return False
     end, begun = (_MEMBER_END, _MEMBER_END_BEGUN) if in_object else (_ITEM_END, _ITEM_END_BEGUN)
     if end.match(text, start):
@@ -145,7 +119,7 @@ class Quotations:
         self.certain = True
         self._open = False
         self._escaped = escaped
-        """Whether the number of escaped quotes before, outside of quotations, is odd."""
+        """Whether the number of escaped quotes outside of quotations is odd so far."""
 
     @property
     def paired(self) -> bool:
@@ -173,10 +147,8 @@ class Quotations:
             if (spaced or last in _OPENING) and after.isalnum() and quote == '"':
                 self.certain = False
             self._open = False
-        elif quote in "'\u2019" and last.isalnum() and (after.isalnum() or after.isspace()):
+        elif quote == "'" and last.isalnum() and (after.isalnum() or after.isspace()):
             pass  # an apostrophe
-        elif quote in "'\u2019" and last in "sS" and after == ",":
-            pass  # of a plural
         elif before.rstrip()[-1:].isdigit() and not after.isalnum() and after != ":":
             pass  # inches
         elif self._escaped and not spaced:

@@ -1,33 +1,13 @@
 """Numbers and literals: what an unquoted word means, and how sure that is.
 
 Words that JSON does not know have a value only if there is one reading of them: `+5`, `.5`, `1_000`, `0x1F`, `True`.
-`010` (octal, or a label), `50%` and `$5` (which unit?) have none.
+`007` (octal, or a label), `50%` and `$5` (which unit?) have none.
 """
 
 import re
 from typing import Any, NamedTuple
 
 from .events import Kind
-
-# A text without quotes, as the value of a member. It ends where only the end of the member can be.
-UNQUOTED = re.compile(
-    r'([^\W\d_][^"\n{}\[\]`<(+|$]{0,200}?)\s{0,9}(?:"\s{0,9})?(?=\}|,\s{0,256}(?:\}|"[^"\n]{0,256}"\s{0,256}:))'
-)
-UNQUOTED_BEGUN = re.compile(
-    r'[^\W\d_][^"\n{}\[\]`<(+|$]{0,200}\s{0,9}(?:"\s{0,9})?(?:,\s{0,256}(?:"[^"\n]{0,256}(?:"\s{0,256})?)?)?\Z'
-)
-# The same as an item of a list, of words only.
-UNQUOTED_ITEM = re.compile(r"([^\W\d_][\w '\u2019-]{0,80}?)\s{0,9}(?=[,\]])")
-UNQUOTED_ITEM_BEGUN = re.compile(r"[^\W\d_][\w '\u2019-]{0,80}\s{0,9}\Z")
-COMMENT = re.compile(r"(?:^|\s)(?://|/\*|#)")
-OMISSION = re.compile(r"\b(?:and|more|others?|rest|so on|remaining)\b", re.IGNORECASE)
-NO_TEXT = frozenset(
-    {
-        *("true", "false", "null", "none", "nil", "undefined", "nan", "inf", "infinity", "n/a", "etc", "etc.", "any"),
-        *("str", "string", "int", "integer", "float", "number", "bool", "boolean", "list", "array", "dict", "object"),
-    }
-)
-"""What is no text, but another spelling of a value or a type, or says that something was left out."""
 
 MAX_WORD = 4300
 """The longest number, literal or bare key; Python by default refuses to convert integers that are longer."""
@@ -61,19 +41,17 @@ _OTHERS: dict[str, tuple[Kind, Any]] = {
 }
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _UNUSUAL = re.compile(
-    r"[+-]?(?:(?:0|[1-9][0-9]*(?:_[0-9]+)*)?\.[0-9]+|(?:0[0-9]?|[1-9][0-9]*(?:_[0-9]+)*)\.?)(?:[eE][+-]?[0-9]+)?"
+    r"[+-]?(?:(?:0|[1-9][0-9]*(?:_[0-9]+)*)?\.[0-9]+|(?:0|[1-9][0-9]*(?:_[0-9]+)*)\.?)(?:[eE][+-]?[0-9]+)?"
 )
 _ASCII = {0x2212: "-", 0xFF0D: "-", 0xFF0B: "+", 0xFF0E: ".", **{0xFF10 + digit: str(digit) for digit in range(10)}}
 """Full-width digits and signs, and the minus sign of typography."""
 _HEXADECIMAL = re.compile(r"([+-]?)0[xX]([0-9a-fA-F]+)")
 
-# A number with a comma, in an object (`1,000` or `3,14`): there a comma is followed by a key or by nothing, so that
+# A number with commas between its thousands, in an object: there a comma is followed by a key or by nothing, so that
 # the parts cannot be numbers of their own.
 SHORT_NUMBER = re.compile(r"[+-]?[0-9]{1,3}")
 """What may come before the first comma."""
-GROUPED = re.compile(
-    r"[+-]?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?|(?:0|[1-9][0-9]*),(?:[0-9]{1,2}|[0-9]{4,}))(?![\w.+%-])"
-)
+GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![\w.+%-])")
 GROUPED_BEGUN = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]*)+(?:\.[0-9]*)?\Z")
 AFTER_GROUPED = re.compile(r"\s*(?:\}|,\s*(?:[\"'}]|[^\W\d]))")
 AFTER_GROUPED_BEGUN = re.compile(r"\s*(?:,\s*)?\Z")
@@ -94,9 +72,8 @@ def read_word(word: str) -> Scalar | None:
 
 
 def read_grouped(text: str) -> Scalar:
-    """The number in a text that `GROUPED` matches: `1,234.5`, or `3,14` with a decimal comma."""
-    decimals = text.rpartition(",")[2].partition(".")[0]
-    plain = text.replace(",", "" if len(decimals) == 3 else ".")
+    """The number in a text that `GROUPED` matches, such as `1,234.5`."""
+    plain = text.replace(",", "")
     number = float(plain) if "." in plain else int(plain)
     return Scalar("number", number, f"{text} was read as the number {plain.lstrip('+')}")
 

@@ -9,28 +9,18 @@ import re
 from .errors import ProblemList, Window
 from .escapes import CODE, CODE_BEGUN, JSON_ESCAPES, unescape
 from .events import Node
-from .quotes import TYPOGRAPHIC, Quotations, key_quote_closes, recent, value_quote_closes
+from .quotes import Quotations, key_quote_closes, recent, value_quote_closes
 
-_PATH = re.compile(r"[A-Za-z]:\\")
 # JSON has no control characters in strings. After the first one, which is noted, they count as text.
 _STOPS = {
-    **{begin: re.compile(rf'["\\\x00-\x1f{end}]') for begin, end in TYPOGRAPHIC.items()},
     '"': re.compile(r'["\\\x00-\x1f]'),
     "'": re.compile(r"['\\\x00-\x1f]"),
     '"""': re.compile(r'"+|\\'),
     "'''": re.compile(r"'+|\\"),
 }
-_STOPS_AFTER_CONTROL = {
-    **{begin: re.compile(rf'["\\{end}]') for begin, end in TYPOGRAPHIC.items()},
-    '"': re.compile(r'["\\]'),
-    "'": re.compile(r"['\\]"),
-}
+_STOPS_AFTER_CONTROL = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 # A line break ends a key: the text is not a key, but prose with a quote in it. The answer may begin in the next line.
-_KEY_STOPS = {
-    **{begin: re.compile(rf'["\\\n{end}]') for begin, end in TYPOGRAPHIC.items()},
-    '"': re.compile(r'["\\\n]'),
-    "'": re.compile(r"['\\\n]"),
-}
+_KEY_STOPS = {'"': re.compile(r'["\\\n]'), "'": re.compile(r"['\\\n]")}
 
 
 class StringScanner:
@@ -42,12 +32,12 @@ class StringScanner:
         "_escaped",
         "_flawed",
         "_in_object",
+        "_kept",
         "_problems",
         "_quotations",
         "_quote",
         "_trust",
         "_uncertain",
-        "_unknown",
         "_window",
         "closed",
         "is_key",
@@ -71,10 +61,7 @@ class StringScanner:
         if self._flawed or self._decoded or self._escaped:
             self._forget()
         self.is_key = is_key
-        if quote != '"':
-            self._ends = ""
-        else:
-            self._ends = ":" if is_key else "" if self._trust else ",}" if in_object else ",]"
+        self._ends = ":" if is_key else "" if self._trust else ",}" if in_object else ",]"
         """What proves the quote before it to be the end."""
         self.closed = False
         self.node: Node | None = None
@@ -93,9 +80,8 @@ class StringScanner:
         """Whether an odd number of quotes was escaped."""
         self._decoded = False
         """Whether an escape was decoded that is also an ordinary backslash and letter."""
-        self._unknown: dict[str, int] = {}
-        """The offset of the first escape that JSON does not know and that was kept, and of the first one of which the
-        backslash was dropped."""
+        self._kept: int | None = None
+        """The offset of the first backslash that JSON does not know, and that was kept."""
         self._uncertain: tuple[int, str] | None = None
 
     def scan(self, text: str, pos: int) -> tuple[str, int]:
@@ -125,9 +111,7 @@ class StringScanner:
             if at > pos:
                 pieces.append(text[pos:at])
             piece = JSON_ESCAPES.get(text[at + 1 : at + 2]) if text[at] == "\\" else None
-            if piece is not None and "kept" in self._unknown and (piece in "\f\b" or self._is_path(pieces)):
-                piece, pos = "\\", at + 1  # nobody means these, and a backslash was meant as such before
-            elif piece is not None:
+            if piece is not None:
                 self._decoded = True
                 pos = at + 2
             else:
@@ -160,26 +144,12 @@ class StringScanner:
             code = CODE.match(text, at + 1)
             if code is not None:
                 return chr(int(code[0][1:], 16)), at + 6
-            if CODE_BEGUN.match(text, at + 1):
-                return None
-            if text[at + 1] == '"' and "kept" in self._unknown and self._is_path(pieces):
-                # The last backslash of a path, and the end of the string.
-                closes = value_quote_closes(text, at + 1, self._in_object, True, "")
-                if closes is None:
-                    return None
-                if closes:
-                    self.closed = True
-                    return "\\", at + 2
-            return self._escape(text, at)
+            return None if CODE_BEGUN.match(text, at + 1) else self._escape(text, at)
         if char < " " and not self.is_key:
             return self._control_character(at)
         if len(self._quote) == 3:
             return self._run_of_quotes(text, at, end)
         return self._one_quote(text, at, pieces)
-
-    def _is_path(self, pieces: list[str]) -> bool:
-        """Whether the text so far begins as a path of Windows does."""
-        return _PATH.match("".join([*self.parts[:4], *pieces[:4]])) is not None
 
     def take(self) -> str:
         """The whole text, once closed."""
@@ -194,10 +164,9 @@ class StringScanner:
             self._escaped = not self._escaped
             if self._quotations is not None:
                 self._quotations.escaped()
-        elif sort in ("kept", "dropped"):
-            kinds = self._unknown
-            if sort not in kinds:
-                kinds[sort] = self._window.start + at
+        elif sort == "kept":
+            if self._kept is None:
+                self._kept = self._window.start + at
                 self._flawed = True
         elif sort == "decoded":
             self._problems.tolerate(at, f"JSON has no escape {text[at:pos]}")
@@ -227,19 +196,14 @@ class StringScanner:
             closes = key_quote_closes(text, at)
         else:
             before = pieces[-1][-1] if pieces else self.parts[-1][-1] if self.parts else ""
-            if self._quote in TYPOGRAPHIC and text[at] == '"':
-                closes = value_quote_closes(text, at, self._in_object, True, before)
-                if closes is False:
-                    return '"', at + 1  # in such a string it needs no escape
-            elif not before and text.startswith(self._quote, at + 1) and self._quote in "\"'":
+            if not before and text.startswith(self._quote, at + 1):
                 self._quote *= 3
                 self._ends = ""
                 self.stop = _STOPS[self._quote].search
                 self._problems.tolerate(at - 1, "a string in three quotes")
                 return "", at + 2
-            else:
-                in_quotation = self._quotations is not None and self._quotations.open
-                closes = value_quote_closes(text, at, self._in_object, in_quotation, before)
+            in_quotation = self._quotations is not None and self._quotations.open
+            closes = value_quote_closes(text, at, self._in_object, in_quotation, before)
         if closes is None:
             return None
         if closes:
@@ -248,8 +212,8 @@ class StringScanner:
         if self._quotations is None:
             self._quotations = Quotations(self._window.start + at, self._escaped)
             self._flawed = True
-        self._quotations.add(text[at], recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
-        return text[at], at + 1
+        self._quotations.add(self._quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
+        return self._quote, at + 1
 
     def _note_problems(self) -> None:
         """Note what was not JSON in the string that has just ended."""
@@ -262,11 +226,12 @@ class StringScanner:
                 problems.repair(at, "a quote that was not escaped was read as a part of its string")
             else:
                 problems.refuse(at, "a quote inside of a string is not escaped, and the string may end elsewhere")
-        for sort, offset in self._unknown.items():
-            if len(self._unknown) > 1 or (sort == "kept" and self._decoded):
-                problems.refuse(offset - start, "backslashes of which some are escapes and others are not")
+        if self._kept is not None:
+            at = self._kept - start
+            if self._decoded:
+                problems.refuse(at, "backslashes of which some are escapes of JSON and others are not")
             else:
-                problems.repair(offset - start, f"a backslash that begins no escape of JSON was {sort}")
+                problems.repair(at, "a backslash that begins no escape of JSON was kept as it is")
         if self._uncertain is not None:
             offset, what = self._uncertain
             problems.refuse(offset - start, what)
