@@ -130,6 +130,26 @@ async def test_a_stream_cut_before_the_first_text_is_retried() -> None:
         await Response([chat(role="assistant")]).async_get_text()
 
 
+@pytest.mark.parametrize("end", [[], [{"error": {"code": 502, "message": "gone"}}], [chat("error")]], ids=str)
+async def test_a_tool_call_that_has_begun_is_not_asked_for_again(end: list[Any]) -> None:
+    asked = 0
+
+    def source() -> list[Any]:
+        nonlocal asked
+        asked += 1
+        return [chat(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": '{"a"'}}]), *end]
+
+    with pytest.raises(TruncatedResponseError):
+        await Response(source).async_get_text()
+    assert asked == 1
+
+
+async def test_the_arguments_of_tools_count_as_length() -> None:
+    piece = {"index": 0, "function": {"name": "f", "arguments": "x" * 60}}
+    with pytest.raises(TruncatedResponseError, match="max_length=100"):
+        await Response([chat(tool_calls=[piece])] * 2, max_length=100).async_get_text()
+
+
 async def test_a_blocked_prompt_says_so() -> None:
     with pytest.raises(TruncatedResponseError, match="content filter") as caught:
         await Response([{"promptFeedback": {"blockReason": "SAFETY"}}]).async_get_text()

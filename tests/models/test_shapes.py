@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from triggerflow.models import RequestFailedError, ToolCallDelta
+from triggerflow.models import RequestFailedError, Response, ToolCallDelta
 from triggerflow.models.deltas import read_deltas
 from triggerflow.models.shapes import SHAPES, shape_of
 
@@ -144,3 +144,37 @@ async def test_a_sample_cut_before_its_end_is_never_whole(family: str, sample: d
 def test_every_shape_has_samples() -> None:
     found = {shape.name for param in SAMPLES for chunk in param.values[1]["chunks"] if (shape := shape_of(chunk))}  # type: ignore[call-overload, index]
     assert found == {shape.name for shape in SHAPES}
+
+
+NAMED: dict[str, Any] = {
+    "chat": [{"id": "1", "model": "m", "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}],
+    "Azure, an empty chunk first": [
+        {"id": "", "model": "", "choices": [], "prompt_filter_results": []},
+        {"id": "1", "model": "m", "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
+    ],
+    "responses": [
+        {"type": "response.created", "response": {"id": "1", "model": "m"}},
+        {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "a"},
+        {"type": "response.completed", "response": {"id": "1", "model": "m", "status": "completed"}},
+    ],
+    "anthropic": [
+        {"type": "message_start", "message": {"id": "1", "model": "m"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}},
+        {"type": "message_stop"},
+    ],
+    "gemini": [
+        {
+            "candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}],
+            "responseId": "1",
+            "modelVersion": "m",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("objects", [False, True])
+@pytest.mark.parametrize("name", NAMED)
+async def test_the_id_and_the_model_are_in_the_meta_data(name: str, objects: bool) -> None:
+    chunks = [as_object(chunk) for chunk in NAMED[name]] if objects else NAMED[name]
+    meta = await Response(chunks).async_get_meta()
+    assert (meta["id"], meta["model"]) == ("1", "m")

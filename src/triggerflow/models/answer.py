@@ -51,6 +51,9 @@ class Answer:
         self.strict = strict
         self.repair = repair
         self.length = 0
+        """The number of characters of text."""
+        self.written = 0
+        """The number of characters on which readers may have acted: of the text and of arguments of tools."""
         self.finished = False
         """Whether the answer has ended and has passed all checks."""
         self._calls: dict[int, tuple[ToolCall, StringIO]] = {}
@@ -61,7 +64,9 @@ class Answer:
         self._text = StringIO()
         self._reasoning = StringIO()
         self._refusal = StringIO()
-        self._named: dict[str, Any] | None = None
+        self._named: dict[str, Any] = {}
+        self._unnamed = 5
+        """So many chunks are still looked at for the names. Some servers leave them empty in the first one."""
         self._second: Problem | None = None
         """What was wrong with the text, if the value is from a second reading of it."""
 
@@ -95,7 +100,7 @@ class Answer:
         events. `attempts` has an account of each attempt, in order. `usage` is the sum of theirs, in tokens.
         """
         attempts = [{**each, "usage": dict(each["usage"])} for each in (*self.earlier, self.account(None))]
-        said = {**(self._named or {}), "role": "assistant", "finish_reason": self.finish_reason}
+        said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
         usage = summed(each["usage"] for each in attempts)
         return {**said, "usage": usage, "attempt": self.parser.attempt, "attempts": attempts}
 
@@ -116,11 +121,14 @@ class Answer:
             self.usage.update(delta.usage)
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
-        if self._named is None and delta.raw is not None and not isinstance(delta.raw, str):
-            self._named = named(delta.raw)
+        if self._unnamed and delta.raw is not None and not isinstance(delta.raw, str):
+            self._unnamed -= 1
+            for name, found in named(delta.raw).items():
+                self._named[name] = self._named.get(name) or found
         if not delta.text:
             return []
         self.length += self._text.write(delta.text)
+        self.written += len(delta.text)
         return self.parser.feed(delta.text)
 
     def problem(self) -> ModelError | None:
@@ -154,7 +162,7 @@ class Answer:
             return None
         if ending == "failure":
             message = f"the provider ended the answer with the finish reason {reason!r}, which says that it failed"
-            return self.cut(reason, message) if self.length else ProviderError(message)
+            return self.cut(reason, message) if self.written else ProviderError(message)
         complete = self.output is not None and self.parser.complete and self.parser.objection() is None
         return None if complete else self.cut(reason, _CUT[reason])
 
@@ -254,7 +262,7 @@ class Answer:
         call, arguments = self._calls.setdefault(piece.index, (ToolCall(), StringIO()))
         call.id = call.id or piece.id
         call.name = (call.name or "") + piece.name if piece.name else call.name
-        arguments.write(piece.arguments)
+        self.written += arguments.write(piece.arguments)
         call.done = call.done or piece.done
 
 

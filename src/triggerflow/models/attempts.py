@@ -229,7 +229,7 @@ class Attempts:
                     if breath < 0:
                         breath = _BREATH
                         await asyncio.sleep(0)
-                if answer.length > self._max_length:
+                if answer.written > self._max_length:
                     raise answer.cut("length", f"the answer is longer than max_length={self._max_length} characters")
 
     def _open(self) -> Source:
@@ -325,7 +325,7 @@ class Attempts:
 def _explain(answer: Answer, error: Exception) -> Exception:
     """The error for an exception of the source: a failed request before the first text, a truncated answer after it."""
     problem = translate(error)
-    if isinstance(problem, RequestFailedError) and answer.length:
+    if isinstance(problem, RequestFailedError) and answer.written:
         stalled, broken = isinstance(problem, StallError), isinstance(problem, TransportError)
         reason = "stall" if stalled else "connection" if broken else "error"
         problem = answer.cut(reason, f"the answer broke off: {problem}")

@@ -149,6 +149,8 @@ class FieldChecks:
 
     def take(self, events: Iterable["Event"]) -> None:
         """Check the fields that these events complete, and give them to the readers that follow their paths."""
+        if not self._checks:
+            return
         for event in events:
             if not event.is_complete:
                 if isinstance(event, ResetEvent):
@@ -168,7 +170,7 @@ class FieldChecks:
                 self._refuse(error)
                 return
             place = FieldPlace(path, wildcard_path, event.node.keys)
-            for follower in self._followers:
+            for follower in (*self._followers,):  # what a field starts may begin or end a reader
                 follower.put(place, value, (path, wildcard_path))
 
     def take_calls(self, pieces: Iterable["ToolCallDelta"]) -> None:
@@ -187,7 +189,7 @@ class FieldChecks:
                         value = found.call
                         if found.tool in self._tools:
                             self._tools[found.tool].part("").convert(found.arguments, found.place.path)
-                    for follower in self._followers:
+                    for follower in (*self._followers,):
                         follower.put(found.place, value, found.names)
         except ValueError as error:
             self._refuse(error)

@@ -48,9 +48,9 @@ class Response:
     `stall_timeout`: the longest silence of the server, in seconds. A chunk of any kind ends it and, with the SDKs'
     streams, every byte, so that keep-alives do. `first_token_timeout`: the longest wait from the request to the first
     text, reasoning or tool call, in seconds, even while keep-alives come. None waits forever.
-    `max_length`: the most characters of text; a longer answer is an error. `originals`: keep the provider's own chunks,
-    for the view "original" and as "original_delta" in "all". The chunk of an SDK is many times as large as its text:
-    switch it off to read hundreds of responses at once.
+    `max_length`: the most characters of text and of arguments of tools; a longer answer is an error. `originals`: keep
+    the provider's own chunks, for the view "original" and as "original_delta" in "all". The chunk of an SDK is many
+    times as large as its text: switch it off to read hundreds of responses at once.
 
     A response belongs to the event loop that reads it first. The methods without `async_` block the caller, for
     programs without an event loop; once the answer has ended they need not wait, and work in that loop, too.

@@ -19,6 +19,8 @@ _TEXTS = {
     "reasoning": "reasoning",
 }
 """Events `response.<name>.delta` and `response.<name>.done` -> the field of a `Delta` for their text."""
+_COMMENTARY = "commentary"
+"""The phase of a message in which the model says what it does between its tool calls. It is no part of the answer."""
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Output items that call a tool of the program -> the field with the arguments. The others run at OpenAI."""
 
@@ -74,7 +76,7 @@ def _said(seen: Seen, place: tuple[Any, ...], text: str) -> Delta:
     if not text:
         return Delta()
     seen.parts.add(place)
-    if place[0] == "text":
+    if place[0] == "text" and seen.blocks.get(place[1]) != _COMMENTARY:
         return Delta(text=text)
     return Delta(refusal=text) if place[0] == "refusal" else Delta(reasoning=text)
 
@@ -101,6 +103,8 @@ def _arguments(event: Any, seen: Seen, step: str) -> Delta:
 
 def _item(item: Any, index: int, seen: Seen, is_done: bool) -> Delta:
     kind = get(item, "type")
+    if kind == "message":
+        seen.blocks[index] = str(get(item, "phase"))
     if kind in _CALLS:
         begun = ("call", index) in seen.parts
         text = "" if ("arguments", index) in seen.parts else json_of(get(item, _CALLS[kind]))

@@ -231,11 +231,11 @@ def _shown(chunk: Any) -> str:
 
 
 def named(raw: Any) -> dict[str, Any]:
-    """`id` and `model` of the answer, as the first chunk says them; None for what it does not say."""
+    """`id` and `model` of the answer, as a chunk says them; None for what it does not say."""
     inner = [raw, *(get(raw, name) for name in ("message", "response", "chunk", "data"))]
     ids = (get(place, name) for place in inner for name in ("id", "responseId", "response_id"))
     models = (get(place, name) for place in inner for name in ("model", "modelVersion", "model_version"))
     return {
-        "id": next((found for found in ids if isinstance(found, str)), None),
-        "model": next((found for found in models if isinstance(found, str)), None),
+        "id": next((found for found in ids if found and isinstance(found, str)), None),
+        "model": next((found for found in models if found and isinstance(found, str)), None),
     }
