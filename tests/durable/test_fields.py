@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from tests.models.fields_support import PLAN, TYPED, PydanticPlan, PydanticStep, Works, answering, planning
 from triggerflow import FieldPlace, TriggerFlow
 from triggerflow.errors import PayloadError
-from triggerflow.models import Response
+from triggerflow.models import Delta, Response, ToolCall, ToolCallDelta
 from triggerflow.stores import SQLiteStore
 
 Open = Callable[[], Any]
@@ -217,3 +217,32 @@ async def test_a_crash_at_any_moment(tmp_path: Path, after: int) -> None:
         (kind, name) for name in ("abc" if after >= 44 else "dec") for kind in ("begin", "end")
     )
     assert [item["type"] for item in items] == ["retraction"] * (20 <= after < 44)
+
+
+async def test_tool_calls_are_recorded(open_store: Open) -> None:
+    pieces = [
+        ToolCallDelta(0, '{"city": "Ro', "1", "weather"),
+        ToolCallDelta(0, 'me"}'),
+        ToolCallDelta(1, "{}", "2", "now"),
+    ]
+    flow = TriggerFlow(name="calls")
+    flow.register_type(ToolCall)
+
+    async def source() -> AsyncGenerator[Delta, None]:
+        for piece in pieces:
+            yield Delta(tool_calls=(piece,))
+        yield Delta(finish_reason="tool_calls")
+
+    @flow.chunk("plan")
+    async def plan(data: Any) -> Any:
+        return Response(source).fields("$tool_calls[*]", "$tool_calls.weather.city")
+
+    @flow.chunk("work")
+    async def work(data: Any) -> Any:
+        return data.field.path, data.value if isinstance(data.value, str) else data.value.name
+
+    flow.to(plan).for_each().to(work).end_for_each().end()
+    async with open_store() as store:
+        assert sorted(await flow.create_execution(store=store, id="run").async_start()) == [
+            ("$tool_calls[0]", "weather"), ("$tool_calls[0].city", "Rome"), ("$tool_calls[1]", "now"),
+        ]  # fmt: skip

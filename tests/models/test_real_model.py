@@ -12,7 +12,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from triggerflow import TriggerFlow
-from triggerflow.models import Request, TruncatedResponseError
+from triggerflow.models import Delta, Request, Response, ToolCallDelta, TruncatedResponseError
 from triggerflow.models.openai import OpenAIProvider
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,3 +140,68 @@ async def test_a_server_that_dies_in_the_middle_takes_everything_back() -> None:
     assert sorted(cancelled) == sorted(started)
     assert [item["type"] for item in items] == ["retraction"] * len(items)
     assert items
+
+
+async def test_fields_into_a_for_each() -> None:
+    """Each query is worked on before the answer is complete, and the results come in the order of the answer."""
+    done: list[str] = []
+    flow = TriggerFlow(name="given")
+    async with served() as server:
+        response = REQUEST.get_response(server.model)
+
+        @flow.chunk("plan")
+        async def plan(data: Any) -> Any:
+            return response.fields("queries[*]")
+
+        @flow.chunk("search")
+        async def search(data: Any) -> Any:
+            done.append(data.field.path)
+            return data.value
+
+        @flow.chunk("compile")
+        async def compile(data: Any) -> Any:
+            return data.value
+
+        async def watch() -> int:
+            async for event in response.get_async_generator("instant"):
+                if event.path == "summary":
+                    return len(done)
+            return 0
+
+        flow.to(plan).for_each().to(search).end_for_each().to(compile).end()
+        before_the_summary, found = await asyncio.gather(watch(), flow.create_execution().async_start())
+        answer = await response.async_get_data_object()
+    assert found == answer.queries
+    assert done == [f"queries[{number}]" for number in range(len(found))]
+    assert before_the_summary > 0
+
+
+async def test_arguments_of_a_tool_call_into_a_for_each() -> None:
+    """This model knows no tools: what it writes for the schema is taken as the arguments of a call."""
+
+    def as_call(chunk: Any) -> Delta:
+        (choice,) = chunk.choices or (None,)
+        if choice is None:
+            return Delta()
+        piece = ToolCallDelta(0, choice.delta.content or "", "call-1", "plan" if choice.delta.role else None)
+        return Delta(tool_calls=(piece,), finish_reason=choice.finish_reason)
+
+    flow = TriggerFlow(name="called")
+    places: list[str] = []
+    async with served() as server:
+        response = Response(lambda: server.model.open(REQUEST), adapter=as_call, tools={"plan": Plan})
+
+        @flow.chunk("plan")
+        async def plan(data: Any) -> Any:
+            return response.fields("$tool_calls.plan.queries[*]")
+
+        @flow.chunk("search")
+        async def search(data: Any) -> Any:
+            places.append(data.field.path)
+            return data.value
+
+        flow.to(plan).for_each().to(search).end_for_each().end()
+        found = await flow.create_execution().async_start()
+        (call,) = [call async for call in response.fields("$tool_calls[*]")]
+    assert found == json.loads(call.arguments)["queries"]
+    assert places == [f"$tool_calls[0].queries[{number}]" for number in range(len(found))]

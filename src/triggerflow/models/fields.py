@@ -116,12 +116,15 @@ class FieldChecks:
         """Reads the tool calls of the current answer, if a reader follows them."""
         self._followers: list[Follower] = []
         self.misfit: ValueError | None = None
+        self.active = False
+        """Whether there was a reader."""
 
     def follow(
         self, paths: Sequence[str], items: "Iterable[Event | Delta]", now: Callable[[Field], bool] | None
     ) -> Follower:
         """A new reader of the fields at these paths. `items` are those that the current answer has given so far. `now`
         is called with a field while the reader waits; if it returns False, the reader gets the field."""
+        self.active = True
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
@@ -168,7 +171,7 @@ class FieldChecks:
                 self._refuse(error)
                 return
             place = FieldPlace(path, wildcard_path, event.node.keys)
-            for follower in self._followers:
+            for follower in (*self._followers,):  # what a field starts may begin or end a reader
                 follower.put(place, value, (path, wildcard_path))
 
     def take_calls(self, pieces: Iterable["ToolCallDelta"]) -> None:
@@ -187,7 +190,7 @@ class FieldChecks:
                         value = found.call
                         if found.tool in self._tools:
                             self._tools[found.tool].part("").convert(found.arguments, found.place.path)
-                    for follower in self._followers:
+                    for follower in (*self._followers,):
                         follower.put(found.place, value, found.names)
         except ValueError as error:
             self._refuse(error)
