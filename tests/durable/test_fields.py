@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from tests.models.fields_support import PLAN, TYPED, PydanticPlan, PydanticStep, Works, answering, planning
 from triggerflow import FieldPlace, TriggerFlow
 from triggerflow.errors import PayloadError
-from triggerflow.models import Response
+from triggerflow.models import Delta, Response, ToolCall, ToolCallDelta
 from triggerflow.stores import SQLiteStore
 
 Open = Callable[[], Any]
@@ -21,10 +21,8 @@ OTHER = PLAN.replace('"a"', '"d"').replace('"b"', '"e"')
 
 
 def works_on(source: Any, kind: str = "pydantic", seconds: float = 1000.0) -> Works:
-    plan, step = TYPED[kind]
-    works = Works(planning(source, plan), seconds=seconds)
-    works.flow.register_type(step)
-    return works
+    plan, _ = TYPED[kind]
+    return Works(planning(source, plan), seconds=seconds)
 
 
 @pytest.mark.parametrize("kind", TYPED)
@@ -143,13 +141,11 @@ async def test_a_repeated_crash_loses_and_doubles_nothing(open_store: Open) -> N
 
 
 async def test_an_item_of_an_unregistered_class_fails_the_chunk_and_names_it(open_store: Open) -> None:
-    works = Works(planning(answering(PLAN)))
+    flow = TriggerFlow(name="unregistered")
+    flow.to(lambda data: Response([PLAN], output=PydanticPlan).fields("steps[*]")).for_each().end_for_each().end()
     async with open_store() as store:
-        items, result = await works.run(store=store)
-    assert isinstance(result, PayloadError)
-    assert "for_each" in str(result)
-    assert "PydanticStep" in str(result)
-    assert items == []
+        with pytest.raises(PayloadError, match=r"for_each that follows it is a .*PydanticStep.*register_type"):
+            await flow.create_execution(store=store).async_start()
 
 
 async def test_places_are_recorded_with_their_items(open_store: Open) -> None:
@@ -217,3 +213,63 @@ async def test_a_crash_at_any_moment(tmp_path: Path, after: int) -> None:
         (kind, name) for name in ("abc" if after >= 44 else "dec") for kind in ("begin", "end")
     )
     assert [item["type"] for item in items] == ["retraction"] * (20 <= after < 44)
+
+
+async def test_tool_calls_are_recorded(open_store: Open) -> None:
+    pieces = [
+        ToolCallDelta(0, '{"city": "Ro', "1", "weather"),
+        ToolCallDelta(0, 'me"}'),
+        ToolCallDelta(1, "{}", "2", "now"),
+    ]
+    flow = TriggerFlow(name="calls")
+    flow.register_type(ToolCall)
+
+    async def source() -> AsyncGenerator[Delta, None]:
+        for piece in pieces:
+            yield Delta(tool_calls=(piece,))
+        yield Delta(finish_reason="tool_calls")
+
+    @flow.chunk("plan")
+    async def plan(data: Any) -> Any:
+        return Response(source).fields("$tool_calls[*]", "$tool_calls.weather.city")
+
+    @flow.chunk("work")
+    async def work(data: Any) -> Any:
+        return data.field.path, data.value if isinstance(data.value, str) else data.value.name
+
+    flow.to(plan).for_each().to(work).end_for_each().end()
+    async with open_store() as store:
+        assert sorted(await flow.create_execution(store=store, id="run").async_start()) == [
+            ("$tool_calls[0]", "weather"), ("$tool_calls[0].city", "Rome"), ("$tool_calls[1]", "now"),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seconds", [1.0, 100.0])
+async def test_a_retry_in_place_after_a_failed_item(open_store: Open, seconds: float) -> None:
+    """While the answer is written, it is asked for anew; after that, only the failed item runs again."""
+    source = answering(PLAN, OTHER)
+    begun: list[str] = []
+    failing = {"a"}
+    flow = TriggerFlow(name="retried")
+
+    @flow.chunk("plan")
+    async def plan(data: Any) -> Any:
+        return Response(source, output=PydanticPlan).fields("steps[*].name")
+
+    @flow.chunk("work")
+    async def work(data: Any) -> str:
+        begun.append(data.value)
+        await asyncio.sleep(seconds if data.value in failing else 0)
+        if data.value in failing:
+            raise KeyError(data.value)
+        return data.value
+
+    flow.to(plan).for_each().to(work).end_for_each().end()
+    async with open_store() as store:
+        with pytest.raises(KeyError):
+            await flow.create_execution(store=store, id="run").async_start()
+        failing.clear()
+        execution = await flow.async_retry("run", store=store)
+        assert await execution.async_get_result() == (["d", "e", "c"] if seconds < 10 else ["a", "b", "c"])
+    assert begun == (["a", "d", "e", "c"] if seconds < 10 else ["a", "b", "c", "a"])
+    assert source.asked == (2 if seconds < 10 else 1)

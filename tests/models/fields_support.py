@@ -86,6 +86,14 @@ def answering(*answers: str | tuple[str, Exception], **options: Any) -> Callable
     return source
 
 
+def a_flow() -> TriggerFlow:
+    """A flow that may record the steps."""
+    flow = TriggerFlow(name="f")
+    for _, step in TYPED.values():
+        flow.register_type(step)
+    return flow
+
+
 class Works:
     """A flow that plans, works on each step as soon as it is written, and puts the results together.
 
@@ -95,7 +103,7 @@ class Works:
     def __init__(self, make: Callable[[Any], Any], *, seconds: float = 3.0, **options: Any) -> None:
         self.log: list[tuple[str, str]] = []
         self.fields: list[Any] = []
-        self.flow = flow = TriggerFlow(name="works")
+        self.flow = flow = a_flow()
 
         async def plan(data: Any) -> Any:
             return make(data)

@@ -3,6 +3,7 @@ answer fails."""
 
 import asyncio
 import json
+import os
 from typing import Any
 
 import pydantic
@@ -17,6 +18,7 @@ from tests.models.fields_support import (
     PydanticStep,
     StructPlan,
     Works,
+    a_flow,
     answering,
     planning,
     typed,
@@ -44,7 +46,7 @@ async def test_every_field_is_worked_on_while_the_model_writes() -> None:
 
 async def test_work_begins_with_the_character_that_closes_a_field() -> None:
     begun: list[float] = []
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
 
     async def plan(data: Any) -> Any:
         return Response(typed(PLAN, size=1), output=PydanticPlan).fields("steps[*]")
@@ -62,7 +64,7 @@ async def test_work_begins_with_the_character_that_closes_a_field() -> None:
 @pytest.mark.parametrize("output", [PydanticPlan, StructPlan, DataPlan, NOTATION])
 async def test_results_are_in_the_order_of_the_fields(output: Any) -> None:
     """Also where the work on the first ones takes longest."""
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
 
     async def plan(data: Any) -> Any:
         return Response(typed(PLAN), output=output).fields("steps[*].name")
@@ -176,7 +178,7 @@ async def test_a_failed_item_cancels_the_reading() -> None:
         finally:
             closed.set()
 
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
 
     async def plan(data: Any) -> Any:
         return Response(source, output=PydanticPlan).fields("steps[*]")
@@ -221,7 +223,7 @@ async def test_a_limit_of_one_for_the_execution_lets_the_plan_end_first() -> Non
 
 
 async def test_stop_for_each_ends_the_block_and_the_rest_of_the_answer_starts_nothing() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     begun: list[str] = []
 
     async def plan(data: Any) -> Any:
@@ -238,7 +240,7 @@ async def test_stop_for_each_ends_the_block_and_the_rest_of_the_answer_starts_no
 
 
 async def test_what_follows_a_stopped_block_is_taken_back_too() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     log: list[str] = []
 
     async def plan(data: Any) -> Any:
@@ -262,7 +264,7 @@ async def test_what_follows_a_stopped_block_is_taken_back_too() -> None:
 
 
 async def test_other_followers_get_the_list_when_the_answer_is_valid() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     seen: list[Any] = []
 
     @flow.chunk("plan")
@@ -276,7 +278,7 @@ async def test_other_followers_get_the_list_when_the_answer_is_valid() -> None:
 
 
 async def test_without_a_for_each_the_fields_are_a_list() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     flow.to(lambda data: Response([PLAN], output=PydanticPlan).fields("steps[*].name")).to(
         lambda data: data.value
     ).end()
@@ -284,7 +286,7 @@ async def test_without_a_for_each_the_fields_are_a_list() -> None:
 
 
 async def test_two_blocks_behind_one_chunk() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
 
     @flow.chunk("plan")
     async def plan(data: Any) -> Any:
@@ -301,7 +303,7 @@ async def test_two_blocks_behind_one_chunk() -> None:
 
 async def test_fields_inside_of_a_for_each() -> None:
     """Each topic has its own plan; one of them is retried, and only its own items are taken back."""
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     sources = {"good": answering(PLAN), "bad": answering(BAD, PLAN)}
     begun: list[str] = []
 
@@ -318,7 +320,7 @@ async def test_fields_inside_of_a_for_each() -> None:
 
 
 async def test_signals_of_the_items_are_taken_back_with_them() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     log: list[str] = []
 
     async def plan(data: Any) -> Any:
@@ -348,7 +350,7 @@ async def test_a_settling_caller_waits_for_the_items() -> None:
 
 
 async def test_a_sync_chunk_returns_fields_too() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
 
     def plan(data: Any) -> Any:
         return Response([PLAN], output=PydanticPlan).fields("steps[*].name")
@@ -358,7 +360,7 @@ async def test_a_sync_chunk_returns_fields_too() -> None:
 
 
 async def test_places_come_as_items_if_asked_for() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
 
     async def plan(data: Any) -> Any:
         return Response([PLAN], output=PydanticPlan).fields("steps[*].tags[*]", places=True)
@@ -381,7 +383,7 @@ async def test_every_item_of_a_valid_answer_is_given_exactly_once() -> None:
 
     for at in range(0, len(PLAN), 3):
         given: list[str] = []
-        flow = TriggerFlow(name="f")
+        flow = a_flow()
         flow.to(lambda data, at=at: Response(pieces(at), output=PydanticPlan).fields("steps[*].name")).for_each().to(
             lambda data, given=given: given.append(data.value)
         ).end_for_each().end()
@@ -394,7 +396,7 @@ async def test_every_item_of_a_valid_answer_is_given_exactly_once() -> None:
 
 
 async def test_signals_of_fields_bring_their_place_and_their_type() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     seen: list[Any] = []
 
     @flow.chunk("plan")
@@ -426,7 +428,7 @@ async def test_signals_of_fields_bring_their_place_and_their_type() -> None:
 
 
 async def test_a_wrong_field_of_signals_is_not_emitted() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     seen: list[str] = []
 
     async def plan(data: Any) -> Any:
@@ -439,8 +441,9 @@ async def test_a_wrong_field_of_signals_is_not_emitted() -> None:
     assert seen == ["a", "b", "a", "b", "c"]
 
 
+@pytest.mark.skipif("TRIGGERFLOW_TEST_STORE" in os.environ, reason="a source that cannot be recorded")
 async def test_as_a_start_value_fields_are_an_ordinary_source() -> None:
-    flow = TriggerFlow(name="f")
+    flow = a_flow()
     flow.for_each().to(lambda data: data.value.upper()).end_for_each().end()
     assert await flow.async_start(Response([PLAN], output=PydanticPlan).fields("steps[*].name")) == ["A", "B", "C"]
     with pytest.raises(TruncatedResponseError):

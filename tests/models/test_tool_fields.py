@@ -267,6 +267,8 @@ async def test_calls_into_for_each_and_as_signals() -> None:
 
     def flow_of(make: Any) -> TriggerFlow:
         flow = TriggerFlow(name="f")
+        flow.register_type(Query)
+        flow.register_type(ToolCall)
 
         @flow.chunk("work")
         async def work(data: Any) -> str:

@@ -211,7 +211,7 @@ class Attempts:
         return answer.problem() if misfit is None else answer.misfit(misfit)
 
     async def _read(self, answer: Answer) -> None:
-        log = self.log
+        log, checks = self.log, self.checks
         breath = _BREATH
         limits = TimeLimits(*self._limits)
         async with aclosing(read_deltas(self._open, self._adapter, limits.alive)) as deltas, limits:
@@ -220,11 +220,11 @@ class Attempts:
                     kept = piece if self._originals else replace_field(piece, raw=None)
                     events = answer.take(piece)
                     log.extend((kept, *events))
-                    self.checks.take(events)
-                    if piece.tool_calls:
-                        self.checks.take_calls(piece.tool_calls)
-                    if self.checks.misfit is not None:
-                        raise answer.misfit(self.checks.misfit)
+                    if checks.active:
+                        checks.take(events)
+                        checks.take_calls(piece.tool_calls)
+                        if checks.misfit is not None:
+                            raise answer.misfit(checks.misfit)
                     breath -= len(piece.text) + _CHUNK_COST
                     if breath < 0:
                         breath = _BREATH

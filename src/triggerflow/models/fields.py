@@ -116,12 +116,15 @@ class FieldChecks:
         """Reads the tool calls of the current answer, if a reader follows them."""
         self._followers: list[Follower] = []
         self.misfit: ValueError | None = None
+        self.active = False
+        """Whether there was a reader."""
 
     def follow(
         self, paths: Sequence[str], items: "Iterable[Event | Delta]", now: Callable[[Field], bool] | None
     ) -> Follower:
         """A new reader of the fields at these paths. `items` are those that the current answer has given so far. `now`
         is called with a field while the reader waits; if it returns False, the reader gets the field."""
+        self.active = True
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
@@ -149,8 +152,6 @@ class FieldChecks:
 
     def take(self, events: Iterable["Event"]) -> None:
         """Check the fields that these events complete, and give them to the readers that follow their paths."""
-        if not self._checks:
-            return
         for event in events:
             if not event.is_complete:
                 if isinstance(event, ResetEvent):
