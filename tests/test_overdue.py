@@ -1,6 +1,7 @@
 """Timers that came due while no process ran an execution, and its time limit that was among them."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,22 @@ async def test_work_that_runs_at_the_limit_is_not_given_more_time() -> None:
         await flow.async_start()
     assert seen == [pytest.approx(19, abs=0.5)]
     assert now() == pytest.approx(20, abs=0.5)
+
+
+@pytest.mark.real_time
+async def test_a_loop_that_was_blocked_is_late_in_the_same_way() -> None:
+    flow = TriggerFlow(execution_timeout=0.2)
+
+    async def blocks(data: Data) -> None:
+        time.sleep(0.4)  # noqa: ASYNC251 - it blocks the loop of the execution
+
+    async def in_time(data: Data) -> str:
+        await asyncio.sleep(0)
+        return "in time"
+
+    flow.to(blocks)
+    flow.when({"timer": 0.1}).to(("in time", in_time)).end()
+    assert await flow.async_start() == "in time"
 
 
 async def test_a_worker_lets_what_was_due_happen_first() -> None:

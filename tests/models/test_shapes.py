@@ -5,6 +5,7 @@ The samples are in `shapes/`, a file for each family. A sample has the chunks of
 """
 
 import json
+import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,3 +179,38 @@ async def test_the_id_and_the_model_are_in_the_meta_data(name: str, objects: boo
     chunks = [as_object(chunk) for chunk in NAMED[name]] if objects else NAMED[name]
     meta = await Response(chunks).async_get_meta()
     assert (meta["id"], meta["model"]) == ("1", "m")
+
+
+def damaged(chance: random.Random, value: Any) -> Any:
+    """A copy with one part replaced by something else."""
+    if isinstance(value, dict) and value and chance.random() < 0.85:
+        key = chance.choice([*value])
+        return {**value, key: damaged(chance, value[key])}
+    if isinstance(value, list) and value and chance.random() < 0.85:
+        at = chance.randrange(len(value))
+        return [*value[:at], damaged(chance, value[at]), *value[at + 1 :]]
+    return chance.choice([None, 0, 7, -1, 1.5, True, "", "x", [], {}, [None], [5], {"x": 1}, ["a", {}], b"a"])
+
+
+async def test_damaged_chunks_are_read_or_refused_with_an_error_of_ours() -> None:
+    """Whatever a server sends, a chunk is read, is shown in a TypeError, or is the provider's error."""
+    chance = random.Random(11)
+    read, refused = 0, list[str]()
+    for _ in range(4_000):
+        chunks = [*chance.choice(SAMPLES).values[1]["chunks"]]  # type: ignore[call-overload, index]
+        at = chance.randrange(len(chunks))
+        key = chance.choice([*chunks[at]])
+        chunks[at] = {**chunks[at], key: damaged(chance, chunks[at][key])}
+        if chance.random() < 0.3:
+            chunks = [as_object(chunk) for chunk in chunks]
+        try:
+            said = await stream_of(chunks)
+        except TypeError as error:
+            refused.append(str(error))
+            continue
+        assert all(isinstance(piece.arguments, str) and piece.index >= 0 for piece in said.pieces)
+        assert all(isinstance(piece.name, str | None) and isinstance(piece.id, str | None) for piece in said.pieces)
+        assert all(isinstance(count, int) for count in said.usage.values())
+        read += 1
+    assert read > 2_000
+    assert all(message.startswith(("a delta must be text", "the text of a delta must be")) for message in refused)

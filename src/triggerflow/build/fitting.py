@@ -9,11 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from .arguments import closest
+
+_SIMPLE = (Any, str, int, float, bool, bytes, NoneType)
+_HOLDERS = (list, dict, tuple, set, frozenset, Union, UnionType)
 
 
 class _Field(NamedTuple):
@@ -34,7 +38,8 @@ def fit(value: Any, expected: Any) -> Any:
 
 def fit_instance(value: Any) -> None:
     """Check the fields of an instance of a dataclass, struct or named tuple. Raises `msgspec.ValidationError`."""
-    _compare(value, value, type(value), "$")
+    if not _fits_quickly(value):
+        _compare(value, value, type(value), "$")
 
 
 def _compare(value: Any, result: Any, hint: Any, place: str) -> None:
@@ -61,6 +66,37 @@ def _compare(value: Any, result: Any, hint: Any, place: str) -> None:
     elif isinstance(value, list | tuple):
         for number, (one, other) in enumerate(zip(cast("Any", value), cast("Any", result), strict=False)):
             _compare(one, other, None, f"{place}[{number}]")
+
+
+def _fits_quickly(value: Any) -> bool:
+    """Whether all fields of an instance fit, found in one call; False if that cannot be said so."""
+    probe = _probe_of(cast("type[Any]", type(value)))
+    if probe is None:
+        return False
+    try:
+        msgspec.convert(value, probe, from_attributes=True)
+    except (msgspec.ValidationError, TypeError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=512)
+def _probe_of(kind: type[Any]) -> type[Any] | None:
+    """A struct with the fields of a class; None unless all of them have simple types."""
+    fields = _fields_of(kind)
+    if fields is None or not all(_is_simple(it.hint) for it in fields.values()):
+        return None
+    try:
+        return msgspec.defstruct(kind.__name__, [(it.attribute, it.hint) for it in fields.values()])
+    except Exception:  # a name that a struct cannot have
+        return None
+
+
+def _is_simple(hint: Any) -> bool:
+    """Whether values of this type are or hold builtin values only, so that msgspec checks them to their last part."""
+    if hint in _SIMPLE or get_origin(hint) is Literal:
+        return True
+    return get_origin(hint) in _HOLDERS and all(part is ... or _is_simple(part) for part in get_args(hint))
 
 
 def _check_instance(value: Any, fields: Mapping[str, _Field], place: str) -> None:

@@ -41,7 +41,7 @@ class _Earlier:
 
     __slots__ = ("by_count", "by_digest", "known", "taken")
 
-    def __init__(self, count: int, digests: Sequence[int], failed: int) -> None:
+    def __init__(self, count: int, digests: Sequence[int], failed: int, of_fields: bool) -> None:
         self.by_digest: dict[int, list[int]] = {}
         self.known = frozenset(digests)
         self.by_count: dict[int, None] = {}
@@ -50,8 +50,9 @@ class _Earlier:
             digest = digests[place - 1] if place <= len(digests) else 0
             if digest:
                 self.by_digest.setdefault(digest, []).append(place)
-            # What was retracted was taken back, and fits nothing.
-            if not digest or (place > failed and digest != UNLIKE):
+            # A field that was retracted fits nothing: the next attempt may read another answer. A retracted guess of a
+            # chunk that ended with its process does fit: its attempt has decided on it.
+            if not digest or (place > failed and not (of_fields and digest == UNLIKE)):
                 self.by_count[place] = None
 
     def equal(self, digest: int | None) -> int:
@@ -84,7 +85,10 @@ class Attempt:
         digests, failed = run.digests or {}, run.failed or {}
         #: the effects of earlier attempts by key; nothing that this attempt records is added
         self._earlier = (
-            {key: _Earlier(count, digests.get(key, ()), failed.get(key, 0)) for key, count in run.effects.items()}
+            {
+                key: _Earlier(count, digests.get(key, ()), failed.get(key, 0), key.startswith(events.OF_FIELDS))
+                for key, count in run.effects.items()
+            }
             if run.attempt > 1 and run.effects
             else {}
         )

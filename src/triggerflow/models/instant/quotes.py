@@ -2,7 +2,7 @@
 
 JSON ends a string at the next unescaped quote. Models forget to escape: `"She said "hi" to me"`. So a quote is judged
 by what follows it. In JSON that is a comma or the bracket of the open container; if it is anything else, the quote
-belongs to the text. Once a string has such a quote, a comma proves no more (`"yes", and`): the next key, or the next
+belongs to the text. While a quotation is open, a comma proves no more (`"yes", and`): the next key, or the next
 item, has to follow.
 
 If the characters that decide have not arrived yet, a function returns None. The caller calls it again, with the same
@@ -63,10 +63,10 @@ def key_quote_closes(text: str, at: int) -> bool | None:
     return text[start] in _AFTER_KEY if start < len(text) else None
 
 
-def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool, before: str) -> bool | None:
+def value_quote_closes(text: str, at: int, in_object: bool, in_quotation: bool, before: str) -> bool | None:
     """Whether the quote at `at` ends the string value it is in.
 
-    `has_quotation`: an earlier quote was found to belong to this text. `before`: the last character before the quote,
+    `in_quotation`: an earlier quote opened a quotation in this text. `before`: the last character before the quote,
     if there is one. After a digit the quote may stand for inches (`5", 6" and 7"`), so that a comma needs a key or
     another item after it.
     """
@@ -85,7 +85,7 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool,
         after = text[start]
     if after in "<[\u25c1" and (ends := ends_thinking(text, start)) is not False:
         return ends
-    if not has_quotation:
+    if not in_quotation:
         if after == ("}" if in_object else "]"):
             return True
         if after == ",":
@@ -113,21 +113,30 @@ class Quotations:
 
     __slots__ = ("_escaped", "_open", "at", "certain")
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, escaped: bool) -> None:
         self.at = at
         """The offset of the first one in the response."""
         self.certain = True
         self._open = False
-        self._escaped = False
+        self._escaped = escaped
+        """Whether the number of escaped quotes outside of quotations is odd so far."""
 
     @property
     def paired(self) -> bool:
         """Whether each quote is certain to belong to the text."""
-        return self.certain and (not self._open or self._escaped)
+        return self.certain and not self._open
+
+    @property
+    def open(self) -> bool:
+        """Whether a quotation is open."""
+        return self._open
 
     def escaped(self) -> None:
         """Count a quote that was escaped: the model may have escaped one of a pair only."""
-        self._escaped = not self._escaped
+        if self._open:
+            self._open = False
+        else:
+            self._escaped = not self._escaped
 
     def add(self, quote: str, before: str, after: str) -> None:
         """Judge a quote by the text before it (the last characters) and by the character after it."""
@@ -142,6 +151,8 @@ class Quotations:
             pass  # an apostrophe
         elif before.rstrip()[-1:].isdigit() and not after.isalnum() and after != ":":
             pass  # inches
+        elif self._escaped and not spaced:
+            self._escaped = False  # it closes a quotation that began with an escaped quote
         elif quote == '"' and _opened_by_typography(before.rpartition('"')[2]):
             pass
         else:

@@ -29,6 +29,7 @@ class StringScanner:
     __slots__ = (
         "_decoded",
         "_ends",
+        "_escaped",
         "_flawed",
         "_in_object",
         "_kept",
@@ -57,7 +58,7 @@ class StringScanner:
         quote."""
         self._quote = quote
         self._in_object = in_object
-        if self._flawed or self._decoded:
+        if self._flawed or self._decoded or self._escaped:
             self._forget()
         self.is_key = is_key
         self._ends = ":" if is_key else "" if self._trust else ",}" if in_object else ",]"
@@ -75,6 +76,8 @@ class StringScanner:
         self._flawed = False
         """Whether there is something to note when the string ends."""
         self._quotations: Quotations | None = None
+        self._escaped = False
+        """Whether an odd number of quotes was escaped."""
         self._decoded = False
         """Whether an escape was decoded that is also an ordinary backslash and letter."""
         self._kept: int | None = None
@@ -158,6 +161,7 @@ class StringScanner:
             return None
         piece, pos, sort = step
         if sort == "quote":
+            self._escaped = not self._escaped
             if self._quotations is not None:
                 self._quotations.escaped()
         elif sort == "kept":
@@ -198,14 +202,15 @@ class StringScanner:
                 self.stop = _STOPS[self._quote].search
                 self._problems.tolerate(at - 1, "a string in three quotes")
                 return "", at + 2
-            closes = value_quote_closes(text, at, self._in_object, self._quotations is not None, before)
+            in_quotation = self._quotations is not None and self._quotations.open
+            closes = value_quote_closes(text, at, self._in_object, in_quotation, before)
         if closes is None:
             return None
         if closes:
             self.closed = True
             return "", at + 1
         if self._quotations is None:
-            self._quotations = Quotations(self._window.start + at)
+            self._quotations = Quotations(self._window.start + at, self._escaped)
             self._flawed = True
         self._quotations.add(self._quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
         return self._quote, at + 1

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from .delta import Delta, ToolCallDelta
-from .fields import get, items, json_of, number_of, text_of, thought_of
+from .fields import get, items, json_of, kind_of, number_of, text_of, thought_of
 from .finish import finish_reason
 from .seen import Seen
 from .usage import usage_of
@@ -22,7 +22,7 @@ _OF_PROGRAM = "tool_use"
 
 def is_message(chunk: Any) -> bool:
     """Whether a chunk is an event of a message, or a whole message."""
-    kind = get(chunk, "type")
+    kind = kind_of(chunk)
     if kind in EVENTS or kind in HELPER:
         return True
     return kind == "message" and isinstance(get(chunk, "content"), list)
@@ -30,7 +30,7 @@ def is_message(chunk: Any) -> bool:
 
 def read_message(event: Any, seen: Seen) -> Delta:
     """Read an event."""
-    kind = get(event, "type")
+    kind = kind_of(event)
     if kind in HELPER:
         return _helper(event, kind, seen)
     if kind in ("content_block_start", "content_block_delta", "content_block_stop"):
@@ -63,8 +63,7 @@ def read_message(event: Any, seen: Seen) -> Delta:
 
 
 def _begin(block: Any, index: int, seen: Seen) -> Delta:
-    kind = get(block, "type")
-    seen.blocks[index] = str(kind)
+    kind = seen.blocks[index] = kind_of(block)
     calls = _release(seen)
     if kind == "text":
         return Delta(text=text_of(get(block, "text")), tool_calls=calls)
@@ -101,7 +100,7 @@ def _whole(message: Any, seen: Seen) -> Delta:
     text = reasoning = ""
     calls: list[ToolCallDelta] = []
     for index, block in enumerate(items(get(message, "content"))):
-        kind = get(block, "type")
+        kind = kind_of(block)
         if kind == "text":
             text += text_of(get(block, "text"))
         elif kind == "thinking":

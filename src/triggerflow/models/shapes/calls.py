@@ -16,10 +16,12 @@ cut like any other, and some servers announce all calls before they write the fi
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
 from .delta import ToolCallDelta
+from .fields import text_of
 
 _TOKEN = re.compile(r'[{}\[\]"]|\\.', re.DOTALL)
 
@@ -104,7 +106,9 @@ class CallNumbers:
     def number(self, pieces: Sequence[ToolCallDelta]) -> tuple[ToolCallDelta, ...]:
         """The pieces with the numbers of their calls as index, and pieces that mark the calls that are done."""
         numbered: list[ToolCallDelta] = []
-        for piece in pieces:
+        for said in pieces:
+            id: Any = said.id  # some servers count, with a number
+            piece = replace(said, id=str(id) if id else None, name=text_of(said.name) or None)
             call = self._call_of(piece)
             if call is None:
                 numbered.extend(self._end(call) for call in self._calls if not call.done and call.is_complete())

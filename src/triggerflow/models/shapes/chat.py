@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from ..translate import reported_error
 from .delta import UNSAID, Delta, ToolCallDelta
-from .fields import fields_of, get, items, json_of, number_of, parts_of, text_of, thought_of
+from .fields import fields_of, get, items, json_of, kind_of, number_of, parts_of, text_of, thought_of
 from .finish import finish_reason
 from .seen import Seen
 from .usage import usage_of
@@ -84,7 +84,7 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
 
 def _choice(chunk: Any, seen: Seen) -> Any:
     choices = get(chunk, "choices")
-    for item in cast("list[Any]", choices or ()):
+    for item in cast("list[Any]", choices) if isinstance(choices, list | tuple) else ():
         choice = fields_of(item)
         if choice is not None and not seen.is_other_choice(number_of(get(choice, "index"), 0)):
             return choice
@@ -109,13 +109,13 @@ def _call(call: Any, whole: bool) -> ToolCallDelta:
 
 def is_helper(chunk: Any) -> bool:
     """Whether an event is of the SDK's stream helper."""
-    return get(chunk, "type") in HELPER
+    return kind_of(chunk) in HELPER
 
 
 def read_helper(event: Any, seen: Seen) -> Delta:
     """Read an event of the helper. It yields each chunk, and then what it has found in that chunk: this counts only if
     the program has kept the chunks back."""
-    kind = get(event, "type")
+    kind = kind_of(event)
     if kind == "chunk":
         seen.parts.add("chunk")
         return read_chat(fields_of(get(event, "chunk")), seen)

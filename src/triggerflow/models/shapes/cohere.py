@@ -3,7 +3,7 @@
 from typing import Any
 
 from .delta import UNSAID, Delta, ToolCallDelta
-from .fields import get, json_of, number_of, parts_of, text_of
+from .fields import get, json_of, kind_of, number_of, parts_of, text_of
 from .finish import finish_reason
 from .seen import Seen
 from .usage import usage_of
@@ -16,12 +16,12 @@ _EVENTS = {
 
 def is_cohere(chunk: Any) -> bool:
     """Whether a chunk is an event of Cohere."""
-    return get(chunk, "type") in _EVENTS
+    return kind_of(chunk) in _EVENTS
 
 
 def read_cohere(event: Any, seen: Seen) -> Delta:
     """Read an event."""
-    kind = get(event, "type")
+    kind = kind_of(event)
     message = get(event, "delta", "message")
     if kind in ("content-start", "content-delta"):
         content = get(message, "content")

@@ -18,7 +18,7 @@ def failure_in(chunk: Any) -> RequestFailedError | None:
     error = get(chunk, "error")
     if error:
         return reported_error(chunk if isinstance(error, str) else error)
-    if get(chunk, "type") == "error" or get(chunk, "object") == "error" or get(chunk, "event") == "error":
+    if "error" in (get(chunk, "type"), get(chunk, "object"), get(chunk, "event")):
         return reported_error(chunk)
     return None
 

@@ -30,6 +30,12 @@ def fields_of(chunk: Any) -> Any:
 _MISSING = object()
 
 
+def kind_of(chunk: Any) -> str:
+    """The `type` of a chunk or a part of one; empty if there is none."""
+    kind = get(chunk, "type")
+    return kind if isinstance(kind, str) else ""
+
+
 def either(chunk: Any, *names: str) -> Any:
     """The first field of these names that is neither missing nor None: APIs write `finishReason`, their SDKs
     `finish_reason`."""
@@ -92,7 +98,7 @@ def parts_of(content: Any) -> tuple[str, str, str]:
         if isinstance(part, str):
             text += part
             continue
-        kind = str(get(part, "type") or "text")
+        kind = kind_of(part) or "text"
         if "thinking" in kind or "reasoning" in kind:
             reasoning += thought_of(part)
         elif "refusal" in kind:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..translate import reported_error
 from .delta import Delta, ToolCallDelta
-from .fields import get, items, json_of, number_of, text_of
+from .fields import get, items, json_of, kind_of, number_of, text_of
 from .finish import finish_reason
 from .seen import Seen
 from .usage import usage_of
@@ -27,16 +27,15 @@ _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 
 def is_response(chunk: Any) -> bool:
     """Whether a chunk is an event of a response, or a whole response."""
-    kind = get(chunk, "type")
-    if isinstance(kind, str) and kind.startswith("response."):
+    if kind_of(chunk).startswith("response."):
         return True
     return get(chunk, "object") == "response" and get(chunk, "output") is not None
 
 
 def read_response(event: Any, seen: Seen) -> Delta:
     """Read an event. Its last words repeat all that came: they count where nothing had come."""
-    kind = get(event, "type")
-    if not isinstance(kind, str) or not kind.startswith("response."):
+    kind = kind_of(event)
+    if not kind.startswith("response."):
         return _end(event, seen)
     name, _, step = kind.removeprefix("response.").rpartition(".")
     if name in _TEXTS:
@@ -56,8 +55,8 @@ def read_response(event: Any, seen: Seen) -> Delta:
 
 
 def _place(event: Any, kind: str = "text") -> tuple[Any, ...]:
-    index = get(event, "content_index")
-    return kind, get(event, "output_index"), get(event, "summary_index") if index is None else index
+    index = number_of(get(event, "content_index"), number_of(get(event, "summary_index"), 0))
+    return kind, number_of(get(event, "output_index"), 0), index
 
 
 def _text(event: Any, seen: Seen, name: str, step: str) -> Delta:
@@ -82,8 +81,9 @@ def _said(seen: Seen, place: tuple[Any, ...], text: str) -> Delta:
 
 
 def _part(part: Any, place: tuple[Any, ...], seen: Seen) -> Delta:
-    field = "refusal" if get(part, "type") == "refusal" else "text"
-    if get(part, "type") not in ("output_text", "refusal") or (field, *place[1:]) in seen.parts:
+    kind = kind_of(part)
+    field = "refusal" if kind == "refusal" else "text"
+    if kind not in ("output_text", "refusal") or (field, *place[1:]) in seen.parts:
         return Delta()
     return _said(seen, (field, *place[1:]), text_of(get(part, field)))
 
@@ -102,7 +102,7 @@ def _arguments(event: Any, seen: Seen, step: str) -> Delta:
 
 
 def _item(item: Any, index: int, seen: Seen, is_done: bool) -> Delta:
-    kind = get(item, "type")
+    kind = kind_of(item)
     if kind == "message":
         seen.blocks[index] = str(get(item, "phase"))
     if kind in _CALLS:

@@ -13,7 +13,7 @@ from .chat import is_chat, is_helper, read_chat, read_helper
 from .cohere import is_cohere, read_cohere
 from .delta import Delta
 from .failures import failure_in, failure_of_no_shape
-from .fields import fields_of, get, text_of
+from .fields import fields_of, get, kind_of, text_of
 from .finish import ending_of, finish_reason
 from .gemini import is_gemini, read_gemini
 from .langchain import is_langchain, read_langchain
@@ -38,7 +38,7 @@ class Shape(NamedTuple):
 
 
 def _is_event_of_mistral(chunk: Any) -> bool:
-    return get(chunk, "data", "choices") is not None
+    return isinstance(get(chunk, "data", "choices"), list | tuple)
 
 
 def _read_event_of_mistral(event: Any, seen: Seen) -> Delta:
@@ -46,7 +46,7 @@ def _read_event_of_mistral(event: Any, seen: Seen) -> Delta:
 
 
 def _is_life(chunk: Any) -> bool:
-    return get(chunk, "type") in _LIFE
+    return kind_of(chunk) in _LIFE
 
 
 def _read_life(chunk: Any, seen: Seen) -> Delta:
