@@ -39,6 +39,7 @@ HOUSES = {
         {"translate"},
         {"errors"},
         {"instant"},
+        {"paths"},
     ],
 }
 

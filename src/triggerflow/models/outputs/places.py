@@ -3,16 +3,12 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from ..errors import ResponseUsageError
+from ..paths import PathStyle, Step, parse, render
 from .schemas import Definitions, Schema, choices, items_of, name_of, resolve
 
-PathStyle = Literal["dot", "slash"]
-Step = str | int | None
-"""A key, an index, or None for any index."""
-
-STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -44,7 +40,7 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
     `check_paths`."""
     general = _INDEX.sub("[*]", path)
     found = _walk(schema)
-    named = {_render(steps, style): steps for steps in reversed(found)}
+    named = {render(steps, style): steps for steps in reversed(found)}
     at = general
     if general not in named:
         around = [place for place, steps in named.items() if found[steps] and _is_in(general, place)]
@@ -52,7 +48,7 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
             raise _unknown(path, general, named)
         at = max(around, key=len)
     start, rest = named[at], general[len(at) :]
-    steps = [*start, *(key or None for _, key in STEPS[style].findall(rest))]
+    steps = [*start, *parse(rest, style)]
     indexes = iter(_INDEX.findall(path))
     if "[*]" not in path:
         steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]
@@ -63,7 +59,7 @@ def places(schema: Schema, style: PathStyle) -> dict[str, bool]:
     """The wildcard path of every place in an answer of this schema, and whether a value of any type may be there."""
     found: dict[str, bool] = {}
     for steps, inner in _walk(schema).items():
-        path = _render(steps, style)
+        path = render(steps, style)
         found[path] = found.get(path, False) or inner
     return found
 
@@ -90,12 +86,6 @@ def _walk(schema: Schema) -> dict[tuple[Step, ...], bool]:
 
     walk(schema, (), frozenset())
     return found
-
-
-def _render(steps: tuple[Step, ...], style: PathStyle) -> str:
-    if style == "slash":
-        return "".join("/[*]" if step is None else f"/{step}" for step in steps) or "/"
-    return "".join("[*]" if step is None else f".{step}" for step in steps).removeprefix(".")
 
 
 def _unknown(path: str, general: str, known: Iterable[str]) -> ResponseUsageError:

@@ -24,7 +24,8 @@ from ..errors import (
     TransportError,
 )
 from ..instant import Event, EventLog, InstantParser, ResetEvent
-from ..outputs import Output, PathStyle
+from ..outputs import Output
+from ..paths import PathStyle
 from ..shapes import Delta
 from ..sources import Adapter, Source, read_deltas
 from ..translate import shortened, translate

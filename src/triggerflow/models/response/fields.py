@@ -13,13 +13,14 @@ from ...run.dispatch import Field, FieldItems, Withdrawn
 from ...run.portal import iterate_sync
 from ..errors import FieldsWithdrawnError
 from ..instant import ResetEvent
-from ..outputs import STEPS, Misfit, misfits
+from ..outputs import Misfit, misfits
+from ..paths import PathStyle, parse
 from ..shapes import Delta
 from .tool_calls import CallReader, is_tool_path, read_tool_path
 
 if TYPE_CHECKING:
     from ..instant import Event
-    from ..outputs import Output, PathStyle
+    from ..outputs import Output
     from ..shapes import ToolCallDelta
     from .response import Response
 
@@ -103,13 +104,14 @@ class FieldChecks:
     `misfit` says what is wrong with the first field of another type in the current answer.
     """
 
-    def __init__(self, output: "Output | None", tools: "Mapping[str, Output]", style: "PathStyle") -> None:
+    def __init__(self, output: "Output | None", tools: "Mapping[str, Output]", style: PathStyle) -> None:
         self._output = output
         self._tools = tools
         self._style: PathStyle = style
         self._checks: dict[str, Check] = {}
         self._ends: set[Any] = set()
-        """The last steps of the paths, by which most other events are told apart: keys, and `int` for an index."""
+        """The last step of each path, by which most other events are skipped: a key, `int` for an index, None for the
+        root."""
         self._calls: CallReader | None = None
         """Reads the tool calls of the current answer, if a reader follows them."""
         self._followers: list[Follower] = []
@@ -126,8 +128,8 @@ class FieldChecks:
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
-                index, key = (STEPS[self._style].findall(path) or [("", "")])[-1]
-                self._ends.add(key or (int if index else None))
+                steps = parse(path, self._style)
+                self._ends.add(None if not steps else steps[-1] if isinstance(steps[-1], str) else int)
         follower = Follower(frozenset(paths), now)
         others, self._followers = self._followers, [follower]
         of_calls = any(is_tool_path(path, self._style) for path in paths)
