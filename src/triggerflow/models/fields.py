@@ -14,14 +14,14 @@ from ..run.portal import iterate_sync
 from .errors import FieldsWithdrawnError
 from .instant import ResetEvent
 from .misfits import Misfit, misfits
-from .places import STEPS
+from .places import STEPS, exact_steps
 from .shapes import Delta
 from .tool_calls import CallReader, is_tool_path, read_tool_path
 
 if TYPE_CHECKING:
     from .instant import Event
     from .output import Output
-    from .places import PathStyle
+    from .places import PathStyle, Step
     from .response import Response
     from .shapes import ToolCallDelta
 
@@ -128,8 +128,7 @@ class FieldChecks:
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
-                index, key = (STEPS[self._style].findall(path) or [("", "")])[-1]
-                self._ends.add(key or (int if index else None))
+                self._ends.update(self._last_steps(path))
         follower = Follower(frozenset(paths), now)
         others, self._followers = self._followers, [follower]
         of_calls = any(is_tool_path(path, self._style) for path in paths)
@@ -214,6 +213,23 @@ class FieldChecks:
     def _drop(self, withdrawn: Withdrawn | None) -> None:
         for follower in self._followers:
             follower.drop(withdrawn)
+
+    def _last_steps(self, path: str) -> set[Any]:
+        """The keys of the events that may be meant: several if a key may contain a dot."""
+        steps = self._steps_of(path)
+        if steps is not None:
+            last = steps[-1] if steps else None
+            return {int if steps and not isinstance(last, str) else last}
+        index, key = (STEPS[self._style].findall(path) or [("", "")])[-1]
+        dot = "." if self._style == "dot" else "/"
+        parts = path.split(dot) if key else []
+        return {key or (int if index else None), *(dot.join(parts[at:]) for at in range(len(parts)))}
+
+    def _steps_of(self, path: str) -> "tuple[Step, ...] | None":
+        """The steps to the place that a path stands for, if the description tells it."""
+        if self._output is None or is_tool_path(path, self._style):
+            return None
+        return exact_steps(path, self._output.full_schema, self._style)
 
     def _make(self, path: str) -> Check:
         output = self._output
