@@ -32,8 +32,8 @@ def note_digest(run: RunChunk, effect: str, digest: int) -> None:
 def forget_signal(state: RunState, signal: int) -> None:
     """Forget that a run has emitted this provisional signal, because it is retracted: a later attempt that emits the
     same has to be heard."""
-    group = (state.provisional or {}).get(signal)
-    by = None if group is None or group.provisional is None else group.provisional.by
+    provisional = (state.provisional or {}).get(signal)
+    by = None if provisional is None else provisional.by
     run = None if by is None else state.run(by)
     known = None if run is None or run.recorded_signals is None else run.recorded_signals.by_signal.get(signal)
     if run is None or run.digests is None or known is None:

@@ -82,9 +82,9 @@ def record_signal(state: RunState, run: RunChunk, effect: str, group: Completion
     known = run.recorded_signals
     if known is None or len(known.by_effect) >= known.limit:
         known = run.recorded_signals = RecordedSignals(dict(usable_signals(state, run)))
-    place, it = (effect, (run.effects or {})[effect]), group.provisional
-    if it is not None and it.group is group:
-        it.place = place
+    place = (effect, (run.effects or {})[effect])
+    if isinstance(group, Provisional):
+        it, group.place = group, place
     else:
         it = RecordedSignal(state.records, group, place)
     known.by_signal[it.signal] = known.by_effect[it.place] = it
@@ -134,7 +134,7 @@ def _end_due(group: CompletionGroup, ended: Callable[[Wait], None]) -> None:
     for wait in [wait for level in levels for wait in waits.pop(level).values()]:
         wait.group = None
         # No run waits for a settled group twice. The group of a provisional signal stays: it can still be retracted.
-        if wait.level == 0 and (group.provisional is None or group.provisional.group is not group):
+        if wait.level == 0 and not isinstance(group, Provisional):
             group.over = True
         ended(wait)
 

@@ -22,9 +22,8 @@ def note_provisional(state: RunState, number: int, group: CompletionGroup | None
         for signal in idle:
             del state.provisional[signal]
         state.idle_provisional = None
-    made = state.provisional[number] = CompletionGroup(group)
-    made.provisional = Provisional(number, made, by)
-    _note_idle(state, made.provisional)
+    made = state.provisional[number] = Provisional(number, group, by)
+    _note_idle(state, made)
     return made
 
 
@@ -58,20 +57,18 @@ def drop_member(state: RunState, group: CompletionGroup, key: Any) -> None:
 def leave_emitter(state: RunState, run: RunChunk) -> None:
     """Release the provisional signals of a run that has ended: no later attempt can confirm or retract them."""
     for signal in run.recorded_signals.by_signal if run.recorded_signals else ():
-        group = (state.provisional or {}).get(signal)
-        if group is not None and group.provisional is not None:
-            group.provisional.by = None
-            _note_idle(state, group.provisional)
+        provisional = (state.provisional or {}).get(signal)
+        if provisional is not None:
+            provisional.by = None
+            _note_idle(state, provisional)
 
 
 def decided(state: RunState, number: int) -> Provisional | None:
     """Remove a provisional signal that is confirmed or retracted now, and return it. None if there is none."""
-    group = (state.provisional or {}).pop(number, None)
-    if group is None:
-        return None
-    if state.idle_provisional is not None:
+    provisional = (state.provisional or {}).pop(number, None)
+    if provisional is not None and state.idle_provisional is not None:
         state.idle_provisional.pop(number, None)
-    return group.provisional
+    return provisional
 
 
 def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer | Interrupt]:
@@ -89,8 +86,9 @@ def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer |
 
 def restore_provisional(state: RunState, groups: list[CompletionGroup], emitters: Mapping[int, int]) -> None:
     """After a load, set the provisional signal of each group. The caller adds the members after that."""
-    known = state.provisional.items() if state.provisional else ()
-    made = {id(group): Provisional(signal, group, emitters.get(signal)) for signal, group in known}
+    made = {id(it): it for it in (state.provisional or {}).values()}
+    for it in made.values():
+        it.by = emitters.get(it.signal)
     found: dict[int, Provisional | None] = {}
     for start in groups:
         path, group = list[CompletionGroup](), start

@@ -21,7 +21,7 @@ def confirm(machine: Effects, number: int) -> None:
     """Confirm a provisional signal: it cannot be retracted any more. An unknown signal is ignored."""
     provisional = decided(machine.state, number)
     if provisional is not None:
-        provisional.group.over = True
+        provisional.over = True
 
 
 def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> None:

@@ -259,7 +259,11 @@ class _Decoder:
         state.sent = None if sent is None else set(_names(sent)) or NONE_SENT
         state.unheard = set(snapshot["unheard"]) or None
         state.skipped = msgspec.convert(snapshot["skipped"], list[ErrorInfo]) or None
-        self.groups = [CompletionGroup(None) for _ in snapshot["groups"]]
+        signals = {group: signal for signal, group in snapshot["provisional"]}
+        self.groups = [
+            Provisional(signals[number], None, None) if number in signals else CompletionGroup(None)
+            for number in range(len(snapshot["groups"]))
+        ]
         if snapshot["limiter"]:
             state.limiters = (Limiter(snapshot["limiter"]["limit"]),)
         if snapshot["lease"]:
@@ -276,7 +280,8 @@ class _Decoder:
             state.runs[run.id] = run
         retracted = [self.run(stored) for stored in snapshot["retracted"]]
         state.retracted = {run.id: run for run in retracted} or None
-        state.provisional = {number: self.groups[group] for number, group in snapshot["provisional"]} or None
+        in_order: list[CompletionGroup] = [self.groups[group] for _, group in snapshot["provisional"]]
+        state.provisional = {it.signal: it for it in in_order if isinstance(it, Provisional)} or None
         state.timers = {stored["id"]: self.timer(stored) for stored in snapshot["timers"]} or None
         state.interrupts = {stored["id"]: self.interrupt(stored) for stored in snapshot["interrupts"]} or None
         for join in snapshot["joins"]:

@@ -147,25 +147,31 @@ class CompletionGroup:
         self.waits: dict[int, dict[int, Wait]] | None = None
 
 
-class Provisional:
-    """A provisional signal, and what it has started, for a retraction.
+class Provisional(CompletionGroup):
+    """The completion group of a provisional signal, and what the signal has started, for a retraction.
 
     `members` are runs, block instances and timers by their number, interrupts by their id (in a tuple), and provisional
     signals inside this one that have members. `by` is the number of the run that sent the signal. A later attempt of
-    that run can confirm or retract it. None if there is no such run.
-    `place` says which effect of that run it is, as in `RecordedSignal`.
+    that run can confirm or retract it. None if there is no such run. `place` says which effect of that run it is, as in
+    `RecordedSignal`. `outer` is the provisional signal around it.
     """
 
-    __slots__ = ("by", "group", "members", "outer", "place", "signal")
+    __slots__ = ("by", "members", "outer", "place", "signal")
 
-    def __init__(self, signal: int, group: CompletionGroup, by: int | None) -> None:
+    def __init__(self, signal: int, parent: CompletionGroup | None, by: int | None) -> None:
+        super().__init__(parent)
         self.signal = signal
-        self.group = group
         self.by = by
-        self.outer = group.provisional
+        self.outer = self.provisional
+        self.provisional = self
         self.place: tuple[str, int] = ("", 0)
         #: None while there are none: most provisional signals wait for their confirmation after their work has ended
         self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] | None = None
+
+    @property
+    def group(self) -> CompletionGroup:
+        """The group itself, as in `RecordedSignal`."""
+        return self
 
 
 class Wait(msgspec.Struct):
@@ -503,7 +509,7 @@ class RunState:
     never_starts = SparseAttribute(False)
     interrupts: SparseAttribute[dict[str, Interrupt] | None] = SparseAttribute(None)
     #: provisional signals, by the number of their record
-    provisional: SparseAttribute[dict[int, CompletionGroup] | None] = SparseAttribute(None)
+    provisional: SparseAttribute[dict[int, Provisional] | None] = SparseAttribute(None)
     #: provisional signals without members that no run can confirm or retract any more
     idle_provisional: SparseAttribute[dict[int, None] | None] = SparseAttribute(None)
     #: what running chunks give to the for_each blocks that follow them, by the number of the run

@@ -223,6 +223,7 @@ class BlockReader:
                 self._after_comma = True
                 self._state = BlockReader._member
                 return end
+            self.has_quoted_key = True
             self._take_key(whole[1], whole.start(1) - 1)
             self._state = BlockReader._member_value
             return self._value(text, end) if end < len(text) else end

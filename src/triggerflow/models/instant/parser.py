@@ -418,6 +418,8 @@ class InstantParser:
         self._bar = 0
         self._candidate = _CANDIDATES[self._root_kind]
         self._after_answer = False
+        self._unclosed = 0
+        self._inside_refused = False
         self._taken_back = self._shown is not None
         self._text_follows = False
 

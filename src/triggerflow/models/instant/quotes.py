@@ -2,7 +2,7 @@
 
 JSON ends a string at the next unescaped quote. Models forget to escape: `"She said "hi" to me"`. So a quote is judged
 by what follows it. In JSON that is a comma or the bracket of the open container; if it is anything else, the quote
-belongs to the text. Once a string has such a quote, a comma proves no more (`"yes", and`): the next key, or the next
+belongs to the text. While a quotation is open, a comma proves no more (`"yes", and`): the next key, or the next
 item, has to follow.
 
 If the characters that decide have not arrived yet, a function returns None. The caller calls it again, with the same
@@ -47,6 +47,8 @@ _COMMA_AND_MORE = re.compile(rf",{_S}(\S)?")
 
 _OPENING = frozenset("([{<=-\u2013\u2014/:,;>|+*&")
 _SEPARATORS = frozenset(":,;}]\uff1a\uff0c\u3001\uff1b")
+_AFTER_QUOTATION = frozenset(" \t\r\n.,;:!?)]}\"'")
+"""What may come after the quote that ends a quotation, if a space is before it."""
 _TEXT_SEEN = 256
 """How much text before a quote is searched for a typographic quote that it closes."""
 
@@ -63,10 +65,10 @@ def key_quote_closes(text: str, at: int) -> bool | None:
     return text[start] in _AFTER_KEY if start < len(text) else None
 
 
-def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool, before: str) -> bool | None:
+def value_quote_closes(text: str, at: int, in_object: bool, in_quotation: bool, before: str) -> bool | None:
     """Whether the quote at `at` ends the string value it is in.
 
-    `has_quotation`: an earlier quote was found to belong to this text. `before`: the last character before the quote,
+    `in_quotation`: an earlier quote opened a quotation in this text. `before`: the last character before the quote,
     if there is one. After a digit the quote may stand for inches (`5", 6" and 7"`), so that a comma needs a key or
     another item after it.
     """
@@ -85,7 +87,7 @@ def value_quote_closes(text: str, at: int, in_object: bool, has_quotation: bool,
         after = text[start]
     if after in "<[\u25c1" and (ends := ends_thinking(text, start)) is not False:
         return ends
-    if not has_quotation:
+    if not in_quotation:
         if after == ("}" if in_object else "]"):
             return True
         if after == ",":
@@ -111,23 +113,33 @@ class Quotations:
     elsewhere: `"a": "x, "b": "y"` lacks a quote, and so do the quotes of `"x, "b": "`.
     """
 
-    __slots__ = ("_escaped", "_open", "at", "certain")
+    __slots__ = ("_escaped", "_in_object", "_open", "at", "certain")
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, escaped: bool, in_object: bool) -> None:
         self.at = at
         """The offset of the first one in the response."""
         self.certain = True
+        self._in_object = in_object
         self._open = False
-        self._escaped = False
+        self._escaped = escaped
+        """Whether the number of escaped quotes outside of quotations is odd so far."""
 
     @property
     def paired(self) -> bool:
         """Whether each quote is certain to belong to the text."""
-        return self.certain and (not self._open or self._escaped)
+        return self.certain and not self._open
 
-    def escaped(self) -> None:
-        """Count a quote that was escaped: the model may have escaped one of a pair only."""
-        self._escaped = not self._escaped
+    @property
+    def open(self) -> bool:
+        """Whether a quotation is open."""
+        return self._open
+
+    def escaped(self, before: str) -> None:
+        """Count a quote that was escaped, behind this character: the model may have escaped one of a pair only."""
+        if self._open and not self._escaped and before.strip(" \t\r\n\"'"):
+            self._open = False
+        else:
+            self._escaped = not self._escaped
 
     def add(self, quote: str, before: str, after: str) -> None:
         """Judge a quote by the text before it (the last characters) and by the character after it."""
@@ -135,18 +147,22 @@ class Quotations:
         spaced = not last or last.isspace()
         if self._open:
             # A quote that looks like the beginning of a quotation inside of one: the first one was none.
-            if (spaced or last in _OPENING) and after.isalnum() and quote == '"':
+            begins = after.isalnum() if last in _OPENING else spaced and after not in _AFTER_QUOTATION
+            if begins and quote == '"':
                 self.certain = False
             self._open = False
         elif quote == "'" and last.isalnum() and (after.isalnum() or after.isspace()):
             pass  # an apostrophe
         elif before.rstrip()[-1:].isdigit() and not after.isalnum() and after != ":":
-            pass  # inches
+            # Inches. In a list, what follows a comma may be an item that lacks its quote.
+            self.certain = self.certain and (self._in_object or after != ",")
+        elif self._escaped and not spaced:
+            self._escaped = False  # it closes a quotation that began with an escaped quote
         elif quote == '"' and _opened_by_typography(before.rpartition('"')[2]):
             pass
         else:
             self._open = True
-            if after in _SEPARATORS or (after.isspace() and not spaced):
+            if after in _SEPARATORS or (after.isspace() and not (last and spaced)):
                 self.certain = False
 
 
