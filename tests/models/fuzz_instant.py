@@ -284,7 +284,37 @@ def check_damage(rng: random.Random, lenient: bool) -> None:
     assert outcomes[0] == outcomes[2], (text, options)
 
 
-CHECKS = (check_document, check_truncation, check_damage)
+def check_slip(rng: random.Random, lenient: bool) -> None:
+    """Law: of JSON in which one character of the notation is missing, a value that is called valid is the one that was
+    written, or the one that the text has as JSON."""
+    value = {"title": plain_value(rng, 2), "items": plain_value(rng, 3)}
+    text = json.dumps(value, ensure_ascii=False, indent=rng.choice((None, None, 1)))
+    slips = [at for at, char in enumerate(text) if char in '{}[]",:\\']
+    at = rng.choice(slips)
+    text = text[:at] + text[at + 1 :]
+    parser, _ = follow(random_cuts(rng, text), root="object", expect_keys=["title", "items"])
+    if not parser.complete or parser.objection() is not None or parser.value.keys() != value.keys():
+        return  # invalid, as the description demands both keys
+    try:
+        value = json.loads(text)
+    except ValueError:
+        assert parser.problems, text
+    assert same(parser.value, value), (text, parser.value)
+
+
+def plain_value(rng: random.Random, depth: int) -> Any:
+    """A value whose texts are words, some of them in quotation marks."""
+    roll = rng.random()
+    if depth > 0 and roll < 0.5:
+        values = [plain_value(rng, depth - 1) for _ in range(rng.randrange(4))]
+        return values if roll < 0.25 else dict(zip(("a", "b", "c d"), values, strict=False))
+    if roll < 0.8:
+        words = [rng.choice(("wind", "sail 12", "a,", "x: y", '"so"', "{ok}", "日本", "“on”")) for _ in range(4)]
+        return " ".join(words[: rng.randrange(5)])
+    return rng.choice([True, None, *NUMBERS])
+
+
+CHECKS = (check_document, check_truncation, check_damage, check_slip)
 
 
 def check(seed: int) -> None:

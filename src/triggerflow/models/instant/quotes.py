@@ -47,6 +47,8 @@ _COMMA_AND_MORE = re.compile(rf",{_S}(\S)?")
 
 _OPENING = frozenset("([{<=-\u2013\u2014/:,;>|+*&")
 _SEPARATORS = frozenset(":,;}]\uff1a\uff0c\u3001\uff1b")
+_AFTER_QUOTATION = frozenset(" \t\r\n.,;:!?)]}\"'")
+"""What may come after the quote that ends a quotation, if a space is before it."""
 _TEXT_SEEN = 256
 """How much text before a quote is searched for a typographic quote that it closes."""
 
@@ -111,12 +113,13 @@ class Quotations:
     elsewhere: `"a": "x, "b": "y"` lacks a quote, and so do the quotes of `"x, "b": "`.
     """
 
-    __slots__ = ("_escaped", "_open", "at", "certain")
+    __slots__ = ("_escaped", "_in_object", "_open", "at", "certain")
 
-    def __init__(self, at: int, escaped: bool) -> None:
+    def __init__(self, at: int, escaped: bool, in_object: bool) -> None:
         self.at = at
         """The offset of the first one in the response."""
         self.certain = True
+        self._in_object = in_object
         self._open = False
         self._escaped = escaped
         """Whether the number of escaped quotes outside of quotations is odd so far."""
@@ -131,9 +134,9 @@ class Quotations:
         """Whether a quotation is open."""
         return self._open
 
-    def escaped(self) -> None:
-        """Count a quote that was escaped: the model may have escaped one of a pair only."""
-        if self._open:
+    def escaped(self, before: str) -> None:
+        """Count a quote that was escaped, behind this character: the model may have escaped one of a pair only."""
+        if self._open and not self._escaped and before.strip(" \t\r\n\"'"):
             self._open = False
         else:
             self._escaped = not self._escaped
@@ -144,20 +147,22 @@ class Quotations:
         spaced = not last or last.isspace()
         if self._open:
             # A quote that looks like the beginning of a quotation inside of one: the first one was none.
-            if (spaced or last in _OPENING) and after.isalnum() and quote == '"':
+            begins = after.isalnum() if last in _OPENING else spaced and after not in _AFTER_QUOTATION
+            if begins and quote == '"':
                 self.certain = False
             self._open = False
         elif quote == "'" and last.isalnum() and (after.isalnum() or after.isspace()):
             pass  # an apostrophe
         elif before.rstrip()[-1:].isdigit() and not after.isalnum() and after != ":":
-            pass  # inches
+            # Inches. In a list, what follows a comma may be an item that lacks its quote.
+            self.certain = self.certain and (self._in_object or after != ",")
         elif self._escaped and not spaced:
             self._escaped = False  # it closes a quotation that began with an escaped quote
         elif quote == '"' and _opened_by_typography(before.rpartition('"')[2]):
             pass
         else:
             self._open = True
-            if after in _SEPARATORS or (after.isspace() and not spaced):
+            if after in _SEPARATORS or (after.isspace() and not (last and spaced)):
                 self.certain = False
 
 

@@ -144,7 +144,7 @@ class StringScanner:
             code = CODE.match(text, at + 1)
             if code is not None:
                 return chr(int(code[0][1:], 16)), at + 6
-            return None if CODE_BEGUN.match(text, at + 1) else self._escape(text, at)
+            return None if CODE_BEGUN.match(text, at + 1) else self._escape(text, at, pieces)
         if char < " " and not self.is_key:
             return self._control_character(at)
         if len(self._quote) == 3:
@@ -155,7 +155,7 @@ class StringScanner:
         """The whole text, once closed."""
         return "".join(self.parts)
 
-    def _escape(self, text: str, at: int) -> tuple[str, int] | None:
+    def _escape(self, text: str, at: int, pieces: list[str]) -> tuple[str, int] | None:
         step = unescape(text, at)
         if step is None:
             return None
@@ -163,7 +163,7 @@ class StringScanner:
         if sort == "quote":
             self._escaped = not self._escaped
             if self._quotations is not None:
-                self._quotations.escaped()
+                self._quotations.escaped(pieces[-1][-1] if pieces else self.parts[-1][-1])
         elif sort == "kept":
             if self._kept is None:
                 self._kept = self._window.start + at
@@ -210,7 +210,7 @@ class StringScanner:
             self.closed = True
             return "", at + 1
         if self._quotations is None:
-            self._quotations = Quotations(self._window.start + at, self._escaped)
+            self._quotations = Quotations(self._window.start + at, self._escaped, self._in_object)
             self._flawed = True
         self._quotations.add(self._quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
         return self._quote, at + 1
@@ -228,7 +228,7 @@ class StringScanner:
                 problems.refuse(at, "a quote inside of a string is not escaped, and the string may end elsewhere")
         if self._kept is not None:
             at = self._kept - start
-            if self._decoded:
+            if self._decoded or self._escaped:
                 problems.refuse(at, "backslashes of which some are escapes of JSON and others are not")
             else:
                 problems.repair(at, "a backslash that begins no escape of JSON was kept as it is")
