@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from tests.models.answers import Outcome, Sample, abouts, deliver, samples, verdict
-from triggerflow.models.output import Output
+from triggerflow.models.outputs import Output
 
 Reader = Callable[[str], Any]
 PEERS = {"jiter": "jiter", "partial_json_parser": "partial-json-parser", "json_repair": "json-repair"}

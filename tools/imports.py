@@ -1,4 +1,4 @@
-"""Checks imports: folders are layers, imports go downwards only, the core is pure, private names stay in their folder.
+"""Checks imports: rooms are on layers, imports go downwards only, the core is pure, private names stay in their folder.
 
 Run as ``python tools/imports.py [root]``. It prints the layers, one ``path:line: message`` per breach, and exits 1 if
 there is any. Every import counts: at the top, in a function, and under ``TYPE_CHECKING``.
@@ -6,6 +6,7 @@ there is any. Every import counts: at the top, in a function, and under ``TYPE_C
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -13,21 +14,33 @@ from typing import NamedTuple
 
 PACKAGE = "triggerflow"
 
-# From top to bottom. A name is a folder or a top-level module; it may import itself and lower layers.
-# "" is the package's own __init__.
-LAYERS = [
-    {"testing"},
-    {""},
-    {"extension"},
-    {"flow"},
-    {"durable", "models", "diagram"},
-    {"drivers", "stores"},
-    {"run", "reducers"},
-    {"serialize"},
-    {"build"},
-    {"errors", "records"},
-    {"_core"},
-]
+# The houses: packages whose folders and modules are rooms, on layers from top to bottom. A room may import itself and
+# rooms of lower layers. "" is the package's own __init__.
+HOUSES = {
+    PACKAGE: [
+        {"testing"},
+        {""},
+        {"extension"},
+        {"flow"},
+        {"durable", "models", "diagram"},
+        {"drivers", "stores"},
+        {"run", "reducers"},
+        {"serialize"},
+        {"build"},
+        {"errors", "records"},
+        {"_core"},
+    ],
+    f"{PACKAGE}.models": [
+        {"", "openai", "anthropic"},
+        {"request"},
+        {"response"},
+        {"outputs", "repair", "sources"},
+        {"shapes"},
+        {"translate"},
+        {"errors"},
+        {"instant"},
+    ],
+}
 
 # The modules that other distributions may import, with all their submodules.
 GUESTS_MAY_IMPORT = {"", "diagram", "durable", "errors", "extension", "models", "records", "reducers", "stores"}
@@ -79,23 +92,31 @@ def imports_of(tree: ast.Module, module: str, is_package: bool, modules: set[str
                 yield Import(node.lineno, *found)
 
 
-def room_of(module: str) -> str:
-    """Return the name in ``LAYERS`` for a module of the package: ``_core`` for ``triggerflow._core.events``."""
-    return f"{module}.".split(".")[1]
+def room_of(module: str, house: str = PACKAGE) -> str:
+    """Return the room of a module in a house that it is in: ``_core`` for ``triggerflow._core.events``."""
+    return f"{module}."[len(house) + 1 :].split(".")[0]
 
 
-def layer_of(module: str) -> int | None:
-    """Return the layer of a module of the package, as index in ``LAYERS``; None if it has none."""
-    return next((number for number, layer in enumerate(LAYERS) if room_of(module) in layer), None)
+def houses_of(*modules: str) -> Iterator[str]:
+    """Yield the houses that all of these modules are in, the outermost first."""
+    return (house for house in HOUSES if all(f"{module}.".startswith(f"{house}.") for module in modules))
+
+
+def layer_of(module: str, house: str) -> int | None:
+    """Return the layer of a module in a house, as index in its list; None if it has none."""
+    return next((number for number, layer in enumerate(HOUSES[house]) if room_of(module, house) in layer), None)
 
 
 def breaks_layers(importer: str, target: str) -> str | None:
     """Return the breach of an import between two modules of the package, or None."""
-    source, destination = room_of(importer), room_of(target)
-    above, below = layer_of(importer), layer_of(target)
-    if source == destination or above is None or below is None:
-        return None  # a module without a layer is reported once, in its own check
-    return f"{source or PACKAGE} may not import {target}, which is not in a layer below" if above >= below else None
+    for house in houses_of(importer, target):
+        above, below = layer_of(importer, house), layer_of(target, house)
+        if above is None or below is None or room_of(importer, house) == room_of(target, house):
+            continue  # a module without a layer is reported once, in its own check
+        if above >= below:
+            source = room_of(importer, house) or house
+            return f"{source} may not import {target}, which is not in a layer below"
+    return None
 
 
 def breaks_privacy(importer: str, item: Import) -> str | None:
@@ -138,19 +159,21 @@ def breaches(root: Path) -> Iterator[str]:
     """Yield every breach below ``root``, as ``path:line: message``."""
     files = {name_of(path): path for path in sorted((root / "src" / PACKAGE).rglob("*.py"))}
     guests = [(name_of(path), path) for top in ("bridge", "examples") for path in sorted((root / top).rglob("*.py"))]
-    rooms: dict[str, set[str]] = {}
+    rooms: dict[str, dict[str, set[str]]] = {house: {} for house in HOUSES}
     for name, path in [*files.items(), *guests]:
         where = path.relative_to(root)
         ours, pure = name in files, name.startswith(f"{PACKAGE}._core")
-        if ours and layer_of(name) is None:
-            yield f"{where}:1: has no layer; give it one in LAYERS of tools/imports.py"
+        if ours and any(layer_of(name, house) is None for house in houses_of(name)):
+            yield f"{where}:1: has no layer; give it one in HOUSES of tools/imports.py"
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
         for item in imports_of(tree, name, path.stem == "__init__", set(files)):
             internal = item.target.split(".")[0] == PACKAGE
             problems = [breaks_privacy(name, item)]
             if ours and internal:
                 problems.append(breaks_layers(name, item.target))
-                rooms.setdefault(room_of(name), set()).update({room_of(item.target)} - {room_of(name)})
+                for house in houses_of(name, item.target):
+                    source, target = room_of(name, house), room_of(item.target, house)
+                    rooms[house].setdefault(source, set()).update({target} - {source})
             elif (
                 internal
                 and not ours
@@ -166,8 +189,9 @@ def breaches(root: Path) -> Iterator[str]:
         for node in ast.walk(tree) if pure else ():
             if isinstance(node, ast.Name) and node.id in CORE_MAY_NOT_CALL:
                 yield f"{where}:{node.lineno}: the core is pure: it may not use {node.id}"
-    for circle in circles(rooms):
-        yield f"src/{PACKAGE}: folders import each other in a circle: {' <- '.join(circle)}"
+    for house, graph in rooms.items():
+        for circle in circles(graph):
+            yield f"src/{house.replace('.', '/')}: rooms import each other in a circle: {' <- '.join(circle)}"
 
 
 def name_of(path: Path) -> str:
@@ -179,14 +203,13 @@ def name_of(path: Path) -> str:
 
 
 def layers(root: Path) -> Iterator[str]:
-    """Yield the layers from top to bottom, with the number of modules in each folder."""
-    counts: dict[str, int] = {}
-    for path in (root / "src" / PACKAGE).rglob("*.py"):
-        room = room_of(name_of(path))
-        counts[room] = counts.get(room, 0) + 1
-    for number, layer in enumerate(LAYERS):
-        shown = [f"{room or PACKAGE} ({counts.get(room, 0)})" for room in sorted(layer)]
-        yield f"{number:>2}  {', '.join(shown)}"
+    """Yield the layers of each house from top to bottom, with the number of modules in each room."""
+    names = [name_of(path) for path in (root / "src" / PACKAGE).rglob("*.py")]
+    for house, floors in HOUSES.items():
+        counts = Counter(room_of(name, house) for name in names if house in houses_of(name))
+        yield house
+        for number, layer in enumerate(floors):
+            yield f"{number:>2}  {', '.join(f'{room or house} ({counts[room]})' for room in sorted(layer))}"
 
 
 def main() -> int:

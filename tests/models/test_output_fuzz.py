@@ -16,7 +16,7 @@ from tests.models.descriptions import descriptions
 from tests.models.strict_rules import check_strict
 from triggerflow.models import Output
 from triggerflow.models.instant import InstantParser
-from triggerflow.models.misfits import misfits
+from triggerflow.models.outputs.misfits import misfits
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 

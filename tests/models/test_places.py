@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from tests.models.test_dispatch import Recorder
 from triggerflow.models import Output, Response, ResponseUsageError
 from triggerflow.models.instant import InstantParser
-from triggerflow.models.places import check_paths, places
+from triggerflow.models.outputs.places import check_paths, places
 from triggerflow.run.dispatch import emit_fields
 
 

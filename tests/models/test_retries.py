@@ -33,8 +33,8 @@ from triggerflow.models import (
     TruncatedResponseError,
 )
 from triggerflow.models.anthropic import AnthropicProvider
-from triggerflow.models.misfits import misfits
 from triggerflow.models.openai import OpenAIProvider
+from triggerflow.models.outputs.misfits import misfits
 from triggerflow.models.request import LONGEST_QUOTE
 from triggerflow.testing import Reply as Scripted
 from triggerflow.testing import ScriptedModel

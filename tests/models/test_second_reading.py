@@ -7,7 +7,7 @@ import pytest
 
 from triggerflow import TriggerFlow
 from triggerflow.models import InvalidResponseError, Response, TruncatedResponseError
-from triggerflow.models.second_reading import MAX_LENGTH
+from triggerflow.models.repair.second_reading import MAX_LENGTH
 
 PLAN = {"title": str, "tags": [str]}
 MEANT = {"title": "Sails", "tags": ["light", "thrust"]}

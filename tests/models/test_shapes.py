@@ -14,8 +14,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from triggerflow.models import RequestFailedError, Response, ToolCallDelta
-from triggerflow.models.deltas import read_deltas
 from triggerflow.models.shapes import SHAPES, shape_of
+from triggerflow.models.sources.deltas import read_deltas
 
 FOLDER = Path(__file__).parent / "shapes"
 SAMPLES = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from triggerflow.models import Delta, ProviderError, Response
-from triggerflow.models.deltas import read_deltas
+from triggerflow.models.sources.deltas import read_deltas
 
 
 async def deltas_of(source: Any, adapter: Any = None) -> list[Delta]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from triggerflow.models import Delta, Response, ToolCall, ToolCallDelta, TransportError
-from triggerflow.models.deltas import read_deltas
+from triggerflow.models.sources.deltas import read_deltas
 
 END: dict[str, Any] = {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
 

@@ -25,15 +25,11 @@ from .errors import (
     TransportError,
     TruncatedResponseError,
 )
-from .fields import Fields
 from .instant import Problem
-from .output import Output, Part
+from .outputs import Output, Part
 from .request import Provider, Request
-from .response import Response
-from .retries import Attempt
+from .response import Attempt, Fields, Response, TextReset, ToolCall
 from .shapes import Delta, ToolCallDelta
-from .tool_calls import ToolCall
-from .views import TextReset
 
 __all__ = [
     "AnswerError",

@@ -6,11 +6,10 @@ Needs the extra `openai`. The SDK is imported when the first provider is made, n
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .clients import Clients
-from .deltas import Source
 from .errors import MissingExtraError
-from .output import Output
+from .outputs import Output
 from .request import Request
+from .sources import Clients, Source
 
 
 class OpenAIProvider:

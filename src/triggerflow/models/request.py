@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
-from .deltas import Source
-from .output import Output
-from .response import Response
-from .retries import Attempt
+from .outputs import Output
+from .response import Attempt, Response
+from .sources import Source
 
 Message = Mapping[str, Any]
 LONGEST_QUOTE = 4_000

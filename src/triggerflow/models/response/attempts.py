@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace as replace_field
 
-from ..run.dispatch import Field, Withdrawn
-from .answer import Answer, slices
-from .deltas import Adapter, Source, read_deltas
-from .errors import (
+from ...run.dispatch import Field, Withdrawn
+from ..errors import (
     InvalidResponseError,
     ModelError,
     RequestFailedError,
@@ -25,14 +23,15 @@ from .errors import (
     StallError,
     TransportError,
 )
+from ..instant import Event, EventLog, InstantParser, ResetEvent
+from ..outputs import Output, PathStyle
+from ..shapes import Delta
+from ..sources import Adapter, Source, read_deltas
+from ..translate import shortened, translate
+from .answer import Answer, slices
 from .fields import FieldChecks, Follower
-from .instant import Event, EventLog, InstantParser, ResetEvent
 from .limits import TimeLimits
-from .output import Output
-from .places import PathStyle
 from .retries import Attempt, Budget, opener
-from .shapes import Delta
-from .translate import shortened, translate
 from .usage import summed, tokens
 from .views import Item, Restart
 

@@ -7,9 +7,9 @@ items are few and small, because the garbage collector stops the event loop whil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+from ..instant import Event, ResetEvent
+from ..shapes import Delta
 from .answer import Answer
-from .instant import Event, ResetEvent
-from .shapes import Delta
 
 StreamType = Literal["delta", "instant", "specific", "original", "all"]
 

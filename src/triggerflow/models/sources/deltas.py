@@ -21,10 +21,10 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from .errors import TransportError
+from ..errors import TransportError
+from ..shapes import ChunkReader, Delta, failure_in, finish_reason
 from .halves import Halves
 from .http import Plain, response_of, watched, watched_sync
-from .shapes import ChunkReader, Delta, failure_in, finish_reason
 
 Source = Any
 """An (async) iterable of text, bytes or chunks; a coroutine that returns one; or a function that returns either."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .instant.scalars import read_word
+from ..instant.scalars import read_word
 
 MAX_COST = 3
 _MAX_STEPS = 20_000

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
-from .errors import ResponseUsageError
+from ..errors import ResponseUsageError
 from .schemas import Definitions, Schema, choices, items_of, name_of, resolve
 
 PathStyle = Literal["dot", "slash"]

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from math import inf
 from types import TracebackType
 
-from .errors import FirstTokenError, StallError
-from .shapes import Delta
+from ..errors import FirstTokenError, StallError
+from ..shapes import Delta
 
 _LATE = 0.1
 """In seconds. A timer that fires later than this was held up by the event loop."""

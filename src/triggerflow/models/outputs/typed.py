@@ -14,7 +14,7 @@ from typing import Annotated, Any, Optional, Union, cast, get_args, get_origin
 
 import msgspec
 
-from .errors import OutputError
+from ..errors import OutputError
 from .schemas import Definitions, Schema, add_definitions
 
 Convert = Callable[[Any, str], Any]

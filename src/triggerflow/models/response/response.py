@@ -10,18 +10,17 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from contextlib import aclosing, contextmanager
 from typing import Any, Literal, TypeVar, cast
 
-from ..drivers.tasks import start_task
-from ..run.dispatch import Field, Withdrawn
-from ..run.portal import iterate_sync, on_a_loop, run_sync
+from ...drivers.tasks import start_task
+from ...run.dispatch import Field, Withdrawn
+from ...run.portal import iterate_sync, on_a_loop, run_sync
+from ..errors import ResponseCancelled, ResponseUsageError
+from ..instant import EventLog, Problem
+from ..outputs import Output, PathStyle, check_paths
+from ..sources import Adapter, Source
 from . import options
 from .answer import Answer
 from .attempts import Attempts, Need
-from .deltas import Adapter, Source
-from .errors import ResponseCancelled, ResponseUsageError
 from .fields import Fields
-from .instant import EventLog, Problem
-from .output import Output
-from .places import PathStyle, check_paths
 from .retries import Attempt, Budget
 from .tool_calls import is_tool_path, read_tool_path
 from .views import Item, StreamType, view

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, cast
 
-from .errors import (
+from ..errors import (
     AnswerError,
     InvalidResponseError,
     ModelError,
@@ -16,12 +16,10 @@ from .errors import (
     RefusalError,
     TruncatedResponseError,
 )
-from .instant import Event, InstantParser, Problem, ResetEvent
-from .misfits import Misfit, misfits
-from .output import Output
-from .places import STEPS, PathStyle
-from .second_reading import second_reading
-from .shapes import Delta, ToolCallDelta, ending_of, named
+from ..instant import Event, InstantParser, Problem, ResetEvent
+from ..outputs import STEPS, Misfit, Output, PathStyle, misfits
+from ..repair import second_reading
+from ..shapes import Delta, ToolCallDelta, ending_of, named
 from .tool_calls import ToolCall
 from .usage import summed, with_total
 

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from .errors import ResponseUsageError
+from ..errors import ResponseUsageError
 
 T = TypeVar("T")
 

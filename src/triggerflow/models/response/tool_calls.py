@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .._core.signals import FieldPlace
-from .errors import ResponseUsageError
-from .instant import Event, InstantParser
-from .output import Output
-from .places import PathStyle, check_paths
-from .shapes import ToolCallDelta
+from ..._core.signals import FieldPlace
+from ..errors import ResponseUsageError
+from ..instant import Event, InstantParser
+from ..outputs import Output, PathStyle, check_paths
+from ..shapes import ToolCallDelta
 
 _ROOT = {"dot": "$tool_calls", "slash": "/$tool_calls"}
 _WHOLE = {"dot": re.compile(r"\[(\*|\d+)\]"), "slash": re.compile(r"/\[(\*|\d+)\]")}

@@ -8,22 +8,20 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._core.signals import FieldPlace
-from ..run.dispatch import Field, FieldItems, Withdrawn
-from ..run.portal import iterate_sync
-from .errors import FieldsWithdrawnError
-from .instant import ResetEvent
-from .misfits import Misfit, misfits
-from .places import STEPS, exact_steps
-from .shapes import Delta
+from ..._core.signals import FieldPlace
+from ...run.dispatch import Field, FieldItems, Withdrawn
+from ...run.portal import iterate_sync
+from ..errors import FieldsWithdrawnError
+from ..instant import ResetEvent
+from ..outputs import STEPS, Misfit, exact_steps, misfits
+from ..shapes import Delta
 from .tool_calls import CallReader, is_tool_path, read_tool_path
 
 if TYPE_CHECKING:
-    from .instant import Event
-    from .output import Output
-    from .places import PathStyle, Step
+    from ..instant import Event
+    from ..outputs import Output, PathStyle, Step
+    from ..shapes import ToolCallDelta
     from .response import Response
-    from .shapes import ToolCallDelta
 
 Check = Callable[["Event"], Any]
 """Returns the value of an event as the type that the description has at its path; raises `ValueError` if it does not

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, cast
 
+from ..errors import OutputError, ResponseUsageError
 from .drawing import draw
-from .errors import OutputError, ResponseUsageError
 from .optional import drop_nulls, has_null, may_lack_keys
 from .places import PathStyle, Step, steps_of
 from .schemas import Definitions, Schema, closed, items_of, kinds, resolve, variants

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from .instant.thinking import mark_of, marks_or
+from ..instant.thinking import mark_of, marks_or
 from .mend import mend
 
 Fits = Callable[[Any], bool]

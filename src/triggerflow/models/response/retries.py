@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .deltas import Source, is_function
-from .errors import ResponseUsageError
-from .instant import Problem
+from ..errors import ResponseUsageError
+from ..instant import Problem
+from ..sources import Source, is_function
 
 _EMPTY = inspect.Parameter.empty
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

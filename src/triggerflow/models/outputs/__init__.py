@@ -1,0 +1,7 @@
+"""The description of an answer: as text for the prompt, as JSON schema, as types, and as a check of what came."""
+
+from .misfits import Misfit, misfits
+from .output import Output, Part
+from .places import STEPS, PathStyle, Step, check_paths, exact_steps
+
+__all__ = ["STEPS", "Misfit", "Output", "Part", "PathStyle", "Step", "check_paths", "exact_steps", "misfits"]
