@@ -7,7 +7,8 @@
 
 `make demo-model` starts a small local model and runs this example with it. Each run shows the answer twice, at the same
 pace: the second time the searches wait until the answer is complete, to show the difference in time. In the end
-the model is asked for a second idea: it is told that its first answer cannot be used, and why.
+the model calls a tool, whose arguments are fields like those of an answer, and is asked for a second idea: it is told
+that its first answer cannot be used, and why.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from corpus import Hit, open_corpus, search
 from msgspec import Meta, Struct
 
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
-from triggerflow.models import InvalidResponseError, Provider, Request, Response
+from triggerflow.models import Delta, InvalidResponseError, Provider, Request, Response, ToolCallDelta
 
 SEARCH_SECONDS = 0.5
 """The time of a search service on a network, in seconds; the local corpus answers in a millisecond."""
@@ -132,6 +133,26 @@ class Run:
             self.pieces.append((perf_counter() - started, text))
 
 
+async def tool_call(request: Request, model: Provider) -> None:
+    """Let the plan be the arguments of a tool call, and print when each query was complete."""
+
+    def as_call(chunk: Any) -> Delta:
+        """This small model calls no tools: its JSON is taken as the arguments of a call, as a larger model sends it."""
+        if not chunk.choices:  # the last one, with the token counts
+            return Delta()
+        choice = chunk.choices[0]
+        piece = ToolCallDelta(0, choice.delta.content or "", "call-1", "plan" if choice.delta.role else None)
+        return Delta(tool_calls=(piece,), finish_reason=choice.finish_reason)
+
+    started = perf_counter()
+    response = Response(lambda: model.open(request), adapter=as_call, tools={"plan": Plan})
+    async for place, query in response.fields("$tool_calls.plan.queries[*]", places=True):
+        print(f"{perf_counter() - started:6.2f} s  {place.path}: {query!r}")
+    async for call in response.fields("$tool_calls[*]"):
+        seconds, size = perf_counter() - started, len(call.arguments)
+        print(f"{seconds:6.2f} s  the call of {call.name!r} is complete, {size} characters")
+
+
 async def second_idea(request: Request, model: Provider) -> None:
     """Ask for a plan whose title is not the first one that the model thinks of; print what the attempts have cost."""
     taken: list[str] = []
@@ -158,12 +179,14 @@ async def second_idea(request: Request, model: Provider) -> None:
 
 async def main(topic: str, base_url: str | None) -> None:
     open_corpus()
-    model = None
+    model = other = None
     if base_url is not None:
         from triggerflow.models.openai import OpenAIProvider
 
-        options: dict[str, Any] = {"structured": "full_json_schema", "temperature": 0.8, "seed": 1, "max_tokens": 400}
-        model = OpenAIProvider("local", base_url=base_url, api_key="none", **options)
+        options: dict[str, Any] = {"structured": "full_json_schema", "max_tokens": 400}
+        model = OpenAIProvider("local", base_url=base_url, api_key="none", temperature=0.8, seed=1, **options)
+        # A small model likes to repeat itself, whatever it is told: a high temperature and no seed work against that.
+        other = OpenAIProvider("local", base_url=base_url, api_key="none", temperature=1.5, **options)
     request = (
         Request().instruct("Plan a brief from the documentation of Python's standard library.").input(topic)
     ).output(Plan)
@@ -176,13 +199,15 @@ async def main(topic: str, base_url: str | None) -> None:
     print(f"The first search began after {run.at_first_search / run.written:.0%} of the answer.")
     print(f"Time to brief {run.seconds:.2f} s, when every search waits {waiting.seconds:.2f} s, ", end="")
     print(f"ratio {run.seconds / waiting.seconds:.2f}.")
-    if model is not None:
-        await second_idea(request, model)
+    if model is not None and other is not None:
+        await tool_call(request, model)
+        await second_idea(request, other)
         await model.aclose()
+        await other.aclose()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("topic", nargs="*", default=["reading", "and", "writing", "CSV", "files"])
     parser.add_argument("--base-url", help="an OpenAI-compatible server; without it a recorded answer is used")
     given = parser.parse_args()

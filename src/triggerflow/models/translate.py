@@ -155,9 +155,21 @@ def _opened(said: Any) -> Any:
             inner = next(iter(cast("list[Any]", inner)), None)
         if not inner or (isinstance(inner, str) and _get(said, "message")):
             return said
+        if isinstance(inner, str) and (read := _json_object(inner)):
+            said = read
+            continue
         if isinstance(inner, str):
             return {**cast("Mapping[str, Any]", said), "message": inner} if isinstance(said, Mapping) else inner
         said = inner
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """The object that a text is in JSON: gateways pass on what the server behind them said as text."""
+    try:
+        found: Any = json.loads(text) if text.lstrip()[:1] == "{" else None
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
 
 def _get(value: Any, name: str) -> Any:

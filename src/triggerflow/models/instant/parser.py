@@ -365,7 +365,8 @@ class InstantParser:
 
     def _check_end(self, shown: BlockReader) -> None:
         """Note what the end of the response shows about the answer."""
-        if self._block is not None and (self._block.matched or self._is_rival(self._block)):
+        begun = None if self._block is shown else self._block
+        if begun is not None and (begun.matched or self._is_rival(begun)):
             shown.problems.refuse(0, "after the answer another one begins")
         if self._taken_back and self._text_follows and shown.document.complete:
             shown.problems.refuse(0, "the JSON comes before the end of the thinking, and other text after it")

@@ -2,6 +2,6 @@
 
 from .misfits import Misfit, misfits
 from .output import Output, Part
-from .places import check_paths
+from .places import check_paths, exact_steps
 
-__all__ = ["Misfit", "Output", "Part", "check_paths", "misfits"]
+__all__ = ["Misfit", "Output", "Part", "check_paths", "exact_steps", "misfits"]

@@ -46,12 +46,14 @@ class Part:
         value run when the answer is complete.
 
         `where` names the place in errors, for instance the path of an event; by default the path of this part.
-        Raises `ValueError` for data that does not fit. An optional key may be null: then it counts as left out.
+        Raises `ValueError` for data that does not fit, and for any exception of a validator. An optional key may be
+        null: then it counts as left out.
         """
         if self._lacks and has_null(data):
             data = drop_nulls(data, self._root, self._definitions)
         made: list[Any] = []
         reasons: list[str] = []
+        cause: Exception | None = None
         for convert in self._converts:
             try:
                 try:
@@ -60,8 +62,11 @@ class Part:
                     made.append(convert(data, self._where if where is None else where))
             except ValueError as error:
                 reasons.append(str(error))
+            except Exception as error:  # of a validator, for instance a KeyError for a value that it does not know
+                reasons.append(f"{(self._where if where is None else where) or 'output'}: its check raised {error!r}")
+                cause = error
         if not made:
-            raise ValueError("; or ".join(dict.fromkeys(reasons)))
+            raise ValueError("; or ".join(dict.fromkeys(reasons))) from cause
         sure = all(type(other) is type(made[0]) and other == made[0] for other in made)
         return made[0] if sure else data
 

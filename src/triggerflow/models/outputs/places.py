@@ -25,6 +25,9 @@ def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle
     """Raise `ResponseUsageError` for a path, like `items[*].title` or `items[0]`, that no event of this answer has."""
     known = None if output is None else places(output.full_schema, style)
     for path in paths:
+        if known is not None and path in known:
+            _check_certain(path, output.full_schema if output else {}, style)
+            continue
         general = _INDEX.sub("[*]", path)
         if general != path and "[*]" in path:
             raise ResponseUsageError(
@@ -35,12 +38,29 @@ def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle
         raise _unknown(path, general, known)
 
 
+def _check_certain(path: str, schema: Schema, style: PathStyle) -> None:
+    """Raise if two places of an answer have this path, because a key contains a dot."""
+    found = [steps for steps in _walk(schema) if render(steps, style) == path]
+    if len(found) > 1:
+        raise ResponseUsageError(
+            f"the path {path!r} stands for {len(found)} places of the answer that `output` describes,"
+            f" {' and '.join(map(repr, found))}; use path_style={'slash' if style == 'dot' else 'dot'!r}"
+        )
+
+
+def exact_steps(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...] | None:
+    """The steps to a path that is described; None for one inside of a place where any value may be, or of a type that
+    contains itself."""
+    general = path if path in places(schema, style) else _INDEX.sub("[*]", path)
+    return steps_of(path, schema, style) if general in places(schema, style) else None
+
+
 def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
     """The steps from the root of an answer of this schema to the path. Raises `ResponseUsageError` like
     `check_paths`."""
-    general = _INDEX.sub("[*]", path)
     found = _walk(schema)
     named = {render(steps, style): steps for steps in reversed(found)}
+    general = path if path in named else _INDEX.sub("[*]", path)
     at = general
     if general not in named:
         around = [place for place, steps in named.items() if found[steps] and _is_in(general, place)]
@@ -50,7 +70,7 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
     start, rest = named[at], general[len(at) :]
     steps = [*start, *parse(rest, style)]
     indexes = iter(_INDEX.findall(path))
-    if "[*]" not in path:
+    if general != path:
         steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]
     return tuple(steps)
 

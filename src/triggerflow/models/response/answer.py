@@ -57,6 +57,8 @@ class Answer:
         """Whether the answer has ended and has passed all checks."""
         self._calls: dict[int, tuple[ToolCall, StringIO]] = {}
         self.finish_reason: str | None = None
+        self._goes_on = False
+        """Whether more of the answer has come after a finish reason."""
         self.usage: dict[str, int] = {}
         self.object: Any = None
         """The answer as the object that `output` describes; None before it was checked."""
@@ -118,8 +120,13 @@ class Answer:
             self._add_call(piece)
         if delta.usage:
             self.usage.update(delta.usage)
+        if self.finish_reason is not None and (delta.text or delta.tool_calls):
+            self._goes_on = True
         if delta.finish_reason is not None:
-            self.finish_reason = delta.finish_reason
+            # Some servers end a stream that was cut with another "stop". It counts only if more of the answer came.
+            if self.finish_reason is None or self._goes_on or ending_of(self.finish_reason) == "end":
+                self.finish_reason = delta.finish_reason
+            self._goes_on = False
         if self._unnamed and delta.raw is not None and not isinstance(delta.raw, str):
             self._unnamed -= 1
             for name, found in named(delta.raw).items():

@@ -125,6 +125,13 @@ class Attempts:
             raise
         except Exception as error:
             self.close(error)
+        except GeneratorExit as error:  # a source raised it; it would end the readers without a word
+            problem = RuntimeError(f"the source of the response raised {error!r}")
+            problem.__cause__ = error
+            self.close(problem)
+        except BaseException:  # KeyboardInterrupt, SystemExit: the loop ends, and its readers may still clean up
+            self.close(ResponseCancelled("the program is ending"))
+            raise
         else:
             self.close()
         finally:

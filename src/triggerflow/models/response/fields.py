@@ -13,8 +13,8 @@ from ...run.dispatch import Field, FieldItems, Withdrawn
 from ...run.portal import iterate_sync
 from ..errors import FieldsWithdrawnError
 from ..instant import ResetEvent
-from ..outputs import Misfit, misfits
-from ..paths import PathStyle, parse
+from ..outputs import Misfit, exact_steps, misfits
+from ..paths import PathStyle, Step, parse
 from ..shapes import Delta
 from .tool_calls import CallReader, is_tool_path, read_tool_path
 
@@ -128,8 +128,7 @@ class FieldChecks:
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
-                steps = parse(path, self._style)
-                self._ends.add(None if not steps else steps[-1] if isinstance(steps[-1], str) else int)
+                self._ends.update(self._last_steps(path))
         follower = Follower(frozenset(paths), now)
         others, self._followers = self._followers, [follower]
         of_calls = any(is_tool_path(path, self._style) for path in paths)
@@ -214,6 +213,25 @@ class FieldChecks:
     def _drop(self, withdrawn: Withdrawn | None) -> None:
         for follower in self._followers:
             follower.drop(withdrawn)
+
+    def _last_steps(self, path: str) -> set[Any]:
+        """What the last step of the fields at this path may be: several if a key may contain the separator."""
+        steps = self._steps_of(path)
+        if steps is None:
+            steps = parse(path, self._style)
+            if steps and isinstance(steps[-1], str):
+                separator = "." if self._style == "dot" else "/"
+                parts = path.split(separator)
+                return {steps[-1], *(separator.join(parts[at:]) for at in range(len(parts)))}
+        if not steps:
+            return {None}
+        return {steps[-1] if isinstance(steps[-1], str) else int}
+
+    def _steps_of(self, path: str) -> tuple[Step, ...] | None:
+        """The steps to the place that a path stands for, if the description tells it."""
+        if self._output is None or is_tool_path(path, self._style):
+            return None
+        return exact_steps(path, self._output.full_schema, self._style)
 
     def _make(self, path: str) -> Check:
         output = self._output

@@ -118,6 +118,8 @@ class Response:
         """Raise `ResponseUsageError` for a path, like `items[*].title`, that no event of this answer can have."""
         of_answer: list[str] = []
         for path in paths:
+            if not isinstance(cast("Any", path), str):
+                raise ResponseUsageError(f"a path is a str, like 'items[*].title', not {path!r}")
             if is_tool_path(path, self.path_style):
                 read_tool_path(path, self.tools, self.path_style)
             else:

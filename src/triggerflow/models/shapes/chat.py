@@ -52,10 +52,13 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
     counted = counted or get(choice, "usage")
     usage = usage_of(counted) if counted else None
     message = fields_of(get(choice, "delta"))
-    whole = message is None and get(choice, "message") is not None
+    whole = message is None or (reason is not None and _is_empty(message))
+    whole = whole and get(choice, "message") is not None
     if whole:
         message = fields_of(get(choice, "message"))
         reason = reason or "stop"
+    if message is not None and (error := get(message, "error")):
+        seen.failure = reported_error(error)
     if message is None:
         return Delta(text_of(get(choice, "text")), finish_reason=reason, usage=usage, raw=seen.raw)
     if whole and seen.said:  # it repeats what has been streamed
@@ -82,6 +85,11 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
     return Delta(text, reasoning, calls, reason, usage, seen.raw, refusal)
 
 
+def _is_empty(message: Any) -> bool:
+    """Whether the last delta says nothing, so that the whole message beside it may be the answer."""
+    return not any(get(message, name) for name in ("content", "tool_calls", "function_call", "refusal"))
+
+
 def _choice(chunk: Any, seen: Seen) -> Any:
     choices = get(chunk, "choices")
     for item in cast("list[Any]", choices) if isinstance(choices, list | tuple) else ():
@@ -103,7 +111,7 @@ def _call(call: Any, whole: bool) -> ToolCallDelta:
         get(call, "id"),
         name,
         # Arguments that are not text come as a whole.
-        bool(name) and (whole or not (arguments is None or isinstance(arguments, str))),
+        bool(name) and (whole or not (not arguments or isinstance(arguments, str))),
     )
 
 

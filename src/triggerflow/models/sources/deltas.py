@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from ..errors import TransportError
 from ..shapes import ChunkReader, Delta, failure_in, finish_reason
+from .halves import Halves
 from .http import Plain, response_of, watched, watched_sync
 
 Source = Any
@@ -51,7 +52,8 @@ async def read_deltas(
 
     `alive` is called for signs of life that yield no delta: an item without content, and bytes of the SDKs' streams.
 
-    Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD. Raises `TypeError` for an
+    Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD, as
+    do halves of characters; halves in two items are joined. Raises `TypeError` for an
     object that is not a source, and for an item that is neither text nor a chunk of a known shape; the error that a
     chunk reports, after what else that chunk says; `TransportError` at the end of a stream of chunks of which none has
     said why the answer ended; also the exceptions of the source.
@@ -59,6 +61,7 @@ async def read_deltas(
     opened = await _open(source)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     items = _items(opened, alive)
+    halves, halves_of_reasoning = Halves(), Halves()
     reader = ChunkReader()
     beside = _Beside()
     try:
@@ -77,12 +80,15 @@ async def read_deltas(
             if isinstance(chunk, bytes | bytearray | memoryview):
                 chunk = decoder.decode(bytes(cast("bytes", chunk)))
             delta = reader.read(chunk)
+            text, reasoning = halves.joined(delta.text), halves_of_reasoning.joined(delta.reasoning)
+            if text is not delta.text or reasoning is not delta.reasoning:
+                delta = replace(delta, text=text, reasoning=reasoning)
             failure = reader.failure
             if failure is None or delta.text or delta.reasoning or delta.tool_calls:
                 yield delta
             if failure is not None:
                 raise failure
-        rest = decoder.decode(b"", True)
+        rest = decoder.decode(b"", True) or halves.rest()
         if rest:
             yield Delta(text=rest, raw=rest)
         if reader.unfinished:
@@ -239,6 +245,9 @@ async def _threaded(iterable: Iterable[Any], read: Callable[[], Iterable[Any]]) 
                     item = next(items, _END)
                 except BaseException as raised:  # any exception: it is raised in the reader that waits for the item
                     error = raised
+                    if isinstance(raised, StopIteration | GeneratorExit):  # a future and a generator take neither
+                        error = RuntimeError(f"the source of the response raised {raised!r}")
+                        error.__cause__ = raised
                 with suppress(RuntimeError):  # the loop was closed meanwhile, so no reader waits
                     loop.call_soon_threadsafe(answer, request, item, error)
         finally:
