@@ -16,11 +16,11 @@ from ..instant import ResetEvent
 from ..outputs import Misfit, exact_steps, misfits
 from ..paths import PathStyle, Step, parse
 from ..shapes import Delta
-from .tool_calls import CallReader, is_tool_path, read_tool_path
+from .tool_calls import CallEvent, CallReader, call_name, is_tool_path, read_tool_path
 
 if TYPE_CHECKING:
     from ..instant import Event
-    from ..outputs import Output
+    from ..outputs import Output, Part
     from ..shapes import ToolCallDelta
     from .response import Response
 
@@ -180,19 +180,30 @@ class FieldChecks:
         try:
             for piece in pieces:
                 for found in self._calls.take(piece):
-                    check = next((self._checks[name] for name in found.names if name in self._checks), None)
-                    if check is None:
+                    value = self._checked_call(found)
+                    if value is None:
                         continue
-                    if found.event is not None:
-                        value = check(found.event)
-                    else:
-                        value = found.call
-                        if found.tool in self._tools:
-                            self._tools[found.tool].part("").convert(found.arguments, found.place.path)
                     for follower in (*self._followers,):
                         follower.put(found.place, value, found.names)
         except ValueError as error:
             self._refuse(error)
+
+    def _checked_call(self, found: CallEvent) -> Any:
+        """The value of a place of a call, or the call, for those who follow it; None if nobody does, and for a call of
+        a tool that there is not: it makes the answer invalid at its end.
+
+        Raises `Misfit`, which says which call is wrong."""
+        check = next((self._checks[name] for name in found.names if name in self._checks), None)
+        if check is None or (found.event is None and self._tools and found.tool not in self._tools):
+            return None
+        try:
+            if found.event is not None:
+                return check(found.event)
+            if found.tool in self._tools:
+                _checked(self._tools[found.tool].part(""), found.arguments, found.place.path)
+        except Misfit as error:
+            raise error.inside(call_name(found.number, found.tool)) from error
+        return found.call
 
     def _refuse(self, error: ValueError) -> None:
         self.misfit = self.misfit or error
@@ -243,13 +254,17 @@ class FieldChecks:
         part = output.part(path, self._style)
 
         def check(event: "Event") -> Any:
-            value, place = event.node.value, event.node.paths[0]
-            try:
-                return part.convert(value, place)
-            except ValueError as error:
-                raise Misfit(str(error), misfits(value, part.schema, place)) from error
+            return _checked(part, event.node.value, event.node.paths[0])
 
         return check
+
+
+def _checked(part: "Part", value: Any, place: str) -> Any:
+    """The value as the type of this part. Raises `Misfit`."""
+    try:
+        return part.convert(value, place)
+    except ValueError as error:
+        raise Misfit(str(error), misfits(value, part.schema, place)) from error
 
 
 class Fields(FieldItems):
