@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..shapes import ToolCallDelta
     from .response import Response
 
-Check = Callable[["Event"], Any]
+Check = Callable[["Event", str], Any]
 """Returns the value of an event as the type that the description has at its path; raises `ValueError` if it does not
-fit."""
+fit. The text is the path that the error shows."""
 
 
 _TURN = 256
@@ -103,7 +103,11 @@ class FieldChecks:
     `misfit` says what is wrong with the first field of another type in the current answer.
     """
 
-    def __init__(self, output: "Output | None", tools: "Mapping[str, Output]", style: "PathStyle") -> None:
+    def __init__(
+        self, output: "Output | None", tools: "Mapping[str, Output]", style: "PathStyle", **reading: bool
+    ) -> None:
+        self._reading = reading
+        """`strict` and `repair`, see `Response`."""
         self._output = output
         self._tools = tools
         self._style: PathStyle = style
@@ -131,7 +135,7 @@ class FieldChecks:
         others, self._followers = self._followers, [follower]
         of_calls = any(is_tool_path(path, self._style) for path in paths)
         if of_calls:
-            self._calls = CallReader(self._style)  # it reads the pieces so far again, for this reader
+            self._calls = CallReader(self._style, **self._reading)  # it reads the pieces so far again, for this reader
         for item in items:
             if not isinstance(item, Delta):
                 self.take((item,))
@@ -163,7 +167,7 @@ class FieldChecks:
             if check is None:
                 continue
             try:
-                value = check(event)
+                value = check(event, path)
             except ValueError as error:
                 self._refuse(error)
                 return
@@ -179,14 +183,11 @@ class FieldChecks:
             for piece in pieces:
                 for found in self._calls.take(piece):
                     check = next((self._checks[name] for name in found.names if name in self._checks), None)
+                    if found.event is None and found.tool in self._tools:
+                        self._tools[found.tool].part("").convert(found.arguments, found.place.path)
                     if check is None:
                         continue
-                    if found.event is not None:
-                        value = check(found.event)
-                    else:
-                        value = found.call
-                        if found.tool in self._tools:
-                            self._tools[found.tool].part("").convert(found.arguments, found.place.path)
+                    value = found.call if found.event is None else check(found.event, found.place.path)
                     for follower in (*self._followers,):
                         follower.put(found.place, value, found.names)
         except ValueError as error:
@@ -200,7 +201,7 @@ class FieldChecks:
         """The answer is dropped, and another one begins."""
         self.misfit = None
         if self._calls is not None:
-            self._calls = CallReader(self._style)
+            self._calls = CallReader(self._style, **self._reading)
         self._drop(withdrawn)
 
     def close(self, error: BaseException | None) -> None:
@@ -235,11 +236,11 @@ class FieldChecks:
             of_tool = read_tool_path(path, self._tools, self._style)
             output, path = self._tools.get(of_tool.tool or ""), of_tool.inner or ""
         if output is None:
-            return lambda event: event.value
+            return lambda event, place: event.value
         part = output.part(path, self._style)
 
-        def check(event: "Event") -> Any:
-            value, place = event.node.value, event.node.paths[0]
+        def check(event: "Event", place: str) -> Any:
+            value = event.node.value
             try:
                 return part.convert(value, place)
             except ValueError as error:
