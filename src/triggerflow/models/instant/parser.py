@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
+from ..paths import PathStyle
 from .block import BlockReader, same
 from .errors import ParserFinishedError, Problem, ProblemList, Window
 from .events import DeltaEvent, Document, Event, Node, ResetEvent
@@ -62,7 +63,7 @@ class InstantParser:
         *,
         root: Literal["object", "array"] | None = None,
         expect_keys: Iterable[str] | None = None,
-        path_style: Literal["dot", "slash"] = "dot",
+        path_style: PathStyle = "dot",
         max_depth: int = 128,
         trust_quotes: bool = False,
         first_attempt: int = 1,

@@ -2,6 +2,6 @@
 
 from .misfits import Misfit, misfits
 from .output import Output, Part
-from .places import STEPS, PathStyle, Step, check_paths, exact_steps
+from .places import check_paths, exact_steps
 
-__all__ = ["STEPS", "Misfit", "Output", "Part", "PathStyle", "Step", "check_paths", "exact_steps", "misfits"]
+__all__ = ["Misfit", "Output", "Part", "check_paths", "exact_steps", "misfits"]

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Any, Literal, cast
 
 from ..errors import OutputError, ResponseUsageError
+from ..paths import PathStyle, Step, render
 from .drawing import draw
 from .optional import drop_nulls, has_null, may_lack_keys
-from .places import PathStyle, Step, steps_of
+from .places import steps_of
 from .schemas import Definitions, Schema, closed, items_of, kinds, resolve, variants
 from .strict import to_strict
 from .typed import Convert, inner_types, read_type
@@ -197,7 +198,7 @@ class Output:
         part = self._parts.get(asked)
         if part is None:
             steps = steps_of(path, self.full_schema, style) if isinstance(path, str) else tuple(path)
-            part = self._parts[asked] = self._find(steps, path if isinstance(path, str) else _dotted(steps))
+            part = self._parts[asked] = self._find(steps, path if isinstance(path, str) else render(steps, "dot"))
         return part
 
     def _find(self, steps: tuple[Step, ...], path: str) -> Part:
@@ -292,7 +293,3 @@ def _kind(data: Any) -> str:
     if isinstance(data, dict | list):
         return "an object" if isinstance(data, dict) else "an array"
     return f"the value {data!r:.40}"
-
-
-def _dotted(keys: Sequence[Step]) -> str:
-    return "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in keys).removeprefix(".")

@@ -3,16 +3,12 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from ..errors import ResponseUsageError
+from ..paths import PathStyle, Step, parse, render
 from .schemas import Definitions, Schema, choices, items_of, name_of, resolve
 
-PathStyle = Literal["dot", "slash"]
-Step = str | int | None
-"""A key, an index, or None for any index."""
-
-STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -44,7 +40,7 @@ def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle
 
 def _check_certain(path: str, schema: Schema, style: PathStyle) -> None:
     """Raise if two places of an answer have this path, because a key contains a dot."""
-    found = [steps for steps in _walk(schema) if _render(steps, style) == path]
+    found = [steps for steps in _walk(schema) if render(steps, style) == path]
     if len(found) > 1:
         raise ResponseUsageError(
             f"the path {path!r} stands for {len(found)} places of the answer that `output` describes,"
@@ -63,7 +59,7 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
     """The steps from the root of an answer of this schema to the path. Raises `ResponseUsageError` like
     `check_paths`."""
     found = _walk(schema)
-    named = {_render(steps, style): steps for steps in reversed(found)}
+    named = {render(steps, style): steps for steps in reversed(found)}
     general = path if path in named else _INDEX.sub("[*]", path)
     at = general
     if general not in named:
@@ -72,7 +68,7 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
             raise _unknown(path, general, named)
         at = max(around, key=len)
     start, rest = named[at], general[len(at) :]
-    steps = [*start, *(key or None for _, key in STEPS[style].findall(rest))]
+    steps = [*start, *parse(rest, style)]
     indexes = iter(_INDEX.findall(path))
     if general != path:
         steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]
@@ -83,7 +79,7 @@ def places(schema: Schema, style: PathStyle) -> dict[str, bool]:
     """The wildcard path of every place in an answer of this schema, and whether a value of any type may be there."""
     found: dict[str, bool] = {}
     for steps, inner in _walk(schema).items():
-        path = _render(steps, style)
+        path = render(steps, style)
         found[path] = found.get(path, False) or inner
     return found
 
@@ -110,12 +106,6 @@ def _walk(schema: Schema) -> dict[tuple[Step, ...], bool]:
 
     walk(schema, (), frozenset())
     return found
-
-
-def _render(steps: tuple[Step, ...], style: PathStyle) -> str:
-    if style == "slash":
-        return "".join("/[*]" if step is None else f"/{step}" for step in steps) or "/"
-    return "".join("[*]" if step is None else f".{step}" for step in steps).removeprefix(".")
 
 
 def _unknown(path: str, general: str, known: Iterable[str]) -> ResponseUsageError:

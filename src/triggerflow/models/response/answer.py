@@ -17,7 +17,8 @@ from ..errors import (
     TruncatedResponseError,
 )
 from ..instant import Event, InstantParser, Problem, ResetEvent
-from ..outputs import STEPS, Misfit, Output, PathStyle, misfits
+from ..outputs import Misfit, Output, misfits
+from ..paths import PathStyle, Step, parse
 from ..repair import second_reading
 from ..shapes import Delta, ToolCallDelta, ending_of, named
 from .tool_calls import ToolCall
@@ -261,7 +262,7 @@ class Answer:
     def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
         """Which of these paths the data does not have. `[*]` means every item of a list."""
         data = self.parser.value
-        return [path for path in paths if not _has(data, STEPS[style].findall(path))]
+        return [path for path in paths if not _has(data, parse(path, style))]
 
     def _add_call(self, piece: ToolCallDelta) -> None:
         call, arguments = self._calls.setdefault(piece.index, (ToolCall(), StringIO()))
@@ -306,15 +307,15 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a value of JSON")
 
 
-def _has(data: Any, steps: list[tuple[str, str]]) -> bool:
+def _has(data: Any, steps: tuple[Step, ...]) -> bool:
     if not steps:
         return True
-    (index, key), rest = steps[0], steps[1:]
-    if key:
-        return isinstance(data, dict) and key in data and _has(data[key], rest)
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, str):
+        return isinstance(data, dict) and step in data and _has(data[step], rest)
     if not isinstance(data, list):
         return False
     items = cast("list[Any]", data)
-    if index == "*":
+    if step is None:
         return all(_has(item, rest) for item in items)
-    return int(index) < len(items) and _has(items[int(index)], rest)
+    return step < len(items) and _has(items[step], rest)

@@ -22,12 +22,13 @@ from ..errors import (
     ResponseCancelled,
     StallError,
     TransportError,
+    shortened,
 )
 from ..instant import Event, EventLog, InstantParser, ResetEvent
-from ..outputs import Output, PathStyle
+from ..outputs import Output
+from ..paths import PathStyle
 from ..shapes import Delta
-from ..sources import Adapter, Source, read_deltas
-from ..translate import shortened, translate
+from ..sources import Adapter, Source, read_deltas, translate
 from .answer import Answer, slices
 from .fields import FieldChecks, Follower
 from .limits import TimeLimits

@@ -13,13 +13,14 @@ from ...run.dispatch import Field, FieldItems, Withdrawn
 from ...run.portal import iterate_sync
 from ..errors import FieldsWithdrawnError
 from ..instant import ResetEvent
-from ..outputs import STEPS, Misfit, exact_steps, misfits
+from ..outputs import Misfit, exact_steps, misfits
+from ..paths import PathStyle, Step, parse
 from ..shapes import Delta
 from .tool_calls import CallReader, is_tool_path, read_tool_path
 
 if TYPE_CHECKING:
     from ..instant import Event
-    from ..outputs import Output, PathStyle, Step
+    from ..outputs import Output
     from ..shapes import ToolCallDelta
     from .response import Response
 
@@ -104,7 +105,7 @@ class FieldChecks:
     """
 
     def __init__(
-        self, output: "Output | None", tools: "Mapping[str, Output]", style: "PathStyle", **reading: bool
+        self, output: "Output | None", tools: "Mapping[str, Output]", style: PathStyle, **reading: bool
     ) -> None:
         self._reading = reading
         """`strict` and `repair`, see `Response`."""
@@ -113,7 +114,8 @@ class FieldChecks:
         self._style: PathStyle = style
         self._checks: dict[str, Check] = {}
         self._ends: set[Any] = set()
-        """The last steps of the paths, by which most other events are told apart: keys, and `int` for an index."""
+        """The last step of each path, by which most other events are skipped: a key, `int` for an index, None for the
+        root."""
         self._calls: CallReader | None = None
         """Reads the tool calls of the current answer, if a reader follows them."""
         self._followers: list[Follower] = []
@@ -214,17 +216,19 @@ class FieldChecks:
             follower.drop(withdrawn)
 
     def _last_steps(self, path: str) -> set[Any]:
-        """The keys of the events that may be meant: several if a key may contain a dot."""
+        """What the last step of the fields at this path may be: several if a key may contain the separator."""
         steps = self._steps_of(path)
-        if steps is not None:
-            last = steps[-1] if steps else None
-            return {int if steps and not isinstance(last, str) else last}
-        index, key = (STEPS[self._style].findall(path) or [("", "")])[-1]
-        dot = "." if self._style == "dot" else "/"
-        parts = path.split(dot) if key else []
-        return {key or (int if index else None), *(dot.join(parts[at:]) for at in range(len(parts)))}
+        if steps is None:
+            steps = parse(path, self._style)
+            if steps and isinstance(steps[-1], str):
+                separator = "." if self._style == "dot" else "/"
+                parts = path.split(separator)
+                return {steps[-1], *(separator.join(parts[at:]) for at in range(len(parts)))}
+        if not steps:
+            return {None}
+        return {steps[-1] if isinstance(steps[-1], str) else int}
 
-    def _steps_of(self, path: str) -> "tuple[Step, ...] | None":
+    def _steps_of(self, path: str) -> tuple[Step, ...] | None:
         """The steps to the place that a path stands for, if the description tells it."""
         if self._output is None or is_tool_path(path, self._style):
             return None

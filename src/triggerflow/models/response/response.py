@@ -15,7 +15,8 @@ from ...run.dispatch import Field, Withdrawn
 from ...run.portal import iterate_sync, on_a_loop, run_sync
 from ..errors import ResponseCancelled, ResponseUsageError
 from ..instant import EventLog, Problem
-from ..outputs import Output, PathStyle, check_paths
+from ..outputs import Output, check_paths
+from ..paths import PathStyle
 from ..sources import Adapter, Source
 from . import options
 from .answer import Answer

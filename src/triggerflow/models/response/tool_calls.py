@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 from ..._core.signals import FieldPlace
 from ..errors import ResponseUsageError
 from ..instant import Event, InstantParser
-from ..outputs import Output, PathStyle, check_paths
+from ..outputs import Output, check_paths
+from ..paths import PathStyle, Step, render
 from ..shapes import ToolCallDelta
 
-_ROOT = {"dot": "$tool_calls", "slash": "/$tool_calls"}
+_KEY = "$tool_calls"
+_ROOT: dict[PathStyle, str] = {"dot": _KEY, "slash": f"/{_KEY}"}
 _WHOLE = {"dot": re.compile(r"\[(\*|\d+)\]"), "slash": re.compile(r"/\[(\*|\d+)\]")}
 _TOOL = {"dot": re.compile(r"\.([^.\[\]]+)(?:\.|(?=\[)|$)(.*)"), "slash": re.compile(r"/([^/\[\]]+)(/.*)?")}
 
@@ -57,11 +59,9 @@ def read_tool_path(path: str, tools: Mapping[str, Output], style: PathStyle) -> 
         return described
     found = _TOOL[style].fullmatch(rest)
     if found is None:
-        name = "/search/queries/[*]" if style == "slash" else ".search.queries[*]"
-        whole = "/[*]" if style == "slash" else "[*]"
         raise ResponseUsageError(
-            f"the path {path!r} is none of tool calls: write {_ROOT[style]}{whole} for whole calls, or"
-            f" {_ROOT[style]}{name} for a place in the arguments of the tool search"
+            f"the path {path!r} is none of tool calls: write {render((_KEY, None), style)} for whole calls, or"
+            f" {render((_KEY, 'search', 'queries', None), style)} for a place in the arguments of the tool search"
         )
     tool, inner = found[1], found[2] or ("/" if style == "slash" else "")
     if tools and tool not in tools:
@@ -141,18 +141,14 @@ class CallReader:
             if event.event_type == "reset":
                 raise ValueError(f"the arguments of tool call {number} ({call.name!r}) are more than one JSON object")
             if event.is_complete:
-                path, wildcard = event.node.paths
-                root = _ROOT[self._style]
-                tool = f"{root}/{call.name}" if self._style == "slash" else f"{root}.{call.name}"
-                at = f"{root}/[{number}]" if self._style == "slash" else f"{root}[{number}]"
-                names = (self._join(tool, path), self._join(tool, wildcard))
-                place = FieldPlace(self._join(at, path), names[1], ("$tool_calls", number, *event.node.keys))
+                keys = event.node.keys
+                wildcard = (key if isinstance(key, str) else None for key in keys)
+                names = (self._path(call.name, *keys), self._path(call.name, *wildcard))
+                place = FieldPlace(self._path(number, *keys), names[1], (_KEY, number, *keys))
                 yield CallEvent(call.name, event, place, names, ToolCall(call.id, call.name))
 
-    def _join(self, start: str, path: str) -> str:
-        if self._style == "slash":
-            return start if path == "/" else start + path
-        return f"{start}.{path}" if path and path[0] != "[" else start + path
+    def _path(self, *steps: Step) -> str:
+        return render((_KEY, *steps), self._style)
 
     def _end(self, number: int, call: _Reading) -> Iterator[CallEvent]:
         text = "".join(call.texts)
@@ -166,10 +162,8 @@ class CallReader:
             why = "they end inside of their JSON" if not call.parser.complete else "other text follows"
             why = why if problem is None else problem.message
             raise ValueError(f"the arguments of tool call {number} ({call.name!r}) are not one JSON object: {why}")
-        root = _ROOT[self._style]
-        slash = "/" if self._style == "slash" else ""
-        names = (f"{root}{slash}[{number}]", f"{root}{slash}[*]")
-        place = FieldPlace(*names, ("$tool_calls", number))
+        names = (self._path(number), self._path(None))
+        place = FieldPlace(*names, (_KEY, number))
         if mistake is not None:  # the text was read, but programs that use the call expect JSON
             text = json.dumps(call.parser.value, ensure_ascii=False)
         whole = ToolCall(call.id, call.name or None, text, True)

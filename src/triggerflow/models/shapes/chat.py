@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from ..translate import reported_error
 from .delta import UNSAID, Delta, ToolCallDelta
+from .failures import reported_error
 from .fields import fields_of, get, items, json_of, kind_of, number_of, parts_of, text_of, thought_of
 from .finish import finish_reason
 from .seen import Seen
