@@ -235,7 +235,9 @@ class InstantParser:
             return []
         events = self._advance("" if self._decoder is None else self._decoder.decode(b"", True))
         self._finished = True
-        self._text_node = None
+        if self._text_node is not None:
+            self._start += self._text_node.size
+            self._text_node = None
         fallback = self._block if self._block is not None and self._block.eligible else self._fallback
         if self._shown is None and fallback is not None:
             self._accept(fallback)
