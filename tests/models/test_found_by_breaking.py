@@ -220,6 +220,61 @@ async def test_one_call_without_its_list_is_read() -> None:
     assert await calls_of(chunk(None, tool_calls=piece(REAL, "f", "1")), CALLS_END) == [("f", REAL)]
 
 
+TOOLS = {"search": {"queries": [str]}, "my.tool": {"city": str}}
+SEARCH = "$tool_calls.search.queries[*]"
+
+
+async def fields_of(chunks: Any, *paths: str, **options: Any) -> list[tuple[str, Any]]:
+    response = Response(chunks, tools=TOOLS, max_retries=0, **options)
+    return [(place.path, value) async for place, value in response.fields(*paths, places=True)]
+
+
+async def test_a_name_that_comes_after_the_arguments_loses_no_field() -> None:
+    chunks = [called(piece('{"queries": ["a", ', None, "1", index=0)), called(piece('"b"]}', index=0))]
+    last = called(piece("", "search", index=0))
+    found = [("$tool_calls[0].queries[0]", "a"), ("$tool_calls[0].queries[1]", "b")]
+    assert await fields_of([*chunks, last, CALLS_END], SEARCH) == found
+
+
+async def test_a_tool_with_a_dot_in_its_name_has_paths() -> None:
+    chunks = [called(piece('{"city": "Rome"}', "my.tool", "1", index=0)), CALLS_END]
+    assert await fields_of(chunks, "$tool_calls.my.tool.city") == [("$tool_calls[0].city", "Rome")]
+    assert await fields_of(chunks, "$tool_calls.my.tool") == [("$tool_calls[0]", {"city": "Rome"})]
+    with pytest.raises(ResponseUsageError, match="never has the path 'town'"):
+        await fields_of(chunks, "$tool_calls.my.tool.town")
+
+
+async def test_every_call_is_checked_if_a_reader_follows_calls() -> None:
+    good, bad = piece('{"queries": ["a"]}', "search", "1", index=0), piece('{"city": 5}', "my.tool", "2", index=1)
+    for paths in ([SEARCH], ["$tool_calls[*]"], ["$tool_calls.search"]):
+        with pytest.raises(InvalidResponseError, match=r"\$tool_calls\[1\]\.city: "):
+            await fields_of([called(good), called(bad), CALLS_END], *paths)
+
+
+async def test_the_place_of_a_wrong_argument_is_told() -> None:
+    for arguments, place in (('{"queries": [5]}', r"\$tool_calls\[0\]\.queries\[0\]"), ("{}", r"\$tool_calls\[0\]")):
+        with pytest.raises(InvalidResponseError, match=f"description: {place}: "):
+            await fields_of([called(piece(arguments, "search", "1")), CALLS_END], SEARCH, "$tool_calls.search")
+
+
+GUESSED = '{"queries": ["a "b" c"]}'
+
+
+async def test_the_arguments_of_a_call_that_was_mended_are_json() -> None:
+    for text in (GUESSED, '{"queries": ["a \\"b\\" c"] /* a comment */}', '```json\n{"queries": ["a \\"b\\" c"]}\n```'):
+        ((_, call),) = await fields_of([called(piece(text, "search", "1")), CALLS_END], "$tool_calls[*]")
+        assert json.loads(call.arguments) == {"queries": ['a "b" c']}
+
+
+async def test_arguments_of_tools_keep_to_repair_and_strict() -> None:
+    commented = '{"queries": ["a"] /* a comment */}'
+    for text, options in ((GUESSED, {"repair": False}), (GUESSED, {"strict": True}), (commented, {"strict": True})):
+        with pytest.raises(InvalidResponseError, match="not one JSON object"):
+            await fields_of([called(piece(text, "search", "1")), CALLS_END], SEARCH, **options)
+    chunks = [called(piece(commented, "search", "1")), CALLS_END]
+    assert await fields_of(chunks, SEARCH, repair=False) == [("$tool_calls[0].queries[0]", "a")]
+
+
 # -- other dialects ----------------------------------------------------------------------------------------------------
 
 
@@ -276,6 +331,12 @@ async def test_a_model_that_does_not_close_its_json_is_told_so(text: str) -> Non
             await Response([*chunks, END], output=OUTPUT).async_get_data()
 
 
+async def test_a_model_that_nests_too_deep_is_told_so() -> None:
+    for output in (None, {"a": list}):
+        with pytest.raises(InvalidResponseError, match="nest deeper than"):
+            await Response(['{"a": ' + "[" * 500 + "]" * 500 + "}"], output=output).async_get_data()
+
+
 # -- sources and adapters ----------------------------------------------------------------------------------------------
 
 
@@ -303,6 +364,17 @@ async def test_no_exception_of_a_source_leaves_its_readers_waiting(source: Any) 
         await response.async_get_text()
     with pytest.raises(RuntimeError, match="the source of the response raised"):
         await followed
+
+
+@pytest.mark.parametrize("data", [chunk("a"), {"type": "message_start", "message": {"id": "m"}}])
+@pytest.mark.parametrize("begin", ["data: ", "data:", "event: x\ndata: ", ": a comment\n\ndata: "])
+async def test_the_lines_of_an_event_stream_are_no_text(begin: str, data: Any) -> None:
+    line = f"{begin}{json.dumps(data)}\n\n"
+    for source in ([line, "data: [DONE]"], [line.encode()], line.splitlines()):
+        with pytest.raises(TypeError, match="event stream"):
+            await text_of(source)
+    for text in ('data: {"a": 1}', "data: " + json.dumps(data)[:-3], json.dumps(data)):
+        assert await text_of([text]) == text
 
 
 async def test_an_adapter_may_give_a_delta_without_a_text() -> None:

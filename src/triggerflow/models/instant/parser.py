@@ -110,6 +110,8 @@ class InstantParser:
         self._comma_follows: bool | None = None
         """After the answer: whether the first visible character is a comma; None if there was none yet."""
         self._quote_follows = False
+        self._stopped: Problem | None = None
+        """Why nothing more is read; None as long as the parser reads on."""
 
         # For the fast path of `feed`, plain text inside a string. `_text_node` is None when the next delta cannot use
         # it.
@@ -190,7 +192,8 @@ class InstantParser:
         self._window.start, self._window.text = self._length, ""
         if shown is None:
             keys = f" with any of the keys {sorted(self._expected)}" if self._expected else ""
-            self._problems.refuse(0, f"the response contains no JSON {self._root_kind or 'object or array'}{keys}")
+            why = f"the response contains no JSON {self._root_kind or 'object or array'}{keys}"
+            self._problems.refuse(0, f"{why}; {self._stopped.message}" if self._stopped is not None else why)
             return events
         self._check_end(shown)
         if not shown.document.complete:
@@ -396,6 +399,7 @@ class InstantParser:
             self._reopen()
         elif block.status == "too deep":
             self._candidate = _NOTHING
+            self._stopped = block.problems.uncertain
         elif block.status == "refused":
             self._unclosed += block.depth + block.around
             self._inside_refused = self._inside_refused or block.has_quoted_key

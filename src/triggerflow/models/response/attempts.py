@@ -99,7 +99,7 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
-        self.checks = FieldChecks(output, tools, path_style)
+        self.checks = FieldChecks(output, tools, path_style, **self._reading)
         """The checks of the fields that readers follow."""
         self._attempt = Attempt()
         self._accounts: list[dict[str, Any]] = []

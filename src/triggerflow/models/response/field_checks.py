@@ -1,4 +1,4 @@
-"""`FieldChecks`: checks the completed fields of an answer while the model is writing, and gives them to their readers."""
+"""`FieldChecks`: checks the fields of an answer as they are completed, and gives them to their readers."""
 
 import asyncio
 from collections import deque
@@ -13,9 +13,9 @@ from ..paths import PathStyle, Step, parse
 from ..shapes import Delta, ToolCallDelta
 from .tool_calls import CallReader, is_tool_path, read_tool_path
 
-Check = Callable[[Event], Any]
+Check = Callable[[Event, str], Any]
 """Returns the value of an event as the type that the description has at its path; raises `ValueError` if it does not
-fit."""
+fit. The text is the path that the error shows."""
 _TURN = 256
 """After so many fields a reader lets other tasks run."""
 
@@ -91,7 +91,9 @@ class FieldChecks:
     `misfit` says what is wrong with the first field of another type in the current answer.
     """
 
-    def __init__(self, output: Output | None, tools: Mapping[str, Output], style: PathStyle) -> None:
+    def __init__(self, output: Output | None, tools: Mapping[str, Output], style: PathStyle, **reading: bool) -> None:
+        self._reading = reading
+        """`strict` and `repair`, see `Response`."""
         self._output = output
         self._tools = tools
         self._style: PathStyle = style
@@ -120,7 +122,7 @@ class FieldChecks:
         others, self._followers = self._followers, [follower]
         of_calls = any(is_tool_path(path, self._style) for path in paths)
         if of_calls:
-            self._calls = CallReader(self._style)  # it reads the pieces so far again, for this reader
+            self._calls = CallReader(self._style, **self._reading)  # it reads the pieces so far again, for this reader
         for item in items:
             if not isinstance(item, Delta):
                 self.take((item,))
@@ -152,7 +154,7 @@ class FieldChecks:
             if check is None:
                 continue
             try:
-                value = check(event)
+                value = check(event, path)
             except ValueError as error:
                 self._refuse(error)
                 return
@@ -168,14 +170,11 @@ class FieldChecks:
             for piece in pieces:
                 for found in self._calls.take(piece):
                     check = next((self._checks[name] for name in found.names if name in self._checks), None)
+                    if found.event is None and found.tool in self._tools:
+                        self._tools[found.tool].part("").convert(found.arguments, found.place.path)
                     if check is None:
                         continue
-                    if found.event is not None:
-                        value = check(found.event)
-                    else:
-                        value = found.call
-                        if found.tool in self._tools:
-                            self._tools[found.tool].part("").convert(found.arguments, found.place.path)
+                    value = found.call if found.event is None else check(found.event, found.place.path)
                     for follower in (*self._followers,):
                         follower.put(found.place, value, found.names)
         except ValueError as error:
@@ -189,7 +188,7 @@ class FieldChecks:
         """The answer is dropped, and another one begins."""
         self.misfit = None
         if self._calls is not None:
-            self._calls = CallReader(self._style)
+            self._calls = CallReader(self._style, **self._reading)
         self._drop(withdrawn)
 
     def close(self, error: BaseException | None) -> None:
@@ -226,11 +225,11 @@ class FieldChecks:
             of_tool = read_tool_path(path, self._tools, self._style)
             output, path = self._tools.get(of_tool.tool or ""), of_tool.inner or ""
         if output is None:
-            return lambda event: event.value
+            return lambda event, place: event.value
         part = output.part(path, self._style)
 
-        def check(event: Event) -> Any:
-            value, place = event.node.value, event.node.paths[0]
+        def check(event: Event, place: str) -> Any:
+            value = event.node.value
             try:
                 return part.convert(value, place)
             except ValueError as error:
