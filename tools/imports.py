@@ -36,9 +36,9 @@ HOUSES = {
         {"response"},
         {"outputs", "repair", "sources"},
         {"shapes"},
-        {"translate"},
         {"errors"},
         {"instant"},
+        {"paths"},
     ],
 }
 

@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
+from ..paths import PathStyle
 from .block import BlockReader, same
 from .errors import ParserFinishedError, Problem, ProblemList, Window
 from .events import DeltaEvent, Document, Event, Node, ResetEvent
@@ -101,7 +102,7 @@ class InstantParser:
         *,
         root: Literal["object", "array"] | None = None,
         expect_keys: Iterable[str] | None = None,
-        path_style: Literal["dot", "slash"] = "dot",
+        path_style: PathStyle = "dot",
         max_depth: int = 128,
         trust_quotes: bool = False,
         first_attempt: int = 1,
@@ -150,6 +151,8 @@ class InstantParser:
         self._comma_follows: bool | None = None
         """After the answer: whether the first visible character is a comma; None if there was none yet."""
         self._quote_follows = False
+        self._stopped: Problem | None = None
+        """Why nothing more is read; None as long as the parser reads on."""
 
         # For the fast path of `feed`, plain text inside a string. `_text_node` is None when the next delta cannot use
         # it.
@@ -245,7 +248,8 @@ class InstantParser:
         self._window.start, self._window.text = self._start + len(self._rest), ""
         if shown is None:
             keys = f" with any of the keys {sorted(self._expected)}" if self._expected else ""
-            self._problems.refuse(0, f"the response contains no JSON {self._root_kind or 'object or array'}{keys}")
+            why = f"the response contains no JSON {self._root_kind or 'object or array'}{keys}"
+            self._problems.refuse(0, f"{why}; {self._stopped.message}" if self._stopped is not None else why)
             return events
         self._check_end(shown)
         if not shown.document.complete:
@@ -433,7 +437,8 @@ class InstantParser:
 
     def _check_end(self, shown: BlockReader) -> None:
         """Note what the end of the response shows about the answer."""
-        if self._block is not None and (self._block.matched or self._is_rival(self._block)):
+        begun = None if self._block is shown else self._block
+        if begun is not None and (begun.matched or self._is_rival(begun)):
             shown.problems.refuse(0, "after the answer another one begins")
         if self._taken_back and self._text_follows and shown.document.complete:
             shown.problems.refuse(0, "the JSON comes before the end of the thinking, and other text after it")
@@ -463,6 +468,7 @@ class InstantParser:
             self._reopen()
         elif block.status == "too deep":
             self._candidate = _NOTHING
+            self._stopped = block.problems.uncertain
         elif block.status == "refused":
             self._unclosed += block.depth + block.around
             self._inside_refused = self._inside_refused or block.has_quoted_key

@@ -2,6 +2,6 @@
 
 from .misfits import Misfit, misfits
 from .output import Output, Part
-from .places import STEPS, PathStyle, check_paths
+from .places import check_paths, exact_steps
 
-__all__ = ["STEPS", "Misfit", "Output", "Part", "PathStyle", "check_paths", "misfits"]
+__all__ = ["Misfit", "Output", "Part", "check_paths", "exact_steps", "misfits"]

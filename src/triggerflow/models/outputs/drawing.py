@@ -4,7 +4,7 @@ import json
 from typing import Any, cast
 
 from .optional import may_be_null
-from .schemas import Definitions, Schema, choices, name_of, resolve, values_of, with_parts
+from .schemas import Definitions, Schema, choices, name_of, resolve, values_of, walk
 
 _NAMES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "null"}
 _BUDGET = 8_000
@@ -162,7 +162,7 @@ def _limits(part: Schema, what: str, least: str, most: str) -> str:
 
 def _recursive(definitions: Definitions) -> set[str]:
     """The definitions that contain themselves."""
-    direct = {name: _references(part) for name, part in definitions.items()}
+    direct = {name: {name_of(inner) for inner in walk(part)} - {""} for name, part in definitions.items()}
 
     def reachable(name: str) -> set[str]:
         found, stack = set[str](), [name]
@@ -173,17 +173,6 @@ def _recursive(definitions: Definitions) -> set[str]:
         return found
 
     return {name for name in definitions if name in reachable(name)}
-
-
-def _references(schema: Schema) -> set[str]:
-    found = {name_of(schema)} - {""}
-
-    def look(part: Schema) -> Schema:
-        found.update(_references(part))
-        return part
-
-    with_parts(schema, look)
-    return found
 
 
 def _line(text: Any) -> str:

@@ -6,7 +6,7 @@ description does not allow means: this key is left out.
 
 from typing import Any, cast
 
-from .schemas import Definitions, Schema, item_of, kinds, resolve, values_of, variants, with_parts
+from .schemas import Definitions, Schema, item_of, kinds, resolve, values_of, variants, walk
 
 
 def may_be_null(schema: Schema, definitions: Definitions) -> bool:
@@ -16,21 +16,12 @@ def may_be_null(schema: Schema, definitions: Definitions) -> bool:
 
 def may_lack_keys(schema: Schema, definitions: Definitions) -> bool:
     """Whether somewhere in a value of this schema a key is optional and its value cannot be null."""
-    found = False
-
-    def look(part: Schema) -> Schema:
-        nonlocal found
-        required = part.get("required", ())
-        properties = part.get("properties", {})
-        found = found or any(
-            key not in required and not may_be_null(properties[key], definitions) for key in properties
-        )
-        with_parts(part, look)
-        return part
-
-    for part in (schema, *definitions.values()):
-        look(part)
-    return found
+    return any(
+        key not in part.get("required", ()) and not may_be_null(inner, definitions)
+        for root in (schema, *definitions.values())
+        for part in walk(root)
+        for key, inner in part.get("properties", {}).items()
+    )
 
 
 def has_null(data: Any) -> bool:
@@ -68,13 +59,14 @@ def drop_nulls(data: Any, schema: Schema, definitions: Definitions) -> Any:
 
 
 def _may_be(data: dict[str, Any], part: Schema, definitions: Definitions) -> bool:
-    """Whether the constants of this object, such as the tag of a member of a union, are those of the data."""
+    """Whether the data has the required keys and the constants of this object, such as the tag of a member of a
+    union."""
     for key, inner in part.get("properties", {}).items():
         inner = resolve(inner, definitions)
         values = values_of(inner)
         if values and key in data and data[key] is not None and data[key] not in values:
             return False
-    return all(data.get(key) is not None or key in data for key in part.get("required", ()))
+    return all(key in data for key in part.get("required", ()))
 
 
 def _member(part: Schema, key: str) -> Schema | None:

@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import Any, Literal, cast
 
 from ..errors import OutputError, ResponseUsageError
+from ..paths import PathStyle, Step, render
 from .drawing import draw
+from .inner_types import inner_types
 from .optional import drop_nulls, has_null, may_lack_keys
-from .places import PathStyle, Step, steps_of
+from .places import steps_of
 from .schemas import Definitions, Schema, closed, items_of, kinds, resolve, variants
 from .strict import to_strict
-from .typed import Convert, inner_types, read_type
-
-__all__ = ["Output", "OutputError", "Part"]
+from .typed import Convert, read_type
 
 
 class Part:
@@ -45,12 +45,14 @@ class Part:
         value run when the answer is complete.
 
         `where` names the place in errors, for instance the path of an event; by default the path of this part.
-        Raises `ValueError` for data that does not fit. An optional key may be null: then it counts as left out.
+        Raises `ValueError` for data that does not fit, and for any exception of a validator. An optional key may be
+        null: then it counts as left out.
         """
         if self._lacks and has_null(data):
             data = drop_nulls(data, self._root, self._definitions)
         made: list[Any] = []
         reasons: list[str] = []
+        cause: Exception | None = None
         for convert in self._converts:
             try:
                 try:
@@ -59,8 +61,11 @@ class Part:
                     made.append(convert(data, self._where if where is None else where))
             except ValueError as error:
                 reasons.append(str(error))
+            except Exception as error:  # of a validator, for instance a KeyError for a value that it does not know
+                reasons.append(f"{(self._where if where is None else where) or 'output'}: its check raised {error!r}")
+                cause = error
         if not made:
-            raise ValueError("; or ".join(dict.fromkeys(reasons)))
+            raise ValueError("; or ".join(dict.fromkeys(reasons))) from cause
         sure = all(type(other) is type(made[0]) and other == made[0] for other in made)
         return made[0] if sure else data
 
@@ -192,7 +197,7 @@ class Output:
         part = self._parts.get(asked)
         if part is None:
             steps = steps_of(path, self.full_schema, style) if isinstance(path, str) else tuple(path)
-            part = self._parts[asked] = self._find(steps, path if isinstance(path, str) else _dotted(steps))
+            part = self._parts[asked] = self._find(steps, path if isinstance(path, str) else render(steps, "dot"))
         return part
 
     def _find(self, steps: tuple[Step, ...], path: str) -> Part:
@@ -287,7 +292,3 @@ def _kind(data: Any) -> str:
     if isinstance(data, dict | list):
         return "an object" if isinstance(data, dict) else "an array"
     return f"the value {data!r:.40}"
-
-
-def _dotted(keys: Sequence[Step]) -> str:
-    return "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in keys).removeprefix(".")

@@ -3,16 +3,12 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from ..errors import ResponseUsageError
+from ..paths import PathStyle, Step, parse, render
 from .schemas import Definitions, Schema, choices, items_of, name_of, resolve
 
-PathStyle = Literal["dot", "slash"]
-Step = str | int | None
-"""A key, an index, or None for any index."""
-
-STEPS = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -29,6 +25,9 @@ def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle
     """Raise `ResponseUsageError` for a path, like `items[*].title` or `items[0]`, that no event of this answer has."""
     known = None if output is None else places(output.full_schema, style)
     for path in paths:
+        if known is not None and path in known:
+            _check_certain(path, output.full_schema if output else {}, style)
+            continue
         general = _INDEX.sub("[*]", path)
         if general != path and "[*]" in path:
             raise ResponseUsageError(
@@ -39,12 +38,29 @@ def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle
         raise _unknown(path, general, known)
 
 
+def _check_certain(path: str, schema: Schema, style: PathStyle) -> None:
+    """Raise if two places of an answer have this path, because a key contains a dot."""
+    found = [steps for steps in _walk(schema) if render(steps, style) == path]
+    if len(found) > 1:
+        raise ResponseUsageError(
+            f"the path {path!r} stands for {len(found)} places of the answer that `output` describes,"
+            f" {' and '.join(map(repr, found))}; use path_style={'slash' if style == 'dot' else 'dot'!r}"
+        )
+
+
+def exact_steps(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...] | None:
+    """The steps to a path that is described; None for one inside of a place where any value may be, or of a type that
+    contains itself."""
+    general = path if path in places(schema, style) else _INDEX.sub("[*]", path)
+    return steps_of(path, schema, style) if general in places(schema, style) else None
+
+
 def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
     """The steps from the root of an answer of this schema to the path. Raises `ResponseUsageError` like
     `check_paths`."""
-    general = _INDEX.sub("[*]", path)
     found = _walk(schema)
-    named = {_render(steps, style): steps for steps in reversed(found)}
+    named = {render(steps, style): steps for steps in reversed(found)}
+    general = path if path in named else _INDEX.sub("[*]", path)
     at = general
     if general not in named:
         around = [place for place, steps in named.items() if found[steps] and _is_in(general, place)]
@@ -52,9 +68,9 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
             raise _unknown(path, general, named)
         at = max(around, key=len)
     start, rest = named[at], general[len(at) :]
-    steps = [*start, *(key or None for _, key in STEPS[style].findall(rest))]
+    steps = [*start, *parse(rest, style)]
     indexes = iter(_INDEX.findall(path))
-    if "[*]" not in path:
+    if general != path:
         steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]
     return tuple(steps)
 
@@ -63,7 +79,7 @@ def places(schema: Schema, style: PathStyle) -> dict[str, bool]:
     """The wildcard path of every place in an answer of this schema, and whether a value of any type may be there."""
     found: dict[str, bool] = {}
     for steps, inner in _walk(schema).items():
-        path = _render(steps, style)
+        path = render(steps, style)
         found[path] = found.get(path, False) or inner
     return found
 
@@ -90,12 +106,6 @@ def _walk(schema: Schema) -> dict[tuple[Step, ...], bool]:
 
     walk(schema, (), frozenset())
     return found
-
-
-def _render(steps: tuple[Step, ...], style: PathStyle) -> str:
-    if style == "slash":
-        return "".join("/[*]" if step is None else f"/{step}" for step in steps) or "/"
-    return "".join("[*]" if step is None else f".{step}" for step in steps).removeprefix(".")
 
 
 def _unknown(path: str, general: str, known: Iterable[str]) -> ResponseUsageError:

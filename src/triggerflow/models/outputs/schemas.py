@@ -1,4 +1,4 @@
-"""JSON schemas as plain dicts: references, the variants of a union, and a copy in which objects are closed."""
+"""JSON schemas as plain dicts: references, the variants of a union, the schemas inside of one, and changed copies."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -94,6 +94,24 @@ def with_parts(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
         if word in copy:
             copy[word] = {key: change(part) for key, part in copy[word].items()}
     return copy
+
+
+def parts_of(schema: Schema) -> Iterator[Schema]:
+    """The schemas directly inside of a schema."""
+    for word in _ONE:
+        if isinstance(schema.get(word), dict):
+            yield schema[word]
+    for word in _SEVERAL:
+        yield from schema.get(word, ())
+    for word in _NAMED:
+        yield from schema.get(word, {}).values()
+
+
+def walk(schema: Schema) -> Iterator[Schema]:
+    """The schema and all schemas inside of it, also its own definitions. References are not followed."""
+    yield schema
+    for part in parts_of(schema):
+        yield from walk(part)
 
 
 def closed(schema: Schema) -> Schema:

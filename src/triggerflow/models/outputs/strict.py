@@ -11,7 +11,7 @@ import re
 from typing import Any, cast
 
 from .optional import may_be_null
-from .schemas import NOTES, Definitions, Schema, choices, kinds, name_of, resolve, values_of, with_parts
+from .schemas import NOTES, Definitions, Schema, choices, kinds, name_of, parts_of, resolve, values_of, walk
 
 MAX_PROPERTIES = 5_000
 MAX_DEPTH = 10
@@ -242,15 +242,10 @@ def _order_keys(schema: Schema) -> list[str]:
     the reasons why that is not possible."""
     definitions: Definitions = schema.get("$defs", {})
     unions: list[list[Schema]] = []
-
-    def look(part: Schema) -> Schema:
+    for part in walk(schema):
         written: list[Schema] = part.get("anyOf", [])
         members = [definitions.get(name_of(member), member) for member in written]
         unions.append([member for member in members if member.get("properties")])
-        with_parts(part, look)
-        return part
-
-    look(schema)
     for objects in unions:
         if _told_apart(objects):
             continue
@@ -286,9 +281,7 @@ def _beyond_limits(schema: Schema) -> list[str]:
     definitions: Definitions = schema.get("$defs", {})
     properties, names, constants = 0, sum(map(len, definitions)), 0
     long_enum = False
-
-    def count(part: Schema) -> Schema:
-        nonlocal properties, names, constants, long_enum
+    for part in walk(schema):
         properties += len(part.get("properties", ()))
         names += sum(map(len, part.get("properties", ())))
         values = values_of(part)
@@ -296,10 +289,6 @@ def _beyond_limits(schema: Schema) -> list[str]:
         names += length
         constants += len(part.get("enum", ()))
         long_enum = long_enum or (len(values) > 250 and length > 15_000)
-        with_parts(part, count)
-        return part
-
-    count(schema)
     found: list[str] = []
     if properties > MAX_PROPERTIES:
         found.append(f"output has {properties} keys in all objects together, more than {MAX_PROPERTIES}")
@@ -322,12 +311,5 @@ def _depth(schema: Schema, definitions: Definitions, inside: tuple[str, ...]) ->
         return 0
     inside = (*inside, name) if name else inside
     part = definitions.get(name, schema)
-    deepest = 0
-
-    def look(inner: Schema) -> Schema:
-        nonlocal deepest
-        deepest = max(deepest, _depth(inner, definitions, inside))
-        return inner
-
-    with_parts({key: value for key, value in part.items() if key != "$defs"}, look)
-    return deepest + (part.get("type") == "object")
+    inner = parts_of({key: value for key, value in part.items() if key != "$defs"})
+    return max((_depth(one, definitions, inside) for one in inner), default=0) + (part.get("type") == "object")

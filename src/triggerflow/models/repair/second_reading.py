@@ -19,6 +19,8 @@ Fits = Callable[[Any], bool]
 MAX_LENGTH = 20_000
 """In characters. Longer answers are not read a second time: that would hold up the event loop."""
 _MARK = marks_or(r"(?!)")
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character: no text with it can be stored or sent."""
 _UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\\[nrt]')
 _SPACE_OUTSIDE = re.compile(r"[{\[,]\s*\\[nrt]")
@@ -54,7 +56,7 @@ def second_reading(text: str, root: str | None, keys: frozenset[str], fits: Fits
     for read in (_unescaped, _bracketed, _among_others, _mended):
         found = read(body.strip(), root, keys, fits)
         if found is not None:
-            return found
+            return None if _HALF.search(json.dumps(found[0], ensure_ascii=False)) else found
     return None
 
 

@@ -17,7 +17,8 @@ from ..errors import (
     TruncatedResponseError,
 )
 from ..instant import Event, InstantParser, Problem, ResetEvent
-from ..outputs import STEPS, Misfit, Output, PathStyle, misfits
+from ..outputs import Misfit, Output, misfits
+from ..paths import PathStyle, Step, parse
 from ..repair import second_reading
 from ..shapes import Delta, ToolCallDelta, ending_of, named
 from .tool_calls import ToolCall
@@ -56,6 +57,8 @@ class Answer:
         """Whether the answer has ended and has passed all checks."""
         self._calls: dict[int, tuple[ToolCall, StringIO]] = {}
         self.finish_reason: str | None = None
+        self._goes_on = False
+        """Whether more of the answer has come after a finish reason."""
         self.usage: dict[str, int] = {}
         self.object: Any = None
         """The answer as the object that `output` describes; None before it was checked."""
@@ -84,11 +87,11 @@ class Answer:
         return self._refusal.getvalue()
 
     @property
-    def tool_calls(self) -> dict[int, ToolCall]:
-        """The tool calls so far, by number."""
+    def tool_calls(self) -> list[ToolCall]:
+        """The tool calls so far, in the order of their numbers."""
         for call, arguments in self._calls.values():
             call.arguments = arguments.getvalue()
-        return {number: call for number, (call, _) in self._calls.items()}
+        return [self._calls[number][0] for number in sorted(self._calls)]
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -117,8 +120,13 @@ class Answer:
             self._add_call(piece)
         if delta.usage:
             self.usage.update(delta.usage)
+        if self.finish_reason is not None and (delta.text or delta.tool_calls):
+            self._goes_on = True
         if delta.finish_reason is not None:
-            self.finish_reason = delta.finish_reason
+            # Some servers end a stream that was cut with another "stop". It counts only if more of the answer came.
+            if self.finish_reason is None or self._goes_on or ending_of(self.finish_reason) == "end":
+                self.finish_reason = delta.finish_reason
+            self._goes_on = False
         if self._unnamed and delta.raw is not None and not isinstance(delta.raw, str):
             self._unnamed -= 1
             for name, found in named(delta.raw).items():
@@ -196,7 +204,7 @@ class Answer:
         """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
         parser = self.parser
         if parser.value is None and not self.length:
-            names = [call.name for call in self.tool_calls.values()]
+            names = [call.name for call in self.tool_calls]
             return self.invalid(f"the answer has no text, but calls of the tools {names}")
         if parser.value is None:
             found = parser.problems
@@ -254,7 +262,7 @@ class Answer:
     def missing(self, paths: Sequence[str], style: PathStyle) -> list[str]:
         """Which of these paths the data does not have. `[*]` means every item of a list."""
         data = self.parser.value
-        return [path for path in paths if not _has(data, STEPS[style].findall(path))]
+        return [path for path in paths if not _has(data, parse(path, style))]
 
     def _add_call(self, piece: ToolCallDelta) -> None:
         call, arguments = self._calls.setdefault(piece.index, (ToolCall(), StringIO()))
@@ -299,15 +307,15 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a value of JSON")
 
 
-def _has(data: Any, steps: list[tuple[str, str]]) -> bool:
+def _has(data: Any, steps: tuple[Step, ...]) -> bool:
     if not steps:
         return True
-    (index, key), rest = steps[0], steps[1:]
-    if key:
-        return isinstance(data, dict) and key in data and _has(data[key], rest)
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, str):
+        return isinstance(data, dict) and step in data and _has(data[step], rest)
     if not isinstance(data, list):
         return False
     items = cast("list[Any]", data)
-    if index == "*":
+    if step is None:
         return all(_has(item, rest) for item in items)
-    return int(index) < len(items) and _has(items[int(index)], rest)
+    return step < len(items) and _has(items[step], rest)

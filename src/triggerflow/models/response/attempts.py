@@ -22,14 +22,15 @@ from ..errors import (
     ResponseCancelled,
     StallError,
     TransportError,
+    shortened,
 )
 from ..instant import Event, EventLog, InstantParser, ResetEvent
-from ..outputs import Output, PathStyle
+from ..outputs import Output
+from ..paths import PathStyle
 from ..shapes import Delta
-from ..sources import Adapter, Source, read_deltas
-from ..translate import shortened, translate
+from ..sources import Adapter, Source, read_deltas, translate
 from .answer import Answer, slices
-from .fields import FieldChecks, Follower
+from .field_checks import FieldChecks, Follower
 from .limits import TimeLimits
 from .retries import Attempt, Budget, opener
 from .usage import summed, tokens
@@ -98,7 +99,7 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
-        self.checks = FieldChecks(output, tools, path_style)
+        self.checks = FieldChecks(output, tools, path_style, **self._reading)
         """The checks of the fields that readers follow."""
         self._attempt = Attempt()
         self._accounts: list[dict[str, Any]] = []
@@ -124,6 +125,13 @@ class Attempts:
             raise
         except Exception as error:
             self.close(error)
+        except GeneratorExit as error:  # a source raised it; it would end the readers without a word
+            problem = RuntimeError(f"the source of the response raised {error!r}")
+            problem.__cause__ = error
+            self.close(problem)
+        except BaseException:  # KeyboardInterrupt, SystemExit: the loop ends, and its readers may still clean up
+            self.close(ResponseCancelled("the program is ending"))
+            raise
         else:
             self.close()
         finally:

@@ -15,7 +15,8 @@ from ...run.dispatch import Field, Withdrawn
 from ...run.portal import iterate_sync, on_a_loop, run_sync
 from ..errors import ResponseCancelled, ResponseUsageError
 from ..instant import EventLog, Problem
-from ..outputs import Output, PathStyle, check_paths
+from ..outputs import Output, check_paths
+from ..paths import PathStyle
 from ..sources import Adapter, Source
 from . import options
 from .answer import Answer
@@ -117,6 +118,8 @@ class Response:
         """Raise `ResponseUsageError` for a path, like `items[*].title`, that no event of this answer can have."""
         of_answer: list[str] = []
         for path in paths:
+            if not isinstance(cast("Any", path), str):
+                raise ResponseUsageError(f"a path is a str, like 'items[*].title', not {path!r}")
             if is_tool_path(path, self.path_style):
                 read_tool_path(path, self.tools, self.path_style)
             else:
@@ -217,8 +220,7 @@ class Response:
         Raises the error of the response."""
         if any(not is_tool_path(path, self.path_style) for path in paths):
             return await self.async_get_data()
-        calls = (await self._end()).tool_calls
-        return [calls[number] for number in sorted(calls)]
+        return (await self._end()).tool_calls
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -264,9 +266,9 @@ class Response:
             return answer.text
         problem = answer.json_problem()
         if type == "all":
-            calls = [answer.tool_calls[index] for index in sorted(answer.tool_calls)]
-            parts = {"text": answer.text, "reasoning": answer.reasoning, "tool_calls": calls, "meta": answer.meta}
-            return {"data": answer.parser.value if problem is None else None, **parts}
+            data = answer.parser.value if problem is None else None
+            said = {"text": answer.text, "reasoning": answer.reasoning, "tool_calls": answer.tool_calls}
+            return {"data": data, **said, "meta": answer.meta}
         if problem is not None:
             raise problem
         return answer.parser.value

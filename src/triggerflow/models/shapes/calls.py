@@ -7,7 +7,8 @@ servers repeat the name. These rules keep two calls apart under all of these hab
 1. A piece that is a whole call (`done` with a name) is a call of its own.
 2. A piece belongs to the call with its id, or its index; without both, to the latest call.
 3. It begins a new call if there is none, or if it has another name; and if that call's arguments are a complete JSON
-   value already and the piece brings more.
+   value already and the piece brings more. `{}` before the real arguments is nothing: it is held back until the call
+   is done.
 
 A call is done when its provider says so, when the next call begins, or when the answer ends normally, whichever is
 first. At the first two its arguments must be complete JSON as well: Anthropic closes a block that the token limit has
@@ -34,6 +35,7 @@ class _Call:
         "depth",
         "done",
         "first",
+        "held",
         "id",
         "in_string",
         "index",
@@ -53,6 +55,8 @@ class _Call:
         self.pieces: list[str] = []
         self.first = self.last = ""
         """The first and the last visible character of the arguments."""
+        self.held = False
+        """Whether the arguments are `{}` so far, which some servers send before they begin the real ones."""
         self.done = False
         self.waiting: str | None = None
         """A name that was repeated after the arguments were complete: that of a new call, if arguments follow."""
@@ -64,10 +68,11 @@ class _Call:
     @property
     def text(self) -> str:
         """The arguments."""
-        return "".join(self.pieces).strip()
+        return "{}" if self.held else "".join(self.pieces).strip()
 
     def add(self, arguments: str) -> None:
         """Add a piece of the arguments."""
+        self.held = False
         self.pieces.append(arguments)
         self.rest.append(arguments)
         visible = arguments.strip()
@@ -76,6 +81,8 @@ class _Call:
 
     def is_complete(self) -> bool:
         """Whether the arguments are a complete JSON object: as many brackets are closed as were opened."""
+        if self.held:
+            return True
         if self.last != "}" or self.first != "{":
             return False
         text = "".join(self.rest)
@@ -134,6 +141,8 @@ class CallNumbers:
         if call is None or (piece.name and call.name and piece.name != call.name and not self._is_rest(call, piece)):
             return None
         more = piece.arguments.lstrip().startswith("{") and not self._repeats(call, piece)
+        if more and call.held and not (piece.name or call.waiting):
+            return call
         return None if more and call.is_complete() else call
 
     def _addressed(self, piece: ToolCallDelta) -> _Call | None:
@@ -172,6 +181,8 @@ class CallNumbers:
             call.name = (call.name or "") + name
         call.id = call.id or piece.id or None
         id = piece.id if piece.id and call.id == piece.id else None
+        if arguments.strip() == "{}" and not call.last and not piece.done:
+            call.held, arguments = True, ""
         if arguments:
             call.add(arguments)
         done = False

@@ -43,9 +43,12 @@ def either(chunk: Any, *names: str) -> Any:
 
 
 def items(value: Any) -> Iterator[Any]:
-    """The entries of a list field that may be null or missing, without those that are null."""
+    """The entries of a list field that may be null or missing, without those that are null. Some servers write one
+    entry without its list."""
     if isinstance(value, list | tuple):
         yield from (item for item in cast("list[Any]", value) if item is not None)
+    elif value and isinstance(value, Mapping):
+        yield value
     elif value and not isinstance(value, str | bytes | Mapping) and hasattr(value, "__iter__"):
         yield from (item for item in value if item is not None)  # the repeated fields of protobuf
 
@@ -60,7 +63,13 @@ def text_of(value: Any) -> str:
 
 
 def number_of(value: Any, default: int) -> int:
-    """An index; `default` if there is none."""
+    """An index, which some servers write as text or as a float; `default` if there is none."""
+    if type(value) is int:  # nearly always
+        return value
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() else default
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else default
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 

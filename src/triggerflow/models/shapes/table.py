@@ -140,10 +140,10 @@ class ChunkReader:
         if isinstance(chunk, str):
             return Delta(text=chunk, raw=chunk)
         if isinstance(chunk, Delta):
-            text_of(chunk.text)
+            text, reasoning = text_of(chunk.text), text_of(chunk.reasoning)
             reason = finish_reason(chunk.finish_reason)
-            if reason != chunk.finish_reason:
-                chunk = replace(chunk, finish_reason=reason)
+            if (text, reasoning, reason) != (chunk.text, chunk.reasoning, chunk.finish_reason):
+                chunk = replace(chunk, text=text, reasoning=reasoning, finish_reason=reason)
             self.unfinished = self.unfinished or (chunk.raw is not None and not isinstance(chunk.raw, str))
             return self._counted(chunk)
         seen = self._seen
@@ -187,22 +187,10 @@ class ChunkReader:
 
     def _unknown(self, chunk: Any) -> Delta:
         self.failure = self._seen.failure or failure_of_no_shape(chunk)
-        if self.failure is None:
+        if self.failure is None and not (self._shape.fits is is_message and isinstance(get(chunk, "type"), str)):
+            # Anthropic adds types of events, and asks its clients to pass over those that they do not know.
             raise TypeError(_not_known(chunk))
         return Delta(raw=chunk)
-
-
-def delta_of(chunk: Any) -> Delta:
-    """Read a chunk of a known shape, without what came before it in its stream: see `ChunkReader`.
-
-    Raises `TypeError` for a chunk of an unknown shape, or with a text that is not a string, and `ProviderError`,
-    `RateLimitError` and so on for a chunk that reports an error.
-    """
-    reader = ChunkReader()
-    delta = reader.read(chunk)
-    if reader.failure is not None:
-        raise reader.failure
-    return delta
 
 
 def _not_known(chunk: Any) -> str:

@@ -12,7 +12,9 @@ of the SDKs hold their HTTP response there. A busy sync source is closed by its 
 import asyncio
 import codecs
 import inspect
+import json
 import queue
+import re
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
@@ -23,6 +25,7 @@ from msgspec.structs import replace
 
 from ..errors import TransportError
 from ..shapes import ChunkReader, Delta, failure_in, finish_reason
+from .halves import Halves
 from .http import Plain, response_of, watched, watched_sync
 
 Source = Any
@@ -32,6 +35,7 @@ Adapter = Callable[[Any], Any]
 read."""
 
 _END = object()
+_EVENT = re.compile(r"\s*(?:(?:event|id|retry)?:[^\n]*\n\s*)*data:[ ]?(\{[^\n]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +55,20 @@ async def read_deltas(
 
     `alive` is called for signs of life that yield no delta: an item without content, and bytes of the SDKs' streams.
 
-    Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD. Raises `TypeError` for an
-    object that is not a source, and for an item that is neither text nor a chunk of a known shape; the error that a
+    Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD, as
+    do halves of characters; halves in two items are joined. Raises `TypeError` for an
+    object that is not a source, for an item that is neither text nor a chunk of a known shape, and for the undecoded
+    lines of an event stream; the error that a
     chunk reports, after what else that chunk says; `TransportError` at the end of a stream of chunks of which none has
     said why the answer ended; also the exceptions of the source.
     """
     opened = await _open(source)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     items = _items(opened, alive)
+    halves, halves_of_reasoning = Halves(), Halves()
     reader = ChunkReader()
     beside = _Beside()
+    begins = 3  # a comment and the type of an event may come before its data
     try:
         async for item in items:
             chunk = item
@@ -76,13 +84,20 @@ async def read_deltas(
                     continue
             if isinstance(chunk, bytes | bytearray | memoryview):
                 chunk = decoder.decode(bytes(cast("bytes", chunk)))
+            if begins:
+                begins -= 1
+                if isinstance(chunk, str):
+                    _refuse_lines(chunk)
             delta = reader.read(chunk)
+            text, reasoning = halves.joined(delta.text), halves_of_reasoning.joined(delta.reasoning)
+            if text is not delta.text or reasoning is not delta.reasoning:
+                delta = replace(delta, text=text, reasoning=reasoning)
             failure = reader.failure
             if failure is None or delta.text or delta.reasoning or delta.tool_calls:
                 yield delta
             if failure is not None:
                 raise failure
-        rest = decoder.decode(b"", True)
+        rest = decoder.decode(b"", True) or halves.rest()
         if rest:
             yield Delta(text=rest, raw=rest)
         if reader.unfinished:
@@ -99,6 +114,20 @@ async def read_deltas(
         finally:
             if isinstance(opened, AsyncIterable):  # the thread of a sync source has closed it already
                 await _close(opened)
+
+
+def _refuse_lines(text: str) -> None:
+    """Raise `TypeError` for the first line of an event stream: the text of the answer is in the JSON in it."""
+    line = _EVENT.match(text)
+    try:
+        chunk: Any = json.loads(line[1]) if line is not None else None
+    except (ValueError, RecursionError):
+        return
+    if isinstance(chunk, dict) and ChunkReader().knows(chunk):
+        raise TypeError(
+            "the source gives the lines of an event stream (`data: {...}`) and not the text of the answer: give the"
+            f" chunks in them, as in json.loads(line.removeprefix('data:')), not {text[:100]!r}"
+        )
 
 
 class _Beside:
@@ -239,6 +268,9 @@ async def _threaded(iterable: Iterable[Any], read: Callable[[], Iterable[Any]]) 
                     item = next(items, _END)
                 except BaseException as raised:  # any exception: it is raised in the reader that waits for the item
                     error = raised
+                    if isinstance(raised, StopIteration | GeneratorExit):  # a future and a generator take neither
+                        error = RuntimeError(f"the source of the response raised {raised!r}")
+                        error.__cause__ = raised
                 with suppress(RuntimeError):  # the loop was closed meanwhile, so no reader waits
                     loop.call_soon_threadsafe(answer, request, item, error)
         finally:
