@@ -83,6 +83,7 @@ class InstantParser:
         "_shown",
         "_slash",
         "_start",
+        "_stopped",
         "_taken_back",
         "_text_follows",
         "_text_node",
