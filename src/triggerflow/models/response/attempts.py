@@ -30,7 +30,7 @@ from ..paths import PathStyle
 from ..shapes import Delta
 from ..sources import Adapter, Source, read_deltas, translate
 from .answer import Answer, slices
-from .fields import FieldChecks, Follower
+from .field_checks import FieldChecks, Follower
 from .limits import TimeLimits
 from .retries import Attempt, Budget, opener
 from .usage import summed, tokens
