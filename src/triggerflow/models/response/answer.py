@@ -90,16 +90,16 @@ class Answer:
         return self._refusal.getvalue()
 
     @property
-    def tool_calls(self) -> dict[int, ToolCall]:
-        """The tool calls so far, by number."""
+    def tool_calls(self) -> list[ToolCall]:
+        """The tool calls so far, in the order of their numbers."""
         for call, arguments in self._calls.values():
             call.arguments = arguments.getvalue()
-        return {number: call for number, (call, _) in self._calls.items()}
+        return [self._calls[number][0] for number in sorted(self._calls)]
 
     @property
     def said(self) -> str:
         """The text, and the tool calls as text: what a model is shown of an answer that it has to correct."""
-        calls = (f"{call.name}({call.arguments})" for call in self.tool_calls.values())
+        calls = (f"{call.name}({call.arguments})" for call in self.tool_calls)
         return "\n".join(filter(None, (self.text, *calls)))
 
     @property
@@ -153,7 +153,7 @@ class Answer:
             return problem
         if not self.length and not self._calls:
             return self.invalid("the answer is empty")
-        for call in self.tool_calls.values() if self._tools else ():
+        for call in self.tool_calls if self._tools else ():
             if call.name not in self._tools:
                 return self.invalid(unknown_tool(call.name, self._tools))
         if self.output is None:
@@ -216,7 +216,7 @@ class Answer:
         """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
         parser = self.parser
         if parser.value is None and not self.length:
-            names = [call.name for call in self.tool_calls.values()]
+            names = [call.name for call in self.tool_calls]
             return self.invalid(f"the answer has no text, but calls of the tools {names}")
         if parser.value is None:
             found = parser.problems

@@ -12,7 +12,9 @@ of the SDKs hold their HTTP response there. A busy sync source is closed by its 
 import asyncio
 import codecs
 import inspect
+import json
 import queue
+import re
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
@@ -33,6 +35,7 @@ Adapter = Callable[[Any], Any]
 read."""
 
 _END = object()
+_EVENT = re.compile(r"\s*(?:(?:event|id|retry)?:[^\n]*\n\s*)*data:[ ]?(\{[^\n]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ async def read_deltas(
 
     Bytes are decoded as UTF-8 across the borders of items; invalid bytes become U+FFFD, as
     do halves of characters; halves in two items are joined. Raises `TypeError` for an
-    object that is not a source, and for an item that is neither text nor a chunk of a known shape; the error that a
+    object that is not a source, for an item that is neither text nor a chunk of a known shape, and for the undecoded
+    lines of an event stream; the error that a
     chunk reports, after what else that chunk says; `TransportError` at the end of a stream of chunks of which none has
     said why the answer ended; also the exceptions of the source.
     """
@@ -64,6 +68,7 @@ async def read_deltas(
     halves, halves_of_reasoning = Halves(), Halves()
     reader = ChunkReader()
     beside = _Beside()
+    begins = 3  # a comment and the type of an event may come before its data
     try:
         async for item in items:
             chunk = item
@@ -79,6 +84,10 @@ async def read_deltas(
                     continue
             if isinstance(chunk, bytes | bytearray | memoryview):
                 chunk = decoder.decode(bytes(cast("bytes", chunk)))
+            if begins:
+                begins -= 1
+                if isinstance(chunk, str):
+                    _refuse_lines(chunk)
             delta = reader.read(chunk)
             text, reasoning = halves.joined(delta.text), halves_of_reasoning.joined(delta.reasoning)
             if text is not delta.text or reasoning is not delta.reasoning:
@@ -105,6 +114,20 @@ async def read_deltas(
         finally:
             if isinstance(opened, AsyncIterable):  # the thread of a sync source has closed it already
                 await _close(opened)
+
+
+def _refuse_lines(text: str) -> None:
+    """Raise `TypeError` for the first line of an event stream: the text of the answer is in the JSON in it."""
+    line = _EVENT.match(text)
+    try:
+        chunk: Any = json.loads(line[1]) if line is not None else None
+    except (ValueError, RecursionError):
+        return
+    if isinstance(chunk, dict) and ChunkReader().knows(chunk):
+        raise TypeError(
+            "the source gives the lines of an event stream (`data: {...}`) and not the text of the answer: give the"
+            f" chunks in them, as in json.loads(line.removeprefix('data:')), not {text[:100]!r}"
+        )
 
 
 class _Beside:
