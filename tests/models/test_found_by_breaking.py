@@ -318,6 +318,58 @@ async def test_json_with_an_escaped_half_of_a_character_is_invalid() -> None:
             await Response([text], output=OUTPUT).async_get_data()
 
 
+# -- quotes that are missing, or stand beside quotes that were escaped -------------------------------------------------
+
+LIST = {"tags": [str], "n": int}
+
+
+async def read(text: str, output: Any = LIST) -> Any:
+    """The data, or None if the answer is invalid; the same at once and character by character."""
+    found: list[Any] = []
+    for pieces in ([text], [*text]):
+        try:
+            found.append(await Response(pieces, output=output, max_retries=0).async_get_data())
+        except InvalidResponseError:
+            found.append(None)
+    assert found[0] == found[1]
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (r'"say "x" now", "c \"d\" e"', ['say "x" now', 'c "d" e']),
+        (r'"5\" it is" "5\" deep"', ['5" it is', '5" deep']),
+        (r'"x"y"z", "a \"b\""', ['x"y"z', 'a "b"']),
+        (r'"meaning of "lift", "drag" in sailing"', ['meaning of "lift", "drag" in sailing']),
+    ],
+)
+async def test_an_item_with_escaped_quotes_is_an_item(items: str, expected: list[str]) -> None:
+    assert await read('{"tags": [' + items + '], "n": 1}') == {"tags": expected, "n": 1}
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        r'"no, "x: y true", "5\""',  # the quote after `no` is missing
+        r'"x], "null true 5\""',
+        r'"no\", "the \"red\" door"',  # a backslash too many
+        '"50%""50%"',
+        '"{x}": "sail"',
+        '"a", "b": "sail"',
+    ],
+)
+async def test_items_are_not_merged_into_one_or_made_keys(items: str) -> None:
+    assert await read('{"tags": [' + items + '], "n": 1}') is None
+
+
+async def test_a_text_that_lacks_its_first_quote_keeps_its_escapes() -> None:
+    described = {"n": int, "t": str, "u": int}
+    said = {"n": 1, "t": "see C:\\d", "u": 2}
+    assert await read(r'{"n": 1, "t": see C:\\d", "u": 2}', described) == said
+    assert await read(r'{"n": 1, "t": see C:\\d, "u": 2}', described) is None  # is that one backslash, or two?
+
+
 # -- what the model is told --------------------------------------------------------------------------------------------
 
 
