@@ -36,7 +36,6 @@ HOUSES = {
         {"response"},
         {"outputs", "repair", "sources"},
         {"shapes"},
-        {"translate"},
         {"errors"},
         {"instant"},
         {"paths"},

@@ -82,7 +82,11 @@ def every_cut(text: str, **options: Any) -> tuple[InstantParser, Follower]:
     """Parse the text whole, in pairs and in threes, and by character; the outcome must be the same each time."""
     results = [follow(pieces(text, size), **options) for size in (len(text), 3, 2, 1)]
     outcomes = [
-        ([(keys, event.is_complete, repr(event.value)) for keys, event in follower.done.items()], repr(parser.value))
+        (
+            [(keys, event.is_complete, repr(event.value)) for keys, event in follower.done.items()],
+            repr(parser.value),
+            [(problem.offset, problem.message) for problem in parser.problems],
+        )
         for parser, follower in results
     ]
     assert outcomes[1:] == outcomes[:-1]

@@ -223,3 +223,21 @@ def test_a_list_of_answers_is_not_the_first_of_them() -> None:
     assert parser.objection() is not None
     single, _ = every_cut('[{"title": "A"}]', root="object", expect_keys=["title"])
     assert single.objection() is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"other": "plain text that goes on',
+        '{"other": "plain\\ntext',
+        '[{"other": 12345',
+        '{"other": tru',
+        '{"title": 1234567, "n": 12, "m": 1,000, "o": -0.25e10, "p": 12ab}',
+        '{"title": ' + "9" * 4310 + "}",
+        '{"title": [1234567 89, nul l, ' + "1" * 4295 + ', "x"',
+    ],
+)
+def test_problems_have_the_same_place_however_the_text_is_cut(text: str) -> None:
+    parser, _ = every_cut(text, expect_keys=["title"])
+    assert parser.problems
+    assert all(0 <= problem.offset <= len(text) for problem in parser.problems)

@@ -220,6 +220,61 @@ async def test_one_call_without_its_list_is_read() -> None:
     assert await calls_of(chunk(None, tool_calls=piece(REAL, "f", "1")), CALLS_END) == [("f", REAL)]
 
 
+TOOLS = {"search": {"queries": [str]}, "my.tool": {"city": str}}
+SEARCH = "$tool_calls.search.queries[*]"
+
+
+async def fields_of(chunks: Any, *paths: str, **options: Any) -> list[tuple[str, Any]]:
+    response = Response(chunks, tools=TOOLS, max_retries=0, **options)
+    return [(place.path, value) async for place, value in response.fields(*paths, places=True)]
+
+
+async def test_a_name_that_comes_after_the_arguments_loses_no_field() -> None:
+    chunks = [called(piece('{"queries": ["a", ', None, "1", index=0)), called(piece('"b"]}', index=0))]
+    last = called(piece("", "search", index=0))
+    found = [("$tool_calls[0].queries[0]", "a"), ("$tool_calls[0].queries[1]", "b")]
+    assert await fields_of([*chunks, last, CALLS_END], SEARCH) == found
+
+
+async def test_a_tool_with_a_dot_in_its_name_has_paths() -> None:
+    chunks = [called(piece('{"city": "Rome"}', "my.tool", "1", index=0)), CALLS_END]
+    assert await fields_of(chunks, "$tool_calls.my.tool.city") == [("$tool_calls[0].city", "Rome")]
+    assert await fields_of(chunks, "$tool_calls.my.tool") == [("$tool_calls[0]", {"city": "Rome"})]
+    with pytest.raises(ResponseUsageError, match="never has the path 'town'"):
+        await fields_of(chunks, "$tool_calls.my.tool.town")
+
+
+async def test_every_call_is_checked_if_a_reader_follows_calls() -> None:
+    good, bad = piece('{"queries": ["a"]}', "search", "1", index=0), piece('{"city": 5}', "my.tool", "2", index=1)
+    for paths in ([SEARCH], ["$tool_calls[*]"], ["$tool_calls.search"]):
+        with pytest.raises(InvalidResponseError, match=r"\$tool_calls\[1\]\.city: "):
+            await fields_of([called(good), called(bad), CALLS_END], *paths)
+
+
+async def test_the_place_of_a_wrong_argument_is_told() -> None:
+    for arguments, place in (('{"queries": [5]}', r"\$tool_calls\[0\]\.queries\[0\]"), ("{}", r"\$tool_calls\[0\]")):
+        with pytest.raises(InvalidResponseError, match=f"description: {place}: "):
+            await fields_of([called(piece(arguments, "search", "1")), CALLS_END], SEARCH, "$tool_calls.search")
+
+
+GUESSED = '{"queries": ["a "b" c"]}'
+
+
+async def test_the_arguments_of_a_call_that_was_mended_are_json() -> None:
+    for text in (GUESSED, '{"queries": ["a \\"b\\" c"] /* a comment */}', '```json\n{"queries": ["a \\"b\\" c"]}\n```'):
+        ((_, call),) = await fields_of([called(piece(text, "search", "1")), CALLS_END], "$tool_calls[*]")
+        assert json.loads(call.arguments) == {"queries": ['a "b" c']}
+
+
+async def test_arguments_of_tools_keep_to_repair_and_strict() -> None:
+    commented = '{"queries": ["a"] /* a comment */}'
+    for text, options in ((GUESSED, {"repair": False}), (GUESSED, {"strict": True}), (commented, {"strict": True})):
+        with pytest.raises(InvalidResponseError, match="not one JSON object"):
+            await fields_of([called(piece(text, "search", "1")), CALLS_END], SEARCH, **options)
+    chunks = [called(piece(commented, "search", "1")), CALLS_END]
+    assert await fields_of(chunks, SEARCH, repair=False) == [("$tool_calls[0].queries[0]", "a")]
+
+
 # -- other dialects ----------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +318,58 @@ async def test_json_with_an_escaped_half_of_a_character_is_invalid() -> None:
             await Response([text], output=OUTPUT).async_get_data()
 
 
+# -- quotes that are missing, or stand beside quotes that were escaped -------------------------------------------------
+
+LIST = {"tags": [str], "n": int}
+
+
+async def read(text: str, output: Any = LIST) -> Any:
+    """The data, or None if the answer is invalid; the same at once and character by character."""
+    found: list[Any] = []
+    for pieces in ([text], [*text]):
+        try:
+            found.append(await Response(pieces, output=output, max_retries=0).async_get_data())
+        except InvalidResponseError:
+            found.append(None)
+    assert found[0] == found[1]
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (r'"say "x" now", "c \"d\" e"', ['say "x" now', 'c "d" e']),
+        (r'"5\" it is" "5\" deep"', ['5" it is', '5" deep']),
+        (r'"x"y"z", "a \"b\""', ['x"y"z', 'a "b"']),
+        (r'"meaning of "lift", "drag" in sailing"', ['meaning of "lift", "drag" in sailing']),
+    ],
+)
+async def test_an_item_with_escaped_quotes_is_an_item(items: str, expected: list[str]) -> None:
+    assert await read('{"tags": [' + items + '], "n": 1}') == {"tags": expected, "n": 1}
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        r'"no, "x: y true", "5\""',  # the quote after `no` is missing
+        r'"x], "null true 5\""',
+        r'"no\", "the \"red\" door"',  # a backslash too many
+        '"50%""50%"',
+        '"{x}": "sail"',
+        '"a", "b": "sail"',
+    ],
+)
+async def test_items_are_not_merged_into_one_or_made_keys(items: str) -> None:
+    assert await read('{"tags": [' + items + '], "n": 1}') is None
+
+
+async def test_a_text_that_lacks_its_first_quote_keeps_its_escapes() -> None:
+    described = {"n": int, "t": str, "u": int}
+    said = {"n": 1, "t": "see C:\\d", "u": 2}
+    assert await read(r'{"n": 1, "t": see C:\\d", "u": 2}', described) == said
+    assert await read(r'{"n": 1, "t": see C:\\d, "u": 2}', described) is None  # is that one backslash, or two?
+
+
 # -- what the model is told --------------------------------------------------------------------------------------------
 
 
@@ -274,6 +381,12 @@ async def test_a_model_that_does_not_close_its_json_is_told_so(text: str) -> Non
         chunks = [chunk(text[at : at + cut]) for at in range(0, len(text), cut)]
         with pytest.raises(InvalidResponseError, match="before the JSON was complete"):
             await Response([*chunks, END], output=OUTPUT).async_get_data()
+
+
+async def test_a_model_that_nests_too_deep_is_told_so() -> None:
+    for output in (None, {"a": list}):
+        with pytest.raises(InvalidResponseError, match="nest deeper than"):
+            await Response(['{"a": ' + "[" * 500 + "]" * 500 + "}"], output=output).async_get_data()
 
 
 # -- sources and adapters ----------------------------------------------------------------------------------------------
@@ -303,6 +416,17 @@ async def test_no_exception_of_a_source_leaves_its_readers_waiting(source: Any) 
         await response.async_get_text()
     with pytest.raises(RuntimeError, match="the source of the response raised"):
         await followed
+
+
+@pytest.mark.parametrize("data", [chunk("a"), {"type": "message_start", "message": {"id": "m"}}])
+@pytest.mark.parametrize("begin", ["data: ", "data:", "event: x\ndata: ", ": a comment\n\ndata: "])
+async def test_the_lines_of_an_event_stream_are_no_text(begin: str, data: Any) -> None:
+    line = f"{begin}{json.dumps(data)}\n\n"
+    for source in ([line, "data: [DONE]"], [line.encode()], line.splitlines()):
+        with pytest.raises(TypeError, match="event stream"):
+            await text_of(source)
+    for text in ('data: {"a": 1}', "data: " + json.dumps(data)[:-3], json.dumps(data)):
+        assert await text_of([text]) == text
 
 
 async def test_an_adapter_may_give_a_delta_without_a_text() -> None:

@@ -15,7 +15,8 @@ from triggerflow.models import (
     RequestFailedError,
     TransportError,
 )
-from triggerflow.models.translate import reported_error, translate
+from triggerflow.models.shapes import reported_error
+from triggerflow.models.sources import translate
 
 REQUEST = httpx2.Request("POST", "http://localhost/v1")
 

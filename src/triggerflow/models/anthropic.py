@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from .errors import InvalidResponseError, MissingExtraError
+from .errors import InvalidResponseError, MissingExtraError, shortened
 from .request import Request
 from .shapes import Delta, ToolCallDelta
 from .sources import Clients, Relayed, Source, read_deltas
-from .translate import shortened
 
 _TOOL = "answer"
 

@@ -18,6 +18,12 @@ from .._core.errors import TriggerFlowError
 from .instant import Problem
 
 
+def shortened(text: str, most: int = 500) -> str:
+    """The text on one line, of at most so many characters: some proxies report an error with a web page."""
+    line = " ".join(text[: 2 * most].split())
+    return line if len(line) <= most else f"{line[:most]} ..."
+
+
 class ModelError(TriggerFlowError):
     """Base class of the errors of `triggerflow.models`."""
 

@@ -227,4 +227,7 @@ def failed(error: BaseException) -> str:
     """The reason of a retraction: no answer follows."""
     if isinstance(error, asyncio.CancelledError):
         return "the chunk that reads the model's answer was cancelled" + (f": {error}" if error.args else "")
-    return f"the model's answer failed: {str(error) or type(error).__name__}"
+    said = str(error)
+    if not said or isinstance(error, LookupError):  # the text of a KeyError is the key alone
+        said = f"{type(error).__name__}: {said}".removesuffix(": ")
+    return f"the model's answer failed: {said}"

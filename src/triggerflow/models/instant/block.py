@@ -68,6 +68,39 @@ class BlockReader:
     Events are added to `events` even before that.
     """
 
+    __slots__ = (
+        "_after",
+        "_after_comma",
+        "_after_comment",
+        "_bar",
+        "_expected",
+        "_key",
+        "_key_quote",
+        "_key_start",
+        "_max_depth",
+        "_muted",
+        "_new_key",
+        "_repeated_at",
+        "_root",
+        "_state",
+        "_top",
+        "_trust",
+        "_whole_string",
+        "_window",
+        "around",
+        "depth",
+        "document",
+        "eligible",
+        "events",
+        "has_quoted_key",
+        "in_word",
+        "matched",
+        "problems",
+        "reported",
+        "status",
+        "string",
+    )
+
     def __init__(
         self,
         document: Document,
@@ -86,6 +119,9 @@ class BlockReader:
         """Whether the parser has returned events of this block; then it must not drop the block without a reset
         event."""
         self.eligible = False
+        self.in_word = False
+        """Whether reading stopped at a number or literal that may go on. Who reads on with more text sets it to False
+        first."""
         self._window = window
         self.problems = ProblemList(window)
         self.string = StringScanner(trust_quotes, self.problems, window)
@@ -134,8 +170,8 @@ class BlockReader:
         while pos < end:
             state = self._state
             new = state(self, text, pos)
-            if new == pos and self._state is state:
-                break  # the state needs more text, or this block has ended
+            if self.in_word or (new == pos and self._state is state):
+                return new  # the state needs more text, or this block has ended
             pos = new
         return pos
 
@@ -424,6 +460,7 @@ class BlockReader:
             return self._unexpected(text, pos, f"found {char!r} where a value was expected")
         end = word.end()
         if end == len(text) and end - pos <= MAX_WORD:
+            self.in_word = True
             return pos
         plain = _PLAIN.match(text, pos)
         if plain is not None and self._add_plain(text, plain):

@@ -27,6 +27,7 @@ from ..paths import PathStyle
 from .block import BlockReader, same
 from .errors import ParserFinishedError, Problem, ProblemList, Window
 from .events import DeltaEvent, Document, Event, Node, ResetEvent
+from .scalars import MAX_WORD
 from .thinking import Thought, before_mark, mark_of, marks_or, may_begin_mark
 
 _CANDIDATES = {None: marks_or(r"\{|\["), "object": marks_or(r"\{"), "array": marks_or(r"\[")}
@@ -58,6 +59,45 @@ class InstantParser:
     not certain. `problems` says where the text was not JSON, and `objection` whether the answer can be used.
     """
 
+    __slots__ = (
+        "_after_answer",
+        "_attempt",
+        "_bar",
+        "_block",
+        "_block_start",
+        "_candidate",
+        "_comma_follows",
+        "_decoder",
+        "_expected",
+        "_fallback",
+        "_finished",
+        "_held",
+        "_in_word",
+        "_inside_refused",
+        "_max_depth",
+        "_out",
+        "_problems",
+        "_quote_follows",
+        "_rest",
+        "_root_kind",
+        "_shown",
+        "_slash",
+        "_start",
+        "_stopped",
+        "_taken_back",
+        "_text_follows",
+        "_text_node",
+        "_text_parts",
+        "_text_quote",
+        "_text_stop",
+        "_thought",
+        "_trust_quotes",
+        "_unclosed",
+        "_window",
+        "_wrapped",
+        "_wrapper",
+    )
+
     def __init__(
         self,
         *,
@@ -80,8 +120,10 @@ class InstantParser:
         """Of the response as a whole; each block has its own."""
         self._decoder: codecs.IncrementalDecoder | None = None
         self._finished = False
-        self._length = 0
         self._rest = ""
+        """The text that could not be decided yet: its beginning."""
+        self._start = 0
+        """The offset of `_rest` in the response. With `_text_node`, its `size` has to be added."""
         self._out: list[Event] = []
 
         self._candidate = _CANDIDATES[root]
@@ -110,13 +152,18 @@ class InstantParser:
         self._comma_follows: bool | None = None
         """After the answer: whether the first visible character is a comma; None if there was none yet."""
         self._quote_follows = False
+        self._stopped: Problem | None = None
+        """Why nothing more is read; None as long as the parser reads on."""
 
         # For the fast path of `feed`, plain text inside a string. `_text_node` is None when the next delta cannot use
         # it.
         self._text_node: Node | None = None
         self._text_parts: list[str] = []
+        self._text_quote = ""
         self._text_stop: Callable[[str], object] = _NOTHING.search
         self._held: list[Event] | None = None
+        self._in_word = False
+        """Whether `_rest` is a number or literal that goes on with the next delta, if that is more of it."""
 
     @property
     def complete(self) -> bool:
@@ -156,15 +203,25 @@ class InstantParser:
         """
         node = self._text_node
         # Fast path: most deltas of most responses are plain text inside a string value.
-        if node is not None and type(delta) is str and delta and self._text_stop(delta) is None:
-            self._text_parts.append(delta)
-            gained = len(delta)
-            self._length += gained
-            node.size = end = node.size + gained
-            event = DeltaEvent(node, delta, end)
-            if self._held is None:
-                return [event]
-            self._held.append(event)
+        if node is not None:
+            # The tests of `str` cost a third of a search; what they cannot tell (control characters, rare spaces), the
+            # search decides.
+            if (
+                type(delta) is str
+                and self._text_quote not in delta
+                and "\\" not in delta
+                and (delta.isprintable() or self._text_stop(delta) is None)
+                and delta
+            ):
+                self._text_parts.append(delta)
+                node.size = end = node.size + len(delta)
+                event = DeltaEvent(node, delta, end)
+                if self._held is None:
+                    return [event]
+                self._held.append(event)
+                return []
+        elif self._in_word and type(delta) is str and delta.isalnum() and len(self._rest) + len(delta) <= MAX_WORD:
+            self._rest += delta
             return []
         if self._finished:
             raise ParserFinishedError(
@@ -182,15 +239,18 @@ class InstantParser:
             return []
         events = self._advance("" if self._decoder is None else self._decoder.decode(b"", True))
         self._finished = True
-        self._text_node = None
+        if self._text_node is not None:
+            self._start += self._text_node.size
+            self._text_node = None
         fallback = self._block if self._block is not None and self._block.eligible else self._fallback
         if self._shown is None and fallback is not None:
             self._accept(fallback)
         shown = self._shown
-        self._window.start, self._window.text = self._length, ""
+        self._window.start, self._window.text = self._start + len(self._rest), ""
         if shown is None:
             keys = f" with any of the keys {sorted(self._expected)}" if self._expected else ""
-            self._problems.refuse(0, f"the response contains no JSON {self._root_kind or 'object or array'}{keys}")
+            why = f"the response contains no JSON {self._root_kind or 'object or array'}{keys}"
+            self._problems.refuse(0, f"{why}; {self._stopped.message}" if self._stopped is not None else why)
             return events
         self._check_end(shown)
         if not shown.document.complete:
@@ -213,22 +273,24 @@ class InstantParser:
 
     def _advance(self, text: str) -> list[Event]:
         window = self._window
-        window.start = self._length - len(self._rest)
-        self._length += len(text)
+        node = self._text_node
+        window.start = start = self._start if node is None else self._start + node.size
+        block = self._block
         if self._rest:
             text = self._rest + text
+            if block is not None:
+                block.in_word = False
         window.text = text
         out: list[Event] = []
         self._out = out
-        block = self._block
         if block is not None and block.reported:
             block.events = out
         pos, end = 0, len(text)
         while pos < end:
             block = self._block
             if block is None:
-                start, pos = pos, self._seek(text, pos)
-                if pos == start:
+                before, pos = pos, self._seek(text, pos)
+                if pos == before:
                     break
             else:
                 pos = block.read(text, pos)
@@ -237,15 +299,26 @@ class InstantParser:
                 if block.status == "open":
                     break
                 self._end_block(block)
-        self._rest = text[pos:]
+        self._start = start + pos
         self._text_node = None
         block = self._block
+        if pos < end:
+            self._rest = text[pos:]
+            self._in_word = block is not None and block.in_word
+            return out
+        self._rest = ""
+        self._in_word = False
         # No fast path for a block that is eligible but not reported yet: it is reported here, with its first event.
-        if block is not None and pos == end and (block.reported or not block.eligible):
-            self._text_node = block.string.node
-            self._text_parts = block.string.parts
-            self._text_stop = block.string.stop
-            self._held = None if block.reported else block.events
+        if block is not None and (block.reported or not block.eligible):
+            string = block.string
+            node = string.node
+            if node is not None:
+                self._text_node = node
+                self._text_parts = string.parts
+                self._text_quote = string.quote[0]
+                self._text_stop = string.stop
+                self._held = None if block.reported else block.events
+                self._start -= node.size  # so that the fast path has one number less to keep
         return out
 
     def _seek(self, text: str, pos: int) -> int:
@@ -396,6 +469,7 @@ class InstantParser:
             self._reopen()
         elif block.status == "too deep":
             self._candidate = _NOTHING
+            self._stopped = block.problems.uncertain
         elif block.status == "refused":
             self._unclosed += block.depth + block.around
             self._inside_refused = self._inside_refused or block.has_quoted_key

@@ -21,8 +21,9 @@ _AFTER_KEY = frozenset(':/,}][{"-0123456789')
 _SPACE = re.compile(r"\s{0,256}")
 _S = r"\s{0,256}"
 _SINGLE = r"'(?:[^'\n]|(?<=\w)'(?=\w)){0,256}"  # with apostrophes
-_QUOTED_KEY = rf"""(?:"[^"\n]{{0,256}}"|{_SINGLE}')"""
-_QUOTED_BEGUN = rf"""(?:"[^"\n]{{0,256}}(?:"{_S})?|{_SINGLE}(?:'{_S})?)"""
+_CHARACTER = r'(?:[^"\\\n]|\\[^\n])'
+_QUOTED_KEY = rf"""(?:"{_CHARACTER}{{0,256}}"|{_SINGLE}')"""
+_QUOTED_BEGUN = rf"""(?:"{_CHARACTER}{{0,256}}(?:\\|"{_S})?|{_SINGLE}(?:'{_S})?)"""
 # A comment, or the end of the code block that the JSON is in.
 _BREAK = r"/[/*]|```"
 _BREAK_BEGUN = r"/|``?"
@@ -36,7 +37,7 @@ _MEMBER_END_BEGUN = re.compile(
 )
 # What follows the closing quote of a value in an array: its bracket, a comment, or a comma and the beginning of a
 # value. A quoted text is a value if a separator follows it, or if it is longer than a quotation would be.
-_ITEM = rf"""(?:"[^"\n]{{0,256}}"{_S}[,\]]|{_SINGLE}'{_S}[,\]]|"[^"\n]{{257}}|'[^'\n]{{257}})"""
+_ITEM = rf"""(?:"{_CHARACTER}{{0,256}}"{_S}[,\]]|{_SINGLE}'{_S}[,\]]|"{_CHARACTER}{{257}}|'[^'\n]{{257}})"""
 _NUMBER = r"-?[0-9][0-9.eE+-]{0,60}"
 _LITERAL = rf"(?:true|false|null|True|False|None){_S}(?:[,\]]|/[/*])"
 _ITEM_END = re.compile(rf"\]|{_BREAK}|,{_S}(?:[\[\]{{]|/[/*]|{_NUMBER}{_S}(?:[,\]]|/[/*])|{_LITERAL}|{_ITEM})|{_ITEM}")
@@ -113,7 +114,7 @@ class Quotations:
     elsewhere: `"a": "x, "b": "y"` lacks a quote, and so do the quotes of `"x, "b": "`.
     """
 
-    __slots__ = ("_escaped", "_in_object", "_open", "at", "certain")
+    __slots__ = ("_after_plain", "_escaped", "_in_object", "_open", "at", "certain")
 
     def __init__(self, at: int, escaped: bool, in_object: bool) -> None:
         self.at = at
@@ -123,6 +124,8 @@ class Quotations:
         self._open = False
         self._escaped = escaped
         """Whether the number of escaped quotes outside of quotations is odd so far."""
+        self._after_plain = False
+        """Whether the last quote was not escaped."""
 
     @property
     def paired(self) -> bool:
@@ -136,6 +139,7 @@ class Quotations:
 
     def escaped(self, before: str) -> None:
         """Count a quote that was escaped, behind this character: the model may have escaped one of a pair only."""
+        self._after_plain = False
         if self._open and not self._escaped and before.strip(" \t\r\n\"'"):
             self._open = False
         else:
@@ -162,8 +166,14 @@ class Quotations:
             pass
         else:
             self._open = True
-            if after in _SEPARATORS or (after.isspace() and not (last and spaced)):
+            if after in _SEPARATORS or after == quote or (after.isspace() and not (last and spaced)):
                 self.certain = False
+            # In a list, what follows a comma may be the next item, if no quotation has ended before the comma.
+            text = before.rstrip()
+            quoted = self._after_plain and text[:-1].rstrip()[-1:] in ("'", '"')
+            if not self._in_object and text[-1:] == "," and not quoted:
+                self.certain = False
+        self._after_plain = True
 
 
 def _opened_by_typography(text: str) -> bool:

@@ -35,7 +35,6 @@ class StringScanner:
         "_kept",
         "_problems",
         "_quotations",
-        "_quote",
         "_trust",
         "_uncertain",
         "_window",
@@ -43,6 +42,7 @@ class StringScanner:
         "is_key",
         "node",
         "parts",
+        "quote",
         "stop",
     )
 
@@ -56,7 +56,7 @@ class StringScanner:
     def begin(self, quote: str, *, is_key: bool, in_object: bool) -> None:
         """Open a string after its opening `quote`. `is_key` and `in_object` decide what may follow its closing
         quote."""
-        self._quote = quote
+        self.quote = quote
         self._in_object = in_object
         if self._flawed or self._decoded or self._escaped:
             self._forget()
@@ -96,28 +96,44 @@ class StringScanner:
             self.parts.append(gained)
             return gained, len(text)
         at = found.start()
-        if text[at] == '"' and text[at + 1 : at + 2] in self._ends and not self._flawed and at + 1 < len(text):
-            before = text[at - 1] if at > pos else self.parts[-1][-1] if self.parts else ""
-            if text[at + 1] != "," or not before.isdigit():
-                self.closed = True
-                gained = text[pos:at]
+        end = len(text)
+        if text[at] == '"' and self._ends:
+            if at + 1 == end:
+                gained = text[pos:at]  # nothing follows the quote yet
                 if gained:
                     self.parts.append(gained)
-                return gained, at + 1
+                return gained, at
+            after = text[at + 1]
+            if after in self._ends and not self._flawed:
+                before = text[at - 1] if at > pos else self.parts[-1][-1] if self.parts else ""
+                if after != "," or not before.isdigit():
+                    self.closed = True
+                    gained = text[pos:at]
+                    if gained:
+                        self.parts.append(gained)
+                    return gained, at + 1
         pieces: list[str] = []
-        end = len(text)
         while found is not None:
             at = found.start()
             if at > pos:
                 pieces.append(text[pos:at])
-            piece = JSON_ESCAPES.get(text[at + 1 : at + 2]) if text[at] == "\\" else None
-            if piece is not None:
-                self._decoded = True
-                pos = at + 2
+            pos = at
+            if text[at] == "\\":
+                if at + 1 == end:
+                    break
+                after = text[at + 1]
+                piece = JSON_ESCAPES.get(after)
+                if piece is not None:
+                    self._decoded = True
+                    pos = at + 2
+                elif after == "u" and CODE.match(text, at + 1):
+                    piece = chr(int(text[at + 2 : at + 6], 16))
+                    pos = at + 6
             else:
+                piece = None
+            if piece is None:
                 step = self._stopped(text, at, found.end(), pieces)
                 if step is None:
-                    pos = at
                     break
                 piece, pos = step
             if piece:
@@ -128,7 +144,7 @@ class StringScanner:
         else:
             pieces.append(text[pos:])
             pos = end
-        gained = "".join(pieces)
+        gained = pieces[0] if len(pieces) == 1 else "".join(pieces)
         if gained:
             self.parts.append(gained)
         if self.closed and self._flawed:
@@ -141,13 +157,10 @@ class StringScanner:
         Returns the text to add and the next position; None if more characters are needed."""
         char = text[at]
         if char == "\\":
-            code = CODE.match(text, at + 1)
-            if code is not None:
-                return chr(int(code[0][1:], 16)), at + 6
             return None if CODE_BEGUN.match(text, at + 1) else self._escape(text, at, pieces)
         if char < " " and not self.is_key:
             return self._control_character(at)
-        if len(self._quote) == 3:
+        if len(self.quote) == 3:
             return self._run_of_quotes(text, at, end)
         return self._one_quote(text, at, pieces)
 
@@ -178,7 +191,7 @@ class StringScanner:
 
     def _control_character(self, at: int) -> tuple[str, int]:
         self._problems.tolerate(at, "a line break or control character inside of a string")
-        self.stop = _STOPS_AFTER_CONTROL[self._quote].search
+        self.stop = _STOPS_AFTER_CONTROL[self.quote].search
         return "", at
 
     def _run_of_quotes(self, text: str, at: int, end: int) -> tuple[str, int] | None:
@@ -196,10 +209,10 @@ class StringScanner:
             closes = key_quote_closes(text, at)
         else:
             before = pieces[-1][-1] if pieces else self.parts[-1][-1] if self.parts else ""
-            if not before and text.startswith(self._quote, at + 1):
-                self._quote *= 3
+            if not before and text.startswith(self.quote, at + 1):
+                self.quote *= 3
                 self._ends = ""
-                self.stop = _STOPS[self._quote].search
+                self.stop = _STOPS[self.quote].search
                 self._problems.tolerate(at - 1, "a string in three quotes")
                 return "", at + 2
             in_quotation = self._quotations is not None and self._quotations.open
@@ -212,8 +225,8 @@ class StringScanner:
         if self._quotations is None:
             self._quotations = Quotations(self._window.start + at, self._escaped, self._in_object)
             self._flawed = True
-        self._quotations.add(self._quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
-        return self._quote, at + 1
+        self._quotations.add(self.quote, recent([*self.parts[-256:], *pieces[-256:]]), text[at + 1])
+        return self.quote, at + 1
 
     def _note_problems(self) -> None:
         """Note what was not JSON in the string that has just ended."""

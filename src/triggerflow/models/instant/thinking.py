@@ -67,7 +67,20 @@ _MARKS = {
 }
 _BEGUN = {text[:length] for text in _MARKS for length in range(1, len(text))}
 _LONGEST = max(map(len, _MARKS))
-_FIRST = re.compile("[" + re.escape("".join(sorted({text[0] for text in _MARKS}))) + "]", re.IGNORECASE)
+
+
+def _begins(texts: Iterable[str]) -> str:
+    """A pattern of the first two characters of these texts in upper or lower case, or of the first at the very end."""
+    seconds: dict[str, set[str]] = {}
+    for text in texts:
+        for first in {text[0].lower(), text[0].upper()}:
+            seconds.setdefault(first, set()).update((text[1].lower(), text[1].upper()))
+    return "|".join(
+        f"{re.escape(first)}(?:[{re.escape(''.join(sorted(second)))}]|\\Z)" for first, second in sorted(seconds.items())
+    )
+
+
+_FIRST = re.compile(_begins(_MARKS))
 
 
 def _any_of(texts: Iterable[str]) -> str:
@@ -102,10 +115,14 @@ def may_begin_mark(text: str, pos: int) -> bool:
 
 def before_mark(text: str, pos: int) -> int:
     """The end of the text, or the first place behind `pos` where a mark may have begun."""
-    for found in _FIRST.finditer(text, max(pos, len(text) - _LONGEST)):
-        if text[found.start() :].lower() in _BEGUN:
-            return found.start()
-    return len(text)
+    end = len(text)
+    found = _FIRST.search(text, pos if pos + _LONGEST > end else end - _LONGEST)
+    while found is not None:
+        at = found.start()
+        if text[at:].lower() in _BEGUN:
+            return at
+        found = _FIRST.search(text, at + 1)
+    return end
 
 
 def ends_thinking(text: str, pos: int, *, behind_bracket: bool = False) -> bool | None:
@@ -142,6 +159,10 @@ class Thought:
 
     def skip(self, text: str, pos: int) -> int:
         """Skip the text from `pos` on; return the position behind the end mark, or up to which it is decided."""
+        first = _FIRST.search(text, pos)
+        if first is None:
+            return len(text)
+        pos = first.start()
         while (found := _ANY.search(text, pos)) is not None:
             mark = _MARKS[found[0].lower()]
             pos = found.end()

@@ -12,13 +12,12 @@ from typing import Any, Literal, cast
 from ..errors import OutputError, ResponseUsageError
 from ..paths import PathStyle, Step, render
 from .drawing import draw
+from .inner_types import inner_types
 from .optional import drop_nulls, has_null, may_lack_keys
 from .places import steps_of
 from .schemas import Definitions, Schema, closed, items_of, kinds, resolve, variants
 from .strict import to_strict
-from .typed import Convert, inner_types, read_type
-
-__all__ = ["Output", "OutputError", "Part"]
+from .typed import Convert, read_type
 
 
 class Part:

@@ -74,16 +74,17 @@ class _Token(NamedTuple):
     at: int = 0
 
 
-def mend(text: str, fits: Callable[[Any], bool]) -> tuple[Any, int] | None:
+def mend(text: str, fits: Callable[[Any], bool], keys: frozenset[str] = frozenset()) -> tuple[Any, int] | None:
     """The value of the JSON that `text` begins with, and where it ends; None if there is no single cheapest reading.
 
-    `fits`: whether a value is what the answer was asked for; others are no readings.
+    `fits`: whether a value is what the answer was asked for; others are no readings. `keys`: those of the object that
+    was asked for, if they are known.
     """
     try:
         tokens = list(_tokens(text))
     except _Uncertain:
         return None
-    search = _Search(tokens)
+    search = _Search(tokens, keys)
     found = [(cost, value, at) for cost, value, at in search.readings() if fits(value)]
     if not found or search.gave_up:
         return None
@@ -183,7 +184,10 @@ def _unquoted(text: str, at: int, before: str) -> list[tuple[_Token, int]] | Non
         bare = pattern.match(text, at)
         if bare is not None and not _NO_TEXT.match(bare[1].strip()):
             kind = "text" if pattern is _TEXT_WITHOUT_BEGIN else "bare"
-            return [(_Token(kind, bare[1].strip(), at=at), bare.end())]
+            if kind == "bare" and "\\" in bare[1]:
+                raise _Uncertain  # an escape, or a backslash
+            content = _decoded(bare[1]) if kind == "text" else bare[1]
+            return [(_Token(kind, content.strip(), at=at), bare.end())]
     return None
 
 
@@ -230,8 +234,9 @@ class _State(NamedTuple):
 class _Search:
     """All ways through the tokens that cost at most `MAX_COST`."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: list[_Token], keys: frozenset[str]) -> None:
         self._tokens = tokens
+        self._keys = keys
         self._steps = 0
         self.gave_up = False
 
@@ -339,7 +344,8 @@ class _Search:
         elif kind == ":" and stack[-1] == "[" and before.kind in ("text", "bare"):
             key = _last(state)
             shorter = state.back()
-            if stack.endswith("{["):  # the list was not closed before this key
+            described = len(stack) > 2 or not self._keys or json.loads(key) in self._keys
+            if stack.endswith("{[") and described:  # the list was not closed before this key
                 closed = shorter.back(",").write("]", ",", key, ":")
                 yield _State(state.token + 1, stack[:-1], "value", closed, state.cost + 1)
             opened = shorter.write("{", key, ":")  # the object was not opened before this key
@@ -360,11 +366,11 @@ def _last(state: _State) -> str:
 
 
 def _value(written: _Written | None) -> Any:
-    """The value; None if one of its objects has a key twice."""
+    """The value; None if one of its objects has a key twice, or an empty one."""
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a key twice")
+        if len(dict(pairs)) < len(pairs) or "" in dict(pairs):
+            raise ValueError("a key twice, or an empty one")
         return dict(pairs)
 
     texts: list[str] = []

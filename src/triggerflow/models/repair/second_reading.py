@@ -171,7 +171,7 @@ def _mended(body: str, root: str | None, keys: frozenset[str], fits: Fits) -> tu
     start = _BEGINNING.search(body)
     if start is None:
         return None
-    found = mend(body[start.start() :], fits)
+    found = mend(body[start.start() :], fits, keys)
     if found is None or _MORE.search(body, start.start() + found[1]):
         return None
     return found[0], "the answer has other quotes or punctuation than JSON, or wrong brackets"

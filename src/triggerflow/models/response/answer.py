@@ -87,11 +87,11 @@ class Answer:
         return self._refusal.getvalue()
 
     @property
-    def tool_calls(self) -> dict[int, ToolCall]:
-        """The tool calls so far, by number."""
+    def tool_calls(self) -> list[ToolCall]:
+        """The tool calls so far, in the order of their numbers."""
         for call, arguments in self._calls.values():
             call.arguments = arguments.getvalue()
-        return {number: call for number, (call, _) in self._calls.items()}
+        return [self._calls[number][0] for number in sorted(self._calls)]
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class Answer:
         """The error if the complete text cannot be read as JSON, or not with certainty, or None."""
         parser = self.parser
         if parser.value is None and not self.length:
-            names = [call.name for call in self.tool_calls.values()]
+            names = [call.name for call in self.tool_calls]
             return self.invalid(f"the answer has no text, but calls of the tools {names}")
         if parser.value is None:
             found = parser.problems

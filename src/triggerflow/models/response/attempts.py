@@ -22,15 +22,15 @@ from ..errors import (
     ResponseCancelled,
     StallError,
     TransportError,
+    shortened,
 )
 from ..instant import Event, EventLog, InstantParser, ResetEvent
 from ..outputs import Output
 from ..paths import PathStyle
 from ..shapes import Delta
-from ..sources import Adapter, Source, read_deltas
-from ..translate import shortened, translate
+from ..sources import Adapter, Source, read_deltas, translate
 from .answer import Answer, slices
-from .fields import FieldChecks, Follower
+from .field_checks import FieldChecks, Follower
 from .limits import TimeLimits
 from .retries import Attempt, Budget, opener
 from .usage import summed, tokens
@@ -99,7 +99,7 @@ class Attempts:
         self._originals = originals
 
         self._needs: list[Need] = []
-        self.checks = FieldChecks(output, tools, path_style)
+        self.checks = FieldChecks(output, tools, path_style, **self._reading)
         """The checks of the fields that readers follow."""
         self._attempt = Attempt()
         self._accounts: list[dict[str, Any]] = []

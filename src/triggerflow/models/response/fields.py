@@ -4,252 +4,21 @@ Returned by a chunk, they are the items of the for_each behind it (`run.dispatch
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Protocol
 
-from ..._core.signals import FieldPlace
-from ...run.dispatch import Field, FieldItems, Withdrawn
+from ...run.dispatch import Field, FieldItems, FieldSource, Withdrawn
 from ...run.portal import iterate_sync
 from ..errors import FieldsWithdrawnError
-from ..instant import ResetEvent
-from ..outputs import Misfit, exact_steps, misfits
-from ..paths import PathStyle, Step, parse
-from ..shapes import Delta
-from .tool_calls import CallReader, is_tool_path, read_tool_path
-
-if TYPE_CHECKING:
-    from ..instant import Event
-    from ..outputs import Output
-    from ..shapes import ToolCallDelta
-    from .response import Response
-
-Check = Callable[["Event"], Any]
-"""Returns the value of an event as the type that the description has at its path; raises `ValueError` if it does not
-fit."""
 
 
-_TURN = 256
-"""After so many fields a reader lets other tasks run."""
+class FollowedResponse(FieldSource, Protocol):
+    """What `Fields` needs of a response."""
 
-
-class Follower:
-    """One reader of fields: what is ready for it, and its wait for more."""
-
-    def __init__(self, wanted: frozenset[str], now: Callable[[Field], bool] | None) -> None:
-        self._wanted = wanted
-        self._now = now
-        self._ready: deque[Field | Withdrawn] = deque()
-        self._news: asyncio.Future[None] | None = None
-        self._closed = False
-        self._error: BaseException | None = None
-
-    def put(self, place: FieldPlace, value: Any, names: tuple[str, ...]) -> None:
-        """A field is complete. `names` are the paths by which it may be followed, the path of the one field first."""
-        for name in names:
-            if name in self._wanted:
-                field = Field(place, value, name)
-                if self._now is None or self._news is None or self._news.done() or not self._taken(self._now, field):
-                    self._ready.append(field)
-                    self._wake()
-                return
-
-    def _taken(self, now: Callable[[Field], bool], field: Field) -> bool:
-        """Whether the reader, which waits for the next field, has taken this one without being woken."""
-        try:
-            return now(field)
-        except Exception as error:
-            self.close(error)
-            return True
-
-    def drop(self, withdrawn: Withdrawn | None = None) -> None:
-        """The fields of the current answer are void: those that the reader has not taken yet are not handed out."""
-        self._ready = deque(it for it in self._ready if isinstance(it, Withdrawn))
-        if withdrawn is not None:
-            self._ready.append(withdrawn)
-            self._closed = False  # another answer follows, also if this one had ended
-            self._wake()
-
-    def close(self, error: BaseException | None) -> None:
-        """There is no more. The reader ends, or raises the error, when it has taken what is ready."""
-        if not self._closed:
-            self._closed, self._error = True, error
-            self._wake()
-
-    async def items(self) -> AsyncGenerator[Field | Withdrawn, None]:
-        """Yield what is ready, and wait for more, until closed."""
-        taken = 0
-        while True:
-            while self._ready:
-                yield self._ready.popleft()
-                taken += 1
-                if taken % _TURN == 0:
-                    await asyncio.sleep(0)
-            if self._closed:
-                if self._error is not None:
-                    raise self._error
-                return
-            self._news = asyncio.get_running_loop().create_future()
-            await self._news
-
-    def _wake(self) -> None:
-        news, self._news = self._news, None
-        if news is not None and not news.done():
-            news.set_result(None)
-
-
-class FieldChecks:
-    """Checks the fields at the paths that readers follow, as soon as they are complete, and gives them to the readers.
-
-    `misfit` says what is wrong with the first field of another type in the current answer.
-    """
-
-    def __init__(self, output: "Output | None", tools: "Mapping[str, Output]", style: PathStyle) -> None:
-        self._output = output
-        self._tools = tools
-        self._style: PathStyle = style
-        self._checks: dict[str, Check] = {}
-        self._ends: set[Any] = set()
-        """The last step of each path, by which most other events are skipped: a key, `int` for an index, None for the
-        root."""
-        self._calls: CallReader | None = None
-        """Reads the tool calls of the current answer, if a reader follows them."""
-        self._followers: list[Follower] = []
-        self.misfit: ValueError | None = None
-        self.active = False
-        """Whether there was a reader."""
-
-    def follow(
-        self, paths: Sequence[str], items: "Iterable[Event | Delta]", now: Callable[[Field], bool] | None
-    ) -> Follower:
-        """A new reader of the fields at these paths. `items` are those that the current answer has given so far. `now`
-        is called with a field while the reader waits; if it returns False, the reader gets the field."""
-        self.active = True
-        for path in paths:
-            if path not in self._checks:
-                self._checks[path] = self._make(path)
-                self._ends.update(self._last_steps(path))
-        follower = Follower(frozenset(paths), now)
-        others, self._followers = self._followers, [follower]
-        of_calls = any(is_tool_path(path, self._style) for path in paths)
-        if of_calls:
-            self._calls = CallReader(self._style)  # it reads the pieces so far again, for this reader
-        for item in items:
-            if not isinstance(item, Delta):
-                self.take((item,))
-            elif of_calls:
-                self.take_calls(item.tool_calls)
-        self._followers = [*others, follower]
-        if self.misfit is not None:
-            self._drop(None)
-        return follower
-
-    def leave(self, follower: Follower) -> None:
-        """The reader ends."""
-        if follower in self._followers:
-            self._followers.remove(follower)
-
-    def take(self, events: Iterable["Event"]) -> None:
-        """Check the fields that these events complete, and give them to the readers that follow their paths."""
-        for event in events:
-            if not event.is_complete:
-                if isinstance(event, ResetEvent):
-                    self.misfit = None
-                    self._drop(Withdrawn(event.attempt, "another JSON follows in the same answer"))
-                continue
-            end = event.node.key
-            if (end if type(end) is not int else int) not in self._ends:
-                continue
-            path, wildcard_path = event.node.paths
-            check = self._checks.get(path) or self._checks.get(wildcard_path)
-            if check is None:
-                continue
-            try:
-                value = check(event)
-            except ValueError as error:
-                self._refuse(error)
-                return
-            place = FieldPlace(path, wildcard_path, event.node.keys)
-            for follower in (*self._followers,):  # what a field starts may begin or end a reader
-                follower.put(place, value, (path, wildcard_path))
-
-    def take_calls(self, pieces: Iterable["ToolCallDelta"]) -> None:
-        """Check what these pieces of tool calls complete, and give it to the readers."""
-        if self._calls is None:
-            return
-        try:
-            for piece in pieces:
-                for found in self._calls.take(piece):
-                    check = next((self._checks[name] for name in found.names if name in self._checks), None)
-                    if check is None:
-                        continue
-                    if found.event is not None:
-                        value = check(found.event)
-                    else:
-                        value = found.call
-                        if found.tool in self._tools:
-                            self._tools[found.tool].part("").convert(found.arguments, found.place.path)
-                    for follower in (*self._followers,):
-                        follower.put(found.place, value, found.names)
-        except ValueError as error:
-            self._refuse(error)
-
-    def _refuse(self, error: ValueError) -> None:
-        self.misfit = self.misfit or error
-        self._drop(None)
-
-    def begin(self, withdrawn: Withdrawn) -> None:
-        """The answer is dropped, and another one begins."""
-        self.misfit = None
-        if self._calls is not None:
-            self._calls = CallReader(self._style)
-        self._drop(withdrawn)
-
-    def close(self, error: BaseException | None) -> None:
-        """The response has ended."""
-        for follower in self._followers:
-            follower.close(error)
-
-    def _drop(self, withdrawn: Withdrawn | None) -> None:
-        for follower in self._followers:
-            follower.drop(withdrawn)
-
-    def _last_steps(self, path: str) -> set[Any]:
-        """What the last step of the fields at this path may be: several if a key may contain the separator."""
-        steps = self._steps_of(path)
-        if steps is None:
-            steps = parse(path, self._style)
-            if steps and isinstance(steps[-1], str):
-                separator = "." if self._style == "dot" else "/"
-                parts = path.split(separator)
-                return {steps[-1], *(separator.join(parts[at:]) for at in range(len(parts)))}
-        if not steps:
-            return {None}
-        return {steps[-1] if isinstance(steps[-1], str) else int}
-
-    def _steps_of(self, path: str) -> tuple[Step, ...] | None:
-        """The steps to the place that a path stands for, if the description tells it."""
-        if self._output is None or is_tool_path(path, self._style):
-            return None
-        return exact_steps(path, self._output.full_schema, self._style)
-
-    def _make(self, path: str) -> Check:
-        output = self._output
-        if is_tool_path(path, self._style):
-            of_tool = read_tool_path(path, self._tools, self._style)
-            output, path = self._tools.get(of_tool.tool or ""), of_tool.inner or ""
-        if output is None:
-            return lambda event: event.value
-        part = output.part(path, self._style)
-
-        def check(event: "Event") -> Any:
-            value, place = event.node.value, event.node.paths[0]
-            try:
-                return part.convert(value, place)
-            except ValueError as error:
-                raise Misfit(str(error), misfits(value, part.schema, place)) from error
-
-        return check
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop on which the response is read; None before the first reader."""
+        ...
 
 
 class Fields(FieldItems):
@@ -263,7 +32,7 @@ class Fields(FieldItems):
 
     __slots__ = ("_paths", "_places", "_response", "_rest")
 
-    def __init__(self, response: "Response", paths: Sequence[str], places: bool) -> None:
+    def __init__(self, response: FollowedResponse, paths: Sequence[str], places: bool) -> None:
         self._response = response
         self._paths = paths
         self._places = places

@@ -220,8 +220,7 @@ class Response:
         Raises the error of the response."""
         if any(not is_tool_path(path, self.path_style) for path in paths):
             return await self.async_get_data()
-        calls = (await self._end()).tool_calls
-        return [calls[number] for number in sorted(calls)]
+        return (await self._end()).tool_calls
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -267,9 +266,9 @@ class Response:
             return answer.text
         problem = answer.json_problem()
         if type == "all":
-            calls = [answer.tool_calls[index] for index in sorted(answer.tool_calls)]
-            parts = {"text": answer.text, "reasoning": answer.reasoning, "tool_calls": calls, "meta": answer.meta}
-            return {"data": answer.parser.value if problem is None else None, **parts}
+            data = answer.parser.value if problem is None else None
+            said = {"text": answer.text, "reasoning": answer.reasoning, "tool_calls": answer.tool_calls}
+            return {"data": data, **said, "meta": answer.meta}
         if problem is not None:
             raise problem
         return answer.parser.value

@@ -54,6 +54,9 @@ def read_tool_path(path: str, tools: Mapping[str, Output], style: PathStyle) -> 
     rest = path[len(_ROOT[style]) :]
     if _WHOLE[style].fullmatch(rest):
         return ToolPath(None, None)
+    described = _described_tool(rest, tools, style)
+    if described is not None:
+        return described
     found = _TOOL[style].fullmatch(rest)
     if found is None:
         raise ResponseUsageError(
@@ -64,8 +67,21 @@ def read_tool_path(path: str, tools: Mapping[str, Output], style: PathStyle) -> 
     if tools and tool not in tools:
         raise ResponseUsageError(f"the path {path!r} names no tool of this response; its `tools` are {[*tools]}")
     if inner not in ("", "/"):
-        check_paths([inner], tools.get(tool), style)
+        check_paths([inner], None, style)
     return ToolPath(tool, inner)
+
+
+def _described_tool(rest: str, tools: Mapping[str, Output], style: PathStyle) -> ToolPath | None:
+    """The path if it begins with the name of a described tool. A name may contain dots: the longest one counts."""
+    sign = "/" if style == "slash" else "."
+    for tool in sorted(tools, key=len, reverse=True):
+        inner = rest.removeprefix(sign + tool)
+        if inner != rest and inner[:1] in ("", sign, "["):
+            inner = inner.removeprefix(".") or ("/" if style == "slash" else "")
+            if inner not in ("", "/"):
+                check_paths([inner], tools[tool], style)
+            return ToolPath(tool, inner)
+    return None
 
 
 class CallEvent(NamedTuple):
@@ -89,13 +105,17 @@ class _Reading:
     name: str = ""
     id: str | None = None
     texts: list[str] = field(default_factory=list[str])
+    read: int = 0
+    """How many of the texts the parser has read."""
 
 
 class CallReader:
-    """Reads the tool calls of one answer."""
+    """Reads the tool calls of one answer. `strict`, `repair`: see `Response`; they hold for arguments, too."""
 
-    def __init__(self, style: PathStyle) -> None:
+    def __init__(self, style: PathStyle, *, strict: bool = False, repair: bool = True) -> None:
         self._style: PathStyle = style
+        self._strict = strict
+        self._repair = repair
         self._calls: dict[int, _Reading] = {}
 
     def take(self, piece: ToolCallDelta) -> Iterator[CallEvent]:
@@ -107,7 +127,12 @@ class CallReader:
         call.id = call.id or piece.id
         if piece.arguments:
             call.texts.append(piece.arguments)
-            yield from self._places(piece.index, call, call.parser.feed(piece.arguments))
+        if not call.name and not piece.done:
+            return  # the paths have the name, which some servers send last
+        unread = "".join(call.texts[call.read :])
+        call.read = len(call.texts)
+        if unread:
+            yield from self._places(piece.index, call, call.parser.feed(unread))
         if piece.done:
             yield from self._end(piece.index, call)
 
@@ -130,21 +155,25 @@ class CallReader:
         if not text.strip():  # a tool without parameters
             yield from self._places(number, call, call.parser.feed("{}"))
         yield from self._places(number, call, call.parser.finish("stop"))
-        problem = call.parser.objection()
-        if problem is not None or not call.parser.complete or _goes_on(text):
+        problem = call.parser.objection(repair=self._repair)
+        mistake = _mistake(text)
+        goes_on = mistake is not None and (self._strict or mistake.msg == "Extra data")
+        if problem is not None or not call.parser.complete or goes_on:
             why = "they end inside of their JSON" if not call.parser.complete else "other text follows"
             why = why if problem is None else problem.message
             raise ValueError(f"the arguments of tool call {number} ({call.name!r}) are not one JSON object: {why}")
         names = (self._path(number), self._path(None))
         place = FieldPlace(*names, (_KEY, number))
+        if mistake is not None:  # the text was read, but programs that use the call expect JSON
+            text = json.dumps(call.parser.value, ensure_ascii=False)
         whole = ToolCall(call.id, call.name or None, text, True)
         yield CallEvent(call.name, None, place, names, whole, call.parser.value)
 
 
-def _goes_on(text: str) -> bool:
-    """Whether more than one JSON value is in the text."""
+def _mistake(text: str) -> json.JSONDecodeError | None:
+    """Why the arguments are not plain JSON, or None."""
     try:
         json.loads(text or "{}")
     except json.JSONDecodeError as error:
-        return error.msg == "Extra data"
-    return False
+        return error
+    return None

@@ -4,25 +4,22 @@ One module for each dialect makes a `Delta` of a chunk; `table` lists them all. 
 (`finish`), token counts (`usage`), errors (`failures`) and the pieces of tool calls (`calls`) become the same for all.
 """
 
-from .delta import UNSAID, Delta, ToolCallDelta
-from .failures import failure_in
-from .fields import get
-from .finish import Ending, ending_of, finish_reason
-from .table import SHAPES, ChunkReader, Shape, delta_of, named, shape_of
+from .delta import Delta, ToolCallDelta
+from .failures import error_of_status, failure_in, reported_error, reports_error
+from .finish import ending_of, finish_reason
+from .table import SHAPES, ChunkReader, named, shape_of
 
 __all__ = [
     "SHAPES",
-    "UNSAID",
     "ChunkReader",
     "Delta",
-    "Ending",
-    "Shape",
     "ToolCallDelta",
-    "delta_of",
     "ending_of",
+    "error_of_status",
     "failure_in",
     "finish_reason",
-    "get",
     "named",
+    "reported_error",
+    "reports_error",
     "shape_of",
 ]

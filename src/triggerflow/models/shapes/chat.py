@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from ..translate import reported_error
 from .delta import UNSAID, Delta, ToolCallDelta
+from .failures import reported_error
 from .fields import fields_of, get, items, json_of, kind_of, number_of, parts_of, text_of, thought_of
 from .finish import finish_reason
 from .seen import Seen
@@ -47,10 +47,8 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
     error = get(choice, "error")
     if error:
         seen.failure = reported_error(error)
-    reason = get(choice, "finish_reason")
-    reason = None if reason is None else finish_reason(reason)
-    counted = counted or get(choice, "usage")
-    usage = usage_of(counted) if counted else None
+    reason = finish_reason(get(choice, "finish_reason"))
+    usage = usage_of(counted or get(choice, "usage"))
     message = fields_of(get(choice, "delta"))
     whole = message is None or (reason is not None and _is_empty(message))
     whole = whole and get(choice, "message") is not None
@@ -61,7 +59,7 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
         seen.failure = reported_error(error)
     if message is None:
         return Delta(text_of(get(choice, "text")), finish_reason=reason, usage=usage, raw=seen.raw)
-    if whole and seen.said:  # it repeats what has been streamed
+    if whole and "content" in seen.parts:  # it repeats what has been streamed
         return Delta(finish_reason=reason, usage=usage, raw=seen.raw)
     content = get(message, "content")
     reasoning = refusal = ""
@@ -81,7 +79,7 @@ def read_chat(chunk: Any, seen: Seen) -> Delta:
     elif legacy := get(message, "function_call"):
         calls = (_call({"function": legacy}, whole),)
     if text or reasoning or refusal or calls:
-        seen.said.add("message")
+        seen.parts.add("content")
     return Delta(text, reasoning, calls, reason, usage, seen.raw, refusal)
 
 

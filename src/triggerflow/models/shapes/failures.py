@@ -1,11 +1,45 @@
-"""Errors that providers report in their streams: as a chunk, or beside the content of one."""
+"""Errors that providers report in JSON: as a chunk, beside the content of one, or as the whole answer.
 
-from typing import Any
+There is no HTTP status then, or one that says nothing; the code or type in the JSON decides whose fault it is.
+"""
 
-from ..errors import RequestFailedError
-from ..translate import reported_error
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from ..errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    ProviderError,
+    QuotaError,
+    RateLimitError,
+    RequestFailedError,
+    shortened,
+)
 from .fields import get, items
 
+KINDS: dict[type[RequestFailedError], tuple[str, ...]] = {
+    QuotaError: (
+        *("insufficientquota", "exceededcurrentquota", "billing", "paymentrequired", "insufficientbalance"),
+        "insufficientcredit",
+    ),
+    AuthenticationError: (
+        *("authentication", "permission", "apikey", "unauthorized", "unauthenticated", "forbidden", "accessdenied"),
+        *("accesstoken", "invalidtoken", "expiredtoken"),
+    ),
+    RateLimitError: ("ratelimit", "resourceexhausted", "toomanyrequests", "throttl", "quota"),
+    InvalidRequestError: (
+        *("invalidrequest", "badrequest", "invalidargument", "invalidparameter", "invalidvalue", "invalidprompt"),
+        *("invalidimage", "invalidschema", "notfound", "notexist", "toolarge", "toolong", "contextlength"),
+        *("contextwindow", "unsupported", "missingrequired", "failedprecondition", "unprocessable", "validation"),
+        *("unknownparameter", "policy", "abovemax", "contextsize", "image", "dataresidency"),
+    ),
+}
+"""What the code or type of a reported error contains, without case and punctuation. Any other is a failure of the
+provider, which a retry may cure."""
+_WORDS = ("code", "type", "status", "error_code", "error_type", "status_code", "__type")
+_TEXTS = ("message", "msg", "error_msg", "detail", "error_description")
 _EXCEPTIONS = (
     *("internalServerException", "modelStreamErrorException", "modelTimeoutException", "throttlingException"),
     *("serviceUnavailableException", "validationException"),
@@ -38,3 +72,85 @@ def failure_of_no_shape(chunk: Any) -> RequestFailedError | None:
     if get(chunk, "detail") and not get(chunk, "content"):
         return reported_error(chunk)
     return None
+
+
+def reports_error(body: Mapping[str, Any]) -> bool:
+    """Whether JSON that came in place of an answer reports an error."""
+    return bool(body.get("error") or body.get("errors")) or "error" in (body.get("type"), body.get("object"))
+
+
+def reported_error(said: Any, where: str = "in its stream", *, retry_after: float | None = None) -> RequestFailedError:
+    """The error for what a provider reported: a text, or a mapping or object with a code, a type and a message.
+
+    It may be wrapped, as in `{"type": "error", "error": {...}}`. `where` ends the sentence "the provider reported an
+    error ...".
+    """
+    found = _opened(said)
+    words = [str(word) for name in _WORDS if (word := get(found, name)) not in (None, "", "error")]
+    text = next((text for name in _TEXTS if (text := get(found, name))), found)
+    inner = get(get(found, "metadata"), "raw")  # OpenRouter: what the provider behind it said
+    message = " | ".join(_text(part) for part in (text, inner) if part)
+    named = f" ({', '.join(dict.fromkeys(words))})" if words else ""
+    kind, status = _kind(words)
+    return kind(
+        f"the provider reported an error {where}: {shortened(message)}{named}", status=status, retry_after=retry_after
+    )
+
+
+def error_of_status(status: int, said: str, wait: float | None = None) -> RequestFailedError:
+    """The error for an HTTP status. `said`: what the provider said; `wait`: the pause that it asks for, in seconds."""
+    if status in (401, 403):
+        return AuthenticationError(
+            f"the provider refused the key (HTTP {status}); check api_key: {said}", status=status
+        )
+    if status == 402:
+        return QuotaError(f"the provider's account has no credit left: {said}", status=status)
+    if status == 429:
+        return RateLimitError(f"the provider's rate limit is reached: {said}", status=status, retry_after=wait)
+    if status in (408, 409) or status >= 500:
+        return ProviderError(f"the provider failed (HTTP {status}): {said}", status=status, retry_after=wait)
+    hint = "; check base_url and the model's name" if status in (404, 405) else ""
+    return InvalidRequestError(f"the provider refused the request (HTTP {status}{hint}): {said}", status=status)
+
+
+def _kind(words: Sequence[str]) -> tuple[type[RequestFailedError], int | None]:
+    """The class and the HTTP status for the words of an error. A lack of credit is often given as HTTP 429, too."""
+    kinds: list[type[RequestFailedError]] = []
+    statuses = [int(word) for word in words if re.fullmatch(r"[45]\d\d", word)]
+    for word in words:
+        if re.fullmatch(r"[45]\d\d", word):
+            kinds.append(type(error_of_status(int(word), "")))
+        plain = re.sub(r"[^a-z]", "", word.lower())
+        kinds.extend(kind for kind, parts in KINDS.items() if any(part in plain for part in parts))
+    kind = QuotaError if QuotaError in kinds else next(iter(kinds), ProviderError)
+    return kind, next(iter(statuses), None)
+
+
+def _opened(said: Any) -> Any:
+    while True:
+        inner = get(said, "error") or get(said, "errors")
+        if isinstance(inner, list | tuple):
+            inner = next(iter(cast("list[Any]", inner)), None)
+        if not inner or (isinstance(inner, str) and get(said, "message")):
+            return said
+        if isinstance(inner, str) and (read := _json_object(inner)):
+            said = read
+            continue
+        if isinstance(inner, str):
+            return {**cast("Mapping[str, Any]", said), "message": inner} if isinstance(said, Mapping) else inner
+        said = inner
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """The object that a text is in JSON: gateways pass on what the server behind them said as text."""
+    try:
+        found: Any = json.loads(text) if text.lstrip()[:1] == "{" else None
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str | Exception):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 Ending = Literal["end", "cut", "filter", "refusal", "failure"]
 
-END = ("stop", "tool_calls")
 WORDS: dict[str, tuple[Ending, tuple[str, ...]]] = {
     "stop": (
         "end",

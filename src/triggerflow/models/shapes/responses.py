@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..translate import reported_error
 from .delta import Delta, ToolCallDelta
+from .failures import reported_error
 from .fields import get, items, json_of, kind_of, number_of, text_of
 from .finish import finish_reason
 from .seen import Seen

@@ -8,7 +8,7 @@ from ..errors import RequestFailedError
 class Seen:
     """The state of reading one stream. Each shape uses what it needs."""
 
-    __slots__ = ("blocks", "choice", "counts", "failure", "finished", "held", "parts", "raw", "said")
+    __slots__ = ("blocks", "choice", "counts", "failure", "finished", "held", "parts", "raw")
 
     def __init__(self) -> None:
         self.raw: Any = None
@@ -17,11 +17,9 @@ class Seen:
         """The error that this chunk reports."""
         self.choice: int | None = None
         """The index of the choice or candidate that is read. The others are other answers."""
-        self.said: set[str] = set()
-        """The kinds of content that have come: "text", "reasoning", "refusal", "call". A text that a provider repeats
-        as a whole at the end is read only if it had not come."""
         self.parts: set[Any] = set()
-        """The parts of a message, or the kinds of events, that have come."""
+        """The parts of a message, or the kinds of events, that have come. What a provider repeats as a whole at the end
+        is read only if its parts had not come."""
         self.blocks: dict[int, str] = {}
         """The types of the content blocks that have begun, by index."""
         self.held: dict[int, str] = {}

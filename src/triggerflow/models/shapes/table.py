@@ -193,19 +193,6 @@ class ChunkReader:
         return Delta(raw=chunk)
 
 
-def delta_of(chunk: Any) -> Delta:
-    """Read a chunk of a known shape, without what came before it in its stream: see `ChunkReader`.
-
-    Raises `TypeError` for a chunk of an unknown shape, or with a text that is not a string, and `ProviderError`,
-    `RateLimitError` and so on for a chunk that reports an error.
-    """
-    reader = ChunkReader()
-    delta = reader.read(chunk)
-    if reader.failure is not None:
-        raise reader.failure
-    return delta
-
-
 def _not_known(chunk: Any) -> str:
     kind = cast("type[object]", type(chunk))
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

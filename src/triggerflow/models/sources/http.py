@@ -14,9 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, 
 from contextlib import aclosing, closing
 from typing import Any, Literal, NamedTuple, cast
 
-from ..errors import InvalidRequestError, ProviderError, TransportError
-from ..shapes import Delta, shape_of
-from ..translate import reported_error, reports_error, shortened
+from ..errors import InvalidRequestError, ProviderError, TransportError, shortened
+from ..shapes import Delta, reported_error, reports_error, shape_of
 
 _EVENT_STREAM = "text/event-stream"
 _FIELDS = (b"data", b"event", b"id", b"retry")
