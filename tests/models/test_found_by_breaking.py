@@ -356,6 +356,8 @@ async def test_an_item_with_escaped_quotes_is_an_item(items: str, expected: list
         r'"no\", "the \"red\" door"',  # a backslash too many
         '"50%""50%"',
         '"{x}": "sail"',
+        "'a', b'",
+        "\u201ca\u201d, b\u201d",
         '"a", "b": "sail"',
     ],
 )
