@@ -153,6 +153,9 @@ def _string(text: str, at: int, before: str) -> list[tuple[_Token, int]] | None:
             return [(_Token("text", _decoded(text[at + 1 : pos]), at=at), pos + 1)]
         if char == closing and before != ":" and _SEPARATOR.match(text, pos + 1):
             raise _Uncertain  # it may be the end, and what follows lacks its quote
+        begins = char == text[at] and (closing != text[at] or text[pos - 1].isspace() or text[pos - 1] == ",")
+        if begins and before != ":" and closing != '"':
+            raise _Uncertain  # it may be the next item, and this one lacks its quote
         if char == '"' == text[at]:
             break  # a quote inside of a string in the same quotes: the parser judges these
         pos += 1
