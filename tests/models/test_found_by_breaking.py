@@ -356,6 +356,14 @@ async def test_an_item_with_escaped_quotes_is_an_item(items: str, expected: list
         r'"no\", "the \"red\" door"',  # a backslash too many
         '"50%""50%"',
         '"{x}": "sail"',
+        "'a', b'",
+        "\u201ca\u201d, b\u201d",
+        "\u201ca, \u201cb\u201d",
+        "\u201ca\u201d \u201cb\u201d",
+        '\u201c1,000", \u201cb\u201d',
+        "\u300ca, \u300cb\u300d",
+        "'a, 'b'",
+        "'a' 1 'b'",
         '"a", "b": "sail"',
     ],
 )
