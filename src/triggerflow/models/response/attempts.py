@@ -24,7 +24,7 @@ from ..errors import (
     TransportError,
     shortened,
 )
-from ..instant import Event, EventLog, InstantParser, ResetEvent
+from ..instant import Event, InstantParser, ResetEvent
 from ..outputs import Output
 from ..paths import PathStyle
 from ..shapes import Delta
@@ -32,6 +32,7 @@ from ..sources import Adapter, Source, read_deltas, translate
 from .answer import Answer, slices
 from .field_checks import FieldChecks, Follower
 from .limits import TimeLimits
+from .log import EventLog
 from .retries import Attempt, Budget, opener
 from .usage import summed, tokens
 from .views import Item, Restart
