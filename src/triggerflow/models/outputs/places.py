@@ -10,6 +10,7 @@ from ..paths import PathStyle, Step, parse, render
 from .schemas import Definitions, Schema, choices, items_of, name_of, resolve
 
 _INDEX = re.compile(r"\[\d+\]")
+_ANY_INDEX = re.compile(r"\[(?:\*|\d+)\]")
 
 
 class Described(Protocol):
@@ -69,10 +70,14 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
         at = max(around, key=len)
     start, rest = named[at], general[len(at) :]
     steps = [*start, *parse(rest, style)]
-    indexes = iter(_INDEX.findall(path))
     if general != path:
-        steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]
+        indexes = iter(_ANY_INDEX.findall(path))
+        steps = [step if isinstance(step, str) else _index(next(indexes)) for step in steps]
     return tuple(steps)
+
+
+def _index(bracketed: str) -> int | None:
+    return None if bracketed == "[*]" else int(bracketed[1:-1])
 
 
 def places(schema: Schema, style: PathStyle) -> dict[str, bool]:
