@@ -273,3 +273,83 @@ async def test_a_retry_in_place_after_a_failed_item(open_store: Open, seconds: f
         assert await execution.async_get_result() == (["d", "e", "c"] if seconds < 10 else ["a", "b", "c"])
     assert begun == (["a", "d", "e", "c"] if seconds < 10 else ["a", "b", "c", "a"])
     assert source.asked == (2 if seconds < 10 else 1)
+
+
+@pytest.mark.parametrize("how", ["end", "set", "replace", "emit"])
+@pytest.mark.parametrize("second", [PLAN, OTHER])
+async def test_the_result_of_an_answer_that_a_restart_drops_is_taken_back(
+    open_store: Open, how: str, second: str
+) -> None:
+    source = answering(PLAN, second)
+
+    def make() -> TriggerFlow:
+        flow = TriggerFlow(name="results")
+        flow.register_type(PydanticStep)
+
+        @flow.chunk("plan")
+        async def plan(data: Any) -> Any:
+            return await data.async_emit_fields(Response(source, output=PydanticPlan), {"steps[*].name": "step"})
+
+        @flow.chunk("work")
+        async def work(data: Any) -> Any:
+            if how == "emit":
+                await data.async_emit("found", data.value)
+            if how in ("set", "replace") and (how == "set" or data.value in "ad"):
+                await data.async_set_result(data.value, replace=how == "replace")
+            return data.value
+
+        @flow.chunk("found")
+        async def found(data: Any) -> Any:
+            return data.value
+
+        flow.to(plan)
+        work = flow.when("step").to(work)
+        if how == "end":
+            work.end()
+        flow.when("found").to(found).end()
+        return flow
+
+    async with open_store() as store:
+        execution = make().create_execution(store=store, id="run")
+        await execution.async_begin()
+        await asyncio.sleep(30)  # two steps are written, and the first one has given a result
+        await execution.async_suspend()
+    async with open_store() as store:
+        execution = await make().async_resume("run", store=store)
+        assert await execution.async_get_result() == ("a" if second == PLAN else "d")
+
+
+async def test_a_block_that_was_stopped_before_a_restart_is_taken_back(open_store: Open) -> None:
+    source, paid = answering(PLAN, OTHER), list[Any]()
+
+    def make() -> TriggerFlow:
+        flow = TriggerFlow(name="stops")
+
+        @flow.chunk("plan")
+        async def plan(data: Any) -> Any:
+            return Response(source, output=PydanticPlan).fields("steps[*].name")
+
+        @flow.chunk("search")
+        async def search(data: Any) -> Any:
+            if data.value in "bc":
+                await data.async_stop_for_each()
+            return data.value
+
+        @flow.chunk("pay")
+        async def pay(data: Any) -> Any:
+            paid.append(data.value)
+            return data.value
+
+        flow.to(plan).for_each().to(search).end_for_each().to(pay).end()
+        return flow
+
+    async with open_store() as store:
+        execution = make().create_execution(store=store, id="run")
+        await execution.async_begin()
+        await asyncio.sleep(30)
+        await execution.async_suspend()
+    assert paid == []
+    async with open_store() as store:
+        execution = await make().async_resume("run", store=store)
+        assert await execution.async_get_result() == ["d", "e", "c"]
+    assert paid == [["d", "e", "c"]]

@@ -239,28 +239,120 @@ async def test_stop_for_each_ends_the_block_and_the_rest_of_the_answer_starts_no
     assert begun == ["a"]
 
 
-async def test_what_follows_a_stopped_block_is_taken_back_too() -> None:
+class Finds:
+    """A flow that searches the steps of a plan until it has found "b", and pays for what it has found."""
+
+    def __init__(self, source: Any, *, nested: bool = False, **block: Any) -> None:
+        self.flow = flow = a_flow()
+        self.paid: list[Any] = []
+
+        async def plan(data: Any) -> Any:
+            return Response(source, output=PydanticPlan, max_retries=source.retries).fields("steps[*].name")
+
+        async def search(data: Any) -> str:
+            if data.value == "b":
+                await data.async_stop_for_each()
+            if data.value == "a" and block.get("on_error"):
+                raise ValueError("no a")
+            return data.value
+
+        async def pay(data: Any) -> Any:
+            self.paid.append(data.value)
+            return data.value
+
+        planned = flow.to(lambda data: [1]).for_each() if nested else flow
+        ways = planned.to(plan).for_each(**block).to(search).end_for_each().to(pay)
+        (ways.end_for_each() if nested else ways).end()
+
+
+def found(*answers: str) -> Any:
+    source: Any = answering(*answers)
+    source.retries = len(answers) - 1
+    return source
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("block", [{}, {"concurrency": 1}, {"on_error": "collect"}])
+@pytest.mark.parametrize(("bad", "error"), [(BAD, InvalidResponseError), (CUT, TruncatedResponseError)])
+async def test_what_follows_a_stopped_block_waits_for_the_answer(
+    block: dict[str, Any], nested: bool, bad: str, error: type[Exception]
+) -> None:
+    """ "Work that cannot be undone waits for that: wire it behind the chunk or behind the `for_each`"."""
+    wrong = Finds(found(bad), nested=nested, **block)
+    with pytest.raises(error):
+        await wrong.flow.async_start()
+    assert wrong.paid == []
+    if bad == CUT:  # the model is not asked again
+        return
+    again = Finds(found(bad, PLAN), nested=nested, **block)
+    result = await again.flow.async_start()
+    names = [it if isinstance(it, str) else it.message for it in (result[0] if nested else result)]
+    assert (names[1:], len(again.paid)) == (["b"], 1)
+    assert names[0] == ("no a" if block.get("on_error") else "a")
+
+
+async def test_the_result_is_that_of_the_good_answer() -> None:
+    """Also if the dropped answer had stopped the block, and the next one gives nothing to stop at."""
+    other = PLAN.replace('"b"', '"d"')
+    finds = Finds(found(BAD, other))
+    assert await finds.flow.async_start() == ["a", "d", "c"]
+    assert finds.paid == [["a", "d", "c"]]
+
+
+async def test_a_block_inside_of_an_item_ends_when_it_is_stopped() -> None:
+    """Only the block that gets the fields waits: what is inside of an item is taken back with the item."""
     flow = a_flow()
-    log: list[str] = []
+    sums: list[Any] = []
 
     async def plan(data: Any) -> Any:
-        return Response(typed(CUT), output=PydanticPlan).fields("steps[*].name")
+        return Response(typed(PLAN), output=PydanticPlan).fields("steps[*].name")
 
-    async def work(data: Any) -> str:
+    async def try_once(data: Any) -> Any:
         await data.async_stop_for_each()
         return data.value
 
-    async def publish(data: Any) -> None:
-        try:
-            await asyncio.sleep(1000)
-        except asyncio.CancelledError:
-            log.append(f"cancelled with {data.value}")
-            raise
+    async def note(data: Any) -> Any:
+        sums.append((data.value, len(data.state.get("done", []))))
+        return data.value
 
-    flow.to(plan).for_each().to(work).end_for_each().to(publish).end()
-    with pytest.raises(TruncatedResponseError):
-        await flow.async_start()
-    assert log == ["cancelled with ['a']"]
+    async def done(data: Any) -> Any:
+        data.state.append("done", data.value)
+        return data.value
+
+    inner = flow.to(plan).for_each().to(lambda data: iter([data.value, data.value])).for_each(concurrency=1)
+    inner.to(try_once).end_for_each().to(note).to(done).end_for_each().end()
+    assert await flow.async_start() == [["a"], ["b"], ["c"]]
+    assert sums == [(["a"], 0), (["b"], 1), (["c"], 2)]  # each as soon as its item was done
+
+
+async def test_two_blocks_of_which_one_is_stopped_end_with_the_answer() -> None:
+    flow = a_flow()
+    seen: dict[str, Any] = {}
+
+    @flow.chunk("plan")
+    async def plan(data: Any) -> Any:
+        return Response(answering(BAD, PLAN), output=PydanticPlan).fields("steps[*].name")
+
+    async def stop(data: Any) -> Any:
+        await data.async_stop_for_each()
+        return data.value
+
+    flow.to(plan).for_each().to(stop).end_for_each().to(lambda data: seen.update(first=data.value))
+    flow.to(plan).for_each().end_for_each().to(lambda data: seen.update(all=data.value))
+    await flow.async_start()
+    assert seen == {"first": ["a"], "all": ["a", "b", "c"]}
+
+
+async def test_a_stopped_block_goes_on_after_a_load() -> None:
+    finds = Finds(found(PLAN, PLAN))
+    execution = finds.flow.create_execution()
+    await execution.async_begin()
+    await asyncio.sleep(30)  # "b" was found, and the model is still writing
+    saved = execution.save()
+    assert finds.paid == []
+    await execution.async_cancel()
+    assert await finds.flow.load_execution(saved).async_get_result() == ["a", "b"]
+    assert finds.paid == [["a", "b"]]
 
 
 async def test_other_followers_get_the_list_when_the_answer_is_valid() -> None:

@@ -253,7 +253,7 @@ async def test_every_call_is_checked_if_a_reader_follows_calls() -> None:
 
 async def test_the_place_of_a_wrong_argument_is_told() -> None:
     for arguments, place in (('{"queries": [5]}', r"\$tool_calls\[0\]\.queries\[0\]"), ("{}", r"\$tool_calls\[0\]")):
-        with pytest.raises(InvalidResponseError, match=f"description: {place}: "):
+        with pytest.raises(InvalidResponseError, match=rf"description: tool call 1 \('search'\): {place}: "):
             await fields_of([called(piece(arguments, "search", "1")), CALLS_END], SEARCH, "$tool_calls.search")
 
 
@@ -356,6 +356,14 @@ async def test_an_item_with_escaped_quotes_is_an_item(items: str, expected: list
         r'"no\", "the \"red\" door"',  # a backslash too many
         '"50%""50%"',
         '"{x}": "sail"',
+        "'a', b'",
+        "\u201ca\u201d, b\u201d",
+        "\u201ca, \u201cb\u201d",
+        "\u201ca\u201d \u201cb\u201d",
+        '\u201c1,000", \u201cb\u201d',
+        "\u300ca, \u300cb\u300d",
+        "'a, 'b'",
+        "'a' 1 'b'",
         '"a", "b": "sail"',
     ],
 )

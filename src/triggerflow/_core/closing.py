@@ -14,6 +14,7 @@ from .limits import forget_queues
 from .losses import collected
 from .operators import Effects, abandon_pass, end_without_value
 from .plan import Node
+from .results import has_result, settle
 from .signals import ANY_CHUNK, Trigger
 from .state import (
     KEPT,
@@ -119,7 +120,7 @@ def _open_routes(machine: Effects, failed: Node, group: CompletionGroup | None) 
 def close_down(machine: Effects, outcome: Status) -> None:
     """Cancel all runs that have begun, and drop those that have not. `outcome` is the final status."""
     state = machine.state
-    state.closing, state.unchecked = outcome, None
+    state.closing, state.unchecked, state.proposed = outcome, None, None
     forget_queues(state)
     for run in [command for command in machine.out if isinstance(command, RunChunk)]:
         # The command to start this run is in the same list. The run never began, so its permits are returned here.
@@ -153,10 +154,15 @@ def close_if_idle(machine: Effects) -> None:
         state.status = Status.WAITING if state.started else Status.CREATED
         if state.joins and not waiting(machine):
             forget_items(state)
+        if state.keep_open and not waiting(machine) and not holds_open(machine):
+            settle(machine, undecided_too=True)
         if state.keep_open or not state.started:
             machine.out.append(commands.Rested())
         return
     else:
+        settle(machine, undecided_too=True)
+        if state.unchecked is not None:
+            return
         state.status = Status.COMPLETED
         for number in list(state.timers or ()):
             cancel_timer(machine, number)
@@ -183,7 +189,7 @@ def stays_open(machine: Effects) -> bool:
 def _awaits_external_event(machine: Effects) -> bool:
     """Whether the execution waits for an external event: a caller holds its handle, and it has no result yet."""
     state = machine.state
-    return state.has_handle and state.result is UNSET and bool(machine.plan.external or state.derived)
+    return state.has_handle and not has_result(state) and bool(machine.plan.external or state.derived)
 
 
 def _never_sent(machine: Effects) -> tuple[str, ...]:

@@ -59,14 +59,15 @@ def undecided(state: RunState, run: RunChunk) -> list[int]:
 def take_back_after_crash(machine: Effects) -> None:
     """Retract what unfinished runs have dispatched for fields: a repeated run asks the model again.
 
-    What is retracted has ended with its process, so there is nothing to cancel."""
+    What is retracted has ended with its process, so there is nothing to cancel. `recover` issues
+    the check of a result, as it does for one that was being checked."""
     state = machine.state
     for run in [*state.runs.values()]:
         for signal in undecided(state, run) if run.id in state.runs else ():
             forget_signal(state, signal)
             retract(machine, signal, lambda wait: None)
             machine.out.append(commands.TakenBack(signal))
-    machine.out[:] = [it for it in machine.out if not isinstance(it, commands.CancelRun)]
+    machine.out[:] = [it for it in machine.out if not isinstance(it, commands.CancelRun | commands.CheckResult)]
 
 
 def drop_early(machine: Effects, run: RunChunk, ended: Callable[[Wait], None]) -> None:

@@ -29,8 +29,10 @@ OF_FIELDS = (FIELD, ITEMS_GIVEN)
 #:    events that no chunk is known to emit;
 #: 3: a failed branch gives no value (decision 0018). Before, it gave None where an error route or `skip_exceptions` had
 #:    taken the failure, a condition that raised counted as false, and no route took what failed in the work of a route;
-#: 4: an execution that has its result and waits only for answers completes at its time limit. Before, it failed.
-RULES = 4
+#: 4: an execution that has its result and waits only for answers completes at its time limit. Before, it failed;
+#: 5: a result from inside of a provisional signal counts when the signal is confirmed, and a for_each whose items a
+#:    running chunk gives ends when that chunk does, also if it was stopped. Before, both counted at once.
+RULES = 5
 
 #: The first version of the rules with declared external events.
 DECLARED = 2
@@ -38,6 +40,8 @@ DECLARED = 2
 NO_VALUE = 3
 #: The first version of the rules in which the time limit completes an execution that waits only for answers.
 LIMIT_COMPLETES = 4
+#: The first version of the rules in which a retraction takes results back.
+PROVISIONAL_RESULTS = 5
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):

@@ -35,18 +35,19 @@ from .definition import Definition
 from .digests import forget_signal, note_digest
 from .early_items import drop_early, end_early, receive_early
 from .errors import ProtocolError, UsageError
-from .events import DECLARED, LIMIT_COMPLETES, RULES, STREAM
+from .events import DECLARED, LIMIT_COMPLETES, PROVISIONAL_RESULTS, RULES, STREAM
 from .freezing import freeze
 from .groups import begin_wait, enter_group, give_up_runs, leave_group, record_signal, spawn_group
 from .interrupts import answerable, check_pause, close, pause, resume
 from .joins import tidy
 from .limits import acquire
-from .operators import compile_plan, decide, drop_result, enter_chunk, fix_result, for_each_around, stop_items
+from .operators import compile_plan, decide, enter_chunk, for_each_around, stop_items
 from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, note_provisional, take_member
 from .pulls import receive_failure, receive_items
 from .recovery import recover, retried
+from .results import first_undecided, fix_result, offer, settle
 from .retraction import confirm, retract
 from .runs import CHUNK, IDLE, MATCH_CASE, SUB_FLOW, Runs
 from .signals import START, FieldTrigger, Trigger
@@ -60,6 +61,7 @@ from .state import (
     CompletionGroup,
     Limiter,
     PermitGrant,
+    ProposedResult,
     RunChunk,
     RunState,
     Status,
@@ -519,11 +521,12 @@ class Machine(Runs):
     def _result_set(self, event: events.ResultSet) -> None:
         state = self._require_open()
         event.replace = bool(event.replace)
+        if event.run in (state.retracted or ()) and state.rules >= PROVISIONAL_RESULTS:
+            return  # work that was taken back gives no result in its clean-up
         run = self._effect_of(event, event.run)
-        if state.result is UNSET or event.replace:
-            fix_result(self, event.run, event.value)
-        else:
-            drop_result(self, "" if run is None else run.node.name, event.value)
+        chunk = "" if run is None else run.node.name
+        group = None if run is None else run.group
+        offer(self, ProposedResult(event.run, chunk, event.value, first_undecided(state, group)), replace=event.replace)
         close_if_idle(self)
 
     def _result_checked(self, event: events.ResultChecked) -> None:
@@ -624,7 +627,10 @@ class Machine(Runs):
     def _completes_at_limit(self) -> bool:
         """Whether the execution has its result, and at most questions are open: nobody waits for their answers then."""
         state = self.state
-        return state.rules >= LIMIT_COMPLETES and state.result is not UNSET and awaits_answers_only(state)
+        if state.rules < LIMIT_COMPLETES or not awaits_answers_only(state):
+            return False
+        settle(self, undecided_too=True)
+        return state.result is not UNSET
 
     def _source_items(self, event: events.SourceItems) -> None:
         receive_items(self, event, self._end_wait)

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from .commands import AnyCommand, CancelPull, CheckResult, Pull, ResultDropped, ResultFixed
+from .commands import AnyCommand, CancelPull, Pull
 from .cycles import check_cycles
 from .definition import Definition, OperatorKind
 from .errors import DefinitionError
-from .events import NO_VALUE
+from .events import NO_VALUE, PROVISIONAL_RESULTS
 from .frozen import FrozenList
 from .groups import enter_group
 from .joins import COLLECT, close_scope, consume, fill, fill_join, leave_scope, open_scope
@@ -23,8 +23,20 @@ from .limits import acquire, limiter_of_chunk
 from .losses import first_lost, lose, lose_block
 from .plan import Node, Plan
 from .provisional import take_member
+from .results import first_undecided, offer
 from .signals import ANY_CHUNK, PUBLIC_KIND, FieldPlace, FieldTrigger, Trigger
-from .state import MISSING, READY, UNSET, BlockInstance, Branch, CompletionGroup, Lost, RunChunk, RunState
+from .state import (
+    MISSING,
+    READY,
+    UNSET,
+    BlockInstance,
+    Branch,
+    CompletionGroup,
+    Lost,
+    ProposedResult,
+    RunChunk,
+    RunState,
+)
 from .values import BUILTIN, equals, is_lazy, kind_of
 
 
@@ -220,10 +232,11 @@ def take_given(
     machine: Effects, instance: BlockInstance, items: list[Any], fields: list[FieldPlace | None], *, done: bool
 ) -> None:
     """Start items that a running chunk has given. A for_each that was stopped takes no more of them."""
-    if instance.exhausted or instance.pulled is None or instance.fields is None:
+    if instance.exhausted or instance.pulled is None:
         return
-    instance.pulled.extend(items)
-    instance.fields.extend(fields)
+    if instance.fields is not None:
+        instance.pulled.extend(items)
+        instance.fields.extend(fields)
     instance.exhausted = done
     _feed(machine, instance)
 
@@ -260,8 +273,12 @@ def for_each_around(scope: Branch | None) -> BlockInstance | None:
 def stop_items(machine: Effects, instance: BlockInstance) -> bool:
     """Start no further item of a for_each, and return whether a pull was open.
 
-    The block ends when the results of the started items have arrived. The caller removes the pull from the completion
-    group."""
+    The block ends when the results of the started items have arrived; if a running chunk gives the items, not before
+    that chunk has completed, since its items can be taken back until then. The caller removes the pull from the
+    completion group."""
+    if instance.giver is not None and not instance.exhausted and machine.state.rules >= PROVISIONAL_RESULTS:
+        instance.pulled, instance.fields = deque(), None
+        return False
     if instance.pulled is None:
         instance.source = ()
     else:
@@ -421,32 +438,10 @@ def enter_go_back(
 def enter_result(
     machine: Effects, node: Node, trigger: Trigger, value: Any, scope: Branch | None, group: CompletionGroup | None
 ) -> None:
-    """end: the first value that arrives is the result."""
-    state = machine.state
-    if state.result is UNSET and state.checks_result:
-        if state.unchecked is None:
-            state.unchecked = (node.id, value)
-            machine.out.append(CheckResult(node.id, value))
-    elif state.result is UNSET:
-        fix_result(machine, node.id, value)
-    elif value is not None:  # a chunk that has set the result itself returns None
-        drop_result(machine, trigger.name, value)
+    """end: the first value that arrives is the result, see `results`."""
+    offer(machine, ProposedResult(node.id, trigger.name, value, first_undecided(machine.state, group)))
     for listener in node.next:
         listener.enter(machine, listener, trigger, value, scope, group)
-
-
-def fix_result(machine: Effects, by: int | str | None, value: Any) -> None:
-    """Set the result of the execution. `by` is a run, the id of an `end()`, or None for a caller."""
-    machine.state.result = value
-    if machine.state.keep_open:
-        machine.out.append(ResultFixed(by))
-
-
-def drop_result(machine: Effects, chunk: str, value: Any) -> None:
-    """Report a result that is dropped because the execution has another one. `chunk`: "" for a caller."""
-    fixed = machine.state.result
-    if fixed is not value and equals(fixed, value) is not True:
-        machine.out.append(ResultDropped(chunk))
 
 
 def end_without_value(

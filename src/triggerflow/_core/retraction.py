@@ -1,8 +1,8 @@
 """Confirm and retract provisional signals: signals that a chunk emits before it knows that they are right.
 
 A provisional signal has its own completion group, through which everything that it started is found. A retraction
-cancels its runs, timers and interrupts, and drops its block instances. What the cancelled runs write during their
-clean-up is recorded, but starts nothing."""
+cancels its runs, timers and interrupts, drops its block instances, and takes back its results. What the cancelled runs
+write during their clean-up is recorded, but starts nothing."""
 
 from collections.abc import Callable
 
@@ -13,6 +13,7 @@ from .joins import drop_scope
 from .limits import unqueue
 from .operators import Effects, stop_pulling
 from .provisional import decided, drop_member, leave_emitter, members
+from .results import settle
 from .state import RUNNING, WAITING, BlockInstance, Interrupt, RunChunk, Timer, Wait
 from .timers import cancel_timer, leave_timer
 
@@ -22,6 +23,7 @@ def confirm(machine: Effects, number: int) -> None:
     provisional = decided(machine.state, number)
     if provisional is not None:
         provisional.over = True
+        settle(machine)
 
 
 def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> None:
@@ -32,6 +34,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
     provisional = decided(machine.state, number)
     if provisional is None:
         return
+    provisional.retracted = True
     _drop_early(machine, provisional.by, number)
     found = members(provisional)
     for instance in sorted((it for it in found if isinstance(it, BlockInstance)), key=lambda it: it.id):
@@ -43,6 +46,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
         leave_timer(machine.state, timer, ended)
     for interrupt in sorted((it for it in found if isinstance(it, Interrupt)), key=lambda it: (it.run.id, it.id)):
         close(machine, interrupt, "retracted")
+    settle(machine)
     runs = machine.state.runs
     machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in runs)]
 

@@ -22,6 +22,7 @@ from .joins import is_over, joined
 from .limits import around, fill_queue, limiter_of_chunk
 from .plan import Node, Plan
 from .provisional import restore_provisional, take_member
+from .results import first_undecided, is_taken_back
 from .signals import FieldPlace, FieldTrigger, Trigger
 from .state import (
     MISSING,
@@ -37,6 +38,7 @@ from .state import (
     Lost,
     PermitGrant,
     Phase,
+    ProposedResult,
     Provisional,
     RecordedSignal,
     RecordedSignals,
@@ -129,6 +131,7 @@ class _Encoder:
             "unchecked": None
             if state.unchecked is None
             else [state.unchecked[0], pack(state.unchecked[1], "the result")],
+            **({"proposed": self.proposed()} if state.proposed else {}),  # since rules 5
             "data": {key: _bare(pack(value, f"state[{key!r}]")) for key, value in state.data.items()},
             "derived": None if state.derived is None else sorted(state.derived),
             "sent": None if state.sent is None else sorted(state.sent),
@@ -148,6 +151,16 @@ class _Encoder:
             "timers": [self.timer(it) for it in (state.timers or {}).values()],
             "interrupts": [self.interrupt(it) for it in (state.interrupts or {}).values()],
         }
+
+    def proposed(self) -> list[Any]:
+        """[by, chunk, value, number of the first undecided signal around it or None] each, less those taken back."""
+        stored: list[Any] = []
+        for it in self.state.proposed or ():
+            if not is_taken_back(it):
+                around = first_undecided(self.state, it.provisional)
+                signal = None if around is None else around.signal
+                stored.append([it.by, it.chunk, self.pack(it.value, "the result"), signal])
+        return stored
 
     def reference(self, group: CompletionGroup | None) -> int | None:
         return None if group is None else self.number.get(id(group))
@@ -219,7 +232,7 @@ class _Encoder:
             "pulled": None if it.pulled is None else [self.pack(item, what) for item in it.pulled],
             "pulling": it.pulling,
             "exhausted": it.exhausted,
-            **({} if it.giver is None else {"giver": it.giver, "fields": msgspec.to_builtins(list(it.fields or ()))}),
+            **({} if it.giver is None else {"giver": it.giver, "fields": _places(it.fields)}),
             "limiter": _limiter(it.limiters[0]) if it.node.concurrency is not None else None,
         }
 
@@ -282,6 +295,7 @@ class _Decoder:
         state.retracted = {run.id: run for run in retracted} or None
         in_order: list[CompletionGroup] = [self.groups[group] for _, group in snapshot["provisional"]]
         state.provisional = {it.signal: it for it in in_order if isinstance(it, Provisional)} or None
+        state.proposed = deque(self.proposed(stored) for stored in snapshot.get("proposed", ())) or None
         state.timers = {stored["id"]: self.timer(stored) for stored in snapshot["timers"]} or None
         state.interrupts = {stored["id"]: self.interrupt(stored) for stored in snapshot["interrupts"]} or None
         for join in snapshot["joins"]:
@@ -319,7 +333,8 @@ class _Decoder:
             instance.pulled = deque(self.unpack(item) for item in stored["pulled"])
         if "giver" in stored:
             instance.giver = stored["giver"]
-            instance.fields = deque(msgspec.convert(stored["fields"], list[FieldPlace | None]))
+            if stored["fields"] is not None:
+                instance.fields = deque(msgspec.convert(stored["fields"], list[FieldPlace | None]))
         instance.limiters = self.state.limiters if instance.outer is None else instance.outer.instance.limiters
         if stored["limiter"] is not None:
             instance.limiters = (Limiter(stored["limiter"]["limit"]), *instance.limiters)
@@ -355,6 +370,11 @@ class _Decoder:
         }
         run.recorded_signals = RecordedSignals(signals) if signals else None
         return run
+
+    def proposed(self, stored: list[Any]) -> ProposedResult:
+        by, chunk, value, signal = stored
+        around = None if signal is None else (self.state.provisional or {})[signal]
+        return ProposedResult(by, chunk, self.unpack(value), around)
 
     def timer(self, stored: Mapping[str, Any]) -> Timer:
         fields: dict[str, Any] = {**stored, "value": self.unpack(stored["value"]), "group": self.group(stored["group"])}
@@ -537,6 +557,10 @@ def _instances(state: RunState) -> list[BlockInstance]:
         if run.scope is not None:
             note(run.scope.instance)
     return list(found.values())
+
+
+def _places(fields: deque[FieldPlace | None] | None) -> Any:
+    return None if fields is None else msgspec.to_builtins(list(fields))
 
 
 def _branch(branch: Branch | None) -> list[int] | None:

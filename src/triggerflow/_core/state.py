@@ -156,7 +156,7 @@ class Provisional(CompletionGroup):
     `RecordedSignal`. `outer` is the provisional signal around it.
     """
 
-    __slots__ = ("by", "members", "outer", "place", "signal")
+    __slots__ = ("by", "members", "outer", "place", "retracted", "signal")
 
     def __init__(self, signal: int, parent: CompletionGroup | None, by: int | None) -> None:
         super().__init__(parent)
@@ -164,6 +164,7 @@ class Provisional(CompletionGroup):
         self.by = by
         self.outer = self.provisional
         self.provisional = self
+        self.retracted = False
         self.place: tuple[str, int] = ("", 0)
         #: None while there are none: most provisional signals wait for their confirmation after their work has ended
         self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] | None = None
@@ -367,7 +368,8 @@ class BlockInstance:
     for_each, `source` is the sequence, `next` the position of the next item to start, and `open` the number of items in
     work. The items of a lazy source go into `pulled` (None for a sequence) until it is `exhausted`, by at most one pull
     at a time (`pulling`). If a running chunk gives the items, `giver` is the number of its run, and `fields` has the
-    place of each item in `pulled`. For a match whose cases run, `source` is the positions of these cases.
+    place of each item in `pulled`; it is None once the block was stopped, which then ends with its giver. For a match
+    whose cases run, `source` is the positions of these cases.
     """
 
     __slots__ = (
@@ -408,6 +410,30 @@ class BlockInstance:
         self.exhausted = True
         self.giver: int | None = None
         self.fields: deque[FieldPlace | None] | None = None
+
+
+class ProposedResult(msgspec.Struct, frozen=True):
+    """A result that has arrived, and whether it counts is not known; see `results`.
+
+    `by` is the number of the run that has set it, the id of the `end()` that it reached, or None for a caller. `chunk`
+    has set it, or its value has reached the `end()`. `provisional` is the provisional signal in which it was given;
+    None if it cannot be taken back.
+    """
+
+    by: int | str | None
+    chunk: str
+    value: Any
+    provisional: Provisional | None
+
+    @property
+    def is_from_end(self) -> bool:
+        """Whether it reached an `end()`, so that its type has to be checked."""
+        return type(self.by) is str
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether a chunk that may have set the result itself has returned None at an `end()`."""
+        return self.value is None and self.is_from_end
 
 
 class EarlyItems:
@@ -487,6 +513,8 @@ class RunState:
     #: whether a result from the graph has to be checked; the id of its `end()` and the result that is being checked
     checks_result = SparseAttribute(False)
     unchecked: SparseAttribute[tuple[str, Any] | None] = SparseAttribute(None)
+    #: results that may still be taken back, in the order in which they count
+    proposed: SparseAttribute[deque[ProposedResult] | None] = SparseAttribute(None)
     error: SparseAttribute[ErrorInfo | None] = SparseAttribute(None)
     reason = SparseAttribute("")
     skipped: SparseAttribute[list[ErrorInfo] | None] = SparseAttribute(None)

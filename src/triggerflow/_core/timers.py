@@ -8,7 +8,8 @@ from .commands import CancelTimer, StartTimer
 from .groups import leave_group
 from .operators import Effects
 from .provisional import drop_member
-from .state import UNSET, RunState, Timer, Wait
+from .results import has_result
+from .state import RunState, Timer, Wait
 
 #: The name of the timer of a time limit that fired late and was extended.
 EXTENDED = "extended"
@@ -150,7 +151,7 @@ def holds_open(machine: Effects) -> bool:
     timers = state.timers
     if not timers:
         return False
-    return len(timers) > (state.loose if state.result is UNSET else state.loose + state.deadlines)
+    return len(timers) > (state.loose + state.deadlines if has_result(state) else state.loose)
 
 
 def awaits_answers_only(state: RunState) -> bool:

@@ -131,7 +131,9 @@ class Attempt:
         """Whether the result need not be recorded. A result of an earlier attempt of this run is replaced."""
         first, self._has_set_result = not self._has_set_result, True
         digest, earlier = self._digest(event), self._earlier.get(event.effect)
-        result = self._runtime.machine.state.result
+        state = self._runtime.machine.state
+        own = (it.value for it in state.proposed or () if it.by == self._run.id)
+        result = state.result if state.result is not UNSET else next(own, UNSET)
         if not first or earlier is None or result is UNSET:
             return self.place(event) > 0
         now = digest_of_object(result, self._runtime.program.types)

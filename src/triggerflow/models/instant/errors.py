@@ -57,7 +57,7 @@ class Window:
 class ProblemList:
     """The problems of one answer, in the order in which they were found."""
 
-    __slots__ = ("_window", "found", "guess", "uncertain")
+    __slots__ = ("_window", "found", "guess", "lost", "uncertain")
 
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -67,6 +67,8 @@ class ProblemList:
         """The first one that was repaired by a guess."""
         self.uncertain: Problem | None = None
         """The first one that was not repaired."""
+        self.lost: Problem | None = None
+        """The first half of a character, if there is one: no other reading of the text can find the other half."""
 
     def tolerate(self, pos: int, message: str) -> None:
         """The text at `pos` of the window is not JSON; its grammar leaves one reading."""
@@ -84,6 +86,11 @@ class ProblemList:
         problem = self._problem(pos, message, False, False)
         self.uncertain = self.uncertain or problem
         self._keep(problem, self.uncertain is problem)
+
+    def lose_character(self, pos: int, message: str) -> None:
+        """At `pos` of the window there is half of a character."""
+        self.refuse(pos, message)
+        self.lost = self.lost or self._problem(pos, message, False, False)
 
     def _problem(self, pos: int, message: str, repaired: bool, guessed: bool) -> Problem:
         window = self._window

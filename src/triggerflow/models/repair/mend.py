@@ -51,6 +51,7 @@ _BARE_KEY = re.compile(rf'([^\W\d][\w$-]{{0,100}})"?(?={_S}{_COLON})')
 _KEY_WITHOUT_END = re.compile(rf'"([^\W\d][\w$-]{{0,100}}):(?=\s*(?:[{_OPENING}\[{{0-9-]|true|false|null))')
 _LINE_WITHOUT_END = re.compile(r'"([^"\n]+),[ \t]*\n(?=\s*"[^"\n]{1,100}"\s*:)')
 _WORD = re.compile(r"[^\s\u200b-\u200f\u2060\ufeff<,;\uff0c\u3001\uff1b}\]\uff5d\uff3d:\uff1a\"]+")
+_SEPARATOR = re.compile(rf"{_S}[,}}\]]")
 _TEXT_WITHOUT_BEGIN = re.compile(rf'([^\W\d][^{_ANY_QUOTE}\n{{}}\[\]]*)"(?={_S}(?:,|{_END}))')
 _BARE_MEMBER = re.compile(
     rf"([^\W\d](?:[^{_ANY_QUOTE}\n{{}}\[\](),]|,(?!{_S}{_KEY}))*)(?={_S}(?:,{_S}{_KEY}|{_END}|\n))"
@@ -150,6 +151,11 @@ def _string(text: str, at: int, before: str) -> list[tuple[_Token, int]] | None:
             continue
         if char == closing and any(pattern.match(text, pos + 1) for pattern in after):
             return [(_Token("text", _decoded(text[at + 1 : pos]), at=at), pos + 1)]
+        if char == closing and before != ":" and _SEPARATOR.match(text, pos + 1):
+            raise _Uncertain  # it may be the end, and what follows lacks its quote
+        begins = char == text[at] and (closing != text[at] or text[pos - 1].isspace() or text[pos - 1] == ",")
+        if begins and before != ":" and closing != '"':
+            raise _Uncertain  # it may be the next item, and this one lacks its quote
         if char == '"' == text[at]:
             break  # a quote inside of a string in the same quotes: the parser judges these
         pos += 1

@@ -21,7 +21,7 @@ from ..outputs import Misfit, Output, misfits
 from ..paths import PathStyle, Step, parse
 from ..repair import second_reading
 from ..shapes import Delta, ToolCallDelta, ending_of, id_and_model
-from .tool_calls import ToolCall
+from .tool_calls import ToolCall, unknown_tool
 from .usage import summed, with_total
 
 _CUT = {
@@ -32,7 +32,8 @@ _CUT = {
 
 
 class Answer:
-    """The answer of one attempt. `strict`: it must be JSON and nothing else; `repair`: guesses are allowed."""
+    """The answer of one attempt. `tools`: the names of those that it may call, if they were described; `strict`: it
+    must be JSON and nothing else; `repair`: guesses are allowed."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Answer:
         output: Output | None,
         earlier: Sequence[Mapping[str, Any]] = (),
         *,
+        tools: Sequence[str] = (),
         strict: bool = False,
         repair: bool = True,
     ) -> None:
@@ -47,6 +49,7 @@ class Answer:
         self.output = output
         self.earlier = tuple(earlier)
         """What `account` gave for each earlier attempt."""
+        self._tools = tools
         self.strict = strict
         self.repair = repair
         self.length = 0
@@ -92,6 +95,12 @@ class Answer:
         for call, arguments in self._calls.values():
             call.arguments = arguments.getvalue()
         return [self._calls[number][0] for number in sorted(self._calls)]
+
+    @property
+    def said(self) -> str:
+        """The text, and the tool calls as text: what a model is shown of an answer that it has to correct."""
+        calls = (f"{call.name}({call.arguments})" for call in self.tool_calls)
+        return "\n".join(filter(None, (self.text, *calls)))
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -144,6 +153,9 @@ class Answer:
             return problem
         if not self.length and not self._calls:
             return self.invalid("the answer is empty")
+        for call in self.tool_calls if self._tools else ():
+            if call.name not in self._tools:
+                return self.invalid(unknown_tool(call.name, self._tools))
         if self.output is None:
             return None
         problem = self.json_problem()
@@ -214,12 +226,7 @@ class Answer:
             return self.cut("end", "the answer's text ended inside of its JSON")
         objection = parser.objection(repair=self.repair)
         if objection is not None:
-            how = (
-                "the only reading is a guess, which repair=False refuses"
-                if objection.repaired
-                else "its value is not certain"
-            )
-            return self.invalid(f"the answer is not JSON, and {how}: {objection.around(self.text)}")
+            return self.uncertain(objection)
         if not parser.complete:
             return self.invalid(f"the model ended the answer before the JSON was complete; it ends {self.text[-80:]!r}")
         return self._strict_problem() if self.strict else None
@@ -247,6 +254,12 @@ class Answer:
         return InvalidResponseError(
             message, text=self.text, data=self.parser.value, missing=missing, problems=self.problems
         )
+
+    def uncertain(self, problem: Problem) -> InvalidResponseError:
+        """The error of an answer whose value is not certain because of this problem."""
+        guess = "the only reading is a guess, which repair=False refuses"
+        how = guess if problem.repaired else "its value is not certain"
+        return self.invalid(f"the answer is not JSON, and {how}: {problem.around(self.text)}")
 
     def misfit(self, error: ValueError) -> InvalidResponseError:
         """The error of an answer of which one field has another type than the description says."""

@@ -89,6 +89,7 @@ class Attempts:
         self._source = source
         self._opener = opener(source)
         self._output = output
+        self._tools = (*tools,)
         self._adapter = adapter
         self._constrained = constrained
         self._reading = {"strict": strict, "repair": repair}
@@ -228,6 +229,8 @@ class Attempts:
                     kept = piece if self._originals else replace_field(piece, raw=None)
                     events = answer.take(piece)
                     log.extend((kept, *events))
+                    if (lost := answer.parser.lost_character) is not None:
+                        raise answer.uncertain(lost)
                     if checks.active:
                         checks.take(events)
                         checks.take_calls(piece.tool_calls)
@@ -304,7 +307,7 @@ class Attempts:
         account = self._account(error)
         self._accounts.append(account)
         if isinstance(error, InvalidResponseError) and self._tell_why:
-            told = error.reason, self.answer.text, self.answer.problems
+            told = error.reason, self.answer.said, self.answer.problems
             self._attempt = Attempt(self._attempt.number + 1, *told)
         else:  # a request that failed has brought no answer: the one before it is still to be corrected
             self._attempt = replace(self._attempt, number=self._attempt.number + 1)
@@ -316,7 +319,7 @@ class Attempts:
         self.checks.begin(Withdrawn(attempt, account["failure"]))
 
     def _new_answer(self, attempt: int) -> Answer:
-        return Answer(self._new_parser(attempt), self._output, self._accounts, **self._reading)
+        return Answer(self._new_parser(attempt), self._output, self._accounts, tools=self._tools, **self._reading)
 
     def _new_parser(self, attempt: int) -> InstantParser:
         output = self._output

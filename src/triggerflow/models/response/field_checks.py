@@ -8,10 +8,10 @@ from typing import Any
 from ..._core.signals import FieldPlace
 from ...run.dispatch import Field, Withdrawn
 from ..instant import Event, ResetEvent
-from ..outputs import Misfit, Output, exact_steps, misfits
+from ..outputs import Misfit, Output, Part, exact_steps, misfits
 from ..paths import PathStyle, Step, parse
 from ..shapes import Delta, ToolCallDelta
-from .tool_calls import CallReader, is_tool_path, read_tool_path
+from .tool_calls import CallEvent, CallReader, call_name, is_tool_path, read_tool_path
 
 Check = Callable[[Event, str], Any]
 """Returns the value of an event as the type that the description has at its path; raises `ValueError` if it does not
@@ -169,16 +169,29 @@ class FieldChecks:
         try:
             for piece in pieces:
                 for found in self._calls.take(piece):
-                    check = next((self._checks[name] for name in found.names if name in self._checks), None)
-                    if found.event is None and found.tool in self._tools:
-                        self._tools[found.tool].part("").convert(found.arguments, found.place.path)
-                    if check is None:
+                    value = self._checked_call(found)
+                    if value is None:
                         continue
-                    value = found.call if found.event is None else check(found.event, found.place.path)
                     for follower in (*self._followers,):
                         follower.put(found.place, value, found.names)
         except ValueError as error:
             self._refuse(error)
+
+    def _checked_call(self, found: CallEvent) -> Any:
+        """The value of a place of a call, or the call, for those who follow it; None if nobody does, and for a call of
+        a tool that there is not: it makes the answer invalid at its end.
+
+        Raises `Misfit`, which says which call is wrong."""
+        check = next((self._checks[name] for name in found.names if name in self._checks), None)
+        try:
+            if found.event is not None:
+                return None if check is None else check(found.event, found.place.path)
+            if found.tool in self._tools:
+                _checked(self._tools[found.tool].part(""), found.arguments, found.place.path)
+        except Misfit as error:
+            raise error.inside(call_name(found.number, found.tool)) from error
+        unknown = self._tools and found.tool not in self._tools
+        return None if check is None or unknown else found.call
 
     def _refuse(self, error: ValueError) -> None:
         self.misfit = self.misfit or error
@@ -228,11 +241,12 @@ class FieldChecks:
             return lambda event, place: event.value
         part = output.part(path, self._style)
 
-        def check(event: Event, place: str) -> Any:
-            value = event.node.value
-            try:
-                return part.convert(value, place)
-            except ValueError as error:
-                raise Misfit(str(error), misfits(value, part.schema, place)) from error
+        return lambda event, place: _checked(part, event.node.value, place)
 
-        return check
+
+def _checked(part: Part, value: Any, place: str) -> Any:
+    """The value as the type of this part. Raises `Misfit`."""
+    try:
+        return part.convert(value, place)
+    except ValueError as error:
+        raise Misfit(str(error), misfits(value, part.schema, place)) from error
