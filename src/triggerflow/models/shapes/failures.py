@@ -117,14 +117,14 @@ def error_of_status(status: int, said: str, wait: float | None = None, named: An
     kinds = [kind for word in words if not (general and _plain(word) in _GENERAL) for kind in _kinds(word)]
     kind = _first(kinds, _kind_of_status(status))
     hint = "; check base_url and the model's name" if status in (404, 405) else ""
-    message = {
+    messages: dict[type[RequestFailedError], str] = {
         AuthenticationError: f"the provider refused the key (HTTP {status}); check api_key",
         QuotaError: "the provider's account has no credit left",
         RateLimitError: "the provider's rate limit is reached",
         ProviderError: f"the provider failed (HTTP {status})",
         InvalidRequestError: f"the provider refused the request (HTTP {status}{hint})",
-    }[kind]
-    return kind(f"{message}: {said}", status=status, retry_after=wait if kind.retry else None)
+    }
+    return kind(f"{messages[kind]}: {said}", status=status, retry_after=wait if kind.retry else None)
 
 
 def _kind_of_status(status: int) -> type[RequestFailedError]:
