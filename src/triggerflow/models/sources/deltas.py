@@ -58,7 +58,7 @@ class _ItemReader:
 
     def __init__(self, adapter: Adapter | None) -> None:
         self._adapter = adapter
-        self._beside = _Beside()
+        self._beside = None if adapter is None else _Beside()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._halves, self._halves_of_reasoning = Halves(), Halves()
         self._chunks = ChunkReader()
@@ -75,7 +75,7 @@ class _ItemReader:
         chunk = item
         if isinstance(item, Plain):
             chunk = item.chunk
-        elif self._adapter is not None:
+        elif self._adapter is not None and self._beside is not None:
             said = self._beside.read(item)
             chunk = self._adapter(item)
             if said is not None and chunk is not item:
