@@ -20,7 +20,7 @@ from ..instant import Event, InstantParser, Problem, ResetEvent
 from ..outputs import Misfit, Output, misfits
 from ..paths import PathStyle, Step, parse
 from ..repair import second_reading
-from ..shapes import Delta, ToolCallDelta, ending_of, named
+from ..shapes import Delta, ToolCallDelta, ending_of, id_and_model
 from .tool_calls import ToolCall, unknown_tool
 from .usage import summed, with_total
 
@@ -68,9 +68,9 @@ class Answer:
         self._text = StringIO()
         self._reasoning = StringIO()
         self._refusal = StringIO()
-        self._named: dict[str, Any] = {}
+        self._id_and_model: dict[str, Any] = {}
         self._unnamed = 5
-        """So many chunks are still looked at for the names. Some servers leave them empty in the first one."""
+        """So many more chunks are searched for id and model. Some servers leave them empty in the first one."""
         self._second: Problem | None = None
         """What was wrong with the text, if the value is from a second reading of it."""
 
@@ -110,7 +110,7 @@ class Answer:
         events. `attempts` has an account of each attempt, in order. `usage` is the sum of theirs, in tokens.
         """
         attempts = [{**each, "usage": dict(each["usage"])} for each in (*self.earlier, self.account(None))]
-        said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
+        said = {**self._id_and_model, "role": "assistant", "finish_reason": self.finish_reason}
         usage = summed(each["usage"] for each in attempts)
         return {**said, "usage": usage, "attempt": self.parser.attempt, "attempts": attempts}
 
@@ -138,8 +138,8 @@ class Answer:
             self._goes_on = False
         if self._unnamed and delta.raw is not None and not isinstance(delta.raw, str):
             self._unnamed -= 1
-            for name, found in named(delta.raw).items():
-                self._named[name] = self._named.get(name) or found
+            for name, found in id_and_model(delta.raw).items():
+                self._id_and_model[name] = self._id_and_model.get(name) or found
         if not delta.text:
             return []
         self.length += self._text.write(delta.text)

@@ -9,7 +9,7 @@ from ..._core.signals import FieldPlace
 from ...run.dispatch import Field, Withdrawn
 from ..instant import Event, ResetEvent
 from ..outputs import Misfit, Output, Part, exact_steps, misfits
-from ..paths import PathStyle, Step, parse
+from ..paths import SEPARATOR, PathStyle, Step, parse
 from ..shapes import Delta, ToolCallDelta
 from .tool_calls import CallEvent, CallReader, call_name, is_tool_path, read_tool_path
 
@@ -218,7 +218,7 @@ class FieldChecks:
         if steps is None:
             steps = parse(path, self._style)
             if steps and isinstance(steps[-1], str):
-                separator = "." if self._style == "dot" else "/"
+                separator = SEPARATOR[self._style]
                 parts = path.split(separator)
                 return {steps[-1], *(separator.join(parts[at:]) for at in range(len(parts)))}
         if not steps:

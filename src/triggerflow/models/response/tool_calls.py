@@ -17,7 +17,7 @@ from ..._core.signals import FieldPlace
 from ..errors import ResponseUsageError
 from ..instant import Event, InstantParser
 from ..outputs import Output, check_paths
-from ..paths import PathStyle, Step, render
+from ..paths import SEPARATOR, PathStyle, Step, render
 from ..shapes import ToolCallDelta
 
 _KEY = "$tool_calls"
@@ -78,7 +78,7 @@ def unknown_tool(name: str | None, tools: Iterable[str]) -> str:
 
 def _described_tool(rest: str, tools: Mapping[str, Output], style: PathStyle) -> ToolPath | None:
     """The path if it begins with the name of a described tool. A name may contain dots: the longest one counts."""
-    sign = "/" if style == "slash" else "."
+    sign = SEPARATOR[style]
     for tool in sorted(tools, key=len, reverse=True):
         inner = rest.removeprefix(sign + tool)
         if inner != rest and inner[:1] in ("", sign, "["):
