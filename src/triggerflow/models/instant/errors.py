@@ -61,8 +61,8 @@ class ProblemList:
 
     def __init__(self, window: Window) -> None:
         self._window = window
-        self.found: list[Problem] = []
-        """The first hundred."""
+        self.found: list[Problem] | tuple[()] = ()
+        """The first hundred. Most answers have none, and need no list."""
         self.guess: Problem | None = None
         """The first one that was repaired by a guess."""
         self.uncertain: Problem | None = None
@@ -73,7 +73,7 @@ class ProblemList:
     def tolerate(self, pos: int, message: str) -> None:
         """The text at `pos` of the window is not JSON; its grammar leaves one reading."""
         if len(self.found) < MAX_PROBLEMS:
-            self.found.append(self._problem(pos, message, True, False))
+            self.found = [*self.found, self._problem(pos, message, True, False)]
 
     def repair(self, pos: int, message: str) -> None:
         """The text at `pos` of the window was read as what the model meant, which takes a guess."""
@@ -100,6 +100,6 @@ class ProblemList:
     def _keep(self, problem: Problem, first: bool) -> None:
         """Add the problem; the first of its kind even where the list is full."""
         if len(self.found) < MAX_PROBLEMS:
-            self.found.append(problem)
+            self.found = [*self.found, problem]
         elif first:
-            self.found[-1] = problem
+            self.found = [*self.found[:-1], problem]

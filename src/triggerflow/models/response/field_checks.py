@@ -98,12 +98,12 @@ class FieldChecks:
         self._tools = tools
         self._style: PathStyle = style
         self._checks: dict[str, Check] = {}
-        self._ends: set[Any] = set()
+        self._ends: frozenset[Any] = frozenset()
         """The last step of each path, by which most other events are skipped: a key, `int` for an index, None for the
         root."""
         self._calls: CallReader | None = None
         """Reads the tool calls of the current answer, if a reader follows them."""
-        self._followers: list[Follower] = []
+        self._followers: tuple[Follower, ...] = ()
         self.misfit: ValueError | None = None
         self.active = False
         """Whether there was a reader."""
@@ -117,9 +117,9 @@ class FieldChecks:
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
-                self._ends.update(self._last_steps(path))
+                self._ends |= self._last_steps(path)
         follower = Follower(frozenset(paths), now)
-        others, self._followers = self._followers, [follower]
+        others, self._followers = self._followers, (follower,)
         of_calls = any(is_tool_path(path, self._style) for path in paths)
         if of_calls:
             self._calls = CallReader(self._style, **self._reading)  # it reads the pieces so far again, for this reader
@@ -128,15 +128,14 @@ class FieldChecks:
                 self.take((item,))
             elif of_calls:
                 self.take_calls(item.tool_calls)
-        self._followers = [*others, follower]
+        self._followers = (*others, follower)
         if self.misfit is not None:
             self._drop(None)
         return follower
 
     def leave(self, follower: Follower) -> None:
         """The reader ends."""
-        if follower in self._followers:
-            self._followers.remove(follower)
+        self._followers = tuple(it for it in self._followers if it is not follower)
 
     def take(self, events: Iterable[Event]) -> None:
         """Check the fields that these events complete, and give them to the readers that follow their paths."""
@@ -159,7 +158,7 @@ class FieldChecks:
                 self._refuse(error)
                 return
             place = FieldPlace(path, wildcard_path, event.node.keys)
-            for follower in (*self._followers,):  # what a field starts may begin or end a reader
+            for follower in self._followers:
                 follower.put(place, value, (path, wildcard_path))
 
     def take_calls(self, pieces: Iterable[ToolCallDelta]) -> None:
@@ -172,7 +171,7 @@ class FieldChecks:
                     value = self._checked_call(found)
                     if value is None:
                         continue
-                    for follower in (*self._followers,):
+                    for follower in self._followers:
                         follower.put(found.place, value, found.names)
         except ValueError as error:
             self._refuse(error)

@@ -58,7 +58,7 @@ class _ItemReader:
 
     def __init__(self, adapter: Adapter | None) -> None:
         self._adapter = adapter
-        self._facts = _ChunkFacts()
+        self._facts = None if adapter is None else _ChunkFacts()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._halves, self._halves_of_reasoning = Halves(), Halves()
         self._chunks = ChunkReader()
@@ -78,7 +78,7 @@ class _ItemReader:
             if chunk is ENDED:
                 self._chunks.unfinished = False
                 return None
-        elif self._adapter is not None:
+        elif self._adapter is not None and self._facts is not None:
             said = self._facts.read(item)
             chunk = self._adapter(item)
             if said is not None and chunk is not item:
