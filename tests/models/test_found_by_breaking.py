@@ -253,7 +253,7 @@ async def test_every_call_is_checked_if_a_reader_follows_calls() -> None:
 
 async def test_the_place_of_a_wrong_argument_is_told() -> None:
     for arguments, place in (('{"queries": [5]}', r"\$tool_calls\[0\]\.queries\[0\]"), ("{}", r"\$tool_calls\[0\]")):
-        with pytest.raises(InvalidResponseError, match=f"description: {place}: "):
+        with pytest.raises(InvalidResponseError, match=rf"description: tool call 1 \('search'\): {place}: "):
             await fields_of([called(piece(arguments, "search", "1")), CALLS_END], SEARCH, "$tool_calls.search")
 
 

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from tests.models.instant_support import every_cut, follow, pieces
-from triggerflow.models.instant import Event, EventLog, InstantParser
+from triggerflow.models.instant import Event, InstantParser
+from triggerflow.models.response.log import EventLog
 
 
 @pytest.mark.parametrize("scalar", ["123", "true", "null", "1.5"])

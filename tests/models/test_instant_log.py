@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from triggerflow.models.instant import EventLog
+from triggerflow.models.response.log import EventLog
 
 
 async def collect(log: EventLog[int], after: int = 0) -> list[int]:

@@ -241,3 +241,21 @@ def test_a_value_that_fits_several_members_of_a_union_stays_json() -> None:
     assert part.convert(BAD) == BAD
     with pytest.raises(ValueError, match=r"pet\.toy: Expected"):
         part.convert("ball")
+
+
+@pytest.mark.parametrize(
+    "path", ["steps[*].tags[0]", "steps[1].tags[*]", "/steps/[*]/tags/[0]"], ids=["last", "first", "slash"]
+)
+@pytest.mark.parametrize("description", [Plan, {"steps": [{"tags": [str]}]}], ids=["class", "notation"])
+def test_a_path_may_name_one_index_and_leave_another_open(path: str, description: Any) -> None:
+    part = Output(description).part(path, "slash" if path[0] == "/" else "dot")
+    assert part.convert("new") == "new"
+    with pytest.raises(ValueError, match=r"tags"):
+        part.convert(7)
+
+
+def test_one_item_of_a_tuple_is_found_behind_an_open_index() -> None:
+    part = Output({"pairs": [tuple[int, str]]}).part("pairs[*][1]")
+    assert part.convert("new") == "new"
+    with pytest.raises(ValueError, match=r"pairs"):
+        part.convert(7)

@@ -142,7 +142,7 @@ async def test_whole_calls_are_fields(dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini"])
 async def test_the_arguments_of_a_tool_are_one_field(dialect: str) -> None:
-    response = Response(DIALECTS[dialect], tools={"search": Search})
+    response = Response(DIALECTS[dialect], tools={"search": Search, "weather": dict})
     assert await taken(response.fields("$tool_calls.search")) == [Search.model_validate_json(ARGUMENTS)]
 
 
@@ -187,7 +187,7 @@ async def test_wrong_arguments_are_asked_for_again(arguments: str) -> None:
         reasons.append(attempt.reason)
         return slowly(answers[attempt.number - 1])
 
-    response = Response(source, tools={"search": Search})
+    response = Response(source, tools={"search": Search, "weather": dict})
     assert [it.text for it in await taken(response.fields("$tool_calls.search.queries[*]"))] == ["thrust", "light"]
     assert "$tool_calls" in reasons[1] or "queries" in reasons[1]
 
@@ -195,14 +195,14 @@ async def test_wrong_arguments_are_asked_for_again(arguments: str) -> None:
 @pytest.mark.parametrize("arguments", ['{"queries": ["a", ', '{"queries": []} {"queries": []}', "no object", '["a"]'])
 async def test_arguments_that_are_no_object_are_invalid(arguments: str) -> None:
     for path in ("$tool_calls[*]", "$tool_calls.search.queries[*]"):
-        with pytest.raises(InvalidResponseError, match=r"tool call 0 \('search'\)"):
+        with pytest.raises(InvalidResponseError, match=r"tool call 1 \('search'\)"):
             await taken(Response(openai((0, "search", arguments))).fields(path))
 
 
 async def test_a_described_call_is_checked_as_a_whole() -> None:
     wrong = openai((0, "search", '{"queries": "all"}'))
     with pytest.raises(InvalidResponseError, match=r"\$tool_calls\[0\]"):
-        await taken(Response(wrong, tools={"search": Search}).fields("$tool_calls[*]"))
+        await taken(Response(wrong, tools={"search": Search, "weather": dict}).fields("$tool_calls[*]"))
     assert len(await taken(Response(wrong).fields("$tool_calls[*]"))) == 1
 
 
@@ -234,7 +234,7 @@ async def test_content_and_calls_side_by_side() -> None:
 
 
 async def test_paths_of_the_other_style() -> None:
-    response = Response(DIALECTS["anthropic"], path_style="slash", tools={"search": Search})
+    response = Response(DIALECTS["anthropic"], path_style="slash", tools={"search": Search, "weather": dict})
     found = await taken(response.fields("/$tool_calls/search/queries/[*]/text", "/$tool_calls/[*]", places=True))
     assert [place.path for place, _ in found] == [
         "/$tool_calls/[0]/queries/[0]/text",
@@ -257,7 +257,7 @@ async def test_paths_of_the_other_style() -> None:
 )
 def test_paths_that_no_call_has(path: str, message: str) -> None:
     with pytest.raises(ResponseUsageError, match=message):
-        Response(DIALECTS["openai"], tools={"search": Search}).fields(path)
+        Response(DIALECTS["openai"], tools={"search": Search, "weather": dict}).fields(path)
 
 
 async def test_calls_into_for_each_and_as_signals() -> None:
@@ -284,7 +284,7 @@ async def test_calls_into_for_each_and_as_signals() -> None:
         return flow
 
     def response() -> Response:
-        return Response(lambda attempt: slowly(answers[attempt.number - 1]), tools={"search": Search})
+        return Response(lambda attempt: slowly(answers[attempt.number - 1]), tools={"search": Search, "weather": dict})
 
     async def given(data: Any) -> Any:
         return response().fields("$tool_calls.search.queries[*]")
@@ -307,7 +307,7 @@ async def test_calls_into_for_each_and_as_signals() -> None:
 
 async def test_a_reset_is_told() -> None:
     answers = [openai(*cut("search", ARGUMENTS.replace("1}", '"many"}'))), openai(*cut("search", ARGUMENTS))]
-    response = Response(lambda attempt: slowly(answers[attempt.number - 1]), tools={"search": Search})
+    response = Response(lambda attempt: slowly(answers[attempt.number - 1]), tools={"search": Search, "weather": dict})
     fields = response.fields("$tool_calls.search.queries[*]")
     with pytest.raises(FieldsWithdrawnError):
         await taken(fields)

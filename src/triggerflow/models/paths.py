@@ -8,7 +8,9 @@ PathStyle = Literal["dot", "slash"]
 Step = str | int | None
 """A key, an index, or None for any index."""
 
-_STEP = {"dot": re.compile(r"\[(\*|\d+)\]|([^.\[\]]+)"), "slash": re.compile(r"\[(\*|\d+)\]|([^/\[\]]+)")}
+SEPARATOR: dict[PathStyle, str] = {"dot": ".", "slash": "/"}
+
+_STEP = {style: re.compile(rf"\[(\*|\d+)\]|([^{sign}\[\]]+)") for style, sign in SEPARATOR.items()}
 
 
 def parse(path: str, style: PathStyle) -> tuple[Step, ...]:

@@ -57,21 +57,23 @@ class Window:
 class ProblemList:
     """The problems of one answer, in the order in which they were found."""
 
-    __slots__ = ("_window", "found", "guess", "uncertain")
+    __slots__ = ("_window", "found", "guess", "lost", "uncertain")
 
     def __init__(self, window: Window) -> None:
         self._window = window
-        self.found: list[Problem] = []
-        """The first hundred."""
+        self.found: list[Problem] | tuple[()] = ()
+        """The first hundred. Most answers have none, and need no list."""
         self.guess: Problem | None = None
         """The first one that was repaired by a guess."""
         self.uncertain: Problem | None = None
         """The first one that was not repaired."""
+        self.lost: Problem | None = None
+        """The first half of a character, if there is one: no other reading of the text can find the other half."""
 
     def tolerate(self, pos: int, message: str) -> None:
         """The text at `pos` of the window is not JSON; its grammar leaves one reading."""
         if len(self.found) < MAX_PROBLEMS:
-            self.found.append(self._problem(pos, message, True, False))
+            self.found = [*self.found, self._problem(pos, message, True, False)]
 
     def repair(self, pos: int, message: str) -> None:
         """The text at `pos` of the window was read as what the model meant, which takes a guess."""
@@ -85,6 +87,11 @@ class ProblemList:
         self.uncertain = self.uncertain or problem
         self._keep(problem, self.uncertain is problem)
 
+    def lose_character(self, pos: int, message: str) -> None:
+        """At `pos` of the window there is half of a character."""
+        self.refuse(pos, message)
+        self.lost = self.lost or self._problem(pos, message, False, False)
+
     def _problem(self, pos: int, message: str, repaired: bool, guessed: bool) -> Problem:
         window = self._window
         text = window.text[pos : pos + _SHOWN] if pos >= 0 else ""
@@ -93,6 +100,6 @@ class ProblemList:
     def _keep(self, problem: Problem, first: bool) -> None:
         """Add the problem; the first of its kind even where the list is full."""
         if len(self.found) < MAX_PROBLEMS:
-            self.found.append(problem)
+            self.found = [*self.found, problem]
         elif first:
-            self.found[-1] = problem
+            self.found = [*self.found[:-1], problem]

@@ -10,6 +10,9 @@ formulas unescaped; decoded as other languages do; a quote; half of a surrogate 
 JSON_ESCAPES = {"\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 """What the letters (and the backslash) of JSON mean after a backslash."""
 _OTHERS: dict[str, tuple[str, Sort]] = {'"': ('"', "quote"), "/": ("/", "json"), "'": ("'", "decoded")}
+MARKDOWN = frozenset("_*#-~>!@`[]' ")
+"""Characters before which models write a backslash out of habit. It says nothing about other backslashes."""
+HALF = r"half of a character: \ud800 to \udfff are surrogates, which stand for a character only as a pair"
 CODE = re.compile(r"u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}")
 """The escape of a character by its number, without the backslash; not half of a surrogate pair."""
 CODE_BEGUN = re.compile(r"(?:u[0-9a-fA-F]{0,3})?\Z")

@@ -38,6 +38,8 @@ _KEY_AHEAD = re.compile(r'"([^"\n]{1,256})"\s{0,256}:')
 _KEY_AHEAD_BEGUN = re.compile(r'"[^"\n]{0,256}(?:"\s{0,256})?\Z')
 _LONGEST_WRAPPER = 512
 """In characters: so long may the beginning of the object around the answer be."""
+_COMPARED = 1_000
+"""With so many objects of a list an object after it is compared."""
 _NOTHING = re.compile(r"(?!)")
 
 
@@ -195,6 +197,11 @@ class InstantParser:
                 return found
         return None
 
+    @property
+    def lost_character(self) -> Problem | None:
+        """The first place in the answer so far that has half of a character; None if there is none."""
+        return None if self._shown is None else self._shown.problems.lost
+
     def feed(self, delta: str | bytes | bytearray | memoryview) -> list[Event]:
         """Take the next piece of the response, of any length; return the events that follow from it.
 
@@ -350,14 +357,16 @@ class InstantParser:
             return self._quote(text, found.start())
         elif char in "}]":
             self._closing(found.start(), char)
-        elif self._candidate.match(char):
+        elif self._candidate.match(char) or (self._after_answer and self._expected and not self._unclosed):
+            # An object after a list may correct one of its items; it is compared and cannot become the answer.
+            is_candidate = self._candidate.match(char) is not None and (self._expected or not self._after_answer)
             self._block_start = self._window.start + found.start()
             self._block = BlockReader(
                 Document(self._slash, self._attempt),
                 "object" if char == "{" else "array",
                 self._window,
                 expected=self._expected,
-                bar=None if self._after_answer and not self._expected else self._bar,
+                bar=self._bar if is_candidate else None,
                 max_depth=self._max_depth,
                 trust_quotes=self._trust_quotes,
             )
@@ -430,11 +439,26 @@ class InstantParser:
         if shown is None or not self._after_answer or not value:
             return False
         if self._expected:
-            if len(block.matched) < max(1, self._bar):
-                return False
-        elif isinstance(value, list) and isinstance(shown.document.value, dict):
+            return self._contradicts(value, shown.document.value)
+        if isinstance(value, list) and isinstance(shown.document.value, dict):
             return False  # after an object, brackets are more likely prose
         return not same(value, shown.document.value)
+
+    def _contradicts(self, later: Any, answer: Any) -> bool:
+        """Whether a block after the answer gives an expected key another value: it corrects the answer, in part or as a
+        whole. Keys that were not asked for do not matter."""
+        if isinstance(later, list) and isinstance(answer, list):
+            return bool(self._expected & _top_keys(later)) and not same(later, answer)
+        known = _objects(answer)[:_COMPARED]
+        return any(
+            not any(self._agrees(item, one) for one in known)
+            for item in _objects(later)
+            if not self._expected.isdisjoint(item)
+        )
+
+    def _agrees(self, later: dict[str, Any], answer: dict[str, Any]) -> bool:
+        keys = self._expected.intersection(later)
+        return all(key in answer and same(later[key], answer[key]) for key in keys)
 
     def _check_end(self, shown: BlockReader) -> None:
         """Note what the end of the response shows about the answer."""
@@ -506,5 +530,11 @@ def _after_space(text: str, pos: int) -> int:
 
 def _top_keys(value: Any) -> set[str]:
     """The keys of an object, or of all objects in a list."""
-    objects: list[Any] = [value] if isinstance(value, dict) else value
-    return {key for item in objects if isinstance(item, dict) for key in cast("dict[str, Any]", item)}
+    return {key for item in _objects(value) for key in item}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """An object, or those in a list, in a list."""
+    if isinstance(value, dict):
+        return [cast("dict[str, Any]", value)]
+    return [item for item in cast("list[Any]", value) if isinstance(item, dict)]

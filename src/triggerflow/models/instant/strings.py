@@ -7,7 +7,7 @@ quote ends it, for servers whose output is constrained to valid JSON.
 import re
 
 from .errors import ProblemList, Window
-from .escapes import CODE, CODE_BEGUN, JSON_ESCAPES, unescape
+from .escapes import CODE, CODE_BEGUN, HALF, JSON_ESCAPES, MARKDOWN, unescape
 from .events import Node
 from .quotes import Quotations, key_quote_closes, recent, value_quote_closes
 
@@ -21,6 +21,7 @@ _STOPS = {
 _STOPS_AFTER_CONTROL = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 # A line break ends a key: the text is not a key, but prose with a quote in it. The answer may begin in the next line.
 _KEY_STOPS = {'"': re.compile(r'["\\\n]'), "'": re.compile(r"['\\\n]")}
+_MIXED = "backslashes of which some are escapes of JSON and others are not"
 
 
 class StringScanner:
@@ -33,6 +34,8 @@ class StringScanner:
         "_flawed",
         "_in_object",
         "_kept",
+        "_kept_before",
+        "_letters_before",
         "_problems",
         "_quotations",
         "_trust",
@@ -50,6 +53,11 @@ class StringScanner:
         self._trust = trust_quotes
         self._problems = problems
         self._window = window
+        self._kept_before: int | None = None
+        """The offset of the first backslash in any string that shows that the model does not escape backslashes; -1
+        once the contradiction to an escape was noted."""
+        self._letters_before = False
+        """Whether an escape was decoded in any string that is also an ordinary backslash and letter."""
         self._forget()
         self.begin('"', is_key=False, in_object=False)
 
@@ -82,7 +90,8 @@ class StringScanner:
         """Whether an escape was decoded that is also an ordinary backslash and letter."""
         self._kept: int | None = None
         """The offset of the first backslash that JSON does not know, and that was kept."""
-        self._uncertain: tuple[int, str] | None = None
+        self._uncertain: int | None = None
+        """The offset of the first escape that has no certain meaning."""
 
     def scan(self, text: str, pos: int) -> tuple[str, int]:
         """Read on from `pos`; return the decoded text that this adds, and where reading stopped.
@@ -104,7 +113,7 @@ class StringScanner:
                     self.parts.append(gained)
                 return gained, at
             after = text[at + 1]
-            if after in self._ends and not self._flawed:
+            if after in self._ends and not (self._flawed or self._decoded):
                 before = text[at - 1] if at > pos else self.parts[-1][-1] if self.parts else ""
                 if after != "," or not before.isdigit():
                     self.closed = True
@@ -147,7 +156,7 @@ class StringScanner:
         gained = pieces[0] if len(pieces) == 1 else "".join(pieces)
         if gained:
             self.parts.append(gained)
-        if self.closed and self._flawed:
+        if self.closed and (self._flawed or self._decoded):
             self._note_problems()
         return gained, pos
 
@@ -181,12 +190,15 @@ class StringScanner:
             if self._kept is None:
                 self._kept = self._window.start + at
                 self._flawed = True
+            if self._kept_before is None and text[at + 1] not in MARKDOWN:
+                self._kept_before = self._kept
         elif sort == "decoded":
             self._problems.tolerate(at, f"JSON has no escape {text[at:pos]}")
-        elif sort != "json" and self._uncertain is None:
-            half = "half of a character (a surrogate without its pair)"
+        elif sort == "half":
+            self._problems.lose_character(at, HALF)
+        elif sort == "uncertain" and self._uncertain is None:
             self._flawed = True
-            self._uncertain = self._window.start + at, half if sort == "half" else "an escape that JSON does not have"
+            self._uncertain = self._window.start + at
         return piece, pos
 
     def _control_character(self, at: int) -> tuple[str, int]:
@@ -242,9 +254,14 @@ class StringScanner:
         if self._kept is not None:
             at = self._kept - start
             if self._decoded or self._escaped:
-                problems.refuse(at, "backslashes of which some are escapes of JSON and others are not")
+                problems.refuse(at, _MIXED)
             else:
                 problems.repair(at, "a backslash that begins no escape of JSON was kept as it is")
+        self._letters_before = self._letters_before or self._decoded
+        if self._letters_before and self._kept_before is not None and self._kept_before >= 0:
+            # In "\\sqrt" the backslash is meant as it is, so it may be in "\\frac", in whichever string that is.
+            if not (self._kept is not None and (self._decoded or self._escaped)):
+                problems.refuse(self._kept_before - start, _MIXED)
+            self._kept_before = -1
         if self._uncertain is not None:
-            offset, what = self._uncertain
-            problems.refuse(offset - start, what)
+            problems.refuse(self._uncertain - start, "an escape that JSON does not have")

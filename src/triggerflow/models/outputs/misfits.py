@@ -46,6 +46,10 @@ class Misfit(ValueError):
         super().__init__(message)
         self.places = tuple(places)
 
+    def inside(self, place: str) -> "Misfit":
+        """The same, and where the part is."""
+        return Misfit(f"{place}: {self}", [f"{place}: {one}" for one in self.places])
+
 
 def misfits(data: Any, schema: Schema, place: str = "") -> list[str]:
     """The places that do not fit, each as "place: expected ..., got ...", and the keys that are missing.

@@ -201,17 +201,15 @@ class Output:
         return part
 
     def _find(self, steps: tuple[Step, ...], path: str) -> Part:
-        node, rest = self._node, list(steps)
         where = path or "output"
-        while rest and not node.typed:
-            inner = node.keys.get(rest[0]) if isinstance(rest[0], str) else node.item
-            if inner is None:
-                raise ResponseUsageError(f"the answer that `output` describes never has the path {path!r}")
-            node = inner
-            del rest[0]
-        if not rest:
+        node: _Node | None = self._node
+        rest = list(steps)
+        while rest and node is not None and not node.typed:
+            step = rest.pop(0)
+            node = node.keys.get(step) if isinstance(step, str) else node.item
+        if node is not None and not rest:
             return Part(node.schema, self._definitions, [node.convert], where)
-        types = [node.kind]
+        types = [] if node is None else [node.kind]
         for step in rest:
             types = [found for kind in types for found in inner_types(kind, step)]
         types = [kind for index, kind in enumerate(types) if kind not in types[:index]]

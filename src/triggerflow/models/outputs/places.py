@@ -10,6 +10,7 @@ from ..paths import PathStyle, Step, parse, render
 from .schemas import Definitions, Schema, choices, items_of, name_of, resolve
 
 _INDEX = re.compile(r"\[\d+\]")
+_ANY_INDEX = re.compile(r"\[(?:\*|\d+)\]")
 
 
 class Described(Protocol):
@@ -23,19 +24,23 @@ class Described(Protocol):
 
 def check_paths(paths: Iterable[str], output: Described | None, style: PathStyle) -> None:
     """Raise `ResponseUsageError` for a path, like `items[*].title` or `items[0]`, that no event of this answer has."""
-    known = None if output is None else places(output.full_schema, style)
+    schema = None if output is None else output.full_schema
+    known = {} if schema is None else places(schema, style)
     for path in paths:
-        if known is not None and path in known:
-            _check_certain(path, output.full_schema if output else {}, style)
+        if schema is not None and path in known:
+            _check_certain(path, schema, style)
             continue
         general = _INDEX.sub("[*]", path)
         if general != path and "[*]" in path:
             raise ResponseUsageError(
                 f"the path {path!r} would never match: write [*] for all of its indexes, or for none"
             )
-        if known is None or general in known or any(inner and _is_in(general, at) for at, inner in known.items()):
-            continue
-        raise _unknown(path, general, known)
+        if (
+            schema is not None
+            and general not in known
+            and not any(takes_any and _is_in(general, place) for place, takes_any in known.items())
+        ):
+            raise _unknown(path, general, known)
 
 
 def _check_certain(path: str, schema: Schema, style: PathStyle) -> None:
@@ -51,8 +56,8 @@ def _check_certain(path: str, schema: Schema, style: PathStyle) -> None:
 def exact_steps(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...] | None:
     """The steps to a path that is described; None for one inside of a place where any value may be, or of a type that
     contains itself."""
-    general = path if path in places(schema, style) else _INDEX.sub("[*]", path)
-    return steps_of(path, schema, style) if general in places(schema, style) else None
+    known = places(schema, style)
+    return steps_of(path, schema, style) if path in known or _INDEX.sub("[*]", path) in known else None
 
 
 def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
@@ -69,22 +74,27 @@ def steps_of(path: str, schema: Schema, style: PathStyle) -> tuple[Step, ...]:
         at = max(around, key=len)
     start, rest = named[at], general[len(at) :]
     steps = [*start, *parse(rest, style)]
-    indexes = iter(_INDEX.findall(path))
     if general != path:
-        steps = [int(next(indexes)[1:-1]) if step is None else step for step in steps]
+        indexes = iter(_ANY_INDEX.findall(path))
+        steps = [step if isinstance(step, str) else _index(next(indexes)) for step in steps]
     return tuple(steps)
+
+
+def _index(bracketed: str) -> int | None:
+    return None if bracketed == "[*]" else int(bracketed[1:-1])
 
 
 def places(schema: Schema, style: PathStyle) -> dict[str, bool]:
     """The wildcard path of every place in an answer of this schema, and whether a value of any type may be there."""
     found: dict[str, bool] = {}
-    for steps, inner in _walk(schema).items():
+    for steps, takes_any in _walk(schema).items():
         path = render(steps, style)
-        found[path] = found.get(path, False) or inner
+        found[path] = found.get(path, False) or takes_any
     return found
 
 
 def _walk(schema: Schema) -> dict[tuple[Step, ...], bool]:
+    """The steps to every place in an answer of this schema, and whether a value of any type may be there."""
     found: dict[tuple[Step, ...], bool] = {}
     definitions: Definitions = schema.get("$defs", {})
 

@@ -20,8 +20,8 @@ from ..instant import Event, InstantParser, Problem, ResetEvent
 from ..outputs import Misfit, Output, misfits
 from ..paths import PathStyle, Step, parse
 from ..repair import second_reading
-from ..shapes import Delta, ToolCallDelta, ending_of, named
-from .tool_calls import ToolCall
+from ..shapes import Delta, ToolCallDelta, ending_of, id_and_model
+from .tool_calls import ToolCall, unknown_tool
 from .usage import summed, with_total
 
 _CUT = {
@@ -32,7 +32,8 @@ _CUT = {
 
 
 class Answer:
-    """The answer of one attempt. `strict`: it must be JSON and nothing else; `repair`: guesses are allowed."""
+    """The answer of one attempt. `tools`: the names of those that it may call, if they were described; `strict`: it
+    must be JSON and nothing else; `repair`: guesses are allowed."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Answer:
         output: Output | None,
         earlier: Sequence[Mapping[str, Any]] = (),
         *,
+        tools: Sequence[str] = (),
         strict: bool = False,
         repair: bool = True,
     ) -> None:
@@ -47,6 +49,7 @@ class Answer:
         self.output = output
         self.earlier = tuple(earlier)
         """What `account` gave for each earlier attempt."""
+        self._tools = tools
         self.strict = strict
         self.repair = repair
         self.length = 0
@@ -65,9 +68,9 @@ class Answer:
         self._text = StringIO()
         self._reasoning = StringIO()
         self._refusal = StringIO()
-        self._named: dict[str, Any] = {}
+        self._id_and_model: dict[str, Any] = {}
         self._unnamed = 5
-        """So many chunks are still looked at for the names. Some servers leave them empty in the first one."""
+        """So many more chunks are searched for id and model. Some servers leave them empty in the first one."""
         self._second: Problem | None = None
         """What was wrong with the text, if the value is from a second reading of it."""
 
@@ -94,6 +97,12 @@ class Answer:
         return [self._calls[number][0] for number in sorted(self._calls)]
 
     @property
+    def said(self) -> str:
+        """The text, and the tool calls as text: what a model is shown of an answer that it has to correct."""
+        calls = (f"{call.name}({call.arguments})" for call in self.tool_calls)
+        return "\n".join(filter(None, (self.text, *calls)))
+
+    @property
     def meta(self) -> dict[str, Any]:
         """About this answer, and about all attempts that were made for it.
 
@@ -101,7 +110,7 @@ class Answer:
         events. `attempts` has an account of each attempt, in order. `usage` is the sum of theirs, in tokens.
         """
         attempts = [{**each, "usage": dict(each["usage"])} for each in (*self.earlier, self.account(None))]
-        said = {**self._named, "role": "assistant", "finish_reason": self.finish_reason}
+        said = {**self._id_and_model, "role": "assistant", "finish_reason": self.finish_reason}
         usage = summed(each["usage"] for each in attempts)
         return {**said, "usage": usage, "attempt": self.parser.attempt, "attempts": attempts}
 
@@ -129,8 +138,8 @@ class Answer:
             self._goes_on = False
         if self._unnamed and delta.raw is not None and not isinstance(delta.raw, str):
             self._unnamed -= 1
-            for name, found in named(delta.raw).items():
-                self._named[name] = self._named.get(name) or found
+            for name, found in id_and_model(delta.raw).items():
+                self._id_and_model[name] = self._id_and_model.get(name) or found
         if not delta.text:
             return []
         self.length += self._text.write(delta.text)
@@ -144,6 +153,9 @@ class Answer:
             return problem
         if not self.length and not self._calls:
             return self.invalid("the answer is empty")
+        for call in self.tool_calls if self._tools else ():
+            if call.name not in self._tools:
+                return self.invalid(unknown_tool(call.name, self._tools))
         if self.output is None:
             return None
         problem = self.json_problem()
@@ -214,12 +226,7 @@ class Answer:
             return self.cut("end", "the answer's text ended inside of its JSON")
         objection = parser.objection(repair=self.repair)
         if objection is not None:
-            how = (
-                "the only reading is a guess, which repair=False refuses"
-                if objection.repaired
-                else "its value is not certain"
-            )
-            return self.invalid(f"the answer is not JSON, and {how}: {objection.around(self.text)}")
+            return self.uncertain(objection)
         if not parser.complete:
             return self.invalid(f"the model ended the answer before the JSON was complete; it ends {self.text[-80:]!r}")
         return self._strict_problem() if self.strict else None
@@ -247,6 +254,12 @@ class Answer:
         return InvalidResponseError(
             message, text=self.text, data=self.parser.value, missing=missing, problems=self.problems
         )
+
+    def uncertain(self, problem: Problem) -> InvalidResponseError:
+        """The error of an answer whose value is not certain because of this problem."""
+        guess = "the only reading is a guess, which repair=False refuses"
+        how = guess if problem.repaired else "its value is not certain"
+        return self.invalid(f"the answer is not JSON, and {how}: {problem.around(self.text)}")
 
     def misfit(self, error: ValueError) -> InvalidResponseError:
         """The error of an answer of which one field has another type than the description says."""

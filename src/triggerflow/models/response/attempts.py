@@ -24,7 +24,7 @@ from ..errors import (
     TransportError,
     shortened,
 )
-from ..instant import Event, EventLog, InstantParser, ResetEvent
+from ..instant import Event, InstantParser, ResetEvent
 from ..outputs import Output
 from ..paths import PathStyle
 from ..shapes import Delta
@@ -32,6 +32,7 @@ from ..sources import Adapter, Source, read_deltas, translate
 from .answer import Answer, slices
 from .field_checks import FieldChecks, Follower
 from .limits import TimeLimits
+from .log import EventLog
 from .retries import Attempt, Budget, opener
 from .usage import summed, tokens
 from .views import Item, Restart
@@ -88,6 +89,7 @@ class Attempts:
         self._source = source
         self._opener = opener(source)
         self._output = output
+        self._tools = (*tools,)
         self._adapter = adapter
         self._constrained = constrained
         self._reading = {"strict": strict, "repair": repair}
@@ -119,7 +121,7 @@ class Attempts:
         try:
             while (failure := await self._make_attempt()) is not None:
                 await asyncio.sleep(self._wait(failure))
-                self._again(failure.error)
+                self._begin_next(failure.error)
         except asyncio.CancelledError:
             self.close(ResponseCancelled("the task that reads the response was cancelled"))
             raise
@@ -148,13 +150,13 @@ class Attempts:
         if failure is None or self._limit(failure.max_retries) is not None:
             return False
         self.log = EventLog()
-        self._again(failure.error)
+        self._begin_next(failure.error)
         return True
 
     def lack_at_end(self, need: Need) -> Exception | None:
         """The error if the last answer lacks one of these keys and has to have it."""
         missing = self.answer.missing(need.keys, need.style) if need.fatal else ()
-        return self._last(self.answer.lacks(missing), self._limit(need.max_retries)) if missing else None
+        return self._final(self.answer.lacks(missing), self._limit(need.max_retries)) if missing else None
 
     def follow_fields(self, paths: Sequence[str], now: Callable[[Field], bool] | None) -> Follower:
         """A new reader of the fields at these paths. They are checked as soon as they are complete. `now`: see
@@ -227,6 +229,8 @@ class Attempts:
                     kept = piece if self._originals else replace_field(piece, raw=None)
                     events = answer.take(piece)
                     log.extend((kept, *events))
+                    if (lost := answer.parser.lost_character) is not None:
+                        raise answer.uncertain(lost)
                     if checks.active:
                         checks.take(events)
                         checks.take_calls(piece.tool_calls)
@@ -265,10 +269,10 @@ class Attempts:
             wait = min(_LONGEST_WAIT, 0.5 * 2 ** min(self._attempt.number - 1, 10))
             wait = wait if error.retry_after is None else error.retry_after
         else:
-            raise self._last(error, None)
+            raise self._final(error, None)
         limit = self._limit(failure.max_retries, wait)
         if limit is not None:
-            raise self._last(error, limit)
+            raise self._final(error, limit)
         return wait
 
     def _limit(self, max_retries: int, wait: float = 0.0) -> str | None:
@@ -286,7 +290,7 @@ class Attempts:
         now = 0.0 if self._started is None else asyncio.get_running_loop().time() - self._started
         return self._seconds + now
 
-    def _last(self, error: Exception, limit: str | None) -> Exception:
+    def _final(self, error: Exception, limit: str | None) -> Exception:
         """The error that ends the response: it says what was tried."""
         if isinstance(error, ModelError):
             accounts = [*self._accounts, self._account(error)]
@@ -298,12 +302,12 @@ class Attempts:
     def _account(self, error: Exception) -> dict[str, Any]:
         return self.answer.account(shortened(str(error), _LONGEST_REASON) or type(error).__name__)
 
-    def _again(self, error: Exception) -> None:
+    def _begin_next(self, error: Exception) -> None:
         """Prepare the next attempt: begin a new answer, and add a `Restart` to the log."""
         account = self._account(error)
         self._accounts.append(account)
         if isinstance(error, InvalidResponseError) and self._tell_why:
-            told = error.reason, self.answer.text, self.answer.problems
+            told = error.reason, self.answer.said, self.answer.problems
             self._attempt = Attempt(self._attempt.number + 1, *told)
         else:  # a request that failed has brought no answer: the one before it is still to be corrected
             self._attempt = replace(self._attempt, number=self._attempt.number + 1)
@@ -315,7 +319,7 @@ class Attempts:
         self.checks.begin(Withdrawn(attempt, account["failure"]))
 
     def _new_answer(self, attempt: int) -> Answer:
-        return Answer(self._new_parser(attempt), self._output, self._accounts, **self._reading)
+        return Answer(self._new_parser(attempt), self._output, self._accounts, tools=self._tools, **self._reading)
 
     def _new_parser(self, attempt: int) -> InstantParser:
         output = self._output

@@ -8,10 +8,10 @@ from typing import Any
 from ..._core.signals import FieldPlace
 from ...run.dispatch import Field, Withdrawn
 from ..instant import Event, ResetEvent
-from ..outputs import Misfit, Output, exact_steps, misfits
-from ..paths import PathStyle, Step, parse
+from ..outputs import Misfit, Output, Part, exact_steps, misfits
+from ..paths import SEPARATOR, PathStyle, Step, parse
 from ..shapes import Delta, ToolCallDelta
-from .tool_calls import CallReader, is_tool_path, read_tool_path
+from .tool_calls import CallEvent, CallReader, call_name, is_tool_path, read_tool_path
 
 Check = Callable[[Event, str], Any]
 """Returns the value of an event as the type that the description has at its path; raises `ValueError` if it does not
@@ -98,12 +98,12 @@ class FieldChecks:
         self._tools = tools
         self._style: PathStyle = style
         self._checks: dict[str, Check] = {}
-        self._ends: set[Any] = set()
+        self._ends: frozenset[Any] = frozenset()
         """The last step of each path, by which most other events are skipped: a key, `int` for an index, None for the
         root."""
         self._calls: CallReader | None = None
         """Reads the tool calls of the current answer, if a reader follows them."""
-        self._followers: list[Follower] = []
+        self._followers: tuple[Follower, ...] = ()
         self.misfit: ValueError | None = None
         self.active = False
         """Whether there was a reader."""
@@ -117,9 +117,9 @@ class FieldChecks:
         for path in paths:
             if path not in self._checks:
                 self._checks[path] = self._make(path)
-                self._ends.update(self._last_steps(path))
+                self._ends |= self._last_steps(path)
         follower = Follower(frozenset(paths), now)
-        others, self._followers = self._followers, [follower]
+        others, self._followers = self._followers, (follower,)
         of_calls = any(is_tool_path(path, self._style) for path in paths)
         if of_calls:
             self._calls = CallReader(self._style, **self._reading)  # it reads the pieces so far again, for this reader
@@ -128,15 +128,14 @@ class FieldChecks:
                 self.take((item,))
             elif of_calls:
                 self.take_calls(item.tool_calls)
-        self._followers = [*others, follower]
+        self._followers = (*others, follower)
         if self.misfit is not None:
             self._drop(None)
         return follower
 
     def leave(self, follower: Follower) -> None:
         """The reader ends."""
-        if follower in self._followers:
-            self._followers.remove(follower)
+        self._followers = tuple(it for it in self._followers if it is not follower)
 
     def take(self, events: Iterable[Event]) -> None:
         """Check the fields that these events complete, and give them to the readers that follow their paths."""
@@ -159,7 +158,7 @@ class FieldChecks:
                 self._refuse(error)
                 return
             place = FieldPlace(path, wildcard_path, event.node.keys)
-            for follower in (*self._followers,):  # what a field starts may begin or end a reader
+            for follower in self._followers:
                 follower.put(place, value, (path, wildcard_path))
 
     def take_calls(self, pieces: Iterable[ToolCallDelta]) -> None:
@@ -169,16 +168,29 @@ class FieldChecks:
         try:
             for piece in pieces:
                 for found in self._calls.take(piece):
-                    check = next((self._checks[name] for name in found.names if name in self._checks), None)
-                    if found.event is None and found.tool in self._tools:
-                        self._tools[found.tool].part("").convert(found.arguments, found.place.path)
-                    if check is None:
+                    value = self._checked_call(found)
+                    if value is None:
                         continue
-                    value = found.call if found.event is None else check(found.event, found.place.path)
-                    for follower in (*self._followers,):
+                    for follower in self._followers:
                         follower.put(found.place, value, found.names)
         except ValueError as error:
             self._refuse(error)
+
+    def _checked_call(self, found: CallEvent) -> Any:
+        """The value of a place of a call, or the call, for those who follow it; None if nobody does, and for a call of
+        a tool that there is not: it makes the answer invalid at its end.
+
+        Raises `Misfit`, which says which call is wrong."""
+        check = next((self._checks[name] for name in found.names if name in self._checks), None)
+        try:
+            if found.event is not None:
+                return None if check is None else check(found.event, found.place.path)
+            if found.tool in self._tools:
+                _checked(self._tools[found.tool].part(""), found.arguments, found.place.path)
+        except Misfit as error:
+            raise error.inside(call_name(found.number, found.tool)) from error
+        unknown = self._tools and found.tool not in self._tools
+        return None if check is None or unknown else found.call
 
     def _refuse(self, error: ValueError) -> None:
         self.misfit = self.misfit or error
@@ -206,7 +218,7 @@ class FieldChecks:
         if steps is None:
             steps = parse(path, self._style)
             if steps and isinstance(steps[-1], str):
-                separator = "." if self._style == "dot" else "/"
+                separator = SEPARATOR[self._style]
                 parts = path.split(separator)
                 return {steps[-1], *(separator.join(parts[at:]) for at in range(len(parts)))}
         if not steps:
@@ -228,11 +240,12 @@ class FieldChecks:
             return lambda event, place: event.value
         part = output.part(path, self._style)
 
-        def check(event: Event, place: str) -> Any:
-            value = event.node.value
-            try:
-                return part.convert(value, place)
-            except ValueError as error:
-                raise Misfit(str(error), misfits(value, part.schema, place)) from error
+        return lambda event, place: _checked(part, event.node.value, place)
 
-        return check
+
+def _checked(part: Part, value: Any, place: str) -> Any:
+    """The value as the type of this part. Raises `Misfit`."""
+    try:
+        return part.convert(value, place)
+    except ValueError as error:
+        raise Misfit(str(error), misfits(value, part.schema, place)) from error

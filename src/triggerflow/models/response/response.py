@@ -14,7 +14,7 @@ from ...drivers.tasks import start_task
 from ...run.dispatch import Field, Withdrawn
 from ...run.portal import iterate_sync, on_a_loop, run_sync
 from ..errors import ResponseCancelled, ResponseUsageError
-from ..instant import EventLog, Problem
+from ..instant import Problem
 from ..outputs import Output, check_paths
 from ..paths import PathStyle
 from ..sources import Adapter, Source
@@ -22,6 +22,7 @@ from . import options
 from .answer import Answer
 from .attempts import Attempts, Need
 from .fields import Fields
+from .log import EventLog
 from .retries import Attempt, Budget
 from .tool_calls import is_tool_path, read_tool_path
 from .views import Item, StreamType, view

@@ -9,7 +9,7 @@ The paths, in the style "dot" (in the style "slash": `/$tool_calls/search/querie
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from ..._core.signals import FieldPlace
 from ..errors import ResponseUsageError
 from ..instant import Event, InstantParser
 from ..outputs import Output, check_paths
-from ..paths import PathStyle, Step, render
+from ..paths import SEPARATOR, PathStyle, Step, render
 from ..shapes import ToolCallDelta
 
 _KEY = "$tool_calls"
@@ -71,9 +71,14 @@ def read_tool_path(path: str, tools: Mapping[str, Output], style: PathStyle) -> 
     return ToolPath(tool, inner)
 
 
+def unknown_tool(name: str | None, tools: Iterable[str]) -> str:
+    """What is wrong with a call of a tool that was not described, in words for the model."""
+    return f"it calls the tool {name or ''!r}, which does not exist; the tools are {', '.join(tools)}"
+
+
 def _described_tool(rest: str, tools: Mapping[str, Output], style: PathStyle) -> ToolPath | None:
     """The path if it begins with the name of a described tool. A name may contain dots: the longest one counts."""
-    sign = "/" if style == "slash" else "."
+    sign = SEPARATOR[style]
     for tool in sorted(tools, key=len, reverse=True):
         inner = rest.removeprefix(sign + tool)
         if inner != rest and inner[:1] in ("", sign, "["):
@@ -88,6 +93,8 @@ class CallEvent(NamedTuple):
     """A completed place of a tool call: the paths by which a reader may follow it, the exact one first."""
 
     tool: str
+    number: int
+    """The index of the call."""
     event: Event | None
     """The place in the arguments; None for the whole call."""
     place: FieldPlace
@@ -137,15 +144,18 @@ class CallReader:
             yield from self._end(piece.index, call)
 
     def _places(self, number: int, call: _Reading, events: list[Event]) -> Iterator[CallEvent]:
+        lost = call.parser.lost_character
+        if lost is not None:
+            raise ValueError(f"{call_name(number, call.name)}: {lost}")
         for event in events:
             if event.event_type == "reset":
-                raise ValueError(f"the arguments of tool call {number} ({call.name!r}) are more than one JSON object")
+                raise ValueError(f"{call_name(number, call.name)}: the arguments are more than one JSON object")
             if event.is_complete:
                 keys = event.node.keys
                 wildcard = (key if isinstance(key, str) else None for key in keys)
                 names = (self._path(call.name, *keys), self._path(call.name, *wildcard))
                 place = FieldPlace(self._path(number, *keys), names[1], (_KEY, number, *keys))
-                yield CallEvent(call.name, event, place, names, ToolCall(call.id, call.name))
+                yield CallEvent(call.name, number, event, place, names, ToolCall(call.id, call.name))
 
     def _path(self, *steps: Step) -> str:
         return render((_KEY, *steps), self._style)
@@ -161,13 +171,18 @@ class CallReader:
         if problem is not None or not call.parser.complete or goes_on:
             why = "they end inside of their JSON" if not call.parser.complete else "other text follows"
             why = why if problem is None else problem.message
-            raise ValueError(f"the arguments of tool call {number} ({call.name!r}) are not one JSON object: {why}")
+            raise ValueError(f"{call_name(number, call.name)}: the arguments are not one JSON object: {why}")
         names = (self._path(number), self._path(None))
         place = FieldPlace(*names, (_KEY, number))
         if mistake is not None:  # the text was read, but programs that use the call expect JSON
             text = json.dumps(call.parser.value, ensure_ascii=False)
         whole = ToolCall(call.id, call.name or None, text, True)
-        yield CallEvent(call.name, None, place, names, whole, call.parser.value)
+        yield CallEvent(call.name, number, None, place, names, whole, call.parser.value)
+
+
+def call_name(number: int, tool: str) -> str:
+    """How errors name a call, by its index and its tool."""
+    return f"tool call {number + 1} ({tool!r})"
 
 
 def _mistake(text: str) -> json.JSONDecodeError | None:

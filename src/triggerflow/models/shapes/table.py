@@ -218,7 +218,7 @@ def _shown(chunk: Any) -> str:
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
-def named(raw: Any) -> dict[str, Any]:
+def id_and_model(raw: Any) -> dict[str, Any]:
     """`id` and `model` of the answer, as a chunk says them; None for what it does not say."""
     inner = [raw, *(get(raw, name) for name in ("message", "response", "chunk", "data"))]
     ids = (get(place, name) for place in inner for name in ("id", "responseId", "response_id"))

@@ -58,7 +58,7 @@ class _ItemReader:
 
     def __init__(self, adapter: Adapter | None) -> None:
         self._adapter = adapter
-        self._beside = _Beside()
+        self._facts = None if adapter is None else _ChunkFacts()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._halves, self._halves_of_reasoning = Halves(), Halves()
         self._chunks = ChunkReader()
@@ -75,8 +75,8 @@ class _ItemReader:
         chunk = item
         if isinstance(item, Plain):
             chunk = item.chunk
-        elif self._adapter is not None:
-            said = self._beside.read(item)
+        elif self._adapter is not None and self._facts is not None:
+            said = self._facts.read(item)
             chunk = self._adapter(item)
             if said is not None and chunk is not item:
                 chunk = _completed(chunk, said)
@@ -124,9 +124,9 @@ def _refuse_lines(text: str) -> None:
         )
 
 
-class _Beside:
-    """Reads the chunks for which the program has an adapter. The adapter says what the content is. If the shape is
-    known, the chunk still says how the answer ended, which errors there were, and what was counted."""
+class _ChunkFacts:
+    """What chunks say beside their content, which an adapter reads: if the shape is known, how the answer ended, which
+    errors there were, and what was counted."""
 
     def __init__(self) -> None:
         self._reader = ChunkReader()

@@ -1,4 +1,4 @@
-"""The HTTP response behind an SDK's stream: every byte is a sign of life, and a body that is no event stream is told.
+"""The HTTP response behind an SDK's stream: every byte is a sign of life, and a body that is no answer is an error.
 
 A server, or what answers in its place, may answer HTTP 200 with a web page, an error object, a whole answer or one JSON
 object per line. The SDKs look for events in all of these, find none, and report an empty stream. So the beginning of

@@ -1,8 +1,7 @@
-"""A recorded event log: one producer appends, any number of consumers read all of it, each at its own pace.
+"""A recorded log: one producer appends, any number of consumers read all of it, each at its own pace.
 
-Each consumer has a position of its own: late consumers read from the beginning, and slow ones do not delay
-others. The log
-lives as long as its response and holds its output, so that the output bounds its memory.
+Each consumer has a position of its own: late consumers read from the beginning, and slow ones do not delay others. The
+log lives as long as its response and holds its output, so that the output bounds its memory.
 """
 
 import asyncio
