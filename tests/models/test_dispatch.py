@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -39,6 +39,9 @@ class Recorder:
 
     async def retract(self, number: int, reason: str) -> None:
         self.calls.append(("retract", number, reason))
+
+    async def stopped(self, numbers: Sequence[int]) -> None:
+        assert list(numbers) == self.of("retract")[-len(numbers) :]
 
     def of(self, kind: str) -> list[Any]:
         return [(first, second) if kind == "emit" else first for name, first, second in self.calls if name == kind]

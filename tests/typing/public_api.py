@@ -51,6 +51,7 @@ async def members(data: TriggerFlowRuntimeData[list[int], str]) -> list[int]:
     assert_type(data.trigger_event, str)
     assert_type(data.trigger_type, str)
     assert_type(data.signal_id, int)
+    assert_type(data.provisional_signals, tuple[int, ...])
     data.state.set("key", 1)
     await data.state.async_set("key", 1, emit=False)
     data.state.append("list", 1)

@@ -71,6 +71,17 @@ def decided(state: RunState, number: int) -> Provisional | None:
     return provisional
 
 
+def signals_around(state: RunState, group: CompletionGroup | None) -> tuple[int, ...]:
+    """Return the numbers of the provisional signals around a group that are not confirmed, the innermost first."""
+    found: list[int] = []
+    provisional = None if group is None else group.provisional
+    while provisional is not None:
+        if provisional.retracted or provisional.signal in (state.provisional or ()):
+            found.append(provisional.signal)
+        provisional = provisional.outer
+    return tuple(found)
+
+
 def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer | Interrupt]:
     """Return all members of a provisional signal, and those of provisional signals inside it."""
     found: list[RunChunk | BlockInstance | Timer | Interrupt] = []

@@ -23,6 +23,7 @@ from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from .._core import commands, events
+from .._core.closing import FINAL
 from .._core.commands import AnyCommand, Publish
 from .._core.definition import OperatorKind
 from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
@@ -427,7 +428,7 @@ class AsyncioDriver:
         runtime = self.runtime
         if run.id in (runtime.machine.state.retracted or ()):
             run.handle.uncancel()
-        elif runtime.machine.state.closing is None:
+        elif runtime.machine.state.closing is None and runtime.machine.state.status not in FINAL:
             self._cancelled(
                 f"the task of chunk {run.node.name!r} was cancelled: its event loop shuts down, or the "
                 "chunk cancelled its own task"

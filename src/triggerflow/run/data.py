@@ -15,6 +15,7 @@ from .._core import events
 from .._core.definition import OperatorKind
 from .._core.errors import UsageError
 from .._core.events import Failure
+from .._core.provisional import signals_around
 from .._core.signals import PUBLIC_KIND, FieldPlace, FieldTrigger
 from .._core.state import RunChunk
 from ..build.arguments import text
@@ -139,6 +140,16 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def signal_id(self) -> int:
         """The number of the record that caused this run, counted from 0 within the execution."""
         return self._run.signal
+
+    @property
+    def provisional_signals(self) -> tuple[int, ...]:
+        """The numbers of the provisional signals in which this run is, the innermost first: a retraction of any of them
+        takes this run back. Its item in the runtime stream has that number as `signal`.
+
+        Empty if no signal of this execution can take this run back any more. Signals of the execution around a sub-flow
+        are not in it. Keep it with what has to be undone after a retraction.
+        """
+        return signals_around(self._runtime.machine.state, self._run.group)
 
     @property
     def path(self) -> tuple[tuple[str, int, int], ...]:
@@ -317,8 +328,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
     def stop_for_each(self) -> None:
         """Stop the innermost for_each around this chunk: no further item is started, and its source is closed.
 
-        Items that were started run to their end, and the chain continues with their results. This is how a for_each
-        over an endless source can end. Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an
+        Items that were started run to their end, and the chain continues with their results. If the items are fields of
+        a model's answer, it continues when the answer is valid. This is how a for_each over an endless source can end.
+        Raises `UsageError` outside of a for_each, also in a sub-flow that runs in an
         item of one.
         """
         self._record(events.ItemsStopped(self.now(), self._run.id))

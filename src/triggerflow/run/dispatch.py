@@ -12,7 +12,7 @@ follow the chunk, if it returns `FieldItems`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -95,6 +95,10 @@ class Emitter(Protocol):
         """Retract a provisional signal, and cancel all that it started."""
         ...
 
+    async def stopped(self, numbers: Sequence[int]) -> None:
+        """Wait until what these retracted signals had started has stopped."""
+        ...
+
 
 class FieldSignals:
     """The signals that a run emits for fields."""
@@ -123,6 +127,14 @@ class FieldSignals:
     async def retract(self, number: int, reason: str) -> None:
         """Retract a provisional signal, and cancel all that it started."""
         await ingress.here_or_carried(self._of[0], lambda: ingress.retract(*self._of, number, reason))
+
+    async def stopped(self, numbers: Sequence[int]) -> None:
+        """Wait until what these retracted signals had started has stopped."""
+        runtime, run, _ = self._of
+        if ingress.is_here(runtime):
+            await ingress.stopped(runtime, run, numbers)
+        else:
+            await ingress.carry(runtime, lambda: ingress.stopped(runtime, run, numbers))
 
 
 async def emit_fields(emitter: Emitter, response: FieldSource, fields: Mapping[str, str]) -> Any:
@@ -154,17 +166,25 @@ async def emit_fields(emitter: Emitter, response: FieldSource, fields: Mapping[s
                 else:
                     sent.append(await emitter.emit(fields[it.path], it.value, it.place))
         answer = await response.answer_of_fields(fields)
-    except BaseException as error:  # a cancelled chunk retracts its signals, too
+    except Exception as error:
         await _retract(emitter, sent, failed(error))
+        raise
+    except BaseException as error:  # a cancelled chunk retracts its signals, too, and waits for nothing
+        await _retract(emitter, sent, failed(error), waits=False)
         raise
     for number in sent:
         await emitter.confirm(number)
     return answer
 
 
-async def _retract(emitter: Emitter, sent: list[int], reason: str) -> None:
-    while sent:
-        await emitter.retract(sent.pop(), reason)
+async def _retract(emitter: Emitter, sent: list[int], reason: str, *, waits: bool = True) -> None:
+    """Retract signals. What comes next, another answer or an error route, begins after the clean-up of their work."""
+    numbers = sent[::-1]
+    sent.clear()
+    for number in numbers:
+        await emitter.retract(number, reason)
+    if waits and numbers:
+        await emitter.stopped(numbers)
 
 
 async def give_items(runtime: ExecutionRuntime, run: RunChunk, fields: FieldItems) -> list[Any]:
@@ -193,12 +213,15 @@ async def give_items(runtime: ExecutionRuntime, run: RunChunk, fields: FieldItem
             async for it in found:
                 if isinstance(it, Withdrawn):
                     given.clear()
-                    take_back(runtime, run, dropped(it))
+                    await ingress.stopped(runtime, run, take_back(runtime, run, dropped(it)))
                 else:
                     take(it)
         if not given:
             give([], [])  # the blocks have no items, and end with an empty list
-    except BaseException as error:
+    except Exception as error:
+        await ingress.stopped(runtime, run, take_back(runtime, run, failed(error)))
+        raise
+    except BaseException as error:  # a cancelled chunk waits for nothing
         take_back(runtime, run, failed(error))
         raise
     return given
@@ -210,11 +233,13 @@ def _hurry(runtime: ExecutionRuntime) -> None:
         runtime.driver.hurry()
 
 
-def take_back(runtime: ExecutionRuntime, run: RunChunk, reason: str) -> None:
-    """Retract all that a run has dispatched for fields and not confirmed yet."""
+def take_back(runtime: ExecutionRuntime, run: RunChunk, reason: str) -> list[int]:
+    """Retract all that a run has dispatched for fields and not confirmed yet. Returns the numbers of the signals."""
+    signals = undecided(runtime.machine.state, run)
     with suppress(ExecutionClosed):
-        for signal in undecided(runtime.machine.state, run):
+        for signal in signals:
             ingress.retract(runtime, run, None, signal, reason)
+    return signals
 
 
 def dropped(withdrawn: Withdrawn) -> str:

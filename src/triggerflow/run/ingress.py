@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -488,6 +488,21 @@ def retract(runtime: ExecutionRuntime, run: RunChunk, repeated: Repeated, number
     record(runtime, events.Retracted(now(), run.id, number, reason), run, repeated, "data.async_retract")
     if known:
         put_retraction(runtime, number, reason)
+
+
+async def stopped(runtime: ExecutionRuntime, run: RunChunk, signals: Iterable[int]) -> None:
+    """Wait, without the permits of the run, until the work that these retracted signals of it had started has stopped:
+    at most `cleanup_timeout` seconds. On the thread of the execution."""
+    state = runtime.machine.state
+    for signal in signals:
+        recorded = run.recorded_signals.by_signal.get(signal) if run.recorded_signals else None
+        if recorded is None or not recorded.group.live or signal in (state.provisional or ()):
+            continue
+        if state.closing is not None or state.run(run.id) is not run:
+            return
+        number = state.records
+        submit(runtime, events.AwaitedAgain(runtime.environment.now(), run.id, signal))
+        await _settled(runtime, number)
 
 
 def put_retraction(runtime: ExecutionRuntime, number: int, reason: str) -> None:
