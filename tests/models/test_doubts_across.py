@@ -201,3 +201,34 @@ def test_many_strings_with_both_kinds_cost_the_same() -> None:
     parser.feed("[" + ", ".join([r'"\d"', r'"\n"'] * 5_000) + "]")
     assert len(parser.problems) <= 100
     assert parser.objection() is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "output", "why"),
+    [
+        ('{"answer": {"t": "x"}}', {"t": str}, "inside of another one"),
+        ('[{"t": "x"}]', {"t": str}, "inside of another one"),
+        ('```json\n{"t": "x"}\n```', {"t": str}, "Expecting value"),
+        ('{"t": "x",}', {"t": str}, "double quotes"),
+        ('["a" "b"]', [str], "delimiter"),
+    ],
+)
+def test_strict_takes_the_value_itself_and_says_why_not(text: str, output: Any, why: str) -> None:
+    response = Response([text], output=output, strict=True, max_retries=0)
+    with pytest.raises(InvalidResponseError, match="strict=True") as caught:
+        response.get_data()
+    for problems in (caught.value.problems, response.problems):
+        assert why in problems[-1].message
+        assert not problems[-1].repaired
+    assert Response([text], output=output, max_retries=0).get_data()
+
+
+@pytest.mark.parametrize("text", ['{"t": "x"}', ' {"t": "\\u00e4"}\n', '{"t": "x", "t": "x"}'])
+def test_strict_takes_json(text: str) -> None:
+    assert Response([text], output={"t": str}, strict=True, max_retries=0).get_data()
+
+
+@pytest.mark.parametrize("number", ["3.0", "1e3", "3.5"])
+def test_an_int_has_no_point_and_no_exponent(number: str) -> None:
+    with pytest.raises(InvalidResponseError, match="int"):
+        Response([f'{{"n": {number}}}'], output={"n": int}, max_retries=0).get_data()

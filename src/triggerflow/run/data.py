@@ -267,7 +267,7 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         `fields` maps paths to signal names: `{"queries[*]": "query_ready"}`. Returns the data of the response. A value
         has the type that the response's description has at its path, and the chunks that it triggers find its place in
         `data.field`. If the response is retried, cut off or not valid, its signals are retracted: all that they started
-        is cancelled. Raises the errors of `run.dispatch.emit_fields`.
+        is cancelled. Raises the error of the response, and an error for a path that the answer can never have.
         """
         from .dispatch import FieldSignals, emit_fields
 

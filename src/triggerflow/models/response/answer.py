@@ -71,6 +71,8 @@ class Answer:
         self._id_and_model: dict[str, Any] = {}
         self._unnamed = 5
         """So many more chunks are searched for id and model. Some servers leave them empty in the first one."""
+        self._not_strict: Problem | None = None
+        """Why the text is not what `strict` demands, once that was found out."""
         self._second: Problem | None = None
         """What was wrong with the text, if the value is from a second reading of it."""
 
@@ -232,18 +234,26 @@ class Answer:
         return self._strict_problem() if self.strict else None
 
     def _strict_problem(self) -> AnswerError | None:
+        value, at = self.parser.value, 0
         try:
-            json.loads(self.text, parse_constant=_refuse_constant)
+            found: Any = json.loads(self.text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            return self.invalid(f"the answer is not JSON and nothing else, as strict=True demands: {error}")
-        return None
+            at, why = getattr(error, "pos", 0), str(error)
+        else:
+            wrapper = None if self.output is None else self.output.wrapper
+            if found == value or (wrapper is not None and found == {wrapper: value}):
+                return None
+            why = "the value that was asked for is inside of another one"
+        self._not_strict = Problem(at, why)
+        return self.invalid(f"the answer is not JSON and nothing else, as strict=True demands: {why}")
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """The places of the text so far that are not JSON, the first hundred of them."""
         text = self.text
         found = self.parser.problems if self._second is None else [self._second]
-        return tuple(problem.around(text) for problem in found)
+        strict = [] if self._not_strict is None else [self._not_strict]
+        return tuple(problem.around(text) for problem in (*found, *strict))
 
     def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
         """The error of an answer that stopped before its end."""

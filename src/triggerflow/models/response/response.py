@@ -33,15 +33,18 @@ T = TypeVar("T")
 class Response:
     """An answer of a model, complete or in progress.
 
-    `source`: a function that opens a source (see `read_deltas`), one for each attempt; or a source itself, which allows
-    one attempt only. A function that needs an argument gets the `Attempt`. `adapter` is a function that turns chunks of
-    an unknown shape into text or `Delta`s.
+    `source`: a function that opens a source, one for each attempt; or a source itself, which allows one attempt only:
+    an iterator, async or not, of text, UTF-8 bytes, `Delta`s or chunks of a known shape, a context manager that gives
+    one, or a coroutine that returns one. A function that needs an argument gets the `Attempt`.
+    `adapter` is a function that turns chunks of an unknown shape into text or `Delta`s.
     `output`: the description of the answer, see `Output`; without it the answer is free text, which may contain JSON.
     `constrained`: the server guarantees that the text is JSON of that schema, so that a string is reported at its
     quote. What follows is checked: if it contradicts that, the answer is invalid.
-    `tools`: the descriptions of the arguments of tools, by the tool's name; fields of tool calls are checked by them.
-    `strict`: the text must be JSON and nothing else. `repair=False`: text around the JSON, comments, trailing commas
-    and the like are allowed, but nothing that takes a guess, such as a quote that was not escaped.
+    `tools`: the descriptions of the arguments of tools, by the tool's name; fields of tool calls are checked by them. A
+    call of another tool makes the answer invalid. They are not sent: give the provider its own `tools`.
+    `strict`: the text must be JSON of the value that was asked for, and nothing else. `repair=False`: text around the
+    JSON, comments, trailing commas and the like are allowed, but nothing that takes a guess, such as a quote that was
+    not escaped.
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
     `max_retries`: the most attempts after the first one. `retry_within`: no attempt begins later than so many seconds
     after the first one. `retry_tokens`: none begins once so many tokens were used, as told by the provider. None is no
@@ -150,7 +153,8 @@ class Response:
         """Yield the answer while the model writes it, always from its beginning.
 
         - "delta": the text in pieces, as str. After a retry an empty `TextReset` comes first.
-        - "instant": the events of its JSON; see `triggerflow.models.instant`. After a retry a reset event comes first.
+        - "instant": the events of its JSON, with `event_type`, `path`, `value`, `delta` and so on. After a retry a
+          reset event comes first.
         - "specific": pairs of a name and its data, of these names: "delta", "reasoning_delta", "tool_calls" as they
           come; "reset" with the number of the attempt that follows; "done", "reasoning_done", "meta" at the end.
         - "all": every such pair, with the provider's own chunks as "original_delta".
@@ -177,12 +181,12 @@ class Response:
         every tag, in the order in which the model completes them. A value has the type that the description has at its
         path. A field of another type is never yielded: the answer is invalid at once, and the model is asked again.
         `"$tool_calls[*]"` yields every tool call when it is complete, and `"$tool_calls.search.queries[*]"` a place in
-        the arguments of the tool `search`; see `models.tool_calls`.
+        the arguments of the tool `search`.
         With `places` the items are pairs of a `FieldPlace` (`path`, `wildcard_path`, `indexes`, `keys`) and the value.
 
-        A chunk may return it: the for_each behind the chunk gets the fields while the model is writing; see
-        `run.dispatch.give_items`. Raises `ResponseUsageError` without paths, and for a path that the described answer
-        can never have.
+        A chunk may return it: the for_each behind the chunk gets the fields while the model is writing.
+
+        Raises `ResponseUsageError` without paths, and for a path that the described answer can never have.
         """
         if not paths:
             raise ResponseUsageError('fields() needs at least one path, like response.fields("steps[*]")')
