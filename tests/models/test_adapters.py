@@ -156,7 +156,6 @@ async def test_a_shape_of_its_own_is_no_error_because_of_its_names(chunk: dict[s
     ("chunk", "shown"),
     [
         ({"text": "Hello", "n": 1}, ["dict with the keys text, n", "{'text': 'Hello', 'n': 1}", "chunk['text']"]),
-        ({}, ["dict with the keys (none)"]),
         (Own("Hello"), ["test_adapters.Own with the fields text, end", "chunk.text"]),
         (7, ["int: 7"]),
         (None, ["NoneType: None"]),

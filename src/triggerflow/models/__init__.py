@@ -7,6 +7,7 @@ send requests with the vendors' SDKs, which are optional extras.
 from .errors import (
     AnswerError,
     AuthenticationError,
+    ChunkError,
     FieldsWithdrawnError,
     FirstTokenError,
     InvalidRequestError,
@@ -35,6 +36,7 @@ __all__ = [
     "AnswerError",
     "Attempt",
     "AuthenticationError",
+    "ChunkError",
     "Delta",
     "Fields",
     "FieldsWithdrawnError",

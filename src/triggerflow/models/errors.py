@@ -6,6 +6,7 @@
 * `RateLimitError`, `ProviderError`, `TransportError`, `StallError`: the provider's or the network's.
 * `TruncatedResponseError`, `InvalidResponseError`: the answer's; they carry the text and data that arrived.
 * `RefusalError`: the model's; it carries the text in which the model refuses.
+* `ChunkError`: the source's; it gives what nobody can read.
 * `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
 """
 
@@ -130,6 +131,11 @@ class StallError(TransportError, TimeoutError):
 
 class FirstTokenError(StallError):
     """The server was alive, but the model wrote nothing within `first_token_timeout` seconds."""
+
+
+class ChunkError(ModelError, TypeError):
+    """A chunk of the source is of no known shape, or has something else than text where its text should be. The message
+    shows the chunk; an adapter can read it."""
 
 
 class AnswerError(ModelError):

@@ -7,9 +7,10 @@ One module for each dialect makes a `Delta` of a chunk; `table` lists them all. 
 from .delta import Delta, ToolCallDelta
 from .failures import error_of_status, failure_in, reported_error, reports_error
 from .finish import ending_of, finish_reason
-from .table import SHAPES, ChunkReader, id_and_model, shape_of
+from .table import LIFE, SHAPES, ChunkReader, id_and_model, shape_of
 
 __all__ = [
+    "LIFE",
     "SHAPES",
     "ChunkReader",
     "Delta",

@@ -38,6 +38,15 @@ KINDS: dict[type[RequestFailedError], tuple[str, ...]] = {
 }
 """What the code or type of a reported error contains, without case and punctuation. Any other is a failure of the
 provider, which a retry may cure."""
+_OF_STATUS: dict[int, type[RequestFailedError]] = {
+    401: AuthenticationError,
+    402: QuotaError,
+    403: AuthenticationError,
+    429: RateLimitError,
+}
+_STATUS = re.compile(r"[45]\d\d")
+_GENERAL = {"invalidrequest", "invalidrequesterror", "badrequest", "badrequesterror"}
+"""Types that some providers give for every request that fails."""
 _WORDS = ("code", "type", "status", "error_code", "error_type", "status_code", "__type")
 _TEXTS = ("message", "msg", "error_msg", "detail", "error_description")
 _EXCEPTIONS = (
@@ -86,7 +95,7 @@ def reported_error(said: Any, where: str = "in its stream", *, retry_after: floa
     error ...".
     """
     found = _opened(said)
-    words = [str(word) for name in _WORDS if (word := get(found, name)) not in (None, "", "error")]
+    words = _words(found)
     text = next((text for name in _TEXTS if (text := get(found, name))), found)
     inner = get(get(found, "metadata"), "raw")  # OpenRouter: what the provider behind it said
     message = " | ".join(_text(part) for part in (text, inner) if part)
@@ -97,33 +106,56 @@ def reported_error(said: Any, where: str = "in its stream", *, retry_after: floa
     )
 
 
-def error_of_status(status: int, said: str, wait: float | None = None) -> RequestFailedError:
-    """The error for an HTTP status. `said`: what the provider said; `wait`: the pause that it asks for, in seconds."""
-    if status in (401, 403):
-        return AuthenticationError(
-            f"the provider refused the key (HTTP {status}); check api_key: {said}", status=status
-        )
-    if status == 402:
-        return QuotaError(f"the provider's account has no credit left: {said}", status=status)
-    if status == 429:
-        return RateLimitError(f"the provider's rate limit is reached: {said}", status=status, retry_after=wait)
-    if status in (408, 409) or status >= 500:
-        return ProviderError(f"the provider failed (HTTP {status}): {said}", status=status, retry_after=wait)
+def error_of_status(status: int, said: str, wait: float | None = None, named: Any = None) -> RequestFailedError:
+    """The error for an HTTP status. `said`: what the provider said; `wait`: the pause that it asks for, in seconds.
+
+    `named`: the body, or what has its code and type. These say more than the status: an account without credit is
+    reported as 429, 403 or 400.
+    """
+    general = status in (*_OF_STATUS, 408, 409)  # a type like "invalid_request_error" says less than these
+    words = [word for word in _words(_opened(named)) if not _STATUS.fullmatch(word)]
+    kinds = [kind for word in words if not (general and _plain(word) in _GENERAL) for kind in _kinds(word)]
+    kind = _first(kinds, _kind_of_status(status))
     hint = "; check base_url and the model's name" if status in (404, 405) else ""
-    return InvalidRequestError(f"the provider refused the request (HTTP {status}{hint}): {said}", status=status)
+    messages: dict[type[RequestFailedError], str] = {
+        AuthenticationError: f"the provider refused the key (HTTP {status}); check api_key",
+        QuotaError: "the provider's account has no credit left",
+        RateLimitError: "the provider's rate limit is reached",
+        ProviderError: f"the provider failed (HTTP {status})",
+        InvalidRequestError: f"the provider refused the request (HTTP {status}{hint})",
+    }
+    return kind(f"{messages[kind]}: {said}", status=status, retry_after=wait if kind.retry else None)
+
+
+def _kind_of_status(status: int) -> type[RequestFailedError]:
+    failed = status in (408, 409) or status >= 500
+    return _OF_STATUS.get(status, ProviderError if failed else InvalidRequestError)
 
 
 def _kind(words: Sequence[str]) -> tuple[type[RequestFailedError], int | None]:
-    """The class and the HTTP status for the words of an error. A lack of credit is often given as HTTP 429, too."""
-    kinds: list[type[RequestFailedError]] = []
-    statuses = [int(word) for word in words if re.fullmatch(r"[45]\d\d", word)]
-    for word in words:
-        if re.fullmatch(r"[45]\d\d", word):
-            kinds.append(type(error_of_status(int(word), "")))
-        plain = re.sub(r"[^a-z]", "", word.lower())
-        kinds.extend(kind for kind, parts in KINDS.items() if any(part in plain for part in parts))
-    kind = QuotaError if QuotaError in kinds else next(iter(kinds), ProviderError)
-    return kind, next(iter(statuses), None)
+    """The class and the HTTP status for the words of an error."""
+    statuses = [int(word) for word in words if _STATUS.fullmatch(word)]
+    return _first([kind for word in words for kind in _kinds(word)], ProviderError), next(iter(statuses), None)
+
+
+def _kinds(word: str) -> list[type[RequestFailedError]]:
+    """The classes that a code or type may mean."""
+    of_status = [_kind_of_status(int(word))] if _STATUS.fullmatch(word) else []
+    plain = _plain(word)
+    return [*of_status, *(kind for kind, parts in KINDS.items() if any(part in plain for part in parts))]
+
+
+def _first(kinds: Sequence[type[RequestFailedError]], otherwise: type[RequestFailedError]) -> type[RequestFailedError]:
+    """A lack of credit is often called a rate limit, too."""
+    return QuotaError if QuotaError in kinds else next(iter(kinds), otherwise)
+
+
+def _words(found: Any) -> list[str]:
+    return [str(word) for name in _WORDS if (word := get(found, name)) not in (None, "", "error")]
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[^a-z]", "", word.lower())
 
 
 def _opened(said: Any) -> Any:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from ..errors import ChunkError
+
 
 def get(chunk: Any, *names: str) -> Any:
     """The value under a path of names, in objects or mappings; None if a name is missing."""
@@ -54,12 +56,12 @@ def items(value: Any) -> Iterator[Any]:
 
 
 def text_of(value: Any) -> str:
-    """The text of a field that holds text. Raises `TypeError` for another type, unless it is null or empty."""
+    """The text of a field that holds text. Raises `ChunkError` for another type, unless it is null or empty."""
     if isinstance(value, str):
         return value
     if not value:  # null, or the mark that an SDK sets for "was not sent"
         return ""
-    raise TypeError(f"the text of a delta must be a str, not {type(value).__name__}: {value!r:.80}")
+    raise ChunkError(f"the text of a delta must be a str, not {type(value).__name__}: {value!r:.80}")
 
 
 def number_of(value: Any, default: int) -> int:

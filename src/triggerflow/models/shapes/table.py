@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, cast
 
 from msgspec.structs import replace
 
-from ..errors import RequestFailedError
+from ..errors import ChunkError, RequestFailedError
 from .anthropic import is_message, read_message
 from .bedrock import is_converse, read_converse
 from .calls import CallNumbers
@@ -13,7 +13,7 @@ from .chat import is_chat, is_helper, read_chat, read_helper
 from .cohere import is_cohere, read_cohere
 from .delta import Delta
 from .failures import failure_in, failure_of_no_shape
-from .fields import fields_of, get, kind_of, text_of
+from .fields import fields_of, get, text_of
 from .finish import ending_of, finish_reason
 from .gemini import is_gemini, read_gemini
 from .langchain import is_langchain, read_langchain
@@ -22,7 +22,8 @@ from .responses import is_response, read_response
 from .seen import Seen
 from .servers import is_llama_cpp, is_tgi, read_llama_cpp, read_tgi
 
-_LIFE = {"ping", "keepalive", "keep-alive", "heartbeat"}
+LIFE = {"ping", "pong", "keepalive", "keep-alive", "keep_alive", "heartbeat"}
+"""What servers call an event that only says that the connection lives."""
 
 
 class Shape(NamedTuple):
@@ -46,7 +47,10 @@ def _read_event_of_mistral(event: Any, seen: Seen) -> Delta:
 
 
 def _is_life(chunk: Any) -> bool:
-    return kind_of(chunk) in _LIFE
+    if isinstance(chunk, dict) and not chunk:
+        return True
+    words = (get(chunk, name) for name in ("type", "object", "event"))
+    return any(isinstance(word, str) and word.lower() in LIFE for word in words)
 
 
 def _read_life(chunk: Any, seen: Seen) -> Delta:
@@ -109,7 +113,13 @@ SHAPES = (
         _is_event_of_mistral,
         _read_event_of_mistral,
     ),
-    Shape("keep-alives", "any server", '`type` "ping", "keepalive", "heartbeat"', _is_life, _read_life),
+    Shape(
+        "keep-alives",
+        "any server",
+        '`type`, `object` or `event` "ping", "keepalive", "heartbeat" …, or nothing',
+        _is_life,
+        _read_life,
+    ),
 )
 """All shapes. The first that fits reads a chunk."""
 
@@ -135,7 +145,7 @@ class ChunkReader:
     def read(self, chunk: Any) -> Delta:
         """Read a chunk: a text, a `Delta`, or of a known shape.
 
-        Raises `TypeError` for a chunk of an unknown shape, or with a text that is not a string.
+        Raises `ChunkError` for a chunk of an unknown shape, or with a text that is not a string.
         """
         if isinstance(chunk, str):
             return Delta(text=chunk, raw=chunk)
@@ -189,7 +199,7 @@ class ChunkReader:
         self.failure = self._seen.failure or failure_of_no_shape(chunk)
         if self.failure is None and not (self._shape.fits is is_message and isinstance(get(chunk, "type"), str)):
             # Anthropic adds types of events, and asks its clients to pass over those that they do not know.
-            raise TypeError(_not_known(chunk))
+            raise ChunkError(_not_known(chunk))
         return Delta(raw=chunk)
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ..errors import TransportError
 from ..shapes import ChunkReader, Delta, failure_in, finish_reason
 from .halves import Halves
-from .http import Plain
+from .http import ENDED, Plain
 from .items import Source, opened
 
 Adapter = Callable[[Any], Any]
@@ -71,10 +71,13 @@ class _ItemReader:
         return self._chunks.failure
 
     def read(self, item: Any) -> Delta | None:
-        """What an item says; None if the adapter finds nothing to read in it."""
+        """What an item says; None if there is nothing to read in it."""
         chunk = item
         if isinstance(item, Plain):
             chunk = item.chunk
+            if chunk is ENDED:
+                self._chunks.unfinished = False
+                return None
         elif self._adapter is not None and self._facts is not None:
             said = self._facts.read(item)
             chunk = self._adapter(item)

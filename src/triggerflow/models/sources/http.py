@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from ..errors import InvalidRequestError, ProviderError, TransportError, shortened
 from ..shapes import Delta, reported_error, reports_error, shape_of
+from .events import EventFilter
 
 _EVENT_STREAM = "text/event-stream"
 _FIELDS = (b"data", b"event", b"id", b"retry")
@@ -31,6 +32,10 @@ _LONGEST = 64_000_000
 """The most bytes of a whole answer."""
 _ENDS = {"LengthFinishReasonError": "length", "ContentFilterFinishReasonError": "content_filter"}
 """Names of the errors with which the stream helpers of OpenAI's SDK end at a limit or a filter -> the finish reason."""
+
+
+ENDED = object()
+"""The last chunk of a stream in which the server has said that this was all; few of them give no finish reason."""
 
 
 class Plain(NamedTuple):
@@ -57,12 +62,19 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
     """
     body = _Body(response)
 
-    async def read(*_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
+    async def whole() -> AsyncGenerator[bytes, None]:
         yield body.beginning
         async for piece in pieces:
             alive()
             body.note(piece)
             yield piece
+
+    async def read(*_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
+        async for piece in whole():
+            if passed := body.events.take(piece):
+                yield passed
+        if rest := body.events.end():
+            yield rest
 
     async with aclosing(response.aiter_bytes()) as pieces:
         async for piece in pieces:
@@ -71,7 +83,7 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
                 break
         if body.kind == "json":
             values = _JsonValues()
-            async for piece in read():
+            async for piece in whole():
                 for chunk in values.take(piece):
                     yield chunk
             for chunk in values.end():
@@ -89,18 +101,27 @@ async def watched(stream: AsyncIterable[Any], response: Any, alive: Callable[[],
         finally:
             del response.aiter_bytes, response.aiter_raw
         body.require_an_event()
+        if body.events.done:
+            yield Plain(ENDED)
 
 
 def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]) -> Generator[Any, None, None]:
     """What `watched` does, for a sync stream."""
     body = _Body(response)
 
-    def read(*_: Any, **__: Any) -> Generator[bytes, None, None]:
+    def whole() -> Generator[bytes, None, None]:
         yield body.beginning
         for piece in pieces:
             alive()
             body.note(piece)
             yield piece
+
+    def read(*_: Any, **__: Any) -> Generator[bytes, None, None]:
+        for piece in whole():
+            if passed := body.events.take(piece):
+                yield passed
+        if rest := body.events.end():
+            yield rest
 
     with closing(response.iter_bytes()) as pieces:
         for piece in pieces:
@@ -109,7 +130,7 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
                 break
         if body.kind == "json":
             values = _JsonValues()
-            for piece in read():
+            for piece in whole():
                 yield from values.take(piece)
             yield from values.end()
             return
@@ -124,6 +145,8 @@ def watched_sync(stream: Iterable[Any], response: Any, alive: Callable[[], None]
         finally:
             del response.iter_bytes, response.iter_raw
         body.require_an_event()
+        if body.events.done:
+            yield Plain(ENDED)
 
 
 class _Body:
@@ -136,6 +159,7 @@ class _Body:
         """The bytes that were taken, without blank ones in front: keep-alives, or the mark of UTF-8."""
         self.kind: Literal["events", "json", "page", "text", None] = None
         self.has_events = False
+        self.events = EventFilter()
 
     def take(self, piece: bytes) -> bool:
         """Add a piece; return whether the kind is known."""
@@ -175,7 +199,7 @@ class _Body:
         """Raise the error of a stream that ended without an event in which the SDK finds anything."""
         if self.has_events or b"[DONE]" in self.beginning:
             return
-        if _SAYS_NOTHING.fullmatch(self.beginning):
+        if not self.events.passed or _SAYS_NOTHING.fullmatch(self.beginning):
             raise ProviderError("the provider's stream ended before its first event")
         if not _EVENT.search(self.beginning):
             raise TransportError("the provider's stream broke off in the middle of its first event")

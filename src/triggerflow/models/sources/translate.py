@@ -33,7 +33,7 @@ def translate(error: Exception) -> Exception:
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
     wait = retry_after(getattr(response, "headers", None))
     if isinstance(status, int) and status >= 300:
-        return error_of_status(status, shortened(str(error)), wait)
+        return error_of_status(status, shortened(str(error)), wait, getattr(error, "body", None) or error)
     if isinstance(status, int) or "APIError" in names:
         # In the middle of a stream an error has no status, or that of the success with which the stream began.
         return reported_error(getattr(error, "body", None) or error, retry_after=wait)
