@@ -198,7 +198,9 @@ class SignalsCancelled(Event, tag="signals_cancelled"):
 
 
 class AwaitedAgain(Event, tag="awaited_again"):
-    """A later attempt waits for a settling signal that an earlier attempt emitted as record number `signal`."""
+    """A run waits until what its signal of record number `signal` has started has ended.
+
+    A later attempt waits so for a settling signal of an earlier one, and a run for the clean-up after a retraction."""
 
     at: float
     run: int

@@ -279,7 +279,9 @@ class TriggerFlowRuntimeData(Generic[ValueT, StreamT, ResultT]):
         await self._on_loop(lambda: ingress.confirm(self._runtime, self._run, self._repeated, number))
 
     async def async_retract(self, number: int, reason: str) -> None:
-        """Retract a provisional signal: all that it started is cancelled.
+        """Retract a provisional signal: all that it started is cancelled, and a result that came of it does not count.
+
+        It does not wait for the clean-up of what was cancelled.
 
         Readers of the runtime stream get the item `{"type": "retraction", "signal": number, "reason": reason}`.
         """
