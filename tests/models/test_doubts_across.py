@@ -120,6 +120,23 @@ async def test_half_of_a_character_makes_the_answer_invalid_at_once(text: str) -
     assert read == [text]
 
 
+@pytest.mark.parametrize(
+    "pieces", [['{"t": "a \ud83d b"}'], ['{"t": "a \ud83d', ' b"}'], ['{"t": "\ude00"}'], ['{"t": "x"}\ud83d']]
+)
+async def test_half_of_a_character_from_the_provider_makes_data_invalid(pieces: list[str]) -> None:
+    chunks = [{"choices": [{"delta": {"content": piece}}]} for piece in pieces]
+    end: dict[str, Any] = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    for source in (pieces, [*chunks, end]):
+        with pytest.raises(InvalidResponseError, match="half of a character"):
+            await Response(source, output={"t": str}).async_get_data()
+    assert "\ufffd" in await Response(pieces).async_get_text()
+
+
+async def test_half_of_a_character_in_free_text_is_the_writers() -> None:
+    text = r'Write {"t": "\ud83d"} for half of it.'
+    assert await Response([text]).async_get_text() == text
+
+
 async def test_a_field_with_half_of_a_character_does_not_go_out() -> None:
     response = Response([r'{"q": ["a"', r', "b\ud83d"', ', "c"]}'], output={"q": [str]})
     fields = aiter(response.fields("q[*]"))

@@ -71,6 +71,8 @@ class Answer:
         self._id_and_model: dict[str, Any] = {}
         self._unnamed = 5
         """So many more chunks are searched for id and model. Some servers leave them empty in the first one."""
+        self._damage: Problem | None = None
+        """Where the provider has sent half of a character."""
         self._not_strict: Problem | None = None
         """Why the text is not what `strict` demands, once that was found out."""
         self._second: Problem | None = None
@@ -97,6 +99,11 @@ class Answer:
         for call, arguments in self._calls.values():
             call.arguments = arguments.getvalue()
         return [self._calls[number][0] for number in sorted(self._calls)]
+
+    @property
+    def lost_character(self) -> Problem | None:
+        """Where half of a character makes an answer useless that has to be data; None if there is none."""
+        return None if self.output is None else self.parser.lost_character or self._damage
 
     @property
     def said(self) -> str:
@@ -144,6 +151,9 @@ class Answer:
                 self._id_and_model[name] = self._id_and_model.get(name) or found
         if not delta.text:
             return []
+        if delta.damaged and self._damage is None:
+            at = self.length + max(0, delta.text.find("\ufffd"))
+            self._damage = Problem(at, "half of a character, without the other half, came from the provider")
         self.length += self._text.write(delta.text)
         self.written += len(delta.text)
         return self.parser.feed(delta.text)
@@ -226,7 +236,7 @@ class Answer:
             return self.invalid(f"{reason}; it begins {self.text[:80]!r}{_first_mistake(self.text)}")
         if not parser.complete and self.finish_reason is None:
             return self.cut("end", "the answer's text ended inside of its JSON")
-        objection = parser.objection(repair=self.repair)
+        objection = parser.objection(repair=self.repair) or self._damage
         if objection is not None:
             return self.uncertain(objection)
         if not parser.complete:
@@ -252,8 +262,8 @@ class Answer:
         """The places of the text so far that are not JSON, the first hundred of them."""
         text = self.text
         found = self.parser.problems if self._second is None else [self._second]
-        strict = [] if self._not_strict is None else [self._not_strict]
-        return tuple(problem.around(text) for problem in (*found, *strict))
+        more = [it for it in (self._damage, self._not_strict) if it is not None]
+        return tuple(problem.around(text) for problem in (*found, *more))
 
     def cut(self, finish_reason: str, message: str) -> TruncatedResponseError:
         """The error of an answer that stopped before its end."""
@@ -304,7 +314,7 @@ def slices(delta: Delta, size: int) -> Iterator[Delta]:
     for start in range(0, len(text), size):
         piece = text[start : start + size]
         if start == 0:
-            yield Delta(piece, delta.reasoning, delta.tool_calls, None, raw=delta.raw, refusal=delta.refusal)
+            yield Delta(piece, delta.reasoning, delta.tool_calls, None, None, delta.raw, delta.refusal, delta.damaged)
         elif start + size < len(text):
             yield Delta(piece)
         else:

@@ -229,7 +229,7 @@ class Attempts:
                     kept = piece if self._originals else replace_field(piece, raw=None)
                     events = answer.take(piece)
                     log.extend((kept, *events))
-                    if (lost := answer.parser.lost_character) is not None:
+                    if (lost := answer.lost_character) is not None:
                         raise answer.uncertain(lost)
                     if checks.active:
                         checks.take(events)

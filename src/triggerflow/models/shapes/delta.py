@@ -30,7 +30,8 @@ class ToolCallDelta(Struct, frozen=True, gc=False):
 class Delta(Struct, frozen=True, gc=False):
     """One chunk of a response of any provider. `raw` is the chunk itself; `usage` has the token counts so far.
 
-    `refusal` is text in which the model says that it will not answer; it is no part of the answer.
+    `refusal` is text in which the model says that it will not answer; it is no part of the answer. `damaged`: the text
+    had half of a character, which is U+FFFD now.
     """
 
     text: str = ""
@@ -40,3 +41,4 @@ class Delta(Struct, frozen=True, gc=False):
     usage: Mapping[str, int] | None = None
     raw: Any = None
     refusal: str = ""
+    damaged: bool = False

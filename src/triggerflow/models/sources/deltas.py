@@ -94,14 +94,14 @@ class _ItemReader:
         delta = self._chunks.read(chunk)
         text, reasoning = self._halves.joined(delta.text), self._halves_of_reasoning.joined(delta.reasoning)
         if text is not delta.text or reasoning is not delta.reasoning:
-            delta = replace(delta, text=text, reasoning=reasoning)
+            delta = replace(delta, text=text, reasoning=reasoning, damaged=self._halves.lost)
         return delta
 
     def end(self) -> Iterator[Delta]:
         """Yield what is left at the end of the source. Raises `TransportError` if the answer has not ended."""
         rest = self._decoder.decode(b"", True) or self._halves.rest()
         if rest:
-            yield Delta(text=rest, raw=rest)
+            yield Delta(text=rest, raw=rest, damaged=self._halves.lost)
         if self._chunks.unfinished:
             hint = "; if your adapter reads the reason, return Delta(text, finish_reason=...)"
             raise TransportError(

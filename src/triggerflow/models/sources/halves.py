@@ -13,12 +13,15 @@ class Halves:
     """Joins the halves of characters in a text that comes in pieces."""
 
     def __init__(self) -> None:
+        self.lost = False
+        """Whether the last piece had a half without the other one."""
         self._held = ""
         """The first half of a character whose second half has not come yet."""
 
     def joined(self, text: str) -> str:
         """The piece with whole characters. A first half at its end is kept back for the next piece; a half without the
         other one becomes U+FFFD."""
+        self.lost = False
         if not self._held and (text.isascii() or _HALF.search(text) is None):
             return text
         if not text:
@@ -26,8 +29,11 @@ class Halves:
         text = self._held + text
         self._held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
         whole = text[: len(text) - len(self._held)]
-        return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        joined = whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        self.lost = joined.count("\ufffd") > whole.count("\ufffd")
+        return joined
 
     def rest(self) -> str:
         """What is left at the end: U+FFFD for a first half."""
+        self.lost = bool(self._held)
         return "\ufffd" if self._held else ""
