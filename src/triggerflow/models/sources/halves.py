@@ -15,7 +15,7 @@ class Halves:
     def __init__(self) -> None:
         self.lost = False
         """Whether the last piece had a half without the other one."""
-        self._held = ""
+        self._held: str = ""
         """The first half of a character whose second half has not come yet."""
 
     def joined(self, text: str) -> str:
