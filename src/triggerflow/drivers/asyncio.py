@@ -214,7 +214,8 @@ class AsyncioDriver:
                 self.loop.call_soon(self._pump, context=self._base.copy())
             try:
                 value = await runtime.invoke(run)
-                if issubclass(type(value), FieldItems):  # `isinstance` would ask the value for its class
+                # `isinstance` would ask the value for its class. Most chunks that emit return None.
+                if value is not None and issubclass(type(value), FieldItems):
                     value = await give_items(runtime, run, value)
             except BaseException as raised:
                 error, event = self._ended(run, raised)

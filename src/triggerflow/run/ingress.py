@@ -21,6 +21,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -341,13 +342,12 @@ async def emit(
 ) -> int:
     """A chunk emits a signal; see `TriggerFlowRuntimeData.async_emit`."""
     if runtime.thread != get_ident() and runtime.thread is not None:
-        return await carry(
-            runtime,
-            lambda: emit(
-                runtime, name, value, run, repeated,
-                settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional, field=field,
-            ),
+        # No lambda: it would make each of these arguments a cell, in every call.
+        there = partial(
+            emit, runtime, name, value, run, repeated,
+            settle=settle, delay=delay, id=id, keeps_open=keeps_open, provisional=provisional, field=field,
         )  # fmt: skip
+        return await carry(runtime, there)
     if delay is not None or id is not None or keeps_open is not True:
         check_delayed(delay, id, keeps_open, settle)
     if runtime.program.signals or type(name) is not str:
@@ -551,7 +551,7 @@ def _refuse_late(runtime: ExecutionRuntime, name: str) -> None:
 async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Repeated) -> None:
     """A chunk puts an item into the runtime stream; see `TriggerFlowRuntimeData.async_put_into_stream`."""
     if runtime.thread != get_ident() and runtime.thread is not None:
-        await carry(runtime, lambda: put(runtime, item, run, repeated))
+        await carry(runtime, partial(put, runtime, item, run, repeated))
         return
     check, stream = runtime.check_item, runtime.stream
     if check is not None:
