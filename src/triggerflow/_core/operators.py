@@ -443,8 +443,8 @@ def enter_result(
     certain = group is None or group.provisional is None
     if certain and state.result is UNSET and state.proposed is None and not state.checks_result:
         fix_result(machine, node.id, value)  # what `offer` comes to for nearly every execution
-        return
-    offer(machine, ProposedResult(node.id, trigger.name, value, first_undecided(state, group)))
+    else:
+        offer(machine, ProposedResult(node.id, trigger.name, value, first_undecided(state, group)))
     for listener in node.next:
         listener.enter(machine, listener, trigger, value, scope, group)
 
