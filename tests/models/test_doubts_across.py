@@ -132,6 +132,38 @@ async def test_half_of_a_character_from_the_provider_makes_data_invalid(pieces: 
     assert "\ufffd" in await Response(pieces).async_get_text()
 
 
+@pytest.mark.parametrize("cut", range(1, 12))
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"t": "a\xffb"}',
+        b'{"t": "\xe6\x97"}',
+        b'{"t": "a", "\xe6u": 1}',
+        b'{"t": "\xf0\x9f\x98"}',
+        b'x\x80 {"t": "a"}',
+    ],
+)
+async def test_bytes_that_are_no_utf_8_make_data_invalid(data: bytes, cut: int) -> None:
+    """No character that the provider has not sent is in a valid answer."""
+    asked: list[str | None] = []
+
+    def source(attempt: Attempt) -> list[bytes]:
+        asked.append(attempt.reason)
+        return [data[:cut], data[cut:]] if attempt.number == 1 else [b'{"t": "right"}']
+
+    response = Response(source, output={"t": str})
+    assert await response.async_get_data() == {"t": "right"}
+    assert len(asked) == 2
+    assert "half of a character" in str(asked[1])
+    parser = InstantParser()
+    for piece in (data[:cut], data[cut:]):
+        parser.feed(piece)
+    parser.finish()
+    assert parser.lost_character is not None
+    assert parser.lost_character == parser.objection()
+    assert "\ufffd" in await Response([data]).async_get_text()
+
+
 async def test_half_of_a_character_in_free_text_is_the_writers() -> None:
     text = r'Write {"t": "\ud83d"} for half of it.'
     assert await Response([text]).async_get_text() == text

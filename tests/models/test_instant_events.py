@@ -197,8 +197,8 @@ def test_invalid_bytes_become_replacement_characters() -> None:
     parser.feed(bytearray(b'b"'))
     parser.feed(memoryview(b', "u": "\xe6\x97'))
     events = parser.finish()
-    assert parser.value == {"t": "a\ufffdb", "u": "\ufffd"}
-    assert [event.delta for event in events if event.delta] == ["\ufffd"]
+    assert parser.value == {"t": "a\ufffdb", "u": "\ufffd\ufffd"}
+    assert [event.delta for event in events if event.delta] == ["\ufffd\ufffd"]
 
 
 @pytest.mark.parametrize("delta", [None, 12, {"text": "a"}, ["a"]])

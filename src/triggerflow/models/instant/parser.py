@@ -40,6 +40,8 @@ _LONGEST_WRAPPER = 512
 """In characters: so long may the beginning of the object around the answer be."""
 _COMPARED = 1_000
 """With so many objects of a list an object after it is compared."""
+_NO_UTF_8 = re.compile("[\udc80-\udcff]")
+"""What the decoder makes of such bytes."""
 _NOTHING = re.compile(r"(?!)")
 
 
@@ -199,14 +201,17 @@ class InstantParser:
 
     @property
     def lost_character(self) -> Problem | None:
-        """The first place in the answer so far that has half of a character; None if there is none."""
-        return None if self._shown is None else self._shown.problems.lost
+        """The first place so far where a character is lost: half of one in the answer, or a byte that is no UTF-8.
+
+        None if there is none."""
+        return self._problems.lost or (None if self._shown is None else self._shown.problems.lost)
 
     def feed(self, delta: str | bytes | bytearray | memoryview) -> list[Event]:
         """Take the next piece of the response, of any length; return the events that follow from it.
 
-        Bytes are decoded as UTF-8 across the boundaries of pieces; invalid ones become U+FFFD. Raises
-        `TypeError` for any other object, and `ParserFinishedError` after `finish()`. No text makes it raise.
+        Bytes are decoded as UTF-8 across the boundaries of pieces. Invalid ones become U+FFFD, and a problem says that
+        the value is not certain. Raises `TypeError` for any other object, and `ParserFinishedError` after `finish()`.
+        No text makes it raise.
         """
         node = self._text_node
         # Fast path: most deltas of most responses are plain text inside a string value.
@@ -244,7 +249,7 @@ class InstantParser:
         """
         if self._finished:
             return []
-        events = self._advance("" if self._decoder is None else self._decoder.decode(b"", True))
+        events = self._advance("" if self._decoder is None else self._decode(b"", final=True))
         self._finished = True
         if self._text_node is not None:
             self._start += self._text_node.size
@@ -267,7 +272,7 @@ class InstantParser:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def _decode(self, delta: object) -> str:
+    def _decode(self, delta: object, *, final: bool = False) -> str:
         if isinstance(delta, bytearray | memoryview):
             delta = bytes(cast("bytearray | memoryview[int]", delta))
         if not isinstance(delta, bytes):
@@ -275,8 +280,16 @@ class InstantParser:
                 f"a delta must be text (str or UTF-8 bytes), not {type(delta).__name__}; feed the text in the chunk"
             )
         if self._decoder is None:
-            self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        return self._decoder.decode(delta)
+            self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        text = self._decoder.decode(delta, final)
+        wrong = _NO_UTF_8.search(text)
+        if wrong is not None:
+            text = _NO_UTF_8.sub("\ufffd", text)
+            node = self._text_node
+            self._window.start = self._start + (0 if node is None else node.size) + len(self._rest)
+            self._window.text = text
+            self._problems.lose_character(wrong.start(), "a byte that is no UTF-8: which character it was is not known")
+        return text
 
     def _advance(self, text: str) -> list[Event]:
         window = self._window

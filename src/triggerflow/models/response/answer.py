@@ -153,7 +153,8 @@ class Answer:
             return []
         if delta.damaged and self._damage is None:
             at = self.length + max(0, delta.text.find("\ufffd"))
-            self._damage = Problem(at, "half of a character, without the other half, came from the provider")
+            why = "a byte that is no UTF-8, or half of a character without the other half, came from the provider"
+            self._damage = Problem(at, why)
         self.length += self._text.write(delta.text)
         self.written += len(delta.text)
         return self.parser.feed(delta.text)

@@ -59,7 +59,8 @@ class _ItemReader:
     def __init__(self, adapter: Adapter | None) -> None:
         self._adapter = adapter
         self._facts = None if adapter is None else _ChunkFacts()
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        # What is no UTF-8 becomes halves of characters, which `Halves` replaces and reports.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._halves, self._halves_of_reasoning = Halves(), Halves()
         self._chunks = ChunkReader()
         self._begins = 3
@@ -94,12 +95,13 @@ class _ItemReader:
         delta = self._chunks.read(chunk)
         text, reasoning = self._halves.joined(delta.text), self._halves_of_reasoning.joined(delta.reasoning)
         if text is not delta.text or reasoning is not delta.reasoning:
-            delta = replace(delta, text=text, reasoning=reasoning, damaged=self._halves.lost)
+            raw = text if isinstance(delta.raw, str) else delta.raw
+            delta = replace(delta, text=text, reasoning=reasoning, raw=raw, damaged=self._halves.lost)
         return delta
 
     def end(self) -> Iterator[Delta]:
         """Yield what is left at the end of the source. Raises `TransportError` if the answer has not ended."""
-        rest = self._decoder.decode(b"", True) or self._halves.rest()
+        rest = self._halves.joined(self._decoder.decode(b"", True)) or self._halves.rest()
         if rest:
             yield Delta(text=rest, raw=rest, damaged=self._halves.lost)
         if self._chunks.unfinished:

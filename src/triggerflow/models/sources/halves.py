@@ -1,7 +1,8 @@
-"""Characters that a server has cut in two.
+"""Characters that a server has cut in two, and bytes that are no UTF-8.
 
 Programs that count in UTF-16, such as proxies in JavaScript, cut text between the two halves of a character beyond
-U+FFFF. JSON keeps such halves, but no text with one can be stored or sent.
+U+FFFF. JSON keeps such halves, but no text with one can be stored or sent. A byte that is no UTF-8 is decoded to the
+half of a character (`surrogateescape`), so that it is treated alike.
 """
 
 import re
