@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .definition import OperatorKind
-from .events import NO_VALUE
+from .events import NO_VALUE, PROVISIONAL_RESULTS
 from .limits import Limiter
 from .plan import Node, Plan
-from .provisional import drop_member, take_member
+from .provisional import drop_member, first_undecided, is_taken_back, take_member
 from .reach import outlives
-from .state import KEPT, UNSET, BlockInstance, Branch, CompletionGroup, Joins, RunState
+from .state import KEPT, UNSET, BlockInstance, Branch, CompletionGroup, Joins, JoinSlot, Provisional, RunState
 
 #: Prefix of the names of collections among the named joins.
 COLLECT = "collect:"
@@ -55,8 +55,9 @@ def drop_scope(state: RunState, instance: BlockInstance) -> None:
     close_scope(state, instance)
     joins = state.joins
     if joins:
-        for index in joins.pop(instance.id, ()):
-            joins.over.pop((instance.id, index), None)
+        for index, held in list(joins.get(instance.id, {}).items()):
+            for name in list(held):
+                _drop(joins, name, instance.id, index)
 
 
 def leave_scope(state: RunState, instance: BlockInstance) -> None:
@@ -156,10 +157,13 @@ def _forget_branches(joins: Joins, branches: Iterable[tuple[int, int]]) -> None:
             _drop(joins, name, instance_id, index)
 
 
-def fill_join(state: RunState, name: str, branch: Branch | None, slot: Any, value: Any) -> dict[Any, Any]:
+def fill_join(
+    state: RunState, name: str, branch: Branch | None, slot: Any, value: Any, group: CompletionGroup | None
+) -> dict[Any, Any]:
     """Store the latest value of a slot of a named join, and return all slots of that join.
 
-    `branch` is the branch of a block to which the join belongs, or None outside all blocks."""
+    `branch` is the branch of a block to which the join belongs, or None outside all blocks. `group` is the completion
+    group of the value."""
     joins = state.joins
     if joins is None:
         joins = state.joins = Joins()
@@ -171,7 +175,44 @@ def fill_join(state: RunState, name: str, branch: Branch | None, slot: Any, valu
         if branch is not None and is_over(state, branch):
             joins.over[instance_id, index] = None
     slots[slot] = value
+    if joins.provisional or (group is not None and group.provisional is not None):
+        note_provisional_slot(state, branch, (instance_id, index, name, slot), group)
     return slots
+
+
+def note_provisional_slot(state: RunState, branch: Branch | None, at: JoinSlot, group: CompletionGroup | None) -> None:
+    """Note from which provisional signal the value of a slot is, so that a retraction takes it back.
+
+    A join in a block that the same signal has opened needs no note: the retraction drops the block."""
+    joins = state.joins
+    if joins is None:
+        return
+    undecided = None if state.rules < PROVISIONAL_RESULTS else first_undecided(state, group)
+    around = None if branch is None else first_undecided(state, branch.instance.group)
+    if undecided is None or undecided is around:
+        joins.provisional.pop(at, None)
+        return
+    joins.provisional[at] = undecided
+    signal: Provisional | None = undecided
+    while signal is not None and signal is not around:
+        if signal.slots is None:
+            signal.slots = {}
+        signal.slots[at] = None
+        signal = signal.outer
+
+
+def take_back_slots(state: RunState, signal: Provisional) -> None:
+    """Empty the slots outside of a retracted signal's work whose values came from that work."""
+    joins = state.joins
+    for at in signal.slots or ():
+        if joins is None or not is_taken_back(joins.provisional.get(at)):
+            continue  # a later value has replaced it, or the join was used
+        instance_id, index, name, slot = at
+        del joins.provisional[at]
+        slots = joins[instance_id][index][name]
+        del slots[slot]
+        if not slots:
+            _drop(joins, name, instance_id, index)
 
 
 def is_over(state: RunState, branch: Branch) -> bool:
@@ -187,7 +228,10 @@ def consume(state: RunState, name: str, branch: Branch | None) -> None:
 
 def _drop(joins: Joins, name: str, instance_id: int, index: int) -> None:
     branches = joins[instance_id]
-    del branches[index][name]
+    slots = branches[index].pop(name)
+    if joins.provisional:
+        for slot in slots:
+            joins.provisional.pop((instance_id, index, name, slot), None)
     if not branches[index]:
         del branches[index]
         joins.over.pop((instance_id, index), None)

@@ -44,10 +44,10 @@ from .limits import acquire
 from .operators import compile_plan, decide, enter_chunk, for_each_around, stop_items
 from .permits import sync_permits
 from .plan import Plan
-from .provisional import drop_member, note_provisional, take_member
+from .provisional import drop_member, first_undecided, note_provisional, take_member
 from .pulls import receive_failure, receive_items
 from .recovery import recover, retried
-from .results import first_undecided, fix_result, offer, settle
+from .results import fix_result, offer, settle
 from .retraction import confirm, retract
 from .runs import CHUNK, IDLE, MATCH_CASE, SUB_FLOW, Runs
 from .signals import START, FieldTrigger, Trigger

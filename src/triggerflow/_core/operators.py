@@ -22,8 +22,8 @@ from .joins import COLLECT, close_scope, consume, fill, fill_join, leave_scope, 
 from .limits import acquire, limiter_of_chunk
 from .losses import first_lost, lose, lose_block
 from .plan import Node, Plan
-from .provisional import take_member
-from .results import first_undecided, fix_result, offer
+from .provisional import first_undecided, take_member
+from .results import fix_result, offer
 from .signals import ANY_CHUNK, PUBLIC_KIND, FieldPlace, FieldTrigger, Trigger
 from .state import (
     MISSING,
@@ -109,7 +109,7 @@ def enter_gate(
             trigger = Trigger("error", ANY_CHUNK)
         elif isinstance(trigger, FieldTrigger):
             trigger = trigger.plain
-        slots = fill_join(machine.state, node.id, item, trigger, value)
+        slots = fill_join(machine.state, node.id, item, trigger, value, group)
         if len(slots) < len(wanted):
             return
         consume(machine.state, node.id, item)
@@ -409,7 +409,7 @@ def enter_collect(
     """collect: fill a branch of a named collection, which joins branches of any chain within one scope."""
     options = node.operator.options
     name = f"{COLLECT}{node.name}"
-    slots = fill_join(machine.state, name, scope, options["branch"], value)
+    slots = fill_join(machine.state, name, scope, options["branch"], value, group)
     branches: list[str] = options["branches"]
     if len(slots) < len(branches):
         return

@@ -82,6 +82,21 @@ def signals_around(state: RunState, group: CompletionGroup | None) -> tuple[int,
     return tuple(found)
 
 
+def first_undecided(state: RunState, within: CompletionGroup | None) -> Provisional | None:
+    """Return the innermost provisional signal around a group on which nobody has decided; None if there is none."""
+    provisional = None if within is None else within.provisional
+    while provisional is not None and provisional.signal not in (state.provisional or ()):
+        provisional = provisional.outer
+    return provisional
+
+
+def is_taken_back(provisional: Provisional | None) -> bool:
+    """Whether this provisional signal, or one around it, was retracted."""
+    while provisional is not None and not provisional.retracted:
+        provisional = provisional.outer
+    return provisional is not None
+
+
 def members(provisional: Provisional) -> list[RunChunk | BlockInstance | Timer | Interrupt]:
     """Return all members of a provisional signal, and those of provisional signals inside it."""
     found: list[RunChunk | BlockInstance | Timer | Interrupt] = []

@@ -12,7 +12,8 @@ from collections import deque
 from .commands import CheckResult, ResultDropped, ResultFixed
 from .events import PROVISIONAL_RESULTS
 from .losses import HasState
-from .state import UNSET, CompletionGroup, ProposedResult, Provisional, RunState
+from .provisional import first_undecided, is_taken_back
+from .state import UNSET, ProposedResult, RunState
 from .values import equals
 
 
@@ -31,8 +32,8 @@ def offer(machine: HasState, result: ProposedResult, *, replace: bool = False) -
     elif state.proposed is None:
         state.proposed = deque([result])
     else:
-        last = state.proposed[-1]
-        if is_taken_back(last) or first_undecided(state, last.provisional) not in (None, result.provisional):
+        last, within = state.proposed[-1], state.proposed[-1].provisional
+        if is_taken_back(within) or first_undecided(state, within) not in (None, result.provisional):
             state.proposed.append(result)
         elif not result.is_nothing and equals(last.value, result.value) is not True:
             machine.out.append(ResultDropped(result.chunk))  # it could never come before the last one
@@ -43,7 +44,7 @@ def settle(machine: HasState, *, undecided_too: bool = False) -> None:
     state, proposed = machine.state, machine.state.proposed
     if proposed is None:
         return
-    while proposed and is_taken_back(proposed[0]):
+    while proposed and is_taken_back(proposed[0].provisional):
         proposed.popleft()
     if proposed and not undecided_too and first_undecided(state, proposed[0].provisional) is not None:
         return
@@ -56,29 +57,13 @@ def settle(machine: HasState, *, undecided_too: bool = False) -> None:
         return
     _fix(machine, first)
     for other in proposed:
-        if not is_taken_back(other):
+        if not is_taken_back(other.provisional):
             _drop(machine, other)
 
 
 def has_result(state: RunState) -> bool:
     """Whether a result has arrived. If no work is left, it counts, also if it is only proposed."""
     return state.result is not UNSET or state.proposed is not None
-
-
-def first_undecided(state: RunState, within: CompletionGroup | None) -> Provisional | None:
-    """Return the innermost provisional signal around a group on which nobody has decided; None if there is none."""
-    provisional = None if within is None else within.provisional
-    while provisional is not None and provisional.signal not in (state.provisional or ()):
-        provisional = provisional.outer
-    return provisional
-
-
-def is_taken_back(result: ProposedResult) -> bool:
-    """Whether a provisional signal from which a result came was retracted."""
-    provisional = result.provisional
-    while provisional is not None and not provisional.retracted:
-        provisional = provisional.outer
-    return provisional is not None
 
 
 def _take(machine: HasState, result: ProposedResult, replace: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from . import commands
 from .groups import leave_group
 from .interrupts import close
-from .joins import drop_scope
+from .joins import drop_scope, take_back_slots
 from .limits import unqueue
 from .operators import Effects, stop_pulling
 from .provisional import decided, drop_member, leave_emitter, members
@@ -46,6 +46,7 @@ def retract(machine: Effects, number: int, ended: Callable[[Wait], None]) -> Non
         leave_timer(machine.state, timer, ended)
     for interrupt in sorted((it for it in found if isinstance(it, Interrupt)), key=lambda it: (it.run.id, it.id)):
         close(machine, interrupt, "retracted")
+    take_back_slots(machine.state, provisional)
     settle(machine)
     runs = machine.state.runs
     machine.out[:] = [it for it in machine.out if not (isinstance(it, RunChunk) and it.id not in runs)]

@@ -18,11 +18,10 @@ from .events import ErrorInfo
 from .freezing import freeze
 from .frozen import TAG
 from .groups import enter_group, usable_signals
-from .joins import is_over, joined
+from .joins import is_over, joined, note_provisional_slot
 from .limits import around, fill_queue, limiter_of_chunk
 from .plan import Node, Plan
-from .provisional import restore_provisional, take_member
-from .results import first_undecided, is_taken_back
+from .provisional import first_undecided, is_taken_back, restore_provisional, take_member
 from .signals import FieldPlace, FieldTrigger, Trigger
 from .state import (
     MISSING,
@@ -34,6 +33,7 @@ from .state import (
     EarlyItems,
     Interrupt,
     Joins,
+    JoinSlot,
     Limiter,
     Lost,
     PermitGrant,
@@ -145,6 +145,7 @@ class _Encoder:
             "waits": [_wait(wait) for wait in (state.waits or {}).values()],
             "openings": [self.instance(it) for it in _instances(state)],
             "joins": [self.join(*join) for join in joined(state)],
+            **({"provisional_slots": slots} if (slots := self.provisional_slots()) else {}),  # since rules 5
             "runs": [self.run(it) for it in state.runs.values()],
             "retracted": [self.run(it) for it in (state.retracted or {}).values()],
             "provisional": [[number, self.reference(group)] for number, group in (state.provisional or {}).items()],
@@ -156,7 +157,7 @@ class _Encoder:
         """[by, chunk, value, number of the first undecided signal around it or None] each, less those taken back."""
         stored: list[Any] = []
         for it in self.state.proposed or ():
-            if not is_taken_back(it):
+            if not is_taken_back(it.provisional):
                 around = first_undecided(self.state, it.provisional)
                 signal = None if around is None else around.signal
                 stored.append([it.by, it.chunk, self.pack(it.value, "the result"), signal])
@@ -178,6 +179,15 @@ class _Encoder:
     def join(self, name: str, instance_id: int, index: int, slots: Mapping[Any, Any]) -> list[Any]:
         stored = [[_slot(slot), self.pack(value, f"join {name!r}")] for slot, value in slots.items()]
         return [name, instance_id, index, stored]
+
+    def provisional_slots(self) -> list[Any]:
+        stored: list[Any] = []
+        known = {} if self.state.joins is None else self.state.joins.provisional
+        for (instance_id, index, name, slot), signal in known.items():
+            undecided = first_undecided(self.state, signal)
+            if undecided is not None:
+                stored.append([instance_id, index, name, _slot(slot), undecided.signal])
+        return stored
 
     def run(self, it: RunChunk) -> dict[str, Any]:
         return {
@@ -305,6 +315,8 @@ class _Decoder:
             state.early = {**(state.early or {}), number: EarlyItems(signal, given)}
         self.link(snapshot)
         self.index()
+        for instance_id, index, name, slot, signal in snapshot.get("provisional_slots", ()):
+            self.provisional_slot((instance_id, index, name, _unslot(slot)), signal)
 
     def node(self, id: str) -> Node:
         if id not in self.nodes:
@@ -393,6 +405,11 @@ class _Decoder:
         known = self.block_instances.get(instance_id)
         if instance_id and (known is None or is_over(self.state, Branch(known, index))):
             joins.over[instance_id, index] = None
+
+    def provisional_slot(self, at: JoinSlot, signal: int) -> None:
+        instance = self.block_instances.get(at[0])
+        branch = None if instance is None else Branch(instance, at[1])
+        note_provisional_slot(self.state, branch, at, (self.state.provisional or {})[signal])
 
     def wait(self, wait: Wait) -> Wait:
         run = wait.run

@@ -153,10 +153,11 @@ class Provisional(CompletionGroup):
     `members` are runs, block instances and timers by their number, interrupts by their id (in a tuple), and provisional
     signals inside this one that have members. `by` is the number of the run that sent the signal. A later attempt of
     that run can confirm or retract it. None if there is no such run. `place` says which effect of that run it is, as in
-    `RecordedSignal`. `outer` is the provisional signal around it.
+    `RecordedSignal`. `outer` is the provisional signal around it. `slots` are the places in joins outside of its work
+    that it has filled (`Joins.provisional`); a later value may have replaced its own.
     """
 
-    __slots__ = ("by", "members", "outer", "place", "retracted", "signal")
+    __slots__ = ("by", "members", "outer", "place", "retracted", "signal", "slots")
 
     def __init__(self, signal: int, parent: CompletionGroup | None, by: int | None) -> None:
         super().__init__(parent)
@@ -168,6 +169,7 @@ class Provisional(CompletionGroup):
         self.place: tuple[str, int] = ("", 0)
         #: None while there are none: most provisional signals wait for their confirmation after their work has ended
         self.members: dict[Any, RunChunk | BlockInstance | Timer | Interrupt | Provisional] | None = None
+        self.slots: dict[JoinSlot, None] | None = None
 
     @property
     def group(self) -> CompletionGroup:
@@ -463,18 +465,24 @@ class Branch:
         return self.instance.outer.path + here if self.instance.outer else here
 
 
+#: Where a slot of a named join is: block instance, branch, name of the join, slot.
+JoinSlot = tuple[int, int, str, Any]
+
+
 class Joins(dict[int, dict[int, dict[str, dict[Any, Any]]]]):
     """Named joins: by block instance, by branch, by name, the latest value of each slot.
 
     Joins outside of all blocks are at (0, 0). `over` holds the ended branches with half-filled joins. Runs that are
-    still active in such a branch can fill them.
+    still active in such a branch can fill them. `provisional` holds the slots whose value came from a provisional
+    signal, if the join is not itself a part of what that signal has started.
     """
 
-    __slots__ = ("over",)
+    __slots__ = ("over", "provisional")
 
     def __init__(self) -> None:
         super().__init__()
         self.over: dict[tuple[int, int], None] = {}
+        self.provisional: dict[JoinSlot, Provisional] = {}
 
 
 class RunState:
