@@ -160,9 +160,10 @@ def close_if_idle(machine: Effects) -> None:
             machine.out.append(commands.Rested())
         return
     else:
-        settle(machine, undecided_too=True)
-        if state.unchecked is not None:
-            return
+        if state.rare is not None:  # else no result is proposed, and none is being checked
+            settle(machine, undecided_too=True)
+            if state.unchecked is not None:
+                return
         state.status = Status.COMPLETED
         for number in list(state.timers or ()):
             cancel_timer(machine, number)

@@ -440,8 +440,8 @@ def enter_result(
 ) -> None:
     """end: the first value that arrives is the result, see `results`."""
     state = machine.state
-    certain = group is None or group.provisional is None
-    if certain and state.result is UNSET and state.proposed is None and not state.checks_result:
+    certain = (group is None or group.provisional is None) and (state.rare is None or state.proposed is None)
+    if certain and state.result is UNSET and not state.checks_result:
         fix_result(machine, node.id, value)  # what `offer` comes to for nearly every execution
     else:
         offer(machine, ProposedResult(node.id, trigger.name, value, first_undecided(state, group)))
