@@ -219,7 +219,7 @@ pieces of 1, 3, 7 and 16 characters, with the same outcome each time.
 - *wrong*: another value that is called valid.
 
 Of answers that are messy in several ways at once (`tests/models/messes.py` makes them at random), about one in 1,500 is
-read wrong: quotations that nobody escaped, with quotes of both kinds, commas and comment marks close to each other.
+read wrong: unescaped quotations with quotes of both kinds, commas and comment marks close to each other.
 Where that is too often, `Response(..., repair=False)` makes every guess invalid.
 
 A test makes this table (`python -m tests.models.answers`); `python -m bench.answers` reads the same answers with other

@@ -625,7 +625,7 @@ class Machine(Runs):
         self._after_signal()
 
     def _completes_at_limit(self) -> bool:
-        """Whether the execution has its result, and at most questions are open: nobody waits for their answers then."""
+        """Whether the execution has its result, and nothing is left but open questions."""
         state = self.state
         if state.rules < LIMIT_COMPLETES or not awaits_answers_only(state):
             return False

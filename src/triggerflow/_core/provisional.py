@@ -83,7 +83,7 @@ def signals_around(state: RunState, group: CompletionGroup | None) -> tuple[int,
 
 
 def first_undecided(state: RunState, within: CompletionGroup | None) -> Provisional | None:
-    """Return the innermost provisional signal around a group on which nobody has decided; None if there is none."""
+    """Return the innermost provisional signal around a group that is neither confirmed nor retracted, or None."""
     provisional = None if within is None else within.provisional
     while provisional is not None and provisional.signal not in (state.provisional or ()):
         provisional = provisional.outer

@@ -1,8 +1,8 @@
 """The result of an execution: the first value that arrives, unless the work that gave it is taken back.
 
 A result from inside of a provisional signal counts when that signal is confirmed. Until then it is *proposed*, and so
-are the results that arrive after it: the first proposal counts that is not taken back. If nobody has decided when no
-work is left, nobody can take it back any more, and it counts as well.
+are the results that arrive after it: the first proposal counts that is not taken back. When no work is left, no run
+can retract the signal any more, so the result counts as well.
 """
 
 from __future__ import annotations

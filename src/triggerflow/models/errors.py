@@ -6,7 +6,7 @@
 * `RateLimitError`, `ProviderError`, `TransportError`, `StallError`: the provider's or the network's.
 * `TruncatedResponseError`, `InvalidResponseError`: the answer's; they carry the text and data that arrived.
 * `RefusalError`: the model's; it carries the text in which the model refuses.
-* `ChunkError`: the source's; it gives what nobody can read.
+* `ChunkError`: the source's: it gives chunks of a shape that is not known.
 * `ResponseCancelled`: not a fault; `cancel()` was called, or the last reader left early.
 """
 

@@ -108,7 +108,7 @@ def value_quote_closes(text: str, at: int, in_object: bool, in_quotation: bool, 
 
 
 class Quotations:
-    """The quotes inside of one string that nobody escaped: whether they form pairs, as quotations do.
+    """The unescaped quotes inside of one string: whether they form pairs, as quotations do.
 
     A quote that opens a quotation which is never closed, or one that closes nothing, shows that the string may end
     elsewhere: `"a": "x, "b": "y"` lacks a quote, and so do the quotes of `"x, "b": "`.

@@ -247,7 +247,7 @@ def _order_keys(schema: Schema) -> list[str]:
         members = [definitions.get(name_of(member), member) for member in written]
         unions.append([member for member in members if member.get("properties")])
     for objects in unions:
-        if _told_apart(objects):
+        if _are_distinct(objects):
             continue
         shared = set[str](objects[0]["properties"]).intersection(*(one["properties"] for one in objects[1:]))
         tags = [key for key in objects[0]["properties"] if key in shared and _is_tag(key, objects)]
@@ -256,11 +256,11 @@ def _order_keys(schema: Schema) -> list[str]:
             first = (tags or alone or [next(iter(one["properties"]))])[0]
             one["properties"] = {first: one["properties"][first], **one["properties"]}
             one["required"] = list(one["properties"])
-    alike = {str(next(iter(objects[0]["properties"]))) for objects in unions if not _told_apart(objects)}
+    alike = {str(next(iter(objects[0]["properties"]))) for objects in unions if not _are_distinct(objects)}
     return [f"objects of a union begin with the same key {key!r}, which is no tag" for key in sorted(alike)]
 
 
-def _told_apart(objects: list[Schema]) -> bool:
+def _are_distinct(objects: list[Schema]) -> bool:
     groups: dict[str, list[Schema]] = {}
     for one in objects:
         groups.setdefault(next(iter(one["properties"])), []).append(one)

@@ -177,8 +177,8 @@ class FieldChecks:
             self._refuse(error)
 
     def _checked_call(self, found: CallEvent) -> Any:
-        """The value of a place of a call, or the call, for those who follow it; None if nobody does, and for a call of
-        a tool that there is not: it makes the answer invalid at its end.
+        """The value of a place of a call, or the call itself. None if no reader follows it, and for a call of a tool
+        that is not described: such a call makes the answer invalid at the end of the answer.
 
         Raises `Misfit`, which says which call is wrong."""
         check = next((self._checks[name] for name in found.names if name in self._checks), None)

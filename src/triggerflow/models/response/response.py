@@ -48,7 +48,7 @@ class Response:
     `path_style`: "dot" for `items[0].title`, "slash" for `/items/[0]/title`.
     `max_retries`: the most attempts after the first one. `retry_within`: no attempt begins later than so many seconds
     after the first one. `retry_tokens`: none begins once so many tokens were used, as told by the provider. None is no
-    limit. `tell_why`: the next attempt is told why the last answer cannot be used; False repeats the request as it was.
+    limit. `tell_why`: the next request says why the last answer cannot be used; False repeats the request as it was.
     `stall_timeout`: the longest silence of the server, in seconds. A chunk of any kind ends it and, with the SDKs'
     streams, every byte, so that keep-alives do. `first_token_timeout`: the longest wait from the request to the first
     text, reasoning or tool call, in seconds, even while keep-alives come. None waits forever.

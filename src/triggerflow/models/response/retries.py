@@ -1,4 +1,4 @@
-"""Retries: what the source of an answer is told when it is opened again, and which limit ends the attempts."""
+"""Retries: what a source gets to know when it is opened again, and which limit ends the attempts."""
 
 import inspect
 from collections.abc import Callable

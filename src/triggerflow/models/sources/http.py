@@ -5,7 +5,7 @@ object per line. The SDKs look for events in all of these, find none, and report
 the body is looked at before the SDK reads it. It decides, not the content type, which many servers get wrong.
 
 This works for the streams of the `openai` and `anthropic` SDKs, async and sync, whoever has made the client, and for
-what is like them: an object whose attribute `response` is a response of `httpx` that nobody has read yet.
+what is like them: an object whose attribute `response` is a response of `httpx` whose body was not read yet.
 """
 
 import json
