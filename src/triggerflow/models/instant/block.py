@@ -263,12 +263,10 @@ class BlockReader:
             self._take_key(whole[1], whole.start(1) - 1)
             self._state = BlockReader._member_value
             return self._value(text, end) if end < len(text) else end
-        found = _VISIBLE.search(text, pos)
-        if "\n" in text[pos : len(text) if found is None else found.start()]:
-            self._after = None
-        if found is None:
-            return len(text)
-        pos, char = found.start(), found[0]
+        pos = self._behind_space(text, pos)
+        if pos == len(text):
+            return pos
+        char = text[pos]
         if char == "}":
             return self._close(text, pos)
         if char in "\"'":
@@ -307,12 +305,10 @@ class BlockReader:
                 self._begin_item()
                 return self._value(text, end)
             return end
-        found = _VISIBLE.search(text, pos)
-        if "\n" in text[pos : len(text) if found is None else found.start()]:
-            self._after = None
-        if found is None:
-            return len(text)
-        pos, char = found.start(), found[0]
+        pos = self._behind_space(text, pos)
+        if pos == len(text):
+            return pos
+        char = text[pos]
         if char == "]":
             return self._close(text, pos)
         if char in "\"'{[":
@@ -320,6 +316,16 @@ class BlockReader:
         if _WORD.match(text, pos):
             return self._no_comma(pos, BlockReader._item, certain=self._after is None)
         return self._unexpected(text, pos, f"found {char!r} where a comma or ']' was expected")
+
+    def _behind_space(self, text: str, pos: int) -> int:
+        """The position of the next visible character, or the end of the text.
+
+        After a value, a line break in between says that the value has ended, even if a comma is missing."""
+        found = _VISIBLE.search(text, pos)
+        end = len(text) if found is None else found.start()
+        if "\n" in text[pos:end]:
+            self._after = None
+        return end
 
     def _string(self, text: str, pos: int) -> int:
         """Read on inside a key or a string value."""
