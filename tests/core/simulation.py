@@ -405,6 +405,8 @@ class Simulation:
 
     def behaviour(self, run: RunChunk) -> Behaviour:
         """What the chunk of this run does."""
+        if "equals" in run.node.operator.options:  # only the value's own `==` can compare it with the literal
+            return Behaviour("always" if run.node.literal == run.value else "never")
         return self.behaviours[run.node.handler or run.node.name]
 
     # -- chunks ------------------------------------------------------------------------------------------------------
