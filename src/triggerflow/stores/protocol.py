@@ -9,6 +9,10 @@ A store knows nothing of flows. It holds numbered records as bytes, and decides 
   dead; a store may find out earlier that the process of an owner has ended. Other owners can claim the executions of a
   dead owner. After a claim, every append of the former owner raises `StoreConflict`. If a dead owner renews its lease
   before another owner has claimed anything, it stays the owner.
+* Any process can ask the owner of an execution for something: it *posts* a request into the inbox of the execution. The
+  owner performs it, and stores its reply in the same transaction as the records that the request has caused. So a
+  request is performed once, also if its owner dies before it has replied: the next owner takes it.
+* Every change is announced to all open stores: see `wait_changes`.
 * A large payload is stored once, under the digest of its content (`payload_digest`). It is deleted when no execution
   refers to it any more.
 * Operations are atomic. Cancelling the caller does not interrupt an operation that has begun.
@@ -17,7 +21,7 @@ A store knows nothing of flows. It holds numbered records as bytes, and decides 
 `triggerflow.testing.StoreConformance` tests all of this. Run it on every store that you write.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -69,6 +73,12 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     items: int = 0
     #: its owner; None if it has no owner, or a dead one
     owner: str | None = None
+    #: what the creator has attached to it, to find it again: a value by key
+    labels: dict[str, str] = {}
+    #: for one that has failed or was cancelled: one line that says why
+    error: str | None = None
+    #: how many questions it has asked that nobody has answered yet; without those of its sub-flows
+    questions: int = 0
 
 
 class NewRecord(msgspec.Struct, frozen=True):
@@ -76,6 +86,66 @@ class NewRecord(msgspec.Struct, frozen=True):
 
     data: bytes
     item: int = 0
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process asks the owner of an execution to do; an entry in the inbox of that execution.
+
+    The store does not look into `kind` and `data`.
+    """
+
+    #: unique in the store; a second request with the same id is the same request
+    id: str
+    execution: str
+    kind: str
+    data: bytes
+    #: when it was posted
+    at: float
+    #: whether its owner has recorded what it asks for, and has not replied yet; see `Append.taken`
+    taken: bool = False
+    #: the owner's reply; None while the request is open
+    reply: "Reply | None" = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What the owner of an execution replies to a request. With `ok` false, `data` holds the error."""
+
+    #: the id of the request
+    request: str
+    ok: bool
+    data: bytes
+    at: float
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """One open question (interrupt) of an execution, as `Store.questions` lists it."""
+
+    #: the execution that asks, its outermost execution (itself, or the parent of its parent ...), and its flow
+    execution: str
+    root: str
+    flow: str
+    #: the id of the interrupt, and since when it is open
+    id: str
+    since: float
+    #: what is asked, as JSON; the store does not look into it
+    data: bytes
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What has changed in a store since a cursor; see `Store.wait_changes`.
+
+    A change may be reported again, but none is left out. The order has no meaning.
+    """
+
+    #: the cursor for the next call
+    cursor: str
+    #: ids of the executions that have new records, another status, another owner or none, or a new request or reply
+    executions: tuple[str, ...] = ()
+    #: ids of the requests that were posted or replied to
+    requests: tuple[str, ...] = ()
+    #: True if the changes after the cursor are not known: they are too old, or the cursor comes from another store.
+    #: Everything may have changed then
+    resync: bool = False
 
 
 class Append(msgspec.Struct, kw_only=True):
@@ -99,6 +169,17 @@ class Append(msgspec.Struct, kw_only=True):
     create: ExecutionRow | None = None
     #: the execution has failed or was cancelled, and runs again. This store has to be its owner (`claim`)
     reopens: bool = False
+    #: the execution has no owner after this append, as after `release`; with `create` it is left to the workers
+    releases: bool = False
+    #: replies to requests of this execution. A request that was withdrawn or has a reply already is skipped
+    replies: list[Reply] = []
+    #: ids of requests of this execution whose records are in this append, and whose reply comes later: an owner that
+    #: takes over finds them marked as `Request.taken`
+    taken: list[str] = []
+    #: the questions that were opened (their data) and closed (None), by the id of the interrupt
+    questions: dict[str, bytes | None] = {}
+    #: with the status "failed" or "cancelled": one line that says why
+    error: str | None = None
 
 
 class ExecutionCopy(msgspec.Struct, kw_only=True):
@@ -171,6 +252,38 @@ class Store(Protocol):
         """Store a definition under its fingerprint. If the fingerprint is known, nothing changes."""
         ...
 
+    # -- the inbox ---------------------------------------------------------------------------------------------------
+
+    async def post(self, request: Request) -> Request:
+        """Put a request into the inbox of an execution, whoever owns it. Returns it as it is in the store.
+
+        If its id is known, nothing changes, and the stored request is returned, with its reply if it has one. Raises
+        `UnknownExecution`. A request to an execution that has ended stays open until it is withdrawn or the execution
+        runs again.
+        """
+        ...
+
+    async def requests(self, ids: Iterable[str] | None = None, *, limit: int = 100) -> list[Request]:
+        """The requests with these ids that are in the store, open or not. By default up to `limit` open requests of the
+        executions that this store owns, in the order in which they were posted."""
+        ...
+
+    async def withdraw(self, request: str) -> Request | None:
+        """Delete an open request that is not taken, so that nobody performs it. Returns it as it was.
+
+        If it has a reply or was taken, nothing changes, and it is returned as it is; None if the id is unknown.
+        """
+        ...
+
+    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+        """Wait until something has changed after the cursor, in this process or another one, and return what.
+
+        Without a cursor it returns the present one at once. After `timeout` seconds it returns with no changes. A
+        cursor stays valid when the store is closed and opened again, in any process. Up to about 1,000 ids are
+        returned by one call; the next call has the others.
+        """
+        ...
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     async def find(self, execution: str) -> ExecutionRow | None:
@@ -185,14 +298,36 @@ class Store(Protocol):
         since: float | None = None,
         until: float | None = None,
         parent: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        text: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> list[ExecutionRow]:
         """Up to `limit` rows, the newest execution first, of those created from `since` up to (not including) `until`.
 
-        Without `parent`, sub-flows are left out; with it, only the sub-flows of that execution are listed. For the next
-        page, pass the id of the last row as `after`. Raises `UnknownExecution` (a `LookupError`) if `after` is unknown.
+        Without `parent`, sub-flows are left out; with it, only the sub-flows of that execution are listed. With
+        `labels`, an execution needs all of these labels. With `text`, its id or the value of one of its labels begins
+        with the text, or a word of its error does (not case-sensitive). For the next page, pass the id of the last row
+        as `after`. Raises `UnknownExecution` (a `LookupError`) if `after` is unknown.
         """
+        ...
+
+    async def counts(
+        self, *, since: float | None = None, until: float | None = None
+    ) -> dict[str, dict[StatusName, int]]:
+        """How many executions each flow has in each status, without sub-flows. A status without any is left out."""
+        ...
+
+    async def questions(
+        self,
+        *,
+        flow: str | None = None,
+        execution: str | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int = 100,
+    ) -> list[Question]:
+        """Up to `limit` open questions, the oldest first, of all flows, or of one outermost flow, or of one execution
+        and its sub-flows. For the next page, pass the execution and the id of the last question as `after`."""
         ...
 
     async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
@@ -233,8 +368,9 @@ class Store(Protocol):
         """Claim up to `limit` executions of these flows that have work to do and no living owner, the oldest first.
 
         An execution has work to do if its status is "created" or "running", or "waiting" with a `due` time that has
-        come. Sub-flows are claimed with their parent, as in `claim`, and are not listed. The ids in `without` are
-        skipped, and do not count towards `limit`.
+        come, or if it has not ended and it or one of its sub-flows has an open request. Sub-flows are claimed with
+        their parent, as in `claim`, and are not listed. The ids in `without` are skipped, and do not count towards
+        `limit`.
         """
         ...
 
