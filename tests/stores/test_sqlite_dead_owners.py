@@ -12,7 +12,7 @@ import pytest
 
 from triggerflow._core.errors import ExecutionLeased
 from triggerflow.stores import SQLiteStore
-from triggerflow.stores.sqlite import processes
+from triggerflow.stores import processes
 
 PROGRAM = textwrap.dedent("""
     import asyncio, sys

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES, RETRIABLE_STATUSES, not_retriable
-from .processes import has_ended
+from ..processes import has_ended
 
 
 class Claim(NamedTuple):

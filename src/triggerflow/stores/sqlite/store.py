@@ -20,7 +20,7 @@ from . import claims, reading, upkeep, writing
 from .connection import Synchronous
 from .connections import Reader, Writer
 from .ownership import Ownership
-from .processes import this_process
+from ..processes import this_process
 from .thread import SingleThread
 
 P = ParamSpec("P")
