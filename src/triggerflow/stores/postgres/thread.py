@@ -67,11 +67,14 @@ class LoopThread(Executor):
         else:
             future.set_result(result)
 
+    async def others(self) -> None:
+        """Wait for all submitted calls but the present one. To be called on the thread."""
+        while tasks := [task for task in self._tasks if task is not asyncio.current_task()]:
+            await asyncio.wait(tasks)
+
     def _end(self) -> None:
         async def finish() -> None:
-            me = asyncio.current_task()
-            while tasks := [task for task in self._tasks if task is not me]:
-                await asyncio.wait(tasks)
+            await self.others()
             self.loop.stop()
 
         self._last = self.loop.create_task(finish())
