@@ -131,6 +131,20 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
 
 
+class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store knows about one schedule: executions of a flow that workers start at given times."""
+
+    #: unique in the store
+    id: str
+    flow: str
+    #: what is started, and when, as JSON; the store does not look into it
+    data: bytes
+    #: when a worker has to look at it next, in seconds since the epoch; None if never
+    due: float | None = None
+    #: another text after each change, so that two processes cannot both act on the same state of the schedule
+    version: str
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What has changed in a store since a cursor; see `Store.wait_changes`.
 
@@ -143,6 +157,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     executions: tuple[str, ...] = ()
     #: ids of the requests that were posted or replied to
     requests: tuple[str, ...] = ()
+    #: ids of the schedules that were put or deleted
+    schedules: tuple[str, ...] = ()
     #: True if the changes after the cursor are not known: they are too old, or the cursor comes from another store.
     #: Everything may have changed then
     resync: bool = False
@@ -250,6 +266,41 @@ class Store(Protocol):
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """Store a definition under its fingerprint. If the fingerprint is known, nothing changes."""
+        ...
+
+    # -- schedules ---------------------------------------------------------------------------------------------------
+
+    async def put_schedule(
+        self, schedule: ScheduleRow, *, replaces: str | None = None, starts: Sequence[Append] = ()
+    ) -> None:
+        """Store a schedule, and in the same transaction these appends, as `append` does: all of it, or nothing.
+
+        `replaces` is the version that the schedule has in the store now; None if its id is new. Raises `StoreConflict`
+        if it has another version, or for one of the appends.
+        """
+        ...
+
+    async def delete_schedule(self, schedule: str) -> bool:
+        """Delete a schedule. The executions that it has started remain. Returns whether there was one."""
+        ...
+
+    async def schedule(self, schedule: str) -> ScheduleRow | None:
+        """The schedule with this id, or None."""
+        ...
+
+    async def schedules(
+        self, *, flow: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """Up to `limit` schedules of all flows or of one, in the order of their ids, those after the id `after`."""
+        ...
+
+    async def next_schedules(
+        self, flows: Iterable[str], *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """Up to `limit` schedules of these flows that have a due time, in the order of due time and id.
+
+        For the next page, pass the due time and the id of the last one as `after`.
+        """
         ...
 
     # -- the inbox ---------------------------------------------------------------------------------------------------
