@@ -1,10 +1,10 @@
 """When a schedule is due: the *ticks* of a cron expression in a time zone, or of an interval.
 
-A tick is a moment in seconds since the epoch. The clock of a zone is changed twice a year, so that a time of day may not
-exist, or exist twice. For those the rules of Debian's cron apply, which `cronsim` implements:
+A tick is a moment in seconds since the epoch. The clock of a zone is changed twice a year, so that a time of day may
+not exist, or exist twice. For those the rules of Debian's cron apply, which `cronsim` implements:
 
 * An expression whose minute and hour are given (`30 2 * * *`) means a time of day. It has one tick a day. If the time
-  does not exist on a day, the tick is the first minute after the gap; if it exists twice, the tick is the first of them.
+  does not exist on a day, the tick is the first minute after the gap; if it exists twice, the tick is the first one.
 * An expression whose minute or hour begins with `*` (`*/15 * * * *`) means a pace. It has a tick at each moment whose
   time of day fits: none in a gap, and one in each of two equal hours.
 
@@ -51,41 +51,42 @@ class Cron:
     """The ticks of a cron expression with five fields, in a time zone."""
 
     def __init__(self, expression: str, zone: str, where: str = "cron") -> None:
-        """Raises `DefinitionError` for an expression or a zone that is not valid, and `UsageError` if `cronsim` is not
-        installed."""
-        self.expression = expression
+        """Raises `DefinitionError` for an unknown zone."""
+        self.expression, self.where = expression, where
         self.zone = time_zone(zone, where)
-        if len(expression.split()) != 5:
+
+    def check(self) -> None:
+        """Raise `DefinitionError` if the expression is not valid, and `UsageError` if `cronsim` is not installed."""
+        if len(self.expression.split()) != 5:
             raise DefinitionError(
-                f"{where}: cron={expression!r} must have five fields: minute, hour, day of the month, month, day of the "
-                "week; for a pace in seconds use every="
+                f"{self.where}: cron={self.expression!r} must have five fields: minute, hour, day of the month, month, "
+                "day of the week; for a pace in seconds use every="
             )
-        moments = self._moments(datetime(2000, 1, 1, tzinfo=self.zone), where)
-        if next(moments, None) is None:
-            raise DefinitionError(f"{where}: cron={expression!r} is never due")
+        if next(self._moments(datetime(2000, 1, 1, tzinfo=self.zone)), None) is None:
+            raise DefinitionError(f"{self.where}: cron={self.expression!r} is never due")
 
     def after(self, moment: float) -> Iterator[float]:
         """See `Ticks.after`. Ends if no tick comes within fifty years."""
         start = datetime.fromtimestamp(math.floor(moment), self.zone)
         last = moment
-        for found in self._moments(start, "cron"):
+        for found in self._moments(start):
             # In an hour that exists twice the library may step back to the first one, and a gap may move two ticks to
             # the same moment.
             if (tick := found.timestamp()) > last:
                 yield tick
                 last = tick
 
-    def _moments(self, start: datetime, where: str) -> Iterator[datetime]:
+    def _moments(self, start: datetime) -> Iterator[datetime]:
         try:
             from cronsim import CronSim, CronSimError
         except ImportError as missing:
             raise UsageError(
-                f"{where}: cron= needs a package that is not installed: pip install 'triggerflow-engine[schedules]'"
+                f"{self.where}: cron= needs a package that is missing: pip install 'triggerflow-engine[schedules]'"
             ) from missing
         try:
             yield from CronSim(self.expression, start)
         except CronSimError as error:
-            raise DefinitionError(f"{where}: cron={self.expression!r} is not valid: {error}") from error
+            raise DefinitionError(f"{self.where}: cron={self.expression!r} is not valid: {error}") from error
 
 
 def time_zone(name: str, where: str) -> tzinfo:

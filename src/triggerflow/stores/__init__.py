@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .memory import MemoryData, MemoryStore
-from .protocol import Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store, payload_digest
+from .protocol import Append, ExecutionCopy, ExecutionRow, NewRecord, ScheduleRow, StatusName, Store, payload_digest
 
 if TYPE_CHECKING:
     from .sqlite import SQLiteStore
@@ -16,6 +16,7 @@ __all__ = [
     "MemoryStore",
     "NewRecord",
     "SQLiteStore",
+    "ScheduleRow",
     "StatusName",
     "Store",
     "payload_digest",

@@ -18,7 +18,9 @@ from .protocol import (
     ExecutionCopy,
     ExecutionRow,
     NewRecord,
+    ScheduleRow,
     StatusName,
+    changed_meanwhile,
     not_retriable,
     payload_digest,
 )
@@ -50,6 +52,7 @@ class MemoryData:
         self.children: dict[str, set[str]] = {}
         self.payloads: dict[str, bytes] = {}
         self.definitions: dict[str, bytes] = {}
+        self.schedules: dict[str, ScheduleRow] = {}
         #: until when each owner counts as alive; infinity while its store is open
         self.owners: dict[str, float] = {}
         #: how many stores were opened with this data, and how many executions were created
@@ -191,6 +194,54 @@ class MemoryStore(OpenedInScripts):
         """See `Store.put_definition`."""
         self._begin()
         self.data.definitions.setdefault(fingerprint, data)
+
+    # -- schedules ---------------------------------------------------------------------------------------------------
+
+    async def put_schedule(
+        self, schedule: ScheduleRow, *, replaces: str | None = None, starts: Sequence[Append] = ()
+    ) -> None:
+        """See `Store.put_schedule`."""
+        self._begin()
+        before = self.data.schedules.get(schedule.id)
+        if (None if before is None else before.version) != replaces:
+            raise changed_meanwhile(schedule.id)
+        await self.append(starts)  # it does not wait for anything, so that nobody comes in between
+        self.data.schedules[schedule.id] = schedule
+
+    async def delete_schedule(self, schedule: str) -> bool:
+        """See `Store.delete_schedule`."""
+        self._begin()
+        return self.data.schedules.pop(schedule, None) is not None
+
+    async def schedule(self, schedule: str) -> ScheduleRow | None:
+        """See `Store.schedule`."""
+        self._lifecycle.check()
+        return self.data.schedules.get(schedule)
+
+    async def schedules(
+        self, *, flow: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """See `Store.schedules`."""
+        self._lifecycle.check()
+        found = [
+            row
+            for row in self.data.schedules.values()
+            if (flow is None or row.flow == flow) and (after is None or row.id > after)
+        ]
+        return sorted(found, key=lambda row: row.id)[:limit]
+
+    async def next_schedules(
+        self, flows: Iterable[str], *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """See `Store.next_schedules`."""
+        self._lifecycle.check()
+        wanted = set(flows)
+        found = [
+            (row.due, row.id)
+            for row in self.data.schedules.values()
+            if row.due is not None and row.flow in wanted and (after is None or (row.due, row.id) > after)
+        ]
+        return [self.data.schedules[id] for _, id in sorted(found)[:limit]]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
