@@ -117,7 +117,7 @@ class Schedules:
             cron=cron,
             every=None if every is None else _span(every, where, "every", above=True),
             zone=zone,
-            anchor=now if anchor is None else in_seconds(anchor, where, "anchor"),
+            anchor=float(int(now)) if anchor is None else in_seconds(anchor, where, "anchor"),
             value=self._packed(value, where),
             overlap=_one_of(overlap, OVERLAP, where, "overlap"),
             missed=_one_of(missed, MISSED, where, "missed"),

@@ -206,6 +206,7 @@ class MemoryStore(OpenedInScripts):
         if (None if before is None else before.version) != replaces:
             raise changed_meanwhile(schedule.id)
         await self.append(starts)  # it does not wait for anything, so that nobody comes in between
+        await self.release([start.execution for start in starts])  # TEMPORARY
         self.data.schedules[schedule.id] = schedule
 
     async def delete_schedule(self, schedule: str) -> bool:
