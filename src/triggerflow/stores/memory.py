@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -56,8 +56,12 @@ class _Entry(msgspec.Struct):
     questions: dict[str, tuple[float, bytes]] = {}
 
 
+#: The fields of `Changes` with names of what has changed.
+_Kind = Literal["executions", "requests", "schedules", "flows"]
+
+
 class _Log:
-    """The newest change of each execution and each request, by number."""
+    """The newest change of each execution, request and so on, by number."""
 
     def __init__(self) -> None:
         #: marks the cursors of this data
@@ -65,17 +69,17 @@ class _Log:
         self.number = 0
         #: the changes up to this number may have been forgotten
         self.floor = 0
-        #: by ("execution" or "request", id), the oldest change first
-        self._changes: dict[tuple[str, str], int] = {}
+        #: by kind and name, the oldest change first
+        self._changes: dict[tuple[_Kind, str], int] = {}
         self._waiters: set[asyncio.Future[None]] = set()
 
-    def add(self, executions: Iterable[str], requests: Iterable[str] = ()) -> None:
+    def add(self, kind: _Kind, names: Iterable[str]) -> None:
         """Note that these have changed, and wake all waiters."""
         changes = self._changes
-        for key in (*(("execution", id) for id in executions), *(("request", id) for id in requests)):
+        for name in names:
             self.number += 1
-            changes.pop(key, None)
-            changes[key] = self.number
+            changes.pop((kind, name), None)
+            changes[kind, name] = self.number
         self.wake()
 
     def wake(self) -> None:
@@ -104,7 +108,7 @@ class _Log:
         after = self._number(cursor)
         if after is None:
             return Changes(cursor=self._cursor(self.number), resync=cursor is not None)
-        found: list[tuple[int, tuple[str, str]]] = []
+        found: list[tuple[int, tuple[_Kind, str]]] = []
         for key, number in reversed(self._changes.items()):
             if number <= after:
                 break
@@ -112,11 +116,10 @@ class _Log:
         if not found:
             return None
         found = found[-_CHANGES:]
-        return Changes(
-            cursor=self._cursor(found[0][0]),
-            executions=tuple(id for _, (kind, id) in found if kind == "execution"),
-            requests=tuple(id for _, (kind, id) in found if kind == "request"),
-        )
+        names: dict[str, Any] = {
+            kind: tuple(name for _, (each, name) in found if each == kind) for kind in {key[0] for _, key in found}
+        }
+        return Changes(cursor=self._cursor(found[0][0]), **names)
 
     def _cursor(self, number: int) -> str:
         return f"{self.name}.{number}"
@@ -204,7 +207,7 @@ class MemoryStore(OpenedInScripts):
             self._lifecycle.close()
             self.data.owners.pop(self._owner, None)
             executions = self.data.executions.values()
-            self.data.log.add([entry.row.id for entry in executions if entry.row.owner == self._owner])
+            self.data.log.add("executions", [entry.row.id for entry in executions if entry.row.owner == self._owner])
 
     def crash(self) -> None:
         """Simulate the death of the process: close without a release. Other owners can claim its executions after the
@@ -251,7 +254,8 @@ class MemoryStore(OpenedInScripts):
             freed = self._free_tree(self.data.executions[add.execution]) if add.releases else []
             requests += self._reply(add)
             released += freed
-        self.data.log.add([*changed, *released], requests)
+        self.data.log.add("executions", [*changed, *released])
+        self.data.log.add("requests", requests)
 
     def _reply(self, add: Append) -> Iterator[str]:
         """Mark and answer the requests of an append. The ids of those that have changed."""
@@ -290,7 +294,7 @@ class MemoryStore(OpenedInScripts):
         entry.snapshots[records] = (records, definition, data)
         if entry.row.definition != definition:
             entry.row = msgspec.structs.replace(entry.row, definition=definition)
-            self.data.log.add([execution])
+            self.data.log.add("executions", [execution])
 
     async def put_copies(self, copies: Sequence[ExecutionCopy]) -> None:
         """See `Store.put_copies`."""
@@ -314,7 +318,7 @@ class MemoryStore(OpenedInScripts):
             self.data.add(entry)
             for digest, data in copy.payloads.items():
                 self.data.payloads.setdefault(digest, bytes(data))
-        self.data.log.add(names)
+        self.data.log.add("executions", names)
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""
@@ -337,7 +341,8 @@ class MemoryStore(OpenedInScripts):
         if request.execution not in data.executions:
             raise UnknownExecution(f"there is no execution {request.execution!r} in the store")
         data.inbox[request.id] = request = msgspec.structs.replace(request, taken=False, reply=None)
-        data.log.add([request.execution], [request.id])
+        data.log.add("executions", [request.execution])
+        data.log.add("requests", [request.id])
         return request
 
     async def requests(
@@ -370,7 +375,8 @@ class MemoryStore(OpenedInScripts):
             return found
         del data.inbox[request]
         data.fetched.pop(request, None)
-        data.log.add([found.execution], [request])
+        data.log.add("executions", [found.execution])
+        data.log.add("requests", [request])
         self._shrink()
         return None
 
@@ -550,7 +556,7 @@ class MemoryStore(OpenedInScripts):
         for execution in executions:
             entry = self.data.executions.get(execution)
             if entry is not None and entry.row.owner == self._owner:
-                self.data.log.add(self._free_tree(entry))
+                self.data.log.add("executions", self._free_tree(entry))
 
     def _free_tree(self, entry: _Entry) -> list[str]:
         """Give up an execution with its sub-flows. Returns their ids."""
@@ -574,7 +580,7 @@ class MemoryStore(OpenedInScripts):
         if payloads is not None and entry.row.records <= records:
             entry.payloads.intersection_update(payloads)
             self._sweep()
-        self.data.log.add([execution])
+        self.data.log.add("executions", [execution])
         return before - len(entry.records)
 
     async def delete(self, executions: Iterable[str]) -> int:
@@ -599,7 +605,8 @@ class MemoryStore(OpenedInScripts):
             data.inbox.pop(id, None)
             data.replied.pop(id, None)
             data.fetched.pop(id, None)
-        data.log.add(names, requests)
+        data.log.add("executions", names)
+        data.log.add("requests", requests)
         self._shrink()
         return len(deleted)
 
@@ -657,7 +664,7 @@ class MemoryStore(OpenedInScripts):
         taken = [one for one in self._tree(entry) if one.row.owner not in self.data.owners]
         for one in taken:
             one.row = msgspec.structs.replace(one.row, owner=self._owner)
-        self.data.log.add([one.row.id for one in taken])
+        self.data.log.add("executions", [one.row.id for one in taken])
         return entry.row
 
     def _tree(self, entry: _Entry) -> Iterator[_Entry]:
