@@ -290,7 +290,8 @@ async def test_the_journal_of_a_sub_flow_says_how_it_ended(open_store: Open) -> 
 
 async def test_a_retry_continues_what_was_ended_with_its_parent(open_store: Open) -> None:
     """The parent fails right after a restart, before its sub-flow is open; a retry runs both again."""
-    fails, calls = True, []
+    fails = True
+    calls: list[int] = []
 
     def made() -> TriggerFlow:
         inner, flow = TriggerFlow("inner"), TriggerFlow("outer")
