@@ -1,8 +1,8 @@
 """When a schedule is due: the *ticks* of a cron expression in a time zone, or of an interval.
 
 A tick is a moment in seconds since the epoch. The clock of a zone is changed twice a year, so that a time of day may
-not exist, or exist twice. For those the rules of Debian's cron apply, here in every zone. `cronsim` reads expressions and
-finds the times that fit, on a clock that is never changed; it has rules of its own for changes by half an hour.
+not exist, or exist twice. For those the rules of Debian's cron apply, here in every zone. `cronsim` reads expressions
+and finds the times that fit, on a clock that is never changed; it does not know changes by half an hour.
 
 * An expression whose minute and hour are given (`30 2 * * *`) means a time of day. It has one tick a day. If the time
   does not exist on a day, the tick is the first minute after the gap; if it exists twice, the tick is the first one.
