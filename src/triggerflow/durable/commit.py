@@ -85,6 +85,9 @@ class StoreSession:
         buffers: list[CommitBuffer] = []
         try:
             while self._waiting:
+                for buffer in self._waiting:  # it grows: an execution that ends here ends its own sub-flows
+                    if buffer.suspended is None:
+                        buffer.owner.end_sub_flows()
                 buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
         except BaseException as error:  # a cancelled commit may be in the store or not: suspend
@@ -107,7 +110,8 @@ class StoreSession:
         try:
             if self._new_definitions:
                 await self.write_definitions()
-            await self.store.append([append for _, append in batch])
+            left = [append for buffer, _ in batch for append in await buffer.owner.leftovers()]
+            await self.store.append([*(append for _, append in batch), *left])
         except StoreConflict as conflict:
             if again:
                 for buffer, _ in batch:
