@@ -182,7 +182,8 @@ class SharedLog(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool
     #: for keys whose changes were folded: up to which number, and the value that they give
     values: dict[str, tuple[int, bytes]] = {}
-    #: the changes that were not folded, in the order of their numbers. If the last one is not the newest, there are more
+    #: the changes that were not folded, in the order of their numbers. If the last one is not the newest, there are
+    #: more
     changes: list[SharedChange] = []
 
 
