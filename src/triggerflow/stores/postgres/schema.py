@@ -342,7 +342,7 @@ _FUNCTIONS = (
                 UPDATE {s}.requests q SET taken = true
                 FROM json_to_recordset(p_more->'taken') AS x (key bigint, id text)
                 WHERE q.id = x.id AND q.execution = x.key AND q.replied IS NULL AND NOT q.taken RETURNING q.id
-            ) SELECT array_agg(id) INTO asked FROM (SELECT id FROM done UNION ALL SELECT id FROM marked) both;
+            ) SELECT array_agg(id) INTO asked FROM (SELECT id FROM done UNION ALL SELECT id FROM marked) touched_requests;
             IF p_more->'releases' IS NOT NULL THEN
                 freed := {s}.free(p_owner, p_token, ARRAY(
                     SELECT CASE WHEN value::bigint < 0 THEN created[-value::bigint] ELSE value::bigint END
