@@ -15,6 +15,7 @@ from ..drivers.tasks import start_task
 from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
+from .hub import Hub
 from .metadata import write_definition
 
 logger = logging.getLogger("triggerflow")
@@ -28,6 +29,8 @@ class StoreSession:
 
     def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
+        #: tells about changes of the store, by this process or another one
+        self.hub = Hub(store)
         #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
         self.owner: str | None = None
         #: the executions of this process (`stored.Stored`) by id; one object for each id
