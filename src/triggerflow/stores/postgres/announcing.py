@@ -1,8 +1,8 @@
 """Tells other processes that something has changed, and hears it from them, by NOTIFY and LISTEN.
 
 The NOTIFY is not part of the transaction that it announces: a commit with a NOTIFY holds a lock of the whole server
-while it waits for the disk, so that commits of all processes would wait for each other. If a process dies in between, its
-last change is not announced; so whoever waits looks every second anyway.
+while it waits for the disk, so that commits of all processes would wait for each other. If a process dies in between,
+its last change is not announced; so whoever waits looks every second anyway.
 """
 
 import asyncio

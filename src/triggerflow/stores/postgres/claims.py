@@ -38,9 +38,7 @@ async def claim(ownership: Ownership, execution: str) -> ExecutionRow:
     return _claimed(ownership, *found)
 
 
-async def claim_work(
-    ownership: Ownership, flows: Collection[str], limit: int, without: Set[str]
-) -> list[ExecutionRow]:
+async def claim_work(ownership: Ownership, flows: Collection[str], limit: int, without: Set[str]) -> list[ExecutionRow]:
     """See `Store.claim_work`."""
     database, token = ownership.database, secrets.token_hex(8)
     names, skipped = [write(flow) for flow in flows], [write(id) for id in without]
@@ -64,7 +62,7 @@ async def claim_work(
 
 def _claimed(ownership: Ownership, key: int, row: ExecutionRow) -> ExecutionRow:
     if row.owner == ownership.database.owner:
-        ownership.remember(row.id, Claim(key, row.records, row.status, row.due, row.error is not None))
+        ownership.remember(row.id, Claim(key, row.flow, row.records, row.status, row.due, row.error is not None))
     return row
 
 

@@ -1,4 +1,4 @@
-"""The connections of an open store: a pool, and the writes that survive the loss of one. Used on the store's thread only.
+"""The connections of an open store: a pool, and writes that survive the loss of one. Used on the store's thread only.
 
 A write is one statement. If its connection is lost, nobody knows whether it was committed; it may even be under way
 still. Then this owner begins a new *incarnation*, which waits for what the old one has begun and makes the database
@@ -17,13 +17,13 @@ from os import dup
 from typing import Any, Self
 
 import psycopg
-from psycopg.abc import Query
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ..._core.errors import StoreError, StoreUnavailable
 from ..protocol import REPLY_KEPT
 from . import schema
 from .errors import primary_message, store_error
+from .functions import REVOKED
 
 Row = tuple[Any, ...]
 
@@ -78,7 +78,7 @@ class Settings:
         """The time of the test clock; None if the database's clock counts."""
         return self.clock and self.clock()
 
-    def sql(self, text: str) -> Query:
+    def sql(self, text: str) -> bytes:
         """A statement in which `{s}` stands for the schema."""
         return text.format(s=self.schema).encode()
 
@@ -126,7 +126,10 @@ class Database:
         self._few = asyncio.Semaphore(max(1, settings.connections - 2))
         #: tokens of claims whose answer was lost for good: what they got has to be released
         self._lost_claims: list[str] = []
-        self._connection = type("Connection", (Connection,), {})
+        self._clock = settings.clock or time.monotonic
+        #: when the lease was renewed last
+        self._renewed = 0.0
+        self._connection: type[Connection] = type("Connection", (Connection,), {})
 
     # -- opening and closing -----------------------------------------------------------------------------------------
 
@@ -271,6 +274,8 @@ class Database:
                 in_doubt = False
                 made = values()
                 more = await made if isinstance(made, Awaitable) else made
+                if self._clock() - self._renewed > self.settings.lease / 3:
+                    await self._renew(incarnation, deadline)
                 if incarnation != self.incarnation:
                     continue
                 text = f"SELECT * FROM {{s}}.{function}({', '.join(['%s'] * (2 + len(more)))})"
@@ -291,6 +296,23 @@ class Database:
         if self.incarnation == known:
             self.incarnation = None
 
+    async def _renew(self, incarnation: int, deadline: float) -> None:
+        settings, now = self.settings, self._clock()
+        values = self.owner, incarnation, settings.now(), settings.lease
+        await self._run(self._opened(), "SELECT {s}.renew(%s, %s, %s, %s)", values, deadline)
+        self._renewed = now
+
+    async def renew(self) -> None:
+        """Renew the lease. Does not wait for other calls of this store."""
+        deadline = time.monotonic() + self.settings.timeout
+        while True:
+            try:
+                return await self._renew(await self._enter(deadline), deadline)
+            except _Revoked:
+                self.incarnation = None
+            except _Lost as lost:
+                await self._pause(lost, deadline)
+
     def lost_claim(self, token: str) -> None:
         """Remember a claim whose end is unknown: what it got is released as soon as the database can be reached."""
         self._lost_claims.append(token)
@@ -302,7 +324,9 @@ class Database:
                 settings, pool = self.settings, self._opened()
                 enter = "SELECT * FROM {s}.enter(%s, %s, %s)"
                 values = self.owner, settings.now(), settings.lease
+                now = self._clock()
                 ((incarnation, alive),) = await self._run(pool, enter, values, deadline)
+                self._renewed = now
                 if not alive:
                     self.on_death()
                 for token in list(self._lost_claims):
@@ -310,7 +334,7 @@ class Database:
                     await self._run(pool, release, (self.owner, incarnation, secrets.token_hex(8), token), deadline)
                     self._lost_claims.remove(token)
                 self.incarnation = incarnation
-            return self.incarnation
+            return self.incarnation or 0
 
     async def _is_committed(self, token: str, deadline: float) -> bool:
         text = "SELECT EXISTS (SELECT FROM {s}.changes WHERE token = %s)"
@@ -344,7 +368,7 @@ class Database:
                         cursor = await connection.execute(self.settings.sql(text), values)
                         return await cursor.fetchall()
                     except psycopg.Error as error:
-                        if error.sqlstate == schema.REVOKED:
+                        if error.sqlstate == REVOKED:
                             raise _Revoked from None
                         if connection.closed or connection.broken:
                             raise _Lost(error, sent=True) from None
@@ -382,9 +406,7 @@ class Database:
             if not answers():
                 continue
             try:
-                await self.write(
-                    "renew", lambda: (settings.now(), settings.lease), announces=False, reserved=True
-                )
+                await self.renew()
                 every = settings.lease / 3
                 if time.monotonic() - tidied > TIDY_EVERY:
                     tidied = time.monotonic()
@@ -397,8 +419,7 @@ class _Revoked(Exception):
     """The incarnation of the owner is not the present one."""
 
 
-
-async def _one(connection: Connection, text: Query, *values: Any) -> Any:
+async def _one(connection: Connection, text: bytes, *values: Any) -> Any:
     row = await (await connection.execute(text, values)).fetchone()
     return row and row[0]
 

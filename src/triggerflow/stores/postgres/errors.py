@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import psycopg
 
 from ..._core.errors import StoreConflict, StoreDamaged, StoreError, StoreUnavailable
+from .functions import CONFLICT
 
 #: By SQLSTATE, or the first two characters of one: what happened, and what to do next.
 _UNAVAILABLE: Mapping[str, str] = {
@@ -18,8 +19,7 @@ _UNAVAILABLE: Mapping[str, str] = {
     "42501": "the user may not do this; grant it CREATE on the database, or make the schema its own",
     "53100": "the disk of the database is full; free some space and try again",
     "53200": "the database has no memory left; try again",
-    "53300": "the database takes no more connections; raise max_connections, lower `max_connections` of the stores, or use "
-    "PgBouncer",
+    "53300": "the database takes no more connections; raise its max_connections, or use PgBouncer",
     "55P03": "a lock was not given in time; try again",
     "57014": "the statement was cancelled, perhaps by statement_timeout; try again",
     "57P": "the database is stopping or starting; try again",
@@ -50,8 +50,8 @@ def store_error(error: BaseException, name: str) -> StoreError:
     if isinstance(error, psycopg.errors.UniqueViolation):
         what = _TAKEN.get(error.diag.constraint_name or "", "somebody else has written the same")
         return StoreConflict(f"{name}: {what}: {message}")
-    if state == "TF002":
-        return StoreConflict(f"{name}: {message}")
+    if state == CONFLICT:
+        return StoreConflict(f"{name}: {primary_message(error)}")
     for states, kind in ((_UNAVAILABLE, StoreUnavailable), (_DAMAGED, StoreDamaged)):
         for length in (5, 3, 2):
             if what := states.get(state[:length] if len(state) >= length else "-"):
@@ -59,5 +59,7 @@ def store_error(error: BaseException, name: str) -> StoreError:
     if state == "54000" or isinstance(error, psycopg.errors.DataError):
         return StoreError(f"{name}: a value is too large for the database, or not valid: {message}")
     if isinstance(error, (psycopg.OperationalError, OSError)):
-        return StoreUnavailable(f"{name}: the database cannot be reached; check that it runs and its address: {message}")
+        return StoreUnavailable(
+            f"{name}: the database cannot be reached; check that it runs and its address: {message}"
+        )
     return StoreUnavailable(f"{name}: the database failed; try again: {message}")

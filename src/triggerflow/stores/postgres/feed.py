@@ -17,6 +17,8 @@ MOST_ROWS = 200
 #: From how many ids on a call returns what it has.
 MOST_IDS = 1000
 
+_KINDS = ("executions", "requests", "schedules", "flows")
+
 _SNAPSHOT = r"\d+:\d+:[\d,]*"
 _CURSOR = re.compile(rf"([0-9a-f]+-[0-9A-F]+)/({_SNAPSHOT})(?:/({_SNAPSHOT})/(\d+))?")
 
@@ -27,10 +29,10 @@ _FEED = "f.id || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 _CHANGES = f"""
     SELECT {_FEED}, f.floor < pg_snapshot_xmin(%(old)s::pg_snapshot)
             AND pg_snapshot_xmax(%(old)s::pg_snapshot) <= pg_snapshot_xmax(pg_current_snapshot()),
-        pg_current_snapshot()::text, c.key, c.ids, c.gone, c.requests
+        pg_current_snapshot()::text, c.key, c.ids, c.gone, c.requests, c.schedules, c.flows
     FROM {{s}}.feed f LEFT JOIN LATERAL (
         SELECT c.key, ARRAY(SELECT e.id FROM {{s}}.executions e WHERE e.key = ANY (c.executions)) AS ids, c.gone,
-            c.requests
+            c.requests, c.schedules, c.flows
         FROM {{s}}.changes c
         WHERE {_FEED} = %(feed)s AND c.xid >= pg_snapshot_xmin(%(old)s::pg_snapshot)
             AND NOT pg_visible_in_snapshot(c.xid, %(old)s::pg_snapshot)
@@ -70,15 +72,18 @@ async def changes(database: Database, cursor: str | None) -> Changes:
         if place is None or not valid or place.feed != feed:
             return Changes(cursor=str(_Cursor(feed, now)), resync=cursor is not None)
         rows = [row[3:] for row in rows if row[3] is not None]
-        executions, requests, last = dict[str, None](), dict[str, None](), 0
-        for last, ids, gone, others in rows:
-            executions.update((read(id), None) for id in (*ids, *gone))
-            requests.update((read(id), None) for id in others)
-            if len(executions) + len(requests) >= MOST_IDS:
+        names: dict[str, dict[str, None]] = {kind: {} for kind in _KINDS}
+        last = 0
+        for row in rows:
+            last, ids, gone = row[:3]
+            for kind, told in zip(_KINDS, ((*ids, *gone), *row[3:]), strict=True):
+                names[kind].update((read(name), None) for name in told)
+            if sum(map(len, names.values())) >= MOST_IDS:
                 break
         end = place.new or now
         has_more = bool(rows) and (last != rows[-1][0] or len(rows) == MOST_ROWS)
         after = _Cursor(feed, place.old, end, last) if has_more else _Cursor(feed, end)
         if rows or place.new is None:
-            return Changes(cursor=str(after), executions=tuple(executions), requests=tuple(requests))
+            told = {kind: tuple(found) for kind, found in names.items()}
+            return Changes(cursor=str(after), **told)  # type: ignore[arg-type]
         place = after  # the page before was the last one: what has changed since it was begun comes next

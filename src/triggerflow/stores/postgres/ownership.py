@@ -1,6 +1,6 @@
 """A cache of the executions that this owner has, so that an append needs no query. Used on the store's thread only.
 
-It is valid as long as the row of the owner was not deleted, which every write makes sure of: see `schema.fence`.
+It is valid as long as the row of the owner was not deleted, which every write makes sure of: see `functions`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from .connections import Database
 from .text import read, write
 
 _CLAIM = """
-    SELECT e.key, e.status, e.due, e.owner, e.error IS NOT NULL, greatest(e.trimmed, coalesce(
+    SELECT e.key, e.flow, e.status, e.due, e.owner, e.error IS NOT NULL, greatest(e.trimmed, coalesce(
         (SELECT max(number) + 1 FROM {s}.records WHERE execution = e.key), 0))
     FROM {s}.executions e WHERE e.id = %s"""
 
@@ -21,6 +21,7 @@ class Claim(NamedTuple):
     """Cached facts about an execution of this owner."""
 
     key: int
+    flow: str
     records: int
     status: str
     due: float | None
@@ -59,7 +60,7 @@ class Ownership:
         rows = await self.database.read(_CLAIM, (write(execution),))
         if not rows:
             raise StoreConflict(f"there is no execution {execution!r} in the store; was it deleted?")
-        key, status, due, owner, failed, records = rows[0]
+        key, flow, status, due, owner, failed, records = rows[0]
         if reopens:
             if status not in RETRIABLE_STATUSES:
                 raise not_retriable(execution, status)
@@ -70,4 +71,4 @@ class Ownership:
             raise StoreConflict(
                 f"execution {execution!r} is not run by owner {self.database.owner} any more: {now_with}"
             )
-        return Claim(key, records, status, due, failed)
+        return Claim(key, read(flow), records, status, due, failed)

@@ -19,7 +19,8 @@ _ROW = f"""
         e.status, e.due, greatest(e.updated, last.at), greatest(e.trimmed, last.number + 1),
         coalesce((SELECT max(item) FROM {{s}}.records WHERE execution = e.key AND item IS NOT NULL), 0),
         (SELECT o.id FROM {{s}}.owners o WHERE o.id = e.owner AND o.expires > {NOW}),
-        e.labels, e.error, (SELECT count(*) FROM {{s}}.questions WHERE execution = e.key)
+        e.labels, e.error, (SELECT count(*) FROM {{s}}.questions WHERE execution = e.key),
+        (SELECT max(heard) FROM {{s}}.listeners WHERE execution = e.key)
     FROM {{s}}.executions e
     LEFT JOIN LATERAL (
         SELECT at, number FROM {{s}}.records WHERE execution = e.key ORDER BY number DESC LIMIT 1
@@ -28,7 +29,7 @@ _ROW = f"""
 
 def _row(values: Row) -> ExecutionRow:
     _, id, flow, definition, options, parent, forked, forked_records, created, status, due, *rest = values
-    updated, records, items, owner, labels, error, questions = rest
+    updated, records, items, owner, labels, error, questions, heard = rest
     return ExecutionRow(
         id=read(id),
         flow=read(flow),
@@ -46,6 +47,7 @@ def _row(values: Row) -> ExecutionRow:
         labels={} if labels is None else msgspec.json.decode(read(labels), type=dict[str, str]),
         error=None if error is None else read(error),
         questions=questions,
+        heard=heard,
     )
 
 
@@ -132,9 +134,7 @@ def _search(text: str, values: dict[str, Any]) -> str:
     return f"e.key IN ({' UNION '.join(f'({one})' for one in found)})"
 
 
-async def counts(
-    database: Database, since: float | None, until: float | None
-) -> dict[str, dict[StatusName, int]]:
+async def counts(database: Database, since: float | None, until: float | None) -> dict[str, dict[StatusName, int]]:
     """See `Store.counts`."""
     text = """SELECT flow, status, count(*) FROM {s}.executions WHERE parent IS NULL
         AND (%(since)s::double precision IS NULL OR created >= %(since)s::double precision)

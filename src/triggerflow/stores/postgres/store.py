@@ -16,8 +16,19 @@ from psycopg.conninfo import conninfo_to_dict
 from ..._core.errors import StoreUnavailable
 from ..lifecycle import Lifecycle, OpenedInScripts
 from ..processes import this_process
-from ..protocol import Append, Changes, ExecutionCopy, ExecutionRow, Question, Request, StatusName
-from . import claims, feed, inbox, reading, upkeep, writing
+from ..protocol import (
+    Append,
+    Changes,
+    ExecutionCopy,
+    ExecutionRow,
+    Question,
+    Request,
+    ScheduleRow,
+    SharedChange,
+    SharedLog,
+    StatusName,
+)
+from . import claims, feed, inbox, reading, shared, upkeep, writing
 from .announcing import Announcer
 from .connections import Database, Settings
 from .ownership import Ownership
@@ -28,23 +39,26 @@ T = TypeVar("T")
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
+#: the open stores of this process and their event loops, by data
+_opened: "dict[tuple[str, str], dict[PostgresStore, asyncio.AbstractEventLoop]]" = {}
+
 
 class PostgresStore(OpenedInScripts):
     """A store in a PostgreSQL database (14 or later, UTF8), for any number of processes on any machines.
 
     `conninfo` is a connection string of libpq, such as "postgresql://user@host/database"; what it leaves out comes from
-    the environment (PGPASSWORD, ~/.pgpass). The first opening makes the tables in the schema `schema`; several stores can
-    be in one database, each in a schema of its own.
+    the environment (PGPASSWORD, ~/.pgpass). The first opening makes the tables in the schema `schema`; several stores
+    can be in one database, each in a schema of its own.
 
     `lease` is in seconds: other owners may claim the executions of this owner if it has not renewed its lease for so
-    long, or at once if its process is known to have ended (on the same Linux machine). The clock of the database counts. The
-    lease is renewed only while the event loop of this process answers. `timeout` is how many seconds an operation may
-    take, with reconnecting after a restart of the database, before it raises `StoreUnavailable`. A store opens up to
-    `max_connections` connections, and one more to hear of changes.
+    long, or at once if its process is known to have ended (on the same Linux machine). The clock of the database
+    counts. The lease is renewed only while the event loop of this process answers. `timeout` is how many seconds an
+    operation may take, with reconnecting after a restart of the database, before it raises `StoreUnavailable`. A store
+    opens up to `max_connections` connections, and one more to hear of changes.
 
-    `conninfo` may lead to PgBouncer in session or in transaction mode. In transaction mode a connection cannot listen: give
-    `listen_conninfo`, which leads to the database itself. Without it, changes of other processes are noticed within a
-    second. `clock`, for tests, returns seconds since the epoch, in place of the clock of the database.
+    `conninfo` may lead to PgBouncer in session or in transaction mode. In transaction mode a connection cannot listen:
+    give `listen_conninfo`, which leads to the database itself. Without it, changes of other processes are noticed
+    within a second. `clock`, for tests, returns seconds since the epoch, in place of the clock of the database.
 
     Raises `ValueError` for an invalid argument. See `Store` for the methods and the errors that they raise.
     """
@@ -82,6 +96,8 @@ class PostgresStore(OpenedInScripts):
         self._listen_conninfo = conninfo if listen_conninfo is None else listen_conninfo
         self._lifecycle = Lifecycle(self._settings.name)
         self._waiting: set[asyncio.Event] = set()
+        #: identifies the data
+        self._data = conninfo, schema
 
     def __repr__(self) -> str:
         return self._repr
@@ -121,7 +137,7 @@ class PostgresStore(OpenedInScripts):
             return
         loop = self._lifecycle.check()
         self._lifecycle.close()
-        self._wake()
+        self.wake()
         closing = loop.run_in_executor(self._thread, self._close)
         self._thread.shutdown()
         await closing
@@ -129,9 +145,10 @@ class PostgresStore(OpenedInScripts):
     async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the store's thread: connect, and start what goes on in the background."""
         await self._database.open()
-        self._announcer = Announcer(self._database, self._listen_conninfo, partial(_call_soon, loop, self._wake))
+        self._announcer = Announcer(self._database, self._listen_conninfo, self._on_change)
         self._announcer.start()
         self._renewing = asyncio.create_task(self._database.keep_alive(_Pulse(loop)))
+        _opened.setdefault(self._data, {})[self] = loop
 
     async def _close(self) -> None:
         await self._thread.others()
@@ -140,10 +157,16 @@ class PostgresStore(OpenedInScripts):
             await asyncio.gather(self._renewing, return_exceptions=True)
             await self._announcer.stop()
             del self._renewing
+            del _opened[self._data][self]
         await self._database.close()
 
-    def _wake(self) -> None:
-        """Wake those who wait for changes."""
+    def _on_change(self) -> None:
+        """Something has changed: wake those who wait, at all stores of this process over the same data."""
+        for store, loop in list(_opened.get(self._data, {}).items()):
+            _call_soon(loop, store.wake)
+
+    def wake(self) -> None:
+        """Have those who wait for changes look whether there are some."""
         for event in self._waiting:
             event.set()
 
@@ -155,6 +178,7 @@ class PostgresStore(OpenedInScripts):
     async def _write(
         self, work: Callable[Concatenate[Ownership, P], Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        self._lifecycle.check()
         return await self._call(partial(work, self._ownership, *args, **kwargs))
 
     async def _in_turn(
@@ -169,13 +193,14 @@ class PostgresStore(OpenedInScripts):
     async def _read(
         self, query: Callable[Concatenate[Database, P], Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        self._lifecycle.check()
         return await self._call(partial(query, self._database, *args, **kwargs))
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """See `Store.append`."""
-        await self._in_turn(writing.append, appends)
+        return await self._in_turn(writing.append, appends)
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
@@ -188,6 +213,34 @@ class PostgresStore(OpenedInScripts):
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""
         await self._write(writing.put_definition, fingerprint, data)
+
+    # -- schedules ---------------------------------------------------------------------------------------------------
+
+    async def put_schedule(
+        self, schedule: ScheduleRow, *, replaces: str | None = None, starts: Sequence[Append] = ()
+    ) -> None:
+        """See `Store.put_schedule`."""
+        await self._in_turn(writing.put_schedule, schedule, replaces, starts)
+
+    async def delete_schedule(self, schedule: str) -> bool:
+        """See `Store.delete_schedule`."""
+        return await self._read(shared.delete_schedule, schedule)
+
+    async def schedule(self, schedule: str) -> ScheduleRow | None:
+        """See `Store.schedule`."""
+        return await self._read(shared.find_schedule, schedule)
+
+    async def schedules(
+        self, *, flow: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """See `Store.schedules`."""
+        return await self._read(shared.schedules, flow, after, limit)
+
+    async def next_schedules(
+        self, flows: Iterable[str], *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """See `Store.next_schedules`."""
+        return await self._read(shared.next_schedules, list(flows), after, limit)
 
     # -- the inbox ---------------------------------------------------------------------------------------------------
 
@@ -209,26 +262,42 @@ class PostgresStore(OpenedInScripts):
 
     async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
         """See `Store.wait_changes`."""
-        self._lifecycle.check()
+        loop = self._lifecycle.check()
+        until = None if timeout is None else loop.time() + timeout
         changed = asyncio.Event()
         self._waiting.add(changed)
         try:
-            async with asyncio.timeout(timeout):
-                await self._call(self._listen)
-                while True:
-                    changed.clear()
-                    found = await self._read(feed.changes, cursor)
-                    if cursor is None or found.executions or found.requests or found.resync:
-                        return found
-                    cursor = found.cursor
-                    await changed.wait()
-        except TimeoutError:
-            return Changes(cursor=cursor or "")
+            await self._call(self._listen)
+            while True:
+                changed.clear()
+                found = await self._read(feed.changes, cursor)
+                if cursor is None or found != Changes(cursor=found.cursor):
+                    return found
+                cursor = found.cursor
+                try:
+                    async with asyncio.timeout_at(until):
+                        await changed.wait()
+                except TimeoutError:
+                    return found
         finally:
             self._waiting.discard(changed)
 
     async def _listen(self) -> None:
         self._announcer.listen()
+
+    # -- shared data -------------------------------------------------------------------------------------------------
+
+    async def change_shared(self, flow: str, changes: Sequence[SharedChange]) -> int:
+        """See `Store.change_shared`."""
+        return await self._read(shared.change, flow, changes)
+
+    async def shared(self, flow: str, *, after: int = 0, limit: int = 1000) -> SharedLog:
+        """See `Store.shared`."""
+        return await self._read(shared.log, flow, after, limit)
+
+    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> list[str]:
+        """See `Store.fold_shared`."""
+        return await self._read(shared.fold, flow, values)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ with which.
 """
 
 import re
+from base64 import b64encode
 
 _SPECIAL = re.compile("[\x00\x01]")
 _WRITTEN = re.compile("\x01([01])")
@@ -27,3 +28,8 @@ def read(stored: str) -> str:
 def begins(text: str) -> str:
     """The pattern for LIKE that finds the texts which begin with this one."""
     return re.sub(r"([\\%_])", r"\\\1", write(text)) + "%"
+
+
+def base64(data: bytes) -> str:
+    """Bytes as a text in JSON."""
+    return b64encode(data).decode()

@@ -63,7 +63,9 @@ class LoopThread(Executor):
                 result = await result
         except BaseException as error:
             # An error that would end this thread, such as SystemExit, must not end the caller's.
-            future.set_exception(error if isinstance(error, Exception) else StoreUnavailable(f"{self._name}: {error!r}"))
+            future.set_exception(
+                error if isinstance(error, Exception) else StoreUnavailable(f"{self._name}: {error!r}")
+            )
         else:
             future.set_result(result)
 

@@ -1,19 +1,19 @@
 """Writes records, payloads, snapshots and definitions. Each call is one statement: see `schema`."""
 
 import secrets
-from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ..._core.errors import StoreConflict, StoreUnavailable
-from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRecord
+from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow, NewRecord, ScheduleRow
 from ..searching import folded, words
-from . import reading
+from ..thinning import superseded
+from . import reading, shared
 from .connections import Committed
 from .ownership import Claim, Ownership
-from .text import read, write
+from .text import base64, read, write
 
 
 class _Call:
@@ -71,13 +71,16 @@ class _Call:
             if reply.request not in self._replied:
                 self._replied.add(reply.request)
                 entry = {"key": held.key, "id": write(reply.request), "ok": reply.ok, "at": reply.at}
-                self._put("replies", entry | {"data": _base64(reply.data)})
+                self._put("replies", entry | {"data": base64(reply.data)})
         for request in add.taken:
             if request not in self._replied:
                 self._put("taken", {"key": held.key, "id": write(request)})
+        self._shared(held, add, ends)
         if add.releases and not ends:
             self._put("releases", held.key)
-        self.claims[name] = Claim(held.key, held.records + len(add.records), add.status, add.due, error is not None)
+        self.claims[name] = held._replace(
+            records=held.records + len(add.records), status=add.status, due=add.due, failed=error is not None
+        )
 
     def copy(self, copy: ExecutionCopy) -> None:
         """Add a whole execution. Raises `StoreConflict`."""
@@ -85,9 +88,7 @@ class _Call:
         if row.id in self.claims:
             raise StoreConflict(f"execution {row.id!r} exists already")
         # The newest records may have been trimmed, so that the number of records has to come from the row.
-        held = self._create(
-            row, at=row.updated, status=row.status, due=row.due, error=row.error, trimmed=row.records
-        )
+        held = self._create(row, at=row.updated, status=row.status, due=row.due, error=row.error, trimmed=row.records)
         if row.error:
             self._put_words(held.key, row.error)
         self.records(held.key, copy.records, row.updated)
@@ -96,6 +97,9 @@ class _Call:
             entry = {"key": held.key, "records": records, "definition": write(definition)}
             self._put("snapshots", entry | {"start": start, "length": length})
         self.payloads(held.key, copy.payloads)
+        if copy.listens and row.status not in FINAL_STATUSES:
+            listens = [write(key) for key in copy.listens]
+            self._put("shared", {"execution": held.key, "flow": write(row.flow), "listens": listens})
         self.claims[row.id] = held._replace(records=row.records)
 
     def _create(
@@ -109,7 +113,7 @@ class _Call:
                 "id": write(row.id),
                 "flow": write(row.flow),
                 "definition": write(row.definition),
-                "options": _base64(row.options),
+                "options": base64(row.options),
                 "parent": None if row.parent is None else write(row.parent),
                 "forked_execution": None if forked is None else write(forked),
                 "forked_records": forked_records,
@@ -126,7 +130,7 @@ class _Call:
         for name, value in row.labels.items():
             entry = {"key": key, "name": write(name), "value": write(value), "folded": write(folded(value))}
             self._put("labels", entry)
-        return Claim(key, 0, status, due, error is not None)
+        return Claim(key, row.flow, 0, status, due, error is not None)
 
     def _change(self, key: int, add: Append, ends: bool, error: str | None) -> None:
         """Change the row of an execution; the last change of a call counts."""
@@ -139,8 +143,12 @@ class _Call:
         else:
             at = max(add.at, self._changed[key]["at"]) if key in self._changed else add.at
             self._changed[key] = {
-                **{"key": key, "status": add.status, "due": add.due, "at": at},
-                **{"owner": owner, "error": text},
+                "key": key,
+                "status": add.status,
+                "due": add.due,
+                "at": at,
+                "owner": owner,
+                "error": text,
             }
 
     def _questions(self, key: int, add: Append, ends: bool) -> None:
@@ -150,10 +158,25 @@ class _Call:
                 self._put("closed", {"key": key, "id": write(id)})
             else:
                 entry = self._opened.setdefault((key, id), {"key": key, "id": write(id), "since": add.at})
-                entry["data"] = _base64(data)
+                entry["data"] = base64(data)
         if ends:
             self._opened = {place: entry for place, entry in self._opened.items() if place[0] != key}
             self._put("ended", key)
+
+    def _shared(self, held: Claim, add: Append, ends: bool) -> None:
+        if not add.shared and add.listens is None and add.heard is None:
+            return
+        entry: dict[str, Any] = {"execution": held.key, "flow": write(held.flow), "by": write(add.execution)}
+        entry |= {"heard": add.heard, "ends": ends, "changes": shared.changes(add.shared)}
+        if add.listens is not None:
+            entry["listens"] = [write(key) for key in add.listens]
+        self._put("shared", entry)
+
+    def schedule(self, schedule: ScheduleRow, replaces: str | None) -> None:
+        """Store a schedule in the same transaction."""
+        entry = {"id": write(schedule.id), "flow": write(schedule.flow), "data": base64(schedule.data)}
+        entry |= {"due": schedule.due, "version": write(schedule.version)}
+        self._put("schedule", entry | {"replaces": None if replaces is None else write(replaces)})
 
     def _put_words(self, key: int, error: str) -> None:
         self._put("unworded", key)
@@ -210,6 +233,7 @@ class _Call:
             _array([len(data) for data in self._data]),
             b"".join(self._data),
             _array([claim.key for claim in self.claims.values() if claim.key > 0]),
+            list({write(claim.flow) for claim in self.claims.values()}),
             msgspec.json.encode(more).decode() if more else None,
             b"".join(self._blobs),
         )
@@ -220,63 +244,70 @@ def _array(numbers: Sequence[float]) -> str:
     return f"{{{','.join(map(repr, numbers))}}}"
 
 
-def _base64(data: bytes) -> str:
-    return b64encode(data).decode()
-
-
 def _error(add: Append) -> str | None:
     return add.error if add.status in FINAL_STATUSES else None
 
 
-async def append(ownership: Ownership, appends: Sequence[Append]) -> None:
+async def append(ownership: Ownership, appends: Sequence[Append]) -> dict[str, int]:
     """See `Store.append`."""
 
-    async def build() -> _Call:
-        call = _Call(ownership)
+    async def fill(call: _Call) -> None:
         for add in appends:
             await call.add(add)
-        return call
 
-    await _run(ownership, build, [add.execution for add in appends])
+    return await _run(ownership, fill, [add.execution for add in appends])
 
 
 async def put_copies(ownership: Ownership, copies: Sequence[ExecutionCopy]) -> None:
     """See `Store.put_copies`."""
 
-    async def build() -> _Call:
-        call = _Call(ownership)
+    async def fill(call: _Call) -> None:
         for copy in copies:
             call.copy(copy)
-        return call
 
-    await _run(ownership, build, [copy.row.id for copy in copies])
+    await _run(ownership, fill, [copy.row.id for copy in copies])
 
 
-async def _run(ownership: Ownership, build: Any, names: Sequence[str]) -> None:
-    """Send a call, and remember afterwards what it has changed."""
-    call: _Call | None = None
+async def put_schedule(
+    ownership: Ownership, schedule: ScheduleRow, replaces: str | None, starts: Sequence[Append]
+) -> None:
+    """See `Store.put_schedule`."""
+
+    async def fill(call: _Call) -> None:
+        call.schedule(schedule, replaces)
+        for add in starts:
+            await call.add(add)
+
+    await _run(ownership, fill, [add.execution for add in starts])
+
+
+async def _run(ownership: Ownership, fill: Callable[[_Call], Awaitable[None]], names: Sequence[str]) -> dict[str, int]:
+    """Send a call, and remember afterwards what it has changed. Returns the numbers of shared data by flow."""
+    sent: list[_Call] = []
     token = secrets.token_hex(8)
 
     async def values() -> tuple[Any, ...]:
-        nonlocal call
-        call = await build()
+        call = _Call(ownership)
+        await fill(call)
+        sent[:] = [call]
         return call.arguments(token)
 
+    database = ownership.database
     try:
-        created, freed = await ownership.database.write("append", values, token=token, reserved=True)
-    except Committed:  # the keys of what it has created are not known: the next append asks for them
+        created, freed, newest = await database.write("append", values, token=token, reserved=True)
+    except (Committed, StoreUnavailable) as error:  # what it has created is not known here: the next append looks
         for name in names:
             ownership.forget(name)
-        return
-    except StoreUnavailable:
-        for name in names:
-            ownership.forget(name)
-        raise
-    assert call is not None
-    for name, held in call.claims.items():
+        if not isinstance(error, Committed):
+            raise
+        flows = {write(held.flow) for held in sent[0].claims.values()} if sent else set[str]()
+        return await shared.newest(database, flows)
+    for name, held in sent[0].claims.items():
         ownership.remember(name, held if held.key > 0 else held._replace(key=created[-1 - held.key]))
     for name in freed:
         ownership.forget(read(name))
+    numbers: dict[str, int] = newest or {}
+    return {read(flow): number for flow, number in numbers.items()}
 
 
 async def put_snapshot(ownership: Ownership, execution: str, records: int, definition: str, data: bytes) -> None:
@@ -295,11 +326,19 @@ async def put_snapshot(ownership: Ownership, execution: str, records: int, defin
             )
         return token, write(execution), records, write(definition), data
 
-    await ownership.database.write("put_snapshot", values)
+    database = ownership.database
+    await database.write("put_snapshot", values)
+    rows = await database.read(
+        """SELECT execution, records, definition FROM {s}.snapshots
+        WHERE execution = (SELECT key FROM {s}.executions WHERE id = %s) ORDER BY records""",
+        (write(execution),),
+    )
+    dropped = superseded([(count, name) for _, count, name in rows]) if rows else []
+    if dropped:
+        drop = "DELETE FROM {s}.snapshots WHERE execution = %s AND records = ANY (%s) RETURNING 1"
+        await database.read(drop, (rows[0][0], dropped))
 
 
 async def put_definition(ownership: Ownership, fingerprint: str, data: bytes) -> None:
     """See `Store.put_definition`."""
-    await ownership.database.write(
-        "put_definition", lambda: (write(fingerprint), data), announces=False
-    )
+    await ownership.database.write("put_definition", lambda: (write(fingerprint), data), announces=False)
