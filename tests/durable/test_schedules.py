@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -130,9 +131,7 @@ async def test_an_interval_counts_real_seconds_whatever_clocks_show(open_store: 
     async with working(open_store(), flow, **RARELY) as store:
         noon = change_of_clocks(3)
         await wait_until(noon)
-        await flow.async_schedule(
-            "daily", every=timedelta(days=1), anchor=noon, zone="Europe/Berlin", store=store
-        )
+        await flow.async_schedule("daily", every=timedelta(days=1), anchor=noon, zone="Europe/Berlin", store=store)
         await asyncio.sleep(2 * DAY + 60)
         assert [tick[11:] for tick in ticks_of(await started(store))] == ["13:00:00+02:00"] * 2
 
@@ -145,7 +144,7 @@ async def test_a_pace_goes_on_through_a_change_of_the_clock(open_store: Open) ->
         await asyncio.sleep(DAY + 60)
         moments = [datetime.fromisoformat(row.labels["tick"]).timestamp() for row in await started(store)]
         assert len(moments) == 24
-        assert {later - before for before, later in zip(moments, moments[1:], strict=False)} == {HOUR}
+        assert {later - before for before, later in pairwise(moments)} == {HOUR}
 
 
 async def test_what_a_tick_starts(open_store: Open) -> None:
@@ -258,7 +257,7 @@ async def test_a_worker_that_dies_at_a_tick_loses_and_doubles_nothing(
         rows = await started(store)
         assert [row.status for row in rows] == ["completed"] * 10
         moments = [datetime.fromisoformat(row.labels["tick"]).timestamp() for row in rows]
-        assert {later - before for before, later in zip(moments, moments[1:], strict=False)} == {60}
+        assert {later - before for before, later in pairwise(moments)} == {60}
 
 
 async def test_a_store_that_fails_for_a_while_loses_no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +359,7 @@ async def test_ticks_that_wait_start_in_their_order_one_after_the_other(open_sto
         await asyncio.sleep(600)
         rows = await started(store)
         assert [row.status for row in rows] == ["completed"] * 4
-        assert all(before.updated <= later.created for before, later in zip(rows, rows[1:], strict=False))
+        assert all(before.updated <= later.created for before, later in pairwise(rows))
 
 
 async def test_an_execution_that_waits_for_a_person_is_cancelled_for_the_next_tick(open_store: Open) -> None:
@@ -513,7 +512,7 @@ def test_in_a_script_without_asyncio() -> None:
         ({"every": 60, "overlap": "quue"}, OptionError, "did you mean 'queue'"),
         ({"every": 60, "missed": None}, OptionError, "'skip', 'latest', 'all'"),
         ({"every": 60, "limit": 0}, DefinitionError, "at least 1"),
-        ({"every": 60, "until": datetime(2040, 1, 1)}, OptionError, "needs a time zone"),  # noqa: DTZ001
+        ({"every": 60, "until": datetime(2040, 1, 1)}, OptionError, "needs a time zone"),
         ({"every": 60, "since": float("nan")}, DefinitionError, "is no time"),
         ({"every": 60, "jitter": -1}, DefinitionError, "0 or more"),
         ({"every": 60, "labels": {"schedule": "x"}}, OptionError, "is set by the schedule"),
