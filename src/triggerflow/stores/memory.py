@@ -34,6 +34,7 @@ from .protocol import (
     payload_digest,
 )
 from .searching import matches
+from .thinning import superseded
 
 _FIRST = itemgetter(0)
 
@@ -295,6 +296,8 @@ class MemoryStore(OpenedInScripts):
                 f"execution {execution!r} has {entry.row.records} records: there is no state after {records}"
             )
         entry.snapshots[records] = (records, definition, data)
+        for number in superseded(sorted(it[:2] for it in entry.snapshots.values())):
+            del entry.snapshots[number]
         if entry.row.definition != definition:
             entry.row = msgspec.structs.replace(entry.row, definition=definition)
             self.data.log.add("executions", [execution])

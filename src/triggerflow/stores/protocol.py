@@ -312,7 +312,8 @@ class Store(Protocol):
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """Store the state after the first `records` records, written under the definition of that fingerprint.
 
-        That definition becomes the definition of the execution. Raises `StoreConflict` if this store is not the owner,
+        That definition becomes the definition of the execution. Older snapshots that `thinning.superseded` names are
+        deleted. Raises `StoreConflict` if this store is not the owner,
         or the execution has fewer records. Any owner can add a snapshot to an execution that has ended, but only after
         all its records and under its own definition.
         """
