@@ -12,7 +12,7 @@ from triggerflow.testing.store_schedules import SchedulesConformance
 from triggerflow.testing.stores import new, refused
 
 
-class TestMemoryStore(ChangesConformance, SchedulesConformance):
+class TestMemoryStore(ChangesConformance, SchedulesConformance, StoreConformance):
     def setup_method(self) -> None:
         super().setup_method()
         self.data = MemoryData()

@@ -1,12 +1,14 @@
-"""Conformance tests for the schedules of a store, in addition to `StoreConformance`."""
+"""Conformance tests for the schedules of a store. See `StoreConformance`."""
 
 # ruff: noqa: D102 (the name of a test states what it checks)
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from .._core.errors import StoreConflict
-from ..stores.protocol import ScheduleRow
-from .stores import StoreConformance, new, refused
+from ..stores.protocol import ScheduleRow, Store
+from .store_tools import new, refused
 
 __all__ = ["SchedulesConformance"]
 
@@ -17,9 +19,12 @@ def _schedule(
     return ScheduleRow(id=id, flow=flow, data=data, due=due, version=version)
 
 
-class SchedulesConformance(StoreConformance):
-    """Tests for schedules. They check that a change of a schedule is made by one process only, together with the
-    executions that it starts."""
+class SchedulesConformance:
+    """Tests for schedules: a change of one is made by one process only, together with the executions that it starts.
+    See `StoreConformance`."""
+
+    open_store: Callable[[], Store]
+    two: Callable[[], AbstractAsyncContextManager[tuple[Store, Store]]]
 
     async def test_a_schedule_is_read_back_and_replaced_and_deleted(self) -> None:
         async with self.two() as (one, other):
