@@ -7,6 +7,7 @@ from typing import Any
 
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
+from ..thinning import superseded
 from . import claims, inbox, listing, reading
 from .changes import note
 from .ownership import Claim, Ownership
@@ -168,6 +169,15 @@ def put_snapshot(
         """INSERT OR REPLACE INTO snapshots (execution, records, definition, data)
         SELECT key, ?, ?, ? FROM executions WHERE id = ?""",
         (records, definition, data, execution),
+    )
+    kept = connection.execute(
+        """SELECT records, definition FROM snapshots WHERE execution = (SELECT key FROM executions WHERE id = ?)
+        ORDER BY records""",
+        (execution,),
+    )
+    connection.executemany(
+        "DELETE FROM snapshots WHERE execution = (SELECT key FROM executions WHERE id = ?) AND records = ?",
+        [(execution, number) for number in superseded(kept.fetchall())],
     )
     moved = connection.execute(
         "UPDATE executions SET definition = ? WHERE id = ? AND definition != ?", (definition, execution, definition)
