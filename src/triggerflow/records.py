@@ -43,6 +43,7 @@ from ._core.events import (
     StateChanged,
     StreamPut,
     StreamStopped,
+    Suspended,
     TimerFired,
     WaitGivenUp,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "PermitsRequested",
     "PermitsReturned",
     "Recovered",
+    "Suspended",
     "ResultChecked",
     "ResultRejected",
     "ResultSet",
