@@ -12,6 +12,8 @@ A store knows nothing of flows. It holds numbered records as bytes, and decides 
 * Any process can ask the owner of an execution for something: it *posts* a request into the inbox of the execution. The
   owner performs it, and stores its reply in the same transaction as the records that the request has caused. So a
   request is performed once, also if its owner dies before it has replied: the next owner takes it.
+* All executions of a flow share data: values by key. The store numbers its changes, and the executions that *listen* to
+  a key get every change of it once, in the order of these numbers. See `SharedChange`.
 * Every change is announced to all open stores: see `wait_changes`.
 * A large payload is stored once, under the digest of its content (`payload_digest`). It is deleted when no execution
   refers to it any more.
@@ -23,7 +25,7 @@ A store knows nothing of flows. It holds numbered records as bytes, and decides 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import msgspec
 
@@ -79,6 +81,8 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     #: how many questions it has asked that nobody has answered yet; without those of its sub-flows
     questions: int = 0
+    #: if it listens to the shared data of its flow: up to which change it has taken them; else None
+    heard: int | None = None
 
 
 class NewRecord(msgspec.Struct, frozen=True):
@@ -131,6 +135,48 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
 
 
+class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store knows about one schedule: executions of a flow that workers start at given times."""
+
+    #: unique in the store
+    id: str
+    flow: str
+    #: what is started, and when, as JSON; the store does not look into it
+    data: bytes
+    #: when a worker has to look at it next, in seconds since the epoch; None if never
+    due: float | None = None
+    #: another text after each change, so that two processes cannot both act on the same state of the schedule
+    version: str
+
+
+class SharedChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of the data that all executions of a flow share. The store does not look into `data`."""
+
+    key: str
+    op: Literal["set", "append", "delete"]
+    #: the new value, or the item to append, as JSON; empty for "delete"
+    data: bytes = b""
+    #: whether the executions that listen to this key have to take the change
+    emit: bool = True
+    #: given by the store: 1, 2, 3 ... for each flow, in the order of the commits
+    number: int = 0
+    #: given by the store: the execution that has made the change; None for one of `Store.change_shared`
+    by: str | None = None
+
+
+class SharedLog(msgspec.Struct, frozen=True, kw_only=True):
+    """The shared data of a flow, as far as it differs from what a caller has; see `Store.shared`."""
+
+    #: the number of the newest change; 0 if there was none
+    newest: int
+    #: True if the caller has to drop what it has: too much was folded since
+    whole: bool
+    #: for keys whose changes were folded: up to which number, and the value that they give
+    values: dict[str, tuple[int, bytes]] = {}
+    #: the changes that were not folded, in the order of their numbers. If the last one is not the newest, there are more
+    changes: list[SharedChange] = []
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What has changed in a store since a cursor; see `Store.wait_changes`.
 
@@ -143,6 +189,10 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     executions: tuple[str, ...] = ()
     #: ids of the requests that were posted or replied to
     requests: tuple[str, ...] = ()
+    #: ids of the schedules that were put or deleted
+    schedules: tuple[str, ...] = ()
+    #: names of the flows whose shared data has changed
+    flows: tuple[str, ...] = ()
     #: True if the changes after the cursor are not known: they are too old, or the cursor comes from another store.
     #: Everything may have changed then
     resync: bool = False
@@ -178,6 +228,13 @@ class Append(msgspec.Struct, kw_only=True):
     taken: list[str] = []
     #: the questions that were opened (their data) and closed (None), by the id of the interrupt
     questions: dict[str, bytes | None] = {}
+    #: changes of the shared data of its flow, in their order
+    shared: list[SharedChange] = []
+    #: from now on the execution listens to exactly these keys of the shared data. One that has ended listens to none
+    listens: Collection[str] | None = None
+    #: for one that listens: up to which change it has taken them. Default: as before, and for one that begins to listen
+    #: the newest one before this append. It has heard of its own changes, too, if nothing comes between
+    heard: int | None = None
     #: with the status "failed" or "cancelled": one line that says why
     error: str | None = None
 
@@ -194,6 +251,8 @@ class ExecutionCopy(msgspec.Struct, kw_only=True):
     #: (after how many records, fingerprint of the definition, data)
     snapshots: list[tuple[int, str, bytes]] = []
     payloads: dict[str, bytes] = {}
+    #: to which keys of the shared data it listens, from the moment of the copy on
+    listens: Collection[str] = ()
 
 
 class Store(Protocol):
@@ -222,8 +281,11 @@ class Store(Protocol):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """Add all of these appends, or none, and return when they are stored durably.
+
+        Returns the number of the newest change of shared data by flow, for those flows of these executions that have
+        shared data.
 
         Several appends for one execution are applied in their order. Raises `StoreConflict` if one of the executions
         belongs to another owner or to none, does not exist, exists already (`create`), has ended, does not have exactly
@@ -250,6 +312,41 @@ class Store(Protocol):
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """Store a definition under its fingerprint. If the fingerprint is known, nothing changes."""
+        ...
+
+    # -- schedules ---------------------------------------------------------------------------------------------------
+
+    async def put_schedule(
+        self, schedule: ScheduleRow, *, replaces: str | None = None, starts: Sequence[Append] = ()
+    ) -> None:
+        """Store a schedule, and in the same transaction these appends, as `append` does: all of it, or nothing.
+
+        `replaces` is the version that the schedule has in the store now; None if its id is new. Raises `StoreConflict`
+        if it has another version, or for one of the appends.
+        """
+        ...
+
+    async def delete_schedule(self, schedule: str) -> bool:
+        """Delete a schedule. The executions that it has started remain. Returns whether there was one."""
+        ...
+
+    async def schedule(self, schedule: str) -> ScheduleRow | None:
+        """The schedule with this id, or None."""
+        ...
+
+    async def schedules(
+        self, *, flow: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """Up to `limit` schedules of all flows or of one, in the order of their ids, those after the id `after`."""
+        ...
+
+    async def next_schedules(
+        self, flows: Iterable[str], *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """Up to `limit` schedules of these flows that have a due time, in the order of due time and id.
+
+        For the next page, pass the due time and the id of the last one as `after`.
+        """
         ...
 
     # -- the inbox ---------------------------------------------------------------------------------------------------
@@ -281,6 +378,26 @@ class Store(Protocol):
         Without a cursor it returns the present one at once. After `timeout` seconds it returns with no changes. A
         cursor stays valid when the store is closed and opened again, in any process. Up to about 1,000 ids are
         returned by one call; the next call has the others.
+        """
+        ...
+
+    # -- shared data -------------------------------------------------------------------------------------------------
+
+    async def change_shared(self, flow: str, changes: Sequence[SharedChange]) -> int:
+        """Change the shared data of a flow from outside of its executions. Returns the number of the last change."""
+        ...
+
+    async def shared(self, flow: str, *, after: int = 0, limit: int = 1000) -> SharedLog:
+        """The shared data of a flow, as far as it was changed after change number `after`: folded values, and up to
+        `limit` changes."""
+        ...
+
+    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> None:
+        """Replace the changes of keys by their result: for each key, up to which number, and its value (None if it was
+        deleted).
+
+        Skips a key that was folded as far already, and one with a listening execution that has not heard of a change up
+        to that number.
         """
         ...
 
@@ -368,9 +485,10 @@ class Store(Protocol):
         """Claim up to `limit` executions of these flows that have work to do and no living owner, the oldest first.
 
         An execution has work to do if its status is "created" or "running", or "waiting" with a `due` time that has
-        come, or if it has not ended and it or one of its sub-flows has an open request. Sub-flows are claimed with
-        their parent, as in `claim`, and are not listed. The ids in `without` are skipped, and do not count towards
-        `limit`.
+        come, or if it has not ended and it or one of its sub-flows has an open request, or if it listens to a key of
+        shared data and has not heard of a change of it that another execution has made with `emit`. Sub-flows are
+        claimed with their parent, as in `claim`, and are not listed. The ids in `without` are skipped, and do not count
+        towards `limit`.
         """
         ...
 
