@@ -152,7 +152,7 @@ class Machine(Runs):
 
     def _recovered(self, event: events.Recovered) -> None:
         self._require_open()
-        recover(self, self._resume, lost=bool(event.lost))
+        recover(self, self._resume, lost=event.lost is True)
         close_if_idle(self)
 
     def _suspended(self, event: events.Suspended) -> None:
@@ -271,7 +271,7 @@ class Machine(Runs):
         else:
             start_timer(self, event.at + delay, "start", value=event.value)
         close_if_idle(self)
-        if event.submitted:
+        if event.submitted is True:
             stopped(state, begun=False)
 
     def _begin_work(self, at: float, value: Any) -> None:

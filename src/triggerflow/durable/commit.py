@@ -42,6 +42,10 @@ class StoreSession:
         self._new_definitions: dict[str, bytes] = {}
         self._stored_definitions = stored_definitions
         self._background_tasks: set[asyncio.Task[None]] = set()
+        #: callers that wait until the commit that runs now has ended
+        self._round_waiters: list[asyncio.Future[None]] = []
+        #: executions that were stopped here and are not released yet (`giving_back.Departure`)
+        self.departures: set[Any] = set()
 
     def enqueue(self, buffer: CommitBuffer) -> None:
         """Add a buffer to the next commit, and start the commit task if it does not run."""
@@ -55,11 +59,25 @@ class StoreSession:
         for stored in list(self.live.values()):
             stored.suspend(why)
 
-    def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine in a task of its own."""
         task = start_task(asyncio.get_running_loop(), work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
+        return task
+
+    async def round_ended(self) -> None:
+        """Wait until the commit that runs now has ended; returns at once if none runs."""
+        if self._task is not None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._round_waiters.append(waiter)
+            await waiter
+
+    def _end_round(self) -> None:
+        waiters, self._round_waiters = self._round_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def add_definition(self, program: Program) -> None:
         """Store the flow's definition with the next commit, before the records, which cannot be read without it.
@@ -84,6 +102,7 @@ class StoreSession:
             while self._waiting:
                 buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
+                self._end_round()
         except BaseException as error:  # a cancelled commit may be in the store or not: suspend
             why: BaseException = error
             if not isinstance(error, UsageError):  # a UsageError is clear: the store is not open
@@ -95,6 +114,7 @@ class StoreSession:
                 raise
         finally:
             self._task = None
+            self._end_round()
 
     async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
         """Commit a batch in one append. After a conflict, commit each execution with its sub-flows separately, and
