@@ -72,7 +72,6 @@ __all__ = [
     "PermitsRequested",
     "PermitsReturned",
     "Recovered",
-    "Suspended",
     "ResultChecked",
     "ResultRejected",
     "ResultSet",
@@ -85,6 +84,7 @@ __all__ = [
     "StateChanged",
     "StreamPut",
     "StreamStopped",
+    "Suspended",
     "TimerFired",
     "WaitGivenUp",
 ]

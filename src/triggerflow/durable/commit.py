@@ -69,12 +69,14 @@ class StoreSession:
         task.add_done_callback(self._background_tasks.discard)
         return task
 
-    async def round_ended(self) -> None:
-        """Wait until the commit that runs now has ended; returns at once if none runs."""
-        if self._task is not None:
-            waiter = asyncio.get_running_loop().create_future()
-            self._round_waiters.append(waiter)
-            await waiter
+    async def round_ended(self, timeout: float) -> bool:
+        """Wait until the commit that runs now has ended; False if it has not after `timeout` seconds."""
+        if self._task is None:
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        self._round_waiters.append(waiter)
+        await asyncio.wait((waiter,), timeout=timeout)
+        return waiter.done()
 
     def _end_round(self) -> None:
         waiters, self._round_waiters = self._round_waiters, []

@@ -1,11 +1,12 @@
 """Gives executions back to their store when their chunks have stopped in this process.
 
-An execution without an owner may be claimed at once, and its chunks start again in another process. So this process keeps
-the ownership while a chunk that it has cancelled still runs. The thread of a sync chunk cannot be stopped: an execution
-whose chunk has not stopped after `cleanup_timeout` seconds is given back when it does, or at the end of the lease after
-the store was closed.
+An execution without an owner may be claimed at once, and its chunks start again in another process. So this process
+keeps the ownership while a chunk that it has cancelled still runs. The thread of a sync chunk cannot be stopped: an
+execution whose chunk has not stopped after `cleanup_timeout` seconds is given back when it does, or at the end of the
+lease after the store was closed.
 
-Where chunks were stopped in order, the record `suspended` says so: their attempts are no losses (`state.Interruptions`).
+Where chunks were stopped in order, the record `suspended` says so: their attempts are no losses, see
+`state.Interruptions`.
 """
 
 import asyncio
@@ -24,6 +25,9 @@ from .commit_buffer import CommitBuffer
 from .stored import Stored
 
 logger = logging.getLogger("triggerflow")
+
+#: A store that is closed waits for so many seconds until the commit that runs then has ended.
+CLOSING_SECONDS = 5.0
 
 
 class Departure:
@@ -115,13 +119,17 @@ async def _hand_over(session: StoreSession, departures: Iterable[Departure]) -> 
                 going.append(departure)
         if not going:
             return
-        await session.round_ended()  # a commit that has begun adds records before the marks
+        # A commit that has begun adds records before the marks.
+        in_order = await session.round_ended(max(it.patience for it in going))
         try:
-            await _append_marks(session, [it.marks() for it in going])
+            if in_order:
+                await _append_marks(session, [it.marks() for it in going])
             await session.store.release([id for it in going for id in it.ids])
         except StoreError as error:
             ids = ", ".join(repr(it.execution.runtime.id) for it in going)
-            logger.warning("%r: executions that were suspended (%s) could not be released: %s", session.store, ids, error)
+            logger.warning(
+                "%r: executions that were suspended (%s) could not be released: %s", session.store, ids, error
+            )
 
 
 async def _append_marks(session: StoreSession, trees: list[list[Append]]) -> None:
@@ -139,7 +147,7 @@ async def before_closing(session: StoreSession) -> Collection[str]:
 
     Returns the ids of those whose chunks have not stopped: nobody else may have them before the lease ends.
     """
-    await session.round_ended()
+    await session.round_ended(CLOSING_SECONDS)
     why = "its store was closed"
     roots = {
         root.runtime.id: root

@@ -153,7 +153,6 @@ class Worker:
             with suppress(StoreError):  # closing the store releases them, too
                 await self._store.release(claimed)
 
-
     def run(self) -> None:
         """Run the worker until the process is interrupted, in a script that has opened the store with a plain `with`.
 
@@ -191,6 +190,7 @@ class Worker:
         while True:
             wait = self._poll
             self._wake.clear()  # a change from here on ends the wait below
+            self._look_for_idle()
             try:
                 await self._claim()
                 if self._claimed.keys() - self._ids_being_opened:
@@ -262,8 +262,8 @@ class Worker:
             logger.error(text, len(failures), self._store, self._poll, exc_info=failures[0])
 
     async def _open(self, id: str, flow: str) -> StoreError | ChunksStillRun | None:
-        """Open a claimed execution. Returns the error of the store, or that its chunks have not stopped here yet, if the
-        worker has to try again."""
+        """Open a claimed execution. Returns the error if the worker has to try again: that of the store, or that its
+        chunks have not stopped here yet."""
         if id in self._ids_to_skip():  # it was rejected after it was claimed
             return await self._release_one(id)
         try:
@@ -313,16 +313,25 @@ class Worker:
         self._running[runtime.id] = root
         if is_idle(root):
             self._to_park[runtime.id] = root
-            if self._parking is None or self._parking.done():
-                self._parking = start_task(asyncio.get_running_loop(), self._park())
+            self._begin_parking()
+
+    def _begin_parking(self) -> None:
+        if self._to_park and (self._parking is None or self._parking.done()):
+            self._parking = start_task(asyncio.get_running_loop(), self._park())
+
+    def _look_for_idle(self) -> None:
+        """Park what is idle without having told so: parking it has failed before, or a caller has waited for it."""
+        self._to_park.update({id: it for id, it in self._running.items() if it.runs_here and is_idle(it)})
+        self._begin_parking()
 
     async def _park(self) -> None:
         while self._to_park:
             idle, self._to_park = self._to_park, {}
             try:
                 await park(self._store, idle.values())
-            except StoreError:
-                logger.exception("the worker could not park %d executions of %r", len(idle), self._store)
+            except StoreError as error:
+                text = "the worker could not park %d executions of %r; it tries again in %g s: %s"
+                logger.warning(text, len(idle), self._store, self._poll, error)
                 # Executions that were stopped already still belong to this store: open them again.
                 self._claimed.update((id, it.runtime.program.name) for id, it in idle.items() if not it.runs_here)
         self._wake.set()  # a timer of a parked execution may be the next one due

@@ -567,9 +567,9 @@ class ExecutionRuntime:
         if self.losses_are_over(run):
             losses, limit = 0 if run.interruptions is None else run.interruptions.losses, self.options.max_losses
             raise RunLost(
-                f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is not "
-                f"started again: it may be what ends the process, for example by its use of memory (max_losses={limit}; "
-                "flow.async_retry starts it again)"
+                f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is "
+                "not started again: it may be what ends the process, for example by its use of memory "
+                f"(max_losses={limit}; flow.async_retry starts it again)"
             )
 
     def losses_are_over(self, run: RunChunk, times: int = 1) -> bool:
