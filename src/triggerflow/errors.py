@@ -37,6 +37,7 @@ from ._core.errors import (
     UnknownChunkError,
     UnknownExecution,
     UnknownInterrupt,
+    UnknownSchedule,
     UsageError,
     WrongLoopError,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "UnknownChunkError",
     "UnknownExecution",
     "UnknownInterrupt",
+    "UnknownSchedule",
     "UsageError",
     "WrongLoopError",
 ]

@@ -109,6 +109,7 @@ class CommitBuffer:
         "_records",
         "_waiters",
         "_writing",
+        "bytes",
         "committed",
         "due",
         "id",
@@ -131,6 +132,8 @@ class CommitBuffer:
         self.due: float | None = None
         if create is None:
             self.status, self.due = status_and_due(machine)
+        #: how many bytes of records and payloads this buffer has committed
+        self.bytes = 0
         #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
         self._machine = machine
@@ -200,6 +203,7 @@ class CommitBuffer:
         """Called when the append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
         self.status, self.due = append.status, append.due
+        self.bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item

@@ -32,6 +32,7 @@ from ..stores.protocol import Store
 from .commit import session_of
 from .giving_back import Departure, give_back
 from .parking import is_idle, park
+from .scheduling import Scheduling
 from .stored import ChunksStillRun, Stored, stored_of
 
 logger = logging.getLogger("triggerflow")
@@ -99,6 +100,7 @@ class Worker:
         self._rejections: dict[str, _Rejection] = {}
         self._ids_being_opened: set[str] = set()
         self._opening_tasks: set[asyncio.Task[None]] = set()
+        self._scheduling = Scheduling(store, self._flows, environment)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._to_park: dict[str, Stored] = {}
@@ -127,6 +129,7 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._scheduling.stop()
         await self._release_all(list(self._session.live.values()))
 
     async def _release_all(self, executions: list[Stored]) -> None:
@@ -192,12 +195,15 @@ class Worker:
             self._wake.clear()  # a change from here on ends the wait below
             self._look_for_idle()
             try:
+                scheduled = await self._scheduling.start_due()
                 await self._claim()
                 if self._claimed.keys() - self._ids_being_opened:
                     task = start_task(asyncio.get_running_loop(), self._open_claimed())
                     self._opening_tasks.add(task)
                     task.add_done_callback(self._opening_tasks.discard)
                 wait = min(wait, await self._seconds_to_due())
+                if scheduled is not None:
+                    wait = min(wait, max(MIN_POLL_SECONDS, scheduled - self._environment.now()))
             except Exception:  # one failed round must not end the worker
                 logger.exception(
                     "the worker cannot claim executions of %r; it tries again in %g s", self._store, self._poll
