@@ -162,7 +162,7 @@ def shared_cluster() -> Cluster:
 
 def postgres_store(schema: str | None = None, **options: Any) -> Any:
     """A `PostgresStore` on the shared cluster, by default in a new schema."""
-    from triggerflow.stores.postgres import PostgresStore
+    from triggerflow.stores import PostgresStore
 
     cluster = shared_cluster()
     return PostgresStore(cluster.conninfo, schema=schema or cluster.schema(), **options)

@@ -15,13 +15,13 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from ..._core.errors import StoreUnavailable
 from ...run.environment import machine_time
 from ..lifecycle import Lifecycle, OpenedInScripts
+from ..processes import this_process
 from ..protocol import Append, Changes, ExecutionCopy, ExecutionRow, Question, Request, ScheduleRow, StatusName
 from . import changes, claims, inbox, listing, reading, schedules, upkeep, writing
 from .connection import Synchronous
 from .connections import Reader, Writer
 from .feed import Feed
 from .ownership import Ownership
-from ..processes import this_process
 from .thread import SingleThread
 
 P = ParamSpec("P")
