@@ -13,11 +13,22 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 #: The newest server that is installed. Its programs are not on the PATH.
 PROGRAMS = max(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: float(path.split("/")[-2]), default=None)
 USER = "tests"
+
+#: Deletes all rows but those that belong to the tables.
+EMPTY = """DO $$
+    DECLARE name text;
+    BEGIN
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'
+            AND tablename NOT IN ('migrations', 'feed') LOOP
+            EXECUTE 'DELETE FROM {schema}.' || name;
+        END LOOP;
+    END $$"""
 
 
 def free_port() -> int:
@@ -42,6 +53,9 @@ class Cluster:
         self.port = free_port()
         self.host = host
         self._schemas = count(1)
+        #: schemas with the tables of a store: those of the test that runs, and empty ones
+        self._in_use: list[str] = []
+        self._free: list[str] = []
         self._settings = (
             f"listen_addresses={host}",
             f"port={self.port}",
@@ -71,8 +85,20 @@ class Cluster:
         return f"host={host} port={port} user={USER} dbname=postgres"
 
     def schema(self) -> str:
-        """The name of a schema that is not used yet."""
-        return f"s{next(self._schemas)}_{os.getpid()}"
+        """The name of a schema that nobody else uses, and in which nothing is stored."""
+        if not self._free:
+            self._free.append(f"s{next(self._schemas)}_{os.getpid()}")
+        self._in_use.append(self._free.pop())
+        return self._in_use[-1]
+
+    def take_back(self) -> None:
+        """Empty the schemas that were given out: the next test uses them again."""
+        if self._in_use:
+            with psycopg.connect(self.conninfo, autocommit=True) as connection:
+                for schema in self._in_use:
+                    connection.execute(EMPTY.format(schema=schema).encode())
+            self._free += self._in_use
+            self._in_use.clear()
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
@@ -172,6 +198,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     for cluster in _shared:
         cluster.stop()
     _shared.clear()
+
+
+@pytest.fixture(autouse=True)
+def schemas_come_back() -> Iterator[None]:
+    """After each test its schemas are free for the next one."""
+    yield
+    for cluster in _shared:
+        cluster.take_back()
 
 
 @pytest.fixture(scope="session")

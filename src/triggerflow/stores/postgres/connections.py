@@ -206,8 +206,7 @@ class Database:
                 )
                 version = await self._version(connection)
                 for number, step in enumerate(schema.STEPS[version:], version + 1):
-                    for statement in step:
-                        await connection.execute(sql(statement))
+                    await connection.execute(sql(";\n".join(step)))
                     await connection.execute(sql("INSERT INTO {s}.migrations (version) VALUES (%s)"), (number,))
         if version > len(schema.STEPS):
             raise StoreUnavailable(
