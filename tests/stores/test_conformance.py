@@ -8,10 +8,11 @@ from triggerflow._core.errors import ExecutionLeased, StoreUnavailable
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore, Store
 from triggerflow.testing import StoreConformance
 from triggerflow.testing.store_changes import ChangesConformance
+from triggerflow.testing.store_schedules import SchedulesConformance
 from triggerflow.testing.stores import new, refused
 
 
-class TestMemoryStore(ChangesConformance, StoreConformance):
+class TestMemoryStore(ChangesConformance, SchedulesConformance, StoreConformance):
     def setup_method(self) -> None:
         super().setup_method()
         self.data = MemoryData()
@@ -42,7 +43,7 @@ class TestMemoryStore(ChangesConformance, StoreConformance):
             assert (repr(store), repr(other)) == ("<MemoryStore memory-1>", "<MemoryStore memory-2>")
 
 
-class TestSQLiteStore(StoreConformance):
+class TestSQLiteStore(ChangesConformance, StoreConformance):
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "runs.db"

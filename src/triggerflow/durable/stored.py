@@ -21,6 +21,7 @@ from .._core.errors import (
     StoreError,
     UnknownExecution,
     UsageError,
+    without_values,
 )
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, Status
@@ -55,7 +56,7 @@ class ChunksStillRun(UsageError):
 SNAPSHOT_EVERY, SNAPSHOT_PART = 5000, 0.25
 
 NO_SNAPSHOT = (
-    "%r: no snapshot could be written (%s: %s). The execution goes on and its records are stored, but resuming it "
+    "%r: no snapshot could be written (%s). The execution goes on and its records are stored, but resuming it "
     "replays all of them since the last snapshot. A value was changed in place after it was recorded; replace it "
     "instead: state.set(key, value)"
 )
@@ -410,7 +411,7 @@ class Stored(Durability):
         except Exception as error:  # encoding an object of a user's class may raise any error
             if not self._snapshot_failed:
                 self._snapshot_failed = True
-                logger.warning(NO_SNAPSHOT, runtime, type(error).__name__, error)
+                logger.warning(NO_SNAPSHOT, runtime, without_values(error))
             return
         self._snapshot_failed = False
         if isinstance(log, CommitBuffer):
