@@ -8,7 +8,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     _shared.clear()
 
 
+#: Of the tests that run on several stores, `make test` runs one in so many on PostgreSQL, and `make soak` all.
+SHARE = 8
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        if parameters and any(value == "postgres" for value in parameters.params.values() if isinstance(value, str)):
+            item.add_marker(needs_postgres)
+            if zlib.crc32(item.nodeid.encode()) % SHARE and "on_postgres" not in item.name:
+                item.add_marker(pytest.mark.soak)
+
+
 @pytest.fixture(autouse=True)
 def schemas_come_back() -> Iterator[None]:
     """After each test its schemas are free for the next one."""
@@ -225,8 +240,3 @@ def own_cluster() -> Iterator[Cluster]:
 
 
 needs_postgres = pytest.mark.needs("postgres")
-
-
-def stores_of(*kinds: str) -> Sequence[Any]:
-    """Parameters for tests that run on several stores: "postgres" is skipped where it is not installed."""
-    return [pytest.param(kind, marks=needs_postgres) if kind == "postgres" else kind for kind in kinds]

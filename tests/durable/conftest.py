@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from tests.durable.failing import FailingStore
-from tests.postgres import postgres_store, shared_cluster, stores_of
+from tests.postgres import postgres_store, shared_cluster
+from triggerflow.run.environment import machine_time
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
 
 Open = Callable[..., Any]
 
 
-@pytest.fixture(params=stores_of("memory", "sqlite", "postgres"))
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the same data again with each call: every call is another process."""
     if request.param == "memory":
@@ -21,7 +22,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         return lambda: MemoryStore(data)
     if request.param == "postgres":
         schema = shared_cluster().schema()
-        return lambda: postgres_store(schema)
+        return lambda: postgres_store(schema, clock=machine_time)  # the virtual time of the tests, not of the database
     return lambda: SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL")
 
 

@@ -48,7 +48,7 @@ async def claim_work(ownership: Ownership, flows: Collection[str], limit: int, w
 
     try:
         try:
-            (keys,) = await database.write("claim_work", values, token=token)
+            (keys,) = await database.write("claim_work", values, token=token, announces=lambda row: bool(row[0]))
         except Committed:
             rows = await database.read("SELECT executions FROM {s}.changes WHERE token = %s", (token,))
             keys = [key for (some,) in rows for key in some]

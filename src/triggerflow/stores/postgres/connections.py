@@ -238,14 +238,15 @@ class Database:
         values: Callable[[], Awaitable[Sequence[Any]] | Sequence[Any]],
         *,
         token: str | None = None,
-        announces: bool = True,
+        announces: bool | Callable[[Row], bool] = True,
         reserved: bool = False,
     ) -> Row:
         """Call a function of the schema that begins with the owner and its incarnation; return the row of its result.
 
         `values` are its further arguments; they are asked for again before each attempt. With a `token`, which has to
         be among them, raises `Committed` if the answer of a committed call was lost. Without, the function is one that
-        may be called twice. `reserved` calls do not wait for the others of this store.
+        may be called twice. `announces` tells whether others have to hear of the change. `reserved` calls do not wait
+        for the others of this store.
         """
         deadline = time.monotonic() + self.settings.timeout
         if not reserved:
@@ -258,7 +259,7 @@ class Database:
         function: str,
         values: Callable[[], Awaitable[Sequence[Any]] | Sequence[Any]],
         token: str | None,
-        announces: bool,
+        announces: bool | Callable[[Row], bool],
         deadline: float,
     ) -> Row:
         in_doubt = False
@@ -279,7 +280,7 @@ class Database:
                     continue
                 text = f"SELECT * FROM {{s}}.{function}({', '.join(['%s'] * (2 + len(more)))})"
                 (row,) = await self._run(self._opened(), text, (self.owner, incarnation, *more), deadline)
-                if announces:
+                if announces if isinstance(announces, bool) else announces(row):
                     self.on_change()
                 return row
             except _Revoked:

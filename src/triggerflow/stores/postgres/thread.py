@@ -59,6 +59,7 @@ class LoopThread(Executor):
     async def _do(self, future: "Future[Any]", call: Callable[[], Any]) -> None:
         try:
             result = call()
+            del call  # frees what it holds before its caller goes on
             if inspect.isawaitable(result):
                 result = await result
         except BaseException as error:
