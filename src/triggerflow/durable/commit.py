@@ -6,7 +6,7 @@ executions share one disk write, where each would need a write of its own for ea
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
@@ -16,6 +16,7 @@ from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
 from .metadata import write_definition
+from .shared import SharedView
 
 logger = logging.getLogger("triggerflow")
 
@@ -41,6 +42,8 @@ class StoreSession:
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
         self._new_definitions: dict[str, bytes] = {}
         self._stored_definitions = stored_definitions
+        #: by the name of the flow and the id of its types, which the view refers to
+        self._views: dict[tuple[str, int], SharedView] = {}
         self._background_tasks: set[asyncio.Task[None]] = set()
 
     def enqueue(self, buffer: CommitBuffer) -> None:
@@ -82,7 +85,10 @@ class StoreSession:
         buffers: list[CommitBuffer] = []
         try:
             while self._waiting:
-                buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
+                buffers, self._waiting = self._waiting, []
+                for view in {it.view for buffer in buffers if (it := buffer.owner.shared) is not None and it.registers}:
+                    await view.refresh()
+                buffers = [buffer for buffer in buffers if buffer.suspended is None]
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
         except BaseException as error:  # a cancelled commit may be in the store or not: suspend
             why: BaseException = error
@@ -96,6 +102,31 @@ class StoreSession:
         finally:
             self._task = None
 
+    async def _take_shared(self, batch: list[tuple[CommitBuffer, Append]], newest: Mapping[str, int]) -> None:
+        """Bring the views of shared data up to what a commit has told: what it starts has to see that. Raises
+        `StoreError`."""
+        for view in list(self._views.values()) if newest else ():
+            number, flow = newest.get(view.flow, 0), view.flow
+            if number <= view.number:
+                continue
+            ours = [it for it in batch if it[1].shared and (own := it[0].owner.shared) and own.view.flow == flow]
+            changes = [(append.execution, change) for _, append in ours for change in append.shared]
+            if not view.committed(changes, number):
+                await view.refresh()
+            if view.is_to_fold:
+                self.run_in_background(view.fold())
+        for buffer, append in batch:
+            if append.shared and (shared := buffer.owner.shared) is not None:
+                shared.written()
+
+    def shared_view(self, program: Program) -> SharedView:
+        """What this process knows of the shared data of a flow."""
+        key = (program.name, id(program.types))
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = SharedView(self.store, program.name, program.types)
+        return view
+
     async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
         """Commit a batch in one append. After a conflict, commit each execution with its sub-flows separately, and
         suspend those that conflict again: another owner has claimed them."""
@@ -104,7 +135,8 @@ class StoreSession:
         try:
             if self._new_definitions:
                 await self.write_definitions()
-            await self.store.append([append for _, append in batch])
+            newest = await self.store.append([append for _, append in batch])
+            await self._take_shared(batch, newest)
         except StoreConflict as conflict:
             if again:
                 for buffer, _ in batch:

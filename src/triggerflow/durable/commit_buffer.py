@@ -14,7 +14,7 @@ store is not changed by that, and the execution can continue in any process.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core import commands, events
 from .._core.errors import ExecutionSuspended, WrongLoopError
@@ -22,6 +22,9 @@ from .._core.machine import Machine
 from .._core.state import RunChunk, RunState, Status
 from .._core.timers import next_due
 from ..stores.protocol import Append, ExecutionRow, NewRecord
+
+if TYPE_CHECKING:
+    from .shared import StoredShared
 
 #: If more records than this wait for the store, a chunk that puts a stream item has to wait for the commit.
 MAX_UNCOMMITTED = 1024
@@ -52,6 +55,11 @@ class Owner(Protocol):
     @property
     def root_id(self) -> str:
         """The id of the outermost execution. Its records and those of all its sub-flows are committed together."""
+        ...
+
+    @property
+    def shared(self) -> "StoredShared | None":
+        """The shared data as the execution sees it; None for a sub-flow, which has a copy of its own."""
         ...
 
     def enqueue(self, buffer: "CommitBuffer") -> None:
@@ -141,13 +149,26 @@ class CommitBuffer:
         number = self._machine.state.stream
         self._records.append(NewRecord(record, 0 if number == self._numbered else number))
         self._numbered = number
-        if not self._queued:
-            self._queued = True
-            self.owner.enqueue(self)
+        self._enqueue()
         for command in commands:
             if type(command) not in _SAME_COMMIT or not self.owner.perform_before_commit(command):
                 self._held.append(command)
         return _NOTHING
+
+    def _enqueue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self.owner.enqueue(self)
+
+    def touch(self) -> "asyncio.Future[None]":
+        """See `CommitLog.touch`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.suspended is not None:
+            future.set_exception(self.suspended)
+        else:
+            self._waiters.append((self._machine.state.records, future))
+            self._enqueue()
+        return future
 
     @property
     def is_crowded(self) -> bool:
@@ -177,6 +198,8 @@ class CommitBuffer:
             create=self._create,
         )
         self._create = None
+        if (shared := self.owner.shared) is not None:
+            shared.complete(append)
         return append
 
     def written(self, append: Append) -> None:
