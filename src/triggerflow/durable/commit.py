@@ -15,6 +15,7 @@ from ..drivers.tasks import start_task
 from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
+from .hub import Hub
 from .metadata import write_definition
 from .shared import SharedView
 
@@ -29,6 +30,8 @@ class StoreSession:
 
     def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
+        #: tells about changes of the store, by this process or another one
+        self.hub = Hub(store)
         #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
         self.owner: str | None = None
         #: the executions of this process (`stored.Stored`) by id; one object for each id
@@ -85,10 +88,11 @@ class StoreSession:
         buffers: list[CommitBuffer] = []
         try:
             while self._waiting:
-                buffers, self._waiting = self._waiting, []
-                for view in {it.view for buffer in buffers if (it := buffer.owner.shared) is not None and it.registers}:
-                    await view.refresh()
-                buffers = [buffer for buffer in buffers if buffer.suspended is None]
+                await self._refresh_for_new()
+                for buffer in self._waiting:  # it grows: an execution that ends here ends its own sub-flows
+                    if buffer.suspended is None:
+                        buffer.owner.end_sub_flows()
+                buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
         except BaseException as error:  # a cancelled commit may be in the store or not: suspend
             why: BaseException = error
@@ -101,6 +105,13 @@ class StoreSession:
                 raise
         finally:
             self._task = None
+
+    async def _refresh_for_new(self) -> None:
+        """Bring the views up to date for executions that begin to listen with this commit: they get all changes after
+        what is known then."""
+        views = {it.view for buffer in self._waiting if (it := buffer.owner.shared) is not None and it.registers}
+        for view in views:
+            await view.refresh()
 
     async def _take_shared(self, batch: list[tuple[CommitBuffer, Append]], newest: Mapping[str, int]) -> None:
         """Bring the views of shared data up to what a commit has told: what it starts has to see that. Raises
@@ -124,8 +135,12 @@ class StoreSession:
         key = (program.name, id(program.types))
         view = self._views.get(key)
         if view is None:
-            view = self._views[key] = SharedView(self.store, program.name, program.types)
+            view = self._views[key] = SharedView(self.store, program.name, program.types, self._follow)
         return view
+
+    def _follow(self, view: SharedView) -> asyncio.Task[None]:
+        """Start the task that takes the changes of other processes for the executions that listen to them."""
+        return start_task(asyncio.get_running_loop(), view.follow(self.hub.watch(flows=[view.flow])))
 
     async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
         """Commit a batch in one append. After a conflict, commit each execution with its sub-flows separately, and
@@ -135,7 +150,8 @@ class StoreSession:
         try:
             if self._new_definitions:
                 await self.write_definitions()
-            newest = await self.store.append([append for _, append in batch])
+            left = [append for buffer, _ in batch for append in await buffer.owner.leftovers()]
+            newest = await self.store.append([*(append for _, append in batch), *left])
             await self._take_shared(batch, newest)
         except StoreConflict as conflict:
             if again:

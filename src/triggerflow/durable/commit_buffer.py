@@ -84,6 +84,16 @@ class Owner(Protocol):
         """Stop the execution in this process, because of `why`."""
         ...
 
+    def end_sub_flows(self) -> None:
+        """Called before a commit. If the execution has ended, its sub-flows that are still closing end now."""
+        ...
+
+    async def leftovers(self) -> list[Append]:
+        """The appends that end the sub-flows of steps that have ended, if these sub-flows are only in the store.
+
+        Raises `StoreError`."""
+        ...
+
     def now(self) -> float:
         """The time, in seconds since the epoch."""
         ...

@@ -12,7 +12,9 @@ is work for any worker.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
@@ -20,7 +22,15 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from .._core import events
-from .._core.errors import ExecutionSuspended, PayloadError, SnapshotError, StoreDamaged, StoreError, UsageError
+from .._core.errors import (
+    ExecutionSuspended,
+    PayloadError,
+    SnapshotError,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+    UsageError,
+)
 from .._core.freezing import freeze
 from .._core.frozen import FrozenList
 from .._core.machine import FINAL
@@ -32,7 +42,10 @@ from ..serialize.payload import Types
 from ..stores.protocol import Append, SharedChange, SharedLog, Store
 
 if TYPE_CHECKING:
+    from .hub import Watch
     from .stored import Stored
+
+logger = logging.getLogger("triggerflow")
 
 #: After so many changes of a flow, a process folds them into values.
 FOLD_EVERY = 100
@@ -44,6 +57,7 @@ _UNREAD: Any = object()
 _decode = msgspec.json.Decoder().decode
 
 Op = Literal["set", "append", "delete"]
+Follow = Callable[["SharedView"], "asyncio.Task[None]"]
 
 
 class _Entry:
@@ -72,11 +86,13 @@ class _Entry:
 class SharedView:
     """The shared data of one flow, as one process knows it: with all changes up to `number`."""
 
-    def __init__(self, store: Store, flow: str, types: Types) -> None:
+    def __init__(self, store: Store, flow: str, types: Types, follow: Follow | None = None) -> None:
         self.flow = flow
         self.number = 0
         #: the executions of the flow that are open in this process, by id
         self.users: WeakValueDictionary[str, StoredShared] = WeakValueDictionary()
+        self._follow = follow
+        self._following: asyncio.Task[None] | None = None
         self._store = store
         self._types = types
         self._entries: dict[str, _Entry] = {}
@@ -105,6 +121,32 @@ class SharedView:
             if len(log.changes) < PAGE:
                 self.number = max(self.number, log.newest)
                 return
+
+    def use(self, id: str, user: StoredShared | None) -> None:
+        """Note that an execution is open in this process, or is not any more. While one listens, the view follows the
+        store."""
+        if user is None:
+            self.users.pop(id, None)
+        else:
+            self.users[id] = user
+        listens = any(it.listens for it in self.users.values())
+        if listens and self._following is None and self._follow is not None:
+            self._following = self._follow(self)
+        elif not listens and self._following is not None:
+            self._following.cancel()
+            self._following = None
+
+    async def follow(self, watch: Watch) -> None:
+        """Take changes whenever the store announces some, until the store is closed."""
+        with watch:
+            while True:
+                try:
+                    await watch.changed()
+                    await self.refresh()
+                except StoreUnavailable as error:  # the watch tells of the next change; its end raises another error
+                    logger.warning("the shared data of flow %r cannot be read: %s", self.flow, error)
+                except (StoreError, UsageError):
+                    return
 
     def committed(self, changes: list[tuple[str, SharedChange]], newest: int) -> bool:
         """Take changes that this process has just committed, as (execution, change), if no other ones are between them
@@ -296,9 +338,22 @@ class StoredShared(SharedData):
     def drop(self) -> None:
         """Drop what is not committed: the execution was suspended here."""
         self._pending, self._taken, self._is_attached, self._registers = [], 0, False, False
-        self.view.users.pop(self._stored.runtime.id, None)
+        self.view.use(self._stored.runtime.id, None)
 
     # -- listening ---------------------------------------------------------------------------------------------------
+
+    @property
+    def listens(self) -> bool:
+        """Whether it listens to any key."""
+        return bool(self._listens_to)
+
+    def forget(self, execution: Any) -> None:
+        """See `SharedData.forget`: the execution has ended."""
+        self._is_attached = False
+        self.view.use(self._stored.runtime.id, None)
+
+    def listen(self, execution: Any) -> None:
+        """See `SharedData.listen`; `begin` and `attach` do what is needed."""
 
     @property
     def _listens_to(self) -> Collection[str]:
@@ -306,11 +361,10 @@ class StoredShared(SharedData):
 
     def begin(self, *, is_new: bool, heard: int | None = None) -> None:
         """The execution was opened here. `heard`: what its row says."""
-        self.view.users[self._stored.runtime.id] = self
-        keys = self._listens_to
         self.heard = heard or 0
-        self._is_attached = not keys
-        self._registers = bool(keys) and is_new
+        self._is_attached = False
+        self._registers = is_new and self.listens
+        self.view.use(self._stored.runtime.id, self)
 
     async def attach(self, heard: int | None, *, moved: bool) -> None:
         """Take what was changed since the execution was open for the last time, and listen from now on.
@@ -412,9 +466,7 @@ class OwnShared(SharedData):
         self._change("delete", key, None, emit, by)
 
     def _change(self, op: Op, key: str, value: Any, emit: bool, by: By) -> None:
-        ingress.call(
-            self._stored.runtime, lambda: self._record(op, key, value, emit, by), f"flow_state.async_{op}"
-        )
+        ingress.call(self._stored.runtime, lambda: self._record(op, key, value, emit, by), f"flow_state.async_{op}")
 
     def _record(self, op: Op, key: str, value: Any, emit: bool, by: By) -> None:
         runtime = self._stored.runtime

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from .._core import commands
-from .._core.errors import ExecutionSuspended, SnapshotError, StoreError, UnknownExecution, UsageError
+from .._core import commands, events
+from .._core.errors import ExecutionClosed, ExecutionSuspended, SnapshotError, StoreError, UnknownExecution, UsageError
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, Status
 from ..run import ingress
@@ -29,6 +29,7 @@ from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, Store
 from .codec import encode
 from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
+from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .metadata import attempt_id, first_row, read_options
 from .reader import ExecutionReader
@@ -51,6 +52,7 @@ class Stored(Durability):
 
     __slots__ = (
         "__weakref__",
+        "_ends_steps",
         "_is_new",
         "_is_open",
         "_must_exist",
@@ -86,6 +88,8 @@ class Stored(Durability):
         self._is_open = False
         self._is_new = is_new
         self._snapshot_at = 0
+        #: the number of the newest record that can have ended a step whose sub-flow is only in the store; -1 for none
+        self._ends_steps = -1
         #: whether the newest snapshot could not be written; this is logged once
         self._snapshot_failed = False
         self._must_exist = must_exist
@@ -249,9 +253,14 @@ class Stored(Durability):
             runtime.journal = RingJournal(limit, observers)
             runtime.journal.first = state.records
         self._snapshot_at = state.records
-        runtime.log = CommitBuffer(
-            machine, runtime.id, lambda record, payloads: encode(record, types, state, payloads), self, create=create
-        )
+        has_steps = bool(runtime.program.sub_flows)
+
+        def encoded(record: events.Event, payloads: dict[str, bytes]) -> bytes:
+            if has_steps and type(record) in ENDS_STEPS:
+                self._ends_steps = state.records
+            return encode(record, types, state, payloads)
+
+        runtime.log = CommitBuffer(machine, runtime.id, encoded, self, create=create)
         stream = runtime.stream
         if stream is not None and not stream.items:
             stream.rebase(state.stream)
@@ -317,6 +326,40 @@ class Stored(Durability):
         """See `commit_buffer.Owner.loop`."""
         driver = self.runtime.driver
         return None if driver is None else driver.loop
+
+    def end_sub_flows(self) -> None:
+        """See `commit_buffer.Owner.end_sub_flows`."""
+        if self.runtime.machine.state.status in FINAL:
+            for child in self.sub_flows():
+                child.end_at_once()
+
+    def end_at_once(self) -> None:
+        """End as cancelled, without waiting for chunks that are still running: its parent has ended."""
+        runtime = self.runtime
+        if not self.runs_here or runtime.log is None or runtime.log.suspended is not None:
+            return
+        with suppress(ExecutionClosed, StoreError):
+            ingress.driver_of(runtime)
+            if runtime.machine.state.closing is None:
+                ingress.submit(runtime, events.CancelRequested(self.now(), REASON))
+            if runtime.machine.state.status not in FINAL:
+                ingress.submit(runtime, events.CleanupTimedOut(self.now()))
+
+    async def leftovers(self) -> list[Append]:
+        """See `commit_buffer.Owner.leftovers`."""
+        runtime, log, live = self.runtime, self.runtime.log, self.session.live
+        state = runtime.machine.state
+        if not isinstance(log, CommitBuffer) or not runtime.program.sub_flows:
+            return []
+        if self._ends_steps < log.committed and state.status not in FINAL:
+            return []
+
+        def is_open(id: str) -> bool:  # if it has ended, the store will know with its next commit
+            known: Stored | None = live.get(id)
+            return known is not None and known.is_open(known.runtime)
+
+        reader = ExecutionReader(runtime.program, self.session.store)
+        return await end_leftovers(reader, runtime.id, self.now(), wanted=open_steps(state), is_open=is_open)
 
     def written(self) -> None:
         """See `commit_buffer.Owner.written`."""

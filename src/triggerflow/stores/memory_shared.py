@@ -130,6 +130,4 @@ class SharedTables:
 
 
 def _is_news(change: SharedChange, execution: str, listener: _Listener) -> bool:
-    return (
-        change.emit and change.number > listener.heard and change.key in listener.keys and change.by != execution
-    )
+    return change.emit and change.number > listener.heard and change.key in listener.keys and change.by != execution

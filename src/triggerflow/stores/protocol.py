@@ -39,6 +39,10 @@ FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cance
 RETRIABLE_STATUSES: frozenset[StatusName] = frozenset(("failed", "cancelled"))
 
 
+#: How many seconds a request stays in the store after its reply, at least.
+REPLY_KEPT = 24 * 3600.0
+
+
 def not_retriable(execution: str, status: str) -> StoreConflict:
     """The error of an append that reopens an execution which has another status."""
     return StoreConflict(f"execution {execution!r} is {status}; only a failed or cancelled one can be reopened")
@@ -98,7 +102,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     The store does not look into `kind` and `data`.
     """
 
-    #: unique in the store; a second request with the same id is the same request
+    #: unique in the store; a second request with the same id is the same request, whatever its other fields say
     id: str
     execution: str
     kind: str
@@ -124,11 +128,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One open question (interrupt) of an execution, as `Store.questions` lists it."""
 
-    #: the execution that asks, its outermost execution (itself, or the parent of its parent ...), and its flow
+    #: the execution that asks; its outermost execution (itself, or the parent of its parent ...), and the flow of that
     execution: str
     root: str
     flow: str
-    #: the id of the interrupt, and since when it is open
+    #: the id of the interrupt, and since when it is open: `at` of the append that has opened it
     id: str
     since: float
     #: what is asked, as JSON; the store does not look into it
@@ -180,14 +184,16 @@ class SharedLog(msgspec.Struct, frozen=True, kw_only=True):
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What has changed in a store since a cursor; see `Store.wait_changes`.
 
-    A change may be reported again, but none is left out. The order has no meaning.
+    A change may be reported again, but none is left out. The order has no meaning. These are hints: read the store to
+    find out what has changed. That an owner has died is no change; that another owner has claimed its executions is.
     """
 
     #: the cursor for the next call
     cursor: str
-    #: ids of the executions that have new records, another status, another owner or none, or a new request or reply
+    #: ids of the executions that are new, were deleted or trimmed, or have new records, another status, due time or
+    #: definition, another owner or none, other questions, or a new request or reply
     executions: tuple[str, ...] = ()
-    #: ids of the requests that were posted or replied to
+    #: ids of the requests that were posted, taken, replied to or withdrawn, or whose execution was deleted
     requests: tuple[str, ...] = ()
     #: ids of the schedules that were put or deleted
     schedules: tuple[str, ...] = ()
@@ -219,14 +225,17 @@ class Append(msgspec.Struct, kw_only=True):
     create: ExecutionRow | None = None
     #: the execution has failed or was cancelled, and runs again. This store has to be its owner (`claim`)
     reopens: bool = False
-    #: the execution has no owner after this append, as after `release`; with `create` it is left to the workers
+    #: the execution and its sub-flows have no owner after this append, as after `release`; with `create` it is left to
+    #: the workers
     releases: bool = False
-    #: replies to requests of this execution. A request that was withdrawn or has a reply already is skipped
+    #: replies to requests of this execution. One for a request that is unknown, was withdrawn, is one of another
+    #: execution, or has a reply already, is skipped
     replies: list[Reply] = []
     #: ids of requests of this execution whose records are in this append, and whose reply comes later: an owner that
     #: takes over finds them marked as `Request.taken`
     taken: list[str] = []
-    #: the questions that were opened (their data) and closed (None), by the id of the interrupt
+    #: the questions that were opened (their data) and closed (None), by the id of the interrupt. One that is open
+    #: already gets the new data, and stays as old as it is. An execution that has ended has no open questions
     questions: dict[str, bytes | None] = {}
     #: changes of the shared data of its flow, in their order
     shared: list[SharedChange] = []
@@ -235,7 +244,7 @@ class Append(msgspec.Struct, kw_only=True):
     #: for one that listens: up to which change it has taken them. Default: as before, and for one that begins to listen
     #: the newest one before this append. It has heard of its own changes, too, if nothing comes between
     heard: int | None = None
-    #: with the status "failed" or "cancelled": one line that says why
+    #: with the status "failed" or "cancelled": one line that says why. It is forgotten when the execution is reopened
     error: str | None = None
 
 
@@ -356,19 +365,26 @@ class Store(Protocol):
 
         If its id is known, nothing changes, and the stored request is returned, with its reply if it has one. Raises
         `UnknownExecution`. A request to an execution that has ended stays open until it is withdrawn or the execution
-        runs again.
+        runs again. A request is deleted with its execution, and may be deleted `REPLY_KEPT` seconds after its reply.
         """
         ...
 
-    async def requests(self, ids: Iterable[str] | None = None, *, limit: int = 100) -> list[Request]:
-        """The requests with these ids that are in the store, open or not. By default up to `limit` open requests of the
-        executions that this store owns, in the order in which they were posted."""
+    async def requests(
+        self, ids: Iterable[str] | None = None, *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[Request]:
+        """The requests with these ids that are in the store, open or not.
+
+        Without ids: up to `limit` open requests of the executions that this store owns, in the order in which they were
+        posted. The ids in `without` are skipped, and do not count towards `limit`. This store has *fetched* them then:
+        as long as it owns the execution, nobody can withdraw them.
+        """
         ...
 
     async def withdraw(self, request: str) -> Request | None:
-        """Delete an open request that is not taken, so that nobody performs it. Returns it as it was.
+        """Delete an open request, so that nobody performs it. Returns None if it is not in the store any more.
 
-        If it has a reply or was taken, nothing changes, and it is returned as it is; None if the id is unknown.
+        If it has a reply, was taken, or the present owner of its execution has fetched it (see `requests`), nothing
+        changes, and it is returned as it is: it was performed, or may be.
         """
         ...
 
@@ -376,8 +392,9 @@ class Store(Protocol):
         """Wait until something has changed after the cursor, in this process or another one, and return what.
 
         Without a cursor it returns the present one at once. After `timeout` seconds it returns with no changes. A
-        cursor stays valid when the store is closed and opened again, in any process. Up to about 1,000 ids are
-        returned by one call; the next call has the others.
+        cursor stays valid when the store is closed and opened again, in any process; a cursor that is too old, or of
+        another store, is answered at once with `resync`. Up to about 1,000 ids are returned by one call; the next call
+        has the others. Raises `StoreUnavailable` when the store is closed.
         """
         ...
 
@@ -423,9 +440,10 @@ class Store(Protocol):
         """Up to `limit` rows, the newest execution first, of those created from `since` up to (not including) `until`.
 
         Without `parent`, sub-flows are left out; with it, only the sub-flows of that execution are listed. With
-        `labels`, an execution needs all of these labels. With `text`, its id or the value of one of its labels begins
-        with the text, or a word of its error does (not case-sensitive). For the next page, pass the id of the last row
-        as `after`. Raises `UnknownExecution` (a `LookupError`) if `after` is unknown.
+        `labels`, an execution needs all of these labels. With `text`, its id begins with the text, or the value of one
+        of its labels does, or its error has a word that does; of a text of several words, each one has to begin a word
+        of the error. Labels and errors are compared without regard to case: see `stores.searching`. For the next page,
+        pass the id of the last row as `after`. Raises `UnknownExecution` (a `LookupError`) if `after` is unknown.
         """
         ...
 
@@ -440,11 +458,13 @@ class Store(Protocol):
         *,
         flow: str | None = None,
         execution: str | None = None,
-        after: tuple[str, str] | None = None,
+        after: Question | None = None,
         limit: int = 100,
     ) -> list[Question]:
-        """Up to `limit` open questions, the oldest first, of all flows, or of one outermost flow, or of one execution
-        and its sub-flows. For the next page, pass the execution and the id of the last question as `after`."""
+        """Up to `limit` open questions, of all flows, or of one outermost flow, or of one execution and its sub-flows.
+
+        The oldest question comes first; of those that are equally old, in the order of execution and id. For the next
+        page, pass the last question as `after`, open or not."""
         ...
 
     async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
