@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -37,7 +37,7 @@ from .._core.machine import FINAL
 from .._core.state import UNSET
 from .._core.values import items_of
 from ..run import ingress
-from ..run.shared import By, SharedData, items
+from ..run.shared import By, Operation, SharedData, items
 from ..serialize.payload import Types
 from ..stores.protocol import Append, SharedChange, SharedLog, Store
 
@@ -56,7 +56,6 @@ PAGE = 1000
 _UNREAD: Any = object()
 _decode = msgspec.json.Decoder().decode
 
-Op = Literal["set", "append", "delete"]
 Follow = Callable[["SharedView"], "asyncio.Task[None]"]
 
 
@@ -110,6 +109,24 @@ class SharedView:
         """The value at a key; UNSET if there is none. Raises `SnapshotError` for a type that is not registered."""
         entry = self._entries.get(key)
         return UNSET if entry is None else entry.read(self._types)
+
+    def get(self, key: str, default: Any) -> Any:
+        """The value at a key, or the default. Raises `SnapshotError`."""
+        value = self.read(key)
+        return freeze(default) if value is UNSET else value
+
+    async def change(self, op: Operation, key: str, value: Any, emit: bool) -> None:
+        """Change the data from outside of the executions. Raises `StoreError`, `PayloadError`, and `TypeError` for an
+        append to a value that is no list."""
+        value = freeze(value)
+        data = b"" if op == "delete" else _pack(self._types, key, value)
+        if op == "append":
+            await self.refresh()
+            items(key, self.get(key, ()))
+        await self._store.change_shared(self.flow, [SharedChange(key=key, op=op, data=data, emit=bool(emit))])
+        await self.refresh()
+        if self.is_to_fold:
+            await self.fold()
 
     async def refresh(self) -> None:
         """Take all changes that were committed before this call. Raises `StoreError`."""
@@ -291,11 +308,11 @@ class StoredShared(SharedData):
         """See `SharedData.delete`."""
         self._change("delete", key, UNSET, emit, by)
 
-    def _change(self, op: Op, key: str, value: Any, emit: bool, by: By) -> None:
+    def _change(self, op: Operation, key: str, value: Any, emit: bool, by: By) -> None:
         runtime = self._stored.runtime
         ingress.call(runtime, lambda: self._record(op, key, value, emit, by), f"flow_state.async_{op}")
 
-    def _record(self, op: Op, key: str, value: Any, emit: bool, by: By) -> None:
+    def _record(self, op: Operation, key: str, value: Any, emit: bool, by: By) -> None:
         runtime = self._stored.runtime
         ingress.driver_of(runtime)
         run, digest = (None, None) if by is None else by[1:]
@@ -465,10 +482,10 @@ class OwnShared(SharedData):
         """See `SharedData.delete`."""
         self._change("delete", key, None, emit, by)
 
-    def _change(self, op: Op, key: str, value: Any, emit: bool, by: By) -> None:
+    def _change(self, op: Operation, key: str, value: Any, emit: bool, by: By) -> None:
         ingress.call(self._stored.runtime, lambda: self._record(op, key, value, emit, by), f"flow_state.async_{op}")
 
-    def _record(self, op: Op, key: str, value: Any, emit: bool, by: By) -> None:
+    def _record(self, op: Operation, key: str, value: Any, emit: bool, by: By) -> None:
         runtime = self._stored.runtime
         ingress.driver_of(runtime)
         if op == "append":

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from threading import RLock
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from .._core.freezing import freeze
 
 T = TypeVar("T")
+Operation = Literal["set", "append", "delete"]
 
 
 class Listener(Protocol):
