@@ -117,6 +117,7 @@ class CommitBuffer:
         "_records",
         "_waiters",
         "_writing",
+        "bytes",
         "committed",
         "id",
         "items",
@@ -132,6 +133,8 @@ class CommitBuffer:
         #: how many records and stream items are in the store
         self.committed = machine.state.records
         self.items = machine.state.stream
+        #: how many bytes of records and payloads this buffer has committed
+        self.bytes = 0
         #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
         self._machine = machine
@@ -215,6 +218,7 @@ class CommitBuffer:
     def written(self, append: Append) -> None:
         """Called when the append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
+        self.bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item

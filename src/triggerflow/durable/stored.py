@@ -37,8 +37,9 @@ from .shared import OwnShared, StoredShared
 
 logger = logging.getLogger("triggerflow")
 
-#: A running execution writes a snapshot each time it has this many new records.
-SNAPSHOT_EVERY = 5000
+#: A running execution writes a snapshot each time it has this many new records, and these have as many bytes as this
+#: part of the last snapshot: with a large state, writing all of it each time would take longer than the records.
+SNAPSHOT_EVERY, SNAPSHOT_PART = 5000, 0.25
 
 NO_SNAPSHOT = (
     "%r: no snapshot could be written (%s: %s). The execution goes on and its records are stored, but resuming it "
@@ -58,6 +59,7 @@ class Stored(Durability):
         "_must_exist",
         "_operator_map",
         "_snapshot_at",
+        "_snapshot_bytes",
         "_snapshot_failed",
         "_stopping",
         "lock",
@@ -88,6 +90,8 @@ class Stored(Durability):
         self._is_open = False
         self._is_new = is_new
         self._snapshot_at = 0
+        #: how many bytes have to be committed before the next snapshot
+        self._snapshot_bytes = 0.0
         #: the number of the newest record that can have ended a step whose sub-flow is only in the store; -1 for none
         self._ends_steps = -1
         #: whether the newest snapshot could not be written; this is logged once
@@ -228,8 +232,10 @@ class Stored(Durability):
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.session.add_definition(program)
                 await self.session.write_definitions()
+                newest = await store.snapshot(row.id, records=row.records)
+                replaced = newest[2] if newest is not None and newest[0] == row.records else None
                 try:
-                    restored, snapshot = migrate(restored, program.plan, program.types, self._operator_map)
+                    restored, snapshot = migrate(restored, program.plan, program.types, self._operator_map, replaced)
                 except SnapshotError as error:
                     raise SnapshotError(f"{runtime!r}: {error}") from error
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
@@ -252,7 +258,7 @@ class Stored(Durability):
             limit = runtime.options.journal_limit if runtime.options.attended else 0
             runtime.journal = RingJournal(limit, observers)
             runtime.journal.first = state.records
-        self._snapshot_at = state.records
+        self._snapshot_at, self._snapshot_bytes = state.records, 0.0
         has_steps = bool(runtime.program.sub_flows)
 
         def encoded(record: events.Event, payloads: dict[str, bytes]) -> bytes:
@@ -364,8 +370,10 @@ class Stored(Durability):
     def written(self) -> None:
         """See `commit_buffer.Owner.written`."""
         runtime = self.runtime
-        if runtime.machine.state.records - self._snapshot_at >= SNAPSHOT_EVERY:
-            self._snapshot_at = runtime.machine.state.records
+        log, records = runtime.log, runtime.machine.state.records
+        assert isinstance(log, CommitBuffer)
+        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.bytes >= self._snapshot_bytes:
+            self._snapshot_at = records
             self.session.run_in_background(self._write_snapshot())
         self._notify()
 
@@ -383,6 +391,8 @@ class Stored(Durability):
                 logger.warning(NO_SNAPSHOT, runtime, type(error).__name__, error)
             return
         self._snapshot_failed = False
+        if isinstance(log, CommitBuffer):
+            self._snapshot_bytes = log.bytes + len(data) * SNAPSHOT_PART
         with suppress(StoreError, ExecutionSuspended):
             if log is not None:
                 await log.wait_committed()
