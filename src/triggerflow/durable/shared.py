@@ -28,7 +28,6 @@ from .._core.errors import (
     SnapshotError,
     StoreDamaged,
     StoreError,
-    StoreUnavailable,
     UsageError,
 )
 from .._core.freezing import freeze
@@ -147,7 +146,7 @@ class SharedView:
         else:
             self.users[id] = user
         listens = any(it.listens for it in self.users.values())
-        if listens and self._following is None and self._follow is not None:
+        if listens and (self._following is None or self._following.done()) and self._follow is not None:
             self._following = self._follow(self)
         elif not listens and self._following is not None:
             self._following.cancel()
@@ -159,11 +158,12 @@ class SharedView:
             while True:
                 try:
                     await watch.changed()
-                    await self.refresh()
-                except StoreUnavailable as error:  # the watch tells of the next change; its end raises another error
-                    logger.warning("the shared data of flow %r cannot be read: %s", self.flow, error)
-                except (StoreError, UsageError):
+                except (StoreError, UsageError):  # the store was closed
                     return
+                try:
+                    await self.refresh()
+                except (StoreError, UsageError) as error:  # the next change, or the next commit, tries again
+                    logger.warning("the shared data of flow %r cannot be read: %s", self.flow, error)
 
     def committed(self, changes: list[tuple[str, SharedChange]], newest: int) -> bool:
         """Take changes that this process has just committed, as (execution, change), if no other ones are between them

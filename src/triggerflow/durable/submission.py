@@ -69,6 +69,7 @@ def submission(
         at=now,
         create=msgspec.structs.replace(row, labels=dict(labels or {})),
         releases=True,
+        listens=tuple(program.plan.flow_data) or None,
     )
 
 

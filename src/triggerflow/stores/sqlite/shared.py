@@ -69,16 +69,12 @@ def write(connection: sqlite3.Connection, adds: Iterable[tuple[int, str, Append]
         if add.shared:
             before = newest(connection, [flow]).get(flow, 0)
             last = _add(connection, flow, before, add.shared, add.execution)
-            connection.execute(
-                "UPDATE listeners SET heard = ? WHERE execution = ? AND heard >= ?", (last, key, before)
-            )
+            connection.execute("UPDATE listeners SET heard = ? WHERE execution = ? AND heard >= ?", (last, key, before))
         if add.status in FINAL_STATUSES:
             forget(connection, [key])
 
 
-def listen(
-    connection: sqlite3.Connection, execution: int, flow: str, keys: Collection[str], heard: int | None
-) -> None:
+def listen(connection: sqlite3.Connection, execution: int, flow: str, keys: Collection[str], heard: int | None) -> None:
     """Let an execution listen to exactly these keys."""
     forget(connection, [execution])
     if not keys:
