@@ -9,7 +9,7 @@ import pytest
 from tests.durable.conftest import Open
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Worker
-from triggerflow.errors import BlockingCallError, ExecutionSuspended, PayloadError, UsageError
+from triggerflow.errors import PayloadError
 
 Data = TriggerFlowRuntimeData[Any]
 
@@ -201,12 +201,11 @@ async def test_a_sub_flow_keeps_its_copy_when_it_is_parked_and_when_its_process_
 
     expected = {"own": 5, "given": ["list", "more", "still more"], "gone": "none", "base": "of the process"}
     one, other = nested(), nested()
-    async with open_store() as here:
-        async with Worker(here, one, poll=0.1):
-            execution = one.create_execution(store=here, id="1")
-            await execution.async_begin(["list"])
-            await asyncio.sleep(1)
-            assert (await here.find(execution.id)).owner is None  # it is parked
+    async with open_store() as here, Worker(here, one, poll=0.1):
+        execution = one.create_execution(store=here, id="1")
+        await execution.async_begin(["list"])
+        await asyncio.sleep(1)
+        assert (await here.find(execution.id)).owner is None  # it is parked
     async with open_store() as there:
         again = await other.async_resume("1", store=there)
         [question] = again.get_pending_interrupts()

@@ -286,8 +286,8 @@ def file(tmp_path: Path) -> Path:
 
 
 #: The columns of a file of version 1. Opening it adds others, which are empty.
-EXECUTIONS = """key, id, flow, definition, options, parent, forked_execution, forked_records, created, updated, status, due,
-    owner, trimmed"""
+EXECUTIONS = """key, id, flow, definition, options, parent, forked_execution, forked_records, created, updated, status,
+    due, owner, trimmed"""
 
 
 def contents(path: Path) -> dict[str, list[Any]]:

@@ -8,10 +8,11 @@ from triggerflow._core.errors import ExecutionLeased, StoreUnavailable
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore, Store
 from triggerflow.testing import StoreConformance
 from triggerflow.testing.store_changes import ChangesConformance
+from triggerflow.testing.store_schedules import SchedulesConformance
 from triggerflow.testing.stores import new, refused
 
 
-class TestMemoryStore(ChangesConformance, StoreConformance):
+class TestMemoryStore(ChangesConformance, SchedulesConformance, StoreConformance):
     def setup_method(self) -> None:
         super().setup_method()
         self.data = MemoryData()

@@ -30,6 +30,23 @@ def _rebuild(kind: type[TriggerFlowError], args: tuple[Any, ...]) -> TriggerFlow
     return error
 
 
+def without_values(error: BaseException) -> str:
+    """What a message or a log may say of an error that was raised while a recorded value was handled.
+
+    The text of an error of the user's code, or of the standard library, may contain the value. So it is left out, and
+    the place is named instead. Raise the new error `from None`: else a traceback shows the text.
+    """
+    if isinstance(error, TriggerFlowError):
+        return str(error)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__qualname__
+    code = trace.tb_frame.f_code
+    return f"{type(error).__qualname__} in {code.co_qualname} ({code.co_filename}, line {trace.tb_lineno})"
+
+
 class DefinitionError(TriggerFlowError, ValueError):
     """The flow is built wrong. The message names the flow and the call, and says what to write instead."""
 
@@ -118,6 +135,19 @@ class ExecutionTimedOut(TriggerFlowError, TimeoutError):
 
 class ChunkCancelled(TriggerFlowError):
     """A chunk ended with a `CancelledError` that the engine did not cause: a task that it awaited was cancelled."""
+
+
+class RunLost(TriggerFlowError):
+    """The process ended each time while this chunk ran (`max_losses` times), so that it is not started again.
+
+    It may be the chunk that ends the process: it takes all memory, or a library in it crashes.
+    """
+
+
+class MissingResource(TriggerFlowError, KeyError):
+    """A chunk needs a resource that neither the execution nor its flow has in this process."""
+
+    __str__ = Exception.__str__  # that of `KeyError` shows a text in quotes
 
 
 class RemoteChunkError(TriggerFlowError):

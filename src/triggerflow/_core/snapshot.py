@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from .definition import OperatorKind
-from .errors import SnapshotError
+from .errors import SnapshotError, without_values
 from .events import ErrorInfo
 from .freezing import freeze
 from .frozen import TAG
@@ -32,6 +32,7 @@ from .state import (
     CompletionGroup,
     EarlyItems,
     Interrupt,
+    Interruptions,
     Joins,
     JoinSlot,
     Limiter,
@@ -98,7 +99,7 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
     except SnapshotError:
         raise
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
-        raise SnapshotError(f"the snapshot is damaged: {type(error).__name__}: {error}") from error
+        raise SnapshotError(f"the snapshot is damaged: {without_values(error)}") from None
 
 
 class _Encoder:
@@ -212,6 +213,7 @@ class _Encoder:
             "effects": dict(it.effects or {}),
             **({} if it.digests is None else {"digests": {name: list(all) for name, all in it.digests.items()}}),
             **({} if it.failed is None else {"failed": dict(it.failed)}),
+            **({} if (cut := it.interruptions) is None else {"interruptions": [cut.count, cut.losses, cut.orderly]}),
             "phase": it.phase.value,
             "waits": 0 if it.waits is None else it.waits.active,
             "kept": [
@@ -386,6 +388,8 @@ class _Decoder:
         if "digests" in stored:
             run.digests = {name: array("Q", all) for name, all in stored["digests"].items()}
         run.failed = stored.get("failed")
+        if "interruptions" in stored:
+            run.interruptions = Interruptions(*stored["interruptions"])
         kept: list[tuple[str, int, int, int]] = stored["kept"]
         signals: dict[tuple[str, int], RecordedSignal | Provisional] = {
             (effect, n): RecordedSignal(signal, self.groups[group], (effect, n)) for effect, n, signal, group in kept

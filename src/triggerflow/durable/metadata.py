@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .._core.definition import Definition, Operator
-from .._core.errors import StoreDamaged
+from .._core.errors import StoreDamaged, without_values
 from .._core.events import DECLARED, RULES
 from ..run.options import Options
 from ..run.program import Program
@@ -82,7 +82,7 @@ def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Defin
         external = msgspec.convert(stored.get("external", ()), tuple[str, ...])
         definition = Definition(str(stored["name"]), tuple(operators), external)
     except (LookupError, TypeError, ValueError) as error:
-        raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {error}") from error
+        raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {without_values(error)}") from None
     if definition.fingerprint != fingerprint:
         raise StoreDamaged(f"the stored definition {fingerprint!r} has the fingerprint {definition.fingerprint!r}")
     return definition

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from .._core.definition import Definition, Operator, OperatorKind, completed_by
-from .._core.errors import SnapshotError
+from .._core.errors import SnapshotError, without_values
 from .._core.signals import Trigger
 from .._core.state import Phase
 from ..build.arguments import closest
@@ -110,7 +110,7 @@ def inspect(snapshot: Mapping[str, Any], definition: Definition) -> Verdict:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, SnapshotError):
             raise
-        raise SnapshotError(f"the snapshot is damaged: {type(error).__name__}: {error}") from error
+        raise SnapshotError(f"the snapshot is damaged: {without_values(error)}") from None
     if not found:
         return verdict
     hint = "finish this execution under the version that it was saved by, or cancel it"
@@ -379,7 +379,9 @@ class _Limits:
                 full["queue"].append(run["id"])
                 return run
             # Loading adds an attempt to every run that it starts. This run has made none yet, so subtract one.
+            count, losses, _ = run.get("interruptions", (0, 0, False))
             run["phase"], run["attempt"] = Phase.RUNNING.value, run["attempt"] - 1
+            run["interruptions"] = [count - 1, losses, True]
         if run["phase"] == Phase.RUNNING:
             for limiter in limiters:
                 limiter["used"] += 1

@@ -98,8 +98,9 @@ def forget(connection: sqlite3.Connection, executions: Iterable[int]) -> None:
 
 
 def behind(connection: sqlite3.Connection, flow: str, free: str) -> list[tuple[float, int, str]]:
-    """The executions of a flow that have not heard of a change which they have to take, as (created, key, id), as far as
-    the condition `free` holds for `e`."""
+    """The executions of a flow that have not heard of a change which they have to take, as (created, key, id).
+
+    `free` is a condition on the execution `e`."""
     return connection.execute(
         f"""SELECT DISTINCT e.created, e.key, e.id
         FROM (SELECT key, max(number) AS newest FROM shared_changes WHERE flow = :flow AND emit GROUP BY key) n
