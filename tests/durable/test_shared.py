@@ -78,7 +78,7 @@ async def test_concurrent_appends_lose_nothing(open_store: Open) -> None:
             )
         )
         found = await flows[0].async_get_flow_data("log", store=there)
-    assert sorted(map(tuple, found)) == sorted((name, i) for name in "ab" for i in range(20))
+    assert len(found) == 40
     for name in "ab":
         assert [i for by, i in found if by == name] == list(range(20))
 

@@ -173,7 +173,7 @@ def _with_end(lines: Iterable[AnyLine]) -> Iterator[bytes]:
 
 def _write(target: Target, lines: list[bytes]) -> None:
     if isinstance(target, str | os.PathLike):
-        write_file(target, lines)
+        write_file(target, lines, private=True)
     else:
         target.writelines(lines)
 
