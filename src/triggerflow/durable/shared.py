@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -51,6 +52,9 @@ FOLD_EVERY = 100
 
 #: How many changes are read from the store in one call.
 PAGE = 1000
+
+#: Held while a value is read or a change is applied: sync chunks read on threads.
+LOCK = RLock()
 
 _UNREAD: Any = object()
 _decode = msgspec.json.Decoder().decode
@@ -106,8 +110,9 @@ class SharedView:
 
     def read(self, key: str) -> Any:
         """The value at a key; UNSET if there is none. Raises `SnapshotError` for a type that is not registered."""
-        entry = self._entries.get(key)
-        return UNSET if entry is None else entry.read(self._types)
+        with LOCK:
+            entry = self._entries.get(key)
+            return UNSET if entry is None else entry.read(self._types)
 
     def get(self, key: str, default: Any) -> Any:
         """The value at a key, or the default. Raises `SnapshotError`."""
@@ -175,6 +180,7 @@ class SharedView:
 
     def _merge(self, log: SharedLog) -> None:
         """Take folded values. Nothing that is known already is in them: a commit may have come before this answer."""
+        # Another thread may read meanwhile; it sees the old entries or the new ones.
         if log.whole:
             self._entries, self.number = {}, 0
         for key, (number, data) in log.values.items():
@@ -185,8 +191,11 @@ class SharedView:
         """Take one change, if it is new."""
         if change.number <= self.number:
             return
-        self.number = change.number
-        self._apply(change)
+        with LOCK:
+            self.number = change.number
+            self._apply(change)
+            if change.by is not None and (maker := self.users.get(change.by)) is not None:
+                maker.known(change)
         if change.number <= self._told:
             return
         self._told = change.number
@@ -243,7 +252,18 @@ class StoredShared(SharedData):
     `of` is the data of the flow in this process; what it has, durable executions read where the store has no value.
     """
 
-    __slots__ = ("__weakref__", "_is_attached", "_pending", "_registers", "_stored", "_taken", "heard", "of", "view")
+    __slots__ = (
+        "__weakref__",
+        "_is_attached",
+        "_known",
+        "_pending",
+        "_registers",
+        "_stored",
+        "_taken",
+        "heard",
+        "of",
+        "view",
+    )
 
     def __init__(self, stored: Stored, view: SharedView, of: SharedData) -> None:
         super().__init__()
@@ -256,6 +276,8 @@ class StoredShared(SharedData):
         #: the own changes that the view does not have yet, with their values; the first `_taken` are being written
         self._pending: list[tuple[SharedChange, Any]] = []
         self._taken = 0
+        #: up to which number the view has told of own changes
+        self._known = 0
         #: whether changes are delivered
         self._is_attached = False
         #: whether the next append has to name the keys
@@ -274,16 +296,17 @@ class StoredShared(SharedData):
 
     def get(self, key: str, default: Any = None) -> Any:
         """See `SharedData.get`."""
-        value = self.view.read(key)
-        for change, item in self._pending:
-            if change.key != key:
-                continue
-            if change.op != "append":
-                value = item
-            elif value is UNSET:
-                value = FrozenList([item])
-            elif (held := items_of(value)) is not None:
-                value = FrozenList([*held, item])
+        with LOCK:
+            value = self.view.read(key)
+            for change, item in self._pending:
+                if change.key != key:
+                    continue
+                if change.op != "append":
+                    value = item
+                elif value is UNSET:
+                    value = FrozenList([item])
+                elif (held := items_of(value)) is not None:
+                    value = FrozenList([*held, item])
         return self.of.get(key, default) if value is UNSET else value
 
     async def refresh(self) -> None:
@@ -347,10 +370,18 @@ class StoredShared(SharedData):
         if self._is_attached and self._listens_to:
             append.heard = self.heard
 
+    def known(self, change: SharedChange) -> None:
+        """An own change is in the view from now on."""
+        if self._taken and change.number > self._known:
+            self._known = change.number
+            del self._pending[0]
+            self._taken -= 1
+
     def written(self) -> None:
         """The last append was committed, and its changes are in the view."""
-        del self._pending[: self._taken]
-        self._taken = 0
+        with LOCK:
+            del self._pending[: self._taken]
+            self._taken = 0
 
     def drop(self) -> None:
         """Drop what is not committed: the execution was suspended here."""
@@ -406,9 +437,6 @@ class StoredShared(SharedData):
 
     def deliver(self, change: SharedChange) -> None:
         """Record a change that the view has just taken, if the execution listens to the key."""
-        if change.by == self._stored.runtime.id and self._taken:
-            del self._pending[0]  # from now on it is in the view
-            self._taken -= 1
         if not self._is_attached or change.number <= self.heard:
             return
         self.heard = change.number
