@@ -44,7 +44,7 @@ class TestMemoryStore(ChangesConformance, SchedulesConformance, StoreConformance
             assert (repr(store), repr(other)) == ("<MemoryStore memory-1>", "<MemoryStore memory-2>")
 
 
-class TestSQLiteStore(ChangesConformance, StoreConformance):
+class TestSQLiteStore(ChangesConformance, SchedulesConformance, StoreConformance):
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "runs.db"

@@ -410,6 +410,7 @@ class StoredShared(SharedData):
     def begin(self, *, is_new: bool, heard: int | None = None) -> None:
         """The execution was opened here. `heard`: what its row says."""
         self.heard = heard or 0
+        self._known = self.view.number
         self._is_attached = False
         self._registers = is_new and self.listens
         self.view.use(self._stored.runtime.id, self)
