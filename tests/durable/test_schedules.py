@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
+from tests.postgres import postgres_store, shared_cluster, stores_of
 from tests.support import now
 from triggerflow import TriggerFlow, TriggerFlowRuntimeData
 from triggerflow.durable import Schedule, Worker, schedule_state
@@ -30,7 +32,7 @@ from triggerflow.errors import (
     UsageError,
 )
 from triggerflow.run.environment import machine_time
-from triggerflow.stores import MemoryData, MemoryStore
+from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore
 from triggerflow.stores.protocol import ExecutionRow, ScheduleRow, Store
 
 Data = TriggerFlowRuntimeData[Any]
@@ -40,6 +42,18 @@ HOUR, DAY = 3600.0, 86400.0
 
 #: A worker that seldom looks at the store before something is due: a year has many seconds.
 RARELY: dict[str, Any] = {"poll": HOUR}
+
+
+@pytest.fixture(params=stores_of("memory", "sqlite", "postgres"))
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens the same data again with each call: every call is another process."""
+    if request.param == "memory":
+        data = MemoryData()
+        return lambda: MemoryStore(data)
+    if request.param == "sqlite":
+        return lambda: SQLiteStore(tmp_path / "runs.db", synchronous="NORMAL")
+    schema = shared_cluster().schema()
+    return lambda: postgres_store(schema, clock=machine_time)
 
 
 def report(seconds: float = 0) -> TriggerFlow[Any, Any]:
