@@ -40,8 +40,8 @@ Open = Callable[..., Any]
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR, DAY = 3600.0, 86400.0
 
-#: A worker that seldom looks at the store before something is due: a year has many seconds.
-RARELY: dict[str, Any] = {"poll": HOUR}
+#: A worker that looks at the store when something is due or has changed: a year has many seconds.
+RARELY: dict[str, Any] = {"poll": 40 * DAY}
 
 
 @pytest.fixture(params=stores_of("memory", "sqlite", "postgres"))
