@@ -108,6 +108,13 @@ async def test_one_call_waits_for_all_and_none_when_nobody_waits() -> None:
             assert len(await store.records("x")) == 3
 
 
+async def test_a_watch_keeps_the_hub() -> None:
+    async with two() as (store, _):
+        with session_of(store).hub.watch(executions=["x"]), session_of(store).hub.watch(executions=["y"]):
+            await asyncio.sleep(0)
+            assert store.waiting == 1
+
+
 async def test_a_watch_of_everything_is_told_the_names() -> None:
     async with two() as (store, other):
         with session_of(store).hub.watch_all() as watch:

@@ -30,7 +30,9 @@ class StoreSession:
     def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
         #: tells about changes of the store, by this process or another one
-        self.hub = Hub(store)
+        self.hub = Hub(store, ref(self))
+        #: what readers of the same execution share (`following`), by its id and the types of its flow
+        self.followed: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
         self.owner: str | None = None
         #: the executions of this process (`stored.Stored`) by id; one object for each id
