@@ -24,7 +24,7 @@ from .._core.errors import (
     without_values,
 )
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET, Status
+from .._core.state import UNSET, Interrupt, Status
 from ..run import ingress
 from ..run.environment import Environment
 from ..run.interfaces import Durability, NewChild
@@ -42,6 +42,7 @@ from .commit_buffer import CommitBuffer
 from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .metadata import attempt_id, first_row, of_another_flow, read_options
+from .questions import asked_here, question, write_question
 from .reader import ExecutionReader
 
 logger = logging.getLogger("triggerflow")
@@ -264,6 +265,10 @@ class Stored(Durability):
             runtime.start_value = restored.value
             runtime.options = self._stored_options(row)
             self._begin(restored.machine)
+            if row.status not in FINAL_STATUSES and row.questions != len(asked_here(restored.machine.state)):
+                # It was stored by an earlier version, copied, or retried.
+                assert isinstance(runtime.log, CommitBuffer)
+                runtime.log.list_questions()
             self._was_stored = True
         except BaseException:
             await give_up(store, row.id)
@@ -350,6 +355,18 @@ class Stored(Durability):
     def now(self) -> float:
         """See `commit_buffer.Owner.now`."""
         return self.runtime.environment.now()
+
+    def question(self, interrupt: Interrupt) -> bytes:
+        """See `commit_buffer.Owner.question`."""
+        return write_question(question(self.runtime.program, interrupt, self.path))
+
+    @property
+    def path(self) -> str:
+        """What leads from the outermost execution to this sub-flow: the ids of its interrupts there begin with it."""
+        parent, link = self._parent, self.runtime.link
+        if parent is None or link is None:
+            return ""
+        return "/".join(filter(None, (parent.path, link.path)))
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """See `commit_buffer.Owner.loop`."""
