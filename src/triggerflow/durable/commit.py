@@ -18,6 +18,7 @@ from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
 from .hub import Hub
 from .metadata import write_definition
+from .suspects import Suspects
 
 logger = logging.getLogger("triggerflow")
 
@@ -45,6 +46,8 @@ class StoreSession:
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
         self._new_definitions: dict[str, bytes] = {}
         self._stored_definitions = stored_definitions
+        #: runs that may be what has ended earlier processes
+        self.suspects = Suspects()
         self._background_tasks: set[asyncio.Task[None]] = set()
         #: callers that wait until the commit that runs now has ended
         self._round_waiters: list[asyncio.Future[None]] = []
