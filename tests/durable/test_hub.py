@@ -1,7 +1,7 @@
 """The hub of a store: who waits for an execution or a request is told when it changes, whoever has changed it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -34,7 +34,7 @@ class CountedStore(MemoryStore):
 
 
 @asynccontextmanager
-async def two() -> AsyncIterator[tuple[CountedStore, MemoryStore]]:
+async def two() -> AsyncGenerator[tuple[CountedStore, MemoryStore]]:
     data = MemoryData()
     async with CountedStore(data) as store, MemoryStore(data) as other:
         await other.append([new("x"), new("y")])

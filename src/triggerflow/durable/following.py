@@ -17,7 +17,8 @@ from ..drivers.tasks import start_task
 from ..run.logs import failure_from_record
 from ..run.stream import StreamItem, merge
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
-from .commit import StoreSession, session_of
+from .commit import session_of
+from .hub import Hub
 from .loading import PAGE, read_items
 from .reader import ExecutionReader
 
@@ -31,8 +32,8 @@ LINGER_SECONDS = 1.0
 class _Followed:
     """What the readers of one execution share: its row, its newest items, whether its stream has ended."""
 
-    def __init__(self, session: StoreSession, reader: ExecutionReader, id: str) -> None:
-        self._session = session
+    def __init__(self, hub: Hub, reader: ExecutionReader, id: str) -> None:
+        self._hub = hub
         self._reader = reader
         self._id = id
         #: the row and the newest items as they were read last; None while nobody follows the execution
@@ -47,6 +48,7 @@ class _Followed:
         self._waiters: set[asyncio.Future[None]] = set()
         self._linger: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
+        self._end_error: Exception | None = None
         self._machine: Machine | None = None
         self._stopped = False
         self._records_read = 0
@@ -96,12 +98,12 @@ class _Followed:
 
     async def _follow(self) -> None:
         try:
-            with self._session.hub.watch(executions=[self._id]) as watch:
+            with self._hub.watch(executions=[self._id]) as watch:
                 while True:
                     await self._read()
                     self._tell()
                     if self.row is not None and self.row.status in FINAL_STATUSES:
-                        self._session.followed.pop((self._id, self._reader.program.types), None)  # it may be retried
+                        self._hub.followed.pop((self._id, self._reader.program.types), None)  # it may be retried
                         return
                     await watch.changed()
         except BaseException as error:
@@ -139,8 +141,12 @@ class _Followed:
         while len(self._items) > NEWEST:
             self._items.popleft()
         self._last = max(self._last, row.items)
+        self._end_error = None
         if row.status != "completed" and row.records > self._records_read:
-            await self._read_end(row)
+            try:
+                await self._read_end(row)
+            except Exception as error:  # of no concern for readers that have items to read, or do not ask how it ended
+                self._end_error = error
         self.row, self._error = row, None
 
     async def _read_end(self, row: ExecutionRow) -> None:
@@ -154,10 +160,14 @@ class _Followed:
                 self._stopped = self._stopped or isinstance(record, events.StreamStopped)
         self._records_read = row.records
 
-    def has_ended(self) -> bool:
-        """Whether no more items will come, as far as was read. Raises the failure of the execution."""
+    def has_ended(self, raises: bool) -> bool:
+        """Whether no more items will come, as far as was read. With `raises`, raises the failure of the execution."""
         row = self.row
         assert row is not None
+        if row.status in FINAL_STATUSES and not raises:
+            return True
+        if self._end_error is not None:
+            raise self._end_error.with_traceback(None)
         if row.status not in FINAL_STATUSES:
             return self._stopped
         if row.status != "completed":
@@ -170,11 +180,11 @@ class _Followed:
 
 
 def _followed(reader: ExecutionReader, id: str) -> _Followed:
-    session = session_of(reader.store)
+    hub = session_of(reader.store).hub
     key = id, reader.program.types
-    found = session.followed.get(key)
+    found = hub.followed.get(key)
     if found is None:
-        found = session.followed[key] = _Followed(session, reader, id)
+        found = hub.followed[key] = _Followed(hub, reader, id)
     return found
 
 
@@ -182,7 +192,8 @@ class StoreReader:
     """An async iterator over the stream items of an execution in a store: the present ones, then each new one.
 
     `position` is the number of the last item that it returned: continue later with `after=position`. The iterator ends
-    when the stream was stopped or the execution has ended, and raises the error of an execution that has failed.
+    when the stream was stopped or the execution has ended, and raises the error of an execution that has failed, unless
+    `raises` is false.
     """
 
     def __init__(
@@ -195,6 +206,7 @@ class StoreReader:
         compact: bool = False,
         timeout: float | None = None,
         poll: float | None = None,
+        raises: bool = True,
     ) -> None:
         if after < 0 or (poll is not None and poll <= 0):
             raise UsageError(f"a reader needs after >= 0 and poll > 0, got after={after}, poll={poll}")
@@ -206,6 +218,7 @@ class StoreReader:
         self._follow = follow
         self._compact = compact
         self._timeout = timeout
+        self._raises = raises
         self._page: deque[StreamItem] = deque()
         self._shared: _Followed | None = None
         self._over = False
@@ -260,7 +273,7 @@ class StoreReader:
 
     def _has_ended(self, shared: _Followed) -> bool:
         try:
-            return shared.has_ended()
+            return shared.has_ended(self._raises)
         except BaseException:
             self._end()
             raise

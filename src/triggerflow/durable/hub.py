@@ -12,9 +12,10 @@ Nothing is missed: a change after the read makes `changed` return. The task runs
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from .._core.errors import StoreError, UsageError
 from ..drivers.tasks import start_task
@@ -39,8 +40,6 @@ class Watch:
 
     def __init__(self, hub: "Hub", *, everything: bool) -> None:
         self._hub = hub
-        #: what owns the hub: it has to live as long as somebody waits, or the next one would make another hub
-        self._keeper = hub.keeper()
         self._keys: set[_Key] = set()
         self._everything = everything
         #: the names that were told, by kind; kept only by a watch of everything
@@ -117,12 +116,15 @@ class Watch:
 
 
 class Hub:
-    """Distributes the changes of one open store to the watches of this process."""
+    """Distributes the changes of one open store to the watches of this process.
 
-    def __init__(self, store: Store, keeper: Callable[[], Any]) -> None:
+    There is one for each store object, as long as a session of it or a watch exists.
+    """
+
+    def __init__(self, store: Store) -> None:
         self._store = store
-        #: returns what owns this hub; the hub itself does not refer to it
-        self.keeper = keeper
+        #: what readers of the same execution share (`following`), by its id and the types of its flow
+        self.followed: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         #: the watches of each execution, request and so on, by kind and id
         self.watches: dict[_Key, set[Watch]] = {}
         self._all: set[Watch] = set()

@@ -88,6 +88,10 @@ class CommitLog(Protocol):
         """Whether too many records wait for the store: chunks that put items then wait, too."""
         ...
 
+    def touch(self) -> Awaitable[None]:
+        """Commit what belongs to the execution besides its records, also if it has no new record; wait for it."""
+        ...
+
     async def wait_committed(self) -> None:
         """Wait until every record is in the store. Raises the error of the store, or the reason of the suspension."""
         ...
@@ -126,6 +130,10 @@ class Durability:
     async def release(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
         raise UsageError(f"{runtime!r} has no store and would be lost; cancel() it, or save() it first")
+
+    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Begin a run as the only suspect of this process, and await it. Only if it `outlives_loop`."""
+        raise NotImplementedError
 
     def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:
         """A chunk needs a resource that this process lacks. Returns True if the execution was suspended because of
