@@ -44,6 +44,7 @@ from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .metadata import attempt_id, first_row, of_another_flow, read_options
 from .questions import asked_here, question, write_question
 from .reader import ExecutionReader
+from .shared import OwnShared, StoredShared
 
 logger = logging.getLogger("triggerflow")
 
@@ -158,12 +159,20 @@ class Stored(Durability):
                 )
             return
         runtime.use(program)
-        runtime.shared, runtime.options, self._operator_map = shared, options, operator_map
+        runtime.options, self._operator_map = options, operator_map
         self._reuse, self._labels = reuse, labels or self._labels
         self._must_exist = self._must_exist and must_exist
         runtime.link = link or runtime.link
+        self.share(shared)
         if resources:
             runtime.own_resources = dict(resources)
+
+    def share(self, of: SharedData) -> None:
+        """Give the execution the shared data of its flow in this store. `of` is that of this process."""
+        runtime = self.runtime
+        view = self.session.shared_view(runtime.program)
+        kind = StoredShared if runtime.link is None else OwnShared
+        runtime.shared = kind(self, view, of)
 
     async def open(self, runtime: ExecutionRuntime) -> None:
         """Continue the execution that is in the store, or create it; see `Execution.async_open`."""
@@ -171,10 +180,23 @@ class Stored(Durability):
             if not self._is_open:
                 await self._chunks_stopped()
                 self._join_session()
-                await self._open()
+                row = await self._open()
                 self._is_open, self.released = True, False
                 if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
                     ingress.driver_of(runtime)  # the driver starts the open runs again
+                if row is not None and (shared := self.shared) is not None:
+                    await self._attach(shared, row)
+
+    async def _attach(self, shared: StoredShared, row: ExecutionRow) -> None:
+        """Let the execution take the changes of shared data that it has missed. If that fails, it is not open."""
+        try:
+            moved = row.definition != self.runtime.program.plan.definition.fingerprint
+            await shared.attach(row.heard, moved=moved)
+        except (StoreError, SnapshotError, UsageError) as error:
+            why = ExecutionSuspended(f"{self.runtime!r} was suspended: its shared data cannot be read: {error}")
+            why.__cause__ = error
+            self.suspend(why)
+            raise
 
     def _join_session(self) -> None:
         """Join the present session of the store, if it was closed and opened again since.
@@ -189,6 +211,8 @@ class Stored(Durability):
             raise ExecutionSuspended(str(closed)) from closed
         session.live[id] = self
         self.session = session
+        if isinstance(shared := self.runtime.shared, StoredShared | OwnShared):
+            self.share(shared.of)
 
     async def _chunks_stopped(self) -> None:
         """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
@@ -204,17 +228,19 @@ class Stored(Durability):
                 )
         self.stopping = {}
 
-    async def _open(self) -> None:
+    async def _open(self) -> ExecutionRow | None:
+        """Returns the row of an execution that goes on; None for a new one."""
         runtime, store = self.runtime, self.session.store
         row = None if self._is_new else await self._found()
         if row is None:
             if self._must_exist:
                 raise UnknownExecution(f"there is no execution {runtime.id!r} in {store!r}")
             self._create()
+            return None
         else:
             if row.flow != runtime.program.name:
                 raise of_another_flow(runtime.id, row.flow, runtime.program.name)
-            await self._go_on(row)
+            return await self._go_on(row)
 
     async def _found(self) -> ExecutionRow | None:
         """The row of the execution in the store; None if it has to be created. Raises `ExecutionExists`."""
@@ -244,13 +270,16 @@ class Stored(Durability):
         parent = None if runtime.link is None else runtime.link.parent.id
         row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now(), self._labels)
         self._begin(Machine(runtime.program.plan), create=row)
+        if (shared := self.shared) is not None:
+            shared.begin(is_new=True)
 
-    async def _go_on(self, row: ExecutionRow) -> None:
+    async def _go_on(self, row: ExecutionRow) -> ExecutionRow:
         runtime, store = self.runtime, self.session.store
         program = runtime.program
         try:
             if row.status not in FINAL_STATUSES:
                 row = await store.claim(runtime.id)
+                await runtime.shared.refresh()
             restored = await ExecutionReader(program, store).restore(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.session.add_definition(program)
@@ -265,11 +294,14 @@ class Stored(Durability):
             runtime.start_value = restored.value
             runtime.options = self._stored_options(row)
             self._begin(restored.machine)
+            if (shared := self.shared) is not None:
+                shared.begin(is_new=False, heard=row.heard)
             if row.status not in FINAL_STATUSES and row.questions != len(asked_here(restored.machine.state)):
                 # It was stored by an earlier version, copied, or retried.
                 assert isinstance(runtime.log, CommitBuffer)
                 runtime.log.list_questions()
             self._was_stored = True
+            return row
         except BaseException:
             await give_up(store, row.id)
             raise
@@ -333,6 +365,12 @@ class Stored(Durability):
     def enqueue(self, buffer: CommitBuffer) -> None:
         """See `commit_buffer.Owner.enqueue`."""
         self.session.enqueue(buffer)
+
+    @property
+    def shared(self) -> StoredShared | None:
+        """See `commit_buffer.Owner.shared`."""
+        shared = self.runtime.shared
+        return shared if isinstance(shared, StoredShared) else None
 
     def perform(self, held: list[commands.AnyCommand]) -> None:
         """See `commit_buffer.Owner.perform`."""
@@ -541,7 +579,8 @@ class Stored(Durability):
         if parent is not None and parent.runtime.driver is not None:
             # The parent's step has not failed, but its sub-flow does not end in this process.
             parent.suspend(why)
-        runtime.shared.forget(runtime)
+        if (shared := self.shared) is not None:
+            shared.drop()
         runtime.wake_all(lambda: why)
         runtime.stream = None
         self._notify()
@@ -647,6 +686,7 @@ def stored_runtime(
     stored = Stored(
         runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map, reuse=reuse, labels=labels
     )
+    stored.share(shared)
     runtime.durability, runtime.is_plain = stored, False
     session.live[runtime.id] = stored
     return runtime
