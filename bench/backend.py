@@ -36,7 +36,10 @@ def pipeline(items: int) -> TriggerFlow:
         data.state.set(f"key-{data.value % 50}", data.value)
         return data.value
 
-    flow.to(lambda data: list(range(items))).for_each(concurrency=8).to(work).end_for_each().end()
+    def numbers(data: Any) -> list[int]:
+        return list(range(items))
+
+    flow.to(numbers).for_each(concurrency=8).to(work).end_for_each().end()
     return flow
 
 
@@ -79,7 +82,8 @@ async def frames(path: Path, records: int) -> None:
         low, all_of_them = await timed(bare, 3), await timed(read, 3)
         print(f"{count:,} frames: {all_of_them:.0f} ms, {1000 * all_of_them / count:.0f} us each, ", end="")
         print(f"{all_of_them / low:.1f} x reading and decoding the records")
-        print(f"  folded: {await timed(folded, 3):.0f} ms; the last 100: {await timed(lambda: read(count - 100), 3):.1f} ms")
+        last = await timed(lambda: read(count - 100), 3)
+        print(f"  folded: {await timed(folded, 3):.0f} ms; the last 100: {last:.1f} ms")
         data = [msgspec.json.encode(frame) async for frame in backend.frames("long")]
         print(f"  as JSON: {sum(map(len, data)) / count:.0f} bytes each; state at the middle: ", end="")
         print(f"{await timed(lambda: backend.state_at('long', count // 2), 3):.0f} ms")
@@ -111,7 +115,7 @@ async def lists(path: Path, executions: int) -> None:
 
 def _execution(number: int) -> Append:
     row = ExecutionRow(
-        id=f"run-{number}", flow=f"flow-{number % 7}", definition="0" * 12, created=float(number), updated=float(number),
+        id=f"run-{number}", flow=f"flow-{number % 7}", definition="0" * 12, created=number, updated=number,
         options=b'{"lists_questions": true, "rules": 5}', labels={"team": f"team-{number % 20}"},
     )  # fmt: skip
     status = STATUSES[number % len(STATUSES)]

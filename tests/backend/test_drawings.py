@@ -1,6 +1,7 @@
 """Drawings as data: each operator that runs is in a box or on a line, in the drawing of the code and of the store."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,8 @@ RUNS = {OperatorKind.CHUNK, OperatorKind.SUB_FLOW, OperatorKind.MATCH_CASE}
 def check_drawing(drawing: Drawing, definition: Definition, detailed: bool) -> None:
     """Each operator has its place; what keys refer to is there."""
     boxes, blocks = {it.key for it in drawing.boxes}, {it.key for it in drawing.blocks}
-    assert len(boxes) == len(drawing.boxes) and len(blocks) == len(drawing.blocks)
+    assert len(boxes) == len(drawing.boxes)
+    assert len(blocks) == len(drawing.blocks)
     assert {it.block for it in drawing.boxes} | {it.parent for it in drawing.blocks} <= {*blocks, None}
     assert {end for it in drawing.lines for end in (it.source, it.target)} <= boxes
     drawn = {it for part in (*drawing.boxes, *drawing.lines) for it in part.operators}
@@ -63,10 +65,13 @@ def test_a_definition_that_is_only_in_the_store_is_drawn_like_the_code(program: 
     asyncio.run(check())
 
 
+def _nothing(data: Any) -> None: ...
+
+
 async def test_an_unknown_mode_is_refused() -> None:
     async with MemoryStore() as store:
         flow = TriggerFlow("one")
-        flow.to(lambda data: data.value).end()
+        flow.when("go").to(flow.chunk(_nothing)).end()
         backend = StoreBackend(store, flow)
         with pytest.raises(BadRequest):
             await backend.drawing("one", mode="round")  # pyright: ignore[reportArgumentType]

@@ -34,9 +34,13 @@ def counting(steps: int = 20) -> TriggerFlow:
     return flow
 
 
+def _many(data: Any) -> list[int]:
+    return list(range(600))
+
+
 async def collect(frames: Any, into: list[Frame]) -> None:
     async for frame in frames:
-        into.append(frame)
+        into.append(frame)  # noqa: PERF401 - the caller looks at it meanwhile
 
 
 async def test_a_follower_gets_every_frame_once_over_a_crash_of_the_owner() -> None:
@@ -67,7 +71,8 @@ async def test_a_follower_gets_every_frame_once_over_a_crash_of_the_owner() -> N
         assert len(found) == (await backend.get("one")).frames > seen
         assert found[-1].status == "completed"
         assert [of_frame(it) for it in late] == [of_frame(it) for it in found[3:]]
-        assert [it.item for it in items] == [*range(1, 21)] and [it.number for it in items] == [*range(1, 21)]
+        assert [it.item for it in items] == [*range(1, 21)]
+        assert [it.number for it in items] == [*range(1, 21)]
         assert "recovered" in [it.kind for it in found[seen:]]
         await check_execution(backend, "one")
 
@@ -106,13 +111,17 @@ async def test_a_follower_that_a_compaction_overtakes_gets_the_whole_state() -> 
             await history.compact("one")
             async for frame in frames:
                 moment.take(frame)
-            assert moment.status == "completed" and moment.state == {"count": 30}
-        first = [it async for it in backend.frames("one")][0]
-        assert first.kind == "moment" and first.state is not None and first.state.moment == first.number
+            assert moment.status == "completed"
+            assert moment.state == {"count": 30}
+        first = await anext(backend.frames("one"))
+        assert first.kind == "moment"
+        assert first.state is not None
+        assert first.state.moment == first.number
         moment = Moment()
         async for frame in backend.frames("one"):
             moment.take(frame)
-        assert of_moment(moment)["state"] == {"count": 30} and moment.items == 30
+        assert of_moment(moment)["state"] == {"count": 30}
+        assert moment.items == 30
 
 
 async def test_changes_tell_which_executions_to_look_at_again() -> None:
@@ -122,5 +131,41 @@ async def test_changes_tell_which_executions_to_look_at_again() -> None:
         cursor = (await backend.changes()).cursor
         await backend.start("counting", 1, id="one")
         changed = await backend.changes(cursor)
-        assert changed.executions == ["one"] and not changed.resync
+        assert changed.executions == ["one"]
+        assert not changed.resync
         assert (await backend.changes(changed.cursor, wait=2)).executions == []
+
+
+async def test_followers_of_any_pace_get_every_frame_once() -> None:
+    """They share the newest frames; who is slower than that reads the store."""
+    async with MemoryStore() as store:
+        flow = TriggerFlow("long")
+
+        @flow.chunk("work")
+        async def work(data: Any) -> Any:
+            if not data.value % 10:
+                await asyncio.sleep(0.1)
+            data.state.set("item", data.value)
+            return data.value
+
+        flow.to(_many).for_each(concurrency=2).to(work).end_for_each().end()
+        backend = StoreBackend(store, flow)
+        await backend.start("long", id="one")
+        found: list[list[int]] = []
+
+        async def follow(begin: float, after: int, pace: float) -> None:
+            await asyncio.sleep(begin)
+            numbers: list[int] = []
+            async for frame in backend.frames("one", after=after, follow=True):
+                numbers.append(frame.number)
+                if not len(numbers) % 100:
+                    await asyncio.sleep(pace)
+            found.append([after, *numbers])
+
+        async with Worker(store, flow):
+            paces = [(0.1 * number, min(number, 1), pace) for number in range(5) for pace in (0, 0.3, 10)]
+            await asyncio.gather(*(follow(*it) for it in paces))
+        count = (await backend.get("one")).frames
+        assert count > 1000
+        assert all(numbers == list(range(numbers[0], count + 1)) for numbers in found)
+        assert len(found) == len(paces)

@@ -52,8 +52,8 @@ class Backend(Protocol):
         self, flow: str, *, definition: str | None = None, mode: Literal["simplified", "detailed"] = "simplified"
     ) -> Drawing:
         """The graph of a flow; with a fingerprint (`ExecutionInfo.definition`), of that definition of it, which never
-        changes. A flow whose code is not here and that ran only as a sub-flow needs a fingerprint. Raises `UnknownFlow`,
-        also for a fingerprint that the store lacks."""
+        changes. A flow whose code is not here and that ran only as a sub-flow needs a fingerprint. Raises
+        `UnknownFlow`, also for a fingerprint that the store lacks."""
         ...
 
     # -- lists -------------------------------------------------------------------------------------------------------

@@ -94,6 +94,7 @@ class StoreBackend:
         for code in list(self._flows.values()):
             self._add_sub_flows(code)
         self._programs = Programs(store, self._flows)
+        self._followers: dict[str, framing.Followers] = {}
         #: executions of earlier versions whose open questions are not in the store; None: not yet looked for
         self._unlisted: list[str] | None = None
 
@@ -239,8 +240,23 @@ class StoreBackend:
         row = await self._row(id)
         if not 0 <= after <= row.records:
             raise BadRequest(f"execution {id!r} has {row.records} frames; there is none after number {after}")
-        async for frame in framing.frames(self._programs.reader(row.flow), row, after, follow):
-            yield frame
+        if not follow:
+            async for frame in framing.frames(self._programs.reader(row.flow), row, after):
+                yield frame
+            return
+        followers = self._followers.get(id)
+        if followers is None or followers.over:
+            followers = self._followers[id] = framing.Followers(self._programs.reader(row.flow), id)
+        followers.count += 1
+        try:
+            async for frame in followers.after(after):
+                yield frame
+        finally:
+            followers.count -= 1
+            if not followers.count:
+                followers.close()
+                if self._followers.get(id) is followers:
+                    del self._followers[id]
 
     async def stream(
         self, id: str, *, after: int = 0, follow: bool = False, compact: bool = False
