@@ -7,7 +7,7 @@ After that, the next use of the handle opens it again.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,7 @@ from .._core.errors import (
     without_values,
 )
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET, Interrupt, Status
+from .._core.state import UNSET, Interrupt, RunChunk, Status
 from ..run import ingress
 from ..run.environment import Environment
 from ..run.interfaces import Durability, NewChild
@@ -600,6 +600,13 @@ class Stored(Durability):
 
             departure = Departure(self, ExecutionSuspended(f"{runtime!r} was suspended: {reason}"))
             await give_back(self.session, [departure])
+
+    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
+        """See `Durability.alone`."""
+        async with self.session.suspects.turn():
+            ingress.submit(runtime, events.Isolated(self.now(), run.id))
+            await self.committed(runtime)
+            return await call()
 
     def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:
         """See `Durability.lacks_resource`. The process that has created the execution made a mistake: the chunk fails
