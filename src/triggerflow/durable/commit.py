@@ -15,6 +15,8 @@ from ..drivers.tasks import start_task
 from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
+from .feed import Feed
+from .inbox import Inbox
 from .metadata import write_definition
 
 logger = logging.getLogger("triggerflow")
@@ -34,6 +36,8 @@ class StoreSession:
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         #: called with an execution (`stored.Stored`) when its records were committed, or it was suspended or released
         self.on_change: Callable[[Any], None] | None = None
+        self.feed = Feed(store)
+        self.inbox = Inbox(self)
         #: why it has ended, once it has
         self.closed: ExecutionSuspended | None = None
         self._waiting: list[CommitBuffer] = []
@@ -52,6 +56,8 @@ class StoreSession:
     def close(self, why: ExecutionSuspended) -> None:
         """End the session, because its store was closed: suspend every execution that is still open in it."""
         self.closed = why
+        self.inbox.close()
+        self.feed.close()
         for stored in list(self.live.values()):
             stored.suspend(why)
 

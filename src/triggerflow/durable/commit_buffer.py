@@ -21,7 +21,7 @@ from .._core.errors import ExecutionSuspended, WrongLoopError
 from .._core.machine import Machine
 from .._core.state import RunChunk, RunState, Status
 from .._core.timers import next_due
-from ..stores.protocol import Append, ExecutionRow, NewRecord
+from ..stores.protocol import Append, ExecutionRow, NewRecord, Reply
 
 #: If more records than this wait for the store, a chunk that puts a stream item has to wait for the commit.
 MAX_UNCOMMITTED = 1024
@@ -72,6 +72,10 @@ class Owner(Protocol):
         """Called after a commit, when the commands of its records were performed."""
         ...
 
+    def replied(self, replies: list[Reply]) -> None:
+        """Called after a commit that has stored these replies."""
+        ...
+
     def suspend(self, why: BaseException) -> None:
         """Stop the execution in this process, because of `why`."""
         ...
@@ -97,10 +101,14 @@ class CommitBuffer:
         "_payloads",
         "_queued",
         "_records",
+        "_replies",
+        "_replying",
         "_waiters",
         "_writing",
+        "commits",
         "committed",
         "id",
+        "is_writing",
         "items",
         "owner",
         "suspended",
@@ -122,7 +130,13 @@ class CommitBuffer:
         self._queued = False
         #: the number of the newest stream item that was added to this buffer
         self._numbered = machine.state.stream
+        #: how many commits of this buffer have succeeded, and whether one is under way
+        self.commits = 0
+        self.is_writing = False
         self._records: list[NewRecord] = []
+        #: replies to requests for the next commit, and how many of them the present one stores
+        self._replies: list[Reply] = []
+        self._replying = 0
         self._payloads: dict[str, bytes] = {}
         self._held: list[commands.AnyCommand] = []
         self._writing: list[commands.AnyCommand] = []
@@ -142,12 +156,22 @@ class CommitBuffer:
         self._records.append(NewRecord(record, 0 if number == self._numbered else number))
         self._numbered = number
         if not self._queued:
-            self._queued = True
-            self.owner.enqueue(self)
+            self._queue()
         for command in commands:
             if type(command) not in _SAME_COMMIT or not self.owner.perform_before_commit(command):
                 self._held.append(command)
         return _NOTHING
+
+    def reply(self, reply: Reply) -> None:
+        """Store a reply to a request, in the same commit as the records that the request has caused."""
+        if self.suspended is None:
+            self._replies.append(reply)
+            if not self._queued:
+                self._queue()
+
+    def _queue(self) -> None:
+        self._queued = True
+        self.owner.enqueue(self)
 
     @property
     def is_crowded(self) -> bool:
@@ -156,15 +180,17 @@ class CommitBuffer:
 
     @property
     def is_committed(self) -> bool:
-        """Whether every record is in the store."""
-        return self.committed == self._machine.state.records
+        """Whether every record and every reply is in the store."""
+        return self.committed == self._machine.state.records and not self._replies and not self._replying
 
     def take(self) -> Append:
         """Return the buffered records as one `Append` for the next commit, and empty the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
+        replies, self._replies = self._replies, []
+        self._replying = len(replies)
         self._writing, self._held = self._held, []
-        self._queued = False
+        self._queued, self.is_writing = False, True
         status, due = status_and_due(self._machine)
         append = Append(
             execution=self.id,
@@ -175,6 +201,7 @@ class CommitBuffer:
             due=due,
             at=self.owner.now(),
             create=self._create,
+            replies=replies,
         )
         self._create = None
         return append
@@ -182,6 +209,10 @@ class CommitBuffer:
     def written(self, append: Append) -> None:
         """Called when the append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
+        self.commits += 1
+        self.is_writing, self._replying = False, 0
+        if append.replies:
+            self.owner.replied(append.replies)
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item
@@ -212,7 +243,7 @@ class CommitBuffer:
     def suspend(self, why: BaseException) -> None:
         """Accept no more records, drop those that are not committed, and wake waiters with the reason."""
         self.suspended = why
-        self._records, self._held, self._writing = [], [], []
+        self._records, self._held, self._writing, self._replies, self._replying = [], [], [], [], 0
         self._wake()
 
     def _wake(self) -> None:

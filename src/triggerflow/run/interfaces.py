@@ -12,6 +12,7 @@ from .._core.events import Event, Started
 from .._core.state import RunChunk
 
 if TYPE_CHECKING:
+    from .actions import Action
     from .runtime import ExecutionRuntime
     from .stream import RuntimeStream
 
@@ -110,6 +111,10 @@ class Durability:
 
     async def committed(self, runtime: ExecutionRuntime) -> None:
         """Wait until every record is in the store."""
+
+    async def act(self, runtime: ExecutionRuntime, action: Action, arguments: tuple[Any, ...]) -> Any:
+        """Perform an action for a caller, in whichever process the execution runs. Only if it `outlives_loop`."""
+        raise NotImplementedError
 
     def require_open(self, runtime: ExecutionRuntime) -> None:
         """Raise `UsageError` unless a driver may be made in this process now."""
