@@ -7,10 +7,11 @@ import pytest
 from triggerflow._core.errors import ExecutionLeased, StoreUnavailable
 from triggerflow.stores import MemoryData, MemoryStore, SQLiteStore, Store
 from triggerflow.testing import StoreConformance
+from triggerflow.testing.store_changes import ChangesConformance
 from triggerflow.testing.stores import new, refused
 
 
-class TestMemoryStore(StoreConformance):
+class TestMemoryStore(ChangesConformance, StoreConformance):
     def setup_method(self) -> None:
         super().setup_method()
         self.data = MemoryData()

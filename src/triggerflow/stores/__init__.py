@@ -3,18 +3,34 @@
 from typing import TYPE_CHECKING, Any
 
 from .memory import MemoryData, MemoryStore
-from .protocol import Append, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store, payload_digest
+from .protocol import (
+    Append,
+    Changes,
+    ExecutionCopy,
+    ExecutionRow,
+    NewRecord,
+    Question,
+    Reply,
+    Request,
+    StatusName,
+    Store,
+    payload_digest,
+)
 
 if TYPE_CHECKING:
     from .sqlite import SQLiteStore
 
 __all__ = [
     "Append",
+    "Changes",
     "ExecutionCopy",
     "ExecutionRow",
     "MemoryData",
     "MemoryStore",
     "NewRecord",
+    "Question",
+    "Reply",
+    "Request",
     "SQLiteStore",
     "StatusName",
     "Store",

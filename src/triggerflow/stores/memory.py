@@ -1,10 +1,15 @@
 """A store in memory: for tests, and for durable executions that need not outlive their process."""
 
+import asyncio
+import secrets
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from operator import itemgetter
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -13,17 +18,28 @@ from ..run.environment import machine_time
 from .lifecycle import Lifecycle, OpenedInScripts
 from .protocol import (
     FINAL_STATUSES,
+    REPLY_KEPT,
     RETRIABLE_STATUSES,
     Append,
+    Changes,
     ExecutionCopy,
     ExecutionRow,
     NewRecord,
+    Question,
+    Request,
     StatusName,
     not_retriable,
     payload_digest,
 )
+from .searching import matches
 
 _FIRST = itemgetter(0)
+
+#: How many ids one call of `wait_changes` returns, of executions and of requests.
+_CHANGES = 1000
+
+#: How many changes of executions and requests that are not in the store any more are kept.
+_GONE = 10_000
 
 
 class _Entry(msgspec.Struct):
@@ -36,6 +52,85 @@ class _Entry(msgspec.Struct):
     items: list[tuple[int, bytes]] = []
     snapshots: dict[int, tuple[int, str, bytes]] = {}
     payloads: set[str] = set()
+    #: the open questions, by the id of the interrupt: since when it is open, and its data
+    questions: dict[str, tuple[float, bytes]] = {}
+
+
+#: The fields of `Changes` with names of what has changed.
+_Kind = Literal["executions", "requests", "schedules", "flows"]
+
+
+class _Log:
+    """The newest change of each execution, request and so on, by number."""
+
+    def __init__(self) -> None:
+        #: marks the cursors of this data
+        self.name = secrets.token_hex(4)
+        self.number = 0
+        #: the changes up to this number may have been forgotten
+        self.floor = 0
+        #: by kind and name, the oldest change first
+        self._changes: dict[tuple[_Kind, str], int] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def add(self, kind: _Kind, names: Iterable[str]) -> None:
+        """Note that these have changed, and wake all waiters."""
+        changes = self._changes
+        for name in names:
+            self.number += 1
+            changes.pop((kind, name), None)
+            changes[kind, name] = self.number
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake all waiters."""
+        for future in self._waiters:
+            if not future.done():
+                future.set_result(None)
+        self._waiters.clear()
+
+    async def wait(self) -> None:
+        """Wait for the next change."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiters.add(future)
+        try:
+            await future
+        finally:
+            self._waiters.discard(future)
+
+    def shrink(self, limit: int) -> None:
+        """Forget the oldest changes if there are more than `limit`."""
+        for key in list(islice(self._changes, max(0, len(self._changes) - limit))):
+            self.floor = self._changes.pop(key)
+
+    def since(self, cursor: str | None) -> Changes | None:
+        """What has changed after the cursor; None if nothing has."""
+        after = self._number(cursor)
+        if after is None:
+            return Changes(cursor=self._cursor(self.number), resync=cursor is not None)
+        found: list[tuple[int, tuple[_Kind, str]]] = []
+        for key, number in reversed(self._changes.items()):
+            if number <= after:
+                break
+            found.append((number, key))
+        if not found:
+            return None
+        found = found[-_CHANGES:]
+        names: dict[str, Any] = {
+            kind: tuple(name for _, (each, name) in found if each == kind) for kind in {key[0] for _, key in found}
+        }
+        return Changes(cursor=self._cursor(found[0][0]), **names)
+
+    def _cursor(self, number: int) -> str:
+        return f"{self.name}.{number}"
+
+    def _number(self, cursor: str | None) -> int | None:
+        """The number in a cursor; None if it is no cursor of this data, or too old."""
+        name, _, number = (cursor or "").partition(".")
+        with suppress(ValueError):
+            if name == self.name and self.floor <= int(number) <= self.number:
+                return int(number)
+        return None
 
 
 class MemoryData:
@@ -52,6 +147,12 @@ class MemoryData:
         self.definitions: dict[str, bytes] = {}
         #: until when each owner counts as alive; infinity while its store is open
         self.owners: dict[str, float] = {}
+        #: the requests without and with a reply, by id, in the order in which they were posted or got the reply
+        self.inbox: dict[str, Request] = {}
+        self.replied: dict[str, Request] = {}
+        #: which owner has fetched an open request
+        self.fetched: dict[str, str] = {}
+        self.log = _Log()
         #: how many stores were opened with this data, and how many executions were created
         self.opened = 0
         self.created = 0
@@ -105,6 +206,8 @@ class MemoryStore(OpenedInScripts):
         if self._lifecycle.is_open:
             self._lifecycle.close()
             self.data.owners.pop(self._owner, None)
+            executions = self.data.executions.values()
+            self.data.log.add("executions", [entry.row.id for entry in executions if entry.row.owner == self._owner])
 
     def crash(self) -> None:
         """Simulate the death of the process: close without a release. Other owners can claim its executions after the
@@ -112,6 +215,7 @@ class MemoryStore(OpenedInScripts):
         self._lifecycle.check()
         self._lifecycle.close()
         self.data.owners[self._owner] = self._clock() + self._lease
+        self.data.log.wake()
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -125,9 +229,13 @@ class MemoryStore(OpenedInScripts):
                 entry = changed[add.execution] = self._created(add, add.create, changed)
             elif entry is None:
                 now = self._required(add.execution, reopens=add.reopens)
-                entry = changed[add.execution] = msgspec.structs.replace(now, records=[], items=[], payloads=set())
+                entry = changed[add.execution] = msgspec.structs.replace(
+                    now, records=[], items=[], payloads=set(), questions=dict(now.questions)
+                )
             elif entry.row.status in FINAL_STATUSES:
                 raise _ended_error(entry.row)
+            elif entry.row.owner is None:
+                raise self._not_owned(entry.row)
             _extend(entry, add, self._owner)
         for name, entry in changed.items():
             if not (before := self.data.executions.get(name)):
@@ -137,9 +245,31 @@ class MemoryStore(OpenedInScripts):
                 before.records += entry.records
                 before.items += entry.items
                 before.payloads |= entry.payloads
+                before.questions = entry.questions
+        requests: list[str] = []
+        released: list[str] = []
         for add in appends:
             for digest, data in add.payloads.items():
                 self.data.payloads.setdefault(digest, bytes(data))
+            freed = self._free_tree(self.data.executions[add.execution]) if add.releases else []
+            requests += self._reply(add)
+            released += freed
+        self.data.log.add("executions", [*changed, *released])
+        self.data.log.add("requests", requests)
+
+    def _reply(self, add: Append) -> Iterator[str]:
+        """Mark and answer the requests of an append. The ids of those that have changed."""
+        inbox = self.data.inbox
+        for id in add.taken:
+            if (found := inbox.get(id)) and found.execution == add.execution and not found.taken:
+                inbox[id] = msgspec.structs.replace(found, taken=True)
+                yield id
+        for reply in add.replies:
+            if (found := inbox.get(reply.request)) and found.execution == add.execution:
+                del inbox[found.id]
+                self.data.fetched.pop(found.id, None)
+                self.data.replied[found.id] = msgspec.structs.replace(found, reply=reply)
+                yield found.id
 
     def _created(self, add: Append, row: ExecutionRow, changed: dict[str, _Entry]) -> _Entry:
         if row.id != add.execution:
@@ -162,7 +292,9 @@ class MemoryStore(OpenedInScripts):
                 f"execution {execution!r} has {entry.row.records} records: there is no state after {records}"
             )
         entry.snapshots[records] = (records, definition, data)
-        entry.row = msgspec.structs.replace(entry.row, definition=definition)
+        if entry.row.definition != definition:
+            entry.row = msgspec.structs.replace(entry.row, definition=definition)
+            self.data.log.add("executions", [execution])
 
     async def put_copies(self, copies: Sequence[ExecutionCopy]) -> None:
         """See `Store.put_copies`."""
@@ -176,7 +308,7 @@ class MemoryStore(OpenedInScripts):
             self.data.created += 1
             row = copy.row
             entry = _Entry(
-                msgspec.structs.replace(row, owner=None if row.status in FINAL_STATUSES else self._owner),
+                msgspec.structs.replace(row, owner=None if row.status in FINAL_STATUSES else self._owner, questions=0),
                 self.data.created,
                 list(copy.records),
                 [(record.item, record.data) for _, record in copy.records if record.item],
@@ -186,11 +318,78 @@ class MemoryStore(OpenedInScripts):
             self.data.add(entry)
             for digest, data in copy.payloads.items():
                 self.data.payloads.setdefault(digest, bytes(data))
+        self.data.log.add("executions", names)
 
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""
         self._begin()
         self.data.definitions.setdefault(fingerprint, data)
+
+    # -- the inbox ---------------------------------------------------------------------------------------------------
+
+    async def post(self, request: Request) -> Request:
+        """See `Store.post`."""
+        self._begin()
+        data, now = self.data, self._clock()
+        for old in list(data.replied.values()):
+            if old.reply is None or old.reply.at >= now - REPLY_KEPT:
+                break
+            del data.replied[old.id]
+            self._shrink()
+        if known := data.inbox.get(request.id) or data.replied.get(request.id):
+            return known
+        if request.execution not in data.executions:
+            raise UnknownExecution(f"there is no execution {request.execution!r} in the store")
+        data.inbox[request.id] = request = msgspec.structs.replace(request, taken=False, reply=None)
+        data.log.add("executions", [request.execution])
+        data.log.add("requests", [request.id])
+        return request
+
+    async def requests(
+        self, ids: Iterable[str] | None = None, *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[Request]:
+        """See `Store.requests`."""
+        data = self.data
+        if ids is not None:
+            self._lifecycle.check()
+            return [found for id in ids if (found := data.inbox.get(id) or data.replied.get(id))]
+        self._begin()
+        skipped = set(without)
+        ours = (
+            request
+            for request in data.inbox.values()
+            if request.id not in skipped and data.executions[request.execution].row.owner == self._owner
+        )
+        found = list(islice(ours, limit))
+        data.fetched.update((request.id, self._owner) for request in found)
+        return found
+
+    async def withdraw(self, request: str) -> Request | None:
+        """See `Store.withdraw`."""
+        self._begin()
+        data = self.data
+        if (found := data.inbox.get(request)) is None:
+            return data.replied.get(request)
+        owner = data.executions[found.execution].row.owner
+        if found.taken or (owner is not None and data.fetched.get(request) == owner):
+            return found
+        del data.inbox[request]
+        data.fetched.pop(request, None)
+        data.log.add("executions", [found.execution])
+        data.log.add("requests", [request])
+        self._shrink()
+        return None
+
+    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+        """See `Store.wait_changes`."""
+        log, found = self.data.log, None
+        self._lifecycle.check()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while (found := log.since(cursor)) is None:
+                    await log.wait()
+                    self._lifecycle.check()
+        return found or Changes(cursor=cursor or "")
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -208,12 +407,15 @@ class MemoryStore(OpenedInScripts):
         since: float | None = None,
         until: float | None = None,
         parent: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        text: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> list[ExecutionRow]:
         """See `Store.executions`."""
         self._lifecycle.check()
         statuses = None if status is None else set(status)
+        wanted = set((labels or {}).items())
         last = None
         if after is not None:
             if after not in self.data.executions:
@@ -228,8 +430,48 @@ class MemoryStore(OpenedInScripts):
             and (since is None or entry.row.created >= since)
             and (until is None or entry.row.created < until)
             and (last is None or _age(entry) < last)
+            and wanted <= entry.row.labels.items()
+            and (not text or matches(entry.row, text))
         ]
         return [self._row(entry) for entry in sorted(found, key=_age, reverse=True)[:limit]]
+
+    async def counts(
+        self, *, since: float | None = None, until: float | None = None
+    ) -> dict[str, dict[StatusName, int]]:
+        """See `Store.counts`."""
+        self._lifecycle.check()
+        rows = (entry.row for entry in self.data.executions.values() if entry.row.parent is None)
+        found: dict[str, Counter[StatusName]] = {}
+        for row in rows:
+            if (since is None or row.created >= since) and (until is None or row.created < until):
+                found.setdefault(row.flow, Counter())[row.status] += 1
+        return {flow: dict(count) for flow, count in found.items()}
+
+    async def questions(
+        self,
+        *,
+        flow: str | None = None,
+        execution: str | None = None,
+        after: Question | None = None,
+        limit: int = 100,
+    ) -> list[Question]:
+        """See `Store.questions`."""
+        self._lifecycle.check()
+        data = self.data.executions
+        if execution is None:
+            entries = list(data.values())
+        else:
+            entries = list(self._tree(data[execution])) if execution in data else []
+        found: list[Question] = []
+        for entry in entries:
+            if entry.questions:
+                root = self._root(entry).row
+                for id, (since, asked) in entry.questions.items():
+                    found.append(
+                        Question(execution=entry.row.id, root=root.id, flow=root.flow, id=id, since=since, data=asked)
+                    )
+        rest = (it for it in found if flow in (None, it.flow) and (after is None or _order(it) > _order(after)))
+        return sorted(rest, key=_order)[:limit]
 
     async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """See `Store.records`."""
@@ -290,12 +532,14 @@ class MemoryStore(OpenedInScripts):
         """See `Store.claim_work`."""
         self._begin()
         self._purge()
-        now = self._clock()
+        now, executions = self._clock(), self.data.executions
+        asked = {self._root(executions[request.execution]).row.id for request in self.data.inbox.values()}
         free = [
             entry
             for entry in self._free(set(flows), set(without))
             if entry.row.status in ("created", "running")
             or (entry.row.status == "waiting" and entry.row.due is not None and entry.row.due <= now)
+            or (entry.row.id in asked and entry.row.status not in FINAL_STATUSES)
         ]
         return [self._take(entry) for entry in sorted(free, key=_age)[:limit]]
 
@@ -311,11 +555,15 @@ class MemoryStore(OpenedInScripts):
         self._begin()
         for execution in executions:
             entry = self.data.executions.get(execution)
-            if entry is None or entry.row.owner != self._owner:
-                continue
-            for one in self._tree(entry):
-                if one.row.owner == self._owner:
-                    one.row = msgspec.structs.replace(one.row, owner=None)
+            if entry is not None and entry.row.owner == self._owner:
+                self.data.log.add("executions", self._free_tree(entry))
+
+    def _free_tree(self, entry: _Entry) -> list[str]:
+        """Give up an execution with its sub-flows. Returns their ids."""
+        freed = [one for one in self._tree(entry) if one.row.owner == self._owner]
+        for one in freed:
+            one.row = msgspec.structs.replace(one.row, owner=None)
+        return [one.row.id for one in freed]
 
     # -- retention ---------------------------------------------------------------------------------------------------
 
@@ -332,6 +580,7 @@ class MemoryStore(OpenedInScripts):
         if payloads is not None and entry.row.records <= records:
             entry.payloads.intersection_update(payloads)
             self._sweep()
+        self.data.log.add("executions", [execution])
         return before - len(entry.records)
 
     async def delete(self, executions: Iterable[str]) -> int:
@@ -350,7 +599,20 @@ class MemoryStore(OpenedInScripts):
                 deleted += tree
         if any(entry.payloads for entry in deleted):
             self._sweep()
+        data, names = self.data, {entry.row.id for entry in deleted}
+        requests = [it.id for it in (*data.inbox.values(), *data.replied.values()) if it.execution in names]
+        for id in requests:
+            data.inbox.pop(id, None)
+            data.replied.pop(id, None)
+            data.fetched.pop(id, None)
+        data.log.add("executions", names)
+        data.log.add("requests", requests)
+        self._shrink()
         return len(deleted)
+
+    def _shrink(self) -> None:
+        data = self.data
+        data.log.shrink(len(data.executions) + len(data.inbox) + len(data.replied) + _GONE)
 
     def _sweep(self) -> None:
         """Delete the payloads to which no execution refers any more."""
@@ -379,9 +641,12 @@ class MemoryStore(OpenedInScripts):
         elif entry.row.status in FINAL_STATUSES:
             raise _ended_error(entry.row)
         if entry.row.owner != self._owner:
-            now_with = f"owner {entry.row.owner} has it now" if entry.row.owner else "no owner has it now"
-            raise StoreConflict(f"execution {execution!r} is not run by owner {self._owner} any more: {now_with}")
+            raise self._not_owned(entry.row)
         return entry
+
+    def _not_owned(self, row: ExecutionRow) -> StoreConflict:
+        now_with = f"owner {row.owner} has it now" if row.owner else "no owner has it now"
+        return StoreConflict(f"execution {row.id!r} is not run by owner {self._owner} any more: {now_with}")
 
     def _row(self, entry: _Entry) -> ExecutionRow:
         owner = entry.row.owner
@@ -396,9 +661,10 @@ class MemoryStore(OpenedInScripts):
                 yield entry
 
     def _take(self, entry: _Entry) -> ExecutionRow:
-        for one in self._tree(entry):
-            if one.row.owner not in self.data.owners:
-                one.row = msgspec.structs.replace(one.row, owner=self._owner)
+        taken = [one for one in self._tree(entry) if one.row.owner not in self.data.owners]
+        for one in taken:
+            one.row = msgspec.structs.replace(one.row, owner=self._owner)
+        self.data.log.add("executions", [one.row.id for one in taken])
         return entry.row
 
     def _tree(self, entry: _Entry) -> Iterator[_Entry]:
@@ -406,9 +672,19 @@ class MemoryStore(OpenedInScripts):
         for name in self.data.children.get(entry.row.id, ()):
             yield from self._tree(self.data.executions[name])
 
+    def _root(self, entry: _Entry) -> _Entry:
+        """The outermost execution."""
+        while (parent := self.data.executions.get(entry.row.parent or "")) is not None:
+            entry = parent
+        return entry
+
 
 def _age(entry: _Entry) -> tuple[float, int]:
     return entry.row.created, entry.order
+
+
+def _order(question: Question) -> tuple[float, str, str]:
+    return question.since, question.execution, question.id
 
 
 def _extend(entry: _Entry, add: Append, owner: str) -> None:
@@ -427,6 +703,13 @@ def _extend(entry: _Entry, add: Append, owner: str) -> None:
             items = record.item
             entry.items.append((items, record.data))
     entry.payloads |= add.payloads.keys()
+    for id, data in add.questions.items():
+        if data is None:
+            entry.questions.pop(id, None)
+        else:
+            entry.questions[id] = (entry.questions[id][0] if id in entry.questions else add.at, data)
+    if add.status in FINAL_STATUSES:
+        entry.questions.clear()
     changed = bool(add.records) or (add.status, add.due) != (row.status, row.due)
     entry.row = msgspec.structs.replace(
         row,
@@ -435,7 +718,9 @@ def _extend(entry: _Entry, add: Append, owner: str) -> None:
         updated=max(row.updated, add.at) if changed else row.updated,
         records=row.records + len(add.records),
         items=items,
-        owner=None if add.status in FINAL_STATUSES else owner,
+        owner=None if add.releases or add.status in FINAL_STATUSES else owner,
+        error=add.error if add.status in FINAL_STATUSES else None,
+        questions=len(entry.questions),
     )
 
 

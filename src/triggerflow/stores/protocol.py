@@ -12,6 +12,8 @@ A store knows nothing of flows. It holds numbered records as bytes, and decides 
 * Any process can ask the owner of an execution for something: it *posts* a request into the inbox of the execution. The
   owner performs it, and stores its reply in the same transaction as the records that the request has caused. So a
   request is performed once, also if its owner dies before it has replied: the next owner takes it.
+* All executions of a flow share data: values by key. The store numbers its changes, and the executions that *listen* to
+  a key get every change of it once, in the order of these numbers. See `SharedChange`.
 * Every change is announced to all open stores: see `wait_changes`.
 * A large payload is stored once, under the digest of its content (`payload_digest`). It is deleted when no execution
   refers to it any more.
@@ -23,7 +25,7 @@ A store knows nothing of flows. It holds numbered records as bytes, and decides 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import msgspec
 
@@ -35,6 +37,10 @@ FINAL_STATUSES: frozenset[StatusName] = frozenset(("completed", "failed", "cance
 
 #: The statuses of executions that can run again: see `Append.reopens`.
 RETRIABLE_STATUSES: frozenset[StatusName] = frozenset(("failed", "cancelled"))
+
+
+#: How many seconds a request stays in the store after its reply, at least.
+REPLY_KEPT = 24 * 3600.0
 
 
 def not_retriable(execution: str, status: str) -> StoreConflict:
@@ -79,6 +85,8 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     #: how many questions it has asked that nobody has answered yet; without those of its sub-flows
     questions: int = 0
+    #: if it listens to the shared data of its flow: up to which change it has taken them; else None
+    heard: int | None = None
 
 
 class NewRecord(msgspec.Struct, frozen=True):
@@ -94,7 +102,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     The store does not look into `kind` and `data`.
     """
 
-    #: unique in the store; a second request with the same id is the same request
+    #: unique in the store; a second request with the same id is the same request, whatever its other fields say
     id: str
     execution: str
     kind: str
@@ -120,29 +128,77 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One open question (interrupt) of an execution, as `Store.questions` lists it."""
 
-    #: the execution that asks, its outermost execution (itself, or the parent of its parent ...), and its flow
+    #: the execution that asks; its outermost execution (itself, or the parent of its parent ...), and the flow of that
     execution: str
     root: str
     flow: str
-    #: the id of the interrupt, and since when it is open
+    #: the id of the interrupt, and since when it is open: `at` of the append that has opened it
     id: str
     since: float
     #: what is asked, as JSON; the store does not look into it
     data: bytes
 
 
+class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store knows about one schedule: executions of a flow that workers start at given times."""
+
+    #: unique in the store
+    id: str
+    flow: str
+    #: what is started, and when, as JSON; the store does not look into it
+    data: bytes
+    #: when a worker has to look at it next, in seconds since the epoch; None if never
+    due: float | None = None
+    #: another text after each change, so that two processes cannot both act on the same state of the schedule
+    version: str
+
+
+class SharedChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of the data that all executions of a flow share. The store does not look into `data`."""
+
+    key: str
+    op: Literal["set", "append", "delete"]
+    #: the new value, or the item to append, as JSON; empty for "delete"
+    data: bytes = b""
+    #: whether the executions that listen to this key have to take the change
+    emit: bool = True
+    #: given by the store: 1, 2, 3 ... for each flow, in the order of the commits
+    number: int = 0
+    #: given by the store: the execution that has made the change; None for one of `Store.change_shared`
+    by: str | None = None
+
+
+class SharedLog(msgspec.Struct, frozen=True, kw_only=True):
+    """The shared data of a flow, as far as it differs from what a caller has; see `Store.shared`."""
+
+    #: the number of the newest change; 0 if there was none
+    newest: int
+    #: True if the caller has to drop what it has: too much was folded since
+    whole: bool
+    #: for keys whose changes were folded: up to which number, and the value that they give
+    values: dict[str, tuple[int, bytes]] = {}
+    #: the changes that were not folded, in the order of their numbers. If the last one is not the newest, there are more
+    changes: list[SharedChange] = []
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What has changed in a store since a cursor; see `Store.wait_changes`.
 
-    A change may be reported again, but none is left out. The order has no meaning.
+    A change may be reported again, but none is left out. The order has no meaning. These are hints: read the store to
+    find out what has changed. That an owner has died is no change; that another owner has claimed its executions is.
     """
 
     #: the cursor for the next call
     cursor: str
-    #: ids of the executions that have new records, another status, another owner or none, or a new request or reply
+    #: ids of the executions that are new, were deleted or trimmed, or have new records, another status, due time or
+    #: definition, another owner or none, other questions, or a new request or reply
     executions: tuple[str, ...] = ()
-    #: ids of the requests that were posted or replied to
+    #: ids of the requests that were posted, taken, replied to or withdrawn, or whose execution was deleted
     requests: tuple[str, ...] = ()
+    #: ids of the schedules that were put or deleted
+    schedules: tuple[str, ...] = ()
+    #: names of the flows whose shared data has changed
+    flows: tuple[str, ...] = ()
     #: True if the changes after the cursor are not known: they are too old, or the cursor comes from another store.
     #: Everything may have changed then
     resync: bool = False
@@ -169,16 +225,26 @@ class Append(msgspec.Struct, kw_only=True):
     create: ExecutionRow | None = None
     #: the execution has failed or was cancelled, and runs again. This store has to be its owner (`claim`)
     reopens: bool = False
-    #: the execution has no owner after this append, as after `release`; with `create` it is left to the workers
+    #: the execution and its sub-flows have no owner after this append, as after `release`; with `create` it is left to
+    #: the workers
     releases: bool = False
-    #: replies to requests of this execution. A request that was withdrawn or has a reply already is skipped
+    #: replies to requests of this execution. One for a request that is unknown, was withdrawn, is one of another
+    #: execution, or has a reply already, is skipped
     replies: list[Reply] = []
     #: ids of requests of this execution whose records are in this append, and whose reply comes later: an owner that
     #: takes over finds them marked as `Request.taken`
     taken: list[str] = []
-    #: the questions that were opened (their data) and closed (None), by the id of the interrupt
+    #: the questions that were opened (their data) and closed (None), by the id of the interrupt. One that is open
+    #: already gets the new data, and stays as old as it is. An execution that has ended has no open questions
     questions: dict[str, bytes | None] = {}
-    #: with the status "failed" or "cancelled": one line that says why
+    #: changes of the shared data of its flow, in their order
+    shared: list[SharedChange] = []
+    #: from now on the execution listens to exactly these keys of the shared data. One that has ended listens to none
+    listens: Collection[str] | None = None
+    #: for one that listens: up to which change it has taken them. Default: as before, and for one that begins to listen
+    #: the newest one before this append. It has heard of its own changes, too, if nothing comes between
+    heard: int | None = None
+    #: with the status "failed" or "cancelled": one line that says why. It is forgotten when the execution is reopened
     error: str | None = None
 
 
@@ -194,6 +260,8 @@ class ExecutionCopy(msgspec.Struct, kw_only=True):
     #: (after how many records, fingerprint of the definition, data)
     snapshots: list[tuple[int, str, bytes]] = []
     payloads: dict[str, bytes] = {}
+    #: to which keys of the shared data it listens, from the moment of the copy on
+    listens: Collection[str] = ()
 
 
 class Store(Protocol):
@@ -222,8 +290,11 @@ class Store(Protocol):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """Add all of these appends, or none, and return when they are stored durably.
+
+        Returns the number of the newest change of shared data by flow, for those flows of these executions that have
+        shared data.
 
         Several appends for one execution are applied in their order. Raises `StoreConflict` if one of the executions
         belongs to another owner or to none, does not exist, exists already (`create`), has ended, does not have exactly
@@ -252,6 +323,41 @@ class Store(Protocol):
         """Store a definition under its fingerprint. If the fingerprint is known, nothing changes."""
         ...
 
+    # -- schedules ---------------------------------------------------------------------------------------------------
+
+    async def put_schedule(
+        self, schedule: ScheduleRow, *, replaces: str | None = None, starts: Sequence[Append] = ()
+    ) -> None:
+        """Store a schedule, and in the same transaction these appends, as `append` does: all of it, or nothing.
+
+        `replaces` is the version that the schedule has in the store now; None if its id is new. Raises `StoreConflict`
+        if it has another version, or for one of the appends.
+        """
+        ...
+
+    async def delete_schedule(self, schedule: str) -> bool:
+        """Delete a schedule. The executions that it has started remain. Returns whether there was one."""
+        ...
+
+    async def schedule(self, schedule: str) -> ScheduleRow | None:
+        """The schedule with this id, or None."""
+        ...
+
+    async def schedules(
+        self, *, flow: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """Up to `limit` schedules of all flows or of one, in the order of their ids, those after the id `after`."""
+        ...
+
+    async def next_schedules(
+        self, flows: Iterable[str], *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """Up to `limit` schedules of these flows that have a due time, in the order of due time and id.
+
+        For the next page, pass the due time and the id of the last one as `after`.
+        """
+        ...
+
     # -- the inbox ---------------------------------------------------------------------------------------------------
 
     async def post(self, request: Request) -> Request:
@@ -259,19 +365,26 @@ class Store(Protocol):
 
         If its id is known, nothing changes, and the stored request is returned, with its reply if it has one. Raises
         `UnknownExecution`. A request to an execution that has ended stays open until it is withdrawn or the execution
-        runs again.
+        runs again. A request is deleted with its execution, and may be deleted `REPLY_KEPT` seconds after its reply.
         """
         ...
 
-    async def requests(self, ids: Iterable[str] | None = None, *, limit: int = 100) -> list[Request]:
-        """The requests with these ids that are in the store, open or not. By default up to `limit` open requests of the
-        executions that this store owns, in the order in which they were posted."""
+    async def requests(
+        self, ids: Iterable[str] | None = None, *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[Request]:
+        """The requests with these ids that are in the store, open or not.
+
+        Without ids: up to `limit` open requests of the executions that this store owns, in the order in which they were
+        posted. The ids in `without` are skipped, and do not count towards `limit`. This store has *fetched* them then:
+        as long as it owns the execution, nobody can withdraw them.
+        """
         ...
 
     async def withdraw(self, request: str) -> Request | None:
-        """Delete an open request that is not taken, so that nobody performs it. Returns it as it was.
+        """Delete an open request, so that nobody performs it. Returns None if it is not in the store any more.
 
-        If it has a reply or was taken, nothing changes, and it is returned as it is; None if the id is unknown.
+        If it has a reply, was taken, or the present owner of its execution has fetched it (see `requests`), nothing
+        changes, and it is returned as it is: it was performed, or may be.
         """
         ...
 
@@ -279,8 +392,29 @@ class Store(Protocol):
         """Wait until something has changed after the cursor, in this process or another one, and return what.
 
         Without a cursor it returns the present one at once. After `timeout` seconds it returns with no changes. A
-        cursor stays valid when the store is closed and opened again, in any process. Up to about 1,000 ids are
-        returned by one call; the next call has the others.
+        cursor stays valid when the store is closed and opened again, in any process; a cursor that is too old, or of
+        another store, is answered at once with `resync`. Up to about 1,000 ids are returned by one call; the next call
+        has the others. Raises `StoreUnavailable` when the store is closed.
+        """
+        ...
+
+    # -- shared data -------------------------------------------------------------------------------------------------
+
+    async def change_shared(self, flow: str, changes: Sequence[SharedChange]) -> int:
+        """Change the shared data of a flow from outside of its executions. Returns the number of the last change."""
+        ...
+
+    async def shared(self, flow: str, *, after: int = 0, limit: int = 1000) -> SharedLog:
+        """The shared data of a flow, as far as it was changed after change number `after`: folded values, and up to
+        `limit` changes."""
+        ...
+
+    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> None:
+        """Replace the changes of keys by their result: for each key, up to which number, and its value (None if it was
+        deleted).
+
+        Skips a key that was folded as far already, and one with a listening execution that has not heard of a change up
+        to that number.
         """
         ...
 
@@ -306,9 +440,10 @@ class Store(Protocol):
         """Up to `limit` rows, the newest execution first, of those created from `since` up to (not including) `until`.
 
         Without `parent`, sub-flows are left out; with it, only the sub-flows of that execution are listed. With
-        `labels`, an execution needs all of these labels. With `text`, its id or the value of one of its labels begins
-        with the text, or a word of its error does (not case-sensitive). For the next page, pass the id of the last row
-        as `after`. Raises `UnknownExecution` (a `LookupError`) if `after` is unknown.
+        `labels`, an execution needs all of these labels. With `text`, its id begins with the text, or the value of one
+        of its labels does, or its error has a word that does; of a text of several words, each one has to begin a word
+        of the error. Labels and errors are compared without regard to case: see `stores.searching`. For the next page,
+        pass the id of the last row as `after`. Raises `UnknownExecution` (a `LookupError`) if `after` is unknown.
         """
         ...
 
@@ -323,11 +458,13 @@ class Store(Protocol):
         *,
         flow: str | None = None,
         execution: str | None = None,
-        after: tuple[str, str] | None = None,
+        after: Question | None = None,
         limit: int = 100,
     ) -> list[Question]:
-        """Up to `limit` open questions, the oldest first, of all flows, or of one outermost flow, or of one execution
-        and its sub-flows. For the next page, pass the execution and the id of the last question as `after`."""
+        """Up to `limit` open questions, of all flows, or of one outermost flow, or of one execution and its sub-flows.
+
+        The oldest question comes first; of those that are equally old, in the order of execution and id. For the next
+        page, pass the last question as `after`, open or not."""
         ...
 
     async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
@@ -368,9 +505,10 @@ class Store(Protocol):
         """Claim up to `limit` executions of these flows that have work to do and no living owner, the oldest first.
 
         An execution has work to do if its status is "created" or "running", or "waiting" with a `due` time that has
-        come, or if it has not ended and it or one of its sub-flows has an open request. Sub-flows are claimed with
-        their parent, as in `claim`, and are not listed. The ids in `without` are skipped, and do not count towards
-        `limit`.
+        come, or if it has not ended and it or one of its sub-flows has an open request, or if it listens to a key of
+        shared data and has not heard of a change of it that another execution has made with `emit`. Sub-flows are
+        claimed with their parent, as in `claim`, and are not listed. The ids in `without` are skipped, and do not count
+        towards `limit`.
         """
         ...
 
