@@ -61,11 +61,12 @@ class StoreSession:
         for stored in list(self.live.values()):
             stored.suspend(why)
 
-    def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine in a task of its own."""
-        task = start_task(asyncio.get_running_loop(), work)
+        task = start_task(asyncio.get_running_loop(), work, quiet=True)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
+        return task
 
     def add_definition(self, program: Program) -> None:
         """Store the flow's definition with the next commit, before the records, which cannot be read without it.

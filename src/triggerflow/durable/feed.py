@@ -62,10 +62,11 @@ class Feed:
 
     def close(self) -> None:
         """The store was closed: wake all, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
         self._begun.set()
+        self._to_all.clear()
         self._wake(Changes(cursor="", resync=True))
 
     def _start(self) -> None:
@@ -83,7 +84,7 @@ class Feed:
         while True:
             try:
                 changes = await self._store.wait_changes(cursor)
-            except UsageError:
+            except (UsageError, AttributeError):  # the second: until every store has a change feed
                 return self.close()
             except StoreError:
                 if not self._is_open():

@@ -6,7 +6,7 @@ reply.
 """
 
 import asyncio
-import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .._core.errors import ExecutionSuspended, SnapshotError, StoreConflict, StoreError, UsageError
@@ -19,8 +19,6 @@ from .requests import read_request, write_answer, write_error
 if TYPE_CHECKING:
     from .commit import StoreSession
     from .stored import Stored
-
-logger = logging.getLogger("triggerflow")
 
 #: How many requests are fetched at a time.
 PAGE = 100
@@ -37,7 +35,7 @@ class Inbox:
         self._session = session
         #: ids of the executions that were opened in this session, and neither ended nor released here since
         self._opened: set[str] = set()
-        self._leave: Any = None
+        self._listens = False
         #: the requests that were begun here, with the buffer that gets the reply; and those of them whose reply was
         #: stored since the last look
         self._begun: dict[str, CommitBuffer] = {}
@@ -49,22 +47,20 @@ class Inbox:
         self._watch: asyncio.Task[None] | None = None
 
     def opened(self, id: str) -> None:
-        """From now on this session runs the execution."""
+        """From now on this session runs the execution. Once it has run one, it listens until the store is closed."""
         self._opened.add(id)
-        if self._leave is None:
-            self._leave = self._session.feed.listen_to_all(self._changed)
+        if not self._listens:
+            self._listens = True
+            self._session.feed.listen_to_all(self._changed)
+            self._session.run_in_background(self.look_if_possible())
 
     def left(self, id: str) -> None:
         """The execution has ended, or this session does not run it any more."""
         self._opened.discard(id)
-        if not self._opened and self._leave is not None:
-            self._leave()
-            self._leave = None
 
     def close(self) -> None:
         """The session has ended."""
         self._opened.clear()
-        self.left("")
         for task in (self._next_look, self._watch):
             if task is not None:
                 task.cancel()
@@ -84,12 +80,13 @@ class Inbox:
         """Perform the requests that are open now. Returns when all of them were begun, and those that need not wait
         were performed. Raises `StoreError`."""
         if self._next_look is None:
-            self._next_look = start_task(asyncio.get_running_loop(), self._look())
+            self._next_look = start_task(asyncio.get_running_loop(), self._look(), quiet=True)
         await asyncio.shield(self._next_look)
 
     async def _look(self) -> None:
         async with self._looking:
             self._next_look = None  # from here on, a caller needs another look
+            await self._session.feed.begun()
             while True:
                 # Replies that were stored before the query: it does not return these requests.
                 done, self._replied = self._replied, set()
@@ -161,7 +158,7 @@ class Inbox:
         row = await store.find(request.execution)
         while row is not None and row.parent is not None:
             row = await store.find(row.parent)
-        if row is None or row.status in FINAL_STATUSES or row.owner != self._session.owner:
+        if row is None or row.status in FINAL_STATUSES or row.owner != self._session.store.owner:
             return
         if self._session.live.get(row.id) is None:  # else its sub-flow is opened soon
             self.left(row.id)
@@ -171,7 +168,7 @@ class Inbox:
 
     def _changed(self, changes: Changes) -> None:
         if changes.resync or changes.requests:
-            self._session.run_in_background(self._look_if_possible())
+            self._session.run_in_background(self.look_if_possible())
         live = self._session.live
         for id in self._opened if changes.resync else changes.executions:
             execution = live.get(id) if id in self._opened else None
@@ -180,11 +177,10 @@ class Inbox:
         if self._suspects and self._watch is None:
             self._watch = start_task(asyncio.get_running_loop(), self._look_for_owners(), quiet=True)
 
-    async def _look_if_possible(self) -> None:
-        try:
+    async def look_if_possible(self) -> None:
+        """`look`. A failure of the store is ignored: it is reported by the commits, and the next change looks again."""
+        with suppress(StoreError, UsageError, AttributeError):  # the last: until every store has an inbox
             await self.look()
-        except StoreError as error:  # the next change, or the next opened execution, looks again
-            logger.warning("%r: its requests cannot be read: %s", self._session.store, error)
 
     async def _look_for_owners(self) -> None:
         """Find out which of the executions that have changed were taken over by another process.
@@ -212,7 +208,7 @@ class Inbox:
         row = await self._session.store.find(id)
         if row is None or buffer.commits != commits or buffer.is_writing or buffer.suspended is not None:
             return
-        if row.owner not in (None, self._session.owner) or row.records > buffer.committed:
+        if row.owner not in (None, self._session.store.owner) or row.records > buffer.committed:
             taken = f"owner {row.owner} has it now" if row.owner else "another process has continued it"
             execution.root.suspend(StoreConflict(f"{execution.runtime!r} does not run in this process any more: {taken}"))
 

@@ -8,11 +8,13 @@ changes the execution is posted to its owner, and its reply is waited for.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from threading import current_thread
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-from weakref import WeakMethod
+from weakref import WeakMethod, finalize
 
 from .._core import commands, events
 from .._core.commands import AnyCommand
+from .._core.definition import OperatorKind
 from .._core.errors import StoreDamaged, StoreError, StoreUnavailable, TriggerFlowError, UsageError
 from .._core.machine import FINAL
 from .._core.state import RunChunk
@@ -123,6 +125,21 @@ class MirrorDriver:
         return []
 
 
+def _weakly(wake: "WeakMethod[Callable[[], None]]") -> Callable[[], None]:
+    def call() -> None:
+        method = wake()
+        if method is not None:
+            method()
+
+    return call
+
+
+def _leave_soon(loop: asyncio.AbstractEventLoop, listening: dict[str, Callable[[], None]]) -> None:
+    """Called by the garbage collector, on any thread."""
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(lambda: [leave() for leave in listening.values()])
+
+
 class _Child:
     """A sub-flow of a mirrored execution, of which only the status is known."""
 
@@ -151,9 +168,18 @@ class Mirror:
         self._following: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._again = False
-        # Weak, so that an execution which nobody uses any more is dropped.
-        wake = WeakMethod(self._changed)
-        self._leave = self._session.feed.listen(stored.runtime.id, lambda: (it := wake()) is not None and it())
+        #: ids of the sub-flows that run, and of the execution itself, with what ends listening to their changes
+        self._listening: dict[str, Callable[[], None]] = {}
+        self._listen_to({stored.runtime.id})
+        # An execution that nobody uses any more is dropped with its mirror.
+        self._dropped = finalize(self, _leave_soon, self._driver.loop, self._listening)
+        self._dropped.atexit = False
+
+    def _listen_to(self, ids: set[str]) -> None:
+        for id in self._listening.keys() - ids:
+            self._listening.pop(id)()
+        for id in ids - self._listening.keys():
+            self._listening[id] = self._session.feed.listen(id, _weakly(WeakMethod(self._changed)))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -162,6 +188,7 @@ class Mirror:
         runtime = self._runtime
         runtime.options = read_options(row.options)
         runtime.log, runtime.driver = self._log, self._driver
+        runtime.thread = None if runtime.environment.any_thread else current_thread().ident
         await self._session.feed.begun()
         async with self._lock:
             await self._restore(await self._reader.row(runtime.id))
@@ -239,13 +266,28 @@ class Mirror:
 
     async def _read_children(self, row: ExecutionRow) -> None:
         """Read the status of the sub-flows: an execution waits if all that it runs are sub-flows that wait."""
-        runtime = self._runtime
+        runtime, listening = self._runtime, {row.id}
         runtime.forget_children()
-        if runtime.machine.state.sub_flows_run():
-            for child in await self._session.store.executions(parent=row.id, limit=PAGE):
-                if child.status not in FINAL_STATUSES:
-                    known: Any = _Child(child.status)
-                    runtime.children[child.id] = (known, "")
+        for child in await self._running_children(row):
+            listening.add(child.id)
+            waits = child.status == "waiting" or await self._waits_for_children(child)
+            known: Any = _Child("waiting" if waits else child.status)
+            runtime.children[child.id] = (known, "")
+        self._listen_to(listening)
+
+    async def _running_children(self, row: ExecutionRow) -> list[ExecutionRow]:
+        if row.id == self._runtime.id and not any(
+            run.node.kind is OperatorKind.SUB_FLOW for run in self._runtime.machine.state.runs.values()
+        ):
+            return []
+        return await self._session.store.executions(
+            parent=row.id, status=("created", "running", "waiting"), limit=PAGE
+        )
+
+    async def _waits_for_children(self, row: ExecutionRow) -> bool:
+        children = await self._running_children(row)
+        waiting = [child.status == "waiting" or await self._waits_for_children(child) for child in children]
+        return bool(children) and all(waiting)
 
     def _after_records(self) -> None:
         runtime = self._runtime
@@ -284,7 +326,8 @@ class Mirror:
 
     def end(self) -> None:
         """Follow the execution no longer."""
-        self._leave()
+        self._dropped.detach()
+        self._listen_to(set())
         self._driver.stop()
         if self._beating is not None and self._beating is not asyncio.current_task():
             self._beating.cancel()
@@ -328,11 +371,9 @@ class Mirror:
         leave = self._session.feed.listen(id, changed.set)
         leave_execution = self._session.feed.listen(runtime.id, changed.set)
         await self._session.feed.begun()
-        posted = False
+        posted, pause = True, BEAT
         try:
             await store.post(request)
-            posted = True
-            pause = BEAT
             while True:
                 changed.clear()
                 found = await store.requests([id])

@@ -2,7 +2,8 @@
 
 The first use of a handle *opens* the execution: it is found in the store and claimed, or created. From then on this
 process runs it, until it ends, is suspended (the store failed, the loop ended, another owner claimed it) or is parked.
-After that, the next use of the handle opens it again.
+After that, the next use of the handle opens it again. If another process runs the execution, the handle gets a mirror
+of it instead.
 """
 
 import asyncio
@@ -12,10 +13,19 @@ from contextlib import suppress
 from typing import Any
 
 from .._core import commands
-from .._core.errors import ExecutionSuspended, SnapshotError, StoreError, UnknownExecution, UsageError
+from .._core.errors import (
+    ExecutionLeased,
+    ExecutionSuspended,
+    SnapshotError,
+    StoreConflict,
+    StoreError,
+    UnknownExecution,
+    UsageError,
+)
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, Status
 from ..run import ingress
+from ..run.actions import UPDATE, Action
 from ..run.environment import Environment
 from ..run.interfaces import Durability, NewChild
 from ..run.journal import RingJournal
@@ -25,12 +35,13 @@ from ..run.runtime import ExecutionRuntime
 from ..run.shared import SharedData
 from ..run.stream import RuntimeStream, StreamItem
 from ..run.subflow import Link
-from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
+from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Reply, Store
 from .codec import encode
 from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .metadata import attempt_id, first_row, read_options
+from .mirror import ENDED, Mirror
 from .reader import ExecutionReader
 
 logger = logging.getLogger("triggerflow")
@@ -58,6 +69,8 @@ class Stored(Durability):
         "_snapshot_failed",
         "_stopping",
         "lock",
+        "may_run",
+        "mirror",
         "released",
         "runtime",
         "session",
@@ -73,6 +86,7 @@ class Stored(Durability):
         *,
         is_new: bool,
         must_exist: bool = False,
+        may_run: bool = True,
         operator_map: Mapping[str, str | None] | None = None,
     ) -> None:
         #: the execution that this object connects to its store
@@ -80,6 +94,10 @@ class Stored(Durability):
         self.session: StoreSession = session_of(store)
         #: held while the execution is opened or parked
         self.lock = asyncio.Lock()
+        #: whether this process runs the execution if no other one does
+        self.may_run = may_run
+        #: while another process runs the execution: the copy of it that the handles show; else None
+        self.mirror: Mirror | None = None
         #: whether this process has given up the ownership; it keeps it after a suspension because the store failed
         self.released = False
         self._is_open = False
@@ -103,6 +121,7 @@ class Stored(Durability):
         resources: Mapping[str, Any] | None = None,
         link: Link | None = None,
         must_exist: bool = False,
+        may_run: bool = True,
         operator_map: Mapping[str, str | None] | None = None,
     ) -> None:
         """Called when the execution was requested again by its id. Applies the new arguments, unless it is open here.
@@ -120,23 +139,107 @@ class Stored(Durability):
                     "`await execution.async_suspend()` and resume it"
                 )
             return
+        self.may_run = self.may_run or may_run
         runtime.use(program)
-        runtime.shared, runtime.options, self._operator_map = shared, options, operator_map
+        runtime.shared, self._operator_map = shared, operator_map
+        if self.mirror is None:
+            runtime.options = options
         self._must_exist = self._must_exist and must_exist
         runtime.link = link or runtime.link
         if resources:
             runtime.own_resources = dict(resources)
 
     async def open(self, runtime: ExecutionRuntime) -> None:
-        """Continue the execution that is in the store, or create it; see `Execution.async_open`."""
+        """Continue the execution that is in the store, or create it; see `Execution.async_open`.
+
+        If another process runs it, or this one may not, the handle shows what the other one does."""
         async with self.lock:
-            if not self._is_open:
-                await self._chunks_stopped()
-                self._join_session()
+            if self._is_open or (self.mirror is not None and await self._is_mirrored(self.mirror)):
+                return
+            await self._chunks_stopped()
+            self._join_session()
+            try:
                 await self._open()
-                self._is_open, self.released = True, False
-                if runtime.machine.state.records and runtime.machine.state.status not in FINAL:
-                    ingress.driver_of(runtime)  # the driver starts the open runs again
+            except ExecutionLeased:
+                await self._show(await self.session.store.find(runtime.id))
+            if self.mirror is not None:
+                return
+            self._is_open, self.released = True, False
+            if runtime.machine.state.status in FINAL:
+                return
+            self.session.inbox.opened(runtime.id)
+            if not runtime.machine.state.records:
+                return  # it is created by its first commit, so that nobody can have asked for anything
+            ingress.driver_of(runtime)  # the driver starts the open runs again
+        await self.session.inbox.look_if_possible()
+
+    async def _is_mirrored(self, mirror: Mirror) -> bool:
+        """Bring the mirror up to date; False if no process runs the execution now, and this one may."""
+        if self.runtime.machine.state.status in FINAL:
+            return True
+        row = await mirror.catch_up()
+        if self.runtime.machine.state.status in FINAL or row.owner is not None or not self._may_claim(row):
+            mirror.beat()
+            return True
+        return False
+
+    def _may_claim(self, row: ExecutionRow) -> bool:
+        """Whether this process may run an execution that no process runs. A sub-flow runs where its parent does."""
+        return self.may_run and (row.parent is None or self.runtime.link is not None)
+
+    async def _show(self, row: ExecutionRow | None) -> None:
+        """Show an execution that another process runs."""
+        if row is None:
+            raise UnknownExecution(f"there is no execution {self.runtime.id!r} in {self.session.store!r}")
+        mirror = self.mirror
+        if mirror is None:
+            mirror = Mirror(self)
+            try:
+                await mirror.begin(row)
+            except BaseException:
+                mirror.end()
+                self.runtime.log = self.runtime.driver = None
+                raise
+            self.mirror = mirror
+        mirror.beat()
+
+    def drop_mirror(self, mirror: Mirror) -> None:
+        """The execution is no longer shown by this mirror."""
+        mirror.end()
+        if self.mirror is mirror:
+            self.mirror, self.runtime.driver = None, None
+
+    async def act(self, runtime: ExecutionRuntime, action: Action, arguments: tuple[Any, ...]) -> Any:
+        """See `Durability.act`."""
+        tried = False
+        while True:
+            await self.open(runtime)
+            mirror = self.mirror
+            if mirror is not None and self.runs_elsewhere(runtime):
+                if action is UPDATE and callable(arguments[1]):
+                    raise UsageError(
+                        f"{runtime!r} runs in another process, which cannot call a function of this one; declare a "
+                        "reducer (flow.set_state) and write `await execution.state.async_reduce(key, value)`"
+                    )
+                answer = await mirror.ask(action, arguments)
+                if answer is ENDED:
+                    continue
+                break
+            try:
+                if action.before is not None:
+                    await action.before(runtime, *arguments)
+                answer = action.change(runtime, *arguments)
+                await self.committed(runtime)
+                break
+            except StoreConflict:
+                # Another process has taken the execution, so that nothing of this is in the store: ask that process.
+                if tried or self._is_open:
+                    raise
+                tried = True
+        if action.wait is not None:
+            answer = await action.wait(runtime, answer)
+            await self.committed(runtime)
+        return answer
 
     def _join_session(self) -> None:
         """Join the present session of the store, if it was closed and opened again since.
@@ -174,7 +277,10 @@ class Stored(Durability):
         else:
             if row.flow != runtime.program.name:
                 raise _of_another_flow(runtime.id, row.flow, runtime.program.name)
-            await self._go_on(row)
+            if row.status not in FINAL_STATUSES and not self._may_claim(row):
+                await self._show(row)
+            else:
+                await self._go_on(row)
 
     def _create(self) -> None:
         """Begin a new execution. Its first commit creates it in the store."""
@@ -200,9 +306,13 @@ class Stored(Durability):
                 except SnapshotError as error:
                     raise SnapshotError(f"{runtime!r}: {error}") from error
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
+            if self.mirror is not None:
+                self.drop_mirror(self.mirror)
             runtime.start_value = restored.value
             runtime.options = read_options(row.options)
             self._begin(restored.machine)
+        except ExecutionLeased:
+            raise
         except BaseException:
             await give_up(store, row.id)
             raise
@@ -221,8 +331,8 @@ class Stored(Durability):
             machine, runtime.id, lambda record, payloads: encode(record, types, state, payloads), self, create=create
         )
         stream = runtime.stream
-        if stream is not None and not stream.items:
-            stream.rebase(state.stream)
+        if stream is not None:
+            stream.skip_to(state.stream)
             stream.older = self._older_items
             if state.status in FINAL:
                 stream.end(runtime.why_ended())
@@ -241,6 +351,10 @@ class Stored(Durability):
     def is_open(self, runtime: ExecutionRuntime) -> bool:
         """See `Durability.is_open`."""
         return self._is_open
+
+    def runs_elsewhere(self, runtime: ExecutionRuntime) -> bool:
+        """See `Durability.runs_elsewhere`."""
+        return self.mirror is not None and runtime.machine.state.status not in FINAL
 
     # -- commits -----------------------------------------------------------------------------------------------------
 
@@ -280,9 +394,15 @@ class Stored(Durability):
         driver = self.runtime.driver
         return None if driver is None else driver.loop
 
+    def replied(self, replies: list[Reply]) -> None:
+        """See `commit_buffer.Owner.replied`."""
+        self.session.inbox.replied(replies)
+
     def written(self) -> None:
         """See `commit_buffer.Owner.written`."""
         runtime = self.runtime
+        if runtime.machine.state.status in FINAL and self._is_committed:
+            self.session.inbox.left(runtime.id)
         if runtime.machine.state.records - self._snapshot_at >= SNAPSHOT_EVERY:
             self._snapshot_at = runtime.machine.state.records
             self.session.run_in_background(self._write_snapshot())
@@ -335,12 +455,17 @@ class Stored(Durability):
         return self._is_open and self.runtime.machine.state.status not in FINAL
 
     @property
+    def _is_committed(self) -> bool:
+        return self.runtime.log is not None and self.runtime.log.is_committed
+
+    @property
     def may_run_again(self) -> bool:
         """Whether it has failed or was cancelled, and the store has all its records: since then another process may
         have retried it, so who opens it by its id has to read the store again."""
         log = self.runtime.log
-        ended = self._is_open and self.runtime.machine.state.status in (Status.FAILED, Status.CANCELLED)
-        return ended and isinstance(log, CommitBuffer) and log.suspended is None and log.is_committed
+        shown = self._is_open or self.mirror is not None
+        ended = shown and self.runtime.machine.state.status in (Status.FAILED, Status.CANCELLED)
+        return ended and log is not None and log.suspended is None and log.is_committed
 
     @property
     def root(self) -> "Stored":
@@ -371,6 +496,9 @@ class Stored(Durability):
     def suspend(self, why: BaseException) -> None:
         """Stop the execution in this process: cancel its chunks, accept no more records, give waiters the reason."""
         runtime, log = self.runtime, self.runtime.log
+        if self.mirror is not None:
+            self.mirror.give_up(why)
+            return
         if log is None or log.suspended is not None:
             return
         assert isinstance(log, CommitBuffer)
@@ -382,6 +510,11 @@ class Stored(Durability):
     def _forget(self, why: BaseException) -> None:
         runtime = self.runtime
         self._is_open, runtime.driver = False, None
+        self.session.inbox.left(runtime.id)
+        if isinstance(runtime.log, CommitBuffer):
+            self.session.inbox.forget(runtime.log)
+        if self.mirror is not None:
+            self.drop_mirror(self.mirror)
         for child in self.sub_flows():
             if child.runtime.driver is not None:
                 child.suspend(why)
@@ -455,6 +588,7 @@ def stored_runtime(
     resources: Mapping[str, Any] | None = None,
     link: Link | None = None,
     must_exist: bool = False,
+    may_run: bool = True,
     operator_map: Mapping[str, str | None] | None = None,
     make: Callable[..., ExecutionRuntime] = ExecutionRuntime,
 ) -> ExecutionRuntime:
@@ -472,11 +606,13 @@ def stored_runtime(
     if known is not None and (known.runtime.log is not None or known.runtime.program.name == program.name):
         known.reconfigure(
             program, shared, options,
-            resources=resources, link=link, must_exist=must_exist, operator_map=operator_map,
+            resources=resources, link=link, must_exist=must_exist, may_run=may_run, operator_map=operator_map,
         )  # fmt: skip
         return known.runtime
     runtime = make(program, shared, options, environment, id, resources=resources, link=link)
-    stored = Stored(runtime, store, is_new=id is None, must_exist=must_exist, operator_map=operator_map)
+    stored = Stored(
+        runtime, store, is_new=id is None, must_exist=must_exist, may_run=may_run, operator_map=operator_map
+    )
     runtime.durability, runtime.is_plain = stored, False
     session.live[runtime.id] = stored
     return runtime

@@ -123,6 +123,10 @@ class Durability:
         """Whether the execution is in use in this process."""
         return True
 
+    def runs_elsewhere(self, runtime: ExecutionRuntime) -> bool:
+        """Whether another process runs the execution, and this one only shows it."""
+        return False
+
     def on_loop_lost(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process, because its event loop ends. Only if it `outlives_loop`."""
         raise NotImplementedError

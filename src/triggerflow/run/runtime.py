@@ -33,7 +33,7 @@ from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from .._core.timers import at_work
 from ..build.contract import Check
-from . import ingress
+from . import actions, ingress
 from .data import TriggerFlowRuntimeData, finishing
 from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
@@ -503,6 +503,8 @@ class ExecutionRuntime:
             self.durability.prepare_stream(self, stream)
             if self.has_ended:
                 stream.end(self.why_ended())
+            elif self.machine.state.stream_stopped:
+                stream.end()
         return stream
 
     def begin_reading(self, value: Any) -> Awaitable[None] | None:
@@ -514,6 +516,10 @@ class ExecutionRuntime:
 
     async def _open_and_read(self, value: Any) -> None:
         await self.durability.open(self)
+        if self.durability.runs_elsewhere(self):
+            if value is not UNSET:
+                await actions.perform(self, actions.BEGIN, value, None)
+            return
         begun = self._begin_reading(value)
         if begun is not None:
             await begun
