@@ -35,6 +35,7 @@ from ._core.errors import (
     UnknownChunkError,
     UnknownExecution,
     UnknownInterrupt,
+    UnknownSchedule,
     UsageError,
     WrongLoopError,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "UnknownChunkError",
     "UnknownExecution",
     "UnknownInterrupt",
+    "UnknownSchedule",
     "UsageError",
     "WrongLoopError",
 ]

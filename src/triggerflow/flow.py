@@ -32,6 +32,7 @@ from .run.resources import ResourceHolder
 from .run.runtime import ExecutionRuntime
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from typing_extensions import TypeVar as DefaultTypeVar
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from .diagram import RunView
     from .diagram.graph import Mode
     from .durable.history import History
+    from .durable.schedule_state import Missed, Overlap
+    from .durable.schedules import Schedule, Schedules
     from .durable.versions import Verdict
     from .run.stream import StreamReader
     from .stores.protocol import Store
@@ -492,6 +495,67 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         from .durable.history import History
 
         return History(self._runtime, self._store(store, "history"))
+
+    def schedules(self, store: Store | None = None) -> Schedules:
+        """The schedules of this flow: list, read, change, pause, trigger and delete them. See `Schedules`."""
+        from .durable.schedules import Schedules
+
+        return Schedules(self._runtime, self._store(store, "schedules"))
+
+    async def async_schedule(
+        self,
+        id: str,
+        *,
+        store: Store | None = None,
+        cron: str | None = None,
+        every: float | timedelta | None = None,
+        zone: str = "UTC",
+        anchor: float | datetime | None = None,
+        value: InputT | None = None,
+        overlap: Overlap = "skip",
+        missed: Missed = "latest",
+        window: float | timedelta | None = None,
+        jitter: float | timedelta = 0,
+        since: float | datetime | None = None,
+        until: float | datetime | None = None,
+        limit: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        paused: bool | None = None,
+        **unknown: Never,
+    ) -> Schedule:
+        """Let workers start an execution with `value` at each *tick*: by a cron expression in a time zone, or `every`
+        so many seconds. It is stored under its id; any `Worker` of this flow on the store starts each tick once.
+
+        `cron` has five fields (minute, hour, day of the month, month, day of the week), and needs the extra
+        `[schedules]`. A time of day that does not exist on a day (a clock is put forward) comes as the first minute
+        after it; of one that exists twice, the first counts. An expression whose minute or hour begins with `*` is a
+        pace, and has its ticks in both of two equal hours. `every` counts seconds (1 or more) from `anchor` (default:
+        now), whatever clocks show.
+
+        `overlap` says what happens at a tick while an earlier execution is running: "skip" the tick, "queue" it until
+        none is running, "cancel_running" and then start it, or "allow" both. `missed` says which ticks are made up for
+        after a time without a worker: the "latest", "all", or none ("skip": those more than a minute late). A tick
+        that is more than `window` seconds late is not started. `jitter` delays each tick by up to so many seconds.
+        There are no ticks before `since` and after `until`, and `limit` executions at most.
+
+        The execution that a tick starts has an id made of the id of the schedule and the time ("nightly@2026-03-29T
+        01:00:00Z"), the given `labels`, and the labels "schedule" (the id) and "tick" (the time, in UTC).
+
+        If the id is known, the options are replaced, and what the schedule has done stays: a service may call this at
+        each start. Ticks that were changed count from now on. A pause goes on, unless `paused` is given.
+
+        Raises `OptionError` and `DefinitionError` for an option that is not valid, `ContractError` and `PayloadError`
+        for such a value, `UsageError` without a store or a name of the flow, if the id belongs to another flow, or
+        without `[schedules]`, and `StoreError`.
+        """
+        return await self.schedules(store).put(
+            id, cron=cron, every=every, zone=zone, anchor=anchor, value=value, overlap=overlap, missed=missed,
+            window=window, jitter=jitter, since=since, until=until, limit=limit, labels=labels, paused=paused, **unknown
+        )  # fmt: skip
+
+    def schedule(self, id: str, *, store: Store | None = None, **options: Any) -> Schedule:
+        """The sync twin of `async_schedule`."""
+        return run_sync(lambda: self.async_schedule(id, store=store, **options), "flow.async_schedule")
 
     def set_store(self, store: Store | None) -> Self:
         """Store the records of all executions that are created from now on; None ends that. The store must be open.

@@ -163,6 +163,10 @@ class UnknownExecution(StoreError, LookupError):
     """The store has no execution with this id."""
 
 
+class UnknownSchedule(StoreError, LookupError):
+    """The store has no schedule with this id."""
+
+
 class RecordsTrimmed(StoreError, LookupError):
     """The call needs records that were trimmed. The message names the first record that the store still has."""
 

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 from .history import History
+from .schedules import Schedule, Schedules
 from .worker import Worker
 
-__all__ = ["History", "Worker"]
+__all__ = ["History", "Schedule", "Schedules", "Worker"]
 
 if not TYPE_CHECKING:
 

@@ -15,7 +15,7 @@ from ..drivers.tasks import start_task
 from ..run.program import Program
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
-from .feed import Feed
+from .hub import Hub
 from .inbox import Inbox
 from .metadata import write_definition
 
@@ -30,13 +30,14 @@ class StoreSession:
 
     def __init__(self, store: Store, stored_definitions: set[str]) -> None:
         self.store = store
+        #: tells about changes of the store, by this process or another one
+        self.hub = Hub(store)
         #: the owner of the executions in `live`, once the store is open. A store that is opened again is another owner.
         self.owner: str | None = None
         #: the executions of this process (`stored.Stored`) by id; one object for each id
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         #: called with an execution (`stored.Stored`) when its records were committed, or it was suspended or released
         self.on_change: Callable[[Any], None] | None = None
-        self.feed = Feed(store)
         self.inbox = Inbox(self)
         #: why it has ended, once it has
         self.closed: ExecutionSuspended | None = None
@@ -57,7 +58,6 @@ class StoreSession:
         """End the session, because its store was closed: suspend every execution that is still open in it."""
         self.closed = why
         self.inbox.close()
-        self.feed.close()
         for stored in list(self.live.values()):
             stored.suspend(why)
 
@@ -89,6 +89,9 @@ class StoreSession:
         buffers: list[CommitBuffer] = []
         try:
             while self._waiting:
+                for buffer in self._waiting:  # it grows: an execution that ends here ends its own sub-flows
+                    if buffer.suspended is None:
+                        buffer.owner.end_sub_flows()
                 buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
         except BaseException as error:  # a cancelled commit may be in the store or not: suspend
@@ -111,7 +114,8 @@ class StoreSession:
         try:
             if self._new_definitions:
                 await self.write_definitions()
-            await self.store.append([append for _, append in batch])
+            left = [append for buffer, _ in batch for append in await buffer.owner.leftovers()]
+            await self.store.append([*(append for _, append in batch), *left])
         except StoreConflict as conflict:
             if again:
                 for buffer, _ in batch:

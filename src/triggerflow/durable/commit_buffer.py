@@ -80,6 +80,16 @@ class Owner(Protocol):
         """Stop the execution in this process, because of `why`."""
         ...
 
+    def end_sub_flows(self) -> None:
+        """Called before a commit. If the execution has ended, its sub-flows that are still closing end now."""
+        ...
+
+    async def leftovers(self) -> list[Append]:
+        """The appends that end the sub-flows of steps that have ended, if these sub-flows are only in the store.
+
+        Raises `StoreError`."""
+        ...
+
     def now(self) -> float:
         """The time, in seconds since the epoch."""
         ...
@@ -105,6 +115,7 @@ class CommitBuffer:
         "_replying",
         "_waiters",
         "_writing",
+        "bytes",
         "commits",
         "committed",
         "id",
@@ -122,6 +133,8 @@ class CommitBuffer:
         #: how many records and stream items are in the store
         self.committed = machine.state.records
         self.items = machine.state.stream
+        #: how many bytes of records and payloads this buffer has committed
+        self.bytes = 0
         #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
         self._machine = machine
@@ -213,6 +226,7 @@ class CommitBuffer:
         self.is_writing, self._replying = False, 0
         if append.replies:
             self.owner.replied(append.replies)
+        self.bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item

@@ -35,7 +35,7 @@ class Inbox:
         self._session = session
         #: ids of the executions that were opened in this session, and neither ended nor released here since
         self._opened: set[str] = set()
-        self._listens = False
+        self._listening: asyncio.Task[None] | None = None
         #: the requests that were begun here, with the buffer that gets the reply; and those of them whose reply was
         #: stored since the last look
         self._begun: dict[str, CommitBuffer] = {}
@@ -49,10 +49,8 @@ class Inbox:
     def opened(self, id: str) -> None:
         """From now on this session runs the execution. Once it has run one, it listens until the store is closed."""
         self._opened.add(id)
-        if not self._listens:
-            self._listens = True
-            self._session.feed.listen_to_all(self._changed)
-            self._session.run_in_background(self.look_if_possible())
+        if self._listening is None:
+            self._listening = self._session.run_in_background(self._listen())
 
     def left(self, id: str) -> None:
         """The execution has ended, or this session does not run it any more."""
@@ -61,7 +59,7 @@ class Inbox:
     def close(self) -> None:
         """The session has ended."""
         self._opened.clear()
-        for task in (self._next_look, self._watch):
+        for task in (self._listening, self._next_look, self._watch):
             if task is not None:
                 task.cancel()
 
@@ -86,7 +84,6 @@ class Inbox:
     async def _look(self) -> None:
         async with self._looking:
             self._next_look = None  # from here on, a caller needs another look
-            await self._session.feed.begun()
             while True:
                 # Replies that were stored before the query: it does not return these requests.
                 done, self._replied = self._replied, set()
@@ -166,9 +163,16 @@ class Inbox:
 
     # -- changes -----------------------------------------------------------------------------------------------------
 
-    def _changed(self, changes: Changes) -> None:
-        if changes.resync or changes.requests:
-            self._session.run_in_background(self.look_if_possible())
+    async def _listen(self) -> None:
+        with suppress(StoreError, UsageError), self._session.hub.watch_all() as watch:  # they end with the store
+            while True:
+                changes = await watch.changed()
+                self._suspect(changes)
+                if changes.resync or changes.requests:
+                    await self.look_if_possible()
+
+    def _suspect(self, changes: Changes) -> None:
+        """Note the executions that run here and have changed, to find out who has changed them."""
         live = self._session.live
         for id in self._opened if changes.resync else changes.executions:
             execution = live.get(id) if id in self._opened else None
@@ -179,7 +183,7 @@ class Inbox:
 
     async def look_if_possible(self) -> None:
         """`look`. A failure of the store is ignored: it is reported by the commits, and the next change looks again."""
-        with suppress(StoreError, UsageError, AttributeError):  # the last: until every store has an inbox
+        with suppress(StoreError, UsageError):
             await self.look()
 
     async def _look_for_owners(self) -> None:

@@ -48,12 +48,19 @@ def write_snapshot(restored: RestoredExecution, types: Types) -> bytes:
 
 
 def migrate(
-    restored: RestoredExecution, plan: Plan, types: Types, operator_map: Mapping[str, str | None] | None
+    restored: RestoredExecution,
+    plan: Plan,
+    types: Types,
+    operator_map: Mapping[str, str | None] | None,
+    replaced: bytes | None = None,
 ) -> tuple[RestoredExecution, bytes]:
     """Move an execution to another definition; return it and its snapshot under that definition.
 
-    Raises `SnapshotError` if its state does not fit the definition."""
+    `replaced` is the snapshot of the same moment that the new one replaces: the execution was moved to the definition
+    of today without a record. Raises `SnapshotError` if its state does not fit the definition."""
     before = restored.machine.plan.definition.fingerprint
+    if replaced is not None:
+        before = definition_before(replaced) or before
     state = encode_state(restored.machine.plan, restored.machine.state, types.pack)
     state = apply_map(state, plan.definition, operator_map)
     machine = Machine(plan, decode_state(plan, state, types.unpack))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import current_thread
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-from weakref import WeakMethod, finalize
+from weakref import finalize, ref
 
 from .._core import commands, events
 from .._core.commands import AnyCommand
@@ -21,6 +21,7 @@ from .._core.state import RunChunk
 from ..run.actions import Action
 from ..run.journal import RingJournal
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow
+from .hub import Watch
 from .loading import PAGE, replay_record
 from .metadata import read_options
 from .reader import ExecutionReader
@@ -125,19 +126,23 @@ class MirrorDriver:
         return []
 
 
-def _weakly(wake: "WeakMethod[Callable[[], None]]") -> Callable[[], None]:
-    def call() -> None:
-        method = wake()
-        if method is not None:
-            method()
+async def _follow(mirror: "ref[Mirror]", watch: Watch) -> None:
+    """Bring a mirror up to date after each change. It refers to the mirror weakly, so that an execution which nobody
+    uses any more is dropped."""
+    with watch, suppress(StoreError, UsageError):  # they end with the store
+        while True:
+            await watch.changed()
+            found = mirror()
+            if found is None:
+                return
+            await found.refresh()
+            del found
 
-    return call
 
-
-def _leave_soon(loop: asyncio.AbstractEventLoop, listening: dict[str, Callable[[], None]]) -> None:
+def _cancel_soon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
     """Called by the garbage collector, on any thread."""
     with suppress(RuntimeError):  # the loop is closed
-        loop.call_soon_threadsafe(lambda: [leave() for leave in listening.values()])
+        loop.call_soon_threadsafe(task.cancel)
 
 
 class _Child:
@@ -165,21 +170,15 @@ class Mirror:
         self._lock = asyncio.Lock()
         #: the fingerprint of the definition of the newest records
         self._definition = ""
-        self._following: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
-        self._again = False
-        #: ids of the sub-flows that run, and of the execution itself, with what ends listening to their changes
-        self._listening: dict[str, Callable[[], None]] = {}
-        self._listen_to({stored.runtime.id})
-        # An execution that nobody uses any more is dropped with its mirror.
-        self._dropped = finalize(self, _leave_soon, self._driver.loop, self._listening)
+        #: whether the last refresh has failed
+        self._has_failed = False
+        #: ids of the execution and of the sub-flows that have run since the mirror was made
+        self._watched = {stored.runtime.id}
+        self._watch = self._session.hub.watch(executions=self._watched)
+        self._following = self._session.run_in_background(_follow(ref(self), self._watch))
+        self._dropped = finalize(self, _cancel_soon, self._driver.loop, self._following)
         self._dropped.atexit = False
-
-    def _listen_to(self, ids: set[str]) -> None:
-        for id in self._listening.keys() - ids:
-            self._listening.pop(id)()
-        for id in ids - self._listening.keys():
-            self._listening[id] = self._session.feed.listen(id, _weakly(WeakMethod(self._changed)))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -189,7 +188,6 @@ class Mirror:
         runtime.options = read_options(row.options)
         runtime.log, runtime.driver = self._log, self._driver
         runtime.thread = None if runtime.environment.any_thread else current_thread().ident
-        await self._session.feed.begun()
         async with self._lock:
             await self._restore(await self._reader.row(runtime.id))
         limit = runtime.options.journal_limit if runtime.options.attended else 0
@@ -266,14 +264,15 @@ class Mirror:
 
     async def _read_children(self, row: ExecutionRow) -> None:
         """Read the status of the sub-flows: an execution waits if all that it runs are sub-flows that wait."""
-        runtime, listening = self._runtime, {row.id}
+        runtime = self._runtime
         runtime.forget_children()
         for child in await self._running_children(row):
-            listening.add(child.id)
+            if child.id not in self._watched:
+                self._watched.add(child.id)
+                self._watch.add("executions", (child.id,))
             waits = child.status == "waiting" or await self._waits_for_children(child)
             known: Any = _Child("waiting" if waits else child.status)
             runtime.children[child.id] = (known, "")
-        self._listen_to(listening)
 
     async def _running_children(self, row: ExecutionRow) -> list[ExecutionRow]:
         if row.id == self._runtime.id and not any(
@@ -300,22 +299,16 @@ class Mirror:
 
     # -- following ---------------------------------------------------------------------------------------------------
 
-    def _changed(self) -> None:
-        self._again = True
-        if self._following is None:
-            self._following = self._session.run_in_background(self._follow())
-
-    async def _follow(self) -> None:
+    async def refresh(self) -> None:
+        """`catch_up`. A failure of the store is tried again later; after any other one the mirror is given up."""
         try:
-            while self._again and self._stored.mirror is self:
-                self._again = False
-                await self.catch_up()
+            await self.catch_up()
         except StoreUnavailable:
-            self._again = True  # the next beat tries again
+            self._has_failed = True  # the next beat or change tries again
         except (TriggerFlowError, LookupError) as error:
             self.give_up(error)
-        finally:
-            self._following = None
+        else:
+            self._has_failed = False
 
     def give_up(self, why: BaseException) -> None:
         """The execution cannot be read any more: tell all who wait for it."""
@@ -327,7 +320,10 @@ class Mirror:
     def end(self) -> None:
         """Follow the execution no longer."""
         self._dropped.detach()
-        self._listen_to(set())
+        if self._following is not asyncio.current_task():
+            self._following.cancel()
+        else:
+            self._watch.close()
         self._driver.stop()
         if self._beating is not None and self._beating is not asyncio.current_task():
             self._beating.cancel()
@@ -346,8 +342,8 @@ class Mirror:
                 pause = min(2 * pause, LONGEST_BEAT)
                 if not self._runtime.waited_for:
                     return
-                if self._again:
-                    self._changed()
+                if self._has_failed:
+                    await self.refresh()
                 with suppress(StoreError, UsageError):
                     row = await self._reader.row(self._runtime.id)
                     if row.owner is None and row.status not in FINAL_STATUSES:
@@ -367,15 +363,11 @@ class Mirror:
         types = runtime.program.types
         id = runtime.environment.new_id()
         request = write_request(id, runtime.id, action, arguments, types, self._stored.now())
-        changed = asyncio.Event()
-        leave = self._session.feed.listen(id, changed.set)
-        leave_execution = self._session.feed.listen(runtime.id, changed.set)
-        await self._session.feed.begun()
         posted, pause = True, BEAT
+        watch = self._session.hub.watch(executions=[runtime.id], requests=[id])
         try:
             await store.post(request)
             while True:
-                changed.clear()
                 found = await store.requests([id])
                 if found and found[0].reply is not None:
                     posted = False
@@ -394,12 +386,11 @@ class Mirror:
                     await self._stored.open(runtime)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
-                        await changed.wait()
+                        await watch.changed()
                         pause = BEAT
                 pause = min(2 * pause, LONGEST_BEAT)
         finally:
-            leave()
-            leave_execution()
+            watch.close()
             if posted:
                 self._session.run_in_background(self._withdraw(id))
 

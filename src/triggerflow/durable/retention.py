@@ -1,16 +1,18 @@
 """Retention: compaction of one execution into a snapshot, and pruning of executions that have ended."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from .._core.errors import UnknownExecution, UsageError
+from .._core.errors import StoreConflict, UnknownExecution, UsageError
 from ..build.former_names import PRUNED, refuse
 from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Store
 from .commit import session_of
 from .copying import all_sub_flows, payloads_of
+from .leftovers import end_all_leftovers
 from .loading import write_snapshot
 from .reader import ExecutionReader
 
@@ -102,8 +104,20 @@ async def prune(reader: ExecutionReader, older_than: float | timedelta | None, k
     to_delete = [row.id for row in ended[keep or 0 :] if before is None or row.updated < before]
     deleted = 0
     for start in range(0, len(to_delete), BATCH):
-        deleted += await reader.store.delete(to_delete[start : start + BATCH])
+        batch = to_delete[start : start + BATCH]
+        if reader.program.sub_flows:
+            await _end_trees(reader, batch)
+        deleted += await reader.store.delete(batch)
     return Pruned(deleted, len(ended) - len(to_delete))
+
+
+async def _end_trees(reader: ExecutionReader, ids: list[str]) -> None:
+    """End the sub-flows that executions have left behind, as earlier versions did: else they could not be deleted."""
+    for id in ids:
+        appends = await end_all_leftovers(reader, id, reader.now())
+        with suppress(StoreConflict):  # another process has claimed one meanwhile: its tree stays until the next prune
+            if appends:
+                await reader.store.append(appends)
 
 
 async def _ended(reader: ExecutionReader) -> list[ExecutionRow]:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from .._core import commands
+from .._core import commands, events
 from .._core.errors import (
+    ExecutionClosed,
     ExecutionLeased,
     ExecutionSuspended,
     SnapshotError,
@@ -35,10 +36,11 @@ from ..run.runtime import ExecutionRuntime
 from ..run.shared import SharedData
 from ..run.stream import RuntimeStream, StreamItem
 from ..run.subflow import Link
-from ..stores.protocol import FINAL_STATUSES, ExecutionRow, Reply, Store
+from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, Reply, Store
 from .codec import encode
 from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
+from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .metadata import attempt_id, first_row, read_options
 from .mirror import ENDED, Mirror
@@ -46,8 +48,9 @@ from .reader import ExecutionReader
 
 logger = logging.getLogger("triggerflow")
 
-#: A running execution writes a snapshot each time it has this many new records.
-SNAPSHOT_EVERY = 5000
+#: A running execution writes a snapshot each time it has this many new records, and these have as many bytes as this
+#: part of the last snapshot: with a large state, writing all of it each time would take longer than the records.
+SNAPSHOT_EVERY, SNAPSHOT_PART = 5000, 0.25
 
 NO_SNAPSHOT = (
     "%r: no snapshot could be written (%s: %s). The execution goes on and its records are stored, but resuming it "
@@ -61,11 +64,13 @@ class Stored(Durability):
 
     __slots__ = (
         "__weakref__",
+        "_ends_steps",
         "_is_new",
         "_is_open",
         "_must_exist",
         "_operator_map",
         "_snapshot_at",
+        "_snapshot_bytes",
         "_snapshot_failed",
         "_stopping",
         "lock",
@@ -103,6 +108,10 @@ class Stored(Durability):
         self._is_open = False
         self._is_new = is_new
         self._snapshot_at = 0
+        #: how many bytes have to be committed before the next snapshot
+        self._snapshot_bytes = 0.0
+        #: the number of the newest record that can have ended a step whose sub-flow is only in the store; -1 for none
+        self._ends_steps = -1
         #: whether the newest snapshot could not be written; this is logged once
         self._snapshot_failed = False
         self._must_exist = must_exist
@@ -301,8 +310,10 @@ class Stored(Durability):
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.session.add_definition(program)
                 await self.session.write_definitions()
+                newest = await store.snapshot(row.id, records=row.records)
+                replaced = newest[2] if newest is not None and newest[0] == row.records else None
                 try:
-                    restored, snapshot = migrate(restored, program.plan, program.types, self._operator_map)
+                    restored, snapshot = migrate(restored, program.plan, program.types, self._operator_map, replaced)
                 except SnapshotError as error:
                     raise SnapshotError(f"{runtime!r}: {error}") from error
                 await store.put_snapshot(row.id, row.records, program.plan.definition.fingerprint, snapshot)
@@ -326,10 +337,15 @@ class Stored(Durability):
             limit = runtime.options.journal_limit if runtime.options.attended else 0
             runtime.journal = RingJournal(limit, observers)
             runtime.journal.first = state.records
-        self._snapshot_at = state.records
-        runtime.log = CommitBuffer(
-            machine, runtime.id, lambda record, payloads: encode(record, types, state, payloads), self, create=create
-        )
+        self._snapshot_at, self._snapshot_bytes = state.records, 0.0
+        has_steps = bool(runtime.program.sub_flows)
+
+        def encoded(record: events.Event, payloads: dict[str, bytes]) -> bytes:
+            if has_steps and type(record) in ENDS_STEPS:
+                self._ends_steps = state.records
+            return encode(record, types, state, payloads)
+
+        runtime.log = CommitBuffer(machine, runtime.id, encoded, self, create=create)
         stream = runtime.stream
         if stream is not None:
             stream.skip_to(state.stream)
@@ -398,13 +414,49 @@ class Stored(Durability):
         """See `commit_buffer.Owner.replied`."""
         self.session.inbox.replied(replies)
 
+    def end_sub_flows(self) -> None:
+        """See `commit_buffer.Owner.end_sub_flows`."""
+        if self.runtime.machine.state.status in FINAL:
+            for child in self.sub_flows():
+                child.end_at_once()
+
+    def end_at_once(self) -> None:
+        """End as cancelled, without waiting for chunks that are still running: its parent has ended."""
+        runtime = self.runtime
+        if not self.runs_here or runtime.log is None or runtime.log.suspended is not None:
+            return
+        with suppress(ExecutionClosed, StoreError):
+            ingress.driver_of(runtime)
+            if runtime.machine.state.closing is None:
+                ingress.submit(runtime, events.CancelRequested(self.now(), REASON))
+            if runtime.machine.state.status not in FINAL:
+                ingress.submit(runtime, events.CleanupTimedOut(self.now()))
+
+    async def leftovers(self) -> list[Append]:
+        """See `commit_buffer.Owner.leftovers`."""
+        runtime, log, live = self.runtime, self.runtime.log, self.session.live
+        state = runtime.machine.state
+        if not isinstance(log, CommitBuffer) or not runtime.program.sub_flows:
+            return []
+        if self._ends_steps < log.committed and state.status not in FINAL:
+            return []
+
+        def is_open(id: str) -> bool:  # if it has ended, the store will know with its next commit
+            known: Stored | None = live.get(id)
+            return known is not None and known.is_open(known.runtime)
+
+        reader = ExecutionReader(runtime.program, self.session.store)
+        return await end_leftovers(reader, runtime.id, self.now(), wanted=open_steps(state), is_open=is_open)
+
     def written(self) -> None:
         """See `commit_buffer.Owner.written`."""
         runtime = self.runtime
-        if runtime.machine.state.status in FINAL and self._is_committed:
+        log, records = runtime.log, runtime.machine.state.records
+        assert isinstance(log, CommitBuffer)
+        if runtime.machine.state.status in FINAL and log.is_committed:
             self.session.inbox.left(runtime.id)
-        if runtime.machine.state.records - self._snapshot_at >= SNAPSHOT_EVERY:
-            self._snapshot_at = runtime.machine.state.records
+        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.bytes >= self._snapshot_bytes:
+            self._snapshot_at = records
             self.session.run_in_background(self._write_snapshot())
         self._notify()
 
@@ -422,6 +474,8 @@ class Stored(Durability):
                 logger.warning(NO_SNAPSHOT, runtime, type(error).__name__, error)
             return
         self._snapshot_failed = False
+        if isinstance(log, CommitBuffer):
+            self._snapshot_bytes = log.bytes + len(data) * SNAPSHOT_PART
         with suppress(StoreError, ExecutionSuspended):
             if log is not None:
                 await log.wait_committed()
@@ -453,10 +507,6 @@ class Stored(Durability):
     def runs_here(self) -> bool:
         """Whether the execution is open in this process and has not ended."""
         return self._is_open and self.runtime.machine.state.status not in FINAL
-
-    @property
-    def _is_committed(self) -> bool:
-        return self.runtime.log is not None and self.runtime.log.is_committed
 
     @property
     def may_run_again(self) -> bool:

@@ -1,7 +1,7 @@
 """The first append of an execution that this process does not run: the workers do.
 
-It creates the execution with the records of its start, and releases it in the same transaction. So it is in the store as
-a whole, and has work to do, or it is not there at all.
+It creates the execution with the records of its start, and releases it in the same transaction. So it is in the store
+as a whole, and has work to do, or it is not there at all.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,12 +11,28 @@ import msgspec
 
 from .._core import events
 from .._core.machine import Machine
+from ..run.flow_runtime import FlowRuntime
 from ..run.options import Options
 from ..run.program import Program
-from ..stores.protocol import Append, NewRecord
+from ..stores.protocol import Append, NewRecord, Store
 from .codec import encode
+from .commit import session_of
 from .commit_buffer import status_and_due
 from .metadata import first_row
+
+
+async def submission_of(
+    flow: FlowRuntime, store: Store, id: str, value: Any, now: float, labels: Mapping[str, str] | None = None
+) -> Append:
+    """The append that starts an execution of a flow with its own options; stores the definition before.
+
+    Raises what `submission` raises, and `StoreError`.
+    """
+    program, session = flow.program(), session_of(store)
+    session.add_definition(program)
+    await session.write_definitions()
+    options = Options(skip_exceptions=flow.skip_exceptions, execution_timeout=flow.execution_timeout)
+    return submission(program, options, id, value, now, labels=labels)
 
 
 def submission(

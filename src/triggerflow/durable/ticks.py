@@ -1,10 +1,11 @@
 """When a schedule is due: the *ticks* of a cron expression in a time zone, or of an interval.
 
-A tick is a moment in seconds since the epoch. The clock of a zone is changed twice a year, so that a time of day may not
-exist, or exist twice. For those the rules of Debian's cron apply, which `cronsim` implements:
+A tick is a moment in seconds since the epoch. The clock of a zone is changed twice a year, so that a time of day may
+not exist, or exist twice. For those the rules of Debian's cron apply, here in every zone. `cronsim` reads expressions
+and finds the times that fit, on a clock that is never changed; it does not know changes by half an hour.
 
 * An expression whose minute and hour are given (`30 2 * * *`) means a time of day. It has one tick a day. If the time
-  does not exist on a day, the tick is the first minute after the gap; if it exists twice, the tick is the first of them.
+  does not exist on a day, the tick is the first minute after the gap; if it exists twice, the tick is the first one.
 * An expression whose minute or hour begins with `*` (`*/15 * * * *`) means a pace. It has a tick at each moment whose
   time of day fits: none in a gap, and one in each of two equal hours.
 
@@ -13,7 +14,7 @@ An interval counts seconds, whatever the clock shows.
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 from .._core.errors import DefinitionError, OptionError, UsageError
@@ -51,41 +52,92 @@ class Cron:
     """The ticks of a cron expression with five fields, in a time zone."""
 
     def __init__(self, expression: str, zone: str, where: str = "cron") -> None:
-        """Raises `DefinitionError` for an expression or a zone that is not valid, and `UsageError` if `cronsim` is not
-        installed."""
-        self.expression = expression
+        """Raises `DefinitionError` for an unknown zone."""
+        self.expression, self.where = expression, where
         self.zone = time_zone(zone, where)
-        if len(expression.split()) != 5:
+
+    def check(self) -> None:
+        """Raise `DefinitionError` if the expression is not valid, and `UsageError` if `cronsim` is not installed."""
+        if len(self.expression.split()) != 5:
             raise DefinitionError(
-                f"{where}: cron={expression!r} must have five fields: minute, hour, day of the month, month, day of the "
-                "week; for a pace in seconds use every="
+                f"{self.where}: cron={self.expression!r} must have five fields: minute, hour, day of the month, month, "
+                "day of the week; for a pace in seconds use every="
             )
-        moments = self._moments(datetime(2000, 1, 1, tzinfo=self.zone), where)
-        if next(moments, None) is None:
-            raise DefinitionError(f"{where}: cron={expression!r} is never due")
+        if next(self._matches(datetime(2000, 1, 1)), None) is None:
+            raise DefinitionError(f"{self.where}: cron={self.expression!r} is never due")
 
     def after(self, moment: float) -> Iterator[float]:
         """See `Ticks.after`. Ends if no tick comes within fifty years."""
-        start = datetime.fromtimestamp(math.floor(moment), self.zone)
+        minute, hour, *_ = self.expression.split()
+        is_pace = minute.startswith("*") or hour.startswith("*")
+        return self._paced(moment) if is_pace else self._times_of_day(moment)
+
+    def _times_of_day(self, moment: float) -> Iterator[float]:
         last = moment
-        for found in self._moments(start, "cron"):
-            # In an hour that exists twice the library may step back to the first one, and a gap may move two ticks to
-            # the same moment.
-            if (tick := found.timestamp()) > last:
+        for shown in self._matches(self._shown(math.floor(moment))):
+            while self._shown(tick := shown.replace(tzinfo=self.zone).timestamp()) != shown:
+                shown += timedelta(minutes=1)  # the clock jumps over this time: the first one after the gap counts
+            if tick > last:  # a gap moves several times to the same tick, and of two equal times the first is past
                 yield tick
                 last = tick
 
-    def _moments(self, start: datetime, where: str) -> Iterator[datetime]:
+    def _paced(self, moment: float) -> Iterator[float]:
+        begin = math.floor(moment)
+        shown = self._shown(begin)
+        while True:  # once for each time between two changes of the clock
+            offset, change = self._offset(begin), None
+            for match in self._matches(shown):
+                tick = match.replace(tzinfo=UTC).timestamp() - offset
+                if (change := self._change(begin, tick)) is not None:
+                    break
+                if tick > moment:
+                    yield tick
+                begin = tick
+            if change is None:
+                return
+            begin = change
+            shown = self._shown(begin) - timedelta(seconds=1)  # the first moment after the change counts, too
+
+    def _shown(self, moment: float) -> datetime:
+        """What the clock of the zone shows at a moment."""
+        return datetime.fromtimestamp(moment, self.zone).replace(tzinfo=None, fold=0)
+
+    def _offset(self, moment: float) -> float:
+        """By how many seconds the clock of the zone is ahead of UTC."""
+        offset = datetime.fromtimestamp(moment, self.zone).utcoffset()
+        return 0.0 if offset is None else offset.total_seconds()
+
+    def _change(self, begin: float, end: float) -> float | None:
+        """The first second after `begin`, up to `end`, from which on the clock has another offset; None if none."""
+        offset = self._offset(begin)
+        while begin < end:
+            following = min(begin + 86400, end)
+            if self._offset(following) == offset:
+                begin = following
+                continue
+            while following - begin > 1:
+                middle = (begin + following) // 2
+                if self._offset(middle) == offset:
+                    begin = middle
+                else:
+                    following = middle
+            return following
+        return None
+
+    def _matches(self, shown: datetime) -> Iterator[datetime]:
+        """The times later than `shown` that fit the expression, on a clock that is never changed."""
         try:
             from cronsim import CronSim, CronSimError
         except ImportError as missing:
             raise UsageError(
-                f"{where}: cron= needs a package that is not installed: pip install 'triggerflow-engine[schedules]'"
+                f"{self.where}: cron= needs a package that is missing: pip install 'triggerflow-engine[schedules]'"
             ) from missing
         try:
-            yield from CronSim(self.expression, start)
+            yield from CronSim(self.expression, shown)
         except CronSimError as error:
-            raise DefinitionError(f"{where}: cron={self.expression!r} is not valid: {error}") from error
+            raise DefinitionError(f"{self.where}: cron={self.expression!r} is not valid: {error}") from error
+        except OverflowError:  # the year 10000
+            return
 
 
 def time_zone(name: str, where: str) -> tzinfo:

@@ -30,6 +30,7 @@ from ..run.portal import on_a_loop, run_sync
 from ..stores.protocol import Store
 from .commit import session_of
 from .parking import is_idle, park
+from .scheduling import Scheduling
 from .stored import Stored, stored_of
 
 logger = logging.getLogger("triggerflow")
@@ -97,6 +98,7 @@ class Worker:
         self._rejections: dict[str, _Rejection] = {}
         self._ids_being_opened: set[str] = set()
         self._opening_tasks: set[asyncio.Task[None]] = set()
+        self._scheduling = Scheduling(store, self._flows, environment)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._to_park: dict[str, Stored] = {}
@@ -125,6 +127,7 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._scheduling.stop()
         await self._release_all(list(self._session.live.values()))
 
     async def _release_all(self, executions: list[Stored]) -> None:
@@ -179,12 +182,15 @@ class Worker:
             wait = self._poll
             self._wake.clear()  # a change from here on ends the wait below
             try:
+                scheduled = await self._scheduling.start_due()
                 await self._claim()
                 if self._claimed.keys() - self._ids_being_opened:
                     task = start_task(asyncio.get_running_loop(), self._open_claimed())
                     self._opening_tasks.add(task)
                     task.add_done_callback(self._opening_tasks.discard)
                 wait = min(wait, await self._seconds_to_due())
+                if scheduled is not None:
+                    wait = min(wait, max(MIN_POLL_SECONDS, scheduled - self._environment.now()))
             except Exception:  # one failed round must not end the worker
                 logger.exception(
                     "the worker cannot claim executions of %r; it tries again in %g s", self._store, self._poll

@@ -27,11 +27,14 @@ from .protocol import (
     NewRecord,
     Question,
     Request,
+    ScheduleRow,
     StatusName,
+    changed_meanwhile,
     not_retriable,
     payload_digest,
 )
 from .searching import matches
+from .thinning import superseded
 
 _FIRST = itemgetter(0)
 
@@ -145,6 +148,7 @@ class MemoryData:
         self.children: dict[str, set[str]] = {}
         self.payloads: dict[str, bytes] = {}
         self.definitions: dict[str, bytes] = {}
+        self.schedules: dict[str, ScheduleRow] = {}
         #: until when each owner counts as alive; infinity while its store is open
         self.owners: dict[str, float] = {}
         #: the requests without and with a reply, by id, in the order in which they were posted or got the reply
@@ -292,6 +296,8 @@ class MemoryStore(OpenedInScripts):
                 f"execution {execution!r} has {entry.row.records} records: there is no state after {records}"
             )
         entry.snapshots[records] = (records, definition, data)
+        for number in superseded(sorted(it[:2] for it in entry.snapshots.values())):
+            del entry.snapshots[number]
         if entry.row.definition != definition:
             entry.row = msgspec.structs.replace(entry.row, definition=definition)
             self.data.log.add("executions", [execution])
@@ -390,6 +396,60 @@ class MemoryStore(OpenedInScripts):
                     await log.wait()
                     self._lifecycle.check()
         return found or Changes(cursor=cursor or "")
+
+    # -- schedules ---------------------------------------------------------------------------------------------------
+
+    async def put_schedule(
+        self, schedule: ScheduleRow, *, replaces: str | None = None, starts: Sequence[Append] = ()
+    ) -> None:
+        """See `Store.put_schedule`."""
+        self._begin()
+        before = self.data.schedules.get(schedule.id)
+        if (None if before is None else before.version) != replaces:
+            raise changed_meanwhile(schedule.id)
+        await self.append(starts)  # it does not wait for anything, so that nobody comes in between
+        self.data.schedules[schedule.id] = schedule
+        self.data.log.add("schedules", [schedule.id])
+        self._shrink()
+
+    async def delete_schedule(self, schedule: str) -> bool:
+        """See `Store.delete_schedule`."""
+        self._begin()
+        if self.data.schedules.pop(schedule, None) is None:
+            return False
+        self.data.log.add("schedules", [schedule])
+        self._shrink()
+        return True
+
+    async def schedule(self, schedule: str) -> ScheduleRow | None:
+        """See `Store.schedule`."""
+        self._lifecycle.check()
+        return self.data.schedules.get(schedule)
+
+    async def schedules(
+        self, *, flow: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """See `Store.schedules`."""
+        self._lifecycle.check()
+        found = [
+            row
+            for row in self.data.schedules.values()
+            if (flow is None or row.flow == flow) and (after is None or row.id > after)
+        ]
+        return sorted(found, key=lambda row: row.id)[:limit]
+
+    async def next_schedules(
+        self, flows: Iterable[str], *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """See `Store.next_schedules`."""
+        self._lifecycle.check()
+        wanted = set(flows)
+        found = [
+            (row.due, row.id)
+            for row in self.data.schedules.values()
+            if row.due is not None and row.flow in wanted and (after is None or (row.due, row.id) > after)
+        ]
+        return [self.data.schedules[id] for _, id in sorted(found)[:limit]]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

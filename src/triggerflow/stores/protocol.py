@@ -48,6 +48,11 @@ def not_retriable(execution: str, status: str) -> StoreConflict:
     return StoreConflict(f"execution {execution!r} is {status}; only a failed or cancelled one can be reopened")
 
 
+def changed_meanwhile(schedule: str) -> StoreConflict:
+    """The error of a schedule that has another version in the store than its writer has read."""
+    return StoreConflict(f"schedule {schedule!r} was changed or deleted meanwhile; read it again")
+
+
 def payload_digest(data: bytes) -> str:
     """The digest under which a payload is stored: SHA-256 of its bytes, in hexadecimal."""
     from hashlib import sha256  # imported here: it costs milliseconds, and most executions have no large payload
@@ -177,7 +182,8 @@ class SharedLog(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool
     #: for keys whose changes were folded: up to which number, and the value that they give
     values: dict[str, tuple[int, bytes]] = {}
-    #: the changes that were not folded, in the order of their numbers. If the last one is not the newest, there are more
+    #: the changes that were not folded, in the order of their numbers. If the last one is not the newest, there are
+    #: more
     changes: list[SharedChange] = []
 
 
@@ -306,7 +312,8 @@ class Store(Protocol):
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """Store the state after the first `records` records, written under the definition of that fingerprint.
 
-        That definition becomes the definition of the execution. Raises `StoreConflict` if this store is not the owner,
+        That definition becomes the definition of the execution. Older snapshots that `thinning.superseded` names are
+        deleted. Raises `StoreConflict` if this store is not the owner,
         or the execution has fewer records. Any owner can add a snapshot to an execution that has ended, but only after
         all its records and under its own definition.
         """

@@ -13,6 +13,7 @@ when the clock passes its lease.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -280,6 +281,24 @@ class StoreConformance:
             for who, name in ((other, "x"), (store, "nobody")):
                 with refused(StoreConflict, name):
                     await who.put_snapshot(name, 0, "d1", b"")
+
+    async def test_older_snapshots_are_thinned(self) -> None:
+        async with self.two() as (store, other):
+            await store.append([new("x", *[b"a"] * 200)])
+            for count in range(1, 201):
+                definition = "d1" if count < 120 else "d2"
+                await store.put_snapshot("x", count, definition, b"at %d" % count)
+            found: list[int] = []
+            last = 200
+            while (snapshot := await other.snapshot("x", records=last)) is not None:
+                records, definition, data = snapshot
+                assert (definition, data) == ("d1" if records < 120 else "d2", b"at %d" % records)
+                found.append(records)
+                last = records - 1
+            assert {200, 199, 120, 1} <= set(found), "the newest two, the first, and the first under each definition"
+            assert len(found) < 25
+            for near, far in pairwise(found):
+                assert 200 - far <= 4 * (200 - near) + 2, "the distances between snapshots grow slowly"
 
     async def test_an_execution_that_has_ended_takes_a_snapshot_of_its_end_only(self) -> None:
         async with self.two() as (store, other):

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..._core.errors import StoreDamaged
+from . import schedules
 
 #: The application id in the header of the file, which marks it as a store of this library: "TFLW".
 APPLICATION_ID = 0x54464C57
@@ -80,7 +81,7 @@ _STATISTICS: set[_Object] = {
 Steps = Sequence[Sequence[str]]
 
 #: `STEPS[n]` makes a file of version n + 1 out of one of version n. A step that was released is never changed.
-STEPS: Steps = (_STEP_1,)
+STEPS: Steps = (_STEP_1, schedules.TABLES)
 
 
 def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> None:

@@ -15,8 +15,8 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from ..._core.errors import StoreUnavailable
 from ...run.environment import machine_time
 from ..lifecycle import Lifecycle, OpenedInScripts
-from ..protocol import Append, ExecutionCopy, ExecutionRow, StatusName
-from . import claims, reading, upkeep, writing
+from ..protocol import Append, ExecutionCopy, ExecutionRow, ScheduleRow, StatusName
+from . import claims, reading, schedules, upkeep, writing
 from .connection import Synchronous
 from .connections import Reader, Writer
 from .ownership import Ownership
@@ -142,6 +142,34 @@ class SQLiteStore(OpenedInScripts):
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""
         await self._write(writing.put_definition, fingerprint, data)
+
+    # -- schedules ---------------------------------------------------------------------------------------------------
+
+    async def put_schedule(
+        self, schedule: ScheduleRow, *, replaces: str | None = None, starts: Sequence[Append] = ()
+    ) -> None:
+        """See `Store.put_schedule`."""
+        await self._write(schedules.put, schedule, replaces, starts)
+
+    async def delete_schedule(self, schedule: str) -> bool:
+        """See `Store.delete_schedule`."""
+        return await self._write(schedules.delete, schedule)
+
+    async def schedule(self, schedule: str) -> ScheduleRow | None:
+        """See `Store.schedule`."""
+        return await self._read(schedules.find, schedule)
+
+    async def schedules(
+        self, *, flow: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """See `Store.schedules`."""
+        return await self._read(schedules.several, flow, after, limit)
+
+    async def next_schedules(
+        self, flows: Iterable[str], *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> list[ScheduleRow]:
+        """See `Store.next_schedules`."""
+        return await self._read(schedules.next_due, list(flows), after, limit)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
+from ..thinning import superseded
 from . import reading
 from .ownership import Claim, Ownership
 
@@ -87,6 +88,15 @@ def put_snapshot(
         """INSERT OR REPLACE INTO snapshots (execution, records, definition, data)
         SELECT key, ?, ?, ? FROM executions WHERE id = ?""",
         (records, definition, data, execution),
+    )
+    kept = connection.execute(
+        """SELECT records, definition FROM snapshots WHERE execution = (SELECT key FROM executions WHERE id = ?)
+        ORDER BY records""",
+        (execution,),
+    )
+    connection.executemany(
+        "DELETE FROM snapshots WHERE execution = (SELECT key FROM executions WHERE id = ?) AND records = ?",
+        [(execution, number) for number in superseded(kept.fetchall())],
     )
     connection.execute(
         "UPDATE executions SET definition = ? WHERE id = ? AND definition != ?", (definition, execution, definition)
