@@ -60,7 +60,7 @@ P = ParamSpec("P")
 #: The options of `create_execution`.
 CREATE_OPTIONS = (
     "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open",
-    "execution_timeout", "cleanup_timeout", "runtime_resources", "store",
+    "execution_timeout", "cleanup_timeout", "max_losses", "runtime_resources", "store",
 )  # fmt: skip
 
 
@@ -365,6 +365,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         keep_open: bool = False,
         execution_timeout: float | None = None,
         cleanup_timeout: float = 5.0,
+        max_losses: int = 5,
         runtime_resources: Mapping[str, Any] | None = None,
         store: Store | None = None,
         **unknown: Never,
@@ -381,6 +382,8 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         `execution_timeout` is the longest time in seconds from the start to the end, pauses and waits included; then
         the execution fails with `ExecutionTimedOut`. The default is that of the flow; `math.inf` is no limit. After a
         failure or a cancellation, chunks have `cleanup_timeout` seconds to clean up.
+        If the process ends while a chunk of a durable execution runs, the chunk runs again. After `max_losses`
+        processes it fails with `RunLost` instead, because it may be what ends them.
         `runtime_resources` are added to the resources of the flow.
         The execution closes when no work is left, and either it has a result or the flow declares no external event
         (see `signal`). With `keep_open` it accepts signals until `async_close`.
@@ -401,6 +404,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             keep_open=keep_open,
             execution_timeout=self._runtime.execution_timeout if execution_timeout is None else execution_timeout,
             cleanup_timeout=cleanup_timeout,
+            max_losses=max_losses,
         )
         return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
 

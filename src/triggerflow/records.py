@@ -43,6 +43,7 @@ from ._core.events import (
     StateChanged,
     StreamPut,
     StreamStopped,
+    Suspended,
     TimerFired,
     WaitGivenUp,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "StateChanged",
     "StreamPut",
     "StreamStopped",
+    "Suspended",
     "TimerFired",
     "WaitGivenUp",
 ]

@@ -285,10 +285,16 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+#: The columns of a file of version 1. Opening it adds others, which are empty.
+EXECUTIONS = """key, id, flow, definition, options, parent, forked_execution, forked_records, created, updated, status,
+    due, owner, trimmed"""
+
+
 def contents(path: Path) -> dict[str, list[Any]]:
     """All that is kept of executions."""
-    names = ("executions", "records", "snapshots", "definitions", "payloads", "payload_uses")
-    return {name: table(path, f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
+    names = ("records", "snapshots", "definitions", "payloads", "payload_uses")
+    found = {name: table(path, f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
+    return {**found, "executions": table(path, f"SELECT {EXECUTIONS} FROM executions ORDER BY 1")}
 
 
 @asynccontextmanager

@@ -42,7 +42,7 @@ class TestMemoryStore(ChangesConformance, StoreConformance):
             assert (repr(store), repr(other)) == ("<MemoryStore memory-1>", "<MemoryStore memory-2>")
 
 
-class TestSQLiteStore(StoreConformance):
+class TestSQLiteStore(ChangesConformance, StoreConformance):
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "runs.db"

@@ -120,6 +120,19 @@ class ChunkCancelled(TriggerFlowError):
     """A chunk ended with a `CancelledError` that the engine did not cause: a task that it awaited was cancelled."""
 
 
+class RunLost(TriggerFlowError):
+    """The process ended each time while this chunk ran (`max_losses` times), so that it is not started again.
+
+    It may be the chunk that ends the process: it takes all memory, or a library in it crashes.
+    """
+
+
+class MissingResource(TriggerFlowError, KeyError):
+    """A chunk needs a resource that neither the execution nor its flow has in this process."""
+
+    __str__ = Exception.__str__  # that of `KeyError` shows a text in quotes
+
+
 class RemoteChunkError(TriggerFlowError):
     """A chunk failed in another process, so that its exception object is gone.
 

@@ -91,7 +91,8 @@ class Started(Event, tag="started"):
     around its step. `keep_open`: an idle execution does not close. `checks_result`: the flow declares a type for its
     result; a result from the graph counts after `ResultChecked`. `rules`: the version of the rules, see `RULES`.
     `execution_timeout`: the execution fails after so many seconds, None for no limit. `delay`: the work begins after
-    so many seconds, and the execution time-out counts from then.
+    so many seconds, and the execution time-out counts from then. `submitted`: no process runs the execution yet, so
+    that no chunk has begun its first attempt.
     """
 
     at: float
@@ -106,6 +107,7 @@ class Started(Event, tag="started"):
     checks_result: bool = False
     execution_timeout: float | None = None
     delay: float | None = None
+    submitted: bool = False
 
 
 class Created(Event, tag="created"):
@@ -462,7 +464,18 @@ class PermitsGranted(Event, tag="places_granted"):
 
 
 class Recovered(Event, tag="recovered"):
-    """The execution continues in another process, or after a load; unfinished runs are started again."""
+    """The execution continues in another process, or after a load; unfinished runs are started again.
+
+    `lost`: the runs that were running have ended with their process, unless a record `suspended` says otherwise."""
+
+    at: float
+    lost: bool = False
+
+
+class Suspended(Event, tag="suspended"):
+    """The process that ran the execution has stopped its chunks, and has given it back to the store.
+
+    The attempts that it has stopped are no losses; see `state.Interruptions`."""
 
     at: float
 
@@ -541,6 +554,7 @@ Record = (
     | PermitsReturned
     | PermitsGranted
     | Recovered
+    | Suspended
     | Retried
     | CancelRequested
     | CleanupTimedOut

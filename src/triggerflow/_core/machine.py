@@ -46,7 +46,7 @@ from .permits import sync_permits
 from .plan import Plan
 from .provisional import drop_member, first_undecided, note_provisional, take_member
 from .pulls import receive_failure, receive_items
-from .recovery import recover, retried
+from .recovery import recover, retried, stopped
 from .results import fix_result, offer, settle
 from .retraction import confirm, retract
 from .runs import CHUNK, IDLE, MATCH_CASE, SUB_FLOW, Runs
@@ -152,8 +152,11 @@ class Machine(Runs):
 
     def _recovered(self, event: events.Recovered) -> None:
         self._require_open()
-        recover(self, self._resume)
+        recover(self, self._resume, lost=event.lost is True)
         close_if_idle(self)
+
+    def _suspended(self, event: events.Suspended) -> None:
+        stopped(self._require_open())
 
     def _retried(self, event: events.Retried) -> None:
         raise ProtocolError(
@@ -268,6 +271,8 @@ class Machine(Runs):
         else:
             start_timer(self, event.at + delay, "start", value=event.value)
         close_if_idle(self)
+        if event.submitted is True:
+            stopped(state, begun=False)
 
     def _begin_work(self, at: float, value: Any) -> None:
         """Start what follows the start, and the timers that count from it."""
@@ -700,6 +705,7 @@ class Machine(Runs):
         events.PermitsReturned: Runs.permits_returned,
         events.PermitsGranted: Runs.permits_granted,
         events.Recovered: _recovered,
+        events.Suspended: _suspended,
         events.Retried: _retried,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,

@@ -13,17 +13,19 @@ from .limits import acquire, release, unqueue
 from .operators import Effects
 from .permits import release_sub_flow
 from .provisional import drop_member, take_member
-from .state import READY, RUNNING, WAITING, Interrupt, RunState, Status
+from .runs import SUB_FLOW
+from .state import READY, RUNNING, WAITING, Interrupt, Interruptions, RunChunk, RunState, Status
 
 
-def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
+def recover(machine: Effects, resumed: Callable[[Any], None], *, lost: bool = False) -> None:
     """Issue again all commands that are not finished.
 
     Runs keep their permits, except the permits between a sub-flow and its parent. Both sides drop those, and the
     sub-flow requests them again, because one side may have lost records that the other side has. What an unfinished run
     has dispatched for fields of a model's answer is retracted: it asks the model again. A run that waited for
     its signals starts again without that wait. A run that lost its permits queues for them, ahead of runs that have not
-    begun. `resumed` is called for each queued run that gets a permit which was returned here.
+    begun. `resumed` is called for each queued run that gets a permit which was returned here. `lost`: the process of
+    the running runs has ended, see `events.Recovered`.
     """
     state = machine.state
     if state.provisional and state.closing is None:
@@ -31,7 +33,7 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
     begun = [run for run in state.runs.values() if run.phase is RUNNING or run.phase is WAITING]
     displaced = [run for run in begun if run.phase is WAITING or state.grant is not None]
     for run in begun:
-        run.attempt += 1
+        _interrupted(run, lost=lost)
         if run.phase is WAITING:
             end_waits_of(state, run)
             unqueue(run)
@@ -60,6 +62,32 @@ def recover(machine: Effects, resumed: Callable[[Any], None]) -> None:
         begun = []
     machine.out.extend(run for run in begun if run.phase is RUNNING)
     machine.out.extend(_due_again(state))
+
+
+def _interrupted(run: RunChunk, *, lost: bool) -> None:
+    """Begin the next attempt of a run whose attempt has neither completed nor failed.
+
+    A run that waits inside the engine, and the step of a sub-flow, end no process: they count no losses."""
+    noted = run.interruptions
+    if noted is None:
+        noted = run.interruptions = Interruptions()
+    run.attempt += 1
+    noted.count += 1
+    if lost and not noted.orderly and run.phase is RUNNING and run.node.kind is not SUB_FLOW:
+        noted.losses += 1
+    noted.orderly = False
+
+
+def stopped(state: RunState, *, begun: bool = True) -> None:
+    """The process has stopped all runs that were running. Without `begun` none of them has begun its first attempt."""
+    for run in state.runs.values():
+        if run.phase is RUNNING or run.phase is WAITING:
+            if run.interruptions is None:
+                run.interruptions = Interruptions()
+            run.interruptions.orderly = True
+            if not begun:  # `_interrupted` counts the first attempt
+                run.attempt = 0
+                run.interruptions.count = -1
 
 
 def retried(machine: Effects, event: events.Retried, before: RunState) -> RunState:
@@ -104,6 +132,13 @@ def retried(machine: Effects, event: events.Retried, before: RunState) -> RunSta
     asked = None if event.expired is None else interrupts.get(event.expired)
     if asked is not None and asked.status == "waiting":
         _ask_again(machine, before, asked)
+        run = asked.run
+    stopped(before)
+    for other in before.runs.values():
+        if other.interruptions is not None:
+            other.interruptions.losses = 0
+            if other is run:  # its attempt has failed
+                other.interruptions.count -= 1
     return before
 
 

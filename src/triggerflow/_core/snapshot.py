@@ -32,6 +32,7 @@ from .state import (
     CompletionGroup,
     EarlyItems,
     Interrupt,
+    Interruptions,
     Joins,
     JoinSlot,
     Limiter,
@@ -204,6 +205,7 @@ class _Encoder:
             "effects": dict(it.effects or {}),
             **({} if it.digests is None else {"digests": {name: list(all) for name, all in it.digests.items()}}),
             **({} if it.failed is None else {"failed": dict(it.failed)}),
+            **({} if (cut := it.interruptions) is None else {"interruptions": [cut.count, cut.losses, cut.orderly]}),
             "phase": it.phase.value,
             "waits": 0 if it.waits is None else it.waits.active,
             "kept": [
@@ -376,6 +378,8 @@ class _Decoder:
         if "digests" in stored:
             run.digests = {name: array("Q", all) for name, all in stored["digests"].items()}
         run.failed = stored.get("failed")
+        if "interruptions" in stored:
+            run.interruptions = Interruptions(*stored["interruptions"])
         kept: list[tuple[str, int, int, int]] = stored["kept"]
         signals: dict[tuple[str, int], RecordedSignal | Provisional] = {
             (effect, n): RecordedSignal(signal, self.groups[group], (effect, n)) for effect, n, signal, group in kept

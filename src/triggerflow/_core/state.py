@@ -272,6 +272,23 @@ class Interrupt(msgspec.Struct):
     request: str | None = None
 
 
+class Interruptions:
+    """How often the attempts of a run were interrupted: they have neither completed nor failed, because their process
+    has ended, or has suspended the execution.
+
+    `count` has all of these attempts, which a retry policy does not count. `losses` has those that ended with their
+    process: a run that has too many is not started again, because it may be what ends the process. `orderly`: the
+    process has recorded that it stopped the present attempt, so that no loss follows.
+    """
+
+    __slots__ = ("count", "losses", "orderly")
+
+    def __init__(self, count: int = 0, losses: int = 0, orderly: bool = False) -> None:
+        self.count = count
+        self.losses = losses
+        self.orderly = orderly
+
+
 class RunChunk:
     """The command to run a chunk or condition. It stays in the state until the run has ended.
 
@@ -289,6 +306,7 @@ class RunChunk:
         "group",
         "handle",
         "id",
+        "interruptions",
         "limiters",
         "node",
         "phase",
@@ -328,6 +346,8 @@ class RunChunk:
         self.digests: dict[str, array[int]] | None = None
         #: for each key of `effects`: how many of them failed attempts have made. A crash is no failure
         self.failed: dict[str, int] | None = None
+        #: None if no attempt was interrupted
+        self.interruptions: Interruptions | None = None
         self.phase: Phase = RUNNING
         self.spawned: CompletionGroup | None = None
         self.waits: RunWaits | None = None

@@ -26,7 +26,15 @@ from .._core import commands, events
 from .._core.closing import FINAL
 from .._core.commands import AnyCommand, Publish
 from .._core.definition import OperatorKind
-from .._core.errors import ChunkCancelled, ExecutionClosed, InternalError, PayloadError, ProtocolError, UsageError
+from .._core.errors import (
+    ChunkCancelled,
+    ExecutionClosed,
+    InternalError,
+    MissingResource,
+    PayloadError,
+    ProtocolError,
+    UsageError,
+)
 from .._core.sparse import SparseAttribute
 from .._core.state import BlockInstance, RunChunk
 from ..run.dispatch import FieldItems, give_items
@@ -309,6 +317,8 @@ class AsyncioDriver:
             error = paused_in_group(cast("BaseException", error))
         if isinstance(error, ChunkPaused | StepWithoutValue):
             return None, error.event
+        if isinstance(error, MissingResource) and self.runtime.durability.lacks_resource(self.runtime, error):
+            return None, events.Cancelled(self.runtime.environment.now(), run.id)  # it is suspended: not recorded
         event = events.Failed(self.runtime.environment.now(), run.id, describe(error, run.node.name))
         if isinstance(error, KeyboardInterrupt | SystemExit):
             with contextlib.suppress(ExecutionClosed):
@@ -343,7 +353,9 @@ class AsyncioDriver:
         if self.runtime.program.fallbacks[run.node.index] is None or not isinstance(event, events.Failed):
             return False
         state = self.runtime.machine.state
-        return event.retry_in is None and state.closing is None and run.id not in (state.retracted or ())
+        if event.retry_in is not None or state.closing is not None or run.id in (state.retracted or ()):
+            return False
+        return not self.runtime.losses_are_over(run, 2)  # else it is the fallback that ends the process
 
     async def _fall_back(
         self, run: RunChunk, error: BaseException | None, event: events.Event
@@ -571,18 +583,18 @@ class AsyncioDriver:
         if self._waits is not None:
             self._waits.release()
 
-    def stop(self) -> list[asyncio.Task[None]]:
-        """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled."""
+    def stop(self) -> dict[asyncio.Task[None], str]:
+        """See `Driver.stop`."""
         state, sources = self.runtime.machine.state, self._sources
-        stopping: list[asyncio.Task[None]] = []
+        stopping: dict[asyncio.Task[None], str] = {}
         with contextlib.suppress(RuntimeError):  # a closed loop cannot cancel tasks
             for run in [*state.runs.values(), *(state.retracted or {}).values()]:
                 if run.handle is not None:
                     run.handle.cancel()
-                    stopping.append(run.handle)
+                    stopping[run.handle] = f"chunk {run.node.name!r}"
             self._release()
         if sources is not None:
-            stopping += sources.stopping
+            stopping |= dict.fromkeys(sources.stopping, "the source of a for_each")
         _running.pop(self, None)
         return stopping
 

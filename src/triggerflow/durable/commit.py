@@ -47,6 +47,10 @@ class StoreSession:
         self._new_definitions: dict[str, bytes] = {}
         self._stored_definitions = stored_definitions
         self._background_tasks: set[asyncio.Task[None]] = set()
+        #: callers that wait until the commit that runs now has ended
+        self._round_waiters: list[asyncio.Future[None]] = []
+        #: executions that were stopped here and are not released yet (`giving_back.Departure`)
+        self.departures: set[Any] = set()
 
     def enqueue(self, buffer: CommitBuffer) -> None:
         """Add a buffer to the next commit, and start the commit task if it does not run."""
@@ -67,6 +71,21 @@ class StoreSession:
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
         return task
+
+    async def round_ended(self, timeout: float) -> bool:
+        """Wait until the commit that runs now has ended; False if it has not after `timeout` seconds."""
+        if self._task is None:
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        self._round_waiters.append(waiter)
+        await asyncio.wait((waiter,), timeout=timeout)
+        return waiter.done()
+
+    def _end_round(self) -> None:
+        waiters, self._round_waiters = self._round_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def add_definition(self, program: Program) -> None:
         """Store the flow's definition with the next commit, before the records, which cannot be read without it.
@@ -94,6 +113,7 @@ class StoreSession:
                         buffer.owner.end_sub_flows()
                 buffers, self._waiting = [buffer for buffer in self._waiting if buffer.suspended is None], []
                 await self._write([(buffer, buffer.take()) for buffer in buffers])
+                self._end_round()
         except BaseException as error:  # a cancelled commit may be in the store or not: suspend
             why: BaseException = error
             if not isinstance(error, UsageError):  # a UsageError is clear: the store is not open
@@ -105,6 +125,7 @@ class StoreSession:
                 raise
         finally:
             self._task = None
+            self._end_round()
 
     async def _write(self, batch: list[tuple[CommitBuffer, Append]], *, again: bool = False) -> None:
         """Commit a batch in one append. After a conflict, commit each execution with its sub-flows separately, and

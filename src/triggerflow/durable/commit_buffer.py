@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from .._core import commands, events
 from .._core.errors import ExecutionSuspended, WrongLoopError
 from .._core.machine import Machine
-from .._core.state import RunChunk, RunState, Status
+from .._core.state import RunChunk, RunState, Status, StatusName
 from .._core.timers import next_due
 from ..stores.protocol import Append, ExecutionRow, NewRecord, Reply
 
@@ -118,10 +118,12 @@ class CommitBuffer:
         "bytes",
         "commits",
         "committed",
+        "due",
         "id",
         "is_writing",
         "items",
         "owner",
+        "status",
         "suspended",
     )
 
@@ -133,6 +135,11 @@ class CommitBuffer:
         #: how many records and stream items are in the store
         self.committed = machine.state.records
         self.items = machine.state.stream
+        #: status and next due time of the execution in the store; None before it is created there
+        self.status: StatusName | None = None
+        self.due: float | None = None
+        if create is None:
+            self.status, self.due = status_and_due(machine)
         #: how many bytes of records and payloads this buffer has committed
         self.bytes = 0
         #: why the execution was suspended; None if it was not
@@ -226,6 +233,7 @@ class CommitBuffer:
         self.is_writing, self._replying = False, 0
         if append.replies:
             self.owner.replied(append.replies)
+        self.status, self.due = append.status, append.due
         self.bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:

@@ -117,13 +117,13 @@ class MirrorDriver:
         """Nothing runs on the loop."""
         self.stop()
 
-    def stop(self) -> list[asyncio.Task[None]]:
+    def stop(self) -> dict[asyncio.Task[None], str]:
         """Wake all who wait."""
         waits, self._waits = self._waits, {}
         for future in waits.values():
             if not future.done():
                 future.set_result(False)
-        return []
+        return {}
 
 
 async def _follow(mirror: "ref[Mirror]", watch: Watch) -> None:
@@ -147,6 +147,9 @@ def _cancel_soon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> N
 
 class _Child:
     """A sub-flow of a mirrored execution, of which only the status is known."""
+
+    #: it has none in this process
+    durability = None
 
     def __init__(self, status: str) -> None:
         self._status = status

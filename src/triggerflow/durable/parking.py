@@ -4,7 +4,7 @@ the execution opens it again from the store."""
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 
-from .._core.errors import ExecutionSuspended
+from .._core.errors import ExecutionSuspended, StoreConflict
 from .._core.state import Status
 from .._core.timers import next_due
 from ..stores.protocol import Append, Store
@@ -23,9 +23,24 @@ def is_idle(execution: Stored) -> bool:
 
 
 async def park(store: Store, executions: Collection[Stored]) -> None:
-    """Park those of the executions that are idle. Raises `StoreError`."""
+    """Park those of the executions that are idle. An execution that another owner has claimed is suspended.
+
+    Raises `StoreError`: those that still run here are as before then, and can be parked later.
+    """
+    try:
+        await _park(store, executions)
+    except StoreConflict as conflict:
+        if len(executions) > 1:
+            for execution in executions:
+                await park(store, [execution])
+        for execution in executions if len(executions) == 1 else ():
+            execution.suspend(conflict)
+
+
+async def _park(store: Store, executions: Collection[Stored]) -> None:
     async with AsyncExitStack() as locks:
-        for execution in executions:
+        # In this order, so that two tasks that need several locks do not wait for each other.
+        for execution in sorted(executions, key=lambda it: it.runtime.id):
             await locks.enter_async_context(execution.lock)
         idle = [execution for execution in executions if execution.runs_here and is_idle(execution)]
         waiting = [append for execution in idle if (append := _waiting_for_children(execution)) is not None]

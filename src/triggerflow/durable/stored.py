@@ -17,6 +17,7 @@ from .._core.errors import (
     ExecutionClosed,
     ExecutionLeased,
     ExecutionSuspended,
+    MissingResource,
     SnapshotError,
     StoreConflict,
     StoreError,
@@ -48,6 +49,11 @@ from .reader import ExecutionReader
 
 logger = logging.getLogger("triggerflow")
 
+
+class ChunksStillRun(UsageError):
+    """The execution cannot be opened here again yet: chunks that its suspension has cancelled have not stopped."""
+
+
 #: A running execution writes a snapshot each time it has this many new records, and these have as many bytes as this
 #: part of the last snapshot: with a large state, writing all of it each time would take longer than the records.
 SNAPSHOT_EVERY, SNAPSHOT_PART = 5000, 0.25
@@ -72,13 +78,14 @@ class Stored(Durability):
         "_snapshot_at",
         "_snapshot_bytes",
         "_snapshot_failed",
-        "_stopping",
+        "_was_stored",
         "lock",
         "may_run",
         "mirror",
         "released",
         "runtime",
         "session",
+        "stopping",
     )
 
     outlives_loop = True
@@ -116,8 +123,10 @@ class Stored(Durability):
         self._snapshot_failed = False
         self._must_exist = must_exist
         self._operator_map = operator_map
-        #: the tasks of chunks that the last suspension has cancelled
-        self._stopping: list[asyncio.Task[None]] = []
+        #: the tasks that the last suspension has cancelled, each with what it runs
+        self.stopping: dict[asyncio.Task[None], str] = {}
+        #: whether it was in the store when this process opened it
+        self._was_stored = False
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -266,15 +275,17 @@ class Stored(Durability):
 
     async def _chunks_stopped(self) -> None:
         """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
-        stopping = [task for task in self._stopping if task is not asyncio.current_task()]
+        stopping = [task for task in self.stopping if task is not asyncio.current_task()]
         if stopping:
             timeout = self.runtime.options.cleanup_timeout
             _, running = await asyncio.wait(stopping, timeout=timeout)
             if running:
-                raise UsageError(
-                    f"{self.runtime!r} was suspended here, and {len(running)} of its chunks have not stopped within "
-                    f"{timeout:g} s (cleanup_timeout); open it again when they have stopped"
+                what = ", ".join(sorted({self.stopping[task] for task in running}))
+                raise ChunksStillRun(
+                    f"{self.runtime!r} was suspended here, and {what} has not stopped within {timeout:g} s "
+                    "(cleanup_timeout); open it again when it has stopped"
                 )
+        self.stopping = {}
 
     async def _open(self) -> None:
         runtime, store = self.runtime, self.session.store
@@ -322,6 +333,7 @@ class Stored(Durability):
             runtime.start_value = restored.value
             runtime.options = read_options(row.options)
             self._begin(restored.machine)
+            self._was_stored = True
         except ExecutionLeased:
             raise
         except BaseException:
@@ -509,6 +521,16 @@ class Stored(Durability):
         return self._is_open and self.runtime.machine.state.status not in FINAL
 
     @property
+    def stops(self) -> bool:
+        """Whether chunks that its suspension has cancelled have not stopped yet."""
+        return any(not task.done() for task in self.stopping)
+
+    @property
+    def runs_a_driver(self) -> bool:
+        """Whether it has a driver in this process, which may run chunks."""
+        return self.runs_here and self.runtime.driver is not None
+
+    @property
     def may_run_again(self) -> bool:
         """Whether it has failed or was cancelled, and the store has all its records: since then another process may
         have retried it, so who opens it by its id has to read the store again."""
@@ -539,9 +561,13 @@ class Stored(Durability):
         children = [child for child, number in self.runtime.children.values() if not number]
         return [it for child in children if isinstance(it := child.durability, Stored)]
 
+    def tree(self) -> "list[Stored]":
+        """This execution and its sub-flows that run now, at any depth."""
+        return [self, *(it for child in self.sub_flows() for it in child.tree())]
+
     def with_sub_flows(self) -> list[str]:
         """The ids of this execution and of its sub-flows that run now."""
-        return [self.runtime.id, *(id for child in self.sub_flows() for id in child.with_sub_flows())]
+        return [it.runtime.id for it in self.tree()]
 
     def suspend(self, why: BaseException) -> None:
         """Stop the execution in this process: cancel its chunks, accept no more records, give waiters the reason."""
@@ -554,7 +580,7 @@ class Stored(Durability):
         assert isinstance(log, CommitBuffer)
         log.suspend(why)
         if runtime.driver is not None:
-            self._stopping = runtime.driver.stop()
+            self.stopping |= runtime.driver.stop()
         self._forget(why)
 
     def _forget(self, why: BaseException) -> None:
@@ -568,6 +594,7 @@ class Stored(Durability):
         for child in self.sub_flows():
             if child.runtime.driver is not None:
                 child.suspend(why)
+            self.stopping |= child.stopping
         runtime.forget_children()  # opening the sub-flows again restores their interrupts
         parent = self._parent
         if parent is not None and parent.runtime.driver is not None:
@@ -589,9 +616,23 @@ class Stored(Durability):
     async def release(self, runtime: ExecutionRuntime, reason: str) -> None:
         """See `Execution.async_suspend`."""
         if self.runs_here:
-            ids = self.with_sub_flows()
-            self.release_here(ExecutionSuspended(f"{runtime!r} was suspended: {reason}"))
-            await self.session.store.release(ids)
+            from .giving_back import Departure, give_back
+
+            departure = Departure(self, ExecutionSuspended(f"{runtime!r} was suspended: {reason}"))
+            await give_back(self.session, [departure])
+
+    def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:
+        """See `Durability.lacks_resource`. The process that has created the execution made a mistake: the chunk fails
+        there. Any other process may just not be the one that has the resource."""
+        root = self.root
+        if not root._was_stored or not root.runs_here:  # noqa: SLF001
+            return False
+        from .giving_back import Departure, give_back
+
+        why = ExecutionSuspended(f"{runtime!r} was suspended, because this process lacks what it needs: {error}")
+        why.__cause__ = error
+        self.session.run_in_background(give_back(self.session, [Departure(root, why)]))
+        return True
 
     def on_loop_lost(self, runtime: ExecutionRuntime, reason: str) -> None:
         """See `Durability.on_loop_lost`."""

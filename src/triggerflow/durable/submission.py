@@ -80,4 +80,4 @@ def _first_records(
         yield events.Created(now, *recorded)
         for key, default in program.state.initial().items():
             yield events.StateChanged(now, None, "set", key, default, emit=False)
-    yield events.Started(now, value, *recorded, delay=delay)
+    yield events.Started(now, value, *recorded, delay=delay, submitted=True)

@@ -379,7 +379,9 @@ class _Limits:
                 full["queue"].append(run["id"])
                 return run
             # Loading adds an attempt to every run that it starts. This run has made none yet, so subtract one.
+            count, losses, _ = run.get("interruptions", (0, 0, False))
             run["phase"], run["attempt"] = Phase.RUNNING.value, run["attempt"] - 1
+            run["interruptions"] = [count - 1, losses, True]
         if run["phase"] == Phase.RUNNING:
             for limiter in limiters:
                 limiter["used"] += 1

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, Self
 from .._core.errors import (
     BlockingCallError,
     ExecutionSuspended,
+    MissingResource,
     SnapshotError,
     StoreConflict,
     StoreDamaged,
@@ -29,9 +30,10 @@ from ..run.execution import Execution, runtime_of
 from ..run.portal import on_a_loop, run_sync
 from ..stores.protocol import Store
 from .commit import session_of
+from .giving_back import Departure, give_back
 from .parking import is_idle, park
 from .scheduling import Scheduling
-from .stored import Stored, stored_of
+from .stored import ChunksStillRun, Stored, stored_of
 
 logger = logging.getLogger("triggerflow")
 
@@ -131,18 +133,28 @@ class Worker:
         await self._release_all(list(self._session.live.values()))
 
     async def _release_all(self, executions: list[Stored]) -> None:
-        """Suspend and release these executions. Also release those that the worker has claimed, but not opened yet."""
+        """Suspend these executions, and release them when their chunks have stopped. Also release those that the worker
+        has claimed, but not opened yet."""
         self._session.on_change = None
-        here = [execution for execution in executions if execution.runs_here]
-        ids = [*(execution.runtime.id for execution in here), *self._claimed]
-        for execution in here:
-            if execution.runs_here:  # a sub-flow was released with its parent
-                execution.release_here(ExecutionSuspended(f"{execution.runtime!r} was suspended: its worker stops"))
+        departures: list[Departure] = []
+        for execution in executions:
+            root = execution.root
+            if root.runs_here:  # a sub-flow is suspended with its parent
+                why = ExecutionSuspended(f"{root.runtime!r} was suspended: its worker stops")
+                departures.append(Departure(root, why))
+        claimed = set(self._claimed)
+        for id in claimed:  # suspended here, because the store failed, and not opened again yet
+            known: Stored | None = self._session.live.get(id)
+            if known is not None and known.stops:
+                why = ExecutionSuspended(f"{known.runtime!r} was suspended: its worker stops")
+                departures.append(Departure(known, why))
+        claimed -= {it.execution.runtime.id for it in departures}
         self._running.clear()
         self._claimed.clear()
-        if ids:
+        await give_back(self._session, departures)
+        if claimed:
             with suppress(StoreError):  # closing the store releases them, too
-                await self._store.release(ids)
+                await self._store.release(claimed)
 
     def run(self) -> None:
         """Run the worker until the process is interrupted, in a script that has opened the store with a plain `with`.
@@ -181,6 +193,7 @@ class Worker:
         while True:
             wait = self._poll
             self._wake.clear()  # a change from here on ends the wait below
+            self._look_for_idle()
             try:
                 scheduled = await self._scheduling.start_due()
                 await self._claim()
@@ -254,13 +267,16 @@ class Worker:
             text = "the worker cannot open %d executions of %r; it tries again in %g s"
             logger.error(text, len(failures), self._store, self._poll, exc_info=failures[0])
 
-    async def _open(self, id: str, flow: str) -> StoreError | None:
-        """Open a claimed execution. Returns the error of the store if the worker has to try again."""
+    async def _open(self, id: str, flow: str) -> StoreError | ChunksStillRun | None:
+        """Open a claimed execution. Returns the error if the worker has to try again: that of the store, or that its
+        chunks have not stopped here yet."""
         if id in self._ids_to_skip():  # it was rejected after it was claimed
             return await self._release_one(id)
         try:
             execution = await self._flows[flow].async_resume(id, store=self._store)
         except StoreUnavailable as error:
+            return error
+        except ChunksStillRun as error:
             return error
         except (StoreConflict, UnknownExecution):  # another owner has claimed it, or it was deleted
             self._claimed.pop(id, None)
@@ -287,11 +303,14 @@ class Worker:
         runtime = root.runtime
         if not root.runs_here:
             left = self._running.pop(runtime.id, None)
+            why = None if runtime.log is None or runtime.log.suspended is None else runtime.log.suspended.__cause__
+            if isinstance(why, MissingResource):
+                self._reject(runtime.id, runtime.program.name, why)
             if runtime.log is not None and runtime.log.suspended is not None and not root.released:
                 # Suspended: the store failed, or a task was cancelled from outside. This store is still the owner: open
                 # it again.
                 self._claimed[runtime.id] = runtime.program.name
-                if isinstance(why := runtime.log.suspended.__cause__, StoreDamaged | SnapshotError | UsageError):
+                if isinstance(why, StoreDamaged | SnapshotError | UsageError):
                     self._reject(runtime.id, runtime.program.name, why)  # one of its sub-flows cannot run here
                     self._wake.set()  # the next round releases it
             elif left is not None:
@@ -300,16 +319,25 @@ class Worker:
         self._running[runtime.id] = root
         if is_idle(root):
             self._to_park[runtime.id] = root
-            if self._parking is None or self._parking.done():
-                self._parking = start_task(asyncio.get_running_loop(), self._park())
+            self._begin_parking()
+
+    def _begin_parking(self) -> None:
+        if self._to_park and (self._parking is None or self._parking.done()):
+            self._parking = start_task(asyncio.get_running_loop(), self._park())
+
+    def _look_for_idle(self) -> None:
+        """Park what is idle without having told so: parking it has failed before, or a caller has waited for it."""
+        self._to_park.update({id: it for id, it in self._running.items() if it.runs_here and is_idle(it)})
+        self._begin_parking()
 
     async def _park(self) -> None:
         while self._to_park:
             idle, self._to_park = self._to_park, {}
             try:
                 await park(self._store, idle.values())
-            except StoreError:
-                logger.exception("the worker could not park %d executions of %r", len(idle), self._store)
+            except StoreError as error:
+                text = "the worker could not park %d executions of %r; it tries again in %g s: %s"
+                logger.warning(text, len(idle), self._store, self._poll, error)
                 # Executions that were stopped already still belong to this store: open them again.
                 self._claimed.update((id, it.runtime.program.name) for id, it in idle.items() if not it.runs_here)
         self._wake.set()  # a timer of a parked execution may be the next one due

@@ -475,10 +475,5 @@ def run_of(data: TriggerFlowRuntimeData[Any, Any, Any]) -> tuple[ExecutionRuntim
 
 
 def require_resource(runtime: ExecutionRuntime, key: str) -> Any:
-    """Return a resource of an execution. Raises `KeyError`, which lists the known names, if it is missing."""
-    resources = runtime.resources
-    if key not in resources:
-        raise KeyError(
-            f"missing required runtime resource {key!r} in {runtime!r}; its resources are {sorted(resources)}"
-        )
-    return resources[key]
+    """Return a resource of an execution. Raises `MissingResource`, which lists the known names, if it is missing."""
+    return runtime.resources[key]

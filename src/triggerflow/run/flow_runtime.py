@@ -162,6 +162,7 @@ class FlowRuntime:
             attended=False,
             leases=leases,
             execution_timeout=self.execution_timeout,
+            max_losses=link.parent.options.max_losses,
         )
         child = _Child(self, shared, options, id, link, resources)
         parent = link.parent

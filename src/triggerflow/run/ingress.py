@@ -189,7 +189,8 @@ def driver_of(runtime: ExecutionRuntime, *, starting: bool = False) -> Driver:
     if state.records:
         again = outstanding(runtime.machine)
         if again is None:
-            submit(runtime, events.Recovered(runtime.environment.now()))
+            lost = runtime.durability.outlives_loop
+            submit(runtime, events.Recovered(runtime.environment.now(), lost))
         else:
             driver.perform(again)
         _fire_due(runtime, runtime.environment.now(), loaded=True)

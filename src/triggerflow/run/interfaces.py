@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core.commands import AnyCommand
-from .._core.errors import UsageError
+from .._core.errors import MissingResource, UsageError
 from .._core.events import Event, Started
 from .._core.state import RunChunk
 
@@ -54,8 +54,9 @@ class Driver(Protocol):
         """End or suspend the execution, because its event loop is closed and can run nothing more."""
         ...
 
-    def stop(self) -> list[asyncio.Task[None]]:
-        """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled."""
+    def stop(self) -> dict[asyncio.Task[None], str]:
+        """Cancel all chunks and timers, and record nothing. Returns the tasks that were cancelled, with a description
+        of what each of them runs."""
         ...
 
 
@@ -134,6 +135,11 @@ class Durability:
     async def release(self, runtime: ExecutionRuntime, reason: str) -> None:
         """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
         raise UsageError(f"{runtime!r} has no store and would be lost; cancel() it, or save() it first")
+
+    def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:
+        """A chunk needs a resource that this process lacks. Returns True if the execution was suspended because of
+        that, and left to a process that has it; False if the chunk fails."""
+        return False
 
     def check_answer(self, runtime: ExecutionRuntime, interrupt: Mapping[str, Any]) -> None:
         """Raise `PayloadError` if this answer to an interrupt cannot be stored."""

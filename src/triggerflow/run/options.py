@@ -19,6 +19,7 @@ class Options:
         "journal_limit",
         "keep_open",
         "leases",
+        "max_losses",
         "max_pending",
         "skip_exceptions",
         "stream_history",
@@ -37,6 +38,7 @@ class Options:
         leases: bool = False,
         keep_open: bool = False,
         execution_timeout: float | None = None,
+        max_losses: int = 5,
     ) -> None:
         where = "create_execution"
         positive(concurrency, where)
@@ -47,6 +49,7 @@ class Options:
         seconds(cleanup_timeout, where, "cleanup_timeout")
         if execution_timeout is not None:
             seconds(execution_timeout, where, "execution_timeout", above=True)
+        whole(max_losses, where, "max_losses", 1)
         flag(skip_exceptions, where, "skip_exceptions")
         flag(keep_open, where, "keep_open")
         self.concurrency = concurrency
@@ -58,6 +61,7 @@ class Options:
         self.attended = attended
         self.leases = leases
         self.keep_open = keep_open
+        self.max_losses = max_losses
         # Recorded as None, since JSON has no infinity.
         self.execution_timeout = None if execution_timeout == math.inf else execution_timeout
 

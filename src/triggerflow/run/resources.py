@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
+
+from .._core.errors import MissingResource
 
 if TYPE_CHECKING:
     from typing import Self
@@ -29,3 +32,15 @@ class ResourceHolder:
         """Set several resources at once. Returns this object."""
         self.resources.update(mapping or {}, **resources)
         return self
+
+
+class Resources(ChainMap[str, Any]):
+    """The resources that an execution sees: its own, and those of its flow. A name that is missing raises
+    `MissingResource`, a `KeyError`."""
+
+    def __init__(self, owner: object, *maps: MutableMapping[str, Any]) -> None:
+        super().__init__(*maps)
+        self._owner = owner
+
+    def __missing__(self, key: str) -> Never:
+        raise MissingResource(f"missing required runtime resource {key!r} in {self._owner!r}; it has {sorted(self)}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from threading import Lock
@@ -25,6 +24,7 @@ from .._core.errors import (
     ExecutionClosed,
     InterruptExpired,
     PayloadError,
+    RunLost,
     UsageError,
     WrongLoopError,
 )
@@ -41,6 +41,7 @@ from .interrupts import describe_interrupt
 from .logs import failure_from_record, log_end, log_notice
 from .options import Options, same_value
 from .program import Program
+from .resources import Resources
 from .shared import SharedData
 
 if TYPE_CHECKING:
@@ -176,11 +177,11 @@ class ExecutionRuntime:
         self._value = value
 
     @property
-    def resources(self) -> ChainMap[str, Any]:
+    def resources(self) -> Resources:
         """The resources by name. Those of this execution hide those of its flow; new ones belong to this execution."""
         if self.own_resources is None:
             self.own_resources = dict[str, Any]()
-        return ChainMap(self.own_resources, self.shared.resources)
+        return Resources(self, self.own_resources, self.shared.resources)
 
     @property
     def children(self) -> dict[str, tuple[ExecutionRuntime, str]]:
@@ -558,10 +559,27 @@ class ExecutionRuntime:
     # -- for the driver ----------------------------------------------------------------------------------------------
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
-        """Call the handler of a run."""
+        """Call the handler of a run. Raises `RunLost` if too many processes have ended while it ran."""
+        if run.interruptions is not None:
+            self._require_not_lost(run)
         data = TriggerFlowRuntimeData(self, run)
         call = self.program.invokers[run.node.index](data)
         return call if run.attempt == 1 else finishing(data, call)
+
+    def _require_not_lost(self, run: RunChunk) -> None:
+        if self.losses_are_over(run):
+            losses, limit = 0 if run.interruptions is None else run.interruptions.losses, self.options.max_losses
+            raise RunLost(
+                f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is "
+                "not started again: it may be what ends the process, for example by its use of memory "
+                f"(max_losses={limit}; flow.async_retry starts it again)"
+            )
+
+    def losses_are_over(self, run: RunChunk, times: int = 1) -> bool:
+        """Whether so many processes have ended while a chunk ran that it is not started again. In memory never."""
+        if run.interruptions is None or run.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
+            return False
+        return run.interruptions.losses >= self.options.max_losses * times
 
     def handle_for(self, run: RunChunk) -> Execution:
         """The handle that a chunk gets as `data.execution`."""
@@ -572,11 +590,15 @@ class ExecutionRuntime:
     def retry_delay(self, run: RunChunk, error: BaseException) -> float | None:
         """The seconds until the chunk's retry policy tries again; None if it does not."""
         retry = self.program.retries[run.node.index]
-        if retry is None or (run.trigger.kind == "resume" and isinstance(error, InterruptExpired)):
-            return None  # also if the time for an answer is over, however often the chunk is tried
+        if retry is None or isinstance(error, RunLost):
+            return None
+        if run.trigger.kind == "resume" and isinstance(error, InterruptExpired):
+            return None  # the time for an answer is over, however often the chunk is tried
         from ..build.retry import pause_before_retry  # few chunks have a policy
 
-        return pause_before_retry(retry, run.attempt, error, self.environment.random)
+        # Attempts that were interrupted have not failed, so the policy does not count them.
+        failures = run.attempt - (0 if run.interruptions is None else run.interruptions.count)
+        return pause_before_retry(retry, failures, error, self.environment.random)
 
     def publish(self, number: int, item: Any, path: str) -> None:
         """Give an item to the readers, and to the parent if this is a sub-flow."""

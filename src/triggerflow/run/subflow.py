@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .._core import commands, events
 from .._core.definition import OperatorKind
-from .._core.errors import ExecutionClosed, UsageError
+from .._core.errors import ExecutionClosed, MissingResource, UsageError
 from .._core.limits import around
 from .._core.state import UNSET, Interrupt, RunChunk
 from ..build.subflow import SubFlow
@@ -218,7 +218,8 @@ def _pick(paths: Mapping[str, list[str]], sources: Mapping[str, Any]) -> Any:
     for key, segments in paths.items():
         value: Any = sources
         for segment in segments:
-            missing = KeyError(f"sub-flow: there is no {'.'.join(segments)!r}; {segment!r} is missing")
+            kind = MissingResource if segments[0] == "resources" else KeyError
+            missing = kind(f"sub-flow: there is no {'.'.join(segments)!r}; {segment!r} is missing")
             if not isinstance(value, Mapping):
                 value = getattr(value, segment, missing)
             else:

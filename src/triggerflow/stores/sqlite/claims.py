@@ -6,7 +6,11 @@ from collections.abc import Collection, Iterable, Set
 from ..._core.errors import ExecutionLeased, UnknownExecution
 from ..protocol import ExecutionRow
 from . import reading
+from .changes import note
 from .ownership import Ownership
+
+#: If an owner that leaves has more executions than this, they are not noted one by one.
+_MOST_NOTED = 1000
 
 #: SQL for an execution and all its sub-flows, at any depth.
 _TREE = """
@@ -37,33 +41,45 @@ def claim_work(
 ) -> list[ExecutionRow]:
     """See `Store.claim_work`."""
     ownership.purge(connection)
-    marks = ", ".join("?" * len(flows))
     free = "(e.owner IS NULL OR NOT EXISTS (SELECT 1 FROM owners WHERE id = e.owner))"
     most = limit + len(without)  # ids in `without` are skipped below, since a statement takes a limited number of ids
-    # Two queries, since each can use an index of its own.
-    found = connection.execute(
-        f"""SELECT created, key, id FROM executions e
-        WHERE flow IN ({marks}) AND parent IS NULL AND status IN ('created', 'running') AND {free}
-        ORDER BY created, key LIMIT ?""",
-        (*flows, most),
-    ).fetchall()
-    found += connection.execute(
-        f"""SELECT created, key, id FROM executions e
-        WHERE flow IN ({marks}) AND parent IS NULL AND status = 'waiting' AND due IS NOT NULL AND due <= ? AND {free}
-        ORDER BY created, key LIMIT ?""",
-        (*flows, ownership.clock(), most),
-    ).fetchall()
+    found: set[tuple[float, int, str]] = set()
+    for flow in flows:  # several queries, since each can use an index of its own
+        for status in ("created", "running"):
+            found.update(
+                connection.execute(
+                    f"""SELECT created, key, id FROM executions e INDEXED BY executions_listed
+                    WHERE flow = ? AND parent IS NULL AND status = ? AND {free} ORDER BY created, key LIMIT ?""",
+                    (flow, status, most),
+                )
+            )
+        found.update(
+            connection.execute(
+                f"""SELECT created, key, id FROM executions e
+                WHERE flow = ? AND parent IS NULL AND status = 'waiting' AND due IS NOT NULL AND due <= ? AND {free}
+                ORDER BY created, key LIMIT ?""",
+                (flow, ownership.clock(), most),
+            )
+        )
+    wanted_flows = set(flows)
+    asked = connection.execute(
+        f"""SELECT e.created, e.key, e.id, e.flow
+        FROM (SELECT DISTINCT root FROM requests WHERE replied IS NULL) r CROSS JOIN executions e ON e.key = r.root
+        WHERE parent IS NULL AND status = 'waiting' AND {free}"""
+    )
+    found.update((created, key, id) for created, key, id, flow in asked if flow in wanted_flows)
     wanted = [id for _, _, id in sorted(found) if id not in without]
     return [_take(connection, ownership, id) for id in wanted[:limit]]
 
 
 def _take(connection: sqlite3.Connection, ownership: Ownership, execution: str) -> ExecutionRow:
-    connection.execute(
+    taken = connection.execute(
         _TREE
         + """UPDATE executions SET owner = :owner WHERE key IN (SELECT key FROM tree)
-        AND NOT EXISTS (SELECT 1 FROM owners WHERE id = executions.owner)""",
+        AND NOT EXISTS (SELECT 1 FROM owners WHERE id = executions.owner) RETURNING id""",
         {"id": execution, "owner": ownership.owner},
-    )
+    ).fetchall()
+    note(connection, "executions", [id for (id,) in taken])
     row = reading.find(connection, ownership.clock(), execution)
     assert row is not None  # the caller has found it in the same transaction
     return row
@@ -75,17 +91,30 @@ def release(connection: sqlite3.Connection, ownership: Ownership, executions: It
         ours = connection.execute(
             "SELECT 1 FROM executions WHERE id = ? AND owner = ?", (execution, ownership.owner)
         ).fetchone()
-        if not ours:
-            continue
-        freed = connection.execute(
-            _TREE
-            + "UPDATE executions SET owner = NULL WHERE key IN (SELECT key FROM tree) AND owner = :owner RETURNING id",
-            {"id": execution, "owner": ownership.owner},
-        ).fetchall()
-        for (name,) in freed:
-            ownership.forget(name)
+        if ours:
+            release_tree(connection, ownership, execution)
+
+
+def release_tree(connection: sqlite3.Connection, ownership: Ownership, execution: str) -> None:
+    """Give up an execution of this owner and its sub-flows."""
+    freed = connection.execute(
+        _TREE
+        + "UPDATE executions SET owner = NULL WHERE key IN (SELECT key FROM tree) AND owner = :owner RETURNING id",
+        {"id": execution, "owner": ownership.owner},
+    ).fetchall()
+    for (id,) in freed:
+        ownership.forget(id)
+    note(connection, "executions", [id for (id,) in freed])
 
 
 def leave(connection: sqlite3.Connection, ownership: Ownership) -> None:
     """Delete the row of this owner, which releases all its executions."""
+    # Without an index on the owner: this happens once, and the index would cost something with each execution.
+    owned = connection.execute(
+        "SELECT id FROM executions WHERE owner = ? LIMIT ?", (ownership.owner, _MOST_NOTED + 1)
+    ).fetchall()
+    if len(owned) > _MOST_NOTED:
+        note(connection, "resync", [ownership.owner])
+    else:
+        note(connection, "executions", [id for (id,) in owned])
     connection.execute("DELETE FROM owners WHERE id = ?", (ownership.owner,))

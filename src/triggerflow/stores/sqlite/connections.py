@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..._core.errors import StoreError, StoreUnavailable
-from . import claims, schema
+from . import claims, schema, upkeep
 from .connection import Synchronous, connect, transaction
 from .errors import store_error
+from .feed import committed
 from .ownership import Ownership
 
 P = ParamSpec("P")
@@ -40,7 +41,7 @@ class Writer:
                 schema.check(connection, self._path)  # again: another process may have made the tables since
                 schema.migrate(connection)
             self._connection = connection
-            self.run(_renew_only)
+            self.run(upkeep.sweep)
         except BaseException:
             self._connection = None
             connection.close()
@@ -76,6 +77,7 @@ class Writer:
             self._ownership.rolled_back()
             raise
         self._ownership.committed()
+        committed(self._path)
         return result
 
     def renew(self) -> float:
@@ -83,7 +85,7 @@ class Writer:
         if self._connection is not None:
             self._ownership.renew()
             try:
-                self.run(_renew_only)
+                self.run(upkeep.sweep)
             except StoreError:  # the next renewal may succeed; until then, an append raises the error
                 return min(RETRY, self._ownership.lease / 3)
         return self._ownership.lease / 3
@@ -131,7 +133,3 @@ def _require_open(connection: sqlite3.Connection | None, path: Path) -> sqlite3.
     if connection is None:
         raise StoreUnavailable(f"store {path} is closed; open it again with `async with`")
     return connection
-
-
-def _renew_only(connection: sqlite3.Connection, ownership: Ownership) -> None:
-    """The body of a transaction that only renews the lease: `Ownership.begin`, which is called first, does that."""

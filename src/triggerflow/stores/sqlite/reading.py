@@ -1,12 +1,14 @@
 """Queries. Each function runs inside one transaction, so that it reads one consistent state."""
 
+import json
 import sqlite3
-from collections.abc import Collection, Set
+from collections.abc import Collection, Sequence, Set
 from contextlib import closing
 from typing import Any
 
-from ..._core.errors import StoreDamaged, UnknownExecution
+from ..._core.errors import StoreDamaged
 from ..protocol import ExecutionRow, payload_digest
+from .changes import chunks
 
 _ROW = """
     SELECT e.id, e.flow, e.definition, e.options, e.parent, e.forked_execution, e.forked_records, e.created, e.status,
@@ -15,13 +17,14 @@ _ROW = """
             (SELECT at FROM records WHERE execution = e.key ORDER BY number DESC LIMIT 1), e.updated)),
         max(e.trimmed, coalesce((SELECT max(number) + 1 FROM records WHERE execution = e.key), 0)),
         coalesce((SELECT max(item) FROM records WHERE execution = e.key AND item IS NOT NULL), 0),
-        (SELECT id FROM owners WHERE id = e.owner AND expires > :now)
+        (SELECT id FROM owners WHERE id = e.owner AND expires > :now),
+        e.labels, e.error, (SELECT count(*) FROM questions WHERE execution = e.id)
     FROM executions e """
 
 
 def _row(values: tuple[Any, ...]) -> ExecutionRow:
     id, flow, definition, options, parent, forked, forked_records, created, status, due, *rest = values
-    updated, records, items, owner = rest
+    updated, records, items, owner, labels, error, questions = rest
     return ExecutionRow(
         id=id,
         flow=flow,
@@ -36,6 +39,9 @@ def _row(values: tuple[Any, ...]) -> ExecutionRow:
         records=records,
         items=items,
         owner=owner,
+        labels=json.loads(labels) if labels else {},
+        error=error,
+        questions=questions,
     )
 
 
@@ -45,41 +51,14 @@ def find(connection: sqlite3.Connection, now: float, execution: str) -> Executio
     return values and _row(values)
 
 
-def executions(
-    connection: sqlite3.Connection,
-    now: float,
-    *,
-    flow: str | None,
-    status: Collection[str] | None,
-    since: float | None,
-    until: float | None,
-    parent: str | None,
-    after: str | None,
-    limit: int,
-) -> list[ExecutionRow]:
-    """See `Store.executions`."""
-    terms = ["e.parent IS NULL" if parent is None else "e.parent = :parent"]
-    values: dict[str, Any] = {"now": now, "parent": parent, "limit": limit}
-    for name, value, term in (
-        ("flow", flow, "e.flow = :flow"),
-        ("since", since, "e.created >= :since"),
-        ("until", until, "e.created < :until"),
-    ):
-        if value is not None:
-            terms.append(term)
-            values[name] = value
-    if status is not None:
-        names = {f"status{index}": name for index, name in enumerate(status)}
-        terms.append(f"e.status IN ({', '.join(f':{name}' for name in names)})")
-        values.update(names)
-    if after is not None:
-        last = connection.execute("SELECT created, key FROM executions WHERE id = ?", (after,)).fetchone()
-        if last is None:
-            raise UnknownExecution(f"there is no execution {after!r} to list after (after=...); was it deleted?")
-        terms.append("(e.created, e.key) < (:last_created, :last_key)")
-        values["last_created"], values["last_key"] = last
-    order = " ORDER BY e.created DESC, e.key DESC LIMIT :limit"
-    return [_row(found) for found in connection.execute(f"{_ROW} WHERE {' AND '.join(terms)}{order}", values)]
+def rows(connection: sqlite3.Connection, now: float, keys: Sequence[int]) -> list[ExecutionRow]:
+    """The rows of executions by key, the newest execution first."""
+    found: list[ExecutionRow] = []
+    for part in chunks(keys):
+        marks = ", ".join(map(str, part))
+        query = f"{_ROW} WHERE e.key IN ({marks}) ORDER BY e.created DESC, e.key DESC"
+        found += [_row(values) for values in connection.execute(query, {"now": now})]
+    return found
 
 
 def records(connection: sqlite3.Connection, execution: str, first: int, limit: int) -> list[tuple[int, bytes]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..protocol import Append, ScheduleRow, changed_meanwhile
 from . import writing
+from .changes import note
 from .ownership import Ownership
 
 TABLES = (
@@ -44,13 +45,17 @@ def put(
         values = (row.flow, row.data, row.due, row.version, row.id, replaces)
     if not connection.execute(statement, values).rowcount:
         raise changed_meanwhile(row.id)
+    note(connection, "schedules", [row.id])
     if starts:
         writing.append(connection, ownership, starts)
 
 
 def delete(connection: sqlite3.Connection, ownership: Ownership, schedule: str) -> bool:
     """See `Store.delete_schedule`."""
-    return bool(connection.execute("DELETE FROM schedules WHERE id = ?", (schedule,)).rowcount)
+    if not connection.execute("DELETE FROM schedules WHERE id = ?", (schedule,)).rowcount:
+        return False
+    note(connection, "schedules", [schedule])
+    return True
 
 
 def find(connection: sqlite3.Connection, schedule: str) -> ScheduleRow | None:

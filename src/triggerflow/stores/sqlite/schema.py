@@ -70,6 +70,67 @@ _STEP_1 = (
     "CREATE INDEX payload_uses_digest ON payload_uses (digest)",
 )
 
+_STEP_2 = (
+    # Decision 0030. As JSON; NULL if there are none.
+    "ALTER TABLE executions ADD COLUMN labels TEXT",
+    "ALTER TABLE executions ADD COLUMN error TEXT",
+    "DROP INDEX executions_ready",
+    "CREATE INDEX executions_listed ON executions (flow, status, created) WHERE parent IS NULL",
+    """CREATE TABLE labels (
+        execution INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (execution, name)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX labels_value ON labels (name, value)",
+    # What a search for a text finds: the values of labels (kind 0) and the words of the error (kind 1).
+    """CREATE TABLE words (
+        execution INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        word TEXT NOT NULL,
+        PRIMARY KEY (execution, kind, word)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX words_word ON words (kind, word)",
+    """CREATE TABLE questions (
+        execution TEXT NOT NULL,
+        id TEXT NOT NULL,
+        root TEXT NOT NULL,
+        flow TEXT NOT NULL,
+        since REAL NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (execution, id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX questions_since ON questions (since)",
+    "CREATE INDEX questions_flow ON questions (flow, since)",
+    "CREATE INDEX questions_root ON questions (root)",
+    # `root` is the outermost execution; `fetched` is the owner that has fetched the request.
+    """CREATE TABLE requests (
+        key INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        execution INTEGER NOT NULL,
+        root INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        data BLOB NOT NULL,
+        at REAL NOT NULL,
+        taken INTEGER NOT NULL,
+        fetched TEXT,
+        ok INTEGER,
+        reply BLOB,
+        replied REAL
+    )""",
+    "CREATE INDEX requests_execution ON requests (execution)",
+    "CREATE INDEX requests_open ON requests (root) WHERE replied IS NULL",
+    "CREATE INDEX requests_replied ON requests (replied) WHERE replied IS NOT NULL",
+    # Changes that leave no record: see `feed`. The newest note is never deleted, so that no key is given twice.
+    """CREATE TABLE notes (
+        key INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL
+    )""",
+    "CREATE TABLE store (id TEXT NOT NULL)",
+    "INSERT INTO store (id) VALUES (lower(hex(randomblob(8))))",
+)
+
 _Object = tuple[str, str, str, str | None]
 
 # Tables that ANALYZE adds. They only influence which index a query uses.
@@ -81,7 +142,7 @@ _STATISTICS: set[_Object] = {
 Steps = Sequence[Sequence[str]]
 
 #: `STEPS[n]` makes a file of version n + 1 out of one of version n. A step that was released is never changed.
-STEPS: Steps = (_STEP_1, schedules.TABLES)
+STEPS: Steps = (_STEP_1, (*_STEP_2, *schedules.TABLES))
 
 
 def check(connection: sqlite3.Connection, path: Path, steps: Steps = STEPS) -> None:

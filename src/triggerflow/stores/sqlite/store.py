@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from ..._core.errors import StoreUnavailable
 from ...run.environment import machine_time
 from ..lifecycle import Lifecycle, OpenedInScripts
-from ..protocol import Append, ExecutionCopy, ExecutionRow, ScheduleRow, StatusName
-from . import claims, reading, schedules, upkeep, writing
+from ..protocol import Append, Changes, ExecutionCopy, ExecutionRow, Question, Request, ScheduleRow, StatusName
+from . import changes, claims, inbox, listing, reading, schedules, upkeep, writing
 from .connection import Synchronous
 from .connections import Reader, Writer
+from .feed import Feed
 from .ownership import Ownership
 from .processes import this_process
 from .thread import SingleThread
@@ -80,12 +81,14 @@ class SQLiteStore(OpenedInScripts):
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
         self._reading = SingleThread(f"the reader of {self.path}")
+        self._feed = Feed(self.path, self._busy_timeout)
         loop = self._lifecycle.check()
         try:
             await loop.run_in_executor(self._writing, self._writer.open)
             await loop.run_in_executor(self._reading, self._reader.open)
         except BaseException:
             self._lifecycle.close()
+            self._feed.close()
             for worker, close in self._ends():
                 worker.submit(close)
                 worker.shutdown()
@@ -103,6 +106,7 @@ class SQLiteStore(OpenedInScripts):
             return
         loop = self._lifecycle.check()
         self._lifecycle.close()
+        self._feed.close()
         closing: list[asyncio.Future[None]] = []
         for worker, close in self._ends():
             with suppress(StoreUnavailable):  # the writer's thread has ended already
@@ -142,6 +146,42 @@ class SQLiteStore(OpenedInScripts):
     async def put_definition(self, fingerprint: str, data: bytes) -> None:
         """See `Store.put_definition`."""
         await self._write(writing.put_definition, fingerprint, data)
+
+    # -- the inbox ---------------------------------------------------------------------------------------------------
+
+    async def post(self, request: Request) -> Request:
+        """See `Store.post`."""
+        return await self._write(inbox.post, request)
+
+    async def requests(
+        self, ids: Iterable[str] | None = None, *, limit: int = 100, without: Collection[str] = ()
+    ) -> list[Request]:
+        """See `Store.requests`."""
+        if ids is not None:
+            return await self._read(inbox.find, list(ids))
+        skipped = set(without)
+        if not await self._read(inbox.of_owner, self._owner, limit, skipped):
+            return []  # most inboxes are empty most of the time: looking into them needs no write lock
+        return await self._write(inbox.fetch, limit, skipped)
+
+    async def withdraw(self, request: str) -> Request | None:
+        """See `Store.withdraw`."""
+        return await self._write(inbox.withdraw, request)
+
+    async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
+        """See `Store.wait_changes`."""
+        loop, feed = self._lifecycle.check(), self._feed
+        deadline = None if timeout is None else loop.time() + timeout
+        if cursor is not None:
+            await feed.pause(deadline)
+        while True:
+            number = feed.number
+            if found := await self._read(changes.since, cursor):
+                feed.answered()
+                return found
+            assert cursor is not None  # without a cursor, there is an answer
+            if not await feed.wait(number, deadline):
+                return Changes(cursor=cursor)
 
     # -- schedules ---------------------------------------------------------------------------------------------------
 
@@ -185,21 +225,42 @@ class SQLiteStore(OpenedInScripts):
         since: float | None = None,
         until: float | None = None,
         parent: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        text: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> list[ExecutionRow]:
         """See `Store.executions`."""
         return await self._read(
-            reading.executions,
+            listing.executions,
             self._clock(),
             flow=flow,
             status=None if status is None else list(status),
             since=since,
             until=until,
             parent=parent,
+            labels=dict(labels or {}),
+            text=text,
             after=after,
             limit=limit,
         )
+
+    async def counts(
+        self, *, since: float | None = None, until: float | None = None
+    ) -> dict[str, dict[StatusName, int]]:
+        """See `Store.counts`."""
+        return await self._read(listing.counts, since, until)
+
+    async def questions(
+        self,
+        *,
+        flow: str | None = None,
+        execution: str | None = None,
+        after: Question | None = None,
+        limit: int = 100,
+    ) -> list[Question]:
+        """See `Store.questions`."""
+        return await self._read(listing.questions, flow, execution, after, limit)
 
     async def records(self, execution: str, *, first: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """See `Store.records`."""

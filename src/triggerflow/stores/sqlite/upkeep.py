@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable
 
 from ..._core.errors import StoreConflict, UnknownExecution
 from ..protocol import FINAL_STATUSES
+from . import inbox
+from .changes import drop_old_notes, keep_newest_key, newest_key, note
 from .ownership import Ownership
 
 
@@ -36,27 +38,33 @@ def trim(
     if payloads is not None and count <= records:
         used = connection.execute("SELECT digest FROM payload_uses WHERE execution = ?", (key,)).fetchall()
         _drop_payloads(connection, key, [digest for (digest,) in used if digest not in payloads])
-    return connection.execute(
+    newest = newest_key(connection)
+    deleted = connection.execute(
         "DELETE FROM records WHERE execution = ? AND number < ? AND item IS NULL", (key, records)
     ).rowcount
+    keep_newest_key(connection, newest)
+    note(connection, "executions", [execution])
+    return deleted
 
 
 def delete(connection: sqlite3.Connection, ownership: Ownership, executions: Iterable[str]) -> int:
     """See `Store.delete`."""
-    count = 0
+    count, newest = 0, newest_key(connection)
     for execution in executions:
         tree = connection.execute(
             """WITH RECURSIVE tree (key, id, status) AS (
                 SELECT key, id, status FROM executions WHERE id = ?
                 UNION SELECT e.key, e.id, e.status FROM executions e JOIN tree ON e.parent = tree.id
-            ) SELECT key, status FROM tree""",
+            ) SELECT key, id, status FROM tree""",
             (execution,),
         ).fetchall()
-        if any(status not in FINAL_STATUSES for _, status in tree):
+        if any(status not in FINAL_STATUSES for _, _, status in tree):
             continue
-        for key, _ in tree:
+        for key, _, _ in tree:
             _delete_one(connection, key)
+        note(connection, "executions", [id for _, id, _ in tree])
         count += len(tree)
+    keep_newest_key(connection, newest)
     return count
 
 
@@ -65,6 +73,9 @@ def _delete_one(connection: sqlite3.Connection, key: int) -> None:
     _drop_payloads(connection, key, [digest for (digest,) in used])
     connection.execute("DELETE FROM snapshots WHERE execution = ?", (key,))
     connection.execute("DELETE FROM records WHERE execution = ?", (key,))
+    connection.execute("DELETE FROM labels WHERE execution = ?", (key,))
+    connection.execute("DELETE FROM words WHERE execution = ?", (key,))
+    inbox.delete(connection, key)
     connection.execute("DELETE FROM executions WHERE key = ?", (key,))
 
 
@@ -77,3 +88,9 @@ def _drop_payloads(connection: sqlite3.Connection, key: int, digests: list[str])
         "DELETE FROM payloads WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM payload_uses WHERE digest = ?)",
         [(digest, digest) for digest in digests],
     )
+
+
+def sweep(connection: sqlite3.Connection, ownership: Ownership) -> None:
+    """Delete old notes and old requests. Also renews the lease, as every transaction can: see `Ownership.begin`."""
+    drop_old_notes(connection)
+    inbox.drop_old(connection, ownership.clock())

@@ -1,5 +1,6 @@
 """Writes records, payloads, snapshots and definitions. Each function runs inside one transaction."""
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -7,39 +8,117 @@ from typing import Any
 from ..._core.errors import StoreConflict
 from ..protocol import FINAL_STATUSES, Append, ExecutionCopy, ExecutionRow
 from ..thinning import superseded
-from . import reading
+from . import claims, inbox, listing, reading
+from .changes import note
 from .ownership import Claim, Ownership
 
 
-def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequence[Append]) -> None:
-    """See `Store.append`. One statement inserts the records of all executions, in their order."""
-    records: list[tuple[Any, ...]] = []
-    changed: list[tuple[Any, ...]] = []
-    for add in appends:
-        name, at = add.execution, add.at
+class _Batch:
+    """What the appends of one call write. One statement inserts the records of all executions, in their order."""
+
+    def __init__(self, connection: sqlite3.Connection, ownership: Ownership) -> None:
+        self._connection = connection
+        self._ownership = ownership
+        self._records: list[tuple[Any, ...]] = []
+        self._changed: list[tuple[Any, ...]] = []
+        #: ids of executions that have changed, but have no new record
+        self._noted: list[str] = []
+        #: the appends that change more than records, status and due time, with the keys of their executions
+        self._more: list[tuple[int, Append]] = []
+        #: the executions that have ended or were released
+        self._left: set[str] = set()
+
+    def add(self, add: Append) -> None:
+        name = add.execution
+        if name in self._left:  # the tables have to say so, so that the next append is refused
+            self.write()
         if add.create is None:
-            held = ownership.require(connection, name, reopens=add.reopens)
+            held = self._ownership.require(self._connection, name, reopens=add.reopens)
         else:
-            held = _create(connection, ownership, add, add.create)
-        key, count, status, due = held
+            held = _create(self._connection, self._ownership, add, add.create)
+        key, count, status, due, asks = held
         if add.first != count:
             raise StoreConflict(
                 f"execution {name!r} has {count} records: the next one is number {count}, not {add.first}"
             )
         for record in add.records:
-            records.append((key, count, record.item or None, at, record.data))
+            self._records.append((key, count, record.item or None, add.at, record.data))
             count += 1
-        if add.status != status or add.due != due:
-            owner = None if add.status in FINAL_STATUSES else ownership.owner
-            changed.append((add.status, add.due, at, owner, key))
+        ends, changes = add.status in FINAL_STATUSES, add.status != status or add.due != due
+        if changes:
+            self._changed.append((add.status, add.due, add.at, None if ends else self._ownership.owner, key))
         if add.payloads:
-            _store_payloads(connection, key, add.payloads)
-        ownership.remember(name, Claim(key, count, add.status, add.due))
-    connection.executemany("INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)", records)
-    if changed:
+            _store_payloads(self._connection, key, add.payloads)
+        if add.questions or add.replies or add.taken or add.error or add.reopens or add.releases or (asks and ends):
+            self._more.append((key, add))
+        elif not add.records and (changes or add.create is not None):
+            self._noted.append(name)
+        if ends or add.releases:
+            self._left.add(name)
+        self._ownership.remember(name, Claim(key, count, add.status, add.due, asks or bool(add.questions)))
+
+    def write(self) -> None:
+        """Write what was added since the last call."""
+        connection = self._connection
         connection.executemany(
-            "UPDATE executions SET status = ?, due = ?, updated = max(updated, ?), owner = ? WHERE key = ?", changed
+            "INSERT INTO records (execution, number, item, at, data) VALUES (?, ?, ?, ?, ?)", self._records
         )
+        if self._changed:
+            connection.executemany(
+                "UPDATE executions SET status = ?, due = ?, updated = max(updated, ?), owner = ? WHERE key = ?",
+                self._changed,
+            )
+        if self._more:
+            self._write_more()
+        if self._noted:
+            note(connection, "executions", self._noted)
+        self._records, self._changed, self._noted, self._more, self._left = [], [], [], [], set()
+
+    def _write_more(self) -> None:
+        connection = self._connection
+        for key, add in self._more:
+            ends = add.status in FINAL_STATUSES
+            if add.reopens:
+                connection.execute("UPDATE executions SET error = NULL WHERE key = ?", (key,))
+                connection.execute("DELETE FROM words WHERE execution = ? AND kind = 1", (key,))
+            if ends and add.error:
+                connection.execute("UPDATE executions SET error = ? WHERE key = ?", (add.error, key))
+                listing.put_words(connection, key, {}, add.error)
+            if ends:
+                connection.execute("DELETE FROM questions WHERE execution = ?", (add.execution,))
+            elif add.questions:
+                _put_questions(connection, add)
+        inbox.reply(connection, self._more)
+        note(connection, "executions", dict.fromkeys(add.execution for _, add in self._more if not add.records))
+        for key, add in self._more:
+            if add.releases:
+                if add.create is None:
+                    claims.release_tree(connection, self._ownership, add.execution)
+                else:
+                    connection.execute("UPDATE executions SET owner = NULL WHERE key = ?", (key,))
+                    self._ownership.forget(add.execution)
+
+
+def append(connection: sqlite3.Connection, ownership: Ownership, appends: Sequence[Append]) -> None:
+    """See `Store.append`."""
+    batch = _Batch(connection, ownership)
+    for add in appends:
+        batch.add(add)
+    batch.write()
+
+
+def _put_questions(connection: sqlite3.Connection, add: Append) -> None:
+    found = inbox.root_of(connection, add.execution)
+    assert found is not None  # the execution was looked up in this transaction
+    for id, data in add.questions.items():
+        if data is None:
+            connection.execute("DELETE FROM questions WHERE execution = ? AND id = ?", (add.execution, id))
+        else:
+            connection.execute(
+                """INSERT INTO questions (execution, id, root, flow, since, data) VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (execution, id) DO UPDATE SET data = excluded.data""",
+                (add.execution, id, found[2], found[3], add.at, data),
+            )
 
 
 def _create(connection: sqlite3.Connection, ownership: Ownership, add: Append, row: ExecutionRow) -> Claim:
@@ -49,16 +128,18 @@ def _create(connection: sqlite3.Connection, ownership: Ownership, add: Append, r
     owner = None if add.status in FINAL_STATUSES else ownership.owner
     cursor = connection.execute(
         """INSERT INTO executions (id, flow, definition, options, parent, forked_execution, forked_records, created,
-            updated, status, due, owner, trimmed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
+            updated, status, due, owner, labels, trimmed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
         ON CONFLICT (id) DO NOTHING""",
         (
             *(row.id, row.flow, row.definition, row.options, row.parent, forked_execution, forked_records),
-            *(row.created, add.at, add.status, add.due, owner),
+            *(row.created, add.at, add.status, add.due, owner, json.dumps(row.labels) if row.labels else None),
         ),
     )
     if not cursor.rowcount or cursor.lastrowid is None:
         raise StoreConflict(f"execution {row.id!r} exists already")
-    return Claim(cursor.lastrowid, 0, add.status, add.due)
+    if row.labels:
+        listing.put_words(connection, cursor.lastrowid, row.labels, None)
+    return Claim(cursor.lastrowid, 0, add.status, add.due, asks=False)
 
 
 def _store_payloads(connection: sqlite3.Connection, key: int, payloads: dict[str, bytes]) -> None:
@@ -98,9 +179,11 @@ def put_snapshot(
         "DELETE FROM snapshots WHERE execution = (SELECT key FROM executions WHERE id = ?) AND records = ?",
         [(execution, number) for number in superseded(kept.fetchall())],
     )
-    connection.execute(
+    moved = connection.execute(
         "UPDATE executions SET definition = ? WHERE id = ? AND definition != ?", (definition, execution, definition)
     )
+    if moved.rowcount:
+        note(connection, "executions", [execution])
 
 
 def put_copies(connection: sqlite3.Connection, ownership: Ownership, copies: Sequence[ExecutionCopy]) -> None:
@@ -120,7 +203,11 @@ def put_copies(connection: sqlite3.Connection, ownership: Ownership, copies: Seq
         # The newest records may have been trimmed, so that the number of records has to come from the row.
         connection.execute("UPDATE executions SET trimmed = ? WHERE key = ?", (row.records, key))
         _store_payloads(connection, key, copy.payloads)
-        ownership.remember(row.id, Claim(key, row.records, row.status, row.due))
+        if row.error:
+            connection.execute("UPDATE executions SET error = ? WHERE key = ?", (row.error, key))
+            listing.put_words(connection, key, {}, row.error)
+        ownership.remember(row.id, Claim(key, row.records, row.status, row.due, asks=False))
+    note(connection, "executions", [copy.row.id for copy in copies])
 
 
 def put_definition(connection: sqlite3.Connection, ownership: Ownership, fingerprint: str, data: bytes) -> None:

@@ -1,0 +1,105 @@
+"""What has changed in the file since a cursor. Each function runs inside one transaction.
+
+A transaction that writes gets its keys while it has the write lock, so that a record with a smaller key than another
+one was committed before it, or with it. So the newest keys of `records` and `notes` say what a reader has seen: they
+are the cursor. It is valid as long as no key is given twice: see `keep_newest_key`.
+
+An append writes records anyway, so that only other changes need a note.
+"""
+
+import re
+import sqlite3
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
+
+from ..protocol import Changes
+
+#: The fields of `Changes` with names of what has changed; "resync": everything may have changed.
+Kind = Literal["executions", "requests", "schedules", "flows", "resync"]
+
+#: How many executions and how many notes one answer has.
+MOST = 1000
+
+#: How many notes are kept. An older cursor is answered with `resync`.
+NOTES_KEPT = 20_000
+
+_CURSOR = re.compile(r"([0-9a-f]{16})\.([0-9]{1,18})\.([0-9]{1,18})")
+
+
+def note(connection: sqlite3.Connection, kind: Kind, names: Iterable[str]) -> None:
+    """Note that these have changed."""
+    connection.executemany("INSERT INTO notes (kind, name) VALUES (?, ?)", [(kind, name) for name in names])
+
+
+def keep_newest_key(connection: sqlite3.Connection, newest: int) -> None:
+    """Called when records were deleted, with the newest key that there was before. If its record was deleted, an empty
+    one that belongs to no execution takes the key: SQLite would give it once more."""
+    connection.execute(
+        """INSERT INTO records (key, execution, number, at, data)
+        SELECT :newest, 0, :newest, 0, x'' WHERE :newest > (SELECT coalesce(max(key), 0) FROM records)""",
+        {"newest": newest},
+    )
+    connection.execute("DELETE FROM records WHERE execution = 0 AND number < (SELECT max(key) FROM records)")
+
+
+def newest_key(connection: sqlite3.Connection) -> int:
+    """The newest key of a record; 0 if there is none."""
+    return connection.execute("SELECT coalesce(max(key), 0) FROM records").fetchone()[0]
+
+
+def drop_old_notes(connection: sqlite3.Connection) -> None:
+    """Keep only the newest notes."""
+    connection.execute("DELETE FROM notes WHERE key <= (SELECT max(key) FROM notes) - ?", (NOTES_KEPT,))
+
+
+def since(connection: sqlite3.Connection, cursor: str | None) -> Changes | None:
+    """What has changed after the cursor; None if nothing has. Without a cursor, no changes and the present cursor."""
+    store, newest_record, oldest_note, newest_note = connection.execute(
+        """SELECT (SELECT id FROM store), (SELECT coalesce(max(key), 0) FROM records),
+            (SELECT coalesce(min(key), 1) FROM notes), (SELECT coalesce(max(key), 0) FROM notes)"""
+    ).fetchone()
+    now = f"{store}.{newest_record}.{newest_note}"
+    if cursor == now:
+        return None
+    found = cursor and _CURSOR.fullmatch(cursor)
+    if not found or found[1] != store:
+        return Changes(cursor=now, resync=cursor is not None)
+    record, noted = int(found[2]), int(found[3])
+    if record > newest_record or not oldest_note - 1 <= noted <= newest_note:
+        return Changes(cursor=now, resync=True)
+    names: dict[str, dict[str, None]] = {"executions": {}}
+    if noted < newest_note:
+        for key, kind, name in connection.execute(
+            "SELECT key, kind, name FROM notes WHERE key > ? ORDER BY key LIMIT ?", (noted, MOST)
+        ):
+            if kind == "resync":
+                return Changes(cursor=now, resync=True)
+            names.setdefault(kind, {})[name] = None
+            noted = key
+    if record < newest_record:
+        record = _add_executions(connection, record, newest_record, names["executions"])
+    told: dict[str, Any] = {kind: tuple(them) for kind, them in names.items()}
+    return Changes(cursor=f"{store}.{record}.{noted}", **told)
+
+
+def _add_executions(connection: sqlite3.Connection, after: int, newest: int, names: dict[str, None]) -> int:
+    """Add the ids of executions with records after a key. Returns the key up to which they were looked at."""
+    keys: set[int] = set()
+    for key, execution in connection.execute(
+        "SELECT key, execution FROM records WHERE key > ? ORDER BY key LIMIT ?", (after, 10 * MOST)
+    ):
+        if len(keys) == MOST and execution not in keys:
+            break
+        keys.add(execution)
+        after = key
+    for part in chunks(keys):
+        marks = ", ".join("?" * len(part))
+        for (id,) in connection.execute(f"SELECT id FROM executions WHERE key IN ({marks})", part):
+            names[id] = None
+    return after
+
+
+def chunks(keys: Collection[int]) -> Iterable[list[int]]:
+    """The keys in lists that are short enough for one statement."""
+    them = list(keys)
+    return (them[start : start + 500] for start in range(0, len(them), 500))

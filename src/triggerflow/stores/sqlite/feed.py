@@ -1,0 +1,154 @@
+"""Tells an event loop that somebody has committed to the file: this store, or any other one in any process.
+
+SQLite has no notification between processes. `PRAGMA data_version` says whether another connection has committed, and
+costs some microseconds. A thread asks for it on a connection of its own, as long as somebody waits. Stores of this
+process need not wait for that: their writers call `committed`.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+import weakref
+from contextlib import closing
+from pathlib import Path
+
+from ..._core.errors import StoreError
+from .connection import connect
+
+#: How many seconds pass between two looks at the file.
+LOOK_SECONDS = 0.02
+
+#: The thread ends when nobody has waited for so many seconds.
+LINGER_SECONDS = 1.0
+
+#: If the look fails, the next one follows after so many seconds.
+RETRY_SECONDS = 1.0
+
+#: After an answer with changes, how many seconds pass until the next query. Without this pause, every commit of a busy
+#: process would cost a query.
+PAUSE_SECONDS = 0.005
+
+#: The feeds of the open stores of this process.
+_feeds: "weakref.WeakSet[Feed]" = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def committed(path: Path) -> None:
+    """Called on a writer's thread after a commit to a file."""
+    with _lock:
+        feeds = [feed for feed in _feeds if feed.path == path]
+    for feed in feeds:
+        feed.announce()
+
+
+class Feed:
+    """The waiters of one open store. Except for `announce`, use it on the loop of the store."""
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self.path = path
+        self._busy_timeout = busy_timeout
+        self._loop = asyncio.get_running_loop()
+        self._process = os.getpid()
+        #: how often it was announced that something was committed
+        self.number = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._announced = False
+        self._quiet_from = 0.0
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._is_waited_for = threading.Event()
+        #: held to start the thread, and by the thread when it ends because nobody waits
+        self._starting = threading.Lock()
+        with _lock:
+            _feeds.add(self)
+
+    def announce(self) -> None:
+        """Something was committed. Call it on any thread."""
+        if self._announced or self._process != os.getpid():  # a forked process has this object, but not the loop
+            return
+        self._announced = True
+        try:
+            self._loop.call_soon_threadsafe(self._advance)
+        except RuntimeError:  # the loop is closed
+            self._stop.set()
+
+    def _advance(self) -> None:
+        self._announced = False
+        self.number += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        for future in self._waiters:
+            if not future.done():
+                future.set_result(None)
+
+    def close(self) -> None:
+        """End the thread and wake all waiters."""
+        with _lock:
+            _feeds.discard(self)
+        self._stop.set()
+        self._wake()
+
+    def answered(self) -> None:
+        """A query has found changes: see `PAUSE_SECONDS`."""
+        self._quiet_from = self._loop.time() + PAUSE_SECONDS
+
+    async def pause(self, deadline: float | None) -> None:
+        """Wait until the next query is due, if that is before the deadline (loop time)."""
+        if (seconds := self._quiet_from - self._loop.time()) > 0 and (deadline is None or self._quiet_from < deadline):
+            await asyncio.sleep(seconds)
+
+    async def wait(self, number: int, deadline: float | None) -> bool:
+        """Wait until something was committed since `number`. Returns False if the deadline has passed before."""
+        if self.number != number:
+            return True
+        if deadline is not None and deadline <= self._loop.time():
+            return False
+        future = self._loop.create_future()
+        self._waiters.add(future)
+        self._is_waited_for.set()
+        with self._starting:
+            if self._thread is None:
+                # A daemon thread, so that a program which forgot to close its store can end.
+                self._thread = threading.Thread(target=self._look, name=f"the feed of {self.path}", daemon=True)
+                self._thread.start()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await future
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(future)
+            if not self._waiters:
+                self._is_waited_for.clear()
+        return True
+
+    def _look(self) -> None:
+        """The thread: look at the file again and again while somebody waits, and a moment longer."""
+        while not self._stop.is_set():
+            try:
+                with closing(connect(self.path, busy_timeout=self._busy_timeout)) as connection:
+                    if self._look_until_nobody_waits(connection):
+                        return
+            except (sqlite3.Error, StoreError):
+                # The query of those who wait meets the same error, and raises it; or the next look succeeds.
+                self.announce()
+                self._stop.wait(RETRY_SECONDS)
+
+    def _look_until_nobody_waits(self, connection: sqlite3.Connection) -> bool:
+        known: int | None = None  # so that the first look announces what was committed before it
+        idle = 0.0
+        while not self._stop.is_set():
+            version = connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != known:
+                known = version
+                self.announce()
+            self._stop.wait(LOOK_SECONDS)
+            idle = 0.0 if self._is_waited_for.is_set() else idle + LOOK_SECONDS
+            if idle >= LINGER_SECONDS:
+                with self._starting:
+                    if not self._is_waited_for.is_set():
+                        self._thread = None
+                        return True
+        return False
