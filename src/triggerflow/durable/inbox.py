@@ -44,7 +44,7 @@ class Inbox:
         self._next_look: asyncio.Task[None] | None = None
         #: executions that have changed, with the number of commits that had succeeded here before
         self._suspects: dict[str, int] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def opened(self, id: str) -> None:
         """From now on this session runs the execution. Once it has run one, it listens until the store is closed."""
@@ -55,11 +55,17 @@ class Inbox:
     def left(self, id: str) -> None:
         """The execution has ended, or this session does not run it any more."""
         self._opened.discard(id)
+        self._suspects.pop(id, None)
+        if not self._suspects and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def close(self) -> None:
         """The session has ended."""
         self._opened.clear()
-        for task in (self._listening, self._next_look, self._watch):
+        self._suspects.clear()
+        self.left("")
+        for task in (self._listening, self._next_look):
             if task is not None:
                 task.cancel()
 
@@ -178,29 +184,29 @@ class Inbox:
             execution = live.get(id) if id in self._opened else None
             if execution is not None and isinstance(buffer := execution.runtime.log, CommitBuffer):
                 self._suspects[id] = buffer.commits
-        if self._suspects and self._watch is None:
-            self._watch = start_task(asyncio.get_running_loop(), self._look_for_owners(), quiet=True)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._suspects and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(BEAT, self._find_owners)
+
+    def _find_owners(self) -> None:
+        suspects, self._suspects, self._timer = self._suspects, {}, None
+        self._session.run_in_background(self._look_for_owners(suspects))
 
     async def look_if_possible(self) -> None:
         """`look`. A failure of the store is ignored: it is reported by the commits, and the next change looks again."""
         with suppress(StoreError, UsageError):
             await self.look()
 
-    async def _look_for_owners(self) -> None:
+    async def _look_for_owners(self, suspects: dict[str, int]) -> None:
         """Find out which of the executions that have changed were taken over by another process.
 
         Nothing else tells a process that was frozen while another one has claimed its executions, if they only wait.
         """
-        try:
-            while self._suspects:
-                await asyncio.sleep(BEAT)
-                suspects, self._suspects = self._suspects, {}
-                for id, commits in suspects.items():
-                    await self._verify(id, commits)
-        except (StoreError, UsageError):
-            pass
-        finally:
-            self._watch = None
+        with suppress(StoreError, UsageError):
+            for id, commits in suspects.items():
+                await self._verify(id, commits)
 
     async def _verify(self, id: str, commits: int) -> None:
         execution: Stored | None = self._session.live.get(id)
@@ -214,6 +220,6 @@ class Inbox:
             return
         if row.owner not in (None, self._session.store.owner) or row.records > buffer.committed:
             taken = f"owner {row.owner} has it now" if row.owner else "another process has continued it"
-            execution.root.suspend(StoreConflict(f"{execution.runtime!r} does not run in this process any more: {taken}"))
-
-
+            execution.root.suspend(
+                StoreConflict(f"{execution.runtime!r} does not run in this process any more: {taken}")
+            )

@@ -30,7 +30,7 @@ from .requests import read_reply, write_request
 if TYPE_CHECKING:
     from .stored import Stored
 
-#: While somebody waits for an execution of another process, the mirror finds out after so many seconds whether its owner
+#: While somebody waits for an execution of another process, the mirror finds out after so many seconds whether the owner
 #: is alive. The pause doubles, up to the second number.
 BEAT, LONGEST_BEAT = 1.0, 8.0
 
@@ -47,7 +47,6 @@ _AWAITED: dict[type[events.Event], str] = {
     events.StreamStopped: "execution.async_stop_stream",
     events.ResultSet: "execution.async_set_result",
     events.Resumed: "execution.async_continue_with",
-    events.StateChanged: "execution.state.async_set",
 }
 
 
@@ -65,6 +64,8 @@ class MirrorLog:
     def encode(self, event: events.Event) -> NoReturn:
         """Refuse a record."""
         awaited = _AWAITED.get(type(event), "an async method")
+        if isinstance(event, events.StateChanged):
+            awaited = f"execution.state.async_{event.op}"
         raise UsageError(
             f"{self._execution!r} runs in another process, which has to be asked for this; write `await {awaited}(...)`"
         )
@@ -282,9 +283,7 @@ class Mirror:
             run.node.kind is OperatorKind.SUB_FLOW for run in self._runtime.machine.state.runs.values()
         ):
             return []
-        return await self._session.store.executions(
-            parent=row.id, status=("created", "running", "waiting"), limit=PAGE
-        )
+        return await self._session.store.executions(parent=row.id, status=("created", "running", "waiting"), limit=PAGE)
 
     async def _waits_for_children(self, row: ExecutionRow) -> bool:
         children = await self._running_children(row)

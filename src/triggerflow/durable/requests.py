@@ -30,7 +30,9 @@ _ERRORS: dict[str, type[Exception]] = {
 _ATTRIBUTES = ("reason", "execution_id")
 
 
-def write_request(id: str, execution: str, action: Action, arguments: tuple[Any, ...], types: Types, at: float) -> Request:
+def write_request(
+    id: str, execution: str, action: Action, arguments: tuple[Any, ...], types: Types, at: float
+) -> Request:
     """The request that asks the owner of an execution to perform an action. Raises `PayloadError`."""
     given: dict[str, Any] = {}
     where = action.where.format(arguments[0]) if action.where else f"an argument of {action.kind}"
@@ -57,7 +59,9 @@ def read_request(request: Request, types: Types) -> tuple[Action, list[Any]]:
 
 def write_answer(request: str, answer: Any, types: Types, at: float) -> Reply:
     """The reply with the answer of an action. Raises `PayloadError`."""
-    return Reply(request=request, ok=True, data=msgspec.json.encode(types.pack(answer, "the answer to a request")), at=at)
+    return Reply(
+        request=request, ok=True, data=msgspec.json.encode(types.pack(answer, "the answer to a request")), at=at
+    )
 
 
 def write_error(request: str, error: Exception, execution: object, at: float) -> Reply:
@@ -95,5 +99,3 @@ def _error(data: Mapping[str, Any]) -> Exception:
         if name in _ATTRIBUTES:
             setattr(error, name, str(value))
     return error
-
-

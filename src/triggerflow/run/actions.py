@@ -52,10 +52,54 @@ async def perform(runtime: ExecutionRuntime, action: Action, *arguments: Any) ->
     return answer if action.wait is None else await action.wait(runtime, answer)
 
 
+def _put(runtime: ExecutionRuntime, item: Any) -> None:
+    ingress.put_now(runtime, item, None)
+
+
+def _stop_stream(runtime: ExecutionRuntime) -> None:
+    ingress.stop_stream(runtime, None)
+
+
+def _set_result(runtime: ExecutionRuntime, value: Any, replace: bool) -> None:
+    ingress.set_result(runtime, value, replace, None)
+
+
+def _begin(runtime: ExecutionRuntime, value: Any, delay: float | None) -> None:
+    runtime.begin(value, delay)
+
+
+def _cancel(runtime: ExecutionRuntime, reason: str) -> None:
+    runtime.cancel(reason)
+
+
+def _close(runtime: ExecutionRuntime) -> None:
+    runtime.close()
+
+
 def _state(runtime: ExecutionRuntime) -> State:
     from .state import State  # imported late, because that module imports this one
 
     return State(runtime)
+
+
+def _set(runtime: ExecutionRuntime, key: str, value: Any, emit: bool) -> None:
+    _state(runtime).set(key, value, emit=emit)
+
+
+def _append(runtime: ExecutionRuntime, key: str, value: Any, emit: bool) -> None:
+    _state(runtime).append(key, value, emit=emit)
+
+
+def _delete(runtime: ExecutionRuntime, key: str, emit: bool) -> None:
+    _state(runtime).delete(key, emit=emit)
+
+
+def _update(runtime: ExecutionRuntime, key: str, value: Any, default: Any, emit: bool) -> Any:
+    return _state(runtime).update(key, value, default, emit=emit)
+
+
+def _reduce(runtime: ExecutionRuntime, key: str, value: Any, emit: bool) -> Any:
+    return _state(runtime).reduce(key, value, emit=emit)
 
 
 EMIT = Action(
@@ -66,56 +110,21 @@ EMIT = Action(
     where="the value of signal {!r}",
 )
 CANCEL_SIGNAL = Action("cancel_signal", ("name",), ingress.cancel_signal_from_outside)
-PUT = Action(
-    "put",
-    ("item",),
-    lambda runtime, item: ingress.put_now(runtime, item, None),
-    before=ingress.room_from_outside,
-    where="a stream item",
-)
-STOP_STREAM = Action("stop_stream", (), lambda runtime: ingress.stop_stream(runtime, None))
-SET_RESULT = Action(
-    "set_result",
-    ("value", "replace"),
-    lambda runtime, value, replace: ingress.set_result(runtime, value, replace, None),
-    where="the result of the execution",
-)
+PUT = Action("put", ("item",), _put, before=ingress.room_from_outside, where="a stream item")
+STOP_STREAM = Action("stop_stream", (), _stop_stream)
+SET_RESULT = Action("set_result", ("value", "replace"), _set_result, where="the result of the execution")
 ANSWER = Action(
     "continue_with", ("interrupt", "value", "request_id"), ingress.answer, where="the answer to interrupt {!r}"
 )
-BEGIN = Action(
-    "begin", ("value", "delay"), lambda runtime, value, delay: runtime.begin(value, delay), where="the start value"
-)
-CANCEL = Action("cancel", ("reason",), lambda runtime, reason: runtime.cancel(reason), ingress.until_ended)
-CLOSE = Action("close", (), lambda runtime: runtime.close(), ingress.ended_result)
-SET = Action(
-    "state.set",
-    ("key", "value", "emit"),
-    lambda runtime, key, value, emit: _state(runtime).set(key, value, emit=emit),
-    where="state[{!r}]",
-)
-APPEND = Action(
-    "state.append",
-    ("key", "value", "emit"),
-    lambda runtime, key, value, emit: _state(runtime).append(key, value, emit=emit),
-    where="state[{!r}]",
-)
-DELETE = Action(
-    "state.delete", ("key", "emit"), lambda runtime, key, emit: _state(runtime).delete(key, emit=emit)
-)
+BEGIN = Action("begin", ("value", "delay"), _begin, where="the start value")
+CANCEL = Action("cancel", ("reason",), _cancel, ingress.until_ended)
+CLOSE = Action("close", (), _close, ingress.ended_result)
+SET = Action("state.set", ("key", "value", "emit"), _set, where="state[{!r}]")
+APPEND = Action("state.append", ("key", "value", "emit"), _append, where="state[{!r}]")
+DELETE = Action("state.delete", ("key", "emit"), _delete)
 #: with a function in place of the value, it can only be performed in the process of the caller
-UPDATE = Action(
-    "state.update",
-    ("key", "value", "default", "emit"),
-    lambda runtime, key, value, default, emit: _state(runtime).update(key, value, default, emit=emit),
-    where="state[{!r}]",
-)
-REDUCE = Action(
-    "state.reduce",
-    ("key", "value", "emit"),
-    lambda runtime, key, value, emit: _state(runtime).reduce(key, value, emit=emit),
-    where="state[{!r}]",
-)
+UPDATE = Action("state.update", ("key", "value", "default", "emit"), _update, where="state[{!r}]")
+REDUCE = Action("state.reduce", ("key", "value", "emit"), _reduce, where="state[{!r}]")
 
 #: All actions by kind.
 ACTIONS: dict[str, Action] = {

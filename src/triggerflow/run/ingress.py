@@ -582,8 +582,7 @@ async def put(runtime: ExecutionRuntime, item: Any, run: RunChunk, repeated: Rep
 
 
 async def room_from_outside(runtime: ExecutionRuntime, item: Any) -> None:
-    """A caller is about to put an item into the runtime stream on a handle: wait for room, unless the item is refused.
-    """
+    """A caller is about to put an item into the runtime stream on a handle: check the item, and wait for room."""
     driver_of(runtime)
     check = runtime.check_item
     if check is not None:

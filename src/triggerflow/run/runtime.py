@@ -504,7 +504,7 @@ class ExecutionRuntime:
             self.durability.prepare_stream(self, stream)
             if self.has_ended:
                 stream.end(self.why_ended())
-            elif self.machine.state.stream_stopped:
+            elif self.machine.state.stream_stopped and (self.log is None or self.log.is_committed):
                 stream.end()
         return stream
 
