@@ -25,8 +25,8 @@ from .drivers.asyncio import REAL
 from .run.environment import Environment
 from .run.execution import Execution
 from .run.flow_runtime import FlowRuntime
-from .run.ingress import check_patience
-from .run.options import Options
+from .run.ingress import check_delay, check_patience
+from .run.options import Options, Reuse, check_labels, check_reuse
 from .run.portal import iterate_sync, run_sync
 from .run.resources import ResourceHolder
 from .run.runtime import ExecutionRuntime
@@ -60,7 +60,7 @@ P = ParamSpec("P")
 #: The options of `create_execution`.
 CREATE_OPTIONS = (
     "id", "concurrency", "skip_exceptions", "max_pending", "stream_history", "journal_limit", "keep_open",
-    "execution_timeout", "cleanup_timeout", "max_losses", "runtime_resources", "store",
+    "execution_timeout", "cleanup_timeout", "max_losses", "runtime_resources", "store", "reuse", "labels",
 )  # fmt: skip
 
 
@@ -368,12 +368,16 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         max_losses: int = 5,
         runtime_resources: Mapping[str, Any] | None = None,
         store: Store | None = None,
+        reuse: Reuse = "existing",
+        labels: Mapping[str, str] | None = None,
         **unknown: Never,
     ) -> Execution[OutputT]:
         """Create an execution without starting it.
 
-        With a `store`, or after `set_store`, it is durable: see `Execution`. If the store already has an execution with
-        this `id`, the handle is for that execution, which continues on its first use.
+        With a `store`, or after `set_store`, it is durable: see `Execution`. `reuse` says what happens on the first use
+        if the store already has an execution with this `id`, see `async_submit`. By default the handle is for that
+        execution, which continues with the options that it was created with; a warning names those that differ.
+        `labels` are texts by name, to find the execution again (`history.executions(labels=...)`).
 
         `concurrency` limits how many chunks run at once (default: no limit). `max_pending` limits how many runs caused
         by one chunk's signals may be pending before its next emit waits, and how many items of a for_each without a
@@ -406,7 +410,71 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             cleanup_timeout=cleanup_timeout,
             max_losses=max_losses,
         )
-        return self._runtime.make_handle(self._runtime.new(options, id, store=store, resources=runtime_resources))
+        details: dict[str, Any] = {"resources": runtime_resources}
+        if check_reuse(reuse, where) != "existing":
+            details["reuse"] = reuse
+        if labels is not None:
+            details["labels"] = check_labels(labels, where)
+        if len(details) > 1 and (store or self._runtime.store) is None:
+            raise UsageError(f"{where}: reuse= and labels= need a store; an execution in memory is found by its handle")
+        return self._runtime.make_handle(self._runtime.new(options, id, store=store, **details))
+
+    async def async_submit(
+        self,
+        value: InputT | None = None,
+        *,
+        id: str | None = None,
+        store: Store | None = None,
+        reuse: Reuse = "reject",
+        labels: Mapping[str, str] | None = None,
+        delay: float | None = None,
+        concurrency: int | None = None,
+        skip_exceptions: bool | None = None,
+        max_pending: int = 1024,
+        keep_open: bool = False,
+        execution_timeout: float | None = None,
+        cleanup_timeout: float = 5.0,
+        max_losses: int = 5,
+    ) -> Execution[OutputT]:
+        """Start a durable execution that a `Worker` runs, of this process or another one. Returns when it is stored.
+
+        The handle does not run the execution, see `async_attach`. `reuse` is the policy for an `id` that is in the
+        store: "reject" raises `ExecutionExists`; "existing" returns a handle of that execution, whatever its value and
+        its state are; "new_after_end" does so while it has not ended, and then starts a new execution under the id
+        `id.2`, after that `id.3`. Of several processes that submit an id at the same time, one creates it. `delay` is
+        that of `async_start`, the other options are those of `create_execution`.
+
+        Raises `ContractError` or `PayloadError` for a value of another type than the declared one, or that cannot be
+        recorded; `DefinitionError` for an impossible option; `UsageError` without a store, or if the id belongs to
+        another flow; `StoreError`.
+        """
+        where = f"flow {self.name!r}: submit()"
+        store = self._store(store, "flow.async_submit")
+        self._runtime.require_name()
+        if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{where}: the id of an execution is a string; got {id!r}")
+        if delay is not None:
+            check_delay(delay)
+        options = Options(
+            concurrency=positive(concurrency, where),
+            skip_exceptions=self._runtime.skip_exceptions if skip_exceptions is None else skip_exceptions,
+            max_pending=max_pending,
+            keep_open=keep_open,
+            execution_timeout=self._runtime.execution_timeout if execution_timeout is None else execution_timeout,
+            cleanup_timeout=cleanup_timeout,
+            max_losses=max_losses,
+        )
+        from .durable.submission import submit
+
+        made = await submit(
+            self._runtime, store, options, value,
+            id=id, reuse=check_reuse(reuse, where), labels=check_labels(labels, where), delay=delay,
+        )  # fmt: skip
+        return await self.async_resume(made, store=store)
+
+    def submit(self, value: InputT | None = None, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
+        """The sync twin of `async_submit`."""
+        return run_sync(lambda: self.async_submit(value, store=store, **options), "flow.async_submit")
 
     async def async_resume(
         self,

@@ -30,6 +30,23 @@ def _rebuild(kind: type[TriggerFlowError], args: tuple[Any, ...]) -> TriggerFlow
     return error
 
 
+def without_values(error: BaseException) -> str:
+    """What a message or a log may say of an error that was raised while a recorded value was handled.
+
+    The text of an error of the user's code, or of the standard library, may contain the value. So it is left out, and
+    the place is named instead. Raise the new error `from None`: else a traceback shows the text.
+    """
+    if isinstance(error, TriggerFlowError):
+        return str(error)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__qualname__
+    code = trace.tb_frame.f_code
+    return f"{type(error).__qualname__} in {code.co_qualname} ({code.co_filename}, line {trace.tb_lineno})"
+
+
 class DefinitionError(TriggerFlowError, ValueError):
     """The flow is built wrong. The message names the flow and the call, and says what to write instead."""
 
@@ -63,6 +80,10 @@ class ExecutionSuspended(ExecutionClosed):
 
 class AlreadyStarted(UsageError):
     """The execution was already started, with another start value."""
+
+
+class ExecutionExists(UsageError):
+    """The store has an execution with this id, and the call was to make a new one (`reuse="reject"`)."""
 
 
 class UnknownInterrupt(UsageError, LookupError):

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from .definition import OperatorKind
-from .errors import SnapshotError
+from .errors import SnapshotError, without_values
 from .events import ErrorInfo
 from .freezing import freeze
 from .frozen import TAG
@@ -99,7 +99,7 @@ def decode(plan: Plan, snapshot: Mapping[str, Any], unpack: Unpack) -> RunState:
     except SnapshotError:
         raise
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
-        raise SnapshotError(f"the snapshot is damaged: {type(error).__name__}: {error}") from error
+        raise SnapshotError(f"the snapshot is damaged: {without_values(error)}") from None
 
 
 class _Encoder:

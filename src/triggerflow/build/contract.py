@@ -71,8 +71,10 @@ def checker(expected: Any, place: str, convert: Check | None = None) -> Check:
         try:
             return convert(value)
         except Exception as error:  # validators are user code and may raise anything
-            text = f"TriggerFlow contract validation failed for {place!r}: {error}"
-            raise ContractError(text) from error
+            said = _without_input(error)
+            if said is None:
+                raise ContractError(f"TriggerFlow contract validation failed for {place!r}: {error}") from error
+            raise ContractError(f"TriggerFlow contract validation failed for {place!r}: {said}") from None
 
     return check
 
@@ -96,7 +98,7 @@ def _converter(expected: Any) -> Check:
         try:
             return fit(value, expected)
         except TypeError:  # msgspec does not know the class
-            raise TypeError(f"expected {expected!r}, got {type(value).__qualname__}: {value!r}") from None
+            raise TypeError(f"expected {expected!r}, got a {type(value).__qualname__}") from None
 
     return convert
 
@@ -111,6 +113,18 @@ def _validator(pydantic: Any, expected: Any) -> Check:
     if not getattr(adapter, "pydantic_complete", True):
         adapter.rebuild()  # raises for a name that is not there
     return adapter.validate_python
+
+
+def _without_input(error: Exception) -> str | None:
+    """The text of an error of Pydantic, whose own text contains the value; None for any other error."""
+    pydantic = _pydantic()
+    if pydantic is None or not isinstance(error, pydantic.ValidationError):
+        return None
+    found: list[dict[str, Any]] = cast("Any", error).errors(
+        include_url=False, include_context=False, include_input=False
+    )
+    places = ((".".join(map(str, it["loc"])), it["msg"]) for it in found)
+    return "; ".join(f"{place}: {text}" if place else text for place, text in places)
 
 
 def _has_pydantic_metadata(expected: Any) -> bool:

@@ -162,7 +162,9 @@ def _with_end(lines: Iterable[AnyLine]) -> Iterator[bytes]:
     for line in lines:
         data = _encode(line)
         if b"\n" in data:
-            raise StoreDamaged(f"a stored value has a line break, which this engine never writes: {data[:100]!r}")
+            raise StoreDamaged(
+                f"a stored value has a line break, which this engine never writes; it is in a {type(line).__name__}"
+            )
         digest.update(data + b"\n")
         count += 1
         yield data + b"\n"
@@ -171,7 +173,7 @@ def _with_end(lines: Iterable[AnyLine]) -> Iterator[bytes]:
 
 def _write(target: Target, lines: list[bytes]) -> None:
     if isinstance(target, str | os.PathLike):
-        write_file(target, lines)
+        write_file(target, lines, private=True)
     else:
         target.writelines(lines)
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from .._core import events
-from .._core.errors import PayloadError, StoreDamaged
+from .._core.errors import PayloadError, SnapshotError, StoreDamaged
 from .._core.state import RunState
 from ..serialize.digests import digest_of_event
 from ..serialize.payload import Types
@@ -68,10 +68,12 @@ def encode(record: events.Event, types: Types, state: RunState, payloads: dict[s
     for field in _TEXTS[kind]:
         text = getattr(record, field)
         if text is not None and not isinstance(text, str):
-            raise PayloadError(f"{field!r} of this {kind.__name__} has to be a string, got {text!r}")
+            raise PayloadError(f"{field!r} of this {kind.__name__} has to be a string, not a {type(text).__qualname__}")
     for field in _FLAGS[kind]:
         if type(flag := getattr(record, field)) is not bool:
-            raise PayloadError(f"{field!r} of this {kind.__name__} has to be True or False, got {flag!r}")
+            raise PayloadError(
+                f"{field!r} of this {kind.__name__} has to be True or False, not a {type(flag).__qualname__}"
+            )
     name = VALUES.get(kind)
     value = None if name is None else getattr(record, name)
     taken = record
@@ -97,10 +99,10 @@ def encode(record: events.Event, types: Types, state: RunState, payloads: dict[s
     return data
 
 
-def _where(record: events.Event, state: RunState) -> str:
-    """A description of a record's value for error messages."""
+def _where(record: events.Event, state: RunState | None = None) -> str:
+    """A description of a record's value for error messages. With the state it names the chunk."""
     number: int | None = getattr(record, "run", None)
-    run = None if number is None else state.runs.get(number)
+    run = None if number is None or state is None else state.runs.get(number)
     by = "" if run is None else f" of chunk {run.node.name!r}"
     match record:
         case events.Started():
@@ -137,7 +139,10 @@ async def decode(rows: Sequence[bytes], types: Types, fetch: Fetch) -> list[even
     payloads = await gather(values, fetch)
     for record, value in zip(records, values, strict=True):
         if type(value) not in _PLAIN:
-            setattr(record, VALUES[type(record)], types.unpack(unfold(value, payloads)))
+            try:
+                setattr(record, VALUES[type(record)], types.unpack(unfold(value, payloads)))
+            except (SnapshotError, StoreDamaged) as error:
+                raise type(error)(f"{_where(record)} cannot be read: {error}") from None
     return records
 
 

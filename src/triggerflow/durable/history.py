@@ -171,15 +171,18 @@ class History:
         """
         return await compact(self._reader, await self._reader.row(id))
 
-    async def prune(self, *, older_than: float | timedelta | None = None, keep: int | None = None) -> Pruned:
+    async def prune(
+        self, *, older_than: float | timedelta | None = None, keep: int | None = None, shrink: bool = False
+    ) -> Pruned:
         """Delete executions that have ended, with their sub-flows.
 
         `older_than` (seconds, or a timedelta) selects those whose last record is older; `keep` selects all but the
         newest `keep` of them; with both arguments, an execution must be selected by both. An execution that has not
-        ended, or has a sub-flow that has not ended, is never deleted. Raises `UsageError` without any argument, or if
-        `keep` is negative.
+        ended, or has a sub-flow that has not ended, is never deleted. With `shrink`, the store then gives the space
+        back to the system (`Store.shrink`); otherwise it uses it again. Raises `UsageError` without `older_than` and
+        `keep`, or if `keep` is negative.
         """
-        return await prune(self._reader, older_than, keep)
+        return await prune(self._reader, older_than, keep, shrink)
 
     async def export(self, id: str, target: Target) -> int:
         """Write the execution with its sub-flows to a .jsonl file, and return the number of records.

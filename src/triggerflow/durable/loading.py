@@ -7,7 +7,7 @@ import msgspec
 
 from .._core import events
 from .._core.commands import AnyCommand
-from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError
+from .._core.errors import SnapshotError, StoreDamaged, TriggerFlowError, without_values
 from .._core.machine import Machine
 from .._core.plan import Plan
 from .._core.snapshot import decode as decode_state
@@ -86,8 +86,8 @@ def replay_record(machine: Machine, record: events.Event, id: str) -> list[AnyCo
     except (TriggerFlowError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         number = machine.state.records
         raise StoreDamaged(
-            f"execution {id!r}: record {number} does not follow from those before it: {error}"
-        ) from error
+            f"execution {id!r}: record {number} does not follow from those before it: {without_values(error)}"
+        ) from None
 
 
 def _snapshot(restored: RestoredExecution, state: Mapping[str, Any], types: Types, before: str | None = None) -> bytes:

@@ -5,12 +5,13 @@ an execution continues under a newer definition, its state is first restored und
 `versions` says, and stored as a snapshot. The records after that snapshot belong to the newer definition.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from .._core.definition import Definition, Operator
-from .._core.errors import StoreDamaged
+from .._core.errors import StoreDamaged, UsageError, without_values
 from .._core.events import DECLARED, RULES
 from ..run.options import Options
 from ..run.program import Program
@@ -20,7 +21,14 @@ from ..stores.protocol import ExecutionRow
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
-def first_row(id: str, program: Program, options: Options, parent: str | None, now: float) -> ExecutionRow:
+def first_row(
+    id: str,
+    program: Program,
+    options: Options,
+    parent: str | None,
+    now: float,
+    labels: Mapping[str, str] | None = None,
+) -> ExecutionRow:
     """The row of a new execution."""
     return ExecutionRow(
         id=id,
@@ -30,7 +38,13 @@ def first_row(id: str, program: Program, options: Options, parent: str | None, n
         parent=parent,
         created=now,
         updated=now,
+        labels=dict(labels or {}),
     )
+
+
+def of_another_flow(id: str, owner: str, flow: str) -> UsageError:
+    """The error of a call that wants an execution of another flow."""
+    return UsageError(f"execution {id!r} belongs to flow {owner!r}, but this is flow {flow!r}")
 
 
 def attempt_id(id: str, number: int) -> str:
@@ -82,7 +96,7 @@ def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Defin
         external = msgspec.convert(stored.get("external", ()), tuple[str, ...])
         definition = Definition(str(stored["name"]), tuple(operators), external)
     except (LookupError, TypeError, ValueError) as error:
-        raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {error}") from error
+        raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {without_values(error)}") from None
     if definition.fingerprint != fingerprint:
         raise StoreDamaged(f"the stored definition {fingerprint!r} has the fingerprint {definition.fingerprint!r}")
     return definition

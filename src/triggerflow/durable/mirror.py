@@ -30,8 +30,8 @@ from .requests import read_reply, write_request
 if TYPE_CHECKING:
     from .stored import Stored
 
-#: While somebody waits for an execution of another process, the mirror finds out after so many seconds whether the owner
-#: is alive. The pause doubles, up to the second number.
+#: While somebody waits for an execution of another process, the mirror looks after so many seconds whether the owner is
+#: alive. The pause doubles, up to the second number.
 BEAT, LONGEST_BEAT = 1.0, 8.0
 
 #: What `Mirror.ask` returns if the execution has ended, and its owner has not performed the action.

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
-from .._core.errors import StoreDamaged
+from .._core.errors import StoreDamaged, without_values
 from ..stores.protocol import payload_digest
 
 #: Bytes above which a part becomes a payload; items in a block of a long list; characters in a piece of a long text.
@@ -114,7 +114,7 @@ def unfold(value: Any, payloads: Mapping[str, Any]) -> Any:
     try:
         return _unfold(value, payloads, budget)
     except (LookupError, TypeError, RecursionError) as error:
-        raise StoreDamaged(f"a stored value cannot be put together: {type(error).__name__}: {error}") from error
+        raise StoreDamaged(f"a stored value cannot be put together: {without_values(error)}") from None
 
 
 def _unfold(whole: Any, payloads: Mapping[str, Any], budget: list[int]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from .._core.errors import StoreConflict, StoreError, UnknownExecution
+from .._core.errors import StoreConflict, StoreDamaged, StoreError, UnknownExecution, without_values
 from ..drivers.tasks import start_task
 from ..run.environment import Environment
 from ..run.execution import Execution
@@ -83,25 +83,29 @@ class Scheduling:
         row: ScheduleRow | None = found
         while row is not None and row.due is not None and row.due <= self._environment.now():
             try:
-                state = read_state(row)
-                following = await self._look(row, state)
+                following = await self._look(row)
             except StoreConflict:  # another worker was faster, or somebody has changed it
                 row = await self._store.schedule(row.id)
-                continue
-            except StoreError:
-                raise
-            except Exception:  # it was put by a newer release, or its time zone is not known on this machine
-                self._unreadable[row.id] = row.version
-                logger.exception("schedule %r of flow %r cannot be used here; it is skipped", row.id, row.flow)
-                return False
-            if following is None:
-                return True
-            row = following
+            except Exception as error:
+                if isinstance(error, StoreError) and not isinstance(error, StoreDamaged):
+                    raise
+                # Its data is damaged or of a newer release, or this machine does not know its time zone.
+                return self._skip(row, error)
+            else:
+                if following is None:
+                    return True
+                row = following
         return False
 
-    async def _look(self, row: ScheduleRow, state: ScheduleState) -> ScheduleRow | None:
+    def _skip(self, row: ScheduleRow, why: Exception) -> bool:
+        self._unreadable[row.id] = row.version
+        text = "schedule %r of flow %r cannot be used here; it is skipped until it is put again: %s"
+        logger.error(text, row.id, row.flow, without_values(why))
+        return False
+
+    async def _look(self, row: ScheduleRow) -> ScheduleRow | None:
         """Look at a schedule once. Returns its new row; None if there was nothing to change."""
-        state = await self._without_ended(state)
+        state = await self._without_ended(read_state(row))
         now = self._environment.now()
         found = look(row.id, state, now)
         after, starts = found.state, list[Append]()
@@ -112,7 +116,7 @@ class Scheduling:
             except StoreError:
                 raise
             except Exception as error:  # the start value does not fit the flow any more, for example
-                why = f"{type(error).__name__}: {error}"[:500]
+                why = f"{type(error).__name__}: {without_values(error)}"[:500]
                 logger.error("schedule %r of flow %r cannot start %r: %s", row.id, row.flow, id, why)
                 after = msgspec.structs.replace(after, error=why)
             else:

@@ -15,6 +15,7 @@ from typing import Any
 from .._core import commands, events
 from .._core.errors import (
     ExecutionClosed,
+    ExecutionExists,
     ExecutionLeased,
     ExecutionSuspended,
     MissingResource,
@@ -23,6 +24,7 @@ from .._core.errors import (
     StoreError,
     UnknownExecution,
     UsageError,
+    without_values,
 )
 from .._core.machine import FINAL, Machine
 from .._core.state import UNSET, Status
@@ -31,7 +33,7 @@ from ..run.actions import UPDATE, Action
 from ..run.environment import Environment
 from ..run.interfaces import Durability, NewChild
 from ..run.journal import RingJournal
-from ..run.options import Options
+from ..run.options import DEFAULTS, Options, Reuse
 from ..run.program import Program
 from ..run.runtime import ExecutionRuntime
 from ..run.shared import SharedData
@@ -43,7 +45,7 @@ from .commit import StoreSession, give_up, session_of
 from .commit_buffer import CommitBuffer
 from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
-from .metadata import attempt_id, first_row, read_options
+from .metadata import attempt_id, first_row, of_another_flow, read_options
 from .mirror import ENDED, Mirror
 from .reader import ExecutionReader
 
@@ -59,7 +61,7 @@ class ChunksStillRun(UsageError):
 SNAPSHOT_EVERY, SNAPSHOT_PART = 5000, 0.25
 
 NO_SNAPSHOT = (
-    "%r: no snapshot could be written (%s: %s). The execution goes on and its records are stored, but resuming it "
+    "%r: no snapshot could be written (%s). The execution goes on and its records are stored, but resuming it "
     "replays all of them since the last snapshot. A value was changed in place after it was recorded; replace it "
     "instead: state.set(key, value)"
 )
@@ -73,8 +75,10 @@ class Stored(Durability):
         "_ends_steps",
         "_is_new",
         "_is_open",
+        "_labels",
         "_must_exist",
         "_operator_map",
+        "_reuse",
         "_snapshot_at",
         "_snapshot_bytes",
         "_snapshot_failed",
@@ -100,6 +104,8 @@ class Stored(Durability):
         must_exist: bool = False,
         may_run: bool = True,
         operator_map: Mapping[str, str | None] | None = None,
+        reuse: Reuse = "existing",
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         #: the execution that this object connects to its store
         self.runtime = runtime
@@ -123,6 +129,8 @@ class Stored(Durability):
         self._snapshot_failed = False
         self._must_exist = must_exist
         self._operator_map = operator_map
+        self._reuse: Reuse = reuse
+        self._labels = labels
         #: the tasks that the last suspension has cancelled, each with what it runs
         self.stopping: dict[asyncio.Task[None], str] = {}
         #: whether it was in the store when this process opened it
@@ -141,6 +149,8 @@ class Stored(Durability):
         must_exist: bool = False,
         may_run: bool = True,
         operator_map: Mapping[str, str | None] | None = None,
+        reuse: Reuse = "existing",
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         """Called when the execution was requested again by its id. Applies the new arguments, unless it is open here.
 
@@ -148,8 +158,10 @@ class Stored(Durability):
         """
         runtime = self.runtime
         if runtime.program.name != program.name:
-            raise _of_another_flow(runtime.id, runtime.program.name, program.name)
+            raise of_another_flow(runtime.id, runtime.program.name, program.name)
         if self._is_open or self.lock.locked():
+            if reuse == "reject":
+                raise ExecutionExists(f"{runtime!r} was created in this process already; choose another id")
             ours, theirs = runtime.program.plan.definition.fingerprint, program.plan.definition.fingerprint
             if ours != theirs and runtime.machine.state.status not in FINAL:
                 raise UsageError(
@@ -162,6 +174,7 @@ class Stored(Durability):
         runtime.shared, self._operator_map = shared, operator_map
         if self.mirror is None:
             runtime.options = options
+        self._reuse, self._labels = reuse, labels or self._labels
         self._must_exist = self._must_exist and must_exist
         runtime.link = link or runtime.link
         if resources:
@@ -179,6 +192,8 @@ class Stored(Durability):
             try:
                 await self._open()
             except ExecutionLeased:
+                if self.runtime.link is not None:
+                    raise  # a sub-flow runs where its parent runs, or not at all
                 await self._show(await self.session.store.find(runtime.id))
             if self.mirror is not None:
                 return
@@ -289,18 +304,38 @@ class Stored(Durability):
 
     async def _open(self) -> None:
         runtime, store = self.runtime, self.session.store
-        row = None if self._is_new else await store.find(runtime.id)
+        row = None if self._is_new else await self._found()
         if row is None:
             if self._must_exist:
                 raise UnknownExecution(f"there is no execution {runtime.id!r} in {store!r}")
             self._create()
         else:
             if row.flow != runtime.program.name:
-                raise _of_another_flow(runtime.id, row.flow, runtime.program.name)
+                raise of_another_flow(runtime.id, row.flow, runtime.program.name)
             if row.status not in FINAL_STATUSES and not self._may_claim(row):
                 await self._show(row)
             else:
                 await self._go_on(row)
+
+    async def _found(self) -> ExecutionRow | None:
+        """The row of the execution in the store; None if it has to be created. Raises `ExecutionExists`."""
+        runtime, session = self.runtime, self.session
+        log = runtime.log
+        if self._reuse == "existing" or (isinstance(log, CommitBuffer) and log.status is not None):
+            return await session.store.find(runtime.id)
+        from .submission import place
+
+        row, id = await place(session.store, runtime.id, self._reuse)
+        if id != runtime.id:
+            if session.live.get(id, self) is not self:
+                raise UsageError(
+                    f"execution {id!r} is open in this process; use its handle, or flow.async_resume({id!r})"
+                )
+            if session.live.get(runtime.id) is self:
+                del session.live[runtime.id]
+            runtime.rename(id)
+            session.live[id] = self
+        return row
 
     def _create(self) -> None:
         """Begin a new execution. Its first commit creates it in the store."""
@@ -308,7 +343,7 @@ class Stored(Durability):
         runtime.start_value, self._is_new = UNSET, False
         self.session.add_definition(runtime.program)
         parent = None if runtime.link is None else runtime.link.parent.id
-        row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now())
+        row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now(), self._labels)
         self._begin(Machine(runtime.program.plan), create=row)
 
     async def _go_on(self, row: ExecutionRow) -> None:
@@ -331,7 +366,7 @@ class Stored(Durability):
             if self.mirror is not None:
                 self.drop_mirror(self.mirror)
             runtime.start_value = restored.value
-            runtime.options = read_options(row.options)
+            runtime.options = self._stored_options(row)
             self._begin(restored.machine)
             self._was_stored = True
         except ExecutionLeased:
@@ -339,6 +374,15 @@ class Stored(Durability):
         except BaseException:
             await give_up(store, row.id)
             raise
+
+    def _stored_options(self, row: ExecutionRow) -> Options:
+        """The options of the execution in the store. Warns of others that the caller has given: they do not count."""
+        given, stored = self.runtime.options.to_dict(), read_options(row.options)
+        kept = {name: value for name, value in stored.to_dict().items() if given[name] not in (value, DEFAULTS[name])}
+        if kept and self.runtime.link is None and given["attended"]:
+            text = ", ".join(f"{name}={value!r}" for name, value in kept.items())
+            logger.warning("%r was created with %s: other values are ignored now", self.runtime, text)
+        return stored
 
     def _begin(self, machine: Machine, create: ExecutionRow | None = None) -> None:
         runtime = self.runtime
@@ -483,7 +527,7 @@ class Stored(Durability):
         except Exception as error:  # encoding an object of a user's class may raise any error
             if not self._snapshot_failed:
                 self._snapshot_failed = True
-                logger.warning(NO_SNAPSHOT, runtime, type(error).__name__, error)
+                logger.warning(NO_SNAPSHOT, runtime, without_values(error))
             return
         self._snapshot_failed = False
         if isinstance(log, CommitBuffer):
@@ -529,6 +573,11 @@ class Stored(Durability):
     def runs_a_driver(self) -> bool:
         """Whether it has a driver in this process, which may run chunks."""
         return self.runs_here and self.runtime.driver is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was opened here and has ended."""
+        return self._is_open and self.runtime.machine.state.status in FINAL
 
     @property
     def may_run_again(self) -> bool:
@@ -681,6 +730,8 @@ def stored_runtime(
     must_exist: bool = False,
     may_run: bool = True,
     operator_map: Mapping[str, str | None] | None = None,
+    reuse: Reuse = "existing",
+    labels: Mapping[str, str] | None = None,
     make: Callable[..., ExecutionRuntime] = ExecutionRuntime,
 ) -> ExecutionRuntime:
     """Return the runtime of a durable execution: the one that this process has for that id, or a new one from `make`.
@@ -691,18 +742,26 @@ def stored_runtime(
     if id is not None and not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"flow {program.name!r}: the id of an execution is a string; got {id!r}")
     known: Stored | None = None if id is None else session.live.get(id)
-    if known is not None and known.may_run_again:
+    if known is not None and (known.may_run_again or (reuse == "new_after_end" and known.has_ended)):
         del session.live[known.runtime.id]  # its handles keep showing how it failed
         known = None
     if known is not None and (known.runtime.log is not None or known.runtime.program.name == program.name):
         known.reconfigure(
             program, shared, options,
             resources=resources, link=link, must_exist=must_exist, may_run=may_run, operator_map=operator_map,
+            reuse=reuse, labels=labels,
         )  # fmt: skip
         return known.runtime
     runtime = make(program, shared, options, environment, id, resources=resources, link=link)
     stored = Stored(
-        runtime, store, is_new=id is None, must_exist=must_exist, may_run=may_run, operator_map=operator_map
+        runtime,
+        store,
+        is_new=id is None,
+        must_exist=must_exist,
+        may_run=may_run,
+        operator_map=operator_map,
+        reuse=reuse,
+        labels=labels,
     )
     runtime.durability, runtime.is_plain = stored, False
     session.live[runtime.id] = stored
@@ -713,7 +772,3 @@ def stored_of(runtime: ExecutionRuntime) -> Stored:
     """The `Stored` of a durable execution."""
     assert isinstance(runtime.durability, Stored)
     return runtime.durability
-
-
-def _of_another_flow(id: str, owner: str, flow: str) -> UsageError:
-    return UsageError(f"execution {id!r} belongs to flow {owner!r}, but this is flow {flow!r}")

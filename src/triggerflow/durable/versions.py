@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from .._core.definition import Definition, Operator, OperatorKind, completed_by
-from .._core.errors import SnapshotError
+from .._core.errors import SnapshotError, without_values
 from .._core.signals import Trigger
 from .._core.state import Phase
 from ..build.arguments import closest
@@ -110,7 +110,7 @@ def inspect(snapshot: Mapping[str, Any], definition: Definition) -> Verdict:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, SnapshotError):
             raise
-        raise SnapshotError(f"the snapshot is damaged: {type(error).__name__}: {error}") from error
+        raise SnapshotError(f"the snapshot is damaged: {without_values(error)}") from None
     if not found:
         return verdict
     hint = "finish this execution under the version that it was saved by, or cancel it"

@@ -167,6 +167,10 @@ class ExecutionRuntime:
                     self._id = self.environment.new_id()
         return self._id
 
+    def rename(self, id: str) -> None:
+        """Give the execution another id, before it is created in its store."""
+        self._id = id
+
     @property
     def start_value(self) -> Any:
         """The start value; UNSET before the start."""
@@ -221,9 +225,15 @@ class ExecutionRuntime:
             if contract is not None and self.durability.outlives_loop:
                 value = contract(value)  # compare with the recorded value, which the contract had converted, too
             if not same_value(value, self._value):
+                first, other = repr(self._value), repr(value)
+                if self.durability.outlives_loop:  # a recorded value is not shown
+                    first, other = (
+                        f"another value, a {type(self._value).__qualname__},",
+                        f"a {type(value).__qualname__}",
+                    )
                 raise AlreadyStarted(
-                    f"{self!r} was started with {self._value!r} and cannot start again with {value!r}; "
-                    "create another execution for another value"
+                    f"{self!r} was started with {first} and cannot start again with {other}; create another execution "
+                    "for another value"
                 )
             return
         if self.machine.state.records and self.machine.state.never_starts:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from .._core.errors import SnapshotError
+from .._core.errors import SnapshotError, without_values
 from .._core.snapshot import decode, encode
 from .._core.state import UNSET
 from ..serialize.text import is_yaml, parse_json, parse_yaml, to_yaml, write_file
@@ -91,7 +91,7 @@ def restore(
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, SnapshotError):
             raise
-        raise SnapshotError(f"the saved execution is damaged: {type(error).__name__}: {error}") from error
+        raise SnapshotError(f"the saved execution is damaged: {without_values(error)}") from None
     return execution
 
 
@@ -99,7 +99,7 @@ def write(data: Mapping[str, Any], path: "str | Path | None", encoding: str) -> 
     """Write a snapshot to a file: YAML if the name ends in .yaml or .yml, else JSON. The file is never half written."""
     if path is not None:
         written = to_yaml(data) if is_yaml(_path(path)) else json.dumps(data)
-        write_file(path, (written.encode(encoding),))
+        write_file(path, (written.encode(encoding),), private=True)
 
 
 def read(source: "Mapping[str, Any] | str | Path", encoding: str) -> Mapping[str, Any]:

@@ -48,6 +48,10 @@ def is_recordable(cls: Any) -> bool:
     )
 
 
+class Misfit(ValueError):
+    """Fields do not fit a class: those of an object, or recorded ones. The message names fields, and has no value."""
+
+
 class Shape:
     """How the instances of one class are recorded.
 
@@ -119,31 +123,31 @@ class Shape:
         return None
 
     def fields_of(self, value: Any) -> dict[str, Any]:
-        """The fields of an instance, for the forms "made" and "state". Raises `ValueError` if it holds more or less."""
+        """The fields of an instance, for the forms "made" and "state". Raises `Misfit` if it holds more or less."""
         held: Mapping[str, Any] = getattr(value, "__dict__", None) or {}
         for name in held:
             if name not in self.names and name not in self._derived:
-                raise ValueError(f"it holds {name!r}, which is not one of its fields")
+                raise Misfit(f"it holds {name!r}, which is not one of its fields")
         for name in self._slots:
             if getattr(value, name, _MISSING) is not _MISSING:
-                raise ValueError(f"it holds {name!r}, which is not one of its fields")
+                raise Misfit(f"it holds {name!r}, which is not one of its fields")
         found: dict[str, Any] = {}
         for name in self.names:
             it = held.get(name, _MISSING)
             if it is _MISSING:
                 it = getattr(value, name, _MISSING)
             if it is _MISSING:
-                raise ValueError(f"its field {name!r} is not set")
+                raise Misfit(f"its field {name!r} is not set")
             found[name] = it
         return found
 
     def parts_of_model(self, value: Any) -> dict[str, Any]:
-        """All that a Pydantic model holds. Raises `ValueError` if it holds something else."""
+        """All that a Pydantic model holds. Raises `Misfit` if it holds something else."""
         held: dict[str, Any] = value.__dict__
         fields = {name: held[name] for name in self.names if name in held}
         for name in held:
             if name not in fields and name not in self._derived:
-                raise ValueError(f"it holds {name!r}, which is not one of its fields")
+                raise Misfit(f"it holds {name!r}, which is not one of its fields")
         parts: dict[str, Any] = {"fields": fields}
         given = value.__pydantic_fields_set__
         if given != fields.keys():
@@ -157,20 +161,20 @@ class Shape:
     def make(self, fields: dict[str, Any]) -> Any:
         """Make an instance of the form "made" or "state" out of its fields; those that are missing get their default.
 
-        Raises what the class raises, and `ValueError` for a field that it does not have.
+        Raises what the class raises, and `Misfit` for a field that it does not have.
         """
         cls: Any = self.cls
         if is_named_tuple(cls):
             defaults: dict[str, Any] = cls._field_defaults
             found = {**defaults, **fields}
             if found.keys() != set(self.names):
-                raise ValueError(f"{cls.__qualname__} has the fields {self.names}")
+                raise Misfit(f"{cls.__qualname__} has the fields {self.names}")
             return _new_tuple(cls, [found[name] for name in self.names])
         if self.form == "made":
             return cls(**fields)  # a struct without code of its own
         unknown = fields.keys() - set(self.names)
         if unknown:
-            raise ValueError(f"{cls.__qualname__} has no field {sorted(unknown)[0]!r}")
+            raise Misfit(f"{cls.__qualname__} has no field {sorted(unknown)[0]!r}")
         if issubclass(cls, msgspec.Struct):
             struct = cls(**fields)
             for name, it in fields.items():  # what `__post_init__` has changed again
@@ -184,7 +188,7 @@ class Shape:
     def make_model(self, parts: Mapping[str, Any]) -> Any:
         """Make a Pydantic model out of what `parts_of_model` gave; new fields of its class get their default.
 
-        Raises `ValueError` for a field without one.
+        Raises `Misfit` for a field without one.
         """
         cls = cast("Any", self.cls)
         stored: dict[str, Any] = parts["fields"]
@@ -194,7 +198,7 @@ class Shape:
             if name in stored:
                 held[name] = stored[name]
             elif field.is_required():
-                raise ValueError(f"{cls.__qualname__} needs {name!r}")
+                raise Misfit(f"{cls.__qualname__} needs {name!r}")
             else:
                 held[name] = field.get_default(call_default_factory=True, validated_data=held)
         given = set(map(str, parts["set"])) if "set" in parts else set(stored)
@@ -228,7 +232,7 @@ def _default(cls: type[Any], field: "dataclasses.Field[Any]") -> Any:
         return field.default
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
-    raise ValueError(f"{cls.__qualname__} needs {field.name!r}")
+    raise Misfit(f"{cls.__qualname__} needs {field.name!r}")
 
 
 def _has_any(cls: type[Any], root: type[Any], *names: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_orig
 
 import msgspec
 
-from .._core.errors import DefinitionError, PayloadError, SnapshotError
+from .._core.errors import DefinitionError, PayloadError, SnapshotError, without_values
 from .._core.events import Failure
 from .._core.freezing import freeze
 from .._core.frozen import PLAIN, TAG
@@ -214,6 +214,10 @@ class Types:
             raise PayloadError(
                 f"{where} cannot be recorded: it and the calls around it exceed the recursion limit of Python"
             ) from None
+        except PayloadError:
+            raise
+        except Exception as error:  # attributes of an object of the user's may be code
+            raise PayloadError(f"{where} cannot be recorded: {without_values(error)}") from None
         if checked:
             self._check_read_back(packed, where, checked)
         return packed
@@ -227,7 +231,8 @@ class Types:
         try:
             same = self._pack(self._unpack(packed, 0), where, 0, []) == packed
         except Exception as error:  # the code of the classes may raise anything
-            raise PayloadError(f"{where} cannot be read back after it was recorded ({names}): {error}") from error
+            why = without_values(error)
+            raise PayloadError(f"{where} cannot be read back after it was recorded ({names}): {why}") from None
         if not same:
             raise PayloadError(
                 f"{where} would come back as another value: making its objects again changes them ({names}); "
@@ -296,7 +301,7 @@ class Types:
         name = self._names.get(kind)
         if name is None:
             raise self._refusal(value, kind, where)
-        from .objects import shape_of  # see `register`
+        from .objects import Misfit, shape_of  # see `register`
 
         shape = shape_of(kind)
         if shape.checked:
@@ -306,9 +311,9 @@ class Types:
             return {"$": f"type:{name}", "v": self._pack(member.value, where, depth + 1, checked)}
         try:
             if shape.refused:
-                raise ValueError(shape.refused)
+                raise Misfit(shape.refused)
             fields = shape.parts_of_model(value) if shape.form == "model" else shape.fields_of(value)
-        except ValueError as error:
+        except Misfit as error:
             raise PayloadError(
                 f"{where} is a {kind.__module__}.{kind.__qualname__} that cannot be recorded without loss: {error}"
             ) from None
@@ -359,12 +364,16 @@ class Types:
             for key, item in data.items():
                 made[key] = self._unpack(item, depth + 1)
             return made
+        tag = data["$"] if isinstance(data["$"], str) else type(data["$"]).__name__
         try:
-            return self._unpack_tagged(str(data["$"]), data["v"], depth)
+            return self._unpack_tagged(tag, data["v"], depth)
         except (SnapshotError, RecursionError):
             raise
         except Exception as error:  # constructors of registered classes may raise anything
-            raise SnapshotError(f"a recorded value is damaged: {shortened(data)}: {error}") from error
+            from .objects import Misfit  # see `register`
+
+            why = str(error) if isinstance(error, Misfit) else without_values(error)
+            raise SnapshotError(f"a recorded value with the tag {tag!r} is damaged: {why}") from None
 
     def _unpack_tagged(self, tag: str, data: Any, depth: int) -> Any:
         if tag in _readers():
@@ -424,9 +433,3 @@ def _text(value: str, where: str) -> str:
                 f"{where} contains half of a surrogate pair; that is not valid text and cannot be recorded"
             ) from None
     return value
-
-
-def shortened(data: Any) -> str:
-    """Stored data as text for a message: its first 200 characters."""
-    text = repr(data)
-    return text if len(text) <= 200 else f"{text[:200]}..."

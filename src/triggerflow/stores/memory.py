@@ -341,7 +341,7 @@ class MemoryStore(OpenedInScripts):
             if old.reply is None or old.reply.at >= now - REPLY_KEPT:
                 break
             del data.replied[old.id]
-            self._shrink()
+            self._shrink_log()
         if known := data.inbox.get(request.id) or data.replied.get(request.id):
             return known
         if request.execution not in data.executions:
@@ -383,7 +383,7 @@ class MemoryStore(OpenedInScripts):
         data.fetched.pop(request, None)
         data.log.add("executions", [found.execution])
         data.log.add("requests", [request])
-        self._shrink()
+        self._shrink_log()
         return None
 
     async def wait_changes(self, cursor: str | None = None, *, timeout: float | None = None) -> Changes:
@@ -410,7 +410,7 @@ class MemoryStore(OpenedInScripts):
         await self.append(starts)  # it does not wait for anything, so that nobody comes in between
         self.data.schedules[schedule.id] = schedule
         self.data.log.add("schedules", [schedule.id])
-        self._shrink()
+        self._shrink_log()
 
     async def delete_schedule(self, schedule: str) -> bool:
         """See `Store.delete_schedule`."""
@@ -418,7 +418,7 @@ class MemoryStore(OpenedInScripts):
         if self.data.schedules.pop(schedule, None) is None:
             return False
         self.data.log.add("schedules", [schedule])
-        self._shrink()
+        self._shrink_log()
         return True
 
     async def schedule(self, schedule: str) -> ScheduleRow | None:
@@ -667,10 +667,15 @@ class MemoryStore(OpenedInScripts):
             data.fetched.pop(id, None)
         data.log.add("executions", names)
         data.log.add("requests", requests)
-        self._shrink()
+        self._shrink_log()
         return len(deleted)
 
-    def _shrink(self) -> None:
+    async def shrink(self) -> int:
+        """See `Store.shrink`: Python frees the memory of deleted data by itself."""
+        self._lifecycle.check()
+        return 0
+
+    def _shrink_log(self) -> None:
         data = self.data
         data.log.shrink(len(data.executions) + len(data.inbox) + len(data.replied) + _GONE)
 

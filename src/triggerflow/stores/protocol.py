@@ -550,3 +550,10 @@ class Store(Protocol):
         deleted, sub-flows included.
         """
         ...
+
+    async def shrink(self) -> int:
+        """Give the space of deleted data back to the system, in small steps, between which others can write.
+
+        Returns how many bytes were given back; 0 if the store cannot do that, or need not.
+        """
+        ...

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..._core.errors import StoreConflict
+from ..processes import has_ended
 from ..protocol import FINAL_STATUSES, RETRIABLE_STATUSES, not_retriable
-from .processes import has_ended
 
 
 class Claim(NamedTuple):
