@@ -57,6 +57,15 @@ class StoreSession:
         self._waiting.append(buffer)
         if self._task is None:
             self._task = start_task(asyncio.get_running_loop(), self._commit())
+            self._task.add_done_callback(self._commit_ended)
+
+    def _commit_ended(self, task: asyncio.Task[None]) -> None:
+        """If the commit task was cancelled before its first step, suspend the executions that wait for it."""
+        if self._task is task:
+            self._task = None
+            waiting, self._waiting = self._waiting, []
+            for buffer in waiting:
+                buffer.owner.suspend(ExecutionSuspended(f"the commit to {self.store!r} was cancelled"))
 
     def close(self, why: ExecutionSuspended) -> None:
         """End the session, because its store was closed: suspend every execution that is still open in it."""
