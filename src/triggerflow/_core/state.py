@@ -255,7 +255,9 @@ class Timer(msgspec.Struct):
 
 
 class Interrupt(msgspec.Struct):
-    """An open question to the outside. `run` is the run that asked; with `holds` that run has not ended."""
+    """An open question to the outside. `run` is the run that asked; with `holds` that run has not ended.
+
+    `asked` is the time of its record; None if a snapshot of an earlier version had it open."""
 
     id: str
     type: str
@@ -270,6 +272,7 @@ class Interrupt(msgspec.Struct):
     status: Literal["waiting", "resumed", "expired", "retracted"] = "waiting"
     response: Any = None
     request: str | None = None
+    asked: float | None = None
 
 
 class Interruptions:

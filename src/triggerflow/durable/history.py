@@ -17,6 +17,7 @@ from .copying import renamed
 from .diff import Difference, difference
 from .following import StoreReader
 from .fork import fork_of
+from .listing import put_copies
 from .reader import ExecutionReader
 from .retention import Compacted, Pruned, compact, prune
 from .text import line
@@ -157,7 +158,7 @@ class History:
         reader = self._reader
         copies = await fork_of(reader, await reader.row(id), at, state or {}, value)
         name = self._flow.environment.new_id() if new_id is None else new_id
-        await reader.store.put_copies(renamed(copies, name))
+        await put_copies(reader, renamed(copies, name))
         runtime = self._flow.stored(reader.store, Options(), name, resources=runtime_resources, must_exist=True)
         return self._flow.make_handle(runtime)
 

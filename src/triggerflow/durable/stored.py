@@ -27,7 +27,7 @@ from .._core.errors import (
     without_values,
 )
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET, Status
+from .._core.state import UNSET, Interrupt, Status
 from ..run import ingress
 from ..run.actions import UPDATE, Action
 from ..run.environment import Environment
@@ -47,6 +47,7 @@ from .leftovers import ENDS_STEPS, REASON, end_leftovers, open_steps
 from .loading import RestoredExecution, migrate, read_items, write_snapshot
 from .metadata import attempt_id, first_row, of_another_flow, read_options
 from .mirror import ENDED, Mirror
+from .questions import asked_here, question, write_question
 from .reader import ExecutionReader
 
 logger = logging.getLogger("triggerflow")
@@ -368,6 +369,10 @@ class Stored(Durability):
             runtime.start_value = restored.value
             runtime.options = self._stored_options(row)
             self._begin(restored.machine)
+            if row.status not in FINAL_STATUSES and row.questions != len(asked_here(restored.machine.state)):
+                # It was stored by an earlier version, copied, or retried.
+                assert isinstance(runtime.log, CommitBuffer)
+                runtime.log.list_questions()
             self._was_stored = True
         except ExecutionLeased:
             raise
@@ -460,6 +465,18 @@ class Stored(Durability):
     def now(self) -> float:
         """See `commit_buffer.Owner.now`."""
         return self.runtime.environment.now()
+
+    def question(self, interrupt: Interrupt) -> bytes:
+        """See `commit_buffer.Owner.question`."""
+        return write_question(question(self.runtime.program, interrupt, self.path))
+
+    @property
+    def path(self) -> str:
+        """What leads from the outermost execution to this sub-flow: the ids of its interrupts there begin with it."""
+        parent, link = self._parent, self.runtime.link
+        if parent is None or link is None:
+            return ""
+        return "/".join(filter(None, (parent.path, link.path)))
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """See `commit_buffer.Owner.loop`."""

@@ -85,7 +85,8 @@ class FlowRuntime:
                         raise DefinitionError(
                             f"flow {self.name!r}: when() listens to an unknown key: {unknown}"
                         ) from None
-            program = Program(plan, blueprint, self.types, self.contract.copy(), dict(self.signals), self.state)
+            signals, types = dict(self.signals), dict(self.signal_types)
+            program = Program(plan, blueprint, self.types, self.contract.copy(), signals, self.state, types)
             compiled = self._compiled = (self.blueprint.version, program)
         return compiled[1]
 
