@@ -14,7 +14,7 @@ store is not changed by that, and the execution can continue in any process.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core import commands, events
 from .._core.errors import ExecutionSuspended, WrongLoopError
@@ -23,6 +23,9 @@ from .._core.state import Interrupt, RunChunk, RunState, Status, StatusName
 from .._core.timers import next_due
 from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord, Reply
 from .questions import asked_here, why_ended
+
+if TYPE_CHECKING:
+    from .shared import StoredShared
 
 #: If more records than this wait for the store, a chunk that puts a stream item has to wait for the commit.
 MAX_UNCOMMITTED = 1024
@@ -54,6 +57,11 @@ class Owner(Protocol):
     @property
     def root_id(self) -> str:
         """The id of the outermost execution. Its records and those of all its sub-flows are committed together."""
+        ...
+
+    @property
+    def shared(self) -> "StoredShared | None":
+        """The shared data as the execution sees it; None for a sub-flow, which has a copy of its own."""
         ...
 
     def enqueue(self, buffer: "CommitBuffer") -> None:
@@ -122,7 +130,6 @@ class CommitBuffer:
         "_replying",
         "_waiters",
         "_writing",
-        "bytes",
         "commits",
         "committed",
         "due",
@@ -131,6 +138,7 @@ class CommitBuffer:
         "items",
         "owner",
         "status",
+        "stored_bytes",
         "suspended",
     )
 
@@ -148,7 +156,7 @@ class CommitBuffer:
         if create is None:
             self.status, self.due = status_and_due(machine)
         #: how many bytes of records and payloads this buffer has committed
-        self.bytes = 0
+        self.stored_bytes = 0
         #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
         self._machine = machine
@@ -215,6 +223,16 @@ class CommitBuffer:
             self._queued = True
             self.owner.enqueue(self)
 
+    def touch(self) -> "asyncio.Future[None]":
+        """See `CommitLog.touch`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.suspended is not None:
+            future.set_exception(self.suspended)
+        else:
+            self._waiters.append((self._machine.state.records, future))
+            self._enqueue()
+        return future
+
     def _questions(self, ended: bool) -> dict[str, bytes | None]:
         """The questions that were opened and closed since the last commit."""
         state = self._machine.state
@@ -265,6 +283,8 @@ class CommitBuffer:
             error=why_ended(self._machine.state) if ended else None,
         )
         self._create = None
+        if (shared := self.owner.shared) is not None:
+            shared.complete(append)
         return append
 
     def written(self, append: Append) -> None:
@@ -275,7 +295,7 @@ class CommitBuffer:
         if append.replies:
             self.owner.replied(append.replies)
         self.status, self.due = append.status, append.due
-        self.bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
+        self.stored_bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item

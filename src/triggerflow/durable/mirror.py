@@ -74,6 +74,9 @@ class MirrorLog:
         """Never called: `encode` has refused the record."""
         raise NotImplementedError
 
+    async def touch(self) -> None:
+        """There is nothing to commit."""
+
     async def wait_committed(self) -> None:
         """All that the mirror knows is in the store."""
 

@@ -49,6 +49,7 @@ from .metadata import attempt_id, first_row, of_another_flow, read_options
 from .mirror import ENDED, Mirror
 from .questions import asked_here, question, write_question
 from .reader import ExecutionReader
+from .shared import OwnShared, StoredShared
 
 logger = logging.getLogger("triggerflow")
 
@@ -172,14 +173,22 @@ class Stored(Durability):
             return
         self.may_run = self.may_run or may_run
         runtime.use(program)
-        runtime.shared, self._operator_map = shared, operator_map
+        self._operator_map = operator_map
         if self.mirror is None:
             runtime.options = options
         self._reuse, self._labels = reuse, labels or self._labels
         self._must_exist = self._must_exist and must_exist
         runtime.link = link or runtime.link
+        self.share(shared)
         if resources:
             runtime.own_resources = dict(resources)
+
+    def share(self, of: SharedData) -> None:
+        """Give the execution the shared data of its flow in this store. `of` is that of this process."""
+        runtime = self.runtime
+        view = self.session.shared_view(runtime.program)
+        kind = StoredShared if runtime.link is None else OwnShared
+        runtime.shared = kind(self, view, of)
 
     async def open(self, runtime: ExecutionRuntime) -> None:
         """Continue the execution that is in the store, or create it; see `Execution.async_open`.
@@ -190,8 +199,9 @@ class Stored(Durability):
                 return
             await self._chunks_stopped()
             self._join_session()
+            row = None
             try:
-                await self._open()
+                row = await self._open()
             except ExecutionLeased:
                 if self.runtime.link is not None:
                     raise  # a sub-flow runs where its parent runs, or not at all
@@ -199,13 +209,15 @@ class Stored(Durability):
             if self.mirror is not None:
                 return
             self._is_open, self.released = True, False
-            if runtime.machine.state.status in FINAL:
-                return
-            self.session.inbox.opened(runtime.id)
-            if not runtime.machine.state.records:
-                return  # it is created by its first commit, so that nobody can have asked for anything
-            ingress.driver_of(runtime)  # the driver starts the open runs again
-        await self.session.inbox.look_if_possible()
+            runs = runtime.machine.state.status not in FINAL
+            if runs:
+                self.session.inbox.opened(runtime.id)
+                if runtime.machine.state.records:
+                    ingress.driver_of(runtime)  # the driver starts the open runs again
+            if row is not None and (shared := self.shared) is not None:
+                await self._attach(shared, row)
+        if runs and row is not None:  # else nobody can have asked for anything yet, or it has ended
+            await self.session.inbox.look_if_possible()
 
     async def _is_mirrored(self, mirror: Mirror) -> bool:
         """Bring the mirror up to date; False if no process runs the execution now, and this one may."""
@@ -225,6 +237,7 @@ class Stored(Durability):
         """Show an execution that another process runs."""
         if row is None:
             raise UnknownExecution(f"there is no execution {self.runtime.id!r} in {self.session.store!r}")
+        self._reuse = "existing"
         mirror = self.mirror
         if mirror is None:
             mirror = Mirror(self)
@@ -275,6 +288,17 @@ class Stored(Durability):
             await self.committed(runtime)
         return answer
 
+    async def _attach(self, shared: StoredShared, row: ExecutionRow) -> None:
+        """Let the execution take the changes of shared data that it has missed. If that fails, it is not open."""
+        try:
+            moved = row.definition != self.runtime.program.plan.definition.fingerprint
+            await shared.attach(row.heard, moved=moved)
+        except (StoreError, SnapshotError, UsageError) as error:
+            why = ExecutionSuspended(f"{self.runtime!r} was suspended: its shared data cannot be read: {error}")
+            why.__cause__ = error
+            self.suspend(why)
+            raise
+
     def _join_session(self) -> None:
         """Join the present session of the store, if it was closed and opened again since.
 
@@ -288,6 +312,8 @@ class Stored(Durability):
             raise ExecutionSuspended(str(closed)) from closed
         session.live[id] = self
         self.session = session
+        if isinstance(shared := self.runtime.shared, StoredShared | OwnShared):
+            self.share(shared.of)
 
     async def _chunks_stopped(self) -> None:
         """Wait for the chunks that a suspension has cancelled: they must not write into the reopened execution."""
@@ -303,20 +329,22 @@ class Stored(Durability):
                 )
         self.stopping = {}
 
-    async def _open(self) -> None:
+    async def _open(self) -> ExecutionRow | None:
+        """Returns the row of an execution that goes on; None for a new one."""
         runtime, store = self.runtime, self.session.store
         row = None if self._is_new else await self._found()
         if row is None:
             if self._must_exist:
                 raise UnknownExecution(f"there is no execution {runtime.id!r} in {store!r}")
             self._create()
+            return None
         else:
             if row.flow != runtime.program.name:
                 raise of_another_flow(runtime.id, row.flow, runtime.program.name)
             if row.status not in FINAL_STATUSES and not self._may_claim(row):
                 await self._show(row)
-            else:
-                await self._go_on(row)
+                return row
+            return await self._go_on(row)
 
     async def _found(self) -> ExecutionRow | None:
         """The row of the execution in the store; None if it has to be created. Raises `ExecutionExists`."""
@@ -346,13 +374,16 @@ class Stored(Durability):
         parent = None if runtime.link is None else runtime.link.parent.id
         row = first_row(runtime.id, runtime.program, runtime.options, parent, self.now(), self._labels)
         self._begin(Machine(runtime.program.plan), create=row)
+        if (shared := self.shared) is not None:
+            shared.begin(is_new=True)
 
-    async def _go_on(self, row: ExecutionRow) -> None:
+    async def _go_on(self, row: ExecutionRow) -> ExecutionRow:
         runtime, store = self.runtime, self.session.store
         program = runtime.program
         try:
             if row.status not in FINAL_STATUSES:
                 row = await store.claim(runtime.id)
+                await runtime.shared.refresh()
             restored = await ExecutionReader(program, store).restore(row, row.records)
             if row.status not in FINAL_STATUSES and row.definition != program.plan.definition.fingerprint:
                 self.session.add_definition(program)
@@ -369,11 +400,14 @@ class Stored(Durability):
             runtime.start_value = restored.value
             runtime.options = self._stored_options(row)
             self._begin(restored.machine)
+            if (shared := self.shared) is not None:
+                shared.begin(is_new=False, heard=row.heard)
             if row.status not in FINAL_STATUSES and row.questions != len(asked_here(restored.machine.state)):
                 # It was stored by an earlier version, copied, or retried.
                 assert isinstance(runtime.log, CommitBuffer)
                 runtime.log.list_questions()
             self._was_stored = True
+            return row
         except ExecutionLeased:
             raise
         except BaseException:
@@ -443,6 +477,12 @@ class Stored(Durability):
     def enqueue(self, buffer: CommitBuffer) -> None:
         """See `commit_buffer.Owner.enqueue`."""
         self.session.enqueue(buffer)
+
+    @property
+    def shared(self) -> StoredShared | None:
+        """See `commit_buffer.Owner.shared`."""
+        shared = self.runtime.shared
+        return shared if isinstance(shared, StoredShared) else None
 
     def perform(self, held: list[commands.AnyCommand]) -> None:
         """See `commit_buffer.Owner.perform`."""
@@ -528,7 +568,7 @@ class Stored(Durability):
         assert isinstance(log, CommitBuffer)
         if runtime.machine.state.status in FINAL and log.is_committed:
             self.session.inbox.left(runtime.id)
-        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.bytes >= self._snapshot_bytes:
+        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.stored_bytes >= self._snapshot_bytes:
             self._snapshot_at = records
             self.session.run_in_background(self._write_snapshot())
         self._notify()
@@ -548,7 +588,7 @@ class Stored(Durability):
             return
         self._snapshot_failed = False
         if isinstance(log, CommitBuffer):
-            self._snapshot_bytes = log.bytes + len(data) * SNAPSHOT_PART
+            self._snapshot_bytes = log.stored_bytes + len(data) * SNAPSHOT_PART
         with suppress(StoreError, ExecutionSuspended):
             if log is not None:
                 await log.wait_committed()
@@ -666,7 +706,8 @@ class Stored(Durability):
         if parent is not None and parent.runtime.driver is not None:
             # The parent's step has not failed, but its sub-flow does not end in this process.
             parent.suspend(why)
-        runtime.shared.forget(runtime)
+        if (shared := self.shared) is not None:
+            shared.drop()
         runtime.wake_all(lambda: why)
         runtime.stream = None
         self._notify()
@@ -780,6 +821,7 @@ def stored_runtime(
         reuse=reuse,
         labels=labels,
     )
+    stored.share(shared)
     runtime.durability, runtime.is_plain = stored, False
     session.live[runtime.id] = stored
     return runtime

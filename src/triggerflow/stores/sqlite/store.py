@@ -16,8 +16,19 @@ from ..._core.errors import StoreUnavailable
 from ...run.environment import machine_time
 from ..lifecycle import Lifecycle, OpenedInScripts
 from ..processes import this_process
-from ..protocol import Append, Changes, ExecutionCopy, ExecutionRow, Question, Request, ScheduleRow, StatusName
-from . import changes, claims, inbox, listing, reading, schedules, upkeep, writing
+from ..protocol import (
+    Append,
+    Changes,
+    ExecutionCopy,
+    ExecutionRow,
+    Question,
+    Request,
+    ScheduleRow,
+    SharedChange,
+    SharedLog,
+    StatusName,
+)
+from . import changes, claims, inbox, listing, reading, schedules, shared, upkeep, writing
 from .connection import Synchronous
 from .connections import Reader, Writer
 from .feed import Feed
@@ -141,9 +152,9 @@ class SQLiteStore(OpenedInScripts):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """See `Store.append`."""
-        await self._write(writing.append, appends)
+        return await self._write(writing.append, appends)
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
@@ -192,6 +203,20 @@ class SQLiteStore(OpenedInScripts):
             assert cursor is not None  # without a cursor, there is an answer
             if not await feed.wait(number, deadline):
                 return Changes(cursor=cursor)
+
+    # -- shared data -------------------------------------------------------------------------------------------------
+
+    async def change_shared(self, flow: str, changes: Sequence[SharedChange]) -> int:
+        """See `Store.change_shared`."""
+        return await self._write(shared.change, flow, changes)
+
+    async def shared(self, flow: str, *, after: int = 0, limit: int = 1000) -> SharedLog:
+        """See `Store.shared`."""
+        return await self._read(shared.log, flow, after, limit)
+
+    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> list[str]:
+        """See `Store.fold_shared`."""
+        return await self._write(shared.fold, flow, values)
 
     # -- schedules ---------------------------------------------------------------------------------------------------
 
