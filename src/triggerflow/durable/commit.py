@@ -6,19 +6,21 @@ executions share one disk write, where each would need a write of its own for ea
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from .._core.errors import ExecutionSuspended, StoreConflict, StoreError, UsageError
 from ..drivers.tasks import start_task
 from ..run.program import Program
+from ..stores.lifecycle import OpenedInScripts
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
 from .hub import Hub
 from .inbox import Inbox
 from .metadata import write_definition
 from .shared import SharedView
+from .suspects import Suspects
 
 logger = logging.getLogger("triggerflow")
 
@@ -47,6 +49,8 @@ class StoreSession:
         #: definitions that the next commit has to store, by fingerprint; and the fingerprints of stored ones
         self._new_definitions: dict[str, bytes] = {}
         self._stored_definitions = stored_definitions
+        #: runs that may be what has ended earlier processes
+        self.suspects = Suspects()
         #: by the name of the flow and the id of its types, which the view refers to
         self._views: dict[tuple[str, int], SharedView] = {}
         self._background_tasks: set[asyncio.Task[None]] = set()
@@ -239,6 +243,11 @@ def _owner_of(store: Store) -> str | None:
         return None
 
 
+def is_open(store: Store) -> bool:
+    """Whether a store is open, on this event loop."""
+    return _owner_of(store) is not None
+
+
 async def give_up(store: Store, id: str) -> None:
     """Release an execution with its sub-flows because of an error, which the caller raises: so an error of the store is
     only logged. A cancellation of the caller does not stop the release: without an owner, a worker can run them."""
@@ -247,6 +256,20 @@ async def give_up(store: Store, id: str) -> None:
         await asyncio.shield(task)
     except (StoreError, UsageError) as error:
         logger.warning("%r: execution %r could not be released: %s", store, id, error)
+
+
+def _stopping(session: Callable[[], StoreSession | None]) -> Callable[[], Coroutine[Any, Any, Collection[str]]]:
+    """See `OpenedInScripts.before_closing`. The store must not keep its session alive."""
+
+    async def stop() -> Collection[str]:
+        live = session()
+        if live is None:
+            return ()
+        from .giving_back import before_closing
+
+        return await before_closing(live)
+
+    return stop
 
 
 def session_of(store: Store) -> StoreSession:
@@ -268,5 +291,7 @@ def session_of(store: Store) -> StoreSession:
     if session is None:
         session = StoreSession(store, known.definitions)
         known.session = ref(session)
+        if isinstance(store, OpenedInScripts):
+            store.before_closing(_stopping(ref(session)))
     session.owner = owner or session.owner
     return session

@@ -8,7 +8,7 @@ of it instead.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +27,7 @@ from .._core.errors import (
     without_values,
 )
 from .._core.machine import FINAL, Machine
-from .._core.state import UNSET, Interrupt, Status
+from .._core.state import UNSET, Interrupt, RunChunk, Status
 from ..run import ingress
 from ..run.actions import UPDATE, Action
 from ..run.environment import Environment
@@ -727,6 +727,13 @@ class Stored(Durability):
 
             departure = Departure(self, ExecutionSuspended(f"{runtime!r} was suspended: {reason}"))
             await give_back(self.session, [departure])
+
+    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
+        """See `Durability.alone`."""
+        async with self.session.suspects.turn():
+            ingress.submit(runtime, events.Isolated(self.now(), run.id))
+            await self.committed(runtime)
+            return await call()
 
     def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:
         """See `Durability.lacks_resource`. The process that has created the execution made a mistake: the chunk fails

@@ -140,6 +140,10 @@ class Durability:
         """Stop running the execution in this process and give it back to its store. Raises `UsageError` in memory."""
         raise UsageError(f"{runtime!r} has no store and would be lost; cancel() it, or save() it first")
 
+    async def alone(self, runtime: ExecutionRuntime, run: RunChunk, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Begin a run as the only suspect of this process, and await it. Only if it `outlives_loop`."""
+        raise NotImplementedError
+
     def lacks_resource(self, runtime: ExecutionRuntime, error: MissingResource) -> bool:
         """A chunk needs a resource that this process lacks. Returns True if the execution was suspended because of
         that, and left to a process that has it; False if the chunk fails."""

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("triggerflow")
 EMPTY: dict[str, Any] = {}
 
+#: After so many losses a run begins as the only suspect of its process, see `ExecutionRuntime.losses_are_over`.
+SUSPECT_AFTER = 2
+
 #: Held while an id is made, because sync chunks may read the id from several threads at once.
 _giving_id = Lock()
 
@@ -569,27 +572,36 @@ class ExecutionRuntime:
     # -- for the driver ----------------------------------------------------------------------------------------------
 
     def invoke(self, run: RunChunk) -> Awaitable[Any]:
-        """Call the handler of a run. Raises `RunLost` if too many processes have ended while it ran."""
-        if run.interruptions is not None:
-            self._require_not_lost(run)
+        """Call the handler of a run. Raises `RunLost` if it is not started again, see `losses_are_over`."""
+        if run.interruptions is not None and self.durability.outlives_loop:
+            if self.losses_are_over(run):
+                raise self._lost(run)
+            if run.interruptions.losses >= SUSPECT_AFTER and run.node.kind is not OperatorKind.SUB_FLOW:
+                return self.durability.alone(self, run, lambda: self._call(run))
+        return self._call(run)
+
+    def _call(self, run: RunChunk) -> Awaitable[Any]:
         data = TriggerFlowRuntimeData(self, run)
         call = self.program.invokers[run.node.index](data)
         return call if run.attempt == 1 else finishing(data, call)
 
-    def _require_not_lost(self, run: RunChunk) -> None:
-        if self.losses_are_over(run):
-            losses, limit = 0 if run.interruptions is None else run.interruptions.losses, self.options.max_losses
-            raise RunLost(
-                f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is "
-                "not started again: it may be what ends the process, for example by its use of memory "
-                f"(max_losses={limit}; flow.async_retry starts it again)"
-            )
-
     def losses_are_over(self, run: RunChunk, times: int = 1) -> bool:
-        """Whether so many processes have ended while a chunk ran that it is not started again. In memory never."""
-        if run.interruptions is None or run.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
+        """Whether a chunk is what ends its process, so that it is not started again. In memory never.
+
+        A process that ends takes all its runs with it. So after two losses a run begins as the only suspect of its
+        process, and only the losses after that count against it."""
+        noted, limit = run.interruptions, self.options.max_losses * times
+        if noted is None or run.node.kind is OperatorKind.SUB_FLOW or not self.durability.outlives_loop:
             return False
-        return run.interruptions.losses >= self.options.max_losses * times
+        return noted.losses >= limit and noted.lost_alone >= limit - SUSPECT_AFTER
+
+    def _lost(self, run: RunChunk) -> RunLost:
+        losses = 0 if run.interruptions is None else run.interruptions.losses
+        return RunLost(
+            f"chunk {run.node.name!r} of {self!r} ran each time that its process ended ({losses} times), and is not "
+            "started again: it may be what ends the process, for example by its use of memory "
+            f"(max_losses={self.options.max_losses}; flow.async_retry starts it again)"
+        )
 
     def handle_for(self, run: RunChunk) -> Execution:
         """The handle that a chunk gets as `data.execution`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..._core.errors import StoreError, StoreUnavailable
+from ..lifecycle import Pulse
 from . import claims, schema, upkeep
 from .connection import Synchronous, connect, make_file, transaction
 from .errors import store_error
@@ -24,9 +25,19 @@ class Writer:
     """The only connection that writes. Used on its own thread only."""
 
     def __init__(
-        self, path: Path, ownership: Ownership, *, synchronous: Synchronous, busy_timeout: float, mode: int
+        self,
+        path: Path,
+        ownership: Ownership,
+        pulse: Pulse,
+        *,
+        synchronous: Synchronous,
+        busy_timeout: float,
+        mode: int,
     ) -> None:
         self._path = path
+        self._pulse = pulse
+        #: executions that stay with this owner when it closes, see `Lifecycle.stopped`
+        self.kept: set[str] = set()
         self._ownership = ownership
         self._synchronous: Synchronous = synchronous
         self._busy_timeout = busy_timeout
@@ -115,6 +126,8 @@ class Writer:
     def renew(self) -> float:
         """Renew the lease. Returns the number of seconds until the next renewal is due."""
         if self._connection is not None:
+            if not self._pulse.beat():  # the event loop is stuck
+                return min(RETRY, self._ownership.lease / 3)
             self._ownership.renew()
             try:
                 self.run(upkeep.sweep)
@@ -127,7 +140,7 @@ class Writer:
         if self._connection is None:
             return
         try:
-            self.run(claims.leave)
+            self.run(claims.leave, self.kept)
         except StoreError:
             pass  # other owners can claim the executions when the lease has ended
         finally:
