@@ -18,8 +18,9 @@ import msgspec
 
 from .._core.errors import SnapshotError, StoreConflict, StoreDamaged, UsageError
 from ..serialize.text import write_file
-from ..stores.protocol import FINAL_STATUSES, ExecutionCopy, ExecutionRow, NewRecord, StatusName, Store
+from ..stores.protocol import FINAL_STATUSES, ExecutionCopy, ExecutionRow, NewRecord, StatusName
 from .copying import all_sub_flows, copy_one, copy_tree, renamed
+from .listing import put_copies
 from .reader import ExecutionReader
 
 #: The version of the format. Every change of its meaning increments it.
@@ -188,21 +189,17 @@ async def load_archive(reader: ExecutionReader, source: Target, id: str | None, 
     from .archive_validation import validate  # imported here: only loading needs the memory store
 
     await validate(reader, copies, definitions)
+    copies[0].listens = tuple(reader.program.plan.flow_data)
     if id is not None:
         copies = renamed(copies, id)
     store = reader.store
     for copy in copies:
         if await store.find(copy.row.id) is not None:
             raise StoreConflict(f"execution {copy.row.id!r} exists in {store!r}; load it under another id: id=...")
-    await store_copies(store, copies, definitions)
+    for fingerprint, definition in definitions.items():
+        await store.put_definition(fingerprint, definition)
+    await put_copies(reader, copies)
     return await reader.row(copies[0].row.id)
-
-
-async def store_copies(store: Store, copies: list[ExecutionCopy], definitions: dict[str, bytes]) -> None:
-    """Add copies and their definitions to a store: all executions or none."""
-    for fingerprint, data in definitions.items():
-        await store.put_definition(fingerprint, data)
-    await store.put_copies(copies)
 
 
 def _read(source: Target, limit: int) -> bytes:

@@ -17,6 +17,7 @@ from .copying import renamed
 from .diff import Difference, difference
 from .following import StoreReader
 from .fork import fork_of
+from .listing import put_copies
 from .reader import ExecutionReader
 from .retention import Compacted, Pruned, compact, prune
 from .text import line
@@ -112,16 +113,18 @@ class History:
         follow: bool = True,
         compact: bool = False,
         timeout: float | None = None,
-        poll: float = 0.25,
+        poll: float | None = None,
     ) -> StoreReader:
         """Return an async iterator over the items of the runtime stream. The execution may run in any process.
 
-        It begins after item number `after`, and queries the store for new items at least every `poll` seconds. It ends
-        when the stream was stopped or the execution has ended, and raises the error of a failed execution. With
-        `follow=False` it ends after the items that are in the store. With `compact=True`, consecutive items that are
-        already in the store are merged if they differ in their text only; see `run.stream`. It
-        raises `TimeoutError` if no item comes for `timeout` seconds (default:
-        no limit), and `UsageError` for a negative `after` or a `poll` that is not positive.
+        It begins after item number `after`. It ends when the stream was stopped or the execution has ended, and raises
+        the error of a failed execution. With `follow=False` it ends after the items that are in the store. With
+        `compact=True`, consecutive items that are already in the store are merged if they differ in their text only;
+        see `run.stream`. It raises `TimeoutError` if no item comes for `timeout` seconds (default: no limit), and
+        `UsageError` for a negative `after` or a `poll` that is not positive.
+
+        The store tells when there are new items, and readers of one execution share what they read. So they must not
+        change the items. `poll`, in seconds, was the pause between two queries; it has no meaning any more.
         """
         return StoreReader(self._reader, id, after=after, follow=follow, compact=compact, timeout=timeout, poll=poll)
 
@@ -157,7 +160,7 @@ class History:
         reader = self._reader
         copies = await fork_of(reader, await reader.row(id), at, state or {}, value)
         name = self._flow.environment.new_id() if new_id is None else new_id
-        await reader.store.put_copies(renamed(copies, name))
+        await put_copies(reader, renamed(copies, name))
         runtime = self._flow.stored(reader.store, Options(), name, resources=runtime_resources, must_exist=True)
         return self._flow.make_handle(runtime)
 

@@ -16,7 +16,11 @@ from .._core.events import DECLARED, RULES
 from ..run.options import Options
 from ..run.program import Program
 from ..serialize.payload import Types
-from ..stores.protocol import ExecutionRow
+from ..stores.protocol import ExecutionCopy, ExecutionRow
+
+#: The option of an execution whose open questions are in the store. Those of earlier versions are not, until they are
+#: opened.
+LISTS_QUESTIONS = "lists_questions"
 
 # -- rows ------------------------------------------------------------------------------------------------------------
 
@@ -34,7 +38,7 @@ def first_row(
         id=id,
         flow=program.name,
         definition=program.plan.definition.fingerprint,
-        options=msgspec.json.encode({**options.to_dict(), "rules": RULES}),
+        options=msgspec.json.encode({**options.to_dict(), "rules": RULES, LISTS_QUESTIONS: True}),
         parent=parent,
         created=now,
         updated=now,
@@ -61,6 +65,24 @@ def predates_declared_events(row: ExecutionRow) -> bool:
         raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
 
 
+def lists_questions(row: ExecutionRow) -> bool:
+    """Whether the open questions of an execution are in the store."""
+    return row.questions > 0 or bool(_options(row.options).get(LISTS_QUESTIONS))
+
+
+def with_listed_questions(copy: ExecutionCopy) -> ExecutionCopy:
+    """The copy of an execution whose questions are about to be listed."""
+    options = msgspec.json.encode({**_options(copy.row.options), LISTS_QUESTIONS: True})
+    return msgspec.structs.replace(copy, row=msgspec.structs.replace(copy.row, options=options))
+
+
+def _options(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreDamaged(f"the stored options of an execution cannot be read: {error}") from error
+
+
 def read_options(data: bytes) -> Options:
     """The options of an execution out of its row. Raises `StoreDamaged`."""
     try:
@@ -82,7 +104,10 @@ def write_definition(definition: Definition, types: Types) -> bytes:
 
 
 def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Definition:
-    """Decode a definition. Raises `StoreDamaged` if it is missing, or does not match its fingerprint."""
+    """Decode a definition. Raises `StoreDamaged` if it is missing, or does not match its fingerprint.
+
+    If `types` marks values of unknown classes, the fingerprint is not compared, because literals of cases count for
+    it: the definition gets the one under which it is stored."""
     if data is None:
         raise StoreDamaged(f"the store lacks the definition {fingerprint!r}, under which this execution was recorded")
     try:
@@ -97,6 +122,8 @@ def read_definition(data: bytes | None, fingerprint: str, types: Types) -> Defin
         definition = Definition(str(stored["name"]), tuple(operators), external)
     except (LookupError, TypeError, ValueError) as error:
         raise StoreDamaged(f"the stored definition {fingerprint!r} cannot be read: {without_values(error)}") from None
-    if definition.fingerprint != fingerprint:
+    if types.marks:
+        definition.__dict__["fingerprint"] = fingerprint
+    elif definition.fingerprint != fingerprint:
         raise StoreDamaged(f"the stored definition {fingerprint!r} has the fingerprint {definition.fingerprint!r}")
     return definition

@@ -237,7 +237,10 @@ class Worker:
         `BlockingCallError` inside a running event loop, and the errors of `async with`.
         """
         if on_a_loop():
-            raise BlockingCallError("`run` would stop the running event loop; write `await worker.async_run()`")
+            raise BlockingCallError(
+                "`run` would stop the running event loop; write `async with Worker(store, flow):`, or "
+                "`await worker.async_run()`"
+            )
         stop = asyncio.Event()
 
         async def begin() -> asyncio.Task[None]:
