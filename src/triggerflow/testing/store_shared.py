@@ -1,4 +1,4 @@
-"""Conformance tests for the shared data of a store. Add `SharedConformance` to the bases of your `StoreConformance`."""
+"""Conformance tests for the shared data of a store. See `StoreConformance`."""
 
 # ruff: noqa: D102 (the name of a test states what it checks)
 
