@@ -17,6 +17,7 @@ from ..stores.lifecycle import OpenedInScripts
 from ..stores.protocol import Append, Store
 from .commit_buffer import CommitBuffer
 from .hub import Hub
+from .inbox import Inbox
 from .metadata import write_definition
 from .shared import SharedView
 from .suspects import Suspects
@@ -40,6 +41,7 @@ class StoreSession:
         self.live: WeakValueDictionary[str, Any] = WeakValueDictionary()
         #: called with an execution (`stored.Stored`) when its records were committed, or it was suspended or released
         self.on_change: Callable[[Any], None] | None = None
+        self.inbox = Inbox(self)
         #: why it has ended, once it has
         self.closed: ExecutionSuspended | None = None
         self._waiting: list[CommitBuffer] = []
@@ -62,16 +64,26 @@ class StoreSession:
         self._waiting.append(buffer)
         if self._task is None:
             self._task = start_task(asyncio.get_running_loop(), self._commit())
+            self._task.add_done_callback(self._commit_ended)
+
+    def _commit_ended(self, task: asyncio.Task[None]) -> None:
+        """If the commit task was cancelled before its first step, suspend the executions that wait for it."""
+        if self._task is task:
+            self._task = None
+            waiting, self._waiting = self._waiting, []
+            for buffer in waiting:
+                buffer.owner.suspend(ExecutionSuspended(f"the commit to {self.store!r} was cancelled"))
 
     def close(self, why: ExecutionSuspended) -> None:
         """End the session, because its store was closed: suspend every execution that is still open in it."""
         self.closed = why
+        self.inbox.close()
         for stored in list(self.live.values()):
             stored.suspend(why)
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine in a task of its own."""
-        task = start_task(asyncio.get_running_loop(), work)
+        task = start_task(asyncio.get_running_loop(), work, quiet=True)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
         return task

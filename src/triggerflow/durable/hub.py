@@ -146,7 +146,7 @@ class Hub:
     def _begin(self, watch: Watch) -> None:
         self._all.add(watch)
         if self._task is None:
-            self._task = start_task(asyncio.get_running_loop(), self._run())
+            self._task = start_task(asyncio.get_running_loop(), self._run(), quiet=True)
 
     def drop(self, watch: Watch, keys: Iterable[_Key]) -> None:
         """A watch was closed."""

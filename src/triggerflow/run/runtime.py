@@ -33,7 +33,7 @@ from .._core.sparse import SparseAttribute
 from .._core.state import UNSET, RunChunk, RunState, Status, StatusName
 from .._core.timers import at_work
 from ..build.contract import Check
-from . import ingress
+from . import actions, ingress
 from .data import TriggerFlowRuntimeData, finishing
 from .environment import Environment
 from .interfaces import IN_MEMORY, CommitLog, Driver, Durability
@@ -263,12 +263,12 @@ class ExecutionRuntime:
         `UsageError` if the execution was not started and has nothing to do.
         """
         self._require_work()
-        ended = self.ended(timeout)
-        if ended is not None:
+        if not self.has_ended:
             if self.options.keep_open:
                 await self.until(self.has_outcome, timeout)
             elif self.machine.state.started:
-                await ended
+                # Not `await ended`: what else waits for the execution may wake this caller before the end.
+                await self.until(lambda: self.has_ended, timeout)
             else:  # it is woken whenever it becomes idle
                 await self.until(lambda: self.has_ended or self._lacks_work(), timeout)
             self._require_work()
@@ -292,21 +292,18 @@ class ExecutionRuntime:
                 "begin(value), before its result is awaited"
             )
 
-    async def cancel(self, reason: str) -> None:
-        """Cancel all chunks, wait for their clean-up, and end as cancelled. Does nothing after the end."""
+    def cancel(self, reason: str) -> None:
+        """Begin to cancel all chunks, to end as cancelled. Does nothing after the end."""
         if self.machine.state.status not in FINAL:
             self.observed = True
             ingress.driver_of(self)
             ingress.submit(self, events.CancelRequested(self.environment.now(), reason))
-        await self.until(lambda: self.has_ended)
 
-    async def close(self) -> Any:
-        """Accept no more signals from outside, wait for the end, and return the result."""
+    def close(self) -> None:
+        """Accept no more signals from outside. Does nothing after the end."""
         if self.machine.state.status not in FINAL:
             ingress.driver_of(self)
             ingress.submit(self, events.CloseRequested(self.environment.now(), ends_unstarted=True))
-        await self.until(lambda: self.has_ended)
-        return self.outcome()
 
     @property
     def has_ended(self) -> bool:
@@ -520,6 +517,8 @@ class ExecutionRuntime:
             self.durability.prepare_stream(self, stream)
             if self.has_ended:
                 stream.end(self.why_ended())
+            elif self.machine.state.stream_stopped and (self.log is None or self.log.is_committed):
+                stream.end()
         return stream
 
     def begin_reading(self, value: Any) -> Awaitable[None] | None:
@@ -531,6 +530,10 @@ class ExecutionRuntime:
 
     async def _open_and_read(self, value: Any) -> None:
         await self.durability.open(self)
+        if self.durability.runs_elsewhere(self):
+            if value is not UNSET:
+                await actions.perform(self, actions.BEGIN, value, None)
+            return
         begun = self._begin_reading(value)
         if begun is not None:
             await begun
