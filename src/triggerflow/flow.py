@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from .durable.history import History
     from .durable.schedule_state import Missed, Overlap
     from .durable.schedules import Schedule, Schedules
+    from .durable.shared import SharedView
     from .durable.versions import Verdict
+    from .run.shared import Operation
     from .run.stream import StreamReader
     from .stores.protocol import Store
 
@@ -470,7 +472,7 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
             self._runtime, store, options, value,
             id=id, reuse=check_reuse(reuse, where), labels=check_labels(labels, where), delay=delay,
         )  # fmt: skip
-        return await self.async_resume(made, store=store)
+        return await self.async_attach(made, store=store)
 
     def submit(self, value: InputT | None = None, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_submit`."""
@@ -487,8 +489,11 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         """Open a durable execution from its store and continue it.
 
         Chunks that were running are run again, with the same run id. Resources are not stored: pass them again.
+        If another process runs the execution, it goes on there, and the handle works all the same: it shows what
+        happens there, and asks that process to do what its methods say. When that process has died, this one continues
+        the execution, as soon as the handle is used.
         `operator_map` maps the ids of renamed operators, old to new; see `inspect_load`. Raises `UnknownExecution`;
-        `ExecutionLeased` while another process runs the execution; `SnapshotError` if the execution does not fit this
+        `SnapshotError` if the execution does not fit this
         definition; `StoreError` if the store cannot be read or written; `UsageError` without a store.
         """
         runtime = self._runtime.stored(
@@ -504,6 +509,23 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
     def resume(self, id: str, *, store: Store | None = None, **options: Any) -> Execution[OutputT]:
         """The sync twin of `async_resume`."""
         return run_sync(lambda: self.async_resume(id, store=store, **options), "flow.async_resume")
+
+    async def async_attach(self, id: str, *, store: Store | None = None) -> Execution[OutputT]:
+        """A handle of a durable execution that this process does not run, whether another one runs it or none.
+
+        It works like that of `async_resume`: it shows what happens to the execution, and what its methods say is asked
+        of the process that runs it. While no process runs it, they wait until one does, such as a worker. If the
+        execution runs in this process already, this is another handle of it. Raises `UnknownExecution`; `StoreError`;
+        `UsageError` without a store.
+        """
+        runtime = self._runtime.stored(
+            self._store(store, "flow.async_attach"), Options(), id, must_exist=True, may_run=False
+        )
+        return await self._runtime.make_handle(runtime).async_open()
+
+    def attach(self, id: str, *, store: Store | None = None) -> Execution[OutputT]:
+        """The sync twin of `async_attach`."""
+        return run_sync(lambda: self.async_attach(id, store=store), "flow.async_attach")
 
     async def async_retry(
         self,
@@ -709,21 +731,83 @@ class TriggerFlow(ResourceHolder, Generic[InputT, OutputT]):
         """The resources that every execution of this flow gets, by name."""
         return self._runtime.shared.resources
 
-    def get_flow_data(self, key: str, default: Any = None) -> Any:
-        """A value that all executions of this flow share; `default` if there is none under this key."""
-        return self._runtime.shared.values.get(text(key), default)
+    def get_flow_data(self, key: str, default: Any = None, *, store: Store | None = None) -> Any:
+        """A value that all executions of this flow share; `default` if there is none under this key.
 
-    def set_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Set a shared value. With `emit` it triggers `when({"flow_data": key})` in every running execution."""
-        self._runtime.shared.set(text(key), value, emit=emit)
+        Durable executions share their data in their store. `store` (default: the store of the flow) says in which one.
+        Without a store this is the data that executions in memory share in this process; a durable execution reads it
+        where its store has no value. Raises `BlockingCallError` inside a running event loop if there is a store.
+        """
+        if (store or self._runtime.store) is None:
+            return self._runtime.shared.get(text(key), default)
+        return run_sync(lambda: self.async_get_flow_data(key, default, store=store), "flow.async_get_flow_data")
 
-    def append_flow_data(self, key: str, value: Any, *, emit: bool = True) -> None:
-        """Append to a shared list, which is created if the key has no value."""
-        self._runtime.shared.append(text(key), value, emit=emit)
+    def set_flow_data(self, key: str, value: Any, *, emit: bool = True, store: Store | None = None) -> None:
+        """Set a shared value. With `emit` it triggers `when({"flow_data": key})` in every execution that has not ended.
 
-    def del_flow_data(self, key: str, *, emit: bool = True) -> None:
-        """Remove a shared value. Does nothing if the key has no value."""
-        self._runtime.shared.delete(text(key), emit=emit)
+        `store`: see `get_flow_data`.
+        """
+        self._change_flow_data("set", key, value, emit, store)
+
+    def append_flow_data(self, key: str, value: Any, *, emit: bool = True, store: Store | None = None) -> None:
+        """Append to a shared list, which is created if the key has no value. `store`: see `get_flow_data`."""
+        self._change_flow_data("append", key, value, emit, store)
+
+    def del_flow_data(self, key: str, *, emit: bool = True, store: Store | None = None) -> None:
+        """Remove a shared value. Does nothing if the key has no value. `store`: see `get_flow_data`."""
+        self._change_flow_data("delete", key, None, emit, store)
+
+    async def async_get_flow_data(self, key: str, default: Any = None, *, store: Store | None = None) -> Any:
+        """See `get_flow_data`. Of a store it returns what was committed before the call."""
+        key, view = text(key), self._shared_view(store)
+        if view is None:
+            return self._runtime.shared.get(key, default)
+        await view.refresh()
+        return view.get(key, default)
+
+    async def async_set_flow_data(self, key: str, value: Any, *, emit: bool = True, store: Store | None = None) -> None:
+        """See `set_flow_data`. The change is in the store when this returns."""
+        await self._async_change_flow_data("set", key, value, emit, store)
+
+    async def async_append_flow_data(
+        self, key: str, value: Any, *, emit: bool = True, store: Store | None = None
+    ) -> None:
+        """See `append_flow_data`. The change is in the store when this returns."""
+        await self._async_change_flow_data("append", key, value, emit, store)
+
+    async def async_del_flow_data(self, key: str, *, emit: bool = True, store: Store | None = None) -> None:
+        """See `del_flow_data`. The change is in the store when this returns."""
+        await self._async_change_flow_data("delete", key, None, emit, store)
+
+    def _shared_view(self, store: Store | None) -> SharedView | None:
+        store = store or self._runtime.store
+        if store is None:
+            return None
+        self._runtime.require_name()
+        from .durable.commit import session_of
+
+        return session_of(store).shared_view(self._runtime.program())
+
+    def _change_flow_data(self, op: Operation, key: str, value: Any, emit: bool, store: Store | None) -> None:
+        shared, key = self._runtime.shared, text(key)
+        if (store or self._runtime.store) is not None:
+            name = f"flow.async_{'del' if op == 'delete' else op}_flow_data"
+            run_sync(lambda: self._async_change_flow_data(op, key, value, emit, store), name)
+        elif op == "set":
+            shared.set(key, value, emit=emit)
+        elif op == "append":
+            shared.append(key, value, emit=emit)
+        else:
+            shared.delete(key, emit=emit)
+
+    async def _async_change_flow_data(
+        self, op: Operation, key: str, value: Any, emit: bool, store: Store | None
+    ) -> None:
+        view = self._shared_view(store)
+        if view is None:
+            self._change_flow_data(op, key, value, emit, store)
+        else:
+            await view.change(op, text(key), value, emit)
 
     # -- saved executions ----------------------------------------------------------------------------------------------
 

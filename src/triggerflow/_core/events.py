@@ -276,13 +276,21 @@ class StateChanged(Event, tag="state"):
 
 
 class FlowDataChanged(Event, tag="flow_data"):
-    """The data shared by all executions of the flow changed at one key; `value` is the value after the change."""
+    """The data shared by all executions of the flow changed at one key. With `emit` its listeners are started.
+
+    A sub-flow has a copy of its `own`, which its state holds; there `value` is the new value, or the item to append.
+    Otherwise the state does not hold the data, and the listeners need the value after the change: an "append" has the
+    item only where nothing listens to the key.
+    """
 
     at: float
     run: int | None
     key: str
     value: Any
     digest: int | None = None
+    op: Literal["set", "append", "delete"] = "set"
+    emit: bool = True
+    own: bool = False
 
     @property
     def effect(self) -> str:
@@ -480,6 +488,15 @@ class Suspended(Event, tag="suspended"):
     at: float
 
 
+class Isolated(Event, tag="isolated"):
+    """A run begins its attempt whose earlier attempts ended with their process, so that it may be what ends it.
+
+    No other such run begins in this process at the same time. If the process ends now, the run is the suspect."""
+
+    at: float
+    run: int
+
+
 class Retried(Event, tag="retried"):
     """A failed or cancelled execution runs again, from its state before record number `failed` (decision 0022).
 
@@ -555,6 +572,7 @@ Record = (
     | PermitsGranted
     | Recovered
     | Suspended
+    | Isolated
     | Retried
     | CancelRequested
     | CleanupTimedOut

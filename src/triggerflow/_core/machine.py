@@ -155,6 +155,14 @@ class Machine(Runs):
         recover(self, self._resume, lost=event.lost is True)
         close_if_idle(self)
 
+    def _isolated(self, event: events.Isolated) -> None:
+        run = self._require_open().run(event.run)
+        if run is None:
+            raise self._unknown_run(event.run)
+        self._require_begun(run)
+        if run.interruptions is not None:
+            run.interruptions.alone = True
+
     def _suspended(self, event: events.Suspended) -> None:
         stopped(self._require_open())
 
@@ -472,10 +480,11 @@ class Machine(Runs):
     def _flow_data_changed(self, event: events.FlowDataChanged) -> None:
         self._require_open()
         event.key = plain_key(event.key, "a key of the flow's data")
+        value = self.state.change_own(event.op, event.key, event.value) if event.own else event.value
         run = self._effect_of(event, event.run)
-        if self._may_start(event.run):
+        if event.emit and self._may_start(event.run):
             group = None if run is None else spawn_group(run)
-            self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), event.value, group)
+            self._fire(self.plan.flow_data.get(event.key), Trigger("flow_data", event.key), value, group)
 
     def _stream_put(self, event: events.StreamPut) -> None:
         out, self.out = self.out, IDLE
@@ -706,6 +715,7 @@ class Machine(Runs):
         events.PermitsGranted: Runs.permits_granted,
         events.Recovered: _recovered,
         events.Suspended: _suspended,
+        events.Isolated: _isolated,
         events.Retried: _retried,
         events.CancelRequested: _cancel_requested,
         events.CloseRequested: _close_requested,

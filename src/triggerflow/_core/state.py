@@ -28,6 +28,7 @@ import msgspec
 
 from .errors import ProtocolError
 from .events import RULES, ErrorInfo, Failure
+from .freezing import freeze
 from .frozen import FrozenList
 from .plan import Node
 from .signals import FieldPlace, Trigger
@@ -280,16 +281,21 @@ class Interruptions:
     has ended, or has suspended the execution.
 
     `count` has all of these attempts, which a retry policy does not count. `losses` has those that ended with their
-    process: a run that has too many is not started again, because it may be what ends the process. `orderly`: the
-    process has recorded that it stopped the present attempt, so that no loss follows.
+    process, and `lost_alone` those of them that had begun as the only suspect of their process (`events.Isolated`): a
+    run that has too many is not started again, because it is what ends the process. `orderly`: the process has recorded
+    that it stopped the present attempt, so that no loss follows. `alone`: the present attempt is the only suspect.
     """
 
-    __slots__ = ("count", "losses", "orderly")
+    __slots__ = ("alone", "count", "losses", "lost_alone", "orderly")
 
-    def __init__(self, count: int = 0, losses: int = 0, orderly: bool = False) -> None:
+    def __init__(
+        self, count: int = 0, losses: int = 0, lost_alone: int = 0, orderly: bool = False, alone: bool = False
+    ) -> None:
         self.count = count
         self.losses = losses
+        self.lost_alone = lost_alone
         self.orderly = orderly
+        self.alone = alone
 
 
 class RunChunk:
@@ -554,6 +560,8 @@ class RunState:
     #: keys whose list no reader holds, so that an append can grow it
     owned: SparseAttribute[set[str] | None] = SparseAttribute(None)
     unheard: SparseAttribute[set[str] | None] = SparseAttribute(None)
+    #: a durable sub-flow: its own changes of the shared data by key; UNSET for a key that it has deleted
+    flow_data: SparseAttribute[dict[str, Any] | None] = SparseAttribute(None)
     timers: SparseAttribute[dict[int, Timer] | None] = SparseAttribute(None)
     #: a heap of (due, timer number), made on the first call of `next_due`
     dues: SparseAttribute[list[tuple[float, int]] | None] = SparseAttribute(None)
@@ -681,6 +689,20 @@ class RunState:
         """Note that a reader holds the value at a key: the next append makes a new list."""
         if self.owned:
             self.owned.discard(key)
+
+    def change_own(self, op: str, key: str, value: Any) -> Any:
+        """Change the own shared data of a sub-flow; return the value after the change, None after a "delete".
+
+        An append finds the list of the sub-flow, or begins one: the first change of a key never is an append to what
+        the flow has.
+        """
+        if self.flow_data is None:
+            self.flow_data = {}
+        held, value = self.flow_data.get(key, ()), freeze(value)
+        if op == "append":
+            value = FrozenList([*(items_of(held) or ()), value])
+        self.flow_data[key] = UNSET if op == "delete" else value
+        return None if op == "delete" else value
 
     def append(self, key: str, value: Any) -> list[Any]:
         """Append to the list at a key of the user's data, and return the list.

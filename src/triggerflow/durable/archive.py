@@ -189,6 +189,7 @@ async def load_archive(reader: ExecutionReader, source: Target, id: str | None, 
     from .archive_validation import validate  # imported here: only loading needs the memory store
 
     await validate(reader, copies, definitions)
+    copies[0].listens = tuple(reader.program.plan.flow_data)
     if id is not None:
         copies = renamed(copies, id)
     store = reader.store

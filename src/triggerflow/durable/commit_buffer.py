@@ -14,15 +14,18 @@ store is not changed by that, and the execution can continue in any process.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core import commands, events
 from .._core.errors import ExecutionSuspended, WrongLoopError
 from .._core.machine import Machine
 from .._core.state import Interrupt, RunChunk, RunState, Status, StatusName
 from .._core.timers import next_due
-from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord
+from ..stores.protocol import FINAL_STATUSES, Append, ExecutionRow, NewRecord, Reply
 from .questions import asked_here, why_ended
+
+if TYPE_CHECKING:
+    from .shared import StoredShared
 
 #: If more records than this wait for the store, a chunk that puts a stream item has to wait for the commit.
 MAX_UNCOMMITTED = 1024
@@ -56,6 +59,11 @@ class Owner(Protocol):
         """The id of the outermost execution. Its records and those of all its sub-flows are committed together."""
         ...
 
+    @property
+    def shared(self) -> "StoredShared | None":
+        """The shared data as the execution sees it; None for a sub-flow, which has a copy of its own."""
+        ...
+
     def enqueue(self, buffer: "CommitBuffer") -> None:
         """Called when the buffer gets its first record: the next commit has to include it."""
         ...
@@ -72,6 +80,10 @@ class Owner(Protocol):
 
     def written(self) -> None:
         """Called after a commit, when the commands of its records were performed."""
+        ...
+
+    def replied(self, replies: list[Reply]) -> None:
+        """Called after a commit that has stored these replies."""
         ...
 
     def suspend(self, why: BaseException) -> None:
@@ -114,15 +126,19 @@ class CommitBuffer:
         "_payloads",
         "_queued",
         "_records",
+        "_replies",
+        "_replying",
         "_waiters",
         "_writing",
-        "bytes",
+        "commits",
         "committed",
         "due",
         "id",
+        "is_writing",
         "items",
         "owner",
         "status",
+        "stored_bytes",
         "suspended",
     )
 
@@ -140,7 +156,7 @@ class CommitBuffer:
         if create is None:
             self.status, self.due = status_and_due(machine)
         #: how many bytes of records and payloads this buffer has committed
-        self.bytes = 0
+        self.stored_bytes = 0
         #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
         self._machine = machine
@@ -149,9 +165,15 @@ class CommitBuffer:
         self._queued = False
         #: the number of the newest stream item that was added to this buffer
         self._numbered = machine.state.stream
+        #: how many commits of this buffer have succeeded, and whether one is under way
+        self.commits = 0
+        self.is_writing = False
         #: the ids of interrupts that were opened or closed since the last commit
         self._asked: dict[Any, None] = {}
         self._records: list[NewRecord] = []
+        #: replies to requests for the next commit, and how many of them the present one stores
+        self._replies: list[Reply] = []
+        self._replying = 0
         self._payloads: dict[str, bytes] = {}
         self._held: list[commands.AnyCommand] = []
         self._writing: list[commands.AnyCommand] = []
@@ -185,6 +207,12 @@ class CommitBuffer:
                 self._held.append(command)
         return _NOTHING
 
+    def reply(self, reply: Reply) -> None:
+        """Store a reply to a request, in the same commit as the records that the request has caused."""
+        if self.suspended is None:
+            self._replies.append(reply)
+            self._enqueue()
+
     def list_questions(self) -> None:
         """Add all open questions to the next commit, which happens also if there are no records."""
         self._asked.update(dict.fromkeys(asked_here(self._machine.state)))
@@ -194,6 +222,16 @@ class CommitBuffer:
         if not self._queued:
             self._queued = True
             self.owner.enqueue(self)
+
+    def touch(self) -> "asyncio.Future[None]":
+        """See `CommitLog.touch`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.suspended is not None:
+            future.set_exception(self.suspended)
+        else:
+            self._waiters.append((self._machine.state.records, future))
+            self._enqueue()
+        return future
 
     def _questions(self, ended: bool) -> dict[str, bytes | None]:
         """The questions that were opened and closed since the last commit."""
@@ -218,15 +256,17 @@ class CommitBuffer:
 
     @property
     def is_committed(self) -> bool:
-        """Whether every record is in the store."""
-        return self.committed == self._machine.state.records
+        """Whether every record and every reply is in the store."""
+        return self.committed == self._machine.state.records and not self._replies and not self._replying
 
     def take(self) -> Append:
         """Return the buffered records as one `Append` for the next commit, and empty the buffer."""
         records, self._records = self._records, []
         payloads, self._payloads = self._payloads, {}
+        replies, self._replies = self._replies, []
+        self._replying = len(replies)
         self._writing, self._held = self._held, []
-        self._queued = False
+        self._queued, self.is_writing = False, True
         status, due = status_and_due(self._machine)
         ended = status in FINAL_STATUSES
         append = Append(
@@ -238,17 +278,24 @@ class CommitBuffer:
             due=due,
             at=self.owner.now(),
             create=self._create,
+            replies=replies,
             questions=self._questions(ended) if self._asked or (ended and self._machine.state.asking) else {},
             error=why_ended(self._machine.state) if ended else None,
         )
         self._create = None
+        if (shared := self.owner.shared) is not None:
+            shared.complete(append)
         return append
 
     def written(self, append: Append) -> None:
         """Called when the append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
+        self.commits += 1
+        self.is_writing, self._replying = False, 0
+        if append.replies:
+            self.owner.replied(append.replies)
         self.status, self.due = append.status, append.due
-        self.bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
+        self.stored_bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item
@@ -279,7 +326,7 @@ class CommitBuffer:
     def suspend(self, why: BaseException) -> None:
         """Accept no more records, drop those that are not committed, and wake waiters with the reason."""
         self.suspended = why
-        self._records, self._held, self._writing = [], [], []
+        self._records, self._held, self._writing, self._replies, self._replying = [], [], [], [], 0
         self._wake()
 
     def _wake(self) -> None:

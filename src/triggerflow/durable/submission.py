@@ -152,6 +152,7 @@ def submission(
         at=now,
         create=row,
         releases=True,
+        listens=tuple(program.plan.flow_data) or None,
     )
 
 

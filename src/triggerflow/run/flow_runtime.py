@@ -170,6 +170,9 @@ class FlowRuntime:
         made, goes_on = await parent.durability.new_child(parent, child, saved, attempt)
         if not goes_on:
             handle = self.make_handle(made)
+            if made.log is not None:  # a copy in memory has them already
+                for key, value in flow_data.items():
+                    made.shared.set(key, value, emit=False)
             for key, value in runtime_data.items():
                 handle.state.set(key, value, emit=False)
         return made, goes_on

@@ -12,7 +12,8 @@ from .._core.frozen import FrozenList
 from .._core.state import UNSET, RunChunk
 from ..build.arguments import text
 from ..build.chunk import is_coroutine_function
-from . import ingress
+from . import actions, ingress
+from .actions import perform
 from .attempts import flow_change, operation, reduction
 from .portal import require_wanted
 
@@ -156,34 +157,48 @@ class State:
 
     async def async_get(self, key: str, default: Any = None) -> Any:
         """See `get`."""
-        return await self._awaited(lambda: self.get(key, default))
+        read = lambda: self.get(key, default)  # noqa: E731
+        if self._run is None:
+            return await ingress.from_outside_now(self._runtime, read)
+        return await ingress.here_or_carried(self._runtime, read)
 
     async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `set`."""
-        await self._awaited(lambda: self.set(key, value, emit=emit))
+        if self._run is None:
+            await perform(self._runtime, actions.SET, key, value, emit)
+        else:
+            await ingress.here_or_carried(self._runtime, lambda: self.set(key, value, emit=emit))
 
     async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `append`."""
-        await self._awaited(lambda: self.append(key, value, emit=emit))
+        if self._run is None:
+            await perform(self._runtime, actions.APPEND, key, value, emit)
+        else:
+            await ingress.here_or_carried(self._runtime, lambda: self.append(key, value, emit=emit))
 
     async def async_delete(self, key: str, *, emit: bool = True) -> None:
         """See `delete`."""
-        await self._awaited(lambda: self.delete(key, emit=emit))
+        if self._run is None:
+            await perform(self._runtime, actions.DELETE, key, emit)
+        else:
+            await ingress.here_or_carried(self._runtime, lambda: self.delete(key, emit=emit))
 
     async def async_update(
         self, key: str, function_or_value: Callable[[Any], Any] | Any, default: Any = None, *, emit: bool = True
     ) -> Any:
-        """See `update`."""
-        return await self._awaited(lambda: self.update(key, function_or_value, default, emit=emit))
+        """See `update`. Raises `UsageError` for a function if another process runs the execution: `reduce` works
+        there."""
+        if self._run is None:
+            return await perform(self._runtime, actions.UPDATE, key, function_or_value, default, emit)
+        return await ingress.here_or_carried(
+            self._runtime, lambda: self.update(key, function_or_value, default, emit=emit)
+        )
 
     async def async_reduce(self, key: str, value: Any, *, emit: bool = True) -> Any:
         """See `reduce`."""
-        return await self._awaited(lambda: self.reduce(key, value, emit=emit))
-
-    async def _awaited(self, change: Callable[[], T]) -> T:
         if self._run is None:
-            return await ingress.from_outside_now(self._runtime, change)
-        return await ingress.here_or_carried(self._runtime, change)
+            return await perform(self._runtime, actions.REDUCE, key, value, emit)
+        return await ingress.here_or_carried(self._runtime, lambda: self.reduce(key, value, emit=emit))
 
     def to_dict(self) -> dict[str, Any]:
         """All keys and values, as a new dict."""
@@ -211,9 +226,15 @@ class State:
 
 
 class FlowState:
-    """The data shared by all executions of a flow in this process.
+    """The data shared by all executions of a flow: in memory those of this process, durable ones those of their store.
 
-    Each change is recorded by, and triggers `when({"flow_data": key})` in, every execution of the flow that is running.
+    Each change triggers `when({"flow_data": key})` once in every execution of the flow that has not ended, with the
+    value after that change. A durable change is committed with the records of the chunk that makes it, so it is made
+    once, also if the process ends or the chunk is repeated. The store orders the changes of all processes.
+
+    A durable execution reads its own changes at once, and those of others when they are committed: all that were
+    committed before the present chunk was started here, maybe later ones, and with `async_get` all that were committed
+    before the call. Between reading a value and setting it another execution may change it; `append` loses nothing.
     """
 
     __slots__ = ("_repeated", "_run", "_runtime")
@@ -227,7 +248,7 @@ class FlowState:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at a key, or the default. See `State.get` for changes in place."""
-        return freeze(self._runtime.shared.values.get(text(key), default))
+        return freeze(self._runtime.shared.get(text(key), default))
 
     def set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """Replace the value at a key."""
@@ -251,32 +272,44 @@ class FlowState:
             self._runtime.shared.delete(key, emit=emit, by=self._by(digest))
 
     async def async_get(self, key: str, default: Any = None) -> Any:
-        """See `get`."""
+        """Like `get`, but of a durable execution all that was committed before the call. Raises `StoreUnavailable`."""
+        runtime = self._runtime
+        if runtime.log is not None:
+            await (runtime.shared.refresh() if ingress.is_here(runtime) else ingress.carry(runtime, self._refresh))
         return self.get(key, default)
 
     async def async_set(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `set`."""
-        self.set(key, value, emit=emit)
+        await self._awaited(lambda: self.set(key, value, emit=emit))
 
     async def async_append(self, key: str, value: Any, *, emit: bool = True) -> None:
         """See `append`."""
-        self.append(key, value, emit=emit)
+        await self._awaited(lambda: self.append(key, value, emit=emit))
 
     async def async_delete(self, key: str, *, emit: bool = True) -> None:
         """See `delete`."""
-        self.delete(key, emit=emit)
+        await self._awaited(lambda: self.delete(key, emit=emit))
+
+    async def _refresh(self) -> None:
+        await self._runtime.shared.refresh()
+
+    async def _awaited(self, change: Callable[[], None]) -> None:
+        if self._runtime.log is None:
+            change()
+        else:
+            await ingress.here_or_carried(self._runtime, change)
 
     def _digest(self, op: str, value: Any) -> int | None:
-        if self._run is None or not self._runtime.shared.has_listener(self._runtime):
+        if self._run is None or not self._runtime.shared.is_recorded(self._runtime):
             return None
         return flow_change(self._runtime, self._repeated, op, value)
 
     def _repeats(self, key: str, digest: int | None, value: Any = UNSET) -> bool:
         """Whether an earlier attempt has made this change. Changes are recorded only if the execution listens."""
-        if self._repeated is None or self._run is None or not self._runtime.shared.has_listener(self._runtime):
+        if self._repeated is None or self._run is None or not self._runtime.shared.is_recorded(self._runtime):
             return False
         change = events.FlowDataChanged(0.0, self._run.id, key, None, digest)
-        return self._repeated.repeats_flow_data(change, value, self._runtime.shared.values.get(key, UNSET))
+        return self._repeated.repeats_flow_data(change, value, self._runtime.shared.get(key, UNSET))
 
     def _by(self, digest: int | None) -> tuple[ExecutionRuntime, int | None, int | None]:
         require_wanted()

@@ -17,6 +17,7 @@ from .._core.limits import around
 from .._core.state import UNSET, Interrupt, RunChunk
 from ..build.subflow import SubFlow
 from . import ingress
+from .actions import CANCEL, perform
 from .interrupts import StepWithoutValue
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ class Link:
         return f"{self.path}/{rest}" if rest else self.path
 
 
+def _captures(handler: SubFlow, source: str) -> bool:
+    return any(path[0] == source for paths in handler.capture.values() for path in paths.values())
+
+
 def _has_no_result(child: "ExecutionRuntime") -> bool:
     """Whether a child that has an `end()` did not come to it, because of a failure that it has taken itself."""
     state = child.machine.state
@@ -103,7 +108,7 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
     sources: dict[str, Any] = {
         "value": step.value,
         "runtime_data": data.state.to_dict(),
-        "flow_data": dict(parent.shared.values),
+        "flow_data": dict(parent.shared.values) if _captures(handler, "flow_data") else {},
         "resources": dict(parent.resources),
     }
     given = {target: _pick(paths, sources) for target, paths in handler.capture.items()}
@@ -135,7 +140,7 @@ async def run_sub_flow(handler: SubFlow, parent: "ExecutionRuntime", step: RunCh
             raise StepWithoutValue(step, parent.environment.now(), handler.flow.name)
     except asyncio.CancelledError:
         if child.durability.is_open(child):  # while closing; else both were suspended, and neither must end
-            await ingress.from_outside(child, lambda: child.cancel("the step of its parent was cancelled"))
+            await perform(child, CANCEL, "the step of its parent was cancelled")
         raise
     finally:
         _release(link)

@@ -14,10 +14,21 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from ..._core.errors import StoreUnavailable
 from ...run.environment import machine_time
-from ..lifecycle import Lifecycle, OpenedInScripts
+from ..lifecycle import Lifecycle, OpenedInScripts, Pulse
 from ..processes import this_process
-from ..protocol import Append, Changes, ExecutionCopy, ExecutionRow, Question, Request, ScheduleRow, StatusName
-from . import changes, claims, inbox, listing, reading, schedules, upkeep, writing
+from ..protocol import (
+    Append,
+    Changes,
+    ExecutionCopy,
+    ExecutionRow,
+    Question,
+    Request,
+    ScheduleRow,
+    SharedChange,
+    SharedLog,
+    StatusName,
+)
+from . import changes, claims, inbox, listing, reading, schedules, shared, upkeep, writing
 from .connection import Synchronous
 from .connections import Reader, Writer
 from .feed import Feed
@@ -86,7 +97,12 @@ class SQLiteStore(OpenedInScripts):
         self._owner = f"{socket.gethostname()}/{this_process()}/{secrets.token_hex(4)}"
         ownership = Ownership(self._owner, self._lease, self._clock)
         self._writer = Writer(
-            self.path, ownership, synchronous=self._synchronous, busy_timeout=self._busy_timeout, mode=self._mode
+            self.path,
+            ownership,
+            Pulse(asyncio.get_running_loop()),
+            synchronous=self._synchronous,
+            busy_timeout=self._busy_timeout,
+            mode=self._mode,
         )
         self._reader = Reader(self.path, busy_timeout=self._busy_timeout)
         self._writing = SingleThread(f"the writer of {self.path}", self._writer.renew)
@@ -114,6 +130,8 @@ class SQLiteStore(OpenedInScripts):
         """
         if self._lifecycle.is_inherited:
             return
+        self._lifecycle.check()
+        self._writer.kept = await self._lifecycle.stopped()
         loop = self._lifecycle.check()
         self._lifecycle.close()
         self._feed.close()
@@ -141,9 +159,9 @@ class SQLiteStore(OpenedInScripts):
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    async def append(self, appends: Sequence[Append]) -> None:
+    async def append(self, appends: Sequence[Append]) -> dict[str, int]:
         """See `Store.append`."""
-        await self._write(writing.append, appends)
+        return await self._write(writing.append, appends)
 
     async def put_snapshot(self, execution: str, records: int, definition: str, data: bytes) -> None:
         """See `Store.put_snapshot`."""
@@ -192,6 +210,20 @@ class SQLiteStore(OpenedInScripts):
             assert cursor is not None  # without a cursor, there is an answer
             if not await feed.wait(number, deadline):
                 return Changes(cursor=cursor)
+
+    # -- shared data -------------------------------------------------------------------------------------------------
+
+    async def change_shared(self, flow: str, changes: Sequence[SharedChange]) -> int:
+        """See `Store.change_shared`."""
+        return await self._write(shared.change, flow, changes)
+
+    async def shared(self, flow: str, *, after: int = 0, limit: int = 1000) -> SharedLog:
+        """See `Store.shared`."""
+        return await self._read(shared.log, flow, after, limit)
+
+    async def fold_shared(self, flow: str, values: Mapping[str, tuple[int, bytes | None]]) -> list[str]:
+        """See `Store.fold_shared`."""
+        return await self._write(shared.fold, flow, values)
 
     # -- schedules ---------------------------------------------------------------------------------------------------
 
