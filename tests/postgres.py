@@ -4,6 +4,7 @@ import contextlib
 import glob
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,10 +40,9 @@ def free_port() -> int:
 
 
 def unprivileged() -> list[str]:
-    """What a command begins with: PostgreSQL and PgBouncer refuse to run as root."""
-    if os.getuid():
-        return []
-    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    """What a command begins with: it ends with this process, and not as root, as PostgreSQL and PgBouncer demand."""
+    with_this = ["setpriv", "--pdeathsig=QUIT"]
+    return with_this if os.getuid() else [*with_this, "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
 
 class Cluster:
@@ -67,10 +67,11 @@ class Cluster:
         if not os.getuid():
             shutil.chown(self.folder, "nobody", "nogroup")
         self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.stop)
+        try:
             self.start()
-            stack.pop_all()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     @property
     def _data(self) -> str:
@@ -102,23 +103,39 @@ class Cluster:
             self._in_use.clear()
 
     def start(self) -> None:
-        """Start the server, and wait until it answers."""
-        options = " ".join(f"-c {setting}" for setting in self._settings)
-        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", f"{self.folder}/log", "-o", options)
+        """Start the server, and wait until it answers. It ends with this process, however that ends."""
+        options = [word for setting in self._settings for word in ("-c", setting)]
+        with open(f"{self.folder}/log", "ab") as log:
+            self._process = subprocess.Popen(
+                [*unprivileged(), f"{PROGRAMS}/postgres", "-D", self._data, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.conninfo, connect_timeout=5).close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the server did not start: {self.log()[-2000:]}") from None
+                time.sleep(0.05)
 
-    def restart(self, mode: str = "immediate") -> None:
-        """Stop the server and start it again. "immediate" is like a crash: it recovers from its log."""
-        self.halt(mode)
+    def restart(self, how: int = signal.SIGQUIT) -> None:
+        """Stop the server and start it again. SIGQUIT is like a crash: it recovers from its log."""
+        self.halt(how)
         self.start()
 
-    def halt(self, mode: str = "immediate") -> None:
+    def halt(self, how: int = signal.SIGQUIT) -> None:
         """Stop the server."""
-        self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
+        self._process.send_signal(how)
+        self._process.wait(60)
 
     def stop(self) -> None:
         """Stop the server for good, and delete its data."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            self.halt()
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log(self) -> str:
@@ -177,13 +194,23 @@ class Bouncer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def running_cluster(*settings: str) -> Iterator[Cluster]:
+    """A cluster of its own, until the end of this."""
+    cluster = Cluster(*settings)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 _shared: list[Cluster] = []
 
 
 def shared_cluster() -> Cluster:
     """The cluster of this test process. It does not wait for the disk: nobody cuts the power of the machine."""
     if not _shared:
-        _shared.append(Cluster("fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB"))
+        _shared.append(Cluster("fsync=off", "full_page_writes=off", "max_connections=600", "shared_buffers=64MB"))
     return _shared[0]
 
 
@@ -232,11 +259,8 @@ def cluster() -> Cluster:
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
     """A cluster that a test may stop."""
-    made = Cluster("fsync=off")
-    try:
+    with running_cluster("fsync=off") as made:
         yield made
-    finally:
-        made.stop()
 
 
 needs_postgres = pytest.mark.needs("postgres")
