@@ -22,7 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from ..._core.errors import StoreError, StoreUnavailable
 from ..protocol import REPLY_KEPT
 from . import schema
-from .errors import primary_message, store_error
+from .errors import is_restarting, primary_message, store_error
 from .functions import REVOKED
 
 Row = tuple[Any, ...]
@@ -136,15 +136,15 @@ class Database:
     async def open(self) -> None:
         """Connect, make or migrate the tables, and add the row of this owner."""
         settings = self.settings
-        try:
-            connection = await Connection.connect(settings.conninfo, **settings.options())
+        deadline = time.monotonic() + settings.timeout
+        while True:
             try:
-                with time_limit(connection, max(60.0, settings.timeout)):
-                    await self._migrate(connection)
-            finally:
-                await connection.close()
-        except (psycopg.Error, OSError) as error:
-            raise store_error(error, settings.name) from _without_values(error)
+                await self._prepare()
+                break
+            except (psycopg.Error, OSError) as error:
+                if not is_restarting(error) or time.monotonic() > deadline:
+                    raise store_error(error, settings.name) from _without_values(error)
+            await asyncio.sleep(0.1)
         pool = AsyncConnectionPool(
             settings.conninfo,
             connection_class=self._connection,
@@ -182,6 +182,15 @@ class Database:
     @property
     def _brief(self) -> float:
         return min(2.0, self.settings.timeout)
+
+    async def _prepare(self) -> None:
+        """Make or migrate the tables, on a connection of its own: its error says why there is none."""
+        connection = await Connection.connect(self.settings.conninfo, **self.settings.options())
+        try:
+            with time_limit(connection, max(60.0, self.settings.timeout)):
+                await self._migrate(connection)
+        finally:
+            await connection.close()
 
     async def _migrate(self, connection: Connection) -> None:
         sql, settings = self.settings.sql, self.settings
