@@ -15,7 +15,7 @@ from .text import read, write
 
 async def _ended(ownership: Ownership) -> list[str]:
     """The owners whose processes are known to have ended, so that nobody waits for their leases."""
-    owners = await ownership.database.read("SELECT id FROM {s}.owners")
+    owners = await ownership.database.read("SELECT id FROM {s}.owners", nested=True)
     return [owner for (owner,) in owners if owner != write(ownership.database.owner) and has_ended(read(owner))]
 
 

@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from os import dup
 from typing import Any, Self
@@ -230,10 +230,11 @@ class Database:
 
     # -- statements --------------------------------------------------------------------------------------------------
 
-    async def read(self, text: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
-        """Run a query. Tries again on another connection if one is lost."""
+    async def read(self, text: str, values: Sequence[Any] | dict[str, Any] = (), *, nested: bool = False) -> list[Row]:
+        """Run a query. Tries again on another connection if one is lost. `nested` queries are those that a write makes
+        for its arguments."""
         deadline = time.monotonic() + self.settings.timeout
-        async with self._few:
+        async with nullcontext() if nested else self._few:
             while True:
                 try:
                     await self._enter(deadline)  # what it reads must not be changed by a write that was lost
@@ -252,10 +253,10 @@ class Database:
     ) -> Row:
         """Call a function of the schema that begins with the owner and its incarnation; return the row of its result.
 
-        `values` are its further arguments; they are asked for again before each attempt. With a `token`, which has to
-        be among them, raises `Committed` if the answer of a committed call was lost. Without, the function is one that
-        may be called twice. `announces` tells whether others have to hear of the change. `reserved` calls do not wait
-        for the others of this store.
+        `values` are its further arguments; they are asked for again before each attempt, and may read (`nested`). With
+        a `token`, which has to be among them, raises `Committed` if the answer of a committed call was lost. Without,
+        the function is one that may be called twice. `announces` tells whether others have to hear of the change.
+        `reserved` calls do not wait for the others of this store.
         """
         deadline = time.monotonic() + self.settings.timeout
         if not reserved:

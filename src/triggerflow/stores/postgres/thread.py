@@ -86,5 +86,10 @@ class LoopThread(Executor):
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
+            # What still tries to connect to a database that does not answer.
+            if left := asyncio.all_tasks(self.loop):
+                for task in left:
+                    task.cancel()
+                self.loop.run_until_complete(asyncio.wait(left, timeout=5))
         finally:
             self.loop.close()
