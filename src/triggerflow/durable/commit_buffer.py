@@ -109,12 +109,12 @@ class CommitBuffer:
         "_records",
         "_waiters",
         "_writing",
-        "bytes",
         "committed",
         "due",
         "id",
         "items",
         "owner",
+        "size",
         "status",
         "suspended",
     )
@@ -133,7 +133,7 @@ class CommitBuffer:
         if create is None:
             self.status, self.due = status_and_due(machine)
         #: how many bytes of records and payloads this buffer has committed
-        self.bytes = 0
+        self.size = 0
         #: why the execution was suspended; None if it was not
         self.suspended: BaseException | None = None
         self._machine = machine
@@ -203,7 +203,7 @@ class CommitBuffer:
         """Called when the append was committed: perform the commands of its records, and wake waiters."""
         self.committed += len(append.records)
         self.status, self.due = append.status, append.due
-        self.bytes += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
+        self.size += sum(len(it.data) for it in append.records) + sum(map(len, append.payloads.values()))
         for record in reversed(append.records):
             if record.item:
                 self.items = record.item

@@ -103,18 +103,33 @@ class ExecutionReader:
                 value = step.record.value
         return RestoredExecution(machine, value)
 
-    async def steps(self, row: ExecutionRow, first: int = 0, end: int | None = None) -> AsyncIterator[Step]:
-        """Replay the records from `first` on, or from the earliest that can be replayed, up to `end` (not included)."""
+    async def steps(
+        self,
+        row: ExecutionRow,
+        first: int = 0,
+        end: int | None = None,
+        check: Callable[[events.Record], None] = lambda _: None,
+    ) -> AsyncIterator[Step]:
+        """Replay the records from `first` on, or from the earliest that can be replayed, up to `end` (not included).
+
+        `check` is called with each record before it is replayed."""
         starts = await self.starts(row)
         start = self._start_before(row, starts, max(first, starts[0].records if starts else 0))
         machine = (await self._begin(row, start)).machine
         migrations = {it.records: it for it in starts if it.migrated and it.records > start.records}
-        async for step in self._replay(row, machine, row.records if end is None else end, migrations, start):
+        until = row.records if end is None else end
+        async for step in self._replay(row, machine, until, migrations, start, check):
             if step.number >= first:
                 yield step
 
     async def _replay(
-        self, row: ExecutionRow, machine: Machine, end: int, migrations: Mapping[int, Start], origin: Start
+        self,
+        row: ExecutionRow,
+        machine: Machine,
+        end: int,
+        migrations: Mapping[int, Start],
+        origin: Start,
+        check: Callable[[events.Record], None] = lambda _: None,
     ) -> AsyncIterator[Step]:
         """Replay the records that the machine has not received, up to `end` (not included).
 
@@ -128,6 +143,7 @@ class ExecutionReader:
                 machine = (await self._begin(row, origin)).machine
             if number != machine.state.records:
                 raise _missing(row, machine)
+            check(record)
             run = machine.state.runs.get(getattr(record, "run", None) or 0)
             if type(record) is events.Retried:
                 await self._retry(row, machine, record, origin)

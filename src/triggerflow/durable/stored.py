@@ -354,7 +354,7 @@ class Stored(Durability):
         runtime = self.runtime
         log, records = runtime.log, runtime.machine.state.records
         assert isinstance(log, CommitBuffer)
-        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.bytes >= self._snapshot_bytes:
+        if records - self._snapshot_at >= SNAPSHOT_EVERY and log.size >= self._snapshot_bytes:
             self._snapshot_at = records
             self.session.run_in_background(self._write_snapshot())
         self._notify()
@@ -374,7 +374,7 @@ class Stored(Durability):
             return
         self._snapshot_failed = False
         if isinstance(log, CommitBuffer):
-            self._snapshot_bytes = log.bytes + len(data) * SNAPSHOT_PART
+            self._snapshot_bytes = log.size + len(data) * SNAPSHOT_PART
         with suppress(StoreError, ExecutionSuspended):
             if log is not None:
                 await log.wait_committed()
